@@ -1,0 +1,253 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The configuration: the one source of keys, defaults, bounds, units and their descriptions.
+
+`config/config.yaml`, the JSON schema of the workflow and the table of
+`config/README.md` are written from these models by `kryloset.config_files`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from kryloset.errors import ConfigError
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class MeshConfig(Section):
+    """The lattice of degrees of freedom, which is also the grid of the dataset."""
+
+    points: int = Field(
+        64,
+        ge=3,
+        le=4097,
+        description="Grid points a side, those on the boundary included. The grid is the lattice "
+        "of degrees of freedom, so every unknown is stored.",
+    )
+    degree: Literal[1, 2] = Field(
+        1, description="Polynomial degree of the Lagrange elements; 2 needs an odd `points`."
+    )
+
+    @model_validator(mode="after")
+    def _points_fit_degree(self) -> "MeshConfig":
+        if (self.points - 1) % self.degree:
+            raise ValueError(
+                f"points {self.points} does not fit degree {self.degree}: a cell has "
+                f"{self.degree + 1} points a side, so take an odd number, such as {self.points + 1}"
+            )
+        return self
+
+    @property
+    def cells(self) -> int:
+        """Mesh cells a side."""
+        return (self.points - 1) // self.degree
+
+
+class SolverConfig(Section):
+    """How each linear system of the sequence is solved."""
+
+    method: Literal["gcrodr", "gmres", "cg", "direct"] = Field(
+        "gcrodr",
+        description="gcrodr: GCRO-DR, which recycles a subspace from one instance to the next; "
+        "gmres: restarted GMRES; cg: conjugate gradients (symmetric definite families only); "
+        "direct: a sparse LU factorisation.",
+    )
+    preconditioner: Literal["none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu", "gamg"] = (
+        Field("ilu", description="PETSc preconditioner, applied from the right (`direct`: unused).")
+    )
+    tolerance: float = Field(
+        1e-8,
+        gt=0,
+        lt=1,
+        description="Largest true relative residual ||b - A x|| / ||b|| of a stored solution.",
+    )
+    restart: int = Field(
+        40, ge=2, le=1000, description="m: vectors of a cycle of GMRES and GCRO-DR."
+    )
+    recycle: int = Field(
+        20, ge=0, le=999, description="k: vectors that GCRO-DR keeps; less than `restart`."
+    )
+    max_iterations: int = Field(
+        10_000, ge=1, description="Iterations after which a method gives up and the next is tried."
+    )
+
+    @model_validator(mode="after")
+    def _recycle_below_restart(self) -> "SolverConfig":
+        if self.recycle >= self.restart:
+            raise ValueError(
+                f"recycle {self.recycle} must be less than restart {self.restart}: "
+                f"take {self.restart // 2}, half of it, as the SKR paper does"
+            )
+        return self
+
+
+class ComparisonConfig(Section):
+    """The measurement of the report: the same systems with and without recycling."""
+
+    instances: int = Field(
+        16, ge=2, description="Instances, first in solving order, that every method solves."
+    )
+
+
+class TrainingConfig(Section):
+    """The Fourier neural operator trained by `make train`; the defaults suit a CPU."""
+
+    seed: int = Field(0, ge=0, description="Seed of the initial weights and of the batches.")
+
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class DatasetConfig(Section):
+    """One dataset: what is drawn, how it is solved, split and used."""
+
+    family: str = Field(
+        "darcy",
+        min_length=1,
+        description="A family that `kryloset families` lists, or `path/to/file.py:Class`, "
+        "a file of your own, relative to the working directory.",
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="The family's own settings; `kryloset families NAME` lists them.",
+    )
+    count: int = Field(64, ge=1, description="Instances to draw.")
+    seed: int = Field(
+        0, ge=0, lt=2**64, description="Instance i is drawn from (seed, i) and nothing else."
+    )
+    mesh: MeshConfig = Field(default_factory=MeshConfig, description="Grid and elements.")
+    sort: Literal["greedy", "given"] = Field(
+        "greedy",
+        description="greedy: the nearest-neighbour chain of the SKR paper; given: as drawn.",
+    )
+    chunks: int = Field(
+        2,
+        ge=1,
+        description="Jobs that solve the sorted instances, a contiguous part each. Recycling "
+        "runs within a chunk, so take as many as there are workers, not more.",
+    )
+    solver: SolverConfig = Field(default_factory=SolverConfig, description="Linear solver.")
+    splits: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Fraction] = Field(
+        default={"train": 0.75, "valid": 0.125, "test": 0.125},
+        description="Fractions of the instances by split; they sum to 1 and `train` is one of "
+        "them. Statistics are those of `train` alone.",
+    )
+    comparison: ComparisonConfig = Field(
+        default_factory=ComparisonConfig, description="With and without recycling, measured."
+    )
+    training: TrainingConfig = Field(
+        default_factory=TrainingConfig, description="The neural operator (`make train`)."
+    )
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> "DatasetConfig":
+        if self.chunks > self.count:
+            raise ValueError(
+                f"chunks {self.chunks} is more than count {self.count}: a chunk needs an instance, "
+                f"so take at most {self.count} chunks"
+            )
+        total = sum(self.splits.values())
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"splits sum to {total:g}, not to 1: change one of {self.splits}")
+        if "train" not in self.splits:
+            raise ValueError("splits lacks `train`: the statistics are made from it")
+        for name, size in self.split_sizes().items():
+            if size == 0:
+                raise ValueError(
+                    f"splits.{name} {self.splits[name]:g} of count {self.count} is no instance at "
+                    "all: draw more instances or take another fraction"
+                )
+        return self
+
+    def split_sizes(self) -> dict[str, int]:
+        """Instances by split: cumulative fractions rounded, so that they sum to `count`."""
+        sizes, total, begun = {}, 0.0, 0
+        for name, fraction in self.splits.items():
+            total += fraction
+            end = round(total * self.count)
+            sizes[name], begun = end - begun, end
+        return sizes
+
+
+class Config(Section):
+    """Everything a run is told."""
+
+    datasets: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], DatasetConfig] = Field(
+        default_factory=lambda: {"darcy": DatasetConfig()},
+        min_length=1,
+        description="The datasets to make, by name. A name is a folder of `results/`.",
+    )
+    pathvars: dict[str, str] = Field(
+        default_factory=dict,
+        description="Other folders for Snakemake's `results`, `logs` and `benchmarks`.",
+    )
+
+
+def parse_config(tree: object, source: str = "config") -> Config:
+    """Check a configuration.
+
+    Args:
+        tree: The mapping that YAML or Snakemake gives.
+        source: Where it comes from, for the message.
+
+    Raises:
+        ConfigError: What is wrong by key, what was expected and what to do.
+    """
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(describe(error, source)) from None
+
+
+def describe(error: ValidationError, source: str) -> str:
+    """Return one readable message for all that pydantic found."""
+    lines = [f"{source} cannot be run:"]
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"] if part != "[key]") or "(top level)"
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "no such key; `kryloset config --help` shows how to list those there are"
+        given = item["input"]
+        shown = "" if isinstance(given, dict | BaseModel) else f" (found {given!r})"
+        lines.append(f"  {key}: {message}{shown}")
+    return "\n".join(lines)
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a YAML file.
+
+    Raises:
+        ConfigError: The file is missing, is no YAML or cannot be run.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; name a YAML file") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None
+    return parse_config(tree if tree is not None else {}, str(path))
+
+
+def load_dataset(path: Path, name: str) -> DatasetConfig:
+    """Read one dataset of a YAML file.
+
+    Raises:
+        ConfigError: As `load_config`, or the file has no dataset of that name.
+    """
+    datasets = load_config(path).datasets
+    if name not in datasets:
+        raise ConfigError(f"{path} has no dataset {name!r}; it has {', '.join(datasets)}")
+    return datasets[name]
+
+
+def dump_dataset(name: str, dataset: DatasetConfig) -> str:
+    """Return one dataset with all its defaults as the YAML text of a configuration."""
+    tree = {"datasets": {name: dataset.model_dump(mode="json")}}
+    return yaml.safe_dump(tree, sort_keys=False)

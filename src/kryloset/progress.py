@@ -1,0 +1,57 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Progress of long work: a bar on a terminal, a line every few seconds in a log file."""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sized
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two lines of a log file.
+LOG_INTERVAL = 5.0
+
+
+def track[T](
+    items: Iterable[T], description: str, total: int | None = None, *, done: int = 0
+) -> Iterator[T]:
+    """Yield the items and say how far the work is.
+
+    Args:
+        items: What is worked through.
+        description: What is being done, as in "solving chunk 1-of-2".
+        total: How many items there are in all, `done` included; `len(items) + done` by default.
+        done: How many were done before, as when a killed run is taken up again.
+
+    Yields:
+        The items, one by one.
+    """
+    if total is None:
+        if not isinstance(items, Sized):
+            raise TypeError("track needs `total` for items that have no length")
+        total = len(items) + done
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task(description, total=total, completed=done)
+            for item in items:
+                yield item
+                progress.advance(task)
+        return
+    began = said = time.monotonic()
+    for count, item in enumerate(items, start=done + 1):
+        yield item
+        now = time.monotonic()
+        if now - said >= LOG_INTERVAL or count == total:
+            said = now
+            left = (now - began) / (count - done) * (total - count)
+            logger.info("%s: %d of %d, %.0f s left", description, count, total, left)
