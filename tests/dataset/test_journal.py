@@ -1,0 +1,188 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What is read from a journal is a prefix of what was written to it, whatever happens."""
+
+import random
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kryloset.dataset.journal import Journal
+from kryloset.errors import DataError
+
+
+def record(i: int) -> dict[str, np.ndarray]:
+    return {"u": np.random.default_rng(i).random((i % 3, 4)), "instance": np.int64(i)}
+
+
+def write(folder: Path, count: int, fingerprint: str = "work") -> None:
+    with Journal(folder, fingerprint) as journal:
+        for i in range(count):
+            journal.append(record(i))
+
+
+def read(folder: Path, fingerprint: str = "work") -> int:
+    """Return how many records there are, having compared each with what was written."""
+    with Journal(folder, fingerprint) as journal:
+        count = 0
+        for i, arrays in enumerate(journal.records()):
+            expected = record(i)
+            assert arrays.keys() == expected.keys()
+            for name, array in arrays.items():
+                np.testing.assert_array_equal(array, expected[name])
+                assert array.dtype == expected[name].dtype
+            count += 1
+        assert len(journal) == count
+    return count
+
+
+@pytest.fixture(scope="module")
+def bytes_of_five(tmp_path_factory) -> bytes:
+    folder = tmp_path_factory.mktemp("journal")
+    write(folder, 5)
+    return (folder / "journal").read_bytes()
+
+
+def test_what_was_written_is_read(tmp_path):
+    write(tmp_path / "journal", 5)
+    assert read(tmp_path / "journal") == 5
+
+
+def test_cut_off_at_any_byte_a_prefix_remains(tmp_path, bytes_of_five):
+    counts = []
+    for size in range(len(bytes_of_five) + 1):
+        (tmp_path / "journal").write_bytes(bytes_of_five[:size])
+        with Journal(tmp_path, "work") as journal:
+            counts.append(len(journal))
+        assert bytes_of_five.startswith((tmp_path / "journal").read_bytes())
+    assert counts == sorted(counts)
+    assert set(counts) == set(range(6))
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_after_any_flipped_byte_a_prefix_remains(tmp_path_factory, bytes_of_five, data):
+    folder = tmp_path_factory.mktemp("flipped")
+    at = data.draw(st.integers(0, len(bytes_of_five) - 1))
+    flip = data.draw(st.integers(1, 255))
+    damaged = bytearray(bytes_of_five)
+    damaged[at] ^= flip
+    (folder / "journal").write_bytes(damaged)
+    assert read(folder) < 5
+    # And it goes on from there as if nothing had happened.
+    with Journal(folder, "work") as journal:
+        for i in range(len(journal), 5):
+            journal.append(record(i))
+    assert (folder / "journal").read_bytes() == bytes_of_five
+
+
+def test_the_journal_of_other_work_is_discarded(tmp_path, caplog):
+    write(tmp_path, 3, "other work")
+    assert read(tmp_path) == 0
+    assert "other work" in caplog.text
+    assert read(tmp_path, "other work") == 0
+
+
+def test_truncated_to_a_count(tmp_path):
+    write(tmp_path, 5)
+    with Journal(tmp_path, "work") as journal:
+        journal.truncate(2)
+        assert len(journal) == 2
+        journal.append(record(2))
+    assert read(tmp_path) == 3
+
+
+def test_discarded_with_its_folder(tmp_path):
+    with Journal(tmp_path / "journal", "work") as journal:
+        journal.append(record(0))
+        journal.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_objects_are_refused(tmp_path):
+    with Journal(tmp_path, "work") as journal:
+        with pytest.raises(ValueError, match="allow_pickle"):
+            journal.append({"u": np.array([object()])})
+        assert len(journal) == 0
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "journal").write_text("")
+    with pytest.raises(DataError, match="journal cannot be written"):
+        Journal(tmp_path / "journal", "work")
+
+
+@pytest.mark.parametrize("discard", [False, True])
+def test_the_second_waits_for_the_first(tmp_path, caplog, discard):
+    """And finds what the first has left: its records, or a new folder of its own."""
+    folder = tmp_path / "journal"
+    first = Journal(folder, "work")
+    first.append(record(0))
+    found = []
+
+    def second() -> None:
+        with Journal(folder, "work") as journal:
+            found.append(len(journal))
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    while "held by another process" not in caplog.text:
+        time.sleep(0.01)
+    assert not found
+    first.append(record(1))
+    if discard:
+        first.discard()
+    else:
+        first.close()
+    thread.join(timeout=10)
+    assert found == [0 if discard else 2]
+    assert folder.exists()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from kryloset.dataset.journal import Journal
+with Journal(Path(sys.argv[1]), "work") as journal:
+    print("open", flush=True)
+    while True:
+        i = len(journal)
+        journal.append({"u": np.full(200_000, float(i)), "instance": np.int64(i)})
+"""
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_again_and_again(tmp_path):
+    """Each time what is read is whole, no less than before, and the tail is cut off."""
+    delays = random.Random(0)
+    before = torn = 0
+    for _ in range(25):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE, text=True
+        )
+        process.stdout.readline()
+        time.sleep(delays.uniform(0.0, 0.05))
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        size = (tmp_path / "journal").stat().st_size
+        with Journal(tmp_path, "work") as journal:
+            count = len(journal)
+            for i, arrays in enumerate(journal.records()):
+                assert arrays["instance"] == i
+                assert np.all(arrays["u"] == i)
+            torn += (tmp_path / "journal").stat().st_size < size
+            assert count >= before
+            if count > 200:
+                journal.truncate(0)
+                count = 0
+        before = count
+    assert torn, "no kill came in the middle of a record: the test tested nothing"
