@@ -118,6 +118,13 @@ class Family(ABC):
     def discretise(self, comm: "MPI.Comm") -> "Discretisation":
         """Build mesh, spaces, forms and storage on the processes of `comm`."""
 
+    def check(self) -> None:  # noqa: B027  (most families have nothing to add)
+        """Check what depends on settings and mesh together, before any work.
+
+        Raises:
+            ConfigError: They do not fit.
+        """
+
     def features(self, instance: Instance) -> Array:
         """Return the vector that stands for an instance when instances are sorted.
 

@@ -1,0 +1,272 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The command line: every stage by itself, and looks at configurations, families and files."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kryloset.errors import KrylosetError
+
+app = typer.Typer(
+    help="Datasets for neural operators by recycling Krylov solvers.\n\n"
+    "The stages in order: sample, sort, solve, merge, check, report; train and evaluate "
+    "go on from the dataset. `snakemake` runs them all.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Config = Annotated[Path, typer.Argument(help="YAML file with `datasets:`.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="Which of its datasets.", show_default=False)]
+Output = Annotated[Path, typer.Option(help="The file to write.", show_default=False)]
+Parameters = Annotated[Path, typer.Option(help="File of `kryloset sample`.", show_default=False)]
+Order = Annotated[Path, typer.Option(help="File of `kryloset sort`.", show_default=False)]
+Data = Annotated[Path, typer.Option(help="A dataset, of `kryloset merge`.", show_default=False)]
+Model = Annotated[Path, typer.Option(help="A model, of `kryloset train`.", show_default=False)]
+
+STAGES, LOOKS = "Stages", "Looks"
+
+
+def _one_thread() -> None:
+    """Keep BLAS to one thread: a chunk is sequential, and chunks run side by side."""
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+
+
+@app.command(rich_help_panel=STAGES)
+def sample(config: Config, name: Name, output: Output) -> None:
+    """Draw the parameters of every instance."""
+    from kryloset.config import load_dataset
+    from kryloset.stages import sample as stage
+
+    stage.run(load_dataset(config, name), name, output=output)
+
+
+@app.command(rich_help_panel=STAGES)
+def sort(
+    config: Config,
+    name: Name,
+    parameters: Parameters,
+    output: Output,
+    chunks: Annotated[int | None, typer.Option(help="Chunks, if not the configured.")] = None,
+) -> None:
+    """Sort the instances by similarity and divide them into chunks."""
+    _one_thread()
+    from kryloset.config import load_dataset
+    from kryloset.stages import sort as stage
+
+    stage.run(load_dataset(config, name), name, parameters=parameters, output=output, chunks=chunks)
+
+
+@app.command(rich_help_panel=STAGES)
+def solve(
+    config: Config,
+    name: Name,
+    parameters: Parameters,
+    order: Order,
+    chunk: Annotated[str, typer.Option(help="Which chunk, as in 1-of-2.", show_default=False)],
+    output: Output,
+) -> None:
+    """Solve one sorted chunk; a killed one resumes where it stopped. Also under `mpiexec`."""
+    _one_thread()
+    from kryloset.config import load_dataset
+    from kryloset.stages import solve as stage
+
+    stage.run(
+        load_dataset(config, name),
+        name,
+        parameters=parameters,
+        order=order,
+        chunk=chunk,
+        output=output,
+    )
+
+
+@app.command(rich_help_panel=STAGES)
+def merge(
+    config: Config,
+    name: Name,
+    parameters: Parameters,
+    order: Order,
+    output: Output,
+    timings: Annotated[Path, typer.Option(help="JSON of seconds.", show_default=False)],
+    chunks: Annotated[list[Path], typer.Argument(help="Files of `kryloset solve`.")],
+) -> None:
+    """Assemble the chunks into one dataset, in the drawn order."""
+    from kryloset.config import load_dataset
+    from kryloset.stages import merge as stage
+
+    stage.run(
+        load_dataset(config, name),
+        name,
+        parameters=parameters,
+        order=order,
+        chunks=chunks,
+        output=output,
+        timings=timings,
+    )
+
+
+@app.command(rich_help_panel=STAGES)
+def check(
+    dataset: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
+    output: Annotated[Path | None, typer.Option(help="Write the findings as JSON.")] = None,
+) -> None:
+    """Verify a dataset from its file alone: residuals, parameters, statistics, digests."""
+    _one_thread()
+    from kryloset.stages import check as stage
+
+    stage.run(dataset, output)
+
+
+@app.command(rich_help_panel=STAGES)
+def compare(
+    config: Config, name: Name, parameters: Parameters, order: Order, output: Output
+) -> None:
+    """Solve the same instances with and without recycling, side by side."""
+    _one_thread()
+    from kryloset.config import load_dataset
+    from kryloset.stages import compare as stage
+
+    stage.run(load_dataset(config, name), name, parameters=parameters, order=order, output=output)
+
+
+@app.command(rich_help_panel=STAGES)
+def train(
+    config: Config,
+    name: Name,
+    data: Data,
+    model: Model,
+    history: Annotated[Path, typer.Option(help="JSON, a row an epoch.", show_default=False)],
+) -> None:
+    """Train a Fourier neural operator on a dataset (needs the group `learn`)."""
+    from kryloset.config import load_dataset
+    from kryloset.stages import train as stage
+
+    stage.run(load_dataset(config, name), data=data, model=model, history=history)
+
+
+@app.command(rich_help_panel=STAGES)
+def evaluate(config: Config, name: Name, data: Data, model: Model, output: Output) -> None:
+    """Measure a model beside the mean predictor and a linear one, on every split."""
+    from kryloset.config import load_dataset
+    from kryloset.stages import evaluate as stage
+
+    stage.run(load_dataset(config, name), data=data, model=model, metrics=output)
+
+
+@app.command(rich_help_panel=STAGES)
+def report(
+    config: Config,
+    name: Name,
+    order: Order,
+    data: Data,
+    timings: Annotated[Path, typer.Option(help="JSON of `kryloset merge`.", show_default=False)],
+    check: Annotated[Path, typer.Option(help="JSON of `kryloset check`.", show_default=False)],
+    comparison: Annotated[
+        Path, typer.Option(help="JSON of `kryloset compare`.", show_default=False)
+    ],
+    figures: Annotated[Path, typer.Option(help="Folder for the figures.", show_default=False)],
+    output: Output,
+    metrics: Annotated[Path | None, typer.Option(help="JSON of `kryloset evaluate`.")] = None,
+    history: Annotated[Path | None, typer.Option(help="JSON of `kryloset train`.")] = None,
+) -> None:
+    """Show a dataset and how it was made on one page."""
+    from kryloset.config import load_dataset
+    from kryloset.stages import report as stage
+
+    stage.run(
+        load_dataset(config, name),
+        name,
+        order=order,
+        dataset=data,
+        timings=timings,
+        check=check,
+        comparison=comparison,
+        output=output,
+        figures=figures,
+        metrics=metrics,
+        history=history,
+    )
+
+
+@app.command(rich_help_panel=LOOKS)
+def config(
+    file: Annotated[
+        Path | None, typer.Argument(help="YAML file; the defaults if none is given.")
+    ] = None,
+    name: Annotated[str | None, typer.Argument(help="Only this dataset.")] = None,
+) -> None:
+    """Check a configuration and print it with every key and default."""
+    import yaml
+
+    from kryloset.config import Config, load_config
+    from kryloset.problems import check_families
+
+    found = Config() if file is None else load_config(file)
+    check_families(found)
+    tree = found.model_dump(mode="json", exclude={"pathvars"} if not found.pathvars else None)
+    if name is not None:
+        if name not in found.datasets:
+            raise KrylosetError(f"{file} has no dataset {name!r}; it has {', '.join(tree)}")
+        tree = {"datasets": {name: tree["datasets"][name]}}
+    typer.echo(yaml.safe_dump(tree, sort_keys=False), nl=False)
+
+
+@app.command(rich_help_panel=LOOKS)
+def families(
+    name: Annotated[
+        str | None, typer.Argument(help="A family, for its equation and settings.")
+    ] = None,
+) -> None:
+    """List the families of PDE instances, or say more of one."""
+    from kryloset.problems.catalogue import describe_family, list_families
+
+    typer.echo(list_families() if name is None else describe_family(name))
+
+
+@app.command(rich_help_panel=LOOKS)
+def info(
+    file: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
+    config: Annotated[
+        bool, typer.Option("--config", help="Only the configuration that makes it again.")
+    ] = False,
+) -> None:
+    """Say what a dataset holds, how it was verified, how to open it and to make it again."""
+    from kryloset.dataset.reader import describe, read_config_text
+
+    typer.echo(read_config_text(file) if config else describe(file))
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's ends in one message and exit code 1."""
+    # Under MPI every rank logs its warnings, and the first one what goes well.
+    rank = int(os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0")))
+    logging.basicConfig(
+        level=logging.INFO if rank == 0 else logging.WARNING,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    try:
+        app(standalone_mode=True)
+    except KrylosetError as error:
+        typer.echo(f"kryloset: error: {error}", err=True)
+        _stop_other_ranks()
+        sys.exit(1)
+    except Exception:
+        logging.getLogger(__name__).exception("kryloset: a fault of the program, not of yours")
+        _stop_other_ranks()
+        sys.exit(2)
+
+
+def _stop_other_ranks() -> None:
+    """End the other processes of an MPI run, which would wait for this one for ever."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is not None and mpi.COMM_WORLD.size > 1:
+        mpi.COMM_WORLD.Abort(1)

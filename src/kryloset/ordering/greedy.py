@@ -1,0 +1,52 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The greedy chain of the SKR paper."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+
+def greedy_chain(features: NDArray[np.floating], start: int = 0) -> NDArray[np.int64]:
+    """Order vectors by always going to the nearest that is left.
+
+    Wang et al., "Accelerating data generation for neural operators via Krylov
+    subspace recycling", ICLR 2024, algorithm 1, with the Euclidean (for
+    matrices, the Frobenius) distance; of several nearest the first given one
+    is taken. Exact: O(N^2 d) operations, O(N d) memory.
+
+    Args:
+        features: One vector an instance, shape (N, d), finite.
+        start: The instance that the chain begins with.
+
+    Returns:
+        A permutation of 0, ..., N - 1: the instances in the order of the chain.
+
+    Raises:
+        ValueError: The features are no matrix or not finite, or `start` is no instance.
+    """
+    features = np.asarray(features, dtype=float)
+    if features.ndim != 2:
+        raise ValueError(f"features has shape {features.shape}; it needs (instances, numbers)")
+    if not np.isfinite(features).all():
+        bad = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])
+        raise ValueError(f"features of instance {bad} are not finite")
+    count = len(features)
+    if not 0 <= start < max(count, 1):
+        raise ValueError(f"start {start} is not an instance of 0 to {count - 1}")
+    # Those left are kept together at the front, the last one filling each gap, so
+    # that a step is one pass over contiguous memory.
+    order = np.empty(count, dtype=np.int64)
+    left = np.arange(count)
+    points = features.copy()
+    place = start
+    for step in range(count):
+        last = count - step - 1
+        order[step] = left[place]
+        here = points[place].copy()
+        left[place], points[place] = left[last], points[last]
+        if last > 0:
+            distances = cdist(here[None], points[:last], "sqeuclidean")[0]
+            nearest = np.flatnonzero(distances == distances.min())
+            place = int(nearest[left[nearest].argmin()])
+    return order

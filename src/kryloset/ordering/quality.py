@@ -1,0 +1,20 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""How good an order is."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def steps(features: NDArray[np.floating], order: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the distances from each instance to the next along an order.
+
+    Args:
+        features: One vector an instance, shape (N, d).
+        order: The instances in order, shape (N,).
+
+    Returns:
+        Euclidean distances, shape (N - 1,); their sum is the length of the path.
+    """
+    along = np.asarray(features, dtype=float)[order]
+    return np.asarray(np.linalg.norm(np.diff(along, axis=0), axis=1))

@@ -1,0 +1,31 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Families of PDE instances."""
+
+from kryloset.problems.base import (
+    BoundaryCondition,
+    Discretisation,
+    Family,
+    Instance,
+    OperatorTraits,
+    Solve,
+    Variable,
+)
+from kryloset.problems.lattice import LatticeFamily, WeakForm
+from kryloset.problems.registry import FAMILIES, check_families, family_file, load_family
+
+__all__ = [
+    "FAMILIES",
+    "BoundaryCondition",
+    "Discretisation",
+    "Family",
+    "Instance",
+    "LatticeFamily",
+    "OperatorTraits",
+    "Solve",
+    "Variable",
+    "WeakForm",
+    "check_families",
+    "family_file",
+    "load_family",
+]

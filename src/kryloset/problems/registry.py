@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Families by name: those of the package, and a user's own files."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from pydantic import ValidationError
+
+from kryloset.config import Config, DatasetConfig, describe
+from kryloset.errors import ConfigError
+from kryloset.problems.base import Family
+
+#: Families of the package: name -> (module, class). Imported when used.
+FAMILIES = {"darcy": ("kryloset.problems.darcy", "Darcy")}
+
+
+def family_file(dataset: DatasetConfig) -> Path | None:
+    """Return the user's own file that a dataset's family is in, or None for the package's."""
+    path, colon, _ = dataset.family.rpartition(":")
+    return Path(path) if colon else None
+
+
+def family_class(name: str) -> type[Family]:
+    """Find a family.
+
+    Args:
+        name: A name of `FAMILIES`, or `path/to/file.py:Class`.
+
+    Raises:
+        ConfigError: There is none of that name, or the file does not give one.
+    """
+    path, colon, attribute = name.rpartition(":")
+    if not colon:
+        if name not in FAMILIES:
+            raise ConfigError(
+                f"family {name!r} is unknown: take one of {', '.join(FAMILIES)}, "
+                "or name a file of your own as path/to/file.py:Class"
+            )
+        module, attribute = FAMILIES[name]
+        found: type[Family] = getattr(importlib.import_module(module), attribute)
+        return found
+    candidate = getattr(_import_file(Path(path), name), attribute, None)
+    if not (isinstance(candidate, type) and issubclass(candidate, Family)):
+        raise ConfigError(
+            f"family {name!r}: {path} has no class {attribute!r} that derives from "
+            "kryloset.problems.Family; see docs/families.md"
+        )
+    missing = sorted(getattr(candidate, "__abstractmethods__", ()))
+    missing += [a for a in ("parameters", "fields") if not hasattr(candidate, a)]
+    if missing:
+        raise ConfigError(
+            f"family {name!r}: class {attribute} lacks {', '.join(missing)}; see docs/families.md"
+        )
+    return candidate
+
+
+def _import_file(path: Path, name: str) -> ModuleType:
+    if not path.is_file():
+        raise ConfigError(
+            f"family {name!r}: there is no file {path} in {Path.cwd()}; "
+            "name it relative to the working directory"
+        )
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"family {name!r}: {path} is no Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    # Registered, as any import is: classes find their own module there.
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[path.stem]
+        raise ConfigError(
+            f"family {name!r}: {path} does not import: {type(error).__name__}: {error}"
+        ) from error
+    return module
+
+
+def load_family(dataset: DatasetConfig) -> Family:
+    """Make the family of a dataset from its configuration.
+
+    Raises:
+        ConfigError: The family or one of its settings is wrong.
+    """
+    found = family_class(dataset.family)
+    try:
+        settings = found.Settings.model_validate(dataset.parameters)
+    except ValidationError as error:
+        raise ConfigError(describe(error, f"parameters of family {dataset.family}")) from None
+    family = found(settings, dataset.mesh)
+    family.check()
+    return family
+
+
+def check_families(config: Config) -> None:
+    """Load the family of every dataset, for the sake of the errors.
+
+    Raises:
+        ConfigError: As `load_family`, with the dataset's key.
+    """
+    for name, dataset in config.datasets.items():
+        try:
+            load_family(dataset)
+        except ConfigError as error:
+            raise ConfigError(f"datasets.{name}: {error}") from error

@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Where a file comes from: the code that made it, and the versions it ran on."""
+
+import hashlib
+import importlib.util
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import grimp
+
+from kryloset.config import DatasetConfig
+from kryloset.problems.registry import FAMILIES, family_file
+
+
+@cache
+def _imports() -> grimp.ImportGraph:
+    return grimp.build_graph("kryloset", cache_dir=None)
+
+
+@cache
+def code_identity(*modules: str) -> str:
+    """Return a digest of modules of the package and of all that they import from it.
+
+    An edit of a module changes the identity of just the stages that import it,
+    directly or through others. Imports inside functions count.
+
+    Args:
+        modules: Full names, such as `kryloset.stages.sample`.
+
+    Returns:
+        16 hexadecimal digits of the SHA-256 of the sources.
+    """
+    graph = _imports()
+    closure = set(modules)
+    for module in modules:
+        closure |= graph.find_upstream_modules(module)
+    digest = hashlib.sha256()
+    for module in sorted(closure):
+        spec = importlib.util.find_spec(module)
+        assert spec is not None and spec.origin is not None
+        digest.update(module.encode() + b"\0" + Path(spec.origin).read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def stage_identity(stage: str, dataset: DatasetConfig) -> str:
+    """Return the identity of a stage's code for a dataset, the package's family included.
+
+    A family in a user's own file is an input of the stages, and no part of this.
+    """
+    modules = [f"kryloset.stages.{stage}"]
+    if dataset.family in FAMILIES:
+        modules.append(FAMILIES[dataset.family][0])
+    return code_identity(*modules)
+
+
+def family_source(dataset: DatasetConfig) -> str | None:
+    """Return the text of the user's own family file; None for a family of the package."""
+    path = family_file(dataset)
+    return None if path is None else path.read_text()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that numbers may depend on, by the usual names."""
+    # MPI must come before PETSc, and a command that draws no figures needs neither.
+    from mpi4py import MPI  # isort: skip  # noqa: F401
+    from petsc4py import PETSc  # isort: skip
+    import h5py
+
+    found = {
+        "python": platform.python_version(),
+        "petsc": ".".join(map(str, PETSc.Sys.getVersion())),
+        "hdf5": h5py.version.hdf5_version,
+    }
+    # FEniCSx goes by another distribution name in each place it comes from.
+    names = {"dolfinx": ("fenics-dolfinx", "dolfinx-solver-real")}
+    for name in ("kryloset", "dolfinx", "numpy", "scipy", "h5py"):
+        for distribution in names.get(name, (name,)):
+            try:
+                found[name] = version(distribution)
+                break
+            except PackageNotFoundError:
+                continue
+    return dict(sorted(found.items()))

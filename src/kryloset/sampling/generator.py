@@ -1,0 +1,40 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Counter-based random generators.
+
+Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011)
+is a function of a key and a counter. Taking (seed, index) as the key makes
+instance `index` the same alone, in any chunk and in any order, and makes the
+first 100 of 1,000 instances the instances of a set of 100.
+"""
+
+import numpy as np
+
+#: The index that no instance can have, kept for the shuffle into splits.
+_SPLITS = 2**64 - 1
+
+
+def generator(seed: int, index: int) -> np.random.Generator:
+    """Return the generator of one instance.
+
+    Args:
+        seed: Seed of the dataset, 0 <= seed < 2^64.
+        index: Number of the instance, 0 <= index < 2^64 - 1.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+    if not 0 <= index < _SPLITS:
+        raise ValueError(f"instance {index} is not in [0, 2^64 - 1)")
+    return _keyed(seed, index)
+
+
+def split_generator(seed: int) -> np.random.Generator:
+    """Return the generator that shuffles the instances of a dataset into splits."""
+    return _keyed(seed, _SPLITS)
+
+
+def _keyed(seed: int, index: int) -> np.random.Generator:
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed {seed} is not in [0, 2^64)")
+    return np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))

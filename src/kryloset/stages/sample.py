@@ -1,0 +1,65 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Draw the parameters of every instance."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.dataset.atomic import write_whole
+from kryloset.errors import DataError
+from kryloset.problems import load_family
+from kryloset.progress import track
+from kryloset.provenance import stage_identity
+from kryloset.sampling import generator
+
+
+def run(config: DatasetConfig, name: str, *, output: Path) -> None:
+    """Draw `config.count` instances, each from (seed, index) alone.
+
+    Writes `/parameters/<name>` with the instances along the first axis, float64.
+
+    Args:
+        config: The dataset.
+        name: Its name.
+        output: The file to write, `parameters.h5`.
+
+    Raises:
+        ConfigError: The family or its settings are wrong.
+        DataError: The family drew something that is not finite, or of changing shape.
+    """
+    family = load_family(config)
+    with write_whole(output) as part, h5py.File(part, "w") as file:
+        file.attrs["config"] = dump_dataset(name, config)
+        file.attrs["code"] = stage_identity("sample", config)
+        group = file.create_group("parameters")
+        for index in track(range(config.count), "drawing instances"):
+            instance = family.draw(generator(config.seed, index))
+            for variable in family.parameters:
+                if variable.name not in instance:
+                    raise DataError(
+                        f"instance {index}: `draw` of family {config.family} returned no "
+                        f"{variable.name!r}, which its `parameters` name"
+                    )
+                values = np.asarray(instance[variable.name], dtype=np.float64)
+                if not np.isfinite(values).all():
+                    raise DataError(
+                        f"instance {index}: parameter {variable.name!r} is not finite; mend "
+                        f"`draw` of family {config.family} or its settings"
+                    )
+                if index == 0:
+                    group.create_dataset(
+                        variable.name,
+                        shape=(config.count, *values.shape),
+                        chunks=(1, *values.shape),
+                        dtype=np.float64,
+                        fletcher32=True,
+                    )
+                if values.shape != group[variable.name].shape[1:]:
+                    raise DataError(
+                        f"instance {index}: parameter {variable.name!r} has shape {values.shape}, "
+                        f"instance 0 has {group[variable.name].shape[1:]}"
+                    )
+                group[variable.name][index] = values

@@ -1,0 +1,280 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Solve one sorted chunk, recycling from each instance to the next.
+
+A chunk can be killed at any moment and taken up again where it stopped: each
+instance is appended to a journal once it is solved and verified, and the
+recycled space is saved beside it, so that the numbers after a resumption are,
+bit for bit, those of a run that was never interrupted.
+"""
+
+import hashlib
+import logging
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mpi4py import MPI
+from petsc4py import PETSc
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.dataset.atomic import write_whole
+from kryloset.dataset.journal import Journal
+from kryloset.errors import DataError
+from kryloset.krylov import SequenceSolver, SolveError, SolverState, solve_or_escalate
+from kryloset.problems import Family, family_file, load_family
+from kryloset.progress import track
+from kryloset.provenance import stage_identity
+from kryloset.stages.inputs import open_input, read_instance
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Evidence:
+    """The solver as a family sees it, and what it took to solve one instance.
+
+    Calling it solves A x = b, escalating where the configured method fails.
+    """
+
+    solver: SequenceSolver
+    state: SolverState
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    true_residual: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Begin at nought."""
+        keys = ("iterations", "operator_applications", "preconditioner_applications")
+        self.counts = dict.fromkeys((*keys, "systems", "escalations", "reason", "recycled"), 0)
+        self.seconds = dict.fromkeys(("setup", "rebuild", "iterate"), 0.0)
+
+    def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
+        """Solve one system and add its evidence."""
+        result, self.state, attempts = solve_or_escalate(self.solver, operator, rhs, self.state)
+        for attempt in attempts:
+            logger.warning("escalated: %s", attempt)
+        for key in ("iterations", "operator_applications", "preconditioner_applications"):
+            self.counts[key] += getattr(result, key)
+        self.counts["systems"] += 1
+        self.counts["escalations"] += len(attempts)
+        self.counts["reason"] = int(result.reason)
+        self.counts["recycled"] |= int(result.recycled)
+        for key in self.seconds:
+            self.seconds[key] += getattr(result, f"seconds_{key}")
+        self.true_residual = max(self.true_residual, result.true_residual)
+        return result.solution
+
+
+def run(
+    config: DatasetConfig,
+    name: str,
+    *,
+    parameters: Path,
+    order: Path,
+    chunk: str,
+    output: Path,
+    comm: MPI.Comm = MPI.COMM_WORLD,
+) -> None:
+    """Solve the instances of one chunk in their sorted order.
+
+    Writes `/instance`, `/fields/<name>`, `/solver/<quantity>` and
+    `/seconds/<part>`, a row an instance in solving order.
+
+    Args:
+        config: The dataset.
+        name: Its name.
+        parameters: `parameters.h5`.
+        order: `order.h5`.
+        chunk: Which one, as in `1-of-2`.
+        output: The file to write.
+        comm: Processes that share each solve. Rank 0 writes.
+
+    Raises:
+        DataError: An input is missing, damaged or of another configuration.
+        SolveError: An instance could not be solved to the tolerance; named, and not stored.
+    """
+    family = load_family(config)
+    with open_input(order, config, name, "permutation") as file:
+        instances = chunk_instances(file, chunk)
+    with open_input(parameters, config, name, "parameters") as file:
+        if comm.rank > 0:
+            _solve_rest(config, family, file, instances, chunk, comm, None, output)
+            return
+        work = fingerprint(file, config, family, instances, comm.size)
+        with Journal(working_folder(output), work) as journal:
+            # Only a job that had to wait for another one finds the chunk done.
+            if _is_done(output, work):
+                logger.info("chunk %s was solved while this job waited for it", chunk)
+                comm.bcast(len(instances))
+            else:
+                _solve_rest(config, family, file, instances, chunk, comm, journal, output)
+                write_chunk(output, journal, dump_dataset(name, config), work, len(instances))
+            journal.discard()
+
+
+def chunk_instances(order: h5py.File, chunk: str) -> NDArray[np.int64]:
+    """Return the drawn numbers of a chunk's instances, in solving order.
+
+    Raises:
+        DataError: `order` was divided into another number of chunks.
+    """
+    match = re.fullmatch(r"(\d+)-of-(\d+)", chunk)
+    if match is None:
+        raise DataError(f"chunk {chunk!r} is not of the form 1-of-2")
+    number, total = map(int, match.groups())
+    bounds = order["bounds"][:]
+    if total != len(bounds) - 1 or not 1 <= number <= total:
+        raise DataError(
+            f"chunk {chunk}: {order.filename} is divided into {len(bounds) - 1} chunks; "
+            "sort again with the number of chunks that you solve"
+        )
+    return np.asarray(order["permutation"][bounds[number - 1] : bounds[number]])
+
+
+def working_folder(output: Path) -> Path:
+    """Return the folder of a chunk's journal and recycled space while it is being solved."""
+    return output.with_name(output.name + ".working")
+
+
+def fingerprint(
+    parameters: h5py.File,
+    config: DatasetConfig,
+    family: Family,
+    instances: NDArray[np.int64],
+    processes: int,
+) -> str:
+    """Return a digest of all that the solutions of a chunk depend on, bit for bit."""
+    digest = hashlib.sha256()
+    settings = config.model_dump_json(include={"family", "parameters", "mesh", "solver"})
+    digest.update(f"{settings} {stage_identity('solve', config)} {processes}".encode())
+    own_file = family_file(config)
+    if own_file is not None:
+        digest.update(own_file.read_bytes())
+    digest.update(instances.tobytes())
+    for index in instances:
+        for values in read_instance(parameters, family, index).values():
+            digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def _is_done(output: Path, work: str) -> bool:
+    if not output.exists():
+        return False
+    with h5py.File(output, "r") as file:
+        return bool(file.attrs.get("fingerprint") == work)
+
+
+def _solve_rest(
+    config: DatasetConfig,
+    family: Family,
+    parameters: h5py.File,
+    instances: NDArray[np.int64],
+    chunk: str,
+    comm: MPI.Comm,
+    journal: Journal | None,
+    output: Path,
+) -> None:
+    """Solve what the journal, which rank 0 holds, does not have yet."""
+    solver = SequenceSolver(**config.solver.model_dump())
+    folder = working_folder(output)
+    done = comm.bcast(None if journal is None else len(journal))
+    if done == len(instances):
+        return
+    state, done = _restore(folder, solver, done, comm)
+    if journal is not None:
+        journal.truncate(done)
+        if done:
+            logger.info(
+                "chunk %s resumes at instance %d (position %d)", chunk, instances[done], done
+            )
+    discretisation = family.discretise(comm)
+    quiet = comm.rank > 0
+    rest = range(done, len(instances))
+    for row in rest if quiet else track(rest, f"solving chunk {chunk}", done=done):
+        index = int(instances[row])
+        evidence = Evidence(solver, state)
+        began = time.perf_counter()
+        try:
+            fields = discretisation.solve(read_instance(parameters, family, index), evidence)
+        except SolveError as error:
+            raise SolveError(f"instance {index} (chunk {chunk}, position {row}): {error}") from None
+        state = evidence.state
+        if journal is not None:
+            seconds = evidence.seconds
+            seconds["assemble"] = time.perf_counter() - began - sum(seconds.values())
+            journal.append(_record(index, int(instances[row - 1]) if row else -1, fields, evidence))
+        _save(folder, state, row + 1, comm)
+
+
+def _record(
+    index: int, before: int, fields: dict[str, NDArray[np.float64]], evidence: Evidence
+) -> dict[str, NDArray[np.generic]]:
+    """Return the row of one instance, by the names that it has in the chunk's file."""
+    counts = dict(evidence.counts)
+    predecessor = before if counts.pop("recycled") else -1
+    solver = {**counts, "predecessor": predecessor, "true_residual": evidence.true_residual}
+    return {
+        "instance": np.int64(index),
+        **{f"fields/{key}": values for key, values in fields.items()},
+        **{f"solver/{key}": np.asarray(value) for key, value in solver.items()},
+        **{f"seconds/{key}": np.float64(value) for key, value in evidence.seconds.items()},
+    }
+
+
+def _state_path(folder: Path, position: int, comm: MPI.Comm) -> Path:
+    return folder / f"recycled-{position}-{comm.rank}.npz"
+
+
+def _save(folder: Path, state: SolverState, position: int, comm: MPI.Comm) -> None:
+    """Save the recycled space as it is before `position`; the one before it stays too."""
+    state.save(_state_path(folder, position, comm))
+    _state_path(folder, position - 2, comm).unlink(missing_ok=True)
+
+
+def _restore(
+    folder: Path, solver: SequenceSolver, done: int, comm: MPI.Comm
+) -> tuple[SolverState, int]:
+    """Find the last position whose recycled space every process has saved.
+
+    A process may be killed between a journal's record and the space after it,
+    and one process may be an instance ahead of another: the last instance is
+    then solved again.
+    """
+    for position in (done, done - 1):
+        if position <= 0:
+            return solver.init(), 0
+        path = _state_path(folder, position, comm)
+        if comm.allreduce(int(path.is_file()), MPI.MIN):
+            return SolverState.load(path), position
+    logger.warning("%s has no recycled space of its last instance; beginning a new one", folder)
+    return solver.init(), done
+
+
+def write_chunk(output: Path, journal: Journal, config: str, work: str, count: int) -> None:
+    """Write the rows of a full journal as one file, whole or not at all.
+
+    Raises:
+        DataError: The journal lacks a row.
+    """
+    if len(journal) != count:
+        raise DataError(f"{journal.folder} has {len(journal)} of {count} instances")
+    with write_whole(output) as part, h5py.File(part, "w") as file:
+        file.attrs["config"] = config
+        file.attrs["fingerprint"] = work
+        for row, record in enumerate(journal.records()):
+            for key, values in record.items():
+                if row == 0:
+                    file.create_dataset(
+                        key,
+                        shape=(count, *values.shape),
+                        chunks=(1, *values.shape) if values.ndim else True,
+                        dtype=values.dtype,
+                        fletcher32=True,
+                    )
+                file[key][row] = values
