@@ -1,0 +1,22 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Krylov solvers for sequences of PETSc systems that carry what they learnt onwards.
+
+Works on any sequence of matrices and right-hand sides; no PDE is in sight.
+"""
+
+from kryloset.krylov.gcrodr import GCRODR
+from kryloset.krylov.ladder import Attempt, SolveError, solve_or_escalate
+from kryloset.krylov.solver import Reason, SequenceSolver, SolveResult
+from kryloset.krylov.state import SolverState
+
+__all__ = [
+    "GCRODR",
+    "Attempt",
+    "Reason",
+    "SequenceSolver",
+    "SolveError",
+    "SolveResult",
+    "SolverState",
+    "solve_or_escalate",
+]

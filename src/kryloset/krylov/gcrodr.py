@@ -1,0 +1,415 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""GCRO-DR(m, k): GMRES with deflated restarting that recycles its subspace.
+
+M. L. Parks, E. de Sturler, G. Mackey, D. D. Johnson and S. Maiti, "Recycling Krylov
+subspaces for sequences of linear systems", SIAM J. Sci. Comput. 28 (2006) 1651-1674,
+here with right preconditioning. Notation of that paper, with B = A M^-1 in place of A.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from mpi4py import MPI
+from petsc4py import PETSc
+from scipy.linalg import qr, solve_triangular
+from scipy.linalg.blas import dgemv
+
+from kryloset.krylov.dense import Array, combine, harmonic_subspace, orthonormalise, sum_over_ranks
+
+EPSILON = float(np.finfo(np.float64).eps)
+
+REORTHOGONALISE = 0.5
+"""A vector that lost more than this part of its squared length is orthogonalised again."""
+
+STAGNATION_CYCLES = 20
+"""Cycles over which the true residual has to fall ..."""
+
+STAGNATION_FACTOR = 0.99
+"""... to at most this part of what it was."""
+
+MISMATCH = 10.0
+"""Ratio of true to implicit residual at which A M^-1 U = C is no longer believed."""
+
+
+@dataclass
+class Counts:
+    """What one solve has cost.
+
+    Attributes:
+        operator: applications of A.
+        preconditioner: applications of M^-1 (of the identity too, where there is none).
+        rebuild: seconds spent on making C from the recycled space.
+        recycled: number of recycled directions that survived the rebuild.
+    """
+
+    operator: int = 0
+    preconditioner: int = 0
+    rebuild: float = 0.0
+    recycled: int = 0
+
+
+class GCRODR:
+    """GCRO-DR(m, k) as a Python context of a PETSc KSP.
+
+    Use it as `ksp.setType("python"); ksp.setPythonContext(GCRODR(40, 20))`, or by options:
+    `-ksp_type python -ksp_python_type kryloset.krylov.GCRODR -ksp_gcrodr_restart 40
+    -ksp_gcrodr_recycle 20`, under the KSP's own prefix. Any PC, preconditioning from the
+    right, convergence tests, monitors, histories and `-ksp_view` as for PETSc's own KSPs.
+    The space goes from each `ksp.solve` to the next by itself; `ksp.reset` drops it.
+
+    A system starts with C R = qr(A M^-1 Y), k applications of each. A cycle takes m - k
+    Arnoldi steps with (I - C C') A M^-1 (m when nothing is recycled: GMRES(m)), minimises
+    the residual over range([U V]), and takes the k harmonic Ritz vectors of smallest
+    modulus as the next U. Within a cycle the norms reported are those of the recurrence;
+    at its end the residual is computed as b - A x and only that norm can end the solve
+    with success. Convergence reasons are PETSc's; stagnation is DIVERGED_BREAKDOWN.
+
+    Memory: m + 1 vectors for [C V], k for U, 3 for work.
+
+    Attributes:
+        restart: m, the largest number of directions a cycle holds.
+        recycle: k < m, the largest number carried to the next cycle and system. With 0
+            the method is GMRES(m).
+        space: Y (local rows, at most k), Fortran order, the recycled directions in the
+            preconditioned variable, or None. Assign to seed a solve; after a solve it is a
+            view that the next solve overwrites.
+        counts: what the last solve has cost.
+    """
+
+    def __init__(self, restart: int = 40, recycle: int = 20) -> None:
+        """Make a context for GCRO-DR(restart, recycle).
+
+        Raises:
+            ValueError: unless 0 <= recycle < restart.
+        """
+        self.restart = restart
+        self.recycle = recycle
+        self.space: Array | None = None
+        self.counts = Counts()
+        self._block: Array | None = None
+        self._check()
+
+    def _check(self) -> None:
+        if not 0 <= self.recycle < self.restart:
+            raise ValueError(
+                f"GCRO-DR needs 0 <= recycle < restart, got recycle={self.recycle} and "
+                f"restart={self.restart}: make restart larger or recycle smaller"
+            )
+
+    # What PETSc calls
+
+    def create(self, ksp: PETSc.KSP) -> None:
+        """Choose right preconditioning and the norm of the residual itself."""
+        ksp.setPCSide(PETSc.PC.Side.RIGHT)
+        ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+
+    def setFromOptions(self, ksp: PETSc.KSP) -> None:
+        """Read `-ksp_gcrodr_restart` and `-ksp_gcrodr_recycle`."""
+        options = PETSc.Options(ksp.getOptionsPrefix())
+        self.restart = options.getInt("ksp_gcrodr_restart", self.restart)
+        self.recycle = options.getInt("ksp_gcrodr_recycle", self.recycle)
+        self._check()
+
+    def view(self, ksp: PETSc.KSP, viewer: PETSc.Viewer) -> None:
+        """Say what `-ksp_view` shows."""
+        if viewer.getType() == PETSc.Viewer.Type.ASCII:
+            held = 0 if self.space is None else self.space.shape[1]
+            viewer.printfASCII(
+                f"  GCRO-DR: restart={self.restart}, recycle={self.recycle}, "
+                f"directions held={held}\n"
+            )
+
+    def setUp(self, ksp: PETSc.KSP) -> None:
+        """Allocate the blocks for the operator's local size.
+
+        Raises:
+            ValueError: for a preconditioning side other than right, or a complex PETSc.
+        """
+        if ksp.getPCSide() != PETSc.PC.Side.RIGHT:
+            raise ValueError("GCRO-DR preconditions from the right: leave -ksp_pc_side at right")
+        if np.dtype(PETSc.ScalarType).kind == "c":
+            raise ValueError("GCRO-DR works with real numbers: use a PETSc built for them")
+        operator, _ = ksp.getOperators()
+        rows = operator.getLocalSize()[0]
+        if self._block is not None and self._block.shape == (rows, self.restart + 1):
+            return
+        self._comm = operator.comm.tompi4py()
+        self._block = np.zeros((rows, self.restart + 1), order="F")
+        # A column is a PETSc Vec without a copy; wrapped once, since wrapping costs.
+        self._columns = [
+            PETSc.Vec().createWithArray(self._block[:, i], comm=operator.comm)
+            for i in range(self.restart + 1)
+        ]
+        self._u = np.zeros((rows, self.recycle), order="F")
+        self._combined = operator.createVecRight()
+        self._image = operator.createVecRight()
+        self._work = np.zeros(self.restart + 1)
+        # Column j: the coefficients of A M^-1 v_j in [C V], the last one its remainder.
+        self._coefficients = np.zeros((self.restart + 1, self.restart), order="F")
+
+    def reset(self, ksp: PETSc.KSP) -> None:
+        """Free the blocks and forget the recycled space."""
+        self.space = self._block = None
+
+    def solve(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:
+        """Solve A x = b; called by `ksp.solve`."""
+        self.counts = Counts()
+        if self._comm.allreduce(int(ksp.getPC().getFailedReason()), op=MPI.MAX) != 0:
+            ksp.setConvergedReason(PETSc.KSP.ConvergedReason.DIVERGED_PCSETUP_FAILED)
+            return
+        self._ksp, self._b, self._x = ksp, b, x
+        self._operator, _ = ksp.getOperators()
+        self._pc = ksp.getPC()
+        self._identity = self._pc.getType() == PETSc.PC.Type.NONE
+        self._held = 0
+        if self.space is not None and self.recycle > 0:
+            self._rebuild(self.space[:, : self.recycle])
+            self.counts.recycled = self._held
+        self._iterate(ksp)
+        self.space = self._u[:, : self._held] if self._held else None
+
+    # The method
+
+    def _iterate(self, ksp: PETSc.KSP) -> None:
+        """Run cycles until the convergence test speaks or nothing moves any more."""
+        diverged = PETSc.KSP.ConvergedReason
+        limit = ksp.getTolerances()[3]
+        if ksp.getInitialGuessNonzero():
+            self._operator.mult(self._x, self._columns[self._held])
+            self.counts.operator += 1
+            self._columns[self._held].aypx(-1.0, self._b)
+        else:
+            self._x.set(0.0)
+            self._b.copy(self._columns[self._held])
+        norm, remainder = self._orthogonalise(self._held)
+        its = 0
+        reason = self._report(ksp, its, norm)
+        history = [norm]
+        doubts = 0
+        while reason == 0:
+            if its >= limit:
+                reason = diverged.DIVERGED_MAX_IT
+                break
+            its, steps, implicit, reason = self._arnoldi(ksp, its, limit, norm, remainder)
+            if reason < 0:
+                break
+            self._update_solution(steps, remainder)
+            self._update_space(steps)
+            previous = norm
+            norm, remainder = self._true_residual()
+            reason = self._report(ksp, its, norm)
+            if reason != 0:
+                break
+            # The cycle promised more than it kept: either A M^-1 U = C has drifted
+            # (make C again) or U is no good (go on without).
+            if self._held and norm > MISMATCH * implicit + EPSILON * history[0]:
+                doubts += 1
+                if norm > previous:
+                    self._x.axpy(-1.0, self._image)
+                if doubts == 1:
+                    self._rebuild(self._u[:, : self._held])
+                else:
+                    self._held = 0
+                norm, remainder = self._true_residual()
+            history.append(norm)
+            if len(history) > STAGNATION_CYCLES and not (
+                norm <= STAGNATION_FACTOR * history[-1 - STAGNATION_CYCLES]
+            ):
+                reason = diverged.DIVERGED_BREAKDOWN
+        ksp.setConvergedReason(reason)
+
+    def _report(self, ksp: PETSc.KSP, its: int, norm: float) -> int:
+        """Log, monitor and test one true residual norm as PETSc's own KSPs do."""
+        self._log(ksp, its, norm)
+        return int(ksp.callConvergenceTest(its, norm))
+
+    @staticmethod
+    def _log(ksp: PETSc.KSP, its: int, norm: float) -> None:
+        ksp.setIterationNumber(its)
+        ksp.setResidualNorm(norm)
+        ksp.logConvergenceHistory(norm)
+        ksp.monitor(its, norm)
+
+    def _apply(self, source: PETSc.Vec, target: PETSc.Vec) -> None:
+        """Set target to A M^-1 source."""
+        if not self._identity:
+            self._pc.apply(source, self._image)
+            source = self._image
+        self._operator.mult(source, target)
+        self.counts.operator += 1
+        self.counts.preconditioner += 1
+
+    def _orthogonalise(self, column: int) -> tuple[float, float]:
+        """Orthogonalise a column of the block against all columns before it.
+
+        Classical Gram-Schmidt, a second time when cancellation asks for it. The vector's
+        own square is one more entry of the product, so that a pass is one matrix-vector
+        product, one reduction and one update.
+
+        Returns:
+            The norm before and the norm after; after is 0.0 when the vector lies in the
+            span to working accuracy. The coefficients are left in `self._work[:column]`.
+        """
+        vector = self._block[:, column]
+        basis = self._block[:, :column]
+        extended = self._block[:, : column + 1].T
+        products = sum_over_ranks(np.dot(extended, vector), self._comm)
+        coefficients = self._work[:column]
+        coefficients[:] = products[:column]
+        before = products[column]
+        after = before - np.dot(coefficients, coefficients)
+        self._subtract(basis, coefficients, vector)
+        if after < REORTHOGONALISE * before:
+            products = sum_over_ranks(np.dot(extended, vector), self._comm)
+            correction = products[:column]
+            coefficients += correction
+            self._subtract(basis, correction, vector)
+            left = products[column]
+            after = left - np.dot(correction, correction)
+            # Twice is enough: what shrinks again is rounding.
+            if after < REORTHOGONALISE * left or after <= EPSILON**2 * before:
+                after = 0.0
+        return float(np.sqrt(before)), float(np.sqrt(after))
+
+    @staticmethod
+    def _subtract(basis: Array, coefficients: Array, vector: Array) -> None:
+        """Set vector -= basis @ coefficients in place."""
+        if basis.size:
+            dgemv(-1.0, basis, coefficients, 1.0, vector, overwrite_y=1)
+
+    def _arnoldi(
+        self, ksp: PETSc.KSP, its: int, limit: int, norm: float, remainder: float
+    ) -> tuple[int, int, float, int]:
+        """Take the steps of a cycle: (I - C C') A M^-1 V_j = V_{j+1} H, B = C' A M^-1 V_j.
+
+        The norm of the cycle's least-squares residual needs no rotations: it is
+        remainder / ||q|| with q_1 = 1 and q' H = 0, and q grows by one entry a step.
+
+        Returns:
+            The iteration number, the steps taken, the implicit residual norm and the
+            reason to stop without success (0 for none).
+        """
+        held = self._held
+        # The part of the residual in range(C), for the least-squares problem.
+        self._projection = self._work[:held].copy()
+        if not remainder > EPSILON * norm:
+            # The residual lies in range(C), and U alone removes it. Counted as a step,
+            # since PETSc takes iteration 0 for the start.
+            self._columns[held].set(0.0)
+            reason = 0 if np.isfinite(norm) else PETSc.KSP.ConvergedReason.DIVERGED_NANORINF
+            return its + 1, 0, 0.0, reason
+        self._columns[held].scale(1.0 / remainder)
+        null = np.zeros(self.restart - held + 1)
+        null[0] = square = 1.0
+        implicit = remainder
+        steps = 0
+        for step in range(self.restart - held):
+            column = held + step + 1
+            self._apply(self._columns[column - 1], self._columns[column])
+            before, after = self._orthogonalise(column)
+            if not np.isfinite(before):
+                return its + 1, steps, before, PETSc.KSP.ConvergedReason.DIVERGED_NANORINF
+            self._coefficients[:column, step] = self._work[:column]
+            self._coefficients[column, step] = after
+            its += 1
+            steps += 1
+            if after == 0.0:
+                self._columns[column].set(0.0)
+                return its, steps, 0.0, 0
+            self._columns[column].scale(1.0 / after)
+            null[steps] = -np.dot(null[:steps], self._work[held:column]) / after
+            square += null[steps] ** 2
+            implicit = remainder / float(np.sqrt(square))
+            if its >= limit or step == self.restart - held - 1:
+                break
+            # Tested before it is logged: the last step of a cycle is logged with the true norm.
+            reason = int(ksp.callConvergenceTest(its, implicit))
+            if reason > 0:
+                break
+            self._log(ksp, its, implicit)
+            if reason < 0:
+                return its, steps, implicit, reason
+        return its, steps, implicit, 0
+
+    def _update_solution(self, steps: int, remainder: float) -> None:
+        """Minimise the residual over range([U V]) and add M^-1 [U V] y to x."""
+        held = self._held
+        b = self._coefficients[:held, :steps]
+        h = self._coefficients[held : held + steps + 1, :steps]
+        target = np.zeros(steps + 1)
+        target[0] = remainder
+        y = np.linalg.lstsq(h, target, rcond=None)[0]
+        update = self._combined.getArray()
+        update[:] = 0.0
+        self._subtract(self._block[:, held : held + steps], -y, update)
+        self._subtract(self._u[:, :held], np.dot(b, y) - self._projection, update)
+        # Written behind PETSc's back: its cached norms are stale.
+        self._combined.stateIncrease()
+        self._pc.apply(self._combined, self._image)
+        self.counts.preconditioner += 1
+        self._x.axpy(1.0, self._image)
+
+    def _true_residual(self) -> tuple[float, float]:
+        """Put b - A x beside C and orthogonalise it; return the norms before and after."""
+        self._operator.mult(self._x, self._columns[self._held])
+        self.counts.operator += 1
+        self._columns[self._held].aypx(-1.0, self._b)
+        return self._orthogonalise(self._held)
+
+    def _rebuild(self, y: Array) -> None:
+        """Make C R = qr(A M^-1 Y) and U = Y R^-1 for the present operator."""
+        start = time.perf_counter()
+        size = y.shape[1]
+        for i in range(size):
+            self._combined.placeArray(y[:, i])
+            self._apply(self._combined, self._columns[i])
+            self._combined.resetArray()
+        transform = orthonormalise(self._block[:, :size], self._comm)
+        self._held = transform.shape[1]
+        u, c = self._u[:, : self._held], self._block[:, : self._held]
+        combine(u, (y, transform))
+        products = sum_over_ranks(np.concatenate([np.dot(c.T, u), np.dot(u.T, u)]), self._comm)
+        self._cu, self._uu = products[: self._held], products[self._held :]
+        self.counts.rebuild += time.perf_counter() - start
+
+    def _update_space(self, steps: int) -> None:
+        """Replace U and C by those of the harmonic Ritz vectors wanted of [U V].
+
+        W = [C V_{j+1}], G = [D B; 0 H], A M^-1 [U D  V_j] = W G with D scaling U to unit
+        columns. C'U and U'U follow from the small matrices; only V'U costs a product.
+        """
+        if self.recycle == 0 or self._held + steps == 0:
+            return
+        held, size = self._held, self._held + steps
+        v = self._block[:, held : size + 1]
+        length = np.sqrt(np.maximum(self._uu.diagonal(), 0.0)) if held else np.zeros(0)
+        d = 1 / length
+        g = np.zeros((size + 1, size))
+        g[range(held), range(held)] = d
+        g[:, held:] = self._coefficients[: size + 1, :steps]
+        wv = np.eye(size + 1, size)
+        vv = np.eye(size)
+        if held:
+            vu = sum_over_ranks(np.dot(v.T, self._u[:, :held]), self._comm) * d
+            wv[:held, :held] = self._cu * d
+            wv[held:, :held] = vu
+            vv[:held, :held] = self._uu * np.outer(d, d)
+            vv[held:, :held] = vu[:-1]
+            vv[:held, held:] = vu[:-1].T
+        p = harmonic_subspace(g, wv, min(self.recycle, size))
+        if p.shape[1] == 0:
+            self._held = 0
+            return
+        q, r, pivots = qr(g @ p, mode="economic", pivoting=True)
+        # A direction that A M^-1 maps to rounding has no image to be normalised.
+        rank = int(np.count_nonzero(abs(r.diagonal()) > size * EPSILON * np.linalg.norm(g)))
+        t = p[:, pivots[:rank]] @ solve_triangular(r[:rank, :rank], np.eye(rank))
+        q = q[:, :rank]
+        self._cu, self._uu = q.T @ wv @ t, t.T @ vv @ t
+        t[:held] *= d[:, None]
+        u = self._u[:, :rank]
+        combine(u, (self._u[:, :held], t[:held]), (v[:, :steps], t[held:]))
+        combine(self._block[:, :rank], (self._block[:, : size + 1], q))
+        self._held = rank

@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What to do when a solve fails: climb to a method that asks less of the matrix."""
+
+from dataclasses import dataclass, replace
+
+from petsc4py import PETSc
+
+from kryloset.errors import KrylosetError
+from kryloset.krylov.solver import (
+    Method,
+    Preconditioner,
+    Reason,
+    SequenceSolver,
+    SolveResult,
+)
+from kryloset.krylov.state import SolverState
+
+FALLBACK_RESTART = 200
+"""Restart of the GMRES on the second rung: what a hard system needs, while memory allows."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A rung that failed.
+
+    Attributes:
+        method: what ran; likewise the next one.
+        preconditioner: of that method ("none" for direct).
+        reason: why it failed.
+        true_residual: ||b - A x|| / ||b|| where it stopped.
+        iterations: what it spent.
+    """
+
+    method: Method
+    preconditioner: Preconditioner
+    reason: Reason
+    true_residual: float
+    iterations: int
+
+
+class SolveError(KrylosetError):
+    """No rung of the ladder reached the tolerance.
+
+    Attributes:
+        attempts: every rung, in order.
+    """
+
+    def __init__(self, attempts: tuple[Attempt, ...], tolerance: float) -> None:
+        """Compose the message from the failed rungs."""
+        self.attempts = attempts
+        lines = [
+            f"  {a.method} with preconditioner {a.preconditioner}: relative residual "
+            f"{a.true_residual:.2e} after {a.iterations} iterations; {a.reason.message}"
+            for a in attempts
+        ]
+        super().__init__(
+            f"the system was not solved to the tolerance {tolerance:g} on the true relative "
+            "residual:\n" + "\n".join(lines) + "\nIf the matrix is singular, the right-hand "
+            "side has to lie in its range; otherwise check how A and b were assembled"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive the way back from another process."""
+        return _restore, (self.attempts, str(self))
+
+
+def rungs(solver: SequenceSolver, failed: Reason) -> list[SequenceSolver]:
+    """Return what to try after `solver` failed with that reason, cheapest first.
+
+    GMRES with a long restart, with jacobi if the preconditioner was at fault; then LU.
+    """
+    ladder = []
+    if solver.method != "direct":
+        restart = max(solver.restart, FALLBACK_RESTART)
+        safe = failed in (Reason.PRECONDITIONER_FAILED, Reason.NON_FINITE)
+        gmres = replace(
+            solver,
+            method="gmres",
+            restart=restart,
+            preconditioner="jacobi" if safe else solver.preconditioner,
+        )
+        ladder = [] if gmres == solver else [gmres]
+        ladder.append(replace(solver, method="direct"))
+    return ladder
+
+
+def solve_or_escalate(
+    solver: SequenceSolver, operator: PETSc.Mat, rhs: PETSc.Vec, state: SolverState
+) -> tuple[SolveResult, SolverState, tuple[Attempt, ...]]:
+    """Solve as configured; if that fails climb to GMRES(200), then to a direct solve.
+
+    Returns:
+        The result of the rung that succeeded, the next state (nothing recycled if a rung
+        failed) and the rungs that failed, so that their number is the number climbed.
+
+    Raises:
+        SolveError: when the last rung fails too.
+        ValueError: as `SequenceSolver.solve`.
+    """
+    attempts: list[Attempt] = []
+    result, after = solver.solve(operator, rhs, state)
+    ladder = [solver] if result.converged else [solver, *rungs(solver, result.reason)]
+    for rung in ladder:
+        if rung is not solver:
+            result, _ = rung.solve(operator, rhs, rung.init())
+        if result.converged:
+            return result, after, tuple(attempts)
+        attempts.append(
+            Attempt(
+                rung.method,
+                "none" if rung.method == "direct" else rung.preconditioner,
+                result.reason,
+                result.true_residual,
+                result.iterations,
+            )
+        )
+    raise SolveError(tuple(attempts), solver.tolerance)

@@ -1,0 +1,417 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Solving a sequence of linear systems, one call a system."""
+
+import math
+import time
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Literal, get_args
+
+import numpy as np
+from petsc4py import PETSc
+
+from kryloset.krylov.gcrodr import GCRODR
+from kryloset.krylov.state import SolverState
+
+Method = Literal["gcrodr", "gmres", "cg", "direct"]
+Preconditioner = Literal["none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu", "gamg"]
+
+INNER = 0.999
+"""Part of the tolerance asked of PETSc, so that a residual summed in another order passes."""
+
+PROGRESS = 0.5
+"""A continued solve or a step of refinement that leaves more than this was the last."""
+
+
+class Reason(IntEnum):
+    """Why a solve ended: positive for success, as in PETSc. Stored in datasets by number."""
+
+    CONVERGED = 1
+    ITERATION_LIMIT = -1
+    STAGNATION = -2
+    BREAKDOWN = -3
+    NON_FINITE = -4
+    PRECONDITIONER_FAILED = -5
+    TRUE_RESIDUAL_ABOVE_TOLERANCE = -6
+    NOT_POSITIVE_DEFINITE = -7
+
+    @property
+    def message(self) -> str:
+        """What happened and what to try, in a sentence."""
+        return _MESSAGES[self]
+
+
+_MESSAGES = {
+    Reason.CONVERGED: "the true residual is within the tolerance",
+    Reason.ITERATION_LIMIT: (
+        "the iteration limit was reached: try a stronger preconditioner (ilu, gamg), a larger "
+        "restart, or more iterations"
+    ),
+    Reason.STAGNATION: (
+        "the residual no longer falls: try a larger restart, another preconditioner or method "
+        "direct; if A is singular, b must lie in its range"
+    ),
+    Reason.BREAKDOWN: (
+        "the Krylov space cannot grow any more: A or the preconditioner is singular; try "
+        "another preconditioner or method direct"
+    ),
+    Reason.NON_FINITE: "NaN or infinity appeared: check A and b, then the preconditioner",
+    Reason.PRECONDITIONER_FAILED: (
+        "the preconditioner or factorisation could not be set up (a zero pivot or diagonal "
+        "entry): try jacobi, none, or method direct"
+    ),
+    Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE: (
+        "rounding keeps ||b - A x|| above the tolerance although the method's own estimate is "
+        "below: scale the equations, or ask for less"
+    ),
+    Reason.NOT_POSITIVE_DEFINITE: (
+        "A or the preconditioner is not symmetric positive definite, which cg needs: try "
+        "gcrodr or gmres"
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SolveResult:
+    """One solved (or failed) system.
+
+    Attributes:
+        solution: x, a vector of its own.
+        iterations: Krylov steps; for direct 1 and one more per step of refinement.
+        operator_applications: products with A: those of the method, those that rebuild the
+            recycled space, and those that check the result.
+        preconditioner_applications: products with M^-1, those that rebuild the recycled
+            space too (with none: of the identity).
+        true_residual: ||b - A x|| / ||b||, computed from A, x and b after the solve; 0 for
+            b = 0, whose solution is 0.
+        seconds_setup: preconditioner or factorisation, and the KSP where a new one was due.
+        seconds_rebuild: making C = A M^-1 U of the recycled space.
+        seconds_iterate: the rest of the solve.
+        reason: why it ended.
+        method: the method that ran.
+        recycled: whether directions from an earlier system took part.
+    """
+
+    solution: PETSc.Vec
+    iterations: int
+    operator_applications: int
+    preconditioner_applications: int
+    true_residual: float
+    seconds_setup: float
+    seconds_rebuild: float
+    seconds_iterate: float
+    reason: Reason
+    method: Method
+    recycled: bool
+
+    @property
+    def converged(self) -> bool:
+        """Whether the true residual is within the tolerance."""
+        return self.reason is Reason.CONVERGED
+
+
+@dataclass(frozen=True)
+class SequenceSolver:
+    """How to solve each system of a sequence. Numbers only; what changes is `SolverState`.
+
+    Refill one Mat for all systems where you can: the KSP, its memory and the symbolic part
+    of a factorisation are then used again. A different Mat gets a KSP of its own, since a
+    KSP that is handed another Mat can keep a stale preconditioner.
+
+    Attributes:
+        method: gcrodr (GCRO-DR(restart, recycle)), gmres (GMRES(restart)), cg, all
+            PETSc KSPs with the norm of b - A x, gmres and gcrodr with right preconditioning;
+            or direct (MUMPS where PETSc has it, else PETSc's LU; not iterative).
+        preconditioner: PETSc's, not used by direct. On several ranks icc and ilu become
+            block Jacobi with icc or ilu in each rank's block.
+        tolerance: on the true relative residual ||b - A x|| / ||b||.
+        restart: directions a cycle of gcrodr or gmres may hold.
+        recycle: of these, directions that gcrodr carries on.
+        max_iterations: per system.
+
+    Raises:
+        ValueError: for a name that is not known or a number out of range.
+    """
+
+    method: Method = "gcrodr"
+    preconditioner: Preconditioner = "ilu"
+    tolerance: float = 1e-8
+    restart: int = 40
+    recycle: int = 20
+    max_iterations: int = 10_000
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for key, known in (("method", Method), ("preconditioner", Preconditioner)):
+            value, names = getattr(self, key), get_args(known)
+            if value not in names:
+                raise ValueError(f"{key} {value!r} is not known: use one of {', '.join(names)}")
+        if not 0 < self.tolerance < 1:
+            raise ValueError(f"tolerance must lie between 0 and 1, got {self.tolerance}")
+        for key, least in (("restart", 1), ("recycle", 0), ("max_iterations", 1)):
+            if getattr(self, key) < least:
+                raise ValueError(f"{key} must be at least {least}, got {getattr(self, key)}")
+        if self.method == "gcrodr" and self.recycle >= self.restart:
+            raise ValueError(
+                f"recycle={self.recycle} must be smaller than restart={self.restart}: a cycle "
+                "needs room for new directions"
+            )
+
+    def init(self) -> SolverState:
+        """Return the state before the first system: nothing recycled."""
+        return SolverState()
+
+    def solve(
+        self, operator: PETSc.Mat, rhs: PETSc.Vec, state: SolverState
+    ) -> tuple[SolveResult, SolverState]:
+        """Solve operator x = rhs with what `state` recycles. Collective.
+
+        A failure is a result too (`reason`, and the best x there is); the state that comes
+        back then recycles nothing, so that a bad space ends with the system that made it.
+
+        Args:
+            operator: square, assembled.
+            rhs: laid out as the operator's rows.
+            state: from `init`, an earlier solve or `SolverState.load`; left as it is.
+
+        Raises:
+            ValueError: if the sizes do not fit.
+        """
+        rows, columns = operator.getLocalSize()
+        if rows != columns or rhs.getLocalSize() != rows:
+            raise ValueError(
+                f"a square operator and a right-hand side of its size are needed, got local "
+                f"sizes {rows} x {columns} and {rhs.getLocalSize()}"
+            )
+        if state.space is not None and state.space.shape[0] != rows:
+            raise ValueError(
+                f"the state recycles vectors with {state.space.shape[0]} local rows, the "
+                f"operator has {rows}: start with SequenceSolver.init() or use the same ranks"
+            )
+        solution = rhs.duplicate()
+        solution.set(0.0)
+        norm = rhs.norm()
+        if norm == 0.0 or not math.isfinite(norm):
+            reason = Reason.CONVERGED if norm == 0.0 else Reason.NON_FINITE
+            residual = 0.0 if norm == 0.0 else math.nan
+            result = SolveResult(
+                solution, 0, 0, 0, residual, 0.0, 0.0, 0.0, reason, self.method, False
+            )
+            return result, _next(state, result, state.space, state.workspace)
+
+        start = time.perf_counter()
+        workspace = state.workspace
+        if not (isinstance(workspace, _Workspace) and workspace.serves(self, operator)):
+            workspace = _Workspace(self, operator)
+        reason = workspace.prepare()
+        seconds_setup = time.perf_counter() - start
+
+        start = time.perf_counter()
+        workspace.counts = _Counts()
+        residual = 1.0
+        if reason is Reason.CONVERGED:
+            reason, residual = workspace.run(rhs, solution, norm, state)
+        seconds_rebuild = workspace.counts.rebuild
+        seconds_iterate = time.perf_counter() - start - seconds_rebuild
+
+        counts = workspace.counts
+        result = SolveResult(
+            solution=solution,
+            iterations=counts.iterations,
+            operator_applications=counts.operator,
+            preconditioner_applications=counts.preconditioner,
+            true_residual=residual,
+            seconds_setup=seconds_setup,
+            seconds_rebuild=seconds_rebuild,
+            seconds_iterate=seconds_iterate,
+            reason=reason,
+            method=self.method,
+            recycled=counts.recycled,
+        )
+        # A KSP that failed may hold half a factor: the next system gets a new one.
+        kept = workspace if result.converged else None
+        return result, _next(state, result, workspace.space(), kept)
+
+
+def _next(
+    state: SolverState, result: SolveResult, space: np.ndarray | None, workspace: object
+) -> SolverState:
+    """Return the state after `result`; a failure drops the recycled space."""
+    return replace(
+        state,
+        space=space if result.converged else None,
+        systems=state.systems + 1,
+        failures=state.failures + (not result.converged),
+        iterations=state.iterations + result.iterations,
+        operator_applications=state.operator_applications + result.operator_applications,
+        preconditioner_applications=(
+            state.preconditioner_applications + result.preconditioner_applications
+        ),
+        workspace=workspace,
+    )
+
+
+@dataclass
+class _Counts:
+    """Costs of one solve, over all runs of the KSP that it took."""
+
+    iterations: int = 0
+    operator: int = 0
+    preconditioner: int = 0
+    rebuild: float = 0.0
+    recycled: bool = False
+
+
+class _Workspace:
+    """A KSP bound to one operator and set up as a `SequenceSolver` says."""
+
+    def __init__(self, solver: SequenceSolver, operator: PETSc.Mat) -> None:
+        self.solver = solver
+        self.counts = _Counts()
+        self.residual = operator.createVecLeft()
+        self.ksp = ksp = PETSc.KSP().create(operator.comm)
+        # The KSP holds a reference, so that no other Mat can get this one's address.
+        ksp.setOperators(operator)
+        self.context: GCRODR | None = None
+        match solver.method:
+            case "direct":
+                ksp.setType(PETSc.KSP.Type.PREONLY)
+            case "cg":
+                ksp.setType(PETSc.KSP.Type.CG)
+                ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+            case "gmres":
+                ksp.setType(PETSc.KSP.Type.GMRES)
+                ksp.setGMRESRestart(solver.restart)
+                ksp.setPCSide(PETSc.PC.Side.RIGHT)
+            case "gcrodr":
+                ksp.setType(PETSc.KSP.Type.PYTHON)
+                self.context = GCRODR(solver.restart, solver.recycle)
+                ksp.setPythonContext(self.context)
+
+    def serves(self, solver: SequenceSolver, operator: PETSc.Mat) -> bool:
+        """Whether this workspace was made for that solver and that Mat object."""
+        return self.solver == solver and self.ksp.getOperators()[0].handle == operator.handle
+
+    def prepare(self) -> Reason:
+        """Set the preconditioner up for the operator's present entries."""
+        pc = self.ksp.getPC()
+        try:
+            if self.solver.method == "direct":
+                pc.setType(PETSc.PC.Type.LU)
+                if PETSc.Sys.hasExternalPackage("mumps"):
+                    pc.setFactorSolverType("mumps")
+            else:
+                self._choose_preconditioner(pc)
+            self.ksp.setUp()
+            self.ksp.setUpOnBlocks()
+        except PETSc.Error:
+            return Reason.PRECONDITIONER_FAILED
+        failed = pc.getFailedReason() != PETSc.PC.FailedReason.NOERROR
+        failed = self.ksp.comm.tompi4py().allreduce(int(failed)) > 0
+        return Reason.PRECONDITIONER_FAILED if failed else Reason.CONVERGED
+
+    def _choose_preconditioner(self, pc: PETSc.PC) -> None:
+        name = self.solver.preconditioner
+        parallel = pc.comm.size > 1
+        if name == "gamg":
+            # GAMG would keep the prolongation of the first matrix it saw, and with it a
+            # history that a saved state does not hold.
+            pc.reset()
+        pc.setType("bjacobi" if parallel and name in ("icc", "ilu") else name)
+        if name == "asm" and self.solver.method == "cg":
+            # The restricted variant, PETSc's default, is not symmetric.
+            pc.setASMType(PETSc.PC.ASMType.BASIC)
+        if name == "icc" and parallel:
+            pc.setUp()
+            for block in pc.getBJacobiSubKSP():
+                block.getPC().setType("icc")
+
+    def run(
+        self, rhs: PETSc.Vec, solution: PETSc.Vec, norm: float, state: SolverState
+    ) -> tuple[Reason, float]:
+        """Solve until the true residual is within the tolerance or no longer falls."""
+        if self.context is not None:
+            self.context.space = state.space
+        tolerance = self.solver.tolerance
+        residual = math.inf
+        while True:
+            try:
+                reason = self._once(rhs, solution, norm)
+            except PETSc.Error:
+                return Reason.PRECONDITIONER_FAILED, self._true_residual(rhs, solution) / norm
+            previous, residual = residual, self._true_residual(rhs, solution) / norm
+            if not math.isfinite(residual):
+                return Reason.NON_FINITE, residual
+            if residual <= tolerance:
+                return Reason.CONVERGED, residual
+            if reason is not Reason.CONVERGED:
+                return reason, residual
+            # The method's own estimate was too kind: go on from here while that helps.
+            if residual > PROGRESS * previous:
+                return Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE, residual
+
+    def _once(self, rhs: PETSc.Vec, solution: PETSc.Vec, norm: float) -> Reason:
+        """Run the KSP once more from the present solution, counting what it costs."""
+        ksp, counts, solver = self.ksp, self.counts, self.solver
+        again = counts.iterations > 0
+        if solver.method == "direct":
+            # Iterative refinement: self.residual holds b - A x from the second run on.
+            correction = solution.duplicate()
+            ksp.solve(self.residual if again else rhs, correction)
+            solution.axpy(1.0, correction)
+            counts.iterations += 1
+            counts.preconditioner += 1
+            return _reason(ksp, solver.method)
+        left = solver.max_iterations - counts.iterations
+        if left <= 0:
+            return Reason.ITERATION_LIMIT
+        ksp.setTolerances(rtol=INNER * solver.tolerance, atol=0.0, divtol=1e30, max_it=left)
+        ksp.setInitialGuessNonzero(again)
+        ksp.solve(rhs, solution)
+        its = ksp.getIterationNumber()
+        counts.iterations += its
+        if self.context is not None:
+            spent = self.context.counts
+            counts.operator += spent.operator
+            counts.preconditioner += spent.preconditioner
+            counts.rebuild += spent.rebuild
+            counts.recycled = counts.recycled or spent.recycled > 0
+        elif solver.method == "gmres":
+            # A residual at the start of each cycle but that from zero, an update at its end.
+            cycles = math.ceil(its / solver.restart)
+            counts.operator += its + max(cycles - (not again), 0)
+            counts.preconditioner += its + cycles
+        else:
+            counts.operator += its + again
+            counts.preconditioner += its + 1
+        return _reason(ksp, solver.method)
+
+    def _true_residual(self, rhs: PETSc.Vec, solution: PETSc.Vec) -> float:
+        """Compute ||b - A x|| and keep the vector."""
+        self.ksp.getOperators()[0].mult(solution, self.residual)
+        self.counts.operator += 1
+        self.residual.aypx(-1.0, rhs)
+        return float(self.residual.norm())
+
+    def space(self) -> np.ndarray | None:
+        """Return a copy of what the last run would recycle."""
+        if self.context is None or self.context.space is None:
+            return None
+        return self.context.space.copy(order="F")
+
+
+def _reason(ksp: PETSc.KSP, method: Method) -> Reason:
+    """Translate a KSP's reason."""
+    code, petsc = ksp.getConvergedReason(), PETSc.KSP.ConvergedReason
+    if code > 0:
+        return Reason.CONVERGED
+    if code == petsc.DIVERGED_BREAKDOWN and method == "gcrodr":
+        return Reason.STAGNATION
+    return {
+        petsc.DIVERGED_MAX_IT: Reason.ITERATION_LIMIT,
+        petsc.DIVERGED_NANORINF: Reason.NON_FINITE,
+        petsc.DIVERGED_PCSETUP_FAILED: Reason.PRECONDITIONER_FAILED,
+        petsc.DIVERGED_INDEFINITE_MAT: Reason.NOT_POSITIVE_DEFINITE,
+        petsc.DIVERGED_INDEFINITE_PC: Reason.NOT_POSITIVE_DEFINITE,
+    }.get(code, Reason.BREAKDOWN)

@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What goes from one system of a sequence to the next."""
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from kryloset.errors import KrylosetError
+from kryloset.krylov.dense import Array
+
+NUMBERS = (
+    "systems",
+    "failures",
+    "iterations",
+    "operator_applications",
+    "preconditioner_applications",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class SolverState:
+    """The recycled space and the statistics of a sequence so far: a value.
+
+    Each solve takes one and returns another; none is changed. Continuing from a loaded
+    state gives the iterates of an uninterrupted run bit for bit on the same number of ranks
+    (for method direct, which carries nothing, up to the ordering MUMPS chooses).
+
+    Attributes:
+        space: (local rows, at most k), Fortran order: recycled directions in the
+            preconditioned variable, the rows of this rank. None when nothing is recycled.
+        systems: systems handed to `SequenceSolver.solve`, failed ones counted.
+        failures: those that did not reach the tolerance.
+        iterations: sum over the systems; likewise the next two.
+        operator_applications: applications of A.
+        preconditioner_applications: applications of M^-1.
+    """
+
+    space: Array | None = None
+    systems: int = 0
+    failures: int = 0
+    iterations: int = 0
+    operator_applications: int = 0
+    preconditioner_applications: int = 0
+    # The KSP that solved the last system, for reuse; not part of the value, never saved.
+    workspace: Any = field(default=None, repr=False)
+
+    def without_space(self) -> Self:
+        """Return this state with nothing recycled."""
+        return replace(self, space=None)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the state to `path`, one file a rank: the caller names it by rank.
+
+        The file appears whole or not at all: written as `<path>.part`, then renamed.
+        """
+        aside = Path(f"{os.fspath(path)}.part")
+        arrays = {name: np.array(getattr(self, name)) for name in NUMBERS}
+        if self.space is not None:
+            arrays["space"] = self.space
+        with open(aside, "wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a state written by `save`.
+
+        Raises:
+            KrylosetError: if the file is missing, damaged or not such a state.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                numbers = {name: int(file[name]) for name in NUMBERS}
+                space = np.asfortranarray(file["space"]) if "space" in file else None
+        except Exception as error:
+            raise KrylosetError(
+                f"{os.fspath(path)} is not a readable solver state ({error}): delete it and "
+                "start the sequence with nothing recycled"
+            ) from error
+        return cls(space=space, **numbers)
