@@ -207,14 +207,13 @@ def config(
     import yaml
 
     from kryloset.config import Config, load_config
-    from kryloset.problems import check_families
+    from kryloset.problems import resolve_families
 
-    found = Config() if file is None else load_config(file)
-    check_families(found)
+    found = resolve_families(Config() if file is None else load_config(file))
     tree = found.model_dump(mode="json", exclude={"pathvars"} if not found.pathvars else None)
     if name is not None:
         if name not in found.datasets:
-            raise KrylosetError(f"{file} has no dataset {name!r}; it has {', '.join(tree)}")
+            raise KrylosetError(f"{file} has no dataset {name!r}; it has {', '.join(found.datasets)}")
         tree = {"datasets": {name: tree["datasets"][name]}}
     typer.echo(yaml.safe_dump(tree, sort_keys=False), nl=False)
 

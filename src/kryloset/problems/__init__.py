@@ -12,7 +12,7 @@ from kryloset.problems.base import (
     Variable,
 )
 from kryloset.problems.lattice import LatticeFamily, WeakForm
-from kryloset.problems.registry import FAMILIES, check_families, family_file, load_family
+from kryloset.problems.registry import FAMILIES, family_file, load_family, resolve_families
 
 __all__ = [
     "FAMILIES",
@@ -25,7 +25,7 @@ __all__ = [
     "Solve",
     "Variable",
     "WeakForm",
-    "check_families",
     "family_file",
     "load_family",
+    "resolve_families",
 ]

@@ -96,14 +96,20 @@ def load_family(dataset: DatasetConfig) -> Family:
     return family
 
 
-def check_families(config: Config) -> None:
-    """Load the family of every dataset, for the sake of the errors.
+def resolve_families(config: Config) -> Config:
+    """Load the family of every dataset and fill in the defaults of its settings.
+
+    What is left says everything, also after a later version changed a default.
 
     Raises:
         ConfigError: As `load_family`, with the dataset's key.
     """
+    datasets = {}
     for name, dataset in config.datasets.items():
         try:
-            load_family(dataset)
+            settings = load_family(dataset).settings
         except ConfigError as error:
             raise ConfigError(f"datasets.{name}: {error}") from error
+        parameters = settings.model_dump(mode="json")
+        datasets[name] = dataset.model_copy(update={"parameters": parameters})
+    return config.model_copy(update={"datasets": datasets})
