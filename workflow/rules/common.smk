@@ -1,0 +1,155 @@
+# What the rules share: the checked configuration and the functions that they name.
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from kryloset.config import dump_dataset, parse_config
+from kryloset.errors import KrylosetError
+from kryloset.problems import family_file, resolve_families
+from kryloset.provenance import stage_identity
+
+# Jobs run the `kryloset` that stands beside this Python, as after activating its
+# environment. A conda environment or a module of the rule comes before it still.
+os.environ.update(
+    PATH=os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    )
+)
+
+
+def checked_datasets():
+    """Return the datasets of the configuration, or stop before any work."""
+    try:
+        return resolve_families(parse_config(config)).datasets
+    except KrylosetError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def require_writable(*pathvars):
+    """Stop when a folder that the run writes to cannot be written."""
+    for pathvar in pathvars:
+        folder = Path(
+            workflow.pathvars.apply(workflow.modifier.modify_path(f"<{pathvar}>"))
+        )
+        absolute = folder.absolute()
+        existing = next(p for p in (absolute, *absolute.parents) if p.exists())
+        if not (existing.is_dir() and os.access(existing, os.W_OK)):
+            raise WorkflowError(
+                f"pathvars.{pathvar}: the folder {folder} cannot be written, since {existing} "
+                "is no folder that you may write to; name another folder with "
+                f"--config 'pathvars={{{pathvar}: FOLDER}}' or change its permissions"
+            )
+
+
+def chunk_count(dataset):
+    """Return the number of chunks: that of the configuration or of --set-scatter."""
+    return len(getattr(gather, dataset)("{scatteritem}"))
+
+
+def require_filled_chunks():
+    """Stop when --set-scatter asks for more chunks than there are instances."""
+    for name, dataset in DATASETS.items():
+        if not 1 <= chunk_count(name) <= dataset.count:
+            raise WorkflowError(
+                f"--set-scatter {name}={chunk_count(name)}: the dataset has {dataset.count} "
+                f"instances and a chunk needs one, so take 1 to {dataset.count} chunks"
+            )
+
+
+DATASETS = checked_datasets()
+require_writable("results", "logs", "benchmarks")
+workflow.scattergather(**{name: dataset.chunks for name, dataset in DATASETS.items()})
+require_filled_chunks()
+
+
+wildcard_constraints:
+    dataset="|".join(DATASETS),
+
+
+# Params: what a rule depends on beside its input files. Snakemake reruns a rule
+# when one of them changes, and only then: config.yaml itself is `ancient`.
+
+
+def settings(*sections):
+    """Return a params function: these sections of the dataset's configuration."""
+
+    def select(wildcards):
+        return DATASETS[wildcards.dataset].model_dump(
+            mode="json", include=set(sections)
+        )
+
+    return select
+
+
+def code(stage):
+    """Return a params function: the identity of the package code that a stage uses."""
+
+    def identify(wildcards):
+        return stage_identity(stage, DATASETS[wildcards.dataset])
+
+    return identify
+
+
+def resolved_config(wildcards):
+    """Return the YAML text of a dataset's configuration with all its defaults."""
+    return dump_dataset(wildcards.dataset, DATASETS[wildcards.dataset])
+
+
+def chunks(wildcards):
+    """Return the number of chunks of a dataset."""
+    return chunk_count(wildcards.dataset)
+
+
+def launcher(wildcards, resources):
+    """Return what starts a solver on several processes: nothing unless `mpi` is set."""
+    mpi = resources.get("mpi")
+    return f"{mpi} -n {resources.tasks}" if mpi else ""
+
+
+def training_figures(wildcards, input):
+    """Return the options that add the training to a report."""
+    return f"--metrics {input.metrics} --history {input.history}"
+
+
+# Input.
+
+
+def family_source(wildcards):
+    """Return the user's own family file, where there is one."""
+    file = family_file(DATASETS[wildcards.dataset])
+    return [str(file)] if file else []
+
+
+def solved_chunks(wildcards):
+    """Return the chunk files of a dataset."""
+    return getattr(gather, wildcards.dataset)(
+        "<results>/{dataset}/chunks/{scatteritem}.h5", dataset=wildcards.dataset
+    )
+
+
+# Resources; each attempt asks for more than the one before.
+
+
+def solver_memory(wildcards, attempt):
+    """Return MB for one matrix, its factor, the vectors of a solver and FEniCSx."""
+    unknowns = DATASETS[wildcards.dataset].mesh.points**2
+    return attempt * (1000 + 4 * unknowns // 1024)
+
+
+def array_memory(wildcards, attempt):
+    """Return MB for a few arrays that hold a field of every instance."""
+    dataset = DATASETS[wildcards.dataset]
+    return attempt * (1000 + 4 * dataset.count * dataset.mesh.points**2 * 8 // 2**20)
+
+
+def solver_minutes(wildcards, attempt):
+    """Return minutes for a chunk: the site's profile knows better."""
+    return attempt * 240
+
+
+def array_minutes(wildcards, attempt):
+    """Return minutes for a pass over the files of a dataset."""
+    return attempt * 60

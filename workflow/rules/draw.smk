@@ -1,0 +1,73 @@
+# Draw the instances of a dataset and put them in the order in which they are solved.
+
+
+localrules:
+    resolve_config,
+
+
+rule resolve_config:
+    output:
+        ensure("<results>/{dataset}/config.yaml", non_empty=True),
+    log:
+        "<logs>/{dataset}/resolve_config.log",
+    conda:
+        "../../envs/kryloset.yaml"
+    params:
+        text=resolved_config,
+    message:
+        "{wildcards.dataset}: write its configuration with all defaults"
+    shell:
+        "printf '%s' {params.text:q} > {output} 2> {log}"
+
+
+rule sample_parameters:
+    input:
+        config=ancient("<results>/{dataset}/config.yaml"),
+        family=family_source,
+    output:
+        ensure("<results>/{dataset}/parameters.h5", non_empty=True),
+    log:
+        "<logs>/{dataset}/sample_parameters.log",
+    benchmark:
+        "<benchmarks>/{dataset}/sample_parameters.tsv"
+    conda:
+        "../../envs/kryloset.yaml"
+    threads: 1
+    resources:
+        mem_mb=array_memory,
+        runtime=array_minutes,
+    params:
+        settings=settings("family", "parameters", "count", "seed", "mesh"),
+        code=code("sample"),
+    message:
+        "{wildcards.dataset}: draw the instances"
+    shell:
+        "kryloset sample {input.config} {wildcards.dataset} --output {output} 2> {log}"
+
+
+rule sort_instances:
+    input:
+        config=ancient("<results>/{dataset}/config.yaml"),
+        family=family_source,
+        parameters="<results>/{dataset}/parameters.h5",
+    output:
+        ensure("<results>/{dataset}/order.h5", non_empty=True),
+    log:
+        "<logs>/{dataset}/sort_instances.log",
+    benchmark:
+        "<benchmarks>/{dataset}/sort_instances.tsv"
+    conda:
+        "../../envs/kryloset.yaml"
+    threads: 1
+    resources:
+        mem_mb=array_memory,
+        runtime=array_minutes,
+    params:
+        settings=settings("family", "parameters", "mesh", "sort"),
+        code=code("sort"),
+        chunks=chunks,
+    message:
+        "{wildcards.dataset}: sort the instances"
+    shell:
+        "kryloset sort {input.config} {wildcards.dataset} --parameters {input.parameters}"
+        " --chunks {params.chunks} --output {output} 2> {log}"

@@ -1,0 +1,55 @@
+# Train a Fourier neural operator on a dataset and measure it (needs torch).
+
+
+rule train_fno:
+    input:
+        config=ancient("<results>/{dataset}/config.yaml"),
+        dataset="<results>/{dataset}/dataset.h5",
+    output:
+        model=ensure("<results>/{dataset}/model.pt", non_empty=True),
+        history=ensure("<results>/{dataset}/history.json", non_empty=True),
+    log:
+        "<logs>/{dataset}/train_fno.log",
+    benchmark:
+        "<benchmarks>/{dataset}/train_fno.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    threads: 8
+    resources:
+        mem_mb=array_memory,
+        runtime=solver_minutes,
+    params:
+        settings=settings("training"),
+        code=code("train"),
+    message:
+        "{wildcards.dataset}: train a neural operator"
+    shell:
+        "kryloset train {input.config} {wildcards.dataset} --data {input.dataset}"
+        " --model {output.model} --history {output.history} 2> {log}"
+
+
+rule evaluate_fno:
+    input:
+        config=ancient("<results>/{dataset}/config.yaml"),
+        dataset="<results>/{dataset}/dataset.h5",
+        model="<results>/{dataset}/model.pt",
+    output:
+        ensure("<results>/{dataset}/metrics.json", non_empty=True),
+    log:
+        "<logs>/{dataset}/evaluate_fno.log",
+    benchmark:
+        "<benchmarks>/{dataset}/evaluate_fno.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    threads: 8
+    resources:
+        mem_mb=array_memory,
+        runtime=array_minutes,
+    params:
+        settings=settings("training"),
+        code=code("evaluate"),
+    message:
+        "{wildcards.dataset}: measure the neural operator"
+    shell:
+        "kryloset evaluate {input.config} {wildcards.dataset} --data {input.dataset}"
+        " --model {input.model} --output {output} 2> {log}"

@@ -1,0 +1,97 @@
+# Measure the solvers side by side and show all that is known of a dataset on one page.
+
+
+rule compare_solvers:
+    input:
+        config=ancient("<results>/{dataset}/config.yaml"),
+        family=family_source,
+        parameters="<results>/{dataset}/parameters.h5",
+        order="<results>/{dataset}/order.h5",
+    output:
+        ensure("<results>/{dataset}/comparison.json", non_empty=True),
+    log:
+        "<logs>/{dataset}/compare_solvers.log",
+    benchmark:
+        "<benchmarks>/{dataset}/compare_solvers.tsv"
+    conda:
+        "../../envs/kryloset.yaml"
+    threads: 1
+    resources:
+        mem_mb=solver_memory,
+        runtime=solver_minutes,
+    params:
+        settings=settings("family", "parameters", "mesh", "solver", "comparison"),
+        code=code("compare"),
+    message:
+        "{wildcards.dataset}: solve the same instances with and without recycling"
+    shell:
+        "kryloset compare {input.config} {wildcards.dataset} --parameters {input.parameters}"
+        " --order {input.order} --output {output} 2> {log}"
+
+
+rule report_dataset:
+    input:
+        config=ancient("<results>/{dataset}/config.yaml"),
+        order="<results>/{dataset}/order.h5",
+        dataset="<results>/{dataset}/dataset.h5",
+        timings="<results>/{dataset}/timings.json",
+        check="<results>/{dataset}/check.json",
+        comparison="<results>/{dataset}/comparison.json",
+    output:
+        page=report(
+            "<results>/{dataset}/report.html",
+            caption="../report/dataset.rst",
+            category="{dataset}",
+            labels={"page": "dataset"},
+        ),
+        figures=directory("<results>/{dataset}/figures"),
+    log:
+        "<logs>/{dataset}/report_dataset.log",
+    benchmark:
+        "<benchmarks>/{dataset}/report_dataset.tsv"
+    conda:
+        "../../envs/kryloset.yaml"
+    threads: 1
+    resources:
+        mem_mb=array_memory,
+        runtime=array_minutes,
+    params:
+        code=code("report"),
+        training="",
+    message:
+        "{wildcards.dataset}: draw the report"
+    shell:
+        "kryloset report {input.config} {wildcards.dataset} --order {input.order}"
+        " --data {input.dataset} --timings {input.timings} --check {input.check}"
+        " --comparison {input.comparison} {params.training}"
+        " --figures {output.figures} --output {output.page} 2> {log}"
+
+
+# The same page with the training in it.
+use rule report_dataset as report_training with:
+    input:
+        config=ancient("<results>/{dataset}/config.yaml"),
+        order="<results>/{dataset}/order.h5",
+        dataset="<results>/{dataset}/dataset.h5",
+        timings="<results>/{dataset}/timings.json",
+        check="<results>/{dataset}/check.json",
+        comparison="<results>/{dataset}/comparison.json",
+        metrics="<results>/{dataset}/metrics.json",
+        history="<results>/{dataset}/history.json",
+    output:
+        page=report(
+            "<results>/{dataset}/training.html",
+            caption="../report/training.rst",
+            category="{dataset}",
+            labels={"page": "dataset and training"},
+        ),
+        figures=directory("<results>/{dataset}/training"),
+    log:
+        "<logs>/{dataset}/report_training.log",
+    benchmark:
+        "<benchmarks>/{dataset}/report_training.tsv"
+    params:
+        code=code("report"),
+        training=training_figures,
+    message:
+        "{wildcards.dataset}: draw the report with the training in it"

@@ -1,0 +1,100 @@
+# Solve the sorted instances chunk by chunk, assemble the dataset and check it.
+
+
+# A chunk is solved in order, each instance helped by those before it, so it is
+# one job. Killed, it goes on from the file beside its output where it stopped.
+# The chunk files stay: other splits are merged from them without solving anew.
+rule solve_chunk:
+    input:
+        config=ancient("<results>/{dataset}/config.yaml"),
+        family=family_source,
+        parameters="<results>/{dataset}/parameters.h5",
+        order="<results>/{dataset}/order.h5",
+    output:
+        ensure("<results>/{dataset}/chunks/{scatteritem}.h5", non_empty=True),
+    log:
+        "<logs>/{dataset}/solve_chunk/{scatteritem}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/solve_chunk/{scatteritem}.tsv"
+    conda:
+        "../../envs/kryloset.yaml"
+    threads: 1
+    resources:
+        mem_mb=solver_memory,
+        runtime=solver_minutes,
+        tasks=1,
+    params:
+        settings=settings("family", "parameters", "mesh", "solver"),
+        code=code("solve"),
+        launcher=launcher,
+    message:
+        "{wildcards.dataset}: solve chunk {wildcards.scatteritem}"
+    shell:
+        "{params.launcher} kryloset solve {input.config} {wildcards.dataset}"
+        " --parameters {input.parameters} --order {input.order}"
+        " --chunk {wildcards.scatteritem} --output {output} 2> {log}"
+
+
+rule merge_chunks:
+    input:
+        config=ancient("<results>/{dataset}/config.yaml"),
+        family=family_source,
+        parameters="<results>/{dataset}/parameters.h5",
+        order="<results>/{dataset}/order.h5",
+        chunks=solved_chunks,
+    output:
+        dataset=ensure("<results>/{dataset}/dataset.h5", non_empty=True),
+        timings=ensure("<results>/{dataset}/timings.json", non_empty=True),
+    log:
+        "<logs>/{dataset}/merge_chunks.log",
+    benchmark:
+        "<benchmarks>/{dataset}/merge_chunks.tsv"
+    conda:
+        "../../envs/kryloset.yaml"
+    threads: 1
+    resources:
+        mem_mb=array_memory,
+        runtime=array_minutes,
+    params:
+        settings=settings(
+            "family",
+            "parameters",
+            "count",
+            "seed",
+            "mesh",
+            "sort",
+            "chunks",
+            "solver",
+            "splits",
+        ),
+        code=code("merge"),
+    message:
+        "{wildcards.dataset}: assemble the dataset"
+    shell:
+        "kryloset merge {input.config} {wildcards.dataset} --parameters {input.parameters}"
+        " --order {input.order} --output {output.dataset} --timings {output.timings}"
+        " {input.chunks} 2> {log}"
+
+
+rule check_dataset:
+    input:
+        dataset="<results>/{dataset}/dataset.h5",
+        family=family_source,
+    output:
+        ensure("<results>/{dataset}/check.json", non_empty=True),
+    log:
+        "<logs>/{dataset}/check_dataset.log",
+    benchmark:
+        "<benchmarks>/{dataset}/check_dataset.tsv"
+    conda:
+        "../../envs/kryloset.yaml"
+    threads: 1
+    resources:
+        mem_mb=array_memory,
+        runtime=solver_minutes,
+    params:
+        code=code("check"),
+    message:
+        "{wildcards.dataset}: check the dataset"
+    shell:
+        "kryloset check {input.dataset} --output {output} 2> {log}"
