@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Configurations: what is refused, and how; what is generated is in step."""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from kryloset.config import Config, DatasetConfig, dump_dataset, load_config, parse_config
+from kryloset.config_files import render_files
+from kryloset.errors import ConfigError
+from kryloset.problems import resolve_families
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = [ROOT / "config/config.yaml", *sorted((ROOT / "config/examples").glob("*.yaml"))]
+
+
+def of_dataset(**changes: Any) -> dict[str, Any]:
+    """Return a configuration of one dataset."""
+    return {"datasets": {"one": changes}}
+
+
+@pytest.mark.parametrize(
+    ("tree", "parts"),
+    [
+        ({"datasets": {}}, ["datasets", "at least 1"]),
+        ({"datsets": {}}, ["datsets", "no such key"]),
+        ({"datasets": {"A b": {}}}, ["datasets.A b", "pattern"]),
+        (of_dataset(cuont=3), ["datasets.one.cuont", "no such key"]),
+        (of_dataset(count=-3), ["datasets.one.count", "greater than or equal to 1", "-3"]),
+        (of_dataset(count=0), ["datasets.one.count", "greater than or equal to 1"]),
+        (of_dataset(count="many"), ["datasets.one.count", "integer", "many"]),
+        (of_dataset(count=4), ["splits", "no instance at all"]),
+        (of_dataset(chunks=65), ["datasets.one", "chunks 65", "at most 64"]),
+        (of_dataset(mesh={"points": -64}), ["datasets.one.mesh.points", "-64"]),
+        (of_dataset(mesh={"points": 64, "degree": 2}), ["odd number", "65"]),
+        (of_dataset(mesh={"degree": 3}), ["datasets.one.mesh.degree", "1 or 2"]),
+        (of_dataset(solver={"tolerance": 1}), ["datasets.one.solver.tolerance", "less than 1"]),
+        (of_dataset(solver={"tolerance": 0}), ["datasets.one.solver.tolerance", "greater than 0"]),
+        (of_dataset(solver={"method": "magic"}), ["solver.method", "gcrodr", "magic"]),
+        (of_dataset(solver={"recycle": 40}), ["recycle 40", "restart 40", "20"]),
+        (of_dataset(splits={"train": 0.5}), ["splits sum to 0.5"]),
+        (of_dataset(splits={"test": 1.0}), ["lacks `train`"]),
+        (of_dataset(seed=2**64), ["datasets.one.seed"]),
+        ([1, 2], ["(top level)"]),
+    ],
+)
+def test_what_cannot_run_is_refused_by_key(tree: object, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(tree, "my.yaml")
+    message = str(caught.value)
+    assert message.startswith("my.yaml cannot be run:")
+    assert all(part in message for part in parts), message
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(of_dataset(count=-1, seed="x", solver={"restart": 1}))
+    assert str(caught.value).count("\n") == 3
+
+
+@pytest.mark.parametrize(
+    ("family", "parameters", "parts"),
+    [
+        ("dracy", {}, ["datasets.one", "'dracy' is unknown", "darcy"]),
+        ("darcy", {"modse": 3}, ["datasets.one", "modse", "no such key"]),
+        ("darcy", {"length": -1}, ["datasets.one", "length", "greater than 0"]),
+        ("nowhere.py:Heat", {}, ["no file nowhere.py"]),
+        ("broken.py:Heat", {}, ["broken.py does not import", "ZeroDivisionError"]),
+        ("empty.py:Heat", {}, ["no class 'Heat'"]),
+        ("half.py:Half", {}, ["lacks draw, weak_form, parameters, fields"]),
+    ],
+)
+def test_families_are_refused_by_key(
+    family: str,
+    parameters: dict[str, Any],
+    parts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("broken.py").write_text("1 / 0\n")
+    Path("empty.py").write_text("Heat = 3\n")
+    Path("half.py").write_text(
+        "from kryloset.problems import LatticeFamily\nclass Half(LatticeFamily): pass\n"
+    )
+    config = parse_config(of_dataset(family=family, parameters=parameters))
+    with pytest.raises(ConfigError) as caught:
+        resolve_families(config)
+    assert all(part in str(caught.value) for part in parts), caught.value
+
+
+@pytest.mark.parametrize("text", [None, "datasets: [", "3"], ids=["missing", "no YAML", "number"])
+def test_files_that_cannot_be_read(text: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=r"c\.yaml"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_shipped_configurations_run_and_fit_the_schema(path: Path) -> None:
+    resolve_families(load_config(path))
+    schema = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
+    Draft202012Validator(schema).validate(yaml.safe_load(path.read_text()))
+
+
+def test_default_file_is_all_defaults() -> None:
+    assert load_config(ROOT / "config/config.yaml") == resolve_families(Config())
+
+
+@pytest.mark.parametrize("path", render_files(), ids=str)
+def test_generated_files_are_in_step(path: Path) -> None:
+    expected, found = render_files()[path], (ROOT / path).read_text()
+    difference = "\n".join(difflib.unified_diff(found.split("\n"), expected.split("\n")))
+    assert not difference, f"{path} is out of step: run `make config`\n{difference}"
+
+
+def test_resolved_dataset_is_an_ordinary_configuration() -> None:
+    config = resolve_families(Config())
+    text = dump_dataset("darcy", config.datasets["darcy"])
+    assert parse_config(yaml.safe_load(text)) == config
+
+
+@given(
+    st.integers(8, 5000),
+    st.lists(st.integers(1, 50), min_size=1, max_size=4),
+)
+def test_splits_fill_the_dataset(count: int, weights: list[int]) -> None:
+    names = ["train", "valid", "test", "extra"][: len(weights)]
+    splits = {n: w / sum(weights) for n, w in zip(names, weights, strict=True)}
+    try:
+        dataset = DatasetConfig(count=count, splits=splits, chunks=1)
+    except ValueError as error:
+        assert "no instance at all" in str(error)
+        return
+    sizes = dataset.split_sizes()
+    assert sum(sizes.values()) == count
+    assert all(abs(sizes[n] - splits[n] * count) <= 1 for n in names)
