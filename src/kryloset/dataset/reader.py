@@ -1,0 +1,195 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Read a dataset file: its instances, its configuration, and what to tell people about it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from kryloset.config import DatasetConfig, parse_config
+from kryloset.errors import DataError
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading.
+
+    Raises:
+        DataError: The file is missing, or HDF5 cannot open it.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no file {path}; `make run` makes results/<name>/dataset.h5")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"{path} is no HDF5 file, or damaged: {error}") from None
+
+
+class Dataset:
+    """An open dataset file; use it in a `with` statement.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        file: The open HDF5 file.
+        name: Name of the dataset.
+        config: What it was made with.
+        parameters: Names of the parameters.
+        fields: Names of the fields of a solution.
+
+    Raises:
+        DataError: The file is missing, damaged, or no dataset of Kryloset.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file."""
+        self.file = open_hdf5(path)
+        if "provenance/config" not in self.file:
+            self.file.close()
+            raise DataError(f"{path} is no dataset of Kryloset: it has no /provenance/config")
+        tree = yaml.safe_load(self.file["provenance/config"].asstr()[()])
+        ((self.name, self.config),) = parse_config(
+            tree, f"{path}: /provenance/config"
+        ).datasets.items()
+        self.parameters = tuple(self.file.attrs["input_fields"])
+        self.fields = tuple(self.file.attrs["output_fields"])
+
+    def __enter__(self) -> Self:
+        """Return the dataset itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self.file.close()
+
+    def __len__(self) -> int:
+        """Return the number of instances."""
+        return int(self.file.attrs["n_trajectories"])
+
+    def array(self, name: str) -> h5py.Dataset:
+        """Return the array of a parameter (sample, ...) or field (sample, time, ...)."""
+        group = "t0_fields" if name in self.file["t0_fields"] else "scalars"
+        return self.file[f"{group}/{name}"]
+
+    def instance(self, index: int) -> dict[str, NDArray[np.float64]]:
+        """Return the parameters of an instance."""
+        return {name: np.asarray(self.array(name)[index]) for name in self.parameters}
+
+    def solution(self, index: int) -> dict[str, NDArray[np.float64]]:
+        """Return the fields of an instance's solution, without the axis of time."""
+        return {name: np.asarray(self.array(name)[index, 0]) for name in self.fields}
+
+    def splits(self) -> dict[str, NDArray[np.int64]]:
+        """Return the instances of each split."""
+        return {name: self.file[f"splits/{name}"][:] for name in self.config.splits}
+
+    def statistics(self, name: str) -> dict[str, float]:
+        """Return mean, std, rms, min and max of a parameter or field over the training split."""
+        return {key: float(value) for key, value in self.file[f"statistics/{name}"].attrs.items()}
+
+
+def read_config(path: Path) -> tuple[str, DatasetConfig]:
+    """Return the name of a dataset file's dataset and what it was made with.
+
+    Raises:
+        DataError: As `Dataset`.
+    """
+    with Dataset(path) as dataset:
+        return dataset.name, dataset.config
+
+
+def read_config_text(path: Path) -> str:
+    """Return the YAML text of the configuration that makes a dataset file again.
+
+    Raises:
+        DataError: As `Dataset`.
+    """
+    with Dataset(path) as dataset:
+        return str(dataset.file["provenance/config"].asstr()[()])
+
+
+def describe(path: Path) -> str:
+    """Return what a person wants to know of a dataset file, as plain text.
+
+    Raises:
+        DataError: As `Dataset`.
+    """
+    with Dataset(path) as dataset:
+        attributes = dataset.file.attrs
+        parts = [
+            f"{path}: {attributes['title']}, dataset {dataset.name!r}\n  {attributes['equation']}",
+            _counts(dataset),
+            _table("Parameters", [_variable(dataset, name) for name in dataset.parameters]),
+            _table("Solution", [_variable(dataset, name) for name in dataset.fields]),
+            _table("Solver", _solver(dataset)),
+            _table("Made with", _provenance(dataset)),
+            f"Open it:\n"
+            f"  import xarray\n"
+            f'  tree = xarray.open_datatree("{path}", engine="h5netcdf")\n'
+            f'  tree["t0_fields"].isel(sample=0)',
+            f"Make it again:\n"
+            f"  kryloset info {path} --config > again.yaml\n"
+            f"  snakemake --cores all --configfile again.yaml",
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _counts(dataset: Dataset) -> str:
+    splits = ", ".join(f"{name} {len(indices)}" for name, indices in dataset.splits().items())
+    grid = " x ".join(
+        f"{len(dataset.file[axis])}" for axis in dataset.file["dimensions"].attrs["spatial_dims"]
+    )
+    return f"{len(dataset)} instances on a grid of {grid} points\nSplits: {splits}"
+
+
+def _variable(dataset: Dataset, name: str) -> Sequence[str]:
+    array, statistics = dataset.array(name), dataset.statistics(name)
+    axes = ", ".join(
+        f"{dim.label or dim.keys()[0]} {size}"
+        for dim, size in zip(array.dims, array.shape, strict=True)
+    )
+    unit = array.attrs["units"]
+    return (
+        name,
+        f"{array.attrs['long_name']}{'' if unit == '1' else f' [{unit}]'}",
+        f"({axes}) {array.dtype}",
+        f"mean {statistics['mean']:.4g}, std {statistics['std']:.4g}, "
+        f"{statistics['min']:.4g} to {statistics['max']:.4g} (train)",
+    )
+
+
+def _solver(dataset: Dataset) -> list[Sequence[str]]:
+    solver, settings = dataset.file["solver"], dataset.config.solver
+    iterations, residual = solver["iterations"][:], solver["true_residual"][:]
+    recycled = int((solver["predecessor"][:] >= 0).sum())
+    return [
+        ("method", f"{settings.method}, preconditioner {settings.preconditioner}"),
+        ("true residual", f"at most {residual.max():.3g}, tolerance {settings.tolerance:.3g}"),
+        ("iterations", f"{iterations.sum()} in all, {iterations.mean():.1f} an instance"),
+        ("recycled", f"{recycled} of {len(dataset)} instances, from the one solved before"),
+        ("escalations", f"{solver['escalations'][:].sum()}"),
+    ]
+
+
+def _provenance(dataset: Dataset) -> list[Sequence[str]]:
+    provenance = dataset.file["provenance"]
+    versions = ", ".join(f"{name} {v}" for name, v in provenance["versions"].attrs.items())
+    return [("seed", str(provenance.attrs["seed"])), ("versions", versions)]
+
+
+def _table(title: str, rows: Sequence[Sequence[Any]]) -> str:
+    """Return a titled list with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+    return f"{title}:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,0 +1,261 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Verify a dataset from its file alone, trusting nothing that made it."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from mpi4py import MPI
+
+import numpy as np
+
+from kryloset import provenance
+from kryloset.dataset.atomic import write_text_whole
+from kryloset.dataset.integrity import damage, read_seals
+from kryloset.dataset.layout import split_indices
+from kryloset.dataset.reader import Dataset, open_hdf5
+from kryloset.dataset.statistics import Moments
+from kryloset.errors import DataError, KrylosetError
+from kryloset.problems import Family, load_family
+from kryloset.progress import track
+from kryloset.sampling import generator
+
+logger = logging.getLogger(__name__)
+
+#: Statistics are sums of many numbers, whose rounding depends on the processor.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check.
+
+    Attributes:
+        name: What was checked.
+        passed: Whether all was right.
+        detail: What was found.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The outcome of all checks.
+
+    Attributes:
+        checks: One by one.
+        residual_max: Largest true relative residual, recomputed; None if it could not be.
+        digests: SHA-256 by path, as the file carries them; none where it is damaged.
+    """
+
+    checks: tuple[Check, ...]
+    residual_max: float | None
+    digests: dict[str, str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+
+def run(dataset: Path, output: Path | None = None) -> CheckReport:
+    """Check everything that can be known from the file.
+
+    Args:
+        dataset: The dataset's file.
+        output: JSON file to write the outcome to, also where a check failed.
+
+    Returns:
+        The outcome, every check passed.
+
+    Raises:
+        DataError: A check failed, or the file is no dataset; all that failed is named.
+    """
+    report = examine(dataset)
+    if output is not None:
+        tree = {"passed": report.passed, **asdict(report)}
+        write_text_whole(output, json.dumps(tree, indent=2) + "\n")
+    for check in report.checks:
+        logger.log(
+            logging.INFO if check.passed else logging.ERROR,
+            "%s %s: %s", "passed" if check.passed else "FAILED", check.name, check.detail,
+        )  # fmt: skip
+    if not report.passed:
+        failed = [f"  {c.name}: {c.detail}" for c in report.checks if not c.passed]
+        raise DataError("\n".join([f"{dataset} failed {len(failed)} of its checks:", *failed]))
+    return report
+
+
+def examine(path: Path) -> CheckReport:
+    """Run the checks; those of the content only where the file is undamaged."""
+    whole = _check("integrity", partial(_integrity, path))
+    if not whole.passed:
+        return CheckReport((whole,), None, {})
+    residuals: list[float] = []
+    with Dataset(path) as data:
+        contents = {
+            "finite": partial(_finite, data),
+            "not constant": partial(_not_constant, data),
+            "no duplicates": partial(_no_duplicates, data),
+            "splits": partial(_splits, data),
+            "statistics": partial(_statistics, data),
+            "parameters": partial(_parameters, data),
+            "residuals": partial(_residuals, data, residuals),
+        }
+        checks = [whole, *(_check(name, content) for name, content in contents.items())]
+        worst = float(np.max(residuals)) if residuals else None
+        return CheckReport(tuple(checks), worst, read_seals(data.file))
+
+
+def _check(name: str, content: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, content())
+    except KrylosetError as error:
+        return Check(name, False, str(error))
+
+
+def _integrity(path: Path) -> str:
+    """Every array is readable, passes its checksum and has the digest that was sealed."""
+    with open_hdf5(path) as file:
+        found = damage(file)
+        if found:
+            raise DataError("; ".join(found))
+        return f"{len(read_seals(file))} digests recomputed"
+
+
+def _finite(data: Dataset) -> str:
+    wrong = [
+        f"instance {index}: {name}"
+        for index in range(len(data))
+        for name, values in {**data.instance(index), **data.solution(index)}.items()
+        if not np.isfinite(values).all()
+    ]
+    _refuse("values that are not finite", wrong)
+    return f"all values of {', '.join((*data.parameters, *data.fields))}"
+
+
+def _not_constant(data: Dataset) -> str:
+    """No solution is the same everywhere, and no parameter the same in all instances."""
+    wrong = [
+        f"instance {index}: {name}"
+        for index in range(len(data))
+        for name, values in data.solution(index).items()
+        if values.size > 1 and np.ptp(values) == 0
+    ]
+    first = data.instance(0)
+    varied = {
+        name
+        for index in range(1, len(data))
+        for name, values in data.instance(index).items()
+        if not np.array_equal(values, first[name])
+    }
+    if len(data) > 1:
+        wrong += [f"all instances: {name}" for name in data.parameters if name not in varied]
+    _refuse("fields that are constant", wrong)
+    return "every solution varies in space, every parameter from instance to instance"
+
+
+def _no_duplicates(data: Dataset) -> str:
+    seen: dict[bytes, int] = {}
+    wrong = []
+    for index in range(len(data)):
+        digest = hashlib.sha256()
+        for values in data.instance(index).values():
+            digest.update(values.tobytes())
+        first = seen.setdefault(digest.digest(), index)
+        if first != index:
+            wrong.append(f"instances {first} and {index}")
+    _refuse("parameters that are the same", wrong)
+    return f"{len(data)} different parameter sets"
+
+
+def _splits(data: Dataset) -> str:
+    """The splits share no instance, leave none out, and are those of the seed."""
+    stored = data.splits()
+    together = np.sort(np.concatenate(list(stored.values())))
+    if not np.array_equal(together, np.arange(len(data))):
+        raise DataError("the splits share instances or leave some out")
+    for name, indices in split_indices(data.config).items():
+        if not np.array_equal(indices, stored[name]):
+            raise DataError(f"split {name} is not the one of seed {data.config.seed}")
+    sizes = ", ".join(f"{name} {len(indices)}" for name, indices in stored.items())
+    return f"{sizes}: disjoint, complete, and those of seed {data.config.seed}"
+
+
+def _statistics(data: Dataset) -> str:
+    """The statistics are those of the training split and of nothing else."""
+    names = (*data.parameters, *data.fields)
+    moments = {name: Moments() for name in names}
+    for index in data.splits()["train"]:
+        for name, values in {**data.instance(index), **data.solution(index)}.items():
+            moments[name].add(values)
+    wrong = []
+    for name in names:
+        expected, stored = moments[name].summary(), data.statistics(name)
+        scale = expected["rms"] * _ROUNDING
+        wrong += [
+            f"{key} of {name} is {stored.get(key)}, of the training split it is {value}"
+            for key, value in expected.items()
+            if not abs(stored.get(key, np.nan) - value) <= scale
+        ]
+    _refuse("statistics that are not those of the training split", wrong)
+    return f"recomputed from the {len(data.splits()['train'])} instances of train"
+
+
+def _family(data: Dataset) -> Family:
+    """Load the family; one in a user's own file must be the file the dataset was made with.
+
+    The text in the dataset is not run: a data file of somebody else's would run
+    code of theirs.
+    """
+    family = load_family(data.config)
+    source = provenance.family_source(data.config)
+    if source is not None and source != data.file["provenance/family"].asstr()[()]:
+        raise DataError(
+            f"{data.config.family} is not the text the dataset was made with, which is in "
+            "the file as /provenance/family"
+        )
+    return family
+
+
+def _parameters(data: Dataset) -> str:
+    """Every instance drawn again from (seed, index) is the stored one, bit for bit."""
+    family = _family(data)
+    wrong = []
+    for index in track(range(len(data)), "drawing again"):
+        stored = data.instance(index)
+        for name, values in family.draw(generator(data.config.seed, index)).items():
+            if np.asarray(values, dtype=np.float64).tobytes() != stored[name].tobytes():
+                wrong.append(f"instance {index}: {name}")
+    _refuse("parameters that are not those of the seed", wrong)
+    return f"{len(data)} instances drawn again from seed {data.config.seed}, bit for bit"
+
+
+def _residuals(data: Dataset, residuals: list[float]) -> str:
+    """Every solution solves its equations, assembled afresh; fills `residuals`."""
+    discretisation = _family(data).discretise(MPI.COMM_SELF)
+    tolerance = data.config.solver.tolerance
+    for index in track(range(len(data)), "recomputing residuals"):
+        residuals.append(discretisation.residual(data.instance(index), data.solution(index)))
+    wrong = [
+        f"instance {index}: {residual:.3g}"
+        for index, residual in enumerate(residuals)
+        if not residual <= tolerance
+    ]
+    _refuse(f"true relative residuals above the tolerance {tolerance:.3g}", wrong)
+    return f"at most {max(residuals):.3g} in {len(data)} instances, tolerance {tolerance:.3g}"
+
+
+def _refuse(what: str, wrong: Sequence[str]) -> None:
+    """Fail where something is wrong, naming the first few."""
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise DataError(f"{what}: {'; '.join(wrong[:5])}{more}")

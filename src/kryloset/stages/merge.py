@@ -1,0 +1,237 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Assemble the chunks into one dataset file, in the drawn order."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from kryloset.config import DatasetConfig, parse_config
+from kryloset.dataset.atomic import write_text_whole, write_whole
+from kryloset.dataset.integrity import damage
+from kryloset.dataset.layout import PLACES, SOLVER
+from kryloset.dataset.writer import write_dataset
+from kryloset.errors import DataError
+from kryloset.krylov import Reason
+from kryloset.problems import Family, Instance, load_family
+from kryloset.progress import track
+from kryloset.stages.inputs import open_input, read_instance
+
+logger = logging.getLogger(__name__)
+
+#: Keys of a dataset's configuration that its parameters depend on, and its solutions.
+_DRAWN_WITH = {"family", "parameters", "mesh", "count", "seed"}
+_SOLVED_WITH = {*_DRAWN_WITH, "solver"}
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the solution of each drawn instance is.
+
+    Attributes:
+        files: The chunks' files.
+        file: Which of them, by instance.
+        row: Row in that file, by instance.
+        chunk: Number of the chunk, by instance, counted from 0.
+        position: Place in the solving order, by instance.
+    """
+
+    files: Sequence[h5py.File]
+    file: NDArray[np.int64]
+    row: NDArray[np.int64]
+    chunk: NDArray[np.int64]
+    position: NDArray[np.int64]
+
+    def gather(self, path: str) -> NDArray[Any]:
+        """Return a quantity that has a number for each row, in the drawn order."""
+        columns = [file[path][:] for file in self.files]
+        gathered = np.empty(len(self.file), dtype=columns[0].dtype)
+        for number, column in enumerate(columns):
+            mine = self.file == number
+            gathered[mine] = column[self.row[mine]]
+        return gathered
+
+
+def run(
+    config: DatasetConfig,
+    name: str,
+    *,
+    parameters: Path,
+    order: Path,
+    chunks: Sequence[Path],
+    output: Path,
+    timings: Path,
+) -> None:
+    """Write the dataset file, having made sure that it is whole and right.
+
+    Every instance must be there once, solved to the tolerance, and finite. The
+    file is read back and compared with what was written before it gets its name.
+
+    Args:
+        config: The dataset.
+        name: Its name.
+        parameters: `parameters.h5`.
+        order: `order.h5`.
+        chunks: The chunks' files, in any order.
+        output: The dataset's file to write.
+        timings: JSON file to write: seconds of the sort and, by drawn instance, of each part.
+
+    Raises:
+        DataError: An input is missing, damaged or of another configuration; an
+            instance is missing, doubled, not finite or not solved. Nothing is written.
+    """
+    family = load_family(config)
+    with ExitStack() as stack:
+        drawn = stack.enter_context(open_input(parameters, config, name, "parameters"))
+        _require_same(drawn, config, _DRAWN_WITH)
+        sorted_ = stack.enter_context(open_input(order, config, name, "permutation"))
+        files = [_open_chunk(stack, path, config) for path in chunks]
+        places = _places(files, sorted_["permutation"][:], sorted_["bounds"][:])
+        solver = _solver(places, config)
+        seconds = {part: places.gather(f"seconds/{part}").tolist() for part in files[0]["seconds"]}
+        reasons = {int(reason): reason.name.lower() for reason in Reason}
+        with write_whole(output) as part:
+            instances = _instances(places, drawn, family)
+            write_dataset(part, name, config, family, instances, solver, reasons)
+            _verify(part, output)
+        times = {"sort": float(sorted_.attrs["seconds"]), "instances": seconds}
+    write_text_whole(timings, json.dumps(times) + "\n")
+    logger.info("%s: %d instances, %.1f MB", output, config.count, output.stat().st_size / 1e6)
+
+
+def _open_chunk(stack: ExitStack, path: Path, config: DatasetConfig) -> h5py.File:
+    try:
+        file = stack.enter_context(h5py.File(path, "r"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}; solve that chunk again") from None
+    if "instance" not in file:
+        raise DataError(f"{path} has no 'instance': it is no file of a solved chunk")
+    _require_same(file, config, _SOLVED_WITH)
+    return file
+
+
+def _require_same(file: h5py.File, config: DatasetConfig, keys: set[str]) -> None:
+    """Refuse a file that was made with another configuration."""
+    text = file.attrs.get("config")
+    if text is None:
+        raise DataError(f"{file.filename} does not say what it was made with; make it again")
+    source = f"{file.filename}: the attribute 'config'"
+    (other,) = parse_config(yaml.safe_load(text), source).datasets.values()
+    for key in sorted(keys):
+        if getattr(other, key) != getattr(config, key):
+            raise DataError(
+                f"{file.filename} was made with another {key}: {getattr(other, key)}, "
+                f"not {getattr(config, key)}; make it again with this configuration"
+            )
+
+
+def _places(
+    files: Sequence[h5py.File], permutation: NDArray[np.int64], bounds: NDArray[np.int64]
+) -> _Places:
+    """Find every instance once, and every chunk in its solving order.
+
+    Raises:
+        DataError: An instance is missing, doubled, or not where the order has it.
+    """
+    count = len(permutation)
+    owner = np.full(count, -1)
+    row = np.zeros(count, dtype=np.int64)
+    for number, file in enumerate(files):
+        for place, instance in enumerate(file["instance"][:]):
+            if not 0 <= instance < count:
+                raise DataError(
+                    f"{file.filename} has instance {instance}; there are {count} in all"
+                )
+            if owner[instance] >= 0:
+                raise DataError(
+                    f"instance {instance} is doubled: {files[owner[instance]].filename} has it, "
+                    f"and {file.filename} too; remove the file that is of another run"
+                )
+            owner[instance], row[instance] = number, place
+    missing = np.flatnonzero(owner < 0)
+    if len(missing):
+        raise DataError(
+            f"instance {missing[0]} is missing, and {len(missing) - 1} others: none of "
+            f"{', '.join(file.filename for file in files)} has it; solve all chunks"
+        )
+    position = np.empty(count, dtype=np.int64)
+    position[permutation] = np.arange(count)
+    chunk = np.searchsorted(bounds, position, side="right") - 1
+    for file in files:
+        found = position[file["instance"][:]]
+        first = chunk[file["instance"][0]]
+        if not np.array_equal(found, np.arange(bounds[first], bounds[first + 1])):
+            raise DataError(
+                f"{file.filename} does not have the instances of a chunk in their sorted order: "
+                "it was solved for another order; solve it again"
+            )
+    return _Places(files, owner, row, chunk, position)
+
+
+def _solver(places: _Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:
+    """Return the evidence of the solver in the drawn order.
+
+    Raises:
+        DataError: An instance's true residual is not within the tolerance.
+    """
+    stored = [quantity for quantity in SOLVER if quantity not in PLACES]
+    solver = {quantity: places.gather(f"solver/{quantity}") for quantity in stored}
+    # Not "above", so that a residual that is no number is found too.
+    unsolved = np.flatnonzero(~(solver["true_residual"] <= config.solver.tolerance))
+    if len(unsolved):
+        worst = unsolved[0]
+        raise DataError(
+            f"instance {worst} of {places.files[places.file[worst]].filename} has the true "
+            f"residual {solver['true_residual'][worst]:.3g}, above the tolerance "
+            f"{config.solver.tolerance:.3g}, and {len(unsolved) - 1} others; solve the chunk again"
+        )
+    return {**solver, "chunk": places.chunk, "position": places.position}
+
+
+def _instances(
+    places: _Places, drawn: h5py.File, family: Family
+) -> Iterator[tuple[Instance, Instance]]:
+    """Yield parameters and fields in the drawn order.
+
+    Raises:
+        DataError: A number is not finite, or a field is damaged or missing.
+    """
+    for index in track(range(len(places.row)), "merging"):
+        file = places.files[places.file[index]]
+        try:
+            fields = {v.name: file[f"fields/{v.name}"][places.row[index]] for v in family.fields}
+        except (OSError, KeyError) as error:
+            raise DataError(
+                f"instance {index} of {file.filename} cannot be read: {error}; "
+                "remove the file and solve the chunk again"
+            ) from None
+        parameters = read_instance(drawn, family, index)
+        for source, arrays in ((drawn, parameters), (file, fields)):
+            for key, values in arrays.items():
+                if not np.isfinite(values).all():
+                    raise DataError(
+                        f"instance {index} of {source.filename} has values of {key!r} that are "
+                        "not finite; remove the file and make it again"
+                    )
+        yield parameters, fields
+
+
+def _verify(part: Path, output: Path) -> None:
+    """Read back all that was written.
+
+    Raises:
+        DataError: The file does not hold what was written.
+    """
+    with h5py.File(part, "r") as file:
+        found = damage(file)
+    if found:
+        raise DataError(f"{output} was not written faithfully; check the disk: {'; '.join(found)}")

@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A family without a PDE: (1 + nu) u = k at every point of a grid of any dimension."""
+
+import numpy as np
+
+from kryloset.problems import BoundaryCondition, Discretisation, Family, Variable
+
+
+class Pointwise(Family):
+    """Parameters of every kind the layout knows: a field, a profile along x, a number."""
+
+    summary = "Pointwise division"
+    equation = "(1 + nu) u = k profile(x)"
+
+    def __init_subclass__(cls, axes: tuple[str, ...]) -> None:
+        """Name the axes."""
+        cls.axes = axes
+        cls.parameters = (
+            Variable("k", "permeability", "m2", axes, transform="log"),
+            Variable("profile", "profile", dimensions=("x",)),
+            Variable("nu", "reaction rate", "s-1", ()),
+        )
+        cls.fields = (Variable("u", "head", "m", axes),)
+        cls.boundary_conditions = (
+            BoundaryCondition("x", "wall", ("u",), 0.5, "u = 0.5"),
+            *(BoundaryCondition(axis, "open", ("u",), 0.0, "free") for axis in axes[1:]),
+        )
+
+    @property
+    def coordinates(self):
+        """As many points along each axis, and one more for each axis before."""
+        points = self.mesh.points
+        return {a: np.linspace(0.0, 1.0, points + i) for i, a in enumerate(self.axes)}
+
+    def draw(self, generator):
+        """Draw numbers between 1 and 2."""
+        shape = tuple(len(axis) for axis in self.coordinates.values())
+        return {
+            "k": 1 + generator.random(shape),
+            "profile": 1 + generator.random(shape[0]),
+            "nu": np.asarray(generator.random()),
+        }
+
+    def discretise(self, comm):
+        """Return itself, for nothing is to build."""
+        return PointwiseDivision()
+
+
+class Pointwise1(Pointwise, axes=("x",)):
+    """On a line."""
+
+
+class Pointwise2(Pointwise, axes=("x", "y")):
+    """On a rectangle."""
+
+
+class Pointwise3(Pointwise, axes=("x", "y", "z")):
+    """On a box."""
+
+
+class PointwiseDivision(Discretisation):
+    """The division and its residual."""
+
+    @staticmethod
+    def right_hand_side(instance):
+        """Return k profile(x)."""
+        profile = instance["profile"]
+        return instance["k"] * profile.reshape(-1, *(1,) * (instance["k"].ndim - 1))
+
+    def solve(self, instance, solve):
+        """Divide."""
+        return {"u": self.right_hand_side(instance) / (1 + instance["nu"])}
+
+    def residual(self, instance, fields):
+        """Return the relative residual."""
+        rhs = self.right_hand_side(instance)
+        return float(np.linalg.norm(rhs - (1 + instance["nu"]) * fields["u"]) / np.linalg.norm(rhs))

@@ -1,0 +1,162 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Merging: every instance once, in the drawn order, faithful, or nothing at all."""
+
+import json
+import time
+
+import h5py
+import numpy as np
+import pytest
+from conftest import make_run
+
+from kryloset.errors import DataError
+
+
+def nothing_written(run) -> bool:
+    return not list(run.folder.glob("dataset.h5*")) and not (run.folder / "timings.json").exists()
+
+
+def test_instances_are_in_the_drawn_order(any_run):
+    run = any_run
+    with h5py.File(run.merge()) as file, h5py.File(run.folder / "parameters.h5") as drawn:
+        for name in ("k", "profile"):
+            np.testing.assert_array_equal(file[f"t0_fields/{name}"], drawn[f"parameters/{name}"])
+        np.testing.assert_array_equal(file["scalars/nu"], drawn["parameters/nu"])
+        division = run.family.discretise(None)
+        for i in range(run.config.count):
+            instance = {name: values[i] for name, values in drawn["parameters"].items()}
+            u = division.solve(instance, None)["u"]
+            np.testing.assert_array_equal(file["t0_fields/u"][i, 0], u)
+
+
+def test_the_solvers_evidence_goes_with_its_instance(run):
+    with h5py.File(run.merge()) as file, h5py.File(run.folder / "order.h5") as order:
+        solver = {name: values[:] for name, values in file["solver"].items()}
+        permutation, bounds = order["permutation"][:], order["bounds"][:]
+    drawn = np.arange(run.config.count)
+    np.testing.assert_array_equal(solver["iterations"], drawn + 1)
+    np.testing.assert_array_equal(solver["true_residual"], 1e-12 * (drawn + 1.0))
+    np.testing.assert_array_equal(permutation[solver["position"]], drawn)
+    for instance, chunk, predecessor in zip(
+        drawn, solver["chunk"], solver["predecessor"], strict=True
+    ):
+        position = solver["position"][instance]
+        assert bounds[chunk] <= position < bounds[chunk + 1]
+        first = position == bounds[chunk]
+        assert predecessor == (-1 if first else permutation[position - 1])
+
+
+def test_timings_are_by_drawn_instance_and_not_in_the_dataset(run):
+    with h5py.File(run.merge()) as file:
+        paths = []
+        file.visit(paths.append)
+    times = json.loads((run.folder / "timings.json").read_text())
+    assert times["instances"]["iterate"] == [i / 10 for i in range(run.config.count)]
+    assert times["sort"] >= 0
+    assert not [path for path in paths if "second" in path]
+
+
+def test_the_same_run_makes_the_same_bytes(tmp_path):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    first = make_run(tmp_path / "a").merge().read_bytes()
+    time.sleep(1.1)  # HDF5 writes times in seconds, where it does
+    again = make_run(tmp_path / "b").merge().read_bytes()
+    assert first == again
+
+
+def test_chunks_may_come_in_any_order(run):
+    assert run.merge("a.h5").read_bytes() == run.merge("b.h5", run.chunks[::-1]).read_bytes()
+
+
+def test_a_missing_chunk_is_named(run):
+    run.chunks[1].unlink()
+    with pytest.raises(DataError, match=r"instance \d+ is missing"):
+        run.merge()
+    assert nothing_written(run)
+
+
+def test_a_doubled_instance_is_named(run):
+    copy = run.folder / "copy.h5"
+    copy.write_bytes(run.chunks[1].read_bytes())
+    with pytest.raises(DataError, match=r"instance \d+ is doubled: .*2-of-3.h5 has it, .*copy.h5"):
+        run.merge(chunks=[*run.chunks, copy])
+    assert nothing_written(run)
+
+
+def test_a_chunk_in_another_order_is_named(run):
+    with h5py.File(run.chunks[0]) as file:
+        instances = file["instance"][:]
+    run.solve_chunk(0, instances[::-1])
+    with pytest.raises(
+        DataError, match=r"1-of-3.h5 does not have the instances .* in their sorted"
+    ):
+        run.merge()
+    assert nothing_written(run)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_is_named(run, value):
+    with h5py.File(run.chunks[2], "r+") as file:
+        instance = file["instance"][1]
+        file["fields/u"][1, 2, 3] = value
+    with pytest.raises(DataError, match=f"instance {instance} of .*3-of-3.h5 .*'u'.*not finite"):
+        run.merge()
+    assert nothing_written(run)
+
+
+@pytest.mark.parametrize("value", [1.1e-8, np.nan])
+def test_an_unsolved_instance_is_named(run, value):
+    with h5py.File(run.chunks[2], "r+") as file:
+        instance = file["instance"][1]
+        file["solver/true_residual"][1] = value
+    with pytest.raises(DataError, match=f"instance {instance} of .*3-of-3.h5 .*tolerance 1e-08"):
+        run.merge()
+    assert nothing_written(run)
+
+
+def test_a_failed_merge_leaves_the_dataset_of_before(run):
+    before = run.merge().read_bytes()
+    run.chunks[1].unlink()
+    with pytest.raises(DataError):
+        run.merge()
+    assert (run.folder / "dataset.h5").read_bytes() == before
+
+
+def test_a_chunk_of_another_configuration_is_named(run):
+    other = run.config.model_copy(update={"seed": 8})
+    stranger = type(run)(run.folder, other)
+    with pytest.raises(DataError, match=r"parameters.h5 was made with another seed: 7, not 8"):
+        stranger.merge()
+    assert nothing_written(run)
+
+
+def test_a_damaged_chunk_is_named(run):
+    data = run.chunks[0].read_bytes()
+    run.chunks[0].write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r"1-of-3.h5 cannot be read.*solve that chunk again"):
+        run.merge()
+    assert nothing_written(run)
+
+
+def test_statistics_are_of_the_training_split_alone(run):
+    """Change an instance that is not in train, and they stay; change one that is, and not."""
+
+    def statistics(changed: int | None) -> dict[str, float]:
+        for path in run.chunks:
+            with h5py.File(path, "r+") as file:
+                row = np.flatnonzero(file["instance"][:] == changed)
+                if row.size:
+                    file["fields/u"][row[0]] *= 2
+        with h5py.File(run.merge()) as file:
+            return {key: float(value) for key, value in file["statistics/u"].attrs.items()}
+
+    with h5py.File(run.merge()) as file:
+        splits = {name: values[:] for name, values in file["splits"].items()}
+        train = file["t0_fields/u"][:][splits["train"]]
+    before = statistics(None)
+    np.testing.assert_allclose(before["mean"], train.mean(), rtol=1e-14)
+    np.testing.assert_allclose(before["std"], train.std(), rtol=1e-14)
+    for name in ("valid", "test"):
+        assert statistics(splits[name][0]) == before
+    assert statistics(splits["train"][0]) != before

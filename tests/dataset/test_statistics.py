@@ -1,0 +1,34 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Moments in one pass are those of NumPy in two, however the data are divided."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kryloset.dataset.statistics import Moments
+
+
+@given(
+    seed=st.integers(0, 1000),
+    parts=st.lists(st.integers(1, 30), min_size=1, max_size=8),
+    shift=st.floats(-1e6, 1e6),
+)
+def test_moments_of_parts_are_those_of_the_whole(seed, parts, shift):
+    values = shift + np.random.default_rng(seed).standard_normal(sum(parts))
+    moments = Moments()
+    for part in np.split(values, np.cumsum(parts)[:-1]):
+        moments.add(part)
+    found = moments.summary()
+    expected = {
+        "mean": values.mean(),
+        "std": values.std(),
+        "rms": np.sqrt(np.mean(values**2)),
+        "min": values.min(),
+        "max": values.max(),
+    }
+    assert found.keys() == expected.keys()
+    # Rounding is relative to the size of the values, not to their deviation.
+    scale = 16 * np.finfo(float).eps * np.abs(values).max()
+    for key, value in expected.items():
+        assert abs(found[key] - value) <= scale, key
