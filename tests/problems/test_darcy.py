@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Darcy flow against manufactured solutions and an independent discretisation."""
 
+from mpi4py import MPI
+from petsc4py import PETSc
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import scipy.sparse.linalg
 import ufl
-
-from mpi4py import MPI
-from petsc4py import PETSc
 
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError

@@ -1,0 +1,257 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The stages from draw to solved chunk: same data whatever the chunks, order or interruptions."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from mpi4py import MPI
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+
+from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.errors import DataError, KrylosetError
+from kryloset.krylov import SolveError
+from kryloset.problems import load_family
+from kryloset.problems.lattice_discretisation import LatticeDiscretisation
+from kryloset.sampling import generator
+from kryloset.stages import sample, solve, sort
+from kryloset.stages.solve import working_folder
+
+CONFIG = DatasetConfig(
+    count=10, chunks=1, mesh={"points": 17}, parameters={"modes": 8},
+    solver={"restart": 12, "recycle": 5}, splits={"train": 0.5, "test": 0.5},
+)  # fmt: skip
+
+
+def run(config: DatasetConfig, folder: Path, chunks: int = 1) -> dict[int, np.ndarray]:
+    """Run sample, sort and solve; return the solutions by drawn number."""
+    parameters, order = folder / "parameters.h5", folder / "order.h5"
+    sample.run(config, "set", output=parameters)
+    sort.run(config, "set", parameters=parameters, output=order, chunks=chunks)
+    found = {}
+    for number in range(1, chunks + 1):
+        chunk = f"{number}-of-{chunks}"
+        output = folder / f"{chunk}.h5"
+        solve.run(
+            config, "set", parameters=parameters, order=order, chunk=chunk, output=output,
+            comm=MPI.COMM_SELF,
+        )  # fmt: skip
+        with h5py.File(output) as file:
+            assert file["solver/true_residual"][:].max() <= config.solver.tolerance
+            found |= dict(zip(file["instance"][:].tolist(), file["fields/u"][:], strict=True))
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, np.ndarray]]:
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, run(CONFIG, folder)
+
+
+def test_parameters_are_those_of_seed_and_index_and_prefix_stable(
+    whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path
+) -> None:
+    sample.run(CONFIG.model_copy(update={"count": 4}), "set", output=tmp_path / "four.h5")
+    family = load_family(CONFIG)
+    with h5py.File(whole[0] / "parameters.h5") as ten, h5py.File(tmp_path / "four.h5") as four:
+        assert np.array_equal(ten["parameters/k"][:4], four["parameters/k"])
+        alone = family.draw(generator(CONFIG.seed, 7))["k"]
+        assert np.array_equal(ten["parameters/k"][7], alone)
+
+
+def test_order_says_what_it_is_worth(whole: tuple[Path, dict[int, np.ndarray]]) -> None:
+    with h5py.File(whole[0] / "order.h5") as file:
+        assert sorted(file["permutation"][:]) == list(range(10))
+        along = file["features"][:][file["permutation"][:]]
+        np.testing.assert_allclose(file["steps"][:], np.linalg.norm(np.diff(along, axis=0), axis=1))
+        assert file["steps"][:].sum() < file["steps_given"][:].sum()
+
+
+@pytest.mark.parametrize(
+    ("changes", "chunks"),
+    [({}, 3), ({"sort": "given"}, 1), ({"solver": {"method": "cg", "preconditioner": "icc"}}, 2),
+     ({"solver": {"method": "direct"}}, 1), ({"solver": {"method": "gmres"}}, 1)],
+    ids=["chunks", "order", "cg", "direct", "gmres"],
+)  # fmt: skip
+def test_solutions_agree_whatever_chunks_order_and_method(
+    changes: dict, chunks: int, whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path
+) -> None:
+    other = run(DatasetConfig(**{**CONFIG.model_dump(), **changes}), tmp_path, chunks)
+    assert other.keys() == whole[1].keys()
+    for index, u in whole[1].items():
+        assert np.linalg.norm(other[index] - u) <= 1e-5 * np.linalg.norm(u)
+
+
+def test_recycling_is_recorded(whole: tuple[Path, dict[int, np.ndarray]]) -> None:
+    with h5py.File(whole[0] / "1-of-1.h5") as file:
+        assert file["solver/predecessor"][:].tolist() == [-1, *file["instance"][:-1].tolist()]
+        assert (file["solver/systems"][:] == 1).all()
+        assert (file["solver/escalations"][:] == 0).all()
+        iterations = file["solver/iterations"][:]
+        assert iterations[1:].mean() < iterations[0]
+
+
+@pytest.mark.parametrize("stop", [1, 4, 9])
+@pytest.mark.parametrize("torn", [False, True], ids=["saved", "unsaved"])
+def test_interrupted_chunk_resumes_and_ends_bit_for_bit_the_same(
+    stop: int,
+    torn: bool,
+    whole: tuple[Path, dict[int, np.ndarray]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    solved = []
+    original = LatticeDiscretisation.solve
+
+    def interrupted(self, instance, solver):
+        if len(solved) == stop:
+            raise KeyboardInterrupt
+        solved.append(instance)
+        return original(self, instance, solver)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LatticeDiscretisation, "solve", interrupted)
+        run(CONFIG, tmp_path)
+    output = tmp_path / "1-of-1.h5"
+    assert not output.exists()
+    if torn:  # as if killed after the journal's record and before the recycled space
+        (working_folder(output) / f"recycled-{stop}-0.npz").unlink()
+
+    solved.clear()
+    with monkeypatch.context() as patch, caplog.at_level("INFO"):
+        patch.setattr(
+            LatticeDiscretisation,
+            "solve",
+            lambda self, instance, solver: solved.append(1) or original(self, instance, solver),
+        )
+        resumed = run(CONFIG, tmp_path)
+    assert len(solved) == 10 - stop + torn
+    if stop - torn:
+        assert f"(position {stop - torn})" in caplog.text
+    assert not working_folder(output).exists()
+    with h5py.File(output) as again, h5py.File(whole[0] / "1-of-1.h5") as once:
+        for key in ("fields/u", "solver/iterations", "solver/true_residual", "instance"):
+            assert np.array_equal(again[key], once[key]), key
+    assert resumed.keys() == whole[1].keys()
+
+
+def test_journal_of_other_work_is_not_taken(
+    whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = LatticeDiscretisation.solve
+    solved = []
+
+    def interrupted(self, instance, solver):
+        if len(solved) == 3:
+            raise KeyboardInterrupt
+        solved.append(1)
+        return original(self, instance, solver)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LatticeDiscretisation, "solve", interrupted)
+        run(DatasetConfig(**{**CONFIG.model_dump(), "seed": 1}), tmp_path)
+    for index, u in run(CONFIG, tmp_path).items():
+        assert np.array_equal(u, whole[1][index])
+
+
+def test_instance_that_cannot_be_solved_is_named_and_not_stored(tmp_path: Path) -> None:
+    solver = {**CONFIG.solver.model_dump(), "tolerance": 1e-17}
+    config = DatasetConfig(**{**CONFIG.model_dump(), "solver": solver})
+    with pytest.raises(SolveError, match=r"instance 0 \(chunk 1-of-1, position 0\)"):
+        run(config, tmp_path)
+    assert not (tmp_path / "1-of-1.h5").exists()
+
+
+def test_chunk_of_another_division_is_refused(
+    whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path
+) -> None:
+    folder = whole[0]
+    for chunk, message in (("1-of-2", "divided into 1 chunks"), ("one", "not of the form")):
+        with pytest.raises(DataError, match=message):
+            solve.run(
+                CONFIG, "set", parameters=folder / "parameters.h5", order=folder / "order.h5",
+                chunk=chunk, output=tmp_path / "c.h5", comm=MPI.COMM_SELF,
+            )  # fmt: skip
+
+
+def test_inputs_of_another_run_are_refused(
+    whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path
+) -> None:
+    more = CONFIG.model_copy(update={"count": 11})
+    with pytest.raises(DataError, match="holds 10 instances, dataset set has 11"):
+        sort.run(more, "set", parameters=whole[0] / "parameters.h5", output=tmp_path / "o.h5")
+    with pytest.raises(DataError, match="cannot be read"):
+        sort.run(CONFIG, "set", parameters=tmp_path / "none.h5", output=tmp_path / "o.h5")
+    damaged = tmp_path / "damaged.h5"
+    content = bytearray((whole[0] / "parameters.h5").read_bytes())
+    with h5py.File(whole[0] / "parameters.h5") as file:
+        at = file["parameters/k"].id.get_chunk_info(3).byte_offset
+    content[at + 40] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(DataError, match="is damaged"):
+        sort.run(CONFIG, "set", parameters=damaged, output=tmp_path / "o.h5")
+    assert list(tmp_path.glob("o.h5*")) == []
+
+
+FAULTY = """
+import numpy as np
+from kryloset.problems import LatticeFamily, Variable
+class Faulty(LatticeFamily):
+    parameters = (Variable("k", "k"),)
+    fields = (Variable("u", "u"),)
+    def draw(self, generator):
+        return {RETURNED}
+    def weak_form(self, space, parameters):
+        raise NotImplementedError
+"""
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [("{}", "returned no 'k'"), ("{'k': np.nan}", "'k' is not finite"),
+     ("{'k': np.ones(generator.integers(1, 99))}", "instance 0 has")],
+)  # fmt: skip
+def test_faulty_draw_is_named(returned: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "faulty.py").write_text(FAULTY.replace("{RETURNED}", returned))
+    config = DatasetConfig(family=f"{tmp_path}/faulty.py:Faulty")
+    with pytest.raises(DataError, match=message):
+        sample.run(config, "set", output=tmp_path / "parameters.h5")
+    assert not (tmp_path / "parameters.h5").exists()
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+def test_two_processes_agree_with_one(
+    whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path
+) -> None:
+    solver = {**CONFIG.solver.model_dump(), "preconditioner": "bjacobi"}
+    config = DatasetConfig(**{**CONFIG.model_dump(), "solver": solver})
+    (tmp_path / "c.yaml").write_text(dump_dataset("set", config))
+    command = [
+        Path(sys.executable).with_name("mpiexec"), "-n", "2", sys.executable, "-m", "kryloset",
+        "solve", tmp_path / "c.yaml", "set", "--parameters", whole[0] / "parameters.h5",
+        "--order", whole[0] / "order.h5", "--chunk", "1-of-1", "--output", tmp_path / "c.h5",
+    ]  # fmt: skip
+    subprocess.run(command, check=True, timeout=120)
+    with h5py.File(tmp_path / "c.h5") as file:
+        assert file["solver/true_residual"][:].max() <= config.solver.tolerance
+        for index, u in zip(file["instance"][:], file["fields/u"][:], strict=True):
+            reference = whole[1][int(index)]
+            assert np.linalg.norm(u - reference) <= 1e-5 * np.linalg.norm(reference)
+
+
+def test_command_line_ends_in_a_message_for_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump({"datasets": {"set": {"count": -1}}}))
+    command = [sys.executable, "-m", "kryloset", "sample", path, "set", "--output", "p.h5"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 1
+    assert "datasets.set.count" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "p.h5").exists()
+    assert issubclass(DataError, KrylosetError)
