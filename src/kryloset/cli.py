@@ -213,7 +213,8 @@ def config(
     tree = found.model_dump(mode="json", exclude={"pathvars"} if not found.pathvars else None)
     if name is not None:
         if name not in found.datasets:
-            raise KrylosetError(f"{file} has no dataset {name!r}; it has {', '.join(found.datasets)}")
+            there = ", ".join(found.datasets)
+            raise KrylosetError(f"{file} has no dataset {name!r}; it has {there}")
         tree = {"datasets": {name: tree["datasets"][name]}}
     typer.echo(yaml.safe_dump(tree, sort_keys=False), nl=False)
 

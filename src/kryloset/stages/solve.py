@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.atomic import write_whole
 from kryloset.dataset.journal import Journal
-from kryloset.errors import DataError
+from kryloset.errors import DataError, KrylosetError
 from kryloset.krylov import SequenceSolver, SolveError, SolverState, solve_or_escalate
 from kryloset.problems import Family, family_file, load_family
 from kryloset.progress import track
@@ -97,7 +97,7 @@ def run(
 
     Raises:
         DataError: An input is missing, damaged or of another configuration.
-        SolveError: An instance could not be solved to the tolerance; named, and not stored.
+        KrylosetError: An instance could not be solved to the tolerance; named, and not stored.
     """
     family = load_family(config)
     with open_input(order, config, name, "permutation") as file:
@@ -203,7 +203,8 @@ def _solve_rest(
         try:
             fields = discretisation.solve(read_instance(parameters, family, index), evidence)
         except SolveError as error:
-            raise SolveError(f"instance {index} (chunk {chunk}, position {row}): {error}") from None
+            where = f"instance {index} (chunk {chunk}, position {row})"
+            raise KrylosetError(f"{where}: {error}") from error
         state = evidence.state
         if journal is not None:
             seconds = evidence.seconds
