@@ -1,10 +1,4 @@
-"""Heat in a square plate with a random source: a family of your own, whole.
-
-datasets:
-  heat:
-    family: docs/examples/heat.py:Heat
-    parameters: {conductivity: 0.5}
-"""
+"""Heat in a square plate with a random source and heat loss: a family of one's own, whole."""
 
 import ufl
 from pydantic import Field

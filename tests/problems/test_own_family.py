@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The example of docs/families.md runs as printed, and solves the equation it states."""
+
+import re
+from pathlib import Path
+
+from mpi4py import MPI
+
+import h5py
+import numpy as np
+import pytest
+
+from kryloset.config import load_dataset
+from kryloset.problems import load_family
+from kryloset.problems.catalogue import describe_family
+from kryloset.stages import sample, solve, sort
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "config/examples/heat.py"
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths of the example are relative to the repository."""
+    monkeypatch.chdir(ROOT)
+
+
+def test_page_prints_the_file_and_the_configuration() -> None:
+    page = (ROOT / "docs/families.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (config,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert code == FILE.read_text()
+    assert config in (ROOT / "config/examples/heat.yaml").read_text()
+
+
+def test_example_is_drawn_and_solved(tmp_path: Path) -> None:
+    config = load_dataset(Path("config/examples/heat.yaml"), "heat")
+    parameters, order, chunk = (tmp_path / f"{n}.h5" for n in ("parameters", "order", "chunk"))
+    sample.run(config, "heat", output=parameters)
+    sort.run(config, "heat", parameters=parameters, output=order, chunks=1)
+    solve.run(
+        config, "heat", parameters=parameters, order=order, chunk="1-of-1", output=chunk,
+        comm=MPI.COMM_SELF,
+    )  # fmt: skip
+    family = load_family(config)
+    discretisation = family.discretise(MPI.COMM_SELF)
+    with h5py.File(parameters) as drawn, h5py.File(chunk) as solved:
+        assert drawn["parameters/q"].shape == (32, 33, 33)
+        assert drawn["parameters/h"].shape == (32,)
+        for row, index in enumerate(solved["instance"][:4]):
+            instance = {n: drawn[f"parameters/{n}"][index] for n in ("q", "h")}
+            fields = {"u": solved["fields/u"][row]}
+            assert discretisation.residual(instance, fields) <= config.solver.tolerance
+
+
+def test_example_solves_its_equation() -> None:
+    # q = (2 c pi^2 + h) sin(pi x) sin(pi y) has the solution sin(pi x) sin(pi y).
+    errors = []
+    for points in (17, 33):
+        config = load_dataset(Path("config/examples/heat.yaml"), "heat")
+        mesh = config.mesh.model_copy(update={"points": points})
+        family = load_family(config.model_copy(update={"mesh": mesh}))
+        x, y = np.meshgrid(*family.coordinates.values(), indexing="ij")
+        exact = np.sin(np.pi * x) * np.sin(np.pi * y)
+        instance = {"q": (2 * 0.5 * np.pi**2 + 7.0) * exact, "h": np.float64(7.0)}
+
+        def solve_directly(matrix, rhs):
+            from petsc4py import PETSc
+
+            ksp = PETSc.KSP().create(matrix.comm)
+            ksp.setOperators(matrix)
+            ksp.setType("preonly")
+            ksp.pc.setType("lu")
+            ksp.solve(rhs, solution := rhs.duplicate())
+            return solution
+
+        u = family.discretise(MPI.COMM_SELF).solve(instance, solve_directly)["u"]
+        errors.append(np.abs(u - exact).max())
+    assert np.log2(errors[0] / errors[1]) > 1.9
+
+
+def test_own_family_can_be_described() -> None:
+    text = describe_family("config/examples/heat.py:Heat")
+    assert "heat loss" in text and "conductivity" in text
