@@ -1,0 +1,171 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The figures of the report, each drawn from plain arrays."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from kryloset.report.theme import BLUE, INK, MUTED, SERIES, VERMILION, styled
+
+type Array = NDArray[np.float64]
+
+#: Perceptually uniform maps: one for what is given, one for what is computed.
+COLOUR_MAPS = ("cividis", "magma")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """One quantity of several instances, to be seen side by side.
+
+    Attributes:
+        label: Long name and unit.
+        values: Shape (instance, x, y).
+        computed: Whether it is part of a solution; it is a parameter otherwise.
+        logarithmic: Whether colours follow the logarithm.
+    """
+
+    label: str
+    values: Array
+    computed: bool
+    logarithmic: bool = False
+
+
+@styled
+def samples(
+    rows: Sequence[Pictures], instances: Sequence[int], x: Array, y: Array, axes: tuple[str, str]
+) -> Figure:
+    """Draw fields of a few instances: a column an instance, a row a quantity.
+
+    A row shares its colours, so that instances can be compared.
+    """
+    figure = Figure(figsize=(1.5 * len(instances) + 0.9, 1.6 * len(rows) + 0.3))
+    grid = figure.subplots(len(rows), len(instances), squeeze=False, sharex=True, sharey=True)
+    for row, pictures in zip(grid, rows, strict=True):
+        low, high = float(pictures.values.min()), float(pictures.values.max())
+        norm = LogNorm(low, high) if pictures.logarithmic else Normalize(low, high)
+        for axis, values in zip(row, pictures.values, strict=True):
+            image = axis.imshow(
+                values.T,
+                origin="lower",
+                extent=(x[0], x[-1], y[0], y[-1]),
+                norm=norm,
+                cmap=COLOUR_MAPS[pictures.computed],
+            )
+            axis.grid(False)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        figure.colorbar(image, ax=row, label=pictures.label, aspect=14, pad=0.02)
+    for axis, instance in zip(grid[0], instances, strict=True):
+        axis.set_title(f"instance {instance}", fontsize=9)
+    grid[-1, 0].set_xlabel(axes[0])
+    grid[-1, 0].set_ylabel(axes[1])
+    return figure
+
+
+@styled
+def neighbours(ordered: Array, given: Array) -> Figure:
+    """Draw the distances between neighbours along the solving order and along the given one."""
+    figure = Figure(figsize=(7.2, 2.7))
+    along, spread = figure.subplots(1, 2, width_ratios=(2.4, 1))
+    bins = np.linspace(0, max(ordered.max(), given.max()), 25)
+    for distances, label, colour in (
+        (given, "as drawn", VERMILION),
+        (ordered, "solving order", BLUE),
+    ):
+        along.plot(distances, ".-", lw=0.8, ms=4, color=colour, label=label)
+        spread.hist(distances, bins, color=colour, alpha=0.55, orientation="horizontal")
+    along.set(xlabel="step along the order", ylabel="distance to the next", ylim=(0, None))
+    along.legend(loc="lower left", ncols=2)
+    spread.set(xlabel="steps", ylim=along.get_ylim())
+    spread.tick_params(labelleft=False)
+    return figure
+
+
+@styled
+def iterations(
+    counts: NDArray[np.int64], helped: NDArray[np.bool_], bounds: NDArray[np.int64]
+) -> Figure:
+    """Draw the iterations of each instance along the solving order.
+
+    Args:
+        counts: Iterations in solving order, shape (instance,).
+        helped: Whether the instance was solved with the space of a predecessor, alike.
+        bounds: Where chunks begin and end, shape (chunks + 1,).
+    """
+    figure = Figure(figsize=(7.2, 2.6))
+    axis = figure.subplots()
+    for start in bounds[1:-1]:
+        axis.axvline(start - 0.5, color=MUTED, lw=0.8, ls=":")
+    place = np.arange(len(counts))
+    for chosen, mark, colour, label in (
+        (helped, ".", BLUE, "with its predecessor's space"),
+        (~helped, "s", VERMILION, "from nothing"),
+    ):
+        if chosen.any():
+            axis.plot(place[chosen], counts[chosen], mark, ms=5, color=colour, label=label)
+    axis.set(xlabel="place in the solving order", ylabel="iterations", ylim=(0, None))
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(loc="lower right", ncols=2)
+    return figure
+
+
+@styled
+def seconds(parts: Mapping[str, float]) -> Figure:
+    """Draw the seconds that each part of the work took in all."""
+    figure = Figure(figsize=(7.2, 0.32 * len(parts) + 0.7))
+    _bars(figure.subplots(), list(parts), list(parts.values()), "seconds in all", [BLUE])
+    return figure
+
+
+@styled
+def comparison(
+    labels: Sequence[str], counts: Sequence[float], times: Sequence[float], own: int
+) -> Figure:
+    """Draw median iterations and median milliseconds by method.
+
+    Args:
+        labels: The methods.
+        counts: Median iterations of each.
+        times: Median seconds of each.
+        own: Which of them made the dataset.
+    """
+    figure = Figure(figsize=(7.2, 0.36 * len(labels) + 0.8))
+    left, right = figure.subplots(1, 2, sharey=True)
+    colours = [BLUE if index == own else MUTED for index in range(len(labels))]
+    _bars(left, labels, counts, "iterations (median)", colours)
+    _bars(right, labels, [1e3 * t for t in times], "milliseconds (median)", colours)
+    return figure
+
+
+def _bars(
+    axis: Axes, labels: Sequence[str], values: Sequence[float], label: str, colours: Sequence[str]
+) -> None:
+    """Draw horizontal bars from the top down, each with its number beside it."""
+    bars = axis.barh(range(len(labels)), values, color=colours, height=0.68)
+    axis.bar_label(bars, fmt="{:.3g}", padding=3, color=INK)
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_xlabel(label)
+    axis.margins(x=0.14)
+    axis.grid(axis="y", visible=False)
+    axis.tick_params(axis="y", length=0)
+    if not axis.yaxis_inverted():
+        axis.invert_yaxis()
+
+
+@styled
+def training(curves: Mapping[str, Array], label: str) -> Figure:
+    """Draw a loss by epoch for each split, on a logarithmic scale."""
+    figure = Figure(figsize=(7.2, 2.8))
+    axis = figure.subplots()
+    for (split, values), colour in zip(curves.items(), SERIES.values(), strict=False):
+        axis.semilogy(np.arange(1, len(values) + 1), values, color=colour, label=split)
+    axis.set(xlabel="epoch", ylabel=label)
+    axis.legend()
+    return figure

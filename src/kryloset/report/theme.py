@@ -1,0 +1,90 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""How figures look: the same colours as a file on white and inside the page as its CSS says.
+
+A figure is drawn once. `encode` makes a file of it; `inline` makes it an SVG
+element whose colours are CSS variables, so that the page's light and dark themes
+hold for its figures, too.
+"""
+
+import html
+import io
+import re
+
+import matplotlib
+from cycler import cycler
+from matplotlib.figure import Figure
+
+#: Colours of series by CSS variable: Okabe and Ito's, which colour-blind readers tell apart.
+SERIES = {
+    "--series-1": "#0072b2",
+    "--series-2": "#d55e00",
+    "--series-3": "#009e73",
+    "--series-4": "#cc79a7",
+    "--series-5": "#e69f00",
+    "--series-6": "#56b4e9",
+}
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = SERIES.values()
+#: Text; lines of the grid; what is there to compare with.
+INK, GRID, MUTED = "#1b1f24", "#d8dce1", "#7a828c"
+VARIABLES = {**SERIES, "--ink": INK, "--grid": GRID, "--muted": MUTED}
+
+#: Decorate with it what draws or saves a figure.
+styled = matplotlib.rc_context(
+    {
+        "axes.axisbelow": True,
+        "axes.edgecolor": GRID,
+        "axes.grid": True,
+        "axes.labelcolor": INK,
+        "axes.prop_cycle": cycler(color=list(SERIES.values())),
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 10,
+        "figure.constrained_layout.use": True,
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "grid.color": GRID,
+        "grid.linewidth": 0.6,
+        "legend.frameon": False,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "kryloset",
+        "text.color": INK,
+        "xtick.color": GRID,
+        "xtick.labelcolor": INK,
+        "ytick.color": GRID,
+        "ytick.labelcolor": INK,
+    }
+)
+
+
+@styled
+def encode(figure: Figure, kind: str) -> bytes:
+    """Return a figure as the bytes of a `png` or `svg` file, on white and without a date."""
+    buffer = io.BytesIO()
+    metadata = {"Date": None} if kind == "svg" else {}
+    figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
+    return buffer.getvalue()
+
+
+@styled
+def inline(figure: Figure, name: str, description: str) -> str:
+    """Return a figure as an SVG element of a page.
+
+    Args:
+        figure: The figure.
+        name: Unique in the page; it begins the identifiers of the figure's parts.
+        description: What is seen, for people who do not see it.
+    """
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", dpi=120, transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    for variable, colour in VARIABLES.items():
+        svg = re.sub(colour, f"var({variable})", svg, flags=re.IGNORECASE)
+    label = html.escape(description, quote=True)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)

@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Sentences made from figures, so that the page says what was measured and no more."""
+
+from collections.abc import Mapping
+from typing import Any
+
+#: Ratios nearer to one than this are called equal; two runs differ by as much.
+SAME = 0.05
+
+
+def compare_iterations(ratio: float) -> str:
+    """Say how many iterations one method needs, as in "2.1 times fewer iterations than"."""
+    if abs(ratio - 1) <= SAME:
+        return "about as many iterations as"
+    return f"{_size(ratio)} times {'more' if ratio > 1 else 'fewer'} iterations than"
+
+
+def compare_seconds(ratio: float) -> str:
+    """Say how fast one method is, as in "1.3 times slower than"."""
+    if abs(ratio - 1) <= SAME:
+        return "about as fast as"
+    return f"{_size(ratio)} times {'slower' if ratio > 1 else 'faster'} than"
+
+
+def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
+    """Return what `comparison.json` shows, a sentence a finding.
+
+    The first names the fastest method, whichever it is; the others say what
+    recycling brings against GMRES, what of it is due to the recycled space, and what
+    sorting adds. Methods that missed the tolerance are named and take no part.
+    """
+    everything = comparison["methods"]
+    methods = {m["name"]: m for m in everything if not m["unconverged"]}
+    count = len(comparison["instances"])
+    sentences = []
+    if methods:
+        fastest = min(methods.values(), key=lambda m: m["median"]["seconds"])
+        sentences.append(
+            f"On these {count} instances {fastest['label']} was the fastest: "
+            f"{1e3 * fastest['median']['seconds']:.3g} ms an instance (median)."
+        )
+        own = everything[0]
+        if own is fastest:
+            sentences[-1] += " It is the method that made this dataset."
+        elif not own["unconverged"]:
+            ratio = own["median"]["seconds"] / fastest["median"]["seconds"]
+            sentences[-1] += (
+                f" {own['label']}, which made this dataset, was {compare_seconds(ratio)} that."
+            )
+
+    def versus(name: str, other: str, text: str) -> None:
+        if name in methods and other in methods:
+            first, second = methods[name]["median"], methods[other]["median"]
+            sentences.append(
+                text.format(
+                    iterations=compare_iterations(first["iterations"] / second["iterations"]),
+                    seconds=compare_seconds(first["seconds"] / second["seconds"]),
+                    other=methods[other]["label"],
+                    first=f"{first['iterations']:g}",
+                    second=f"{second['iterations']:g}",
+                )
+            )
+
+    versus(
+        "recycled",
+        "gmres",
+        "Recycling GCRO-DR needed {iterations} {other} ({first} against {second}) and was "
+        "{seconds} it: an iteration costs more, as it is kept orthogonal to the recycled space.",
+    )
+    versus(
+        "recycled",
+        "fresh",
+        "What is due to recycling from one instance to the next: {iterations} the same method "
+        "that starts each instance with nothing ({first} against {second}).",
+    )
+    versus(
+        "recycled",
+        "unsorted",
+        "What is due to sorting: {iterations} on the same instances as they were drawn "
+        "({first} against {second}).",
+    )
+    for method in everything:
+        if method["unconverged"]:
+            sentences.append(
+                f"{method['label']} missed the tolerance on {method['unconverged']} of the "
+                f"{count} instances."
+            )
+    return sentences
+
+
+def describe_order(method: str, length: float, length_given: float) -> str:
+    """Say how much shorter the path through the instances became."""
+    if method == "given":
+        return "The instances are solved as they were drawn; nothing was sorted."
+    saved = 1 - length / length_given
+    return (
+        f"The greedy chain is {abs(saved):.0%} {'shorter' if saved >= 0 else 'longer'} than the "
+        f"path through the instances as drawn ({length:.4g} against {length_given:.4g})."
+    )
+
+
+def _size(ratio: float) -> str:
+    return f"{max(ratio, 1 / ratio):.3g}"

@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Measure what recycling and sorting bring, on the first instances of a dataset."""
+
+import json
+from pathlib import Path
+
+from mpi4py import MPI
+
+from kryloset.bench.compare import choose_methods, measure, summarise
+from kryloset.config import DatasetConfig
+from kryloset.dataset.atomic import write_text_whole
+from kryloset.problems import load_family
+from kryloset.stages.inputs import open_input, read_instance
+
+
+def run(config: DatasetConfig, name: str, *, parameters: Path, order: Path, output: Path) -> None:
+    """Solve the first instances in solving order with several methods, in one process.
+
+    Writes the measurements of `kryloset.bench.compare.summarise`, the solver of
+    the dataset first, and the turns the methods took.
+
+    Args:
+        config: The dataset; `config.comparison` says how many instances.
+        name: Its name.
+        parameters: `parameters.h5`.
+        order: `order.h5`.
+        output: The file to write, `comparison.json`.
+
+    Raises:
+        DataError: An input is missing, damaged or from another configuration.
+    """
+    family = load_family(config)
+    with open_input(order, config, name, "permutation") as file:
+        numbers = file["permutation"][: config.comparison.instances].tolist()
+    with open_input(parameters, config, name, "parameters") as file:
+        instances = [(number, read_instance(file, family, number)) for number in numbers]
+    methods = choose_methods(config.solver, family.operator)
+    records, turns = measure(family.discretise(MPI.COMM_SELF), instances, methods)
+    result = {
+        "dataset": name,
+        "tolerance": config.solver.tolerance,
+        "instances": numbers,
+        "turns": turns,
+        "methods": summarise(methods, records),
+    }
+    write_text_whole(output, json.dumps(result, indent=1) + "\n")
