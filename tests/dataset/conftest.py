@@ -82,8 +82,9 @@ class Run:
 
 
 def make_run(folder: Path, dimensions: int = 2, **settings) -> Run:
-    defaults = {"count": 12, "chunks": 3, "seed": 7, "mesh": {"points": 5}}
-    config = DatasetConfig(family=FAMILY.format(dimensions), **defaults | settings)
+    family = FAMILY.format(dimensions)
+    defaults = {"family": family, "count": 12, "chunks": 3, "seed": 7, "mesh": {"points": 5}}
+    config = DatasetConfig(**defaults | settings)
     return Run(folder, config).prepare()
 
 

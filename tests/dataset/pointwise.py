@@ -8,17 +8,17 @@ from kryloset.problems import BoundaryCondition, Discretisation, Family, Variabl
 
 
 class Pointwise(Family):
-    """Parameters of every kind the layout knows: a field, a profile along x, a number."""
+    """Parameters of every kind the layout knows: a field, a profile along one axis, a number."""
 
     summary = "Pointwise division"
-    equation = "(1 + nu) u = k profile(x)"
+    equation = "(1 + nu) u = k profile"
 
     def __init_subclass__(cls, axes: tuple[str, ...]) -> None:
         """Name the axes."""
         cls.axes = axes
         cls.parameters = (
             Variable("k", "permeability", "m2", axes, transform="log"),
-            Variable("profile", "profile", dimensions=("x",)),
+            Variable("profile", "profile along the last axis", dimensions=axes[-1:]),
             Variable("nu", "reaction rate", "s-1", ()),
         )
         cls.fields = (Variable("u", "head", "m", axes),)
@@ -38,7 +38,7 @@ class Pointwise(Family):
         shape = tuple(len(axis) for axis in self.coordinates.values())
         return {
             "k": 1 + generator.random(shape),
-            "profile": 1 + generator.random(shape[0]),
+            "profile": 1 + generator.random(shape[-1]),
             "nu": np.asarray(generator.random()),
         }
 
@@ -64,9 +64,8 @@ class PointwiseDivision(Discretisation):
 
     @staticmethod
     def right_hand_side(instance):
-        """Return k profile(x)."""
-        profile = instance["profile"]
-        return instance["k"] * profile.reshape(-1, *(1,) * (instance["k"].ndim - 1))
+        """Return k profile."""
+        return instance["k"] * instance["profile"]
 
     def solve(self, instance, solve):
         """Divide."""

@@ -75,6 +75,9 @@ def damage(file: h5py.File) -> list[str]:
         return [f"the structure of the file cannot be read: {error}"]
     found += [f"{path} is missing" for path in seals if path not in {*paths, ATTRIBUTES}]
     for path, dataset in paths.items():
+        if path not in seals:
+            found.append(f"{path} has no digest: it was added later")
+            continue
         digests, read = Digests(), 0
         try:
             for part in _parts(dataset):
@@ -84,9 +87,7 @@ def damage(file: h5py.File) -> list[str]:
             where = f" at instance {read}" if dataset.ndim > 1 else ""
             found.append(f"{path} cannot be read{where}: {error}")
             continue
-        if path not in seals:
-            found.append(f"{path} has no digest: it was added later")
-        elif digests.finished()[path] != seals[path]:
+        if digests.finished()[path] != seals[path]:
             found.append(f"{path} was changed: its digest differs")
     return found
 

@@ -111,7 +111,7 @@ def examine(path: Path) -> CheckReport:
             "residuals": partial(_residuals, data, residuals),
         }
         checks = [whole, *(_check(name, content) for name, content in contents.items())]
-        worst = float(np.max(residuals)) if residuals else None
+        worst = max(residuals) if residuals and np.isfinite(residuals).all() else None
         return CheckReport(tuple(checks), worst, read_seals(data.file))
 
 
@@ -196,7 +196,8 @@ def _statistics(data: Dataset) -> str:
     moments = {name: Moments() for name in names}
     for index in data.splits()["train"]:
         for name, values in {**data.instance(index), **data.solution(index)}.items():
-            moments[name].add(values)
+            with np.errstate(invalid="ignore"):  # values that are not finite are named elsewhere
+                moments[name].add(values)
     wrong = []
     for name in names:
         expected, stored = moments[name].summary(), data.statistics(name)

@@ -1,0 +1,223 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The check finds, by name, whatever was done to a dataset file."""
+
+import json
+import random
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import make_run
+
+from kryloset.dataset.integrity import SEALS, Digests, read_seals
+from kryloset.errors import DataError
+from kryloset.stages import check
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    """A dataset that passes; tests copy it before they change it."""
+    return make_run(tmp_path_factory.mktemp("check")).merge()
+
+
+@pytest.fixture
+def copy(dataset, tmp_path) -> Path:
+    path = tmp_path / "dataset.h5"
+    path.write_bytes(dataset.read_bytes())
+    return path
+
+
+def seal_again(path: Path) -> None:
+    """Make a changed file undamaged, so that only its content is wrong."""
+    with h5py.File(path, "r+") as file:
+        paths = [key for key in read_seals(file) if key in file]
+        del file[SEALS]
+        digests = Digests()
+        for key in paths:
+            digests.add(key, file[key][()])
+        digests.seal(file)
+
+
+def failures(path: Path) -> dict[str, str]:
+    return {c.name: c.detail for c in check.examine(path).checks if not c.passed}
+
+
+def test_a_dataset_passes(any_run):
+    path = any_run.merge()
+    report = check.run(path, path.with_name("check.json"))
+    assert [c.name for c in report.checks] == [
+        "integrity",
+        "finite",
+        "not constant",
+        "no duplicates",
+        "splits",
+        "statistics",
+        "parameters",
+        "residuals",
+    ]
+    assert report.residual_max < 1e-15
+    tree = json.loads(path.with_name("check.json").read_text())
+    assert tree["passed"] is True
+    assert tree["residual_max"] == report.residual_max
+    assert tree["digests"]["t0_fields/u"] == report.digests["t0_fields/u"]
+
+
+def test_a_failure_is_raised_and_written(copy, tmp_path):
+    with h5py.File(copy, "r+") as file:
+        file["t0_fields/u"][3] *= 1.001
+    seal_again(copy)
+    with pytest.raises(DataError, match=r"dataset.h5 failed \d of its checks:(.|\n)*residuals"):
+        check.run(copy, tmp_path / "check.json")
+    tree = json.loads((tmp_path / "check.json").read_text())
+    assert tree["passed"] is False
+    (residuals,) = [c for c in tree["checks"] if c["name"] == "residuals"]
+    assert "instance 3: 0.001" in residuals["detail"]
+
+
+def test_a_flipped_byte_of_a_field_is_named(copy):
+    """The file is damaged where the field's instance 4 is stored, below HDF5."""
+    with h5py.File(copy) as file:
+        stored = file["t0_fields/u"].id.get_chunk_info_by_coord((4, 0, 0, 0))
+    data = bytearray(copy.read_bytes())
+    data[stored.byte_offset + stored.size // 2] ^= 1
+    copy.write_bytes(data)
+    found = failures(copy)
+    assert found.keys() == {"integrity"}
+    assert "t0_fields/u cannot be read at instance 4" in found["integrity"]
+
+
+def everything(path: Path) -> dict[str, object]:
+    """Return all that a reader may see of a file."""
+    found: dict[str, object] = {}
+
+    def see(name: str, node: h5py.HLObject) -> None:
+        links = ("REFERENCE_LIST", "DIMENSION_LIST")
+        found[name] = {key: str(value) for key, value in node.attrs.items() if key not in links}
+        if isinstance(node, h5py.Dataset):
+            found[name + ":"] = np.asarray(node[()]).tobytes() if node.ndim else node[()]
+
+    with h5py.File(path) as file:
+        see("/", file)
+        file.visititems(see)
+    return found
+
+
+@pytest.mark.slow
+def test_any_flipped_bit_is_found_or_harms_nothing(dataset, copy):
+    """Bits that carry no data, as in the gaps of the file, may flip unseen."""
+    data, expected, places = dataset.read_bytes(), everything(dataset), random.Random(0)
+    found = 0
+    for _ in range(300):
+        damaged = bytearray(data)
+        damaged[places.randrange(len(data))] ^= 1 << places.randrange(8)
+        copy.write_bytes(damaged)
+        if check.examine(copy).passed:
+            assert everything(copy) == expected
+        else:
+            found += 1
+    assert found > 150
+
+
+@pytest.mark.parametrize("keep", [0, 100, 5_000, 30_000])
+def test_a_file_cut_off_is_damaged(dataset, copy, keep):
+    copy.write_bytes(dataset.read_bytes()[:keep])
+    assert "damaged" in failures(copy)["integrity"]
+
+
+def test_another_file_is_no_dataset(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = 1
+    assert "no dataset of Kryloset" in failures(tmp_path / "other.h5")["integrity"]
+    with pytest.raises(DataError, match="there is no file"):
+        check.run(tmp_path / "none.h5")
+
+
+def test_changes_without_a_new_seal_are_named(copy):
+    with h5py.File(copy, "r+") as file:
+        file["t0_fields/u"][3] *= 2
+        file["t0_fields/u"].attrs["units"] = "km"
+        file["added"] = np.arange(3)
+        del file["solver/iterations"]
+    detail = failures(copy)["integrity"]
+    assert "an attribute was changed" in detail
+    assert "t0_fields/u was changed" in detail
+    assert "added has no digest" in detail
+    assert "solver/iterations is missing" in detail
+
+
+def _not_finite(file):
+    file["t0_fields/u"][2, 0, 0, 0] = np.inf
+
+
+def _constant_solution(file):
+    file["t0_fields/u"][2] = 1.0
+
+
+def _constant_parameter(file):
+    file["scalars/nu"][:] = 0.5
+
+
+def _duplicate(file):
+    for path in ("t0_fields/k", "t0_fields/profile", "scalars/nu"):
+        file[path][5] = file[path][2]
+
+
+def _split_shares(file):
+    file["splits/test"][0] = file["splits/train"][0]
+
+
+def _splits_swapped(file):
+    test, train = file["splits/test"][0], file["splits/train"][0]
+    file["splits/test"][0], file["splits/train"][0] = train, test
+
+
+def _statistics_of_all(file):
+    values = file["t0_fields/u"][:]
+    file["statistics/u"].attrs["mean"] = values.mean()
+
+
+def _one_bit_of_a_parameter(file):
+    values = file["t0_fields/k"][2]
+    values[0, 0] = np.nextafter(values[0, 0], 2)
+    file["t0_fields/k"][2] = values
+
+
+def _not_solved(file):
+    file["t0_fields/u"][2] *= 1 + 1e-7
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "detail"),
+    [
+        (_not_finite, "finite", "instance 2: u"),
+        (_constant_solution, "not constant", "instance 2: u"),
+        (_constant_parameter, "not constant", "all instances: nu"),
+        (_duplicate, "no duplicates", "instances 2 and 5"),
+        (_split_shares, "splits", "share instances"),
+        (_splits_swapped, "splits", "not the one of seed 7"),
+        (_statistics_of_all, "statistics", "mean of u is"),
+        (_one_bit_of_a_parameter, "parameters", "instance 2: k"),
+        (_not_solved, "residuals", "instance 2: 1e-07"),
+    ],
+)
+def test_wrong_content_is_named(copy, change, name, detail):
+    """Whoever made the file sealed it well, but what it says is not so."""
+    with h5py.File(copy, "r+") as file:
+        change(file)
+    seal_again(copy)
+    assert detail in failures(copy)[name]
+
+
+def test_a_users_family_that_has_changed_since_is_named(tmp_path, monkeypatch):
+    """The text in a data file is never run; that beside it must be the same."""
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parent / "pointwise.py").read_text()
+    Path("mine.py").write_text(text)
+    path = make_run(tmp_path, family="mine.py:Pointwise2").merge()
+    assert failures(path) == {}
+    Path("mine.py").write_text(text + "\n# edited\n")
+    assert "not the text the dataset was made with" in failures(path)["residuals"]
+    Path("mine.py").unlink()
+    assert "there is no file mine.py" in failures(path)["residuals"]

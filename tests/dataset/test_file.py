@@ -1,0 +1,192 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""One file is a file of The Well, a labelled tree of xarray, and plain arrays."""
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import make_run
+
+from kryloset.config import dump_dataset, load_config
+from kryloset.dataset import reader
+from kryloset.errors import DataError
+
+
+def test_xarray_opens_it_with_names_and_coordinates(any_run):
+    path, axes = any_run.merge(), any_run.family.axes
+    tree = xr.open_datatree(path, engine="h5netcdf")
+    fields, coordinates = tree["t0_fields"], any_run.family.coordinates
+    assert fields["k"].dims == ("sample", *axes)
+    assert fields["u"].dims == ("sample", "time", *axes)
+    assert tree["scalars/nu"].dims == tree["solver/iterations"].dims == ("sample",)
+    for axis, values in coordinates.items():
+        np.testing.assert_array_equal(fields["u"].coords[axis], values)
+    np.testing.assert_array_equal(fields["u"].coords["sample"], np.arange(any_run.config.count))
+    assert fields["u"].attrs["units"] == "m"
+    assert fields["k"].attrs["transform"] == "log"
+    train = fields["u"].isel(sample=tree["splits/train"].values)
+    assert float(train.mean()) == pytest.approx(tree["statistics/u"].attrs["mean"], rel=1e-14)
+
+
+def is_text(values) -> bool:
+    return isinstance(values, np.ndarray) and all(isinstance(value, str) for value in values)
+
+
+def varying(node: h5py.HLObject) -> tuple[bool, bool]:
+    flags = node.attrs["sample_varying"], node.attrs["time_varying"]
+    assert all(isinstance(flag, np.bool_) for flag in flags)
+    return tuple(map(bool, flags))
+
+
+def test_it_follows_the_specification_of_the_well(any_run):
+    """docs/data_format.md of The Well, sentence by sentence."""
+    count, axes = any_run.config.count, list(any_run.family.axes)
+    with h5py.File(any_run.merge()) as file:
+        assert file.attrs["dataset_name"] == "division"
+        assert file.attrs["grid_type"] == "cartesian"
+        assert file.attrs["n_spatial_dims"] == len(axes)
+        assert file.attrs["n_trajectories"] == count
+        assert is_text(file.attrs["simulation_parameters"])
+        for name in file.attrs["simulation_parameters"]:
+            assert name in file.attrs
+            assert name in file["scalars"]
+
+        dimensions = file["dimensions"]
+        assert is_text(dimensions.attrs["spatial_dims"])
+        assert list(dimensions.attrs["spatial_dims"]) == axes
+        assert dimensions["time"].shape == (1,)
+        assert varying(dimensions["time"]) == (False, True)
+        for axis in axes:
+            assert dimensions[axis] == file[axis], "a hard link"
+            assert varying(dimensions[axis]) == (False, False)
+        sizes = {axis: len(dimensions[axis]) for axis in axes}
+
+        for group in ("t0_fields", "t1_fields", "t2_fields", "scalars"):
+            assert is_text(file[group].attrs["field_names"])
+            assert sorted(file[group].attrs["field_names"]) == sorted(file[group])
+        assert set(file["t0_fields"]) == {"k", "profile", "u"}
+        for name, field in file["t0_fields"].items():
+            assert varying(field) == (True, name == "u")
+            along = field.attrs["dim_varying"]
+            assert along.dtype == bool
+            expected = [sizes[axis] for axis, varies in zip(axes, along, strict=True) if varies]
+            assert field.shape == (count, *((1,) if name == "u" else ()), *expected)
+        assert varying(file["scalars/nu"]) == (True, False)
+        assert file["scalars/nu"].shape == (count,)
+
+        assert len(file["boundary_conditions"]) == len(axes)
+        for name, condition in file["boundary_conditions"].items():
+            (axis,) = condition.attrs["associated_dims"]
+            kind = condition.attrs["bc_type"]
+            assert name.startswith(f"{axis}_{kind}")
+            assert kind in ("wall", "open", "periodic")
+            assert list(condition.attrs["associated_fields"]) == ["u"]
+            assert varying(condition) == (False, False)
+            mask = condition["mask"][:]
+            assert mask.dtype == bool
+            assert np.flatnonzero(mask).tolist() == [0, sizes[axis] - 1]
+            np.testing.assert_array_equal(condition["values"], 0.5 if axis == "x" else 0.0)
+
+
+@pytest.mark.slow
+def test_the_well_loads_it(any_run):
+    """As docs/dataset.md says: no step in, one step out, parameters as constants."""
+    data = pytest.importorskip("the_well.data")
+    path = any_run.merge()
+    well = data.WellDataset(
+        path=str(path.parent), include_filters=["dataset.h5"], n_steps_input=0, n_steps_output=1
+    )
+    assert len(well) == any_run.config.count
+    assert well.metadata.field_names[0] == ["u"]
+    assert well.metadata.constant_field_names[0] == ["k", "profile"]
+    assert well.metadata.constant_scalar_names == ["nu"]
+    with reader.Dataset(path) as dataset:
+        for index in range(len(well)):
+            sample, stored = well[index], dataset.instance(index)
+            solution = dataset.solution(index)
+            np.testing.assert_array_equal(sample["output_fields"][0, ..., 0], solution["u"])
+            np.testing.assert_array_equal(sample["constant_fields"][..., 0], stored["k"])
+            np.testing.assert_array_equal(sample["constant_scalars"][0], stored["nu"])
+            walls = [[0, 0], [1, 1], [1, 1]][: len(any_run.family.axes)]
+            assert sample["boundary_conditions"].tolist() == walls
+
+
+def test_every_array_is_checksummed_and_compressed(run):
+    with h5py.File(run.merge()) as file:
+        arrays = []
+        file.visititems(lambda _, node: arrays.append(node) if hasattr(node, "ndim") else None)
+        arrays = [array for array in arrays if array.ndim]
+        assert len(arrays) > 20
+        for array in arrays:
+            assert array.fletcher32 and array.shuffle and array.compression == "gzip", array.name
+        assert file["t0_fields/u"].chunks == (1, 1, 5, 6)
+        assert file["t0_fields/u"].dtype == np.float64
+
+
+def test_the_file_says_how_to_make_it_again(run, tmp_path):
+    path = run.merge()
+    name, config = reader.read_config(path)
+    assert (name, config) == (run.name, run.config)
+    text = reader.read_config_text(path)
+    assert text == dump_dataset(run.name, run.config)
+    (tmp_path / "again.yaml").write_text(text)
+    assert load_config(tmp_path / "again.yaml").datasets == {name: config}
+    with h5py.File(path) as file:
+        provenance = file["provenance"]
+        assert provenance.attrs["seed"] == run.config.seed
+        assert {"kryloset", "dolfinx", "petsc", "numpy", "h5py", "hdf5", "python"} <= set(
+            provenance["versions"].attrs
+        )
+        assert set(provenance["code"].attrs) == {"sample", "sort", "solve", "merge"}
+        source = provenance["family"].asstr()[()]
+    assert "class Pointwise(Family)" in source
+
+
+def test_reasons_have_their_meanings(run):
+    from kryloset.krylov import Reason
+
+    with h5py.File(run.merge()) as file:
+        attributes = dict(file["solver/reason"].attrs)
+    words = attributes["flag_meanings"].split()
+    assert dict(zip(attributes["flag_values"], words, strict=True)) == {
+        int(reason): reason.name.lower() for reason in Reason
+    }
+
+
+def test_the_largest_seed_is_kept(tmp_path):
+    run = make_run(tmp_path, seed=2**64 - 1)
+    with h5py.File(run.merge()) as file:
+        assert int(file["provenance"].attrs["seed"]) == 2**64 - 1
+
+
+def test_described_for_people(run):
+    path = run.merge()
+    lines = reader.describe(path).splitlines()
+    text = "\n".join(lines)
+    assert "12 instances on a grid of 5 x 6 points" in lines
+    assert "Splits: train 9, valid 1, test 2" in lines
+    for expected in (
+        "permeability [m2]  ",
+        "(sample 12, time 1, x 5, y 6) float64",
+        "at most 1.2e-11, tolerance 1e-08",
+        "9 of 12 instances",
+        f"kryloset info {path} --config",
+    ):
+        assert expected in text
+    recipe = lines[lines.index("Open it:") + 1 :][:3]
+    scope: dict[str, object] = {}
+    exec("\n".join(line.strip() for line in recipe), scope)
+    assert scope["tree"]["t0_fields/u"].sizes == {"sample": 12, "time": 1, "x": 5, "y": 6}
+
+
+def test_a_missing_or_foreign_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"there is no file .*none.h5"):
+        reader.describe(tmp_path / "none.h5")
+    (tmp_path / "text.h5").write_text("no HDF5")
+    with pytest.raises(DataError, match=r"text.h5 is no HDF5 file"):
+        reader.describe(tmp_path / "text.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = 1
+    with pytest.raises(DataError, match="no dataset of Kryloset"):
+        reader.read_config(tmp_path / "other.h5")
