@@ -1,0 +1,18 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Neural operators on a dataset: its pairs of fields, a Fourier neural operator, its measure."""
+
+from kryloset.errors import KrylosetError
+
+try:
+    from kryloset.learn.data import FieldPairs, Scaling
+    from kryloset.learn.models import Operator, load_model
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.partition(".")[0] not in ("torch", "neuralop"):
+        raise
+    raise KrylosetError(
+        f"training needs `{error.name}`, which is not installed: install the dependency group "
+        "`learn`, by `uv sync --group learn` or `pip install --group learn`"
+    ) from None
+
+__all__ = ["FieldPairs", "Operator", "Scaling", "load_model"]

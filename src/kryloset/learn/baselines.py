@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a neural operator has to beat: the mean solution, and the best linear map found.
+
+Both minimise the sum of squared relative errors over the train split, so that
+neither loses to the operator by aiming at another figure.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+type Array = NDArray[np.float64]
+
+#: Ranks that are tried are powers of 2; penalties are these times the largest singular value².
+PENALTIES = np.logspace(-8, 1, 19)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """x -> b + W (x - a) on flattened functions, with W = B Aᵀ of low rank.
+
+    Attributes:
+        origin: a, flattened input.
+        value: b, flattened output.
+        inputs: A, principal directions of the inputs, a column each.
+        outputs: B, the response to each of them, a column each.
+        shape: Shape of one instance's output, (K, *grid).
+        penalty: Penalty α of the ridge regression, relative to the largest singular value².
+    """
+
+    origin: Array
+    value: Array
+    inputs: Array
+    outputs: Array
+    shape: tuple[int, ...]
+    penalty: float
+
+    @property
+    def rank(self) -> int:
+        """Rank of W."""
+        return int(self.inputs.shape[1])
+
+    def __call__(self, x: Array) -> Array:
+        """Return the outputs (N, K, *grid) for inputs (N, C, *grid)."""
+        scores = (x.reshape(len(x), -1) - self.origin) @ self.inputs
+        return (self.value + scores @ self.outputs.T).reshape(-1, *self.shape)
+
+
+def fit_mean(x: Array, y: Array) -> Affine:
+    """Return the constant map to the mean solution, weighted by 1/||y||²: rank 0."""
+    weights = _weights(y) ** 2
+    size, flat = x[0].size, y.reshape(len(y), -1)
+    nothing = np.zeros((size, 0)), np.zeros((flat.shape[1], 0))
+    return Affine(np.zeros(size), weights @ flat / weights.sum(), *nothing, y.shape[1:], 0.0)
+
+
+def fit_linear(train: tuple[Array, Array], valid: tuple[Array, Array]) -> Affine:
+    """Regress outputs on the leading principal components of the inputs.
+
+    Minimises Σᵢ ||yᵢ - b - W (xᵢ - a)||² / ||yᵢ||² + α ||W||² over W whose rows are
+    in the span of the r leading principal directions (principal component regression
+    with a ridge penalty; Hastie, Tibshirani and Friedman, "The Elements of Statistical
+    Learning", 2009, sections 3.4.1 and 3.5.1). One singular value decomposition
+    of the weighted, centred inputs gives the solution for every r and α; the pair with the
+    least mean relative error on the valid split is taken.
+
+    Args:
+        train: Inputs (N, C, *grid) and outputs (N, K, *grid) to fit.
+        valid: Inputs and outputs to choose r and α by.
+    """
+    x, y = (values.reshape(len(values), -1) for values in train)
+    weights = _weights(y)
+    share = weights**2 / np.sum(weights**2)
+    origin, value = share @ x, share @ y
+    left, singular, right = np.linalg.svd((x - origin) * weights[:, None], full_matrices=False)
+    loads = left.T @ ((y - value) * weights[:, None])
+    scores = (valid[0].reshape(len(valid[0]), -1) - origin) @ right.T
+    truth = valid[1].reshape(len(valid[1]), -1)
+    scale = _weights(truth)
+
+    def error(rank: int, penalty: float) -> float:
+        filters = singular[:rank] / (singular[:rank] ** 2 + penalty * singular[0] ** 2)
+        residual = value + (scores[:, :rank] * filters) @ loads[:rank] - truth
+        return float(np.mean(np.linalg.norm(residual, axis=1) * scale))
+
+    ranks = [2**power for power in range(int(np.log2(len(singular))) + 1)]
+    candidates = [(rank, float(penalty)) for rank in ranks for penalty in PENALTIES]
+    rank, penalty = min(candidates, key=lambda candidate: error(*candidate))
+    filters = singular[:rank] / (singular[:rank] ** 2 + penalty * singular[0] ** 2)
+    outputs = (filters[:, None] * loads[:rank]).T
+    return Affine(origin, value, right[:rank].T, outputs, train[1].shape[1:], penalty)
+
+
+def _weights(y: Array) -> Array:
+    return 1 / np.linalg.norm(y.reshape(len(y), -1), axis=1)

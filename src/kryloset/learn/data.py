@@ -1,0 +1,226 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A dataset file as pairs of functions, and the scaling under which a network sees them."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from kryloset.dataset.integrity import read_seals
+from kryloset.dataset.reader import Dataset, open_hdf5
+from kryloset.dataset.statistics import Moments
+from kryloset.errors import DataError
+
+type Array = NDArray[np.float64]
+
+
+class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[misc]
+    """The instances of one split: parameters in, solution out, both on the grid of the file.
+
+    An item is `{"x": (C, *grid), "y": (K, *grid)}` in float32 and in physical
+    units, a channel for each parameter and each field of the solution. A
+    parameter that is a number, or varies along some axes only, is constant along
+    the others.
+
+    Items are read when they are asked for, so that a dataset may be larger than
+    memory. Each process opens the file for itself: a `DataLoader` may have workers.
+
+    Args:
+        path: The dataset's file.
+        split: One of its splits, such as `train`.
+
+    Attributes:
+        inputs: Names of the parameters, a channel each.
+        outputs: Names of the fields, a channel each.
+        logarithmic: For each input, whether its logarithm is what a network should see.
+        coordinates: Coordinates of the grid, an array an axis.
+        instances: The instances of the split, as drawn.
+        digest: SHA-256 of the digests of all that is in the file.
+
+    Raises:
+        DataError: The file is missing, damaged or no dataset, it has no such split,
+            or a field of the solution is not on the whole grid.
+    """
+
+    def __init__(self, path: Path | str, split: str) -> None:
+        """Read what the file says of itself, and none of its fields."""
+        self.path = Path(path)
+        self.split = split
+        with Dataset(self.path) as dataset:
+            splits = dataset.splits()
+            if split not in splits:
+                raise DataError(
+                    f"{path} has no split `{split}`: it has {', '.join(splits)}; "
+                    "add it under `splits` and make the dataset again"
+                )
+            self.inputs = dataset.parameters
+            self.outputs = dataset.fields
+            axes = dataset.file["dimensions"].attrs["spatial_dims"]
+            self.coordinates = tuple(np.asarray(dataset.file[axis][:]) for axis in axes)
+            arrays = {name: dataset.array(name) for name in (*self.inputs, *self.outputs)}
+            self._places = {name: array.name for name, array in arrays.items()}
+            self._shapes = {name: self._shape(array) for name, array in arrays.items()}
+            self.logarithmic = tuple(
+                arrays[name].attrs.get("transform") == "log" for name in self.inputs
+            )
+            self.instances = splits[split]
+            seals = json.dumps(read_seals(dataset.file), sort_keys=True)
+            self.digest = hashlib.sha256(seals.encode()).hexdigest()
+        for name in self.outputs:
+            if self._shapes[name] != self.grid:
+                raise DataError(
+                    f"{path}: `{name}` has the shape {self._shapes[name]}, not that of the grid, "
+                    f"{self.grid}; a neural operator maps to functions on the whole grid"
+                )
+        self._file: h5py.File | None = None
+        self._process = 0
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Points along each axis."""
+        return tuple(len(axis) for axis in self.coordinates)
+
+    def __len__(self) -> int:
+        """Return the number of instances."""
+        return len(self.instances)
+
+    def __getitem__(self, item: int) -> dict[str, Tensor]:
+        """Return one pair."""
+        x, y = self.arrays(item)
+        return {"x": torch.from_numpy(x).float(), "y": torch.from_numpy(y).float()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open file behind: the process that unpickles opens its own."""
+        return self.__dict__ | {"_file": None, "_process": 0}
+
+    def arrays(self, item: int) -> tuple[Array, Array]:
+        """Return one pair as it is stored: arrays (C, *grid) and (K, *grid) in float64."""
+        file, instance = self._open(), self.instances[item]
+        x = [file[self._places[name]][instance] for name in self.inputs]
+        y = [file[self._places[name]][instance, 0] for name in self.outputs]
+        return self._on_grid(self.inputs, x), self._on_grid(self.outputs, y)
+
+    def stack(self, items: Iterable[int]) -> tuple[Array, Array]:
+        """Return several pairs at once: arrays (N, C, *grid) and (N, K, *grid) in float64."""
+        x, y = zip(*map(self.arrays, items), strict=True)
+        return np.stack(x), np.stack(y)
+
+    def _open(self) -> h5py.File:
+        # HDF5 must not use a file that another process opened before it forked.
+        if self._file is None or self._process != os.getpid():
+            self._file, self._process = open_hdf5(self.path), os.getpid()
+        return self._file
+
+    def _shape(self, array: h5py.Dataset) -> tuple[int, ...]:
+        """Return the shape in which one instance's values broadcast to the grid."""
+        varying = array.attrs.get("dim_varying", [False] * len(self.coordinates))
+        return tuple(n if varies else 1 for n, varies in zip(self.grid, varying, strict=True))
+
+    def _on_grid(self, names: tuple[str, ...], values: list[Any]) -> Array:
+        return np.stack(
+            [
+                np.broadcast_to(np.reshape(value, self._shapes[name]), self.grid)
+                for name, value in zip(names, values, strict=True)
+            ]
+        )
+
+
+class Scaling(nn.Module):  # type: ignore[misc]
+    """Between physical functions and what a network works on, channel by channel.
+
+    In: x -> (t(x) - m) / s, where t is the logarithm of a positive coefficient, and
+    else the identity. Out: z -> m + s z. Mean m and standard deviation s are over all
+    points of all instances of the train split. They are buffers, and so part of a
+    model's weights.
+
+    Args:
+        logarithmic: Whether t is the logarithm, for each channel in.
+        inputs: m and s of each channel in, after t.
+        outputs: m and s of each channel out.
+        dimensions: Number of axes of the grid.
+    """
+
+    logarithmic: Tensor
+    input_mean: Tensor
+    input_std: Tensor
+    output_mean: Tensor
+    output_std: Tensor
+
+    def __init__(
+        self,
+        logarithmic: Iterable[bool],
+        inputs: Iterable[tuple[float, float]],
+        outputs: Iterable[tuple[float, float]],
+        dimensions: int,
+    ) -> None:
+        """Keep the numbers in the shapes in which they broadcast."""
+        super().__init__()
+        means_in, stds_in = zip(*inputs, strict=True)
+        means_out, stds_out = zip(*outputs, strict=True)
+        numbers = {
+            "logarithmic": torch.tensor(tuple(logarithmic)),
+            "input_mean": torch.tensor(means_in),
+            "input_std": torch.tensor(stds_in),
+            "output_mean": torch.tensor(means_out),
+            "output_std": torch.tensor(stds_out),
+        }
+        for name, values in numbers.items():
+            self.register_buffer(name, values.reshape(-1, *[1] * dimensions))
+
+    @classmethod
+    def fit(cls, pairs: FieldPairs) -> Self:
+        """Compute the numbers in one pass over the train split.
+
+        Raises:
+            DataError: A coefficient whose logarithm is to be taken is not positive.
+        """
+        inputs = [Moments() for _ in pairs.inputs]
+        outputs = [Moments() for _ in pairs.outputs]
+        transforms: list[Callable[[Array], Array]] = [
+            np.log if logarithmic else np.asarray for logarithmic in pairs.logarithmic
+        ]
+        for item in range(len(pairs)):
+            x, y = pairs.arrays(item)
+            for name, transform, moments, values in zip(
+                pairs.inputs, transforms, inputs, x, strict=True
+            ):
+                if transform is np.log and values.min() <= 0:
+                    raise DataError(
+                        f"{pairs.path}: `{name}` of instance {pairs.instances[item]} is not "
+                        'positive everywhere, so it cannot have the transform "log"; correct it '
+                        "in the family's Variable"
+                    )
+                moments.add(transform(values))
+            for moments, values in zip(outputs, y, strict=True):
+                moments.add(values)
+        return cls(
+            pairs.logarithmic,
+            [_mean_and_scale(moments) for moments in inputs],
+            [_mean_and_scale(moments) for moments in outputs],
+            len(pairs.grid),
+        )
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return what the network sees of physical inputs (N, C, *grid)."""
+        # Twice `where`, for the gradient of log at a negative value of another channel is NaN.
+        positive = torch.where(self.logarithmic, x, 1)
+        return (torch.where(self.logarithmic, positive.log(), x) - self.input_mean) / self.input_std
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the physical outputs (N, K, *grid) that the network means."""
+        return self.output_mean + self.output_std * z
+
+
+def _mean_and_scale(moments: Moments) -> tuple[float, float]:
+    summary = moments.summary()
+    # A channel that is the same everywhere carries nothing; any scale will do but zero.
+    return summary["mean"], summary["std"] or 1.0

@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The Fourier neural operator between physical functions, and its file."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from neuralop.models import FNO
+from torch import Tensor, nn
+
+from kryloset.config import TrainingConfig
+from kryloset.dataset.atomic import write_whole
+from kryloset.errors import DataError
+from kryloset.learn.data import FieldPairs, Scaling
+
+
+class Operator(nn.Module):  # type: ignore[misc]
+    """A network between physical functions: scaled, mapped, scaled back.
+
+    Args:
+        scaling: The scaling of inputs and outputs.
+        network: Maps tensors (N, C, *grid) to (N, K, *grid), both of about unit size.
+
+    Attributes:
+        about: What the file of a loaded model says of it; empty for a new one.
+    """
+
+    def __init__(self, scaling: Scaling, network: nn.Module) -> None:
+        """Put the parts together."""
+        super().__init__()
+        self.scaling = scaling
+        self.network = network
+        self.about: Mapping[str, Any] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs (N, K, *grid) for inputs (N, C, *grid), in physical units."""
+        result: Tensor = self.scaling.decode(self.network(self.scaling.encode(x)))
+        return result
+
+
+def build_fno(
+    settings: TrainingConfig, dimensions: int, in_channels: int, out_channels: int
+) -> nn.Module:
+    """Build a Fourier neural operator with weights drawn by torch's global generator.
+
+    Li et al., "Fourier Neural Operator for Parametric Partial Differential Equations",
+    ICLR 2021, in the form of the library `neuraloperator`: Fourier layers with a mixing of
+    channels after each, lifted from and projected to the channels of the data at every
+    point. The coordinates of the points are channels too.
+
+    Args:
+        settings: Modes, width and layers.
+        dimensions: Number of axes of the grid.
+        in_channels: Channels C of the input.
+        out_channels: Channels K of the output.
+    """
+    return FNO(
+        n_modes=(settings.modes,) * dimensions,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        hidden_channels=settings.width,
+        n_layers=settings.layers,
+        positional_embedding="grid",
+    )
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    """Return parameters and buffers by name, and nothing else."""
+    # The library adds the arguments of its constructor, functions among them, which
+    # torch refuses to read from a file that might be anybody's.
+    return {key: value for key, value in module.state_dict().items() if key != "_metadata"}
+
+
+def describe(pairs: FieldPairs, settings: TrainingConfig) -> dict[str, Any]:
+    """Return all that a model depends on, and that it takes to build it again."""
+    return {
+        "inputs": list(pairs.inputs),
+        "outputs": list(pairs.outputs),
+        "dimensions": len(pairs.grid),
+        "settings": settings.model_dump(),
+        "dataset": pairs.digest,
+    }
+
+
+def save_model(path: Path, about: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    """Write a model: what it is, and its weights, scaling included.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    with write_whole(path) as part:
+        torch.save({"about": dict(about), "weights": dict(state)}, part)
+
+
+def load_model(path: Path | str) -> Operator:
+    """Build a trained operator from its file alone.
+
+    Its `about` has the names of its inputs and outputs, the settings, the digest of the
+    dataset, and how the training went.
+
+    Raises:
+        DataError: The file is missing, damaged, or no model of Kryloset.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        about, state = content["about"], content["weights"]
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}; `make train` makes it") from None
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no model of Kryloset, or damaged: {error}") from None
+    channels = len(about["inputs"]), len(about["outputs"])
+    network = build_fno(TrainingConfig(**about["settings"]), about["dimensions"], *channels)
+    # Numbers of the right shapes only; the true ones come with the weights.
+    inputs, outputs = ([(0.0, 1.0)] * count for count in channels)
+    scaling = Scaling([False] * channels[0], inputs, outputs, about["dimensions"])
+    operator = Operator(scaling, network)
+    operator.load_state_dict(state)
+    operator.eval()
+    operator.about = about
+    return operator

@@ -1,0 +1,190 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Train a Fourier neural operator, resumable at each epoch.
+
+A loop of our own and not the library's `Trainer`: that one changes the learning rate
+by the epoch only, forgets the best validation error when it resumes, and prints.
+"""
+
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from neuralop.losses import H1Loss, LpLoss
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from kryloset.config import TrainingConfig
+from kryloset.dataset.atomic import write_whole
+from kryloset.errors import KrylosetError
+from kryloset.learn.data import FieldPairs, Scaling
+from kryloset.learn.metrics import relative_l2
+from kryloset.learn.models import Operator, build_fno, describe, weights
+from kryloset.progress import track
+
+logger = logging.getLogger(__name__)
+
+#: Instances predicted at once when nothing is learnt; it changes the memory used, not the result.
+BATCH = 32
+
+
+@dataclass
+class Record:
+    """How a training went so far.
+
+    Attributes:
+        train: Mean relative L2 error on the train split by epoch, while it was learnt.
+        valid: Mean relative L2 error on the valid split after each epoch.
+        seconds: Wall time of each epoch.
+        best: Weights after the epoch with the least error on the valid split.
+    """
+
+    train: list[float] = field(default_factory=list)
+    valid: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs done."""
+        return len(self.valid)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights are kept, counted from 1."""
+        return int(np.argmin(self.valid)) + 1
+
+
+class Training:
+    """A network, its optimiser and its schedule, and how far they are.
+
+    AdamW (Loshchilov and Hutter, ICLR 2019) with the one-cycle schedule (Smith and Topin,
+    2019), which after a warm-up lowers the learning rate at every step down to almost nothing
+    at the last. The loss is the mean over the instances of the relative error in the norm that the
+    settings name.
+
+    Args:
+        train: The pairs to learn from.
+        valid: The pairs to choose the best epoch by.
+        settings: Network, optimiser, seed.
+        checkpoint: File of the state after each epoch. What is there of the same
+            training is taken up, and anything else is written over.
+
+    Raises:
+        DataError: A coefficient does not have the logarithm that it should.
+    """
+
+    def __init__(
+        self, train: FieldPairs, valid: FieldPairs, settings: TrainingConfig, checkpoint: Path
+    ) -> None:
+        """Draw the weights, or take up what was begun."""
+        self.valid = valid
+        self.settings = settings
+        self.checkpoint = checkpoint
+        self.about = describe(train, settings)
+        self.record = Record()
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(settings.seed)
+        dimensions = len(train.grid)
+        network = build_fno(settings, dimensions, len(train.inputs), len(train.outputs))
+        self.operator = Operator(Scaling.fit(train), network).to(self.device)
+        self.shuffle = torch.Generator().manual_seed(settings.seed)
+        self.loader = DataLoader(train, settings.batch_size, shuffle=True, generator=self.shuffle)
+        self.loss = _loss(settings.loss, train)
+        self.optimiser = torch.optim.AdamW(
+            self.operator.parameters(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, settings.learning_rate, total_steps=settings.epochs * len(self.loader)
+        )
+        self._resume()
+
+    def run(self) -> Record:
+        """Train to the last epoch.
+
+        Raises:
+            KrylosetError: The loss is no longer finite.
+        """
+        done, epochs = self.record.epochs, self.settings.epochs
+        for epoch in track(range(done + 1, epochs + 1), "training", total=epochs, done=done):
+            began = time.perf_counter()
+            self.record.train.append(self._learn(epoch))
+            self.record.valid.append(error(self.operator, self.valid))
+            self.record.seconds.append(time.perf_counter() - began)
+            if self.record.best_epoch == epoch:
+                self.record.best = {k: v.clone() for k, v in weights(self.operator).items()}
+            self._save()
+        return self.record
+
+    def _learn(self, epoch: int) -> float:
+        """Pass once over the train split and return its mean relative L2 error."""
+        self.operator.train()
+        errors = []
+        for batch in self.loader:
+            prediction = self.operator(batch["x"].to(self.device))
+            loss = self.loss(prediction, batch["y"].to(self.device))
+            if not torch.isfinite(loss):
+                raise KrylosetError(
+                    f"the training diverged in epoch {epoch}: lower training.learning_rate, now "
+                    f"{self.settings.learning_rate:g}"
+                )
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+            self.schedule.step()
+            found = prediction.detach().cpu().numpy()
+            errors.append(relative_l2(found, batch["y"].numpy(), self.valid.coordinates))
+        return float(np.concatenate(errors).mean())
+
+    def _save(self) -> None:
+        state = {
+            "about": self.about,
+            "record": vars(self.record),
+            "weights": weights(self.operator),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "shuffle": self.shuffle.get_state(),
+        }
+        with write_whole(self.checkpoint) as part:
+            torch.save(state, part)
+
+    def _resume(self) -> None:
+        if not self.checkpoint.exists():
+            return
+        state: dict[str, Any] = torch.load(self.checkpoint, weights_only=True)
+        if state["about"] != self.about:
+            logger.info("%s is of another training; starting anew", self.checkpoint)
+            return
+        self.record = Record(**state["record"])
+        self.operator.load_state_dict(state["weights"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.shuffle.set_state(state["shuffle"])
+        logger.info("resuming after epoch %d of %d", self.record.epochs, self.settings.epochs)
+
+
+def error(operator: Operator, pairs: FieldPairs) -> float:
+    """Return the mean relative L2 error of an operator."""
+    device = operator.scaling.input_mean.device
+    operator.eval()
+    errors = []
+    with torch.no_grad():
+        for batch in DataLoader(pairs, BATCH):
+            prediction = operator(batch["x"].to(device)).cpu().numpy()
+            errors.append(relative_l2(prediction, batch["y"].numpy(), pairs.coordinates))
+    return float(np.concatenate(errors).mean())
+
+
+def _loss(norm: Literal["l2", "h1"], pairs: FieldPairs) -> LpLoss | H1Loss:
+    dimensions = len(pairs.grid)
+    if norm == "l2":
+        return LpLoss(d=dimensions, p=2, reduction="mean")
+    lengths = [float(np.ptp(points)) for points in pairs.coordinates]
+    sides = {f"periodic_in_{axis}": False for axis in "xyz"}
+    return H1Loss(d=dimensions, measure=lengths, reduction="mean", **sides)

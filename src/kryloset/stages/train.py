@@ -1,0 +1,53 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Train a Fourier neural operator on a dataset."""
+
+import json
+import logging
+from pathlib import Path
+
+from kryloset.config import DatasetConfig
+from kryloset.dataset.atomic import write_text_whole
+from kryloset.learn.data import FieldPairs
+from kryloset.learn.models import save_model
+from kryloset.learn.training import Training
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: DatasetConfig, *, data: Path, model: Path, history: Path) -> None:
+    """Train on the split `train` and keep the weights that are best on `valid`.
+
+    A training that was killed goes on after the last epoch that it finished; the state is
+    in a file beside the model until then.
+
+    Args:
+        config: The dataset; its `training` is used.
+        data: The dataset's file.
+        model: File to write: weights, scaling, settings and the dataset's digest.
+        history: JSON file to write: relative L2 errors `train` and `valid`, and
+            `seconds`, each a list with a number an epoch.
+
+    Raises:
+        KrylosetError: torch is not installed, or the training diverged.
+        DataError: The dataset cannot be read or has no split `valid`.
+    """
+    checkpoint = model.with_name(model.name + ".checkpoint")
+    training = Training(
+        FieldPairs(data, "train"), FieldPairs(data, "valid"), config.training, checkpoint
+    )
+    record = training.run()
+    curves = {"train": record.train, "valid": record.valid, "seconds": record.seconds}
+    write_text_whole(history, json.dumps(curves) + "\n")
+    seconds = sum(record.seconds)
+    about = training.about | {"best_epoch": record.best_epoch, "seconds": seconds}
+    save_model(model, about, record.best)
+    checkpoint.unlink()
+    logger.info(
+        "%s: relative L2 error %.4f on `valid`, after epoch %d of %d, %.0f s",
+        model,
+        min(record.valid),
+        record.best_epoch,
+        record.epochs,
+        seconds,
+    )
