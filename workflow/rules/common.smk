@@ -67,21 +67,43 @@ require_filled_chunks()
 
 wildcard_constraints:
     dataset="|".join(DATASETS),
+    stage="[a-z]+",
 
 
-# Params: what a rule depends on beside its input files. Snakemake reruns a rule
-# when one of them changes, and only then: config.yaml itself is `ancient`.
+# The parts of a dataset's configuration that a stage depends on. Each stage reads a
+# configuration file of its own, written anew when one of these parts changes, so
+# that an edit reruns the stages that it concerns and those after them.
+#
+# One file for all stages would need `ancient` inputs, and Snakemake (9.27) skips the
+# look for changed params in every job downstream of one that has to run, ancient or not.
+DRAWN = {"family", "parameters", "count", "seed", "mesh"}
+SOLVED = {"family", "parameters", "mesh", "solver"}
+SECTIONS = {
+    "sample": DRAWN,
+    "sort": {"family", "parameters", "mesh", "sort"},
+    "solve": SOLVED,
+    "merge": {*DRAWN, *SOLVED, "sort", "chunks", "splits"},
+    "compare": {*SOLVED, "comparison"},
+    "train": {"training"},
+}
 
 
-def settings(*sections):
-    """Return a params function: these sections of the dataset's configuration."""
+# Params.
 
-    def select(wildcards):
-        return DATASETS[wildcards.dataset].model_dump(
-            mode="json", include=set(sections)
-        )
 
-    return select
+def settings(wildcards):
+    """Return what a stage depends on; a change makes Snakemake write its file anew."""
+    return DATASETS[wildcards.dataset].model_dump(
+        mode="json", include=SECTIONS[wildcards.stage]
+    )
+
+
+def resolved_config(wildcards, output):
+    """Return a dataset's whole configuration as YAML, an ordinary configuration file.
+
+    Params that are functions of `output` take no part in Snakemake's look for changes.
+    """
+    return dump_dataset(wildcards.dataset, DATASETS[wildcards.dataset])
 
 
 def code(stage):
@@ -91,11 +113,6 @@ def code(stage):
         return stage_identity(stage, DATASETS[wildcards.dataset])
 
     return identify
-
-
-def resolved_config(wildcards):
-    """Return the YAML text of a dataset's configuration with all its defaults."""
-    return dump_dataset(wildcards.dataset, DATASETS[wildcards.dataset])
 
 
 def chunks(wildcards):

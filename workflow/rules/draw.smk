@@ -7,22 +7,23 @@ localrules:
 
 rule resolve_config:
     output:
-        ensure("<results>/{dataset}/config.yaml", non_empty=True),
+        ensure("<results>/{dataset}/config/{stage}.yaml", non_empty=True),
     log:
-        "<logs>/{dataset}/resolve_config.log",
+        "<logs>/{dataset}/resolve_config/{stage}.log",
     conda:
         "../../envs/kryloset.yaml"
     params:
+        settings=settings,
         text=resolved_config,
     message:
-        "{wildcards.dataset}: write its configuration with all defaults"
+        "{wildcards.dataset}: write the configuration of the stage {wildcards.stage}"
     shell:
         "printf '%s' {params.text:q} > {output} 2> {log}"
 
 
 rule sample_parameters:
     input:
-        config=ancient("<results>/{dataset}/config.yaml"),
+        config="<results>/{dataset}/config/sample.yaml",
         family=family_source,
     output:
         ensure("<results>/{dataset}/parameters.h5", non_empty=True),
@@ -37,7 +38,6 @@ rule sample_parameters:
         mem_mb=array_memory,
         runtime=array_minutes,
     params:
-        settings=settings("family", "parameters", "count", "seed", "mesh"),
         code=code("sample"),
     message:
         "{wildcards.dataset}: draw the instances"
@@ -47,7 +47,7 @@ rule sample_parameters:
 
 rule sort_instances:
     input:
-        config=ancient("<results>/{dataset}/config.yaml"),
+        config="<results>/{dataset}/config/sort.yaml",
         family=family_source,
         parameters="<results>/{dataset}/parameters.h5",
     output:
@@ -63,7 +63,6 @@ rule sort_instances:
         mem_mb=array_memory,
         runtime=array_minutes,
     params:
-        settings=settings("family", "parameters", "mesh", "sort"),
         code=code("sort"),
         chunks=chunks,
     message:

@@ -3,7 +3,7 @@
 
 rule train_fno:
     input:
-        config=ancient("<results>/{dataset}/config.yaml"),
+        config="<results>/{dataset}/config/train.yaml",
         dataset="<results>/{dataset}/dataset.h5",
     output:
         model=ensure("<results>/{dataset}/model.pt", non_empty=True),
@@ -19,7 +19,6 @@ rule train_fno:
         mem_mb=array_memory,
         runtime=solver_minutes,
     params:
-        settings=settings("training"),
         code=code("train"),
     message:
         "{wildcards.dataset}: train a neural operator"
@@ -30,7 +29,7 @@ rule train_fno:
 
 rule evaluate_fno:
     input:
-        config=ancient("<results>/{dataset}/config.yaml"),
+        config="<results>/{dataset}/config/train.yaml",
         dataset="<results>/{dataset}/dataset.h5",
         model="<results>/{dataset}/model.pt",
     output:
@@ -46,7 +45,6 @@ rule evaluate_fno:
         mem_mb=array_memory,
         runtime=array_minutes,
     params:
-        settings=settings("training"),
         code=code("evaluate"),
     message:
         "{wildcards.dataset}: measure the neural operator"

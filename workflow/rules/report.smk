@@ -3,7 +3,7 @@
 
 rule compare_solvers:
     input:
-        config=ancient("<results>/{dataset}/config.yaml"),
+        config="<results>/{dataset}/config/compare.yaml",
         family=family_source,
         parameters="<results>/{dataset}/parameters.h5",
         order="<results>/{dataset}/order.h5",
@@ -20,7 +20,6 @@ rule compare_solvers:
         mem_mb=solver_memory,
         runtime=solver_minutes,
     params:
-        settings=settings("family", "parameters", "mesh", "solver", "comparison"),
         code=code("compare"),
     message:
         "{wildcards.dataset}: solve the same instances with and without recycling"
@@ -31,7 +30,7 @@ rule compare_solvers:
 
 rule report_dataset:
     input:
-        config=ancient("<results>/{dataset}/config.yaml"),
+        config="<results>/{dataset}/config/merge.yaml",
         order="<results>/{dataset}/order.h5",
         dataset="<results>/{dataset}/dataset.h5",
         timings="<results>/{dataset}/timings.json",
@@ -70,7 +69,7 @@ rule report_dataset:
 # The same page with the training in it.
 use rule report_dataset as report_training with:
     input:
-        config=ancient("<results>/{dataset}/config.yaml"),
+        config="<results>/{dataset}/config/merge.yaml",
         order="<results>/{dataset}/order.h5",
         dataset="<results>/{dataset}/dataset.h5",
         timings="<results>/{dataset}/timings.json",

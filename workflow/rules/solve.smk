@@ -6,7 +6,7 @@
 # The chunk files stay: other splits are merged from them without solving anew.
 rule solve_chunk:
     input:
-        config=ancient("<results>/{dataset}/config.yaml"),
+        config="<results>/{dataset}/config/solve.yaml",
         family=family_source,
         parameters="<results>/{dataset}/parameters.h5",
         order="<results>/{dataset}/order.h5",
@@ -24,7 +24,6 @@ rule solve_chunk:
         runtime=solver_minutes,
         tasks=1,
     params:
-        settings=settings("family", "parameters", "mesh", "solver"),
         code=code("solve"),
         launcher=launcher,
     message:
@@ -37,7 +36,7 @@ rule solve_chunk:
 
 rule merge_chunks:
     input:
-        config=ancient("<results>/{dataset}/config.yaml"),
+        config="<results>/{dataset}/config/merge.yaml",
         family=family_source,
         parameters="<results>/{dataset}/parameters.h5",
         order="<results>/{dataset}/order.h5",
@@ -56,17 +55,6 @@ rule merge_chunks:
         mem_mb=array_memory,
         runtime=array_minutes,
     params:
-        settings=settings(
-            "family",
-            "parameters",
-            "count",
-            "seed",
-            "mesh",
-            "sort",
-            "chunks",
-            "solver",
-            "splits",
-        ),
         code=code("merge"),
     message:
         "{wildcards.dataset}: assemble the dataset"
