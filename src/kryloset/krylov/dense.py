@@ -90,7 +90,7 @@ def orthonormalise(block: Array, comm: MPI.Comm) -> Array:
 def harmonic_subspace(g: Array, wv: Array, size: int) -> Array:
     """Return an orthonormal basis of the wanted harmonic Ritz space, in coefficients.
 
-    With A M^-1 V = W G and orthonormal W, the harmonic Ritz pairs of A M^-1 over range(V)
+    With B V = W G and orthonormal W, the harmonic Ritz pairs of B over range(V)
     solve G'G z = theta G' W'V z (Parks et al. 2006, eq. 2.11). Written as
     (1/theta) z = G^+ W'V z, the smallest |theta| are the dominant eigenvalues of a small
     matrix, and their space is spanned by the leading Schur vectors once the Schur form is

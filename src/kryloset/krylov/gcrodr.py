@@ -4,7 +4,8 @@
 
 M. L. Parks, E. de Sturler, G. Mackey, D. D. Johnson and S. Maiti, "Recycling Krylov
 subspaces for sequences of linear systems", SIAM J. Sci. Comput. 28 (2006) 1651-1674,
-here with right preconditioning. Notation of that paper, with B = A M^-1 in place of A.
+here preconditioned from the left (B = M^-1 A in place of A) or from the right (B = A M^-1).
+The notation is that paper's.
 """
 
 import time
@@ -30,7 +31,7 @@ STAGNATION_FACTOR = 0.99
 """... to at most this part of what it was."""
 
 MISMATCH = 10.0
-"""Ratio of true to implicit residual at which A M^-1 U = C is no longer believed."""
+"""Ratio of computed to implicit residual at which B U = C is no longer believed."""
 
 
 @dataclass
@@ -55,26 +56,32 @@ class GCRODR:
 
     Use it as `ksp.setType("python"); ksp.setPythonContext(GCRODR(40, 20))`, or by options:
     `-ksp_type python -ksp_python_type kryloset.krylov.GCRODR -ksp_gcrodr_restart 40
-    -ksp_gcrodr_recycle 20`, under the KSP's own prefix. Any PC, preconditioning from the
-    right, convergence tests, monitors, histories and `-ksp_view` as for PETSc's own KSPs.
-    The space goes from each `ksp.solve` to the next by itself; `ksp.reset` drops it.
+    -ksp_gcrodr_recycle 20`, under the KSP's own prefix. Any PC, left (the default) or right
+    by `-ksp_pc_side`; convergence tests, monitors, histories and `-ksp_view` as for PETSc's
+    own KSPs. The space goes from each `ksp.solve` to the next; `ksp.reset` drops it.
 
-    A system starts with C R = qr(A M^-1 Y), k applications of each. A cycle takes m - k
-    Arnoldi steps with (I - C C') A M^-1 (m when nothing is recycled: GMRES(m)), minimises
-    the residual over range([U V]), and takes the k harmonic Ritz vectors of smallest
-    modulus as the next U. Within a cycle the norms reported are those of the recurrence;
-    at its end the residual is computed as b - A x and only that norm can end the solve
-    with success. Convergence reasons are PETSc's; stagnation is DIVERGED_BREAKDOWN.
+    A system starts with C R = qr(B Y), U = Y R^-1: k applications of A and of M^-1. A cycle
+    takes m - k Arnoldi steps with (I - C C') B (m when nothing is recycled: GMRES(m)),
+    minimises the residual (preconditioned, from the left) over range([U V]) and takes the k
+    harmonic Ritz vectors of smallest modulus as the next U.
 
-    Memory: m + 1 vectors for [C V], k for U, 3 for work.
+    Only the norm of b - A x, computed, ends a solve with success. Within a cycle the norms
+    reported are the recurrence's (from the left: in proportion to the last computed one);
+    when one passes the test, b - A x is computed, and the cycle goes on if that does not
+    pass. Convergence reasons are PETSc's; stagnation is DIVERGED_BREAKDOWN.
+
+    From the left the directions approximate eigenvectors in the variable x, which changes
+    less from system to system than M x does when M changes with A.
+
+    Memory: m + 1 vectors for [C V], k for U, 4 for work.
 
     Attributes:
         restart: m, the largest number of directions a cycle holds.
         recycle: k < m, the largest number carried to the next cycle and system. With 0
             the method is GMRES(m).
         space: Y (local rows, at most k), Fortran order, the recycled directions in the
-            preconditioned variable, or None. Assign to seed a solve; after a solve it is a
-            view that the next solve overwrites.
+            variable x (left) or M x (right), or None. Assign to seed a solve; after a solve
+            it is a view that the next solve overwrites.
         counts: what the last solve has cost.
     """
 
@@ -101,8 +108,8 @@ class GCRODR:
     # What PETSc calls
 
     def create(self, ksp: PETSc.KSP) -> None:
-        """Choose right preconditioning and the norm of the residual itself."""
-        ksp.setPCSide(PETSc.PC.Side.RIGHT)
+        """Choose left preconditioning and the norm of the residual itself."""
+        ksp.setPCSide(PETSc.PC.Side.LEFT)
         ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
 
     def setFromOptions(self, ksp: PETSc.KSP) -> None:
@@ -125,10 +132,11 @@ class GCRODR:
         """Allocate the blocks for the operator's local size.
 
         Raises:
-            ValueError: for a preconditioning side other than right, or a complex PETSc.
+            ValueError: for symmetric preconditioning, or a complex PETSc.
         """
-        if ksp.getPCSide() != PETSc.PC.Side.RIGHT:
-            raise ValueError("GCRO-DR preconditions from the right: leave -ksp_pc_side at right")
+        self._left = ksp.getPCSide() == PETSc.PC.Side.LEFT
+        if not self._left and ksp.getPCSide() != PETSc.PC.Side.RIGHT:
+            raise ValueError("GCRO-DR preconditions from the left or the right: -ksp_pc_side left")
         if np.dtype(PETSc.ScalarType).kind == "c":
             raise ValueError("GCRO-DR works with real numbers: use a PETSc built for them")
         operator, _ = ksp.getOperators()
@@ -143,8 +151,9 @@ class GCRODR:
             for i in range(self.restart + 1)
         ]
         self._u = np.zeros((rows, self.recycle), order="F")
-        self._combined = operator.createVecRight()
-        self._image = operator.createVecRight()
+        self._combined, self._image, self._candidate, self._residual = (
+            operator.createVecRight() for _ in range(4)
+        )
         self._work = np.zeros(self.restart + 1)
         # Column j: the coefficients of A M^-1 v_j in [C V], the last one its remainder.
         self._coefficients = np.zeros((self.restart + 1, self.restart), order="F")
@@ -177,53 +186,79 @@ class GCRODR:
         diverged = PETSc.KSP.ConvergedReason
         limit = ksp.getTolerances()[3]
         if ksp.getInitialGuessNonzero():
-            self._operator.mult(self._x, self._columns[self._held])
-            self.counts.operator += 1
-            self._columns[self._held].aypx(-1.0, self._b)
+            self._compute_residual(self._x)
         else:
             self._x.set(0.0)
-            self._b.copy(self._columns[self._held])
-        norm, remainder = self._orthogonalise(self._held)
-        its = 0
-        reason = self._report(ksp, its, norm)
-        history = [norm]
-        doubts = 0
+            self._b.copy(self._residual)
+        its = doubts = 0
+        norm = self._residual.norm()
+        self._log(ksp, its, norm)
+        reason = int(ksp.callConvergenceTest(its, norm))
+        measure, remainder = self._begin_cycle() if reason == 0 else (norm, norm)
+        history = [measure]
         while reason == 0:
             if its >= limit:
                 reason = diverged.DIVERGED_MAX_IT
                 break
-            its, steps, implicit, reason = self._arnoldi(ksp, its, limit, norm, remainder)
+            its, steps, implicit, reason = self._arnoldi(ksp, its, limit, norm, measure, remainder)
             if reason < 0:
                 break
-            self._update_solution(steps, remainder)
+            if reason == 0:
+                self._try_solution(steps, remainder)
             self._update_space(steps)
-            previous = norm
-            norm, remainder = self._true_residual()
-            reason = self._report(ksp, its, norm)
-            if reason != 0:
+            norm = self._residual.norm()
+            self._log(ksp, its, norm)
+            reason = int(ksp.callConvergenceTest(its, norm))
+            if reason > 0:
+                self._candidate.copy(self._x)
                 break
-            # The cycle promised more than it kept: either A M^-1 U = C has drifted
-            # (make C again) or U is no good (go on without).
-            if self._held and norm > MISMATCH * implicit + EPSILON * history[0]:
+            previous = measure
+            measure, remainder = self._begin_cycle()
+            if self._held and not measure <= MISMATCH * implicit + EPSILON * history[0]:
+                # The cycle kept less than it promised: either B U = C has drifted (make C
+                # again) or U is no good (go on without).
                 doubts += 1
-                if norm > previous:
-                    self._x.axpy(-1.0, self._image)
+                if measure <= previous:
+                    self._candidate.copy(self._x)
                 if doubts == 1:
                     self._rebuild(self._u[:, : self._held])
                 else:
                     self._held = 0
-                norm, remainder = self._true_residual()
-            history.append(norm)
-            if len(history) > STAGNATION_CYCLES and not (
-                norm <= STAGNATION_FACTOR * history[-1 - STAGNATION_CYCLES]
+                self._compute_residual(self._x)
+                norm = self._residual.norm()
+                measure, remainder = self._begin_cycle()
+            else:
+                self._candidate.copy(self._x)
+            history.append(measure)
+            if reason == 0 and len(history) > STAGNATION_CYCLES and not (
+                measure <= STAGNATION_FACTOR * history[-1 - STAGNATION_CYCLES]
             ):
                 reason = diverged.DIVERGED_BREAKDOWN
         ksp.setConvergedReason(reason)
 
-    def _report(self, ksp: PETSc.KSP, its: int, norm: float) -> int:
-        """Log, monitor and test one true residual norm as PETSc's own KSPs do."""
-        self._log(ksp, its, norm)
-        return int(ksp.callConvergenceTest(its, norm))
+    def _compute_residual(self, x: PETSc.Vec) -> None:
+        """Set the residual to b - A x."""
+        self._operator.mult(x, self._residual)
+        self.counts.operator += 1
+        self._residual.aypx(-1.0, self._b)
+
+    def _begin_cycle(self) -> tuple[float, float]:
+        """Put the (preconditioned) residual beside C and orthogonalise it against C.
+
+        Returns:
+            Its norm, which is what a cycle minimises, before and after.
+        """
+        start = self._columns[self._held]
+        if self._left and not self._identity:
+            self._pc.apply(self._residual, start)
+        else:
+            self._residual.copy(start)
+        if self._left:
+            self.counts.preconditioner += 1
+        norms = self._orthogonalise(self._held)
+        # The part of the residual in range(C), for the least-squares problem.
+        self._projection = self._work[: self._held].copy()
+        return norms
 
     @staticmethod
     def _log(ksp: PETSc.KSP, its: int, norm: float) -> None:
@@ -233,11 +268,15 @@ class GCRODR:
         ksp.monitor(its, norm)
 
     def _apply(self, source: PETSc.Vec, target: PETSc.Vec) -> None:
-        """Set target to A M^-1 source."""
-        if not self._identity:
+        """Set target to B source."""
+        if self._identity:
+            self._operator.mult(source, target)
+        elif self._left:
+            self._operator.mult(source, self._image)
+            self._pc.apply(self._image, target)
+        else:
             self._pc.apply(source, self._image)
-            source = self._image
-        self._operator.mult(source, target)
+            self._operator.mult(self._image, target)
         self.counts.operator += 1
         self.counts.preconditioner += 1
 
@@ -280,39 +319,47 @@ class GCRODR:
             dgemv(-1.0, basis, coefficients, 1.0, vector, overwrite_y=1)
 
     def _arnoldi(
-        self, ksp: PETSc.KSP, its: int, limit: int, norm: float, remainder: float
+        self,
+        ksp: PETSc.KSP,
+        its: int,
+        limit: int,
+        norm: float,
+        measure: float,
+        remainder: float,
     ) -> tuple[int, int, float, int]:
-        """Take the steps of a cycle: (I - C C') A M^-1 V_j = V_{j+1} H, B = C' A M^-1 V_j.
+        """Take the steps of a cycle: (I - C C') B V_j = V_{j+1} H and C' B V_j.
 
         The norm of the cycle's least-squares residual needs no rotations: it is
         remainder / ||q|| with q_1 = 1 and q' H = 0, and q grows by one entry a step.
 
         Returns:
             The iteration number, the steps taken, the implicit residual norm and the
-            reason to stop without success (0 for none).
+            reason: positive if the candidate was computed and passed, negative to give up.
         """
         held = self._held
-        # The part of the residual in range(C), for the least-squares problem.
-        self._projection = self._work[:held].copy()
-        if not remainder > EPSILON * norm:
+        if not np.isfinite(measure):
+            return its, 0, measure, PETSc.KSP.ConvergedReason.DIVERGED_NANORINF
+        if not remainder > EPSILON * measure:
             # The residual lies in range(C), and U alone removes it. Counted as a step,
             # since PETSc takes iteration 0 for the start.
             self._columns[held].set(0.0)
-            reason = 0 if np.isfinite(norm) else PETSc.KSP.ConvergedReason.DIVERGED_NANORINF
-            return its + 1, 0, 0.0, reason
+            return its + 1, 0, 0.0, 0
         self._columns[held].scale(1.0 / remainder)
+        # What an earlier cycle with another number of directions left below the diagonals.
+        self._coefficients[:] = 0.0
         null = np.zeros(self.restart - held + 1)
         null[0] = square = 1.0
         implicit = remainder
         steps = 0
-        for step in range(self.restart - held):
-            column = held + step + 1
+        last = min(self.restart - held, limit - its)
+        while steps < last:
+            column = held + steps + 1
             self._apply(self._columns[column - 1], self._columns[column])
             before, after = self._orthogonalise(column)
             if not np.isfinite(before):
-                return its + 1, steps, before, PETSc.KSP.ConvergedReason.DIVERGED_NANORINF
-            self._coefficients[:column, step] = self._work[:column]
-            self._coefficients[column, step] = after
+                return its, steps, before, PETSc.KSP.ConvergedReason.DIVERGED_NANORINF
+            self._coefficients[:column, steps] = self._work[:column]
+            self._coefficients[column, steps] = after
             its += 1
             steps += 1
             if after == 0.0:
@@ -322,19 +369,26 @@ class GCRODR:
             null[steps] = -np.dot(null[:steps], self._work[held:column]) / after
             square += null[steps] ** 2
             implicit = remainder / float(np.sqrt(square))
-            if its >= limit or step == self.restart - held - 1:
+            if steps == last:
                 break
-            # Tested before it is logged: the last step of a cycle is logged with the true norm.
-            reason = int(ksp.callConvergenceTest(its, implicit))
+            # Tested before it is logged: the last step of a cycle is logged with the
+            # computed norm.
+            estimate = implicit * (norm / measure)
+            reason = int(ksp.callConvergenceTest(its, estimate))
             if reason > 0:
-                break
-            self._log(ksp, its, implicit)
+                self._try_solution(steps, remainder)
+                computed = self._residual.norm()
+                reason = int(ksp.callConvergenceTest(its, computed))
+                if reason > 0:
+                    return its, steps, implicit, reason
+                norm, measure, estimate = computed, implicit, computed
+            self._log(ksp, its, estimate)
             if reason < 0:
                 return its, steps, implicit, reason
         return its, steps, implicit, 0
 
-    def _update_solution(self, steps: int, remainder: float) -> None:
-        """Minimise the residual over range([U V]) and add M^-1 [U V] y to x."""
+    def _try_solution(self, steps: int, remainder: float) -> None:
+        """Set the candidate to x plus the minimiser over range([U V]), and its residual."""
         held = self._held
         b = self._coefficients[:held, :steps]
         h = self._coefficients[held : held + steps + 1, :steps]
@@ -347,19 +401,16 @@ class GCRODR:
         self._subtract(self._u[:, :held], np.dot(b, y) - self._projection, update)
         # Written behind PETSc's back: its cached norms are stale.
         self._combined.stateIncrease()
-        self._pc.apply(self._combined, self._image)
-        self.counts.preconditioner += 1
-        self._x.axpy(1.0, self._image)
-
-    def _true_residual(self) -> tuple[float, float]:
-        """Put b - A x beside C and orthogonalise it; return the norms before and after."""
-        self._operator.mult(self._x, self._columns[self._held])
-        self.counts.operator += 1
-        self._columns[self._held].aypx(-1.0, self._b)
-        return self._orthogonalise(self._held)
+        if self._left:
+            self._candidate.waxpy(1.0, self._combined, self._x)
+        else:
+            self._pc.apply(self._combined, self._image)
+            self.counts.preconditioner += 1
+            self._candidate.waxpy(1.0, self._image, self._x)
+        self._compute_residual(self._candidate)
 
     def _rebuild(self, y: Array) -> None:
-        """Make C R = qr(A M^-1 Y) and U = Y R^-1 for the present operator."""
+        """Make C R = qr(B Y) and U = Y R^-1 for the present operator."""
         start = time.perf_counter()
         size = y.shape[1]
         for i in range(size):
@@ -377,7 +428,7 @@ class GCRODR:
     def _update_space(self, steps: int) -> None:
         """Replace U and C by those of the harmonic Ritz vectors wanted of [U V].
 
-        W = [C V_{j+1}], G = [D B; 0 H], A M^-1 [U D  V_j] = W G with D scaling U to unit
+        W = [C V_{j+1}], G = [D C'BV_j; 0 H] and B [U D  V_j] = W G, D scaling U to unit
         columns. C'U and U'U follow from the small matrices; only V'U costs a product.
         """
         if self.recycle == 0 or self._held + steps == 0:
@@ -403,7 +454,7 @@ class GCRODR:
             self._held = 0
             return
         q, r, pivots = qr(g @ p, mode="economic", pivoting=True)
-        # A direction that A M^-1 maps to rounding has no image to be normalised.
+        # A direction that B maps to rounding has no image to be normalised.
         rank = int(np.count_nonzero(abs(r.diagonal()) > size * EPSILON * np.linalg.norm(g)))
         t = p[:, pivots[:rank]] @ solve_triangular(r[:rank, :rank], np.eye(rank))
         q = q[:, :rank]

@@ -120,9 +120,9 @@ class SequenceSolver:
     KSP that is handed another Mat can keep a stale preconditioner.
 
     Attributes:
-        method: gcrodr (GCRO-DR(restart, recycle)), gmres (GMRES(restart)), cg, all
-            PETSc KSPs with the norm of b - A x, gmres and gcrodr with right preconditioning;
-            or direct (MUMPS where PETSc has it, else PETSc's LU; not iterative).
+        method: gcrodr (GCRO-DR(restart, recycle), preconditioned from the left so that the
+            recycled directions are in x), gmres (GMRES(restart), from the right), cg; or
+            direct (MUMPS where PETSc has it, else PETSc's LU; not iterative).
         preconditioner: PETSc's, not used by direct. On several ranks icc and ilu become
             block Jacobi with icc or ilu in each rank's block.
         tolerance: on the true relative residual ||b - A x|| / ||b||.

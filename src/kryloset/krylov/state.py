@@ -31,7 +31,7 @@ class SolverState:
 
     Attributes:
         space: (local rows, at most k), Fortran order: recycled directions in the
-            preconditioned variable, the rows of this rank. None when nothing is recycled.
+            variable x, the rows of this rank. None when nothing is recycled.
         systems: systems handed to `SequenceSolver.solve`, failed ones counted.
         failures: those that did not reach the tolerance.
         iterations: sum over the systems; likewise the next two.
