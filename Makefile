@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+#
+# `make run` on a fresh Linux machine with git, gcc, make and a Python 3 with pip.
+# Everything is put inside this folder: the tool `uv` in .tools/, the rest in .venv/.
+
+UV_VERSION := 0.13.9
+CORES := all
+CONFIG := config/config.yaml
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+UV := .tools/bin/uv
+BIN := .venv/bin
+ENVIRONMENT := .venv/.made
+LEARNING := .venv/.made-learn
+SNAKEMAKE := workflow/scripts/run.sh $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
+export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
+
+.PHONY: help run test train lint config figures lock clean
+
+help: ## Say what there is (the default).
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|'
+	@echo "CONFIG=file.yaml makes the datasets of another configuration; CORES=n limits the jobs."
+
+run: $(ENVIRONMENT) ## Make the datasets of CONFIG, check them, draw their reports.
+	@$(SNAKEMAKE)
+	@$(BIN)/python workflow/scripts/summary.py $(CONFIG)
+
+test: $(ENVIRONMENT) ## The fast tests (slow ones: .venv/bin/pytest -m slow).
+	@$(BIN)/pytest
+
+train: $(LEARNING) ## Train a neural operator on each dataset of CONFIG (5 GB of torch).
+	@$(SNAKEMAKE) train
+
+lint: $(ENVIRONMENT) ## Style, types, imports and rules.
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/snakefmt --check Snakefile workflow
+	@$(BIN)/snakemake --lint
+
+config: $(ENVIRONMENT) ## Write the files that are made from src/kryloset/config.py.
+	@$(BIN)/python -m kryloset.config_files
+
+lock: $(UV) ## Choose the newest versions that pyproject.toml allows, with hashes.
+	@$(COMPILE) envs/build.in --group fenicsx --group slurm --group dev \
+	  --output-file envs/requirements.txt pyproject.toml
+	@$(COMPILE) --group learn --group well --constraints envs/requirements.txt \
+	  --output-file envs/requirements-learn.txt pyproject.toml
+
+clean: ## Remove what runs and tools made; results/ stays.
+	@rm -rf .venv .tools .snakemake logs benchmarks .make.lock \
+	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.12 \
+  --generate-hashes --custom-compile-command "make lock"
+
+$(UV):
+	@echo "Installing uv into .tools/"
+	@python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location \
+	  --root-user-action ignore --target .tools uv==$(UV_VERSION)
+
+# The package itself is installed in place, so its sources are not a prerequisite.
+$(ENVIRONMENT): $(UV) envs/requirements.txt pyproject.toml
+	@echo "Making the environment in .venv/"
+	@$(UV) venv --quiet --allow-existing --python 3.12 .venv
+	@$(UV) pip install --quiet --require-hashes -r envs/requirements.txt
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(LEARNING): $(ENVIRONMENT) envs/requirements-learn.txt
+	@echo "Adding torch and neuraloperator to .venv/ (5 GB)"
+	@$(UV) pip install --quiet --require-hashes -r envs/requirements-learn.txt
+	@touch $@
