@@ -65,14 +65,13 @@ def test_an_error_about_another_file_stays_what_it_is(tmp_path):
 FULL_DISK = """
 import sys
 from pathlib import Path
-import h5py, numpy as np
-from kryloset.dataset.atomic import write_whole
+import numpy as np
+from kryloset.dataset.atomic import create_hdf5, write_whole
 from kryloset.errors import DataError
 try:
-    with write_whole(Path(sys.argv[1])) as part, h5py.File(part, "w") as file:
+    with write_whole(Path(sys.argv[1])) as part, create_hdf5(part) as file:
         for i in range(100):
-            file[f"{i}"] = np.random.default_rng(i).random(10_000)
-            file.flush()
+            file.create_dataset(f"{i}", data=np.random.default_rng(i).random(10_000), chunks=True)
 except DataError as error:
     print(error)
     sys.exit(3)
@@ -88,7 +87,7 @@ def test_when_hdf5_finds_no_space_nothing_is_left(tmp_path):
         text=True,
         check=False,
     )
-    assert done.returncode == 3, done.stderr
+    assert (done.returncode, done.stderr) == (3, "")
     assert "data.h5 cannot be written: the file is larger than" in done.stdout
     assert names(tmp_path) == []
 
@@ -109,7 +108,8 @@ def test_a_full_disk_is_named(tmp_path):
             text=True,
             check=False,
         )
-        assert "the disk is full" in done.stdout, done.stderr
+        assert (done.returncode, done.stderr) == (3, "")
+        assert "the disk is full" in done.stdout
         assert names(small) == []
     finally:
         subprocess.run(["umount", str(small)], check=True)

@@ -2,6 +2,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """One file is a file of The Well, a labelled tree of xarray, and plain arrays."""
 
+import re
+from pathlib import Path
+from typing import Any
+
 import h5py
 import numpy as np
 import pytest
@@ -110,6 +114,49 @@ def test_the_well_loads_it(any_run):
             np.testing.assert_array_equal(sample["constant_scalars"][0], stored["nu"])
             walls = [[0, 0], [1, 1], [1, 1]][: len(any_run.family.axes)]
             assert sample["boundary_conditions"].tolist() == walls
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """Runs the only Python block of docs/dataset.md with a certain text, and returns its names."""
+    text = (Path(__file__).parents[2] / "docs" / "dataset.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "results" / "darcy").mkdir(parents=True)
+    make_run(tmp_path / "results" / "darcy").merge()
+    monkeypatch.chdir(tmp_path)
+
+    def execute(word: str) -> dict[str, Any]:
+        (block,) = [block for block in blocks if word in block]
+        scope: dict[str, Any] = {}
+        exec(block, scope)
+        return scope
+
+    return execute
+
+
+def test_the_documented_recipe_for_xarray(recipe):
+    assert recipe("open_datatree")["train"]["u"].sizes == {"sample": 9, "time": 1, "x": 5, "y": 6}
+
+
+def test_the_documented_recipe_for_h5py(recipe):
+    scope = recipe("    k = file")
+    assert scope["u"].shape == scope["k"].shape == (9, 5, 6)
+
+
+@pytest.mark.slow
+def test_the_documented_recipe_for_torch(recipe):
+    pytest.importorskip("torch")
+    pairs = recipe("TensorDataset")["pairs"]
+    assert len(pairs) == 9
+    assert [tuple(tensor.shape) for tensor in pairs[0]] == [(1, 5, 6), (1, 5, 6)]
+
+
+@pytest.mark.slow
+def test_the_documented_recipe_for_the_well(recipe):
+    pytest.importorskip("the_well")
+    train = recipe("WellDataset")["train"]
+    assert len(train) == 9
+    assert train[0]["output_fields"].shape == (1, 5, 6, 1)
 
 
 def test_every_array_is_checksummed_and_compressed(run):

@@ -3,6 +3,7 @@
 """What is read from a journal is a prefix of what was written to it, whatever happens."""
 
 import random
+import resource
 import subprocess
 import sys
 import threading
@@ -44,9 +45,9 @@ def read(folder: Path, fingerprint: str = "work") -> int:
 
 
 @pytest.fixture(scope="module")
-def bytes_of_five(tmp_path_factory) -> bytes:
+def bytes_of_three(tmp_path_factory) -> bytes:
     folder = tmp_path_factory.mktemp("journal")
-    write(folder, 5)
+    write(folder, 3)
     return (folder / "journal").read_bytes()
 
 
@@ -55,32 +56,32 @@ def test_what_was_written_is_read(tmp_path):
     assert read(tmp_path / "journal") == 5
 
 
-def test_cut_off_at_any_byte_a_prefix_remains(tmp_path, bytes_of_five):
+def test_cut_off_at_any_byte_a_prefix_remains(tmp_path, bytes_of_three):
     counts = []
-    for size in range(len(bytes_of_five) + 1):
-        (tmp_path / "journal").write_bytes(bytes_of_five[:size])
+    for size in range(len(bytes_of_three) + 1):
+        (tmp_path / "journal").write_bytes(bytes_of_three[:size])
         with Journal(tmp_path, "work") as journal:
             counts.append(len(journal))
-        assert bytes_of_five.startswith((tmp_path / "journal").read_bytes())
+        assert bytes_of_three.startswith((tmp_path / "journal").read_bytes())
     assert counts == sorted(counts)
-    assert set(counts) == set(range(6))
+    assert set(counts) == set(range(4))
 
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_after_any_flipped_byte_a_prefix_remains(tmp_path_factory, bytes_of_five, data):
+def test_after_any_flipped_byte_a_prefix_remains(tmp_path_factory, bytes_of_three, data):
     folder = tmp_path_factory.mktemp("flipped")
-    at = data.draw(st.integers(0, len(bytes_of_five) - 1))
+    at = data.draw(st.integers(0, len(bytes_of_three) - 1))
     flip = data.draw(st.integers(1, 255))
-    damaged = bytearray(bytes_of_five)
+    damaged = bytearray(bytes_of_three)
     damaged[at] ^= flip
     (folder / "journal").write_bytes(damaged)
-    assert read(folder) < 5
+    assert read(folder) < 3
     # And it goes on from there as if nothing had happened.
     with Journal(folder, "work") as journal:
-        for i in range(len(journal), 5):
+        for i in range(len(journal), 3):
             journal.append(record(i))
-    assert (folder / "journal").read_bytes() == bytes_of_five
+    assert (folder / "journal").read_bytes() == bytes_of_three
 
 
 def test_the_journal_of_other_work_is_discarded(tmp_path, caplog):
@@ -144,6 +145,34 @@ def test_the_second_waits_for_the_first(tmp_path, caplog, discard):
     thread.join(timeout=10)
     assert found == [0 if discard else 2]
     assert folder.exists()
+
+
+def test_a_full_disk_is_named_and_takes_no_record(tmp_path):
+    """A limit of the file's size stands for a full disk: both end a write(2) half-done."""
+    script = """
+import sys
+from pathlib import Path
+import numpy as np
+from kryloset.dataset.journal import Journal
+from kryloset.errors import DataError
+with Journal(Path(sys.argv[1]), "work") as journal:
+    try:
+        while True:
+            journal.append({"u": np.full(10_000, float(len(journal)))})
+    except DataError as error:
+        print(len(journal), error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("12 ")
+    assert "cannot be written: the file is larger than" in done.stdout
+    with Journal(tmp_path, "work") as journal:
+        assert [arrays["u"][0] for arrays in journal.records()] == list(range(12))
 
 
 WRITER = """

@@ -8,11 +8,14 @@ old file or the new one, whatever is killed in between.
 """
 
 import errno
+import io
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import h5py
 
 from kryloset.errors import DataError
 
@@ -39,9 +42,9 @@ def readable(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        advice = _ADVICE.get(_number(error))
-        about = getattr(error, "filename", None)
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0)
+        about = error.filename
         if advice is None or (about is not None and Path(about) not in (path, *_around(path))):
             raise
         raise DataError(f"{path} cannot be written: {advice}") from error
@@ -84,6 +87,55 @@ def write_text_whole(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+@contextmanager
+def create_hdf5(path: Path, **options: Any) -> Iterator[h5py.File]:
+    """Create an HDF5 file so that a full disk is an error.
+
+    HDF5 itself does not survive one: data that it cannot write when an array is
+    closed are dropped without an error, and later it may abort the process. So
+    it is given a file that never fails, and the first failure is raised in the end.
+
+    Args:
+        path: File to write; `write_whole` says how to do so whole.
+        options: As for `h5py.File`.
+
+    Raises:
+        OSError: The file could not be written.
+    """
+    with _Sink(path, "w+b") as sink:
+        try:
+            with h5py.File(sink, "w", **options) as file:
+                yield file
+        finally:
+            if sink.failure is not None:
+                raise sink.failure
+
+
+class _Sink(io.FileIO):
+    """A file that keeps its first failure to write instead of raising it."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all, or nothing more once it has failed."""
+        rest = memoryview(data)
+        try:
+            while rest and self.failure is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.failure = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Truncate, unless writing has failed."""
+        try:
+            if self.failure is None:
+                return super().truncate(size)
+        except OSError as error:
+            self.failure = error
+        return self.tell() if size is None else size
+
+
 def _part(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
@@ -99,12 +151,3 @@ def _to_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _number(error: OSError | RuntimeError) -> int:
-    """Return the system's number of an error, 0 if it has none."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno
-    # HDF5 gives the number in the text of its own error, and no other way.
-    found = re.search(r"errno = (\d+)", str(error))
-    return int(found[1]) if found else 0

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kryloset import __version__, provenance
 from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.dataset.atomic import create_hdf5
 from kryloset.dataset.integrity import Digests
 from kryloset.dataset.layout import FILTERS, FLOAT, INTEGER, LIBVER, SOLVER, place, split_indices
 from kryloset.dataset.statistics import Moments
@@ -47,7 +48,7 @@ def write_dataset(
         solver: Each quantity of `layout.SOLVER`, a number an instance in the drawn order.
         reasons: The meanings of /solver/reason.
     """
-    with h5py.File(path, "w", libver=LIBVER) as file:
+    with create_hdf5(path, libver=LIBVER) as file:
         writer = _Writer(file, config, family)
         writer.describe(name)
         writer.dimensions()
@@ -57,8 +58,6 @@ def write_dataset(
         writer.provenance(name)
         writer.data(instances)
         writer.digests.seal(file)
-        # Here and not in close(), which does not report every failure to write.
-        file.flush()
 
 
 class _Writer:
