@@ -16,6 +16,8 @@ rule solve_chunk:
         "<logs>/{dataset}/solve_chunk/{scatteritem}.log",
     benchmark:
         "<benchmarks>/{dataset}/solve_chunk/{scatteritem}.tsv"
+    # Before the comparison, which can run beside all that follows.
+    priority: 1
     conda:
         "../../envs/kryloset.yaml"
     threads: 1
