@@ -23,6 +23,8 @@ from kryloset.progress import track
 if TYPE_CHECKING:
     from petsc4py import PETSc
 
+#: Names of preconditioners that are no acronyms.
+PRECONDITIONERS = {"none": "", "jacobi": "Jacobi", "bjacobi": "block Jacobi"}
 #: Quantities whose medians over the instances are kept.
 MEDIANS = ("iterations", "operator_applications", "preconditioner_applications", "seconds")
 
@@ -92,7 +94,8 @@ def choose_methods(config: SolverConfig, operator: OperatorTraits) -> list[Metho
     """
     own = SequenceSolver(**config.model_dump())
     gcrodr = replace(own, method="gcrodr")
-    suffix = "" if config.preconditioner == "none" else f" + {config.preconditioner}"
+    name = PRECONDITIONERS.get(config.preconditioner, config.preconditioner.upper())
+    suffix = name and f" + {name}"
     label = f"GCRO-DR({config.restart},{config.recycle}){suffix}"
     methods = [
         Method("recycled", f"{label}, recycled", gcrodr),
@@ -102,7 +105,7 @@ def choose_methods(config: SolverConfig, operator: OperatorTraits) -> list[Metho
     ]
     if operator.symmetric and operator.definite:
         cg = replace(own, method="cg", preconditioner="icc")
-        methods.append(Method("cg", "CG + icc", cg))
+        methods.append(Method("cg", "CG + ICC", cg))
     methods.append(Method("direct", "LU", replace(own, method="direct")))
     if own not in [method.solver for method in methods]:
         methods.append(Method("configured", f"{config.method.upper()}{suffix}", own))

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from kryloset.report.theme import BLUE, INK, MUTED, SERIES, VERMILION, styled
@@ -17,7 +17,7 @@ from kryloset.report.theme import BLUE, INK, MUTED, SERIES, VERMILION, styled
 type Array = NDArray[np.float64]
 
 #: Perceptually uniform maps: one for what is given, one for what is computed.
-COLOUR_MAPS = ("cividis", "magma")
+COLOUR_MAPS = ("viridis", "magma")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,9 @@ def samples(
 
     A row shares its colours, so that instances can be compared.
     """
+    # Values stand at the points of the grid, so a pixel reaches half a cell beyond the last.
+    dx, dy = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
+    extent = (x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy)
     figure = Figure(figsize=(1.5 * len(instances) + 0.9, 1.6 * len(rows) + 0.3))
     grid = figure.subplots(len(rows), len(instances), squeeze=False, sharex=True, sharey=True)
     for row, pictures in zip(grid, rows, strict=True):
@@ -54,10 +57,12 @@ def samples(
             image = axis.imshow(
                 values.T,
                 origin="lower",
-                extent=(x[0], x[-1], y[0], y[-1]),
+                extent=extent,
+                interpolation="bilinear",
                 norm=norm,
                 cmap=COLOUR_MAPS[pictures.computed],
             )
+            axis.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
             axis.grid(False)
             axis.set_xticks([])
             axis.set_yticks([])
@@ -82,7 +87,7 @@ def neighbours(ordered: Array, given: Array) -> Figure:
         along.plot(distances, ".-", lw=0.8, ms=4, color=colour, label=label)
         spread.hist(distances, bins, color=colour, alpha=0.55, orientation="horizontal")
     along.set(xlabel="step along the order", ylabel="distance to the next", ylim=(0, None))
-    along.legend(loc="lower left", ncols=2)
+    _legend(along)
     spread.set(xlabel="steps", ylim=along.get_ylim())
     spread.tick_params(labelleft=False)
     return figure
@@ -110,9 +115,13 @@ def iterations(
     ):
         if chosen.any():
             axis.plot(place[chosen], counts[chosen], mark, ms=5, color=colour, label=label)
-    axis.set(xlabel="place in the solving order", ylabel="iterations", ylim=(0, None))
+    axis.set(
+        xlabel="place in the solving order",
+        ylabel="iterations",
+        ylim=(0, 1.08 * int(counts.max(initial=1))),
+    )
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend(loc="lower right", ncols=2)
+    _legend(axis)
     return figure
 
 
@@ -159,13 +168,23 @@ def _bars(
         axis.invert_yaxis()
 
 
+def _legend(axis: Axes) -> None:
+    """Put the legend above the axes, where nothing is hidden by it."""
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
+
+
 @styled
 def training(curves: Mapping[str, Array], label: str) -> Figure:
     """Draw a loss by epoch for each split, on a logarithmic scale."""
     figure = Figure(figsize=(7.2, 2.8))
     axis = figure.subplots()
     for (split, values), colour in zip(curves.items(), SERIES.values(), strict=False):
-        axis.semilogy(np.arange(1, len(values) + 1), values, color=colour, label=split)
+        axis.semilogy(np.arange(1, len(values) + 1), values, ".-", color=colour, label=split)
     axis.set(xlabel="epoch", ylabel=label)
-    axis.legend()
+    axis.grid(which="both")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    low, high = axis.get_ylim()
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else NullFormatter())
+    _legend(axis)
     return figure

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
+from kryloset.dataset.reader import Dataset, open_hdf5
 from kryloset.errors import DataError
 from kryloset.problems import Family, Variable, load_family
 
@@ -38,6 +39,23 @@ class Order:
     bounds: NDArray[np.int64]
     steps: Array
     steps_given: Array
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What it takes to make the dataset again.
+
+    Attributes:
+        config: The YAML text of its configuration.
+        family: The source of the user's own family; None for a family of the package.
+        versions: Versions by program.
+        code: Digest of the code by stage.
+    """
+
+    config: str
+    family: str | None
+    versions: Mapping[str, str]
+    code: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -69,7 +87,7 @@ class Findings:
     order: Order
     solver: Mapping[str, NDArray[Any]]
     splits: Mapping[str, int]
-    provenance: Mapping[str, str]
+    provenance: Provenance
     timings: Mapping[str, Any]
     check: Mapping[str, Any]
     comparison: Mapping[str, Any]
@@ -82,15 +100,10 @@ class Findings:
         return [v for v in variables if len(v.dimensions) == 2]
 
     def values(self, variable: Variable, instances: list[int]) -> Array:
-        """Read a variable of a few instances, the last time where there are several.
-
-        Returns:
-            Shape (instance, x, y).
-        """
-        with h5py.File(self.path) as file:
-            stored = file["t0_fields"][variable.name]
-            chosen = np.stack([np.asarray(stored[i], dtype=float) for i in instances])
-        return chosen if chosen.ndim == 3 else chosen[:, -1]
+        """Read a variable of a few instances, shape (instance, x, y)."""
+        with Dataset(self.path) as dataset:
+            read = dataset.solution if variable.name in dataset.fields else dataset.instance
+            return np.stack([read(index)[variable.name] for index in instances])
 
 
 def read_findings(
@@ -110,10 +123,10 @@ def read_findings(
     Raises:
         DataError: One is missing or damaged.
     """
-    with _open(dataset) as file:
-        solver = {key: values[...] for key, values in file["solver"].items()}
-        splits = {key: len(values) for key, values in file["splits"].items()}
-        provenance = {key: str(value) for key, value in file["provenance"].attrs.items()}
+    with Dataset(dataset) as data:
+        solver = {key: values[...] for key, values in data.file["solver"].items()}
+        splits = {key: len(values) for key, values in data.splits().items()}
+        provenance = _read_provenance(data.file["provenance"])
     return Findings(
         name=name,
         config=config,
@@ -133,7 +146,7 @@ def read_findings(
 
 
 def _read_order(path: Path) -> Order:
-    with _open(path) as file:
+    with open_hdf5(path) as file:
         return Order(
             method=str(file.attrs["method"]),
             seconds=float(file.attrs["seconds"]),
@@ -144,11 +157,13 @@ def _read_order(path: Path) -> Order:
         )
 
 
-def _open(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}; make it again") from None
+def _read_provenance(group: h5py.Group) -> Provenance:
+    return Provenance(
+        config=group["config"].asstr()[()],
+        family=group["family"].asstr()[()] if "family" in group else None,
+        versions=dict(group["versions"].attrs),
+        code=dict(group["code"].attrs),
+    )
 
 
 def _load(path: Path) -> Any:

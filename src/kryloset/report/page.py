@@ -4,6 +4,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 
 import numpy as np
@@ -11,14 +12,22 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from kryloset.config import dump_dataset
 from kryloset.problems import Variable
 from kryloset.report import figures, wording
 from kryloset.report.findings import Findings
-from kryloset.report.theme import VARIABLES, inline
+from kryloset.report.theme import VARIABLES, encode, inline
 
 #: Instances in the gallery.
 SAMPLES = 5
+#: Parts of the work in the order in which they are done, in words.
+PARTS = {
+    "sort": "sort",
+    "assemble": "assemble the systems",
+    "setup": "set up preconditioners",
+    "rebuild": "rebuild recycled spaces",
+    "iterate": "iterate",
+    "write": "write",
+}
 
 
 @dataclass(frozen=True)
@@ -35,9 +44,14 @@ class Illustration:
     figure: Figure
     description: str
 
+    @cached_property
+    def svg(self) -> bytes:
+        """The drawing as an SVG file."""
+        return encode(self.figure, "svg")
+
     def inline(self) -> Markup:
         """Return the drawing as an element of the page."""
-        return Markup(inline(self.figure, self.name, self.description))
+        return Markup(inline(self.svg, self.name, self.description))
 
 
 def illustrate(findings: Findings) -> dict[str, Illustration]:
@@ -58,9 +72,10 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
     environment = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    environment.filters |= {"size": _size, "plain": _plain}
+    environment.filters |= {"size": _size, "scientific": _scientific}
     source = files("kryloset.report").joinpath("template.html.jinja").read_text(encoding="utf-8")
-    comparison, order = findings.comparison, findings.order
+    comparison, order, metrics = findings.comparison, findings.order, findings.metrics
+    held_out = "test" if "test" in findings.splits else list(findings.splits)[-1]
     return environment.from_string(source).render(
         findings=findings,
         config=findings.config,
@@ -71,7 +86,16 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
         order_sentence=wording.describe_order(
             order.method, order.steps.sum(), order.steps_given.sum()
         ),
-        configuration=dump_dataset(findings.name, findings.config),
+        provenance=findings.provenance,
+        metrics=metrics,
+        held_out=held_out,
+        training_sentence=metrics and wording.describe_training(metrics, held_out),
+        predictors={
+            "fno": "Fourier neural operator",
+            "linear": "linear predictor",
+            "mean": "mean of the training split",
+        },
+        measures={"relative_l2": "relative L2", "relative_h1": "relative H1", "vrmse": "VRMSE"},
         iterations=float(np.median(findings.solver["iterations"])),
         residual=float(findings.solver["true_residual"].max()),
         escalated=int((findings.solver["escalations"] > 0).sum()),
@@ -133,10 +157,10 @@ def _iterations(findings: Findings) -> Illustration:
 
 def _parts(findings: Findings) -> dict[str, float]:
     """Return the seconds by part of the work, summed over the instances."""
+    instances = findings.timings["instances"]
     parts = {"sort": float(findings.timings["sort"])}
-    return parts | {
-        part: float(np.sum(values)) for part, values in findings.timings["instances"].items()
-    }
+    parts |= {part: float(np.sum(instances[part])) for part in PARTS if part in instances}
+    return {PARTS[part]: seconds for part, seconds in parts.items()}
 
 
 def _seconds(findings: Findings) -> Illustration:
@@ -164,9 +188,13 @@ def _comparison(findings: Findings) -> Illustration:
 def _training(findings: Findings) -> Illustration | None:
     if findings.history is None:
         return None
-    curves = {split: np.asarray(losses) for split, losses in findings.history.items()}
-    figure = figures.training(curves, "relative L2 error")
-    return Illustration("training", figure, "Losses by epoch.")
+    curves = {split: np.asarray(findings.history[split]) for split in ("train", "valid")}
+    told = ", ".join(f"{values[-1]:.3g} on {split}" for split, values in curves.items())
+    return Illustration(
+        "training",
+        figures.training(curves, "relative L2 error"),
+        f"Relative L2 error by epoch, at the end {told}.",
+    )
 
 
 def _label(variable: Variable) -> str:
@@ -183,6 +211,10 @@ def _size(count: int) -> str:
     return f"{value:.3g} {unit}"
 
 
-def _plain(key: str) -> str:
-    """Return a key as words."""
-    return key.replace("_", " ")
+def _scientific(value: float) -> str:
+    """Return a number as in 9.97·10⁻⁹."""
+    digits, exponent = f"{value:.3g}".partition("e")[::2]
+    if not exponent:
+        return digits
+    power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{power}" if digits == "1" else f"{digits}·10{power}"

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """How figures look: the same colours as a file on white and inside the page as its CSS says.
 
-A figure is drawn once. `encode` makes a file of it; `inline` makes it an SVG
-element whose colours are CSS variables, so that the page's light and dark themes
-hold for its figures, too.
+`encode` makes a file of a figure. `inline` makes an SVG file an element of the
+page, with CSS variables for colours, so that the page's light and dark themes hold
+for its figures, too.
 """
 
 import html
@@ -25,15 +25,16 @@ SERIES = {
     "--series-6": "#56b4e9",
 }
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = SERIES.values()
-#: Text; lines of the grid; what is there to compare with.
-INK, GRID, MUTED = "#1b1f24", "#d8dce1", "#7a828c"
-VARIABLES = {**SERIES, "--ink": INK, "--grid": GRID, "--muted": MUTED}
+#: Text; lines of the grid; what is there to compare with; the ground.
+INK, GRID, MUTED, PAPER = "#1b1f24", "#d8dce1", "#7a828c", "#ffffff"
+VARIABLES = {**SERIES, "--ink": INK, "--grid": GRID, "--muted": MUTED, "--paper": PAPER}
 
 #: Decorate with it what draws or saves a figure.
 styled = matplotlib.rc_context(
     {
         "axes.axisbelow": True,
         "axes.edgecolor": GRID,
+        "axes.facecolor": PAPER,
         "axes.grid": True,
         "axes.labelcolor": INK,
         "axes.prop_cycle": cycler(color=list(SERIES.values())),
@@ -42,6 +43,7 @@ styled = matplotlib.rc_context(
         "axes.titlelocation": "left",
         "axes.titlesize": 10,
         "figure.constrained_layout.use": True,
+        "figure.facecolor": PAPER,
         "font.family": "sans-serif",
         "font.size": 9,
         "grid.color": GRID,
@@ -60,31 +62,27 @@ styled = matplotlib.rc_context(
 
 @styled
 def encode(figure: Figure, kind: str) -> bytes:
-    """Return a figure as the bytes of a `png` or `svg` file, on white and without a date."""
+    """Return a figure as the bytes of a `png` or `svg` file, without a date."""
     buffer = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {}
     figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
     return buffer.getvalue()
 
 
-@styled
-def inline(figure: Figure, name: str, description: str) -> str:
-    """Return a figure as an SVG element of a page.
+def inline(svg: bytes, name: str, description: str) -> str:
+    """Return an SVG file of `encode` as an element of a page.
 
     Args:
-        figure: The figure.
-        name: Unique in the page; it begins the identifiers of the figure's parts.
+        svg: The file.
+        name: Unique in the page; it begins the identifiers of the drawing's parts.
         description: What is seen, for people who do not see it.
     """
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", dpi=120, transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
-    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    text = svg.decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    for reference in ('\\bid="', r"url\(#", 'href="#'):
+        text = re.sub(reference, lambda found: f"{found[0]}{name}-", text)
     for variable, colour in VARIABLES.items():
-        svg = re.sub(colour, f"var({variable})", svg, flags=re.IGNORECASE)
+        text = re.sub(colour, f"var({variable})", text, flags=re.IGNORECASE)
     label = html.escape(description, quote=True)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)

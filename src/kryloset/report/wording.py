@@ -56,6 +56,9 @@ def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
                 text.format(
                     iterations=compare_iterations(first["iterations"] / second["iterations"]),
                     seconds=compare_seconds(first["seconds"] / second["seconds"]),
+                    cost=first["seconds"]
+                    / second["seconds"]
+                    / (first["iterations"] / second["iterations"]),
                     other=methods[other]["label"],
                     first=f"{first['iterations']:g}",
                     second=f"{second['iterations']:g}",
@@ -66,7 +69,8 @@ def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
         "recycled",
         "gmres",
         "Recycling GCRO-DR needed {iterations} {other} ({first} against {second}) and was "
-        "{seconds} it: an iteration costs more, as it is kept orthogonal to the recycled space.",
+        "{seconds} it: {cost:.2g} times the time for an iteration, which is kept orthogonal to "
+        "the recycled space, the rebuild of that space for each system included.",
     )
     versus(
         "recycled",
@@ -96,8 +100,27 @@ def describe_order(method: str, length: float, length_given: float) -> str:
     saved = 1 - length / length_given
     return (
         f"The greedy chain is {abs(saved):.0%} {'shorter' if saved >= 0 else 'longer'} than the "
-        f"path through the instances as drawn ({length:.4g} against {length_given:.4g})."
+        f"path through the instances as drawn ({_number(length)} against {_number(length_given)})."
     )
+
+
+def describe_training(metrics: Mapping[str, Any], split: str) -> str:
+    """Say how far the neural operator is from the baselines on a split."""
+    errors = {name: metrics[name][split]["relative_l2"] for name in ("fno", "linear", "mean")}
+
+    def versus(name: str) -> str:
+        word = "smaller" if errors["fno"] < errors[name] else "larger"
+        return f"{_size(errors[name] / errors['fno'])} times {word} than that of the {name} one"
+
+    return (
+        f"On the split {split} the relative L2 error of the neural operator is "
+        f"{errors['fno']:.3g}, {versus('linear')} and {versus('mean')} (the predictors that "
+        "learn nothing but a linear map and nothing but the mean)."
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
 def _size(ratio: float) -> str:

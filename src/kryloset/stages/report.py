@@ -36,7 +36,7 @@ def run(
         check: `check.json`.
         comparison: `comparison.json`.
         output: The page to write, `report.html`.
-        figures: The folder for the figures: `samples.png`, the others as `.svg`.
+        figures: The folder for the figures, each as `.svg`, and `samples.png`.
         metrics: `metrics.json`, where an operator was trained.
         history: `history.json`, alike.
 
@@ -56,7 +56,9 @@ def run(
     )
     illustrations = illustrate(findings)
     for illustration in illustrations.values():
-        kind = "png" if illustration.name == "samples" else "svg"
-        with write_whole(figures / f"{illustration.name}.{kind}") as part:
-            part.write_bytes(encode(illustration.figure, kind))
+        with write_whole(figures / f"{illustration.name}.svg") as part:
+            part.write_bytes(illustration.svg)
+    if "samples" in illustrations:
+        with write_whole(figures / "samples.png") as part:
+            part.write_bytes(encode(illustrations["samples"].figure, "png"))
     write_text_whole(output, render(findings, illustrations))

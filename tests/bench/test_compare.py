@@ -1,0 +1,143 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""All methods solve the same systems, in turn, and the figures add up."""
+
+import json
+from statistics import median
+
+from mpi4py import MPI
+
+import pytest
+
+from kryloset.bench.compare import choose_methods, measure
+from kryloset.config import DatasetConfig, SolverConfig
+from kryloset.problems import OperatorTraits, load_family
+from kryloset.sampling import generator
+from kryloset.stages import compare, sample, sort
+
+SPD = OperatorTraits(symmetric=True, definite=True)
+
+
+@pytest.fixture(scope="module")
+def config() -> DatasetConfig:
+    """Systems on which an unpreconditioned method takes several cycles."""
+    return DatasetConfig.model_validate(
+        {
+            "count": 8,
+            "mesh": {"points": 25},
+            "parameters": {"modes": 8},
+            "solver": {"preconditioner": "jacobi", "restart": 20, "recycle": 10},
+            "comparison": {"instances": 6},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def result(config, tmp_path_factory) -> dict:
+    """What the stage writes."""
+    folder = tmp_path_factory.mktemp("compare")
+    parameters, order, output = (folder / n for n in ("parameters.h5", "order.h5", "result.json"))
+    sample.run(config, "small", output=parameters)
+    sort.run(config, "small", parameters=parameters, output=order)
+    compare.run(config, "small", parameters=parameters, order=order, output=output)
+    return json.loads(output.read_text())
+
+
+@pytest.fixture
+def methods(result) -> dict:
+    return {method["name"]: method for method in result["methods"]}
+
+
+def test_every_method_reaches_the_tolerance(result, methods, config):
+    assert set(methods) == {"recycled", "unsorted", "fresh", "gmres", "cg", "direct"}
+    for method in methods.values():
+        assert method["unconverged"] == 0, method["label"]
+        assert 0 < method["true_residual"] <= config.solver.tolerance
+        assert method["true_residual"] == max(method["records"]["true_residual"])
+
+
+def test_recycling_saves_iterations_on_the_same_instances(methods):
+    recycled, fresh = methods["recycled"]["records"], methods["fresh"]["records"]
+    assert recycled["instance"] == fresh["instance"]
+    # The first instance has nothing to recycle: both start alike.
+    assert recycled["iterations"][0] == fresh["iterations"][0]
+    assert all(
+        a < b for a, b in zip(recycled["iterations"][1:], fresh["iterations"][1:], strict=True)
+    )
+    assert methods["fresh"]["records"]["seconds_rebuild"] == [0.0] * 6
+    assert all(seconds > 0 for seconds in recycled["seconds_rebuild"][1:])
+
+
+def test_the_given_order_has_the_same_instances_as_they_were_drawn(result, methods):
+    drawn = methods["unsorted"]["records"]["instance"]
+    assert drawn == sorted(result["instances"])
+    assert methods["recycled"]["records"]["instance"] == result["instances"]
+
+
+def test_methods_take_turns(result, methods):
+    turns = result["turns"]
+    assert len(turns) == 6
+    assert all(sorted(turn) == sorted(methods) for turn in turns)
+    # With as many rounds as methods each one begins once.
+    assert {turn[0] for turn in turns} == set(methods)
+
+
+def test_figures_add_up(result, methods):
+    gmres = methods["gmres"]["median"]
+    for method in methods.values():
+        records = method["records"]
+        parts = zip(
+            records["seconds_setup"], records["seconds_rebuild"], records["seconds_iterate"],
+            strict=True,
+        )  # fmt: skip
+        assert records["seconds"] == pytest.approx([sum(part) for part in parts])
+        for key, value in method["median"].items():
+            assert value == median(records[key])
+        for key, value in method["to_gmres"].items():
+            assert value == pytest.approx(method["median"][key] / gmres[key])
+        assert records["systems"] == [1] * 6
+        assert all(
+            applications >= iterations
+            for applications, iterations in zip(
+                records["operator_applications"], records["iterations"], strict=True
+            )
+        )
+
+
+def test_a_system_is_assembled_once_for_all_methods_of_an_order(config):
+    family = load_family(config)
+    discretisation = family.discretise(MPI.COMM_SELF)
+    instances = [(i, family.draw(generator(config.seed, i))) for i in (2, 0)]
+    assembled = []
+    assemble = discretisation.assemble
+    discretisation.assemble = lambda instance: assembled.append(id(instance)) or assemble(instance)
+    methods = choose_methods(config.solver, family.operator)
+    records, _ = measure(discretisation, instances, methods)
+    first, second = (id(parameters) for _, parameters in instances)
+    # Each round: one for the solving order, one for the order of drawing.
+    assert sorted(assembled[:2]) == sorted(assembled[2:]) == sorted([first, second])
+    assert [record.instance for record in records["unsorted"]] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "own"),
+    [
+        ({}, "recycled"),
+        ({"method": "gmres"}, "gmres"),
+        ({"method": "cg", "preconditioner": "icc"}, "cg"),
+        ({"method": "cg", "preconditioner": "jacobi"}, "configured"),
+        ({"method": "direct"}, "direct"),
+    ],
+)
+def test_the_method_of_the_dataset_comes_first_and_once(settings, own):
+    config = SolverConfig.model_validate(settings)
+    methods = choose_methods(config, SPD)
+    assert methods[0].name == own
+    assert methods[0].solver.method == config.method
+    assert methods[0].carries and methods[0].order == "solving"
+    assert len({method.name for method in methods}) == len(methods) == 6 + (own == "configured")
+
+
+def test_cg_is_left_out_where_the_operator_is_not_symmetric_definite():
+    names = [method.name for method in choose_methods(SolverConfig(), OperatorTraits())]
+    assert names == ["recycled", "unsorted", "fresh", "gmres", "direct"]

@@ -1,0 +1,76 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The files of a small run, made by the stages themselves."""
+
+import json
+from pathlib import Path
+
+from mpi4py import MPI
+
+import pytest
+
+from kryloset.config import DatasetConfig
+from kryloset.stages import check, compare, merge, sample, solve, sort
+
+
+@pytest.fixture(scope="session")
+def config() -> DatasetConfig:
+    """A dataset that is made in a moment."""
+    return DatasetConfig.model_validate(
+        {
+            "count": 8,
+            "chunks": 2,
+            "mesh": {"points": 17},
+            "parameters": {"modes": 8},
+            "splits": {"train": 0.5, "valid": 0.25, "test": 0.25},
+            "comparison": {"instances": 3},
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def run_files(config: DatasetConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The inputs of the report stage by argument."""
+    folder = tmp_path_factory.mktemp("run")
+    names = ("order.h5", "dataset.h5", "timings.json", "check.json", "comparison.json")
+    paths = {name.partition(".")[0]: folder / name for name in names}
+    parameters = folder / "parameters.h5"
+    drawn = {"parameters": parameters, "order": paths["order"]}
+    sample.run(config, "small", output=parameters)
+    sort.run(config, "small", parameters=parameters, output=paths["order"])
+    chunks = {name: folder / f"{name}.h5" for name in ("1-of-2", "2-of-2")}
+    for chunk, output in chunks.items():
+        solve.run(config, "small", **drawn, chunk=chunk, output=output, comm=MPI.COMM_SELF)
+    merge.run(
+        config,
+        "small",
+        **drawn,
+        chunks=list(chunks.values()),
+        output=paths["dataset"],
+        timings=paths["timings"],
+    )
+    check.run(paths["dataset"], paths["check"])
+    compare.run(config, "small", **drawn, output=paths["comparison"])
+    return paths
+
+
+@pytest.fixture(scope="session")
+def training_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What training and evaluation write, with round numbers."""
+    folder = tmp_path_factory.mktemp("training")
+    errors = {"fno": 0.05, "mean": 0.4, "linear": 0.2}
+    metrics = {
+        name: {
+            split: {"relative_l2": error, "relative_h1": 2 * error, "vrmse": 3 * error}
+            for split in ("train", "valid", "test")
+        }
+        for name, error in errors.items()
+    }
+    metrics["instances"] = {"train": 4, "valid": 2, "test": 2}
+    metrics |= {"linear_settings": {"rank": 3, "penalty": 0.1}}
+    metrics |= {"parameters": 12345, "seconds_training": 6.5}
+    history = {"train": [0.5, 0.1, 0.04], "valid": [0.5, 0.2, 0.05], "seconds": [1.0, 1.0, 1.0]}
+    paths = {"metrics": folder / "metrics.json", "history": folder / "history.json"}
+    paths["metrics"].write_text(json.dumps(metrics))
+    paths["history"].write_text(json.dumps(history))
+    return paths

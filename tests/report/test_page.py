@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The page is whole, well formed, loads nothing, and says what the files say."""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from kryloset.config import DatasetConfig
+from kryloset.errors import DataError
+from kryloset.stages import report
+
+SECTIONS = {
+    "dataset", "samples", "verified", "sorting", "iterations", "seconds", "recycling",
+    "training", "open", "provenance",
+}  # fmt: skip
+#: Elements of HTML that have no end.
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """A page taken apart; it refuses tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text, self.open = text, []
+        self.tags: Counter[str] = Counter()
+        self.ids: Counter[str] = Counter()
+        self.sections: set[str] = set()
+        self.references: list[str] = []
+        self.figures: list[str | None] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags[tag] += 1
+        if "id" in attributes:
+            self.ids[attributes["id"]] += 1
+        if tag == "section":
+            self.sections.add(attributes["id"])
+        if tag == "svg":
+            self.figures.append(attributes.get("aria-label"))
+        for key in ("src", "href", "xlink:href", "srcset", "data", "poster"):
+            if key in attributes:
+                self.references.append(attributes[key])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> at {self.getpos()}"
+
+
+@pytest.fixture(scope="module")
+def pages(config, run_files, training_files, tmp_path_factory) -> dict[str, Path]:
+    """The folders of a report without training and of one with it."""
+    folders = {}
+    for name, more in (("plain", {}), ("trained", training_files)):
+        folders[name] = folder = tmp_path_factory.mktemp(name)
+        report.run(
+            config, "small", **run_files, **more,
+            output=folder / "report.html", figures=folder / "figures",
+        )  # fmt: skip
+    return folders
+
+
+@pytest.fixture(params=["plain", "trained"])
+def page(request, pages) -> Page:
+    return Page((pages[request.param] / "report.html").read_text(encoding="utf-8"))
+
+
+def test_page_is_whole_and_its_tags_match(page):
+    assert page.sections == SECTIONS
+    assert page.tags["h1"] == 1
+    assert page.tags["h2"] == len(SECTIONS)
+
+
+def test_page_loads_nothing_from_elsewhere(page):
+    assert page.references
+    assert all(reference.startswith(("#", "data:")) for reference in page.references)
+    assert page.tags["script"] == page.tags["iframe"] == 0
+    loads = re.findall(r"@import|url\((?!#)", page.text)
+    assert not loads
+    assert len(page.text.encode()) < 3_000_000
+
+
+def test_every_reference_within_the_page_has_one_target(page):
+    targets = {reference[1:] for reference in page.references if reference.startswith("#")}
+    targets |= set(re.findall(r"url\(#([^)]+)\)", page.text))
+    assert targets <= set(page.ids)
+    assert max(page.ids.values()) == 1
+
+
+def test_every_figure_is_described_and_follows_the_theme(page):
+    assert len(page.figures) == 5 + (page.tags["summary"] > 2)
+    assert all(label and len(label) > 20 for label in page.figures)
+    for drawing in re.findall(r"<svg.*?</svg>", page.text, flags=re.DOTALL):
+        assert "var(--ink)" in drawing
+        assert "#1b1f24" not in drawing
+
+
+def test_figures_are_files_too(pages):
+    names = {"samples.png", "samples.svg", "sort.svg", "iterations.svg", "seconds.svg"}
+    names |= {"comparison.svg"}
+    assert {path.name for path in (pages["plain"] / "figures").iterdir()} == names
+    trained = pages["trained"] / "figures"
+    assert {path.name for path in trained.iterdir()} == names | {"training.svg"}
+    for path in trained.glob("*.svg"):
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")
+    assert (trained / "samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_page_says_what_the_check_found(config, run_files, tmp_path):
+    found = json.loads(run_files["check"].read_text())
+    found["passed"] = found["checks"][0]["passed"] = False
+    found["checks"][0]["detail"] = "<b>bad</b> & worse"
+    broken = tmp_path / "check.json"
+    broken.write_text(json.dumps(found))
+    files = {**run_files, "check": broken}
+    report.run(config, "small", **files, output=tmp_path / "r.html", figures=tmp_path / "f")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert f"1 of {len(found['checks'])} checks failed" in text
+    assert "&lt;b&gt;bad&lt;/b&gt; &amp; worse" in text
+    assert "<b>bad" not in text
+
+
+def test_training_is_shown_where_there_was_one(pages):
+    plain, trained = (
+        (pages[name] / "report.html").read_text(encoding="utf-8") for name in ("plain", "trained")
+    )
+    assert "Nothing was trained" in plain
+    assert "Nothing was trained" not in trained
+    assert "0.05, 4 times smaller than that of the linear one and 8 times smaller" in trained
+    assert "12,345 weights" in trained
+
+
+def test_same_files_give_the_same_page(config, run_files, pages, tmp_path):
+    report.run(config, "small", **run_files, output=tmp_path / "r.html", figures=tmp_path / "f")
+    again = (tmp_path / "r.html").read_bytes()
+    assert again == (pages["plain"] / "report.html").read_bytes()
+
+
+def test_a_dataset_that_was_not_sorted_is_shown(run_files, config, tmp_path):
+    single = DatasetConfig.model_validate(config.model_dump() | {"solver": {"method": "direct"}})
+    report.run(single, "small", **run_files, output=tmp_path / "r.html", figures=tmp_path / "f")
+    assert Page((tmp_path / "r.html").read_text(encoding="utf-8")).sections == SECTIONS
+
+
+@pytest.mark.parametrize("name", ["order", "dataset", "timings", "check", "comparison"])
+def test_a_damaged_file_is_named_and_nothing_is_written(name, config, run_files, tmp_path):
+    damaged = tmp_path / run_files[name].name
+    damaged.write_bytes(run_files[name].read_bytes()[:20])
+    files = {**run_files, name: damaged}
+    with pytest.raises(DataError, match=re.escape(str(damaged))):
+        report.run(config, "small", **files, output=tmp_path / "r.html", figures=tmp_path / "f")
+    assert not (tmp_path / "r.html").exists()

@@ -1,0 +1,81 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Sentences follow the figures, whichever way these point."""
+
+import pytest
+
+from kryloset.report.wording import (
+    compare_iterations,
+    compare_seconds,
+    describe_comparison,
+    describe_order,
+)
+
+#: Label, median iterations, median seconds.
+METHODS = {
+    "recycled": ("GCRO-DR, recycled", 20.0, 0.020),
+    "unsorted": ("GCRO-DR, unsorted", 20.5, 0.021),
+    "fresh": ("GCRO-DR, fresh", 50.0, 0.030),
+    "gmres": ("GMRES", 60.0, 0.016),
+    "cg": ("CG", 45.0, 0.005),
+}
+
+
+def comparison(methods=METHODS, **unconverged):
+    return {
+        "instances": [3, 5],
+        "methods": [
+            {
+                "name": name,
+                "label": label,
+                "unconverged": unconverged.get(name, 0),
+                "median": {"iterations": iterations, "seconds": seconds},
+            }
+            for name, (label, iterations, seconds) in methods.items()
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("ratio", "iterations", "seconds"),
+    [
+        (0.25, "4 times fewer iterations than", "4 times faster than"),
+        (1.0, "about as many iterations as", "about as fast as"),
+        (0.96, "about as many iterations as", "about as fast as"),
+        (1.5, "1.5 times more iterations than", "1.5 times slower than"),
+    ],
+)
+def test_ratios_in_words(ratio, iterations, seconds):
+    assert compare_iterations(ratio) == iterations
+    assert compare_seconds(ratio) == seconds
+
+
+def test_the_fastest_is_named_though_it_is_not_ours():
+    first, against_gmres, recycling, sorting = describe_comparison(comparison())
+    assert "CG was the fastest: 5 ms" in first
+    assert "GCRO-DR, recycled, which made this dataset, was 4 times slower than that" in first
+    assert "3 times fewer iterations than GMRES (20 against 60)" in against_gmres
+    assert "1.25 times slower than it: 3.8 times the time for an iteration" in against_gmres
+    assert "2.5 times fewer iterations than" in recycling
+    assert "about as many iterations as" in sorting
+
+
+def test_ours_is_named_where_it_is_the_fastest():
+    without_cg = {name: METHODS[name] for name in ("gmres", "recycled")}
+    reordered = comparison({**without_cg, "gmres": ("GMRES", 60.0, 0.001)})
+    assert "GMRES was the fastest: 1 ms" in describe_comparison(reordered)[0]
+    assert "It is the method that made this dataset." in describe_comparison(reordered)[0]
+
+
+def test_a_method_that_missed_the_tolerance_is_not_the_fastest():
+    first, *rest = describe_comparison(comparison(cg=1, gmres=2))
+    assert "GCRO-DR, recycled was the fastest" in first
+    assert not any("needed" in sentence for sentence in rest), "GMRES is no measure any more"
+    assert "CG missed the tolerance on 1 of the 2 instances." in rest
+    assert "GMRES missed the tolerance on 2 of the 2 instances." in rest
+
+
+def test_order_in_words():
+    assert "25% shorter" in describe_order("greedy", 75.0, 100.0)
+    assert "10% longer" in describe_order("greedy", 110.0, 100.0)
+    assert "nothing was sorted" in describe_order("given", 100.0, 100.0)
