@@ -7,7 +7,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import pytest
 
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.problems import Family, load_family
@@ -86,13 +85,3 @@ def make_run(folder: Path, dimensions: int = 2, **settings) -> Run:
     defaults = {"family": family, "count": 12, "chunks": 3, "seed": 7, "mesh": {"points": 5}}
     config = DatasetConfig(**defaults | settings)
     return Run(folder, config).prepare()
-
-
-@pytest.fixture
-def run(tmp_path) -> Run:
-    return make_run(tmp_path)
-
-
-@pytest.fixture(params=[1, 2, 3], ids=["1-D", "2-D", "3-D"])
-def any_run(tmp_path, request) -> Run:
-    return make_run(tmp_path, request.param)

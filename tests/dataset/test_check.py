@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import make_run
+from pointwise_runs import make_run
 
 from kryloset.dataset.integrity import SEALS, Digests, read_seals
 from kryloset.errors import DataError

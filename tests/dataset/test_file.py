@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import make_run
+from pointwise_runs import make_run
 
 from kryloset.config import dump_dataset, load_config
 from kryloset.dataset import reader

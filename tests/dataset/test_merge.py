@@ -8,7 +8,7 @@ import time
 import h5py
 import numpy as np
 import pytest
-from conftest import make_run
+from pointwise_runs import make_run
 
 from kryloset.errors import DataError
 
