@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A user's mistake stops the run before any work, with one message that names key and fix."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from running import snakemake
+
+GOOD = {"count": 8, "mesh": {"points": 9}, "parameters": {"modes": 8}}
+
+CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "unknown key": ({"cuont": 8}, ["datasets.tiny.cuont", "no such key"]),
+    "unknown key within": ({"solver": {"tol": 1e-8}}, ["datasets.tiny.solver.tol", "no such key"]),
+    "wrong type": ({"count": "many"}, ["datasets.tiny.count", "valid integer", "many"]),
+    "negative size": ({"count": -3}, ["datasets.tiny.count", "greater than or equal to 1", "-3"]),
+    "empty dataset": ({"count": 0}, ["datasets.tiny.count", "greater than or equal to 1"]),
+    "tolerance of 1": (
+        {"solver": {"tolerance": 1}},
+        ["datasets.tiny.solver.tolerance", "less than 1"],
+    ),
+    "unknown family": ({"family": "darci"}, ["datasets.tiny", "darci", "darcy"]),
+    "family file missing": ({"family": "mine.py:Heat"}, ["datasets.tiny", "no file mine.py"]),
+    "family file broken": (
+        {"family": "broken.py:Heat"},
+        ["datasets.tiny", "broken.py does not import", "no_such_module"],
+    ),
+    "unknown setting of the family": (
+        {"parameters": {"modus": 8}},
+        ["parameters", "modus", "no such key"],
+    ),
+    "more chunks than instances": (
+        {"chunks": 9},
+        ["datasets.tiny", "chunks 9 is more than count 8", "at most 8"],
+    ),
+}
+
+
+def refused(folder: Path, *arguments: str) -> str:
+    """Run what must be refused; return what was said."""
+    run = snakemake("--cores", "1", *arguments, cwd=folder)
+    assert run.code == 1
+    assert "Traceback" not in run.output
+    assert not any((folder / name).exists() for name in ("results", "logs", "benchmarks"))
+    return run.output
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_stops_the_run_before_any_work(case: str, folder: Path):
+    change, words = CASES[case]
+    (folder / "broken.py").write_text("import no_such_module\n")
+    config = {"datasets": {"tiny": GOOD | change}}
+    (folder / "config/config.yaml").write_text(yaml.safe_dump(config))
+
+    said = refused(folder)
+
+    for word in words:
+        assert word in said
+
+
+def test_all_mistakes_are_said_at_once(folder: Path):
+    config = {"datasets": {"tiny": {"count": -1, "seed": -1}}, "dataset": {}}
+    (folder / "config/config.yaml").write_text(yaml.safe_dump(config))
+
+    said = refused(folder)
+
+    for key in ("datasets.tiny.count", "datasets.tiny.seed", "dataset:"):
+        assert key in said
+
+
+def test_no_dataset_at_all(folder: Path):
+    (folder / "config/config.yaml").write_text("datasets: {}\n")
+    assert "datasets" in refused(folder)
+
+
+def test_more_chunks_than_instances_on_the_command_line(folder: Path):
+    said = refused(folder, "--set-scatter", "tiny=9")
+    assert "--set-scatter tiny=9" in said
+    assert "take 1 to 8 chunks" in said
+
+
+def test_a_results_folder_that_cannot_be_written(folder: Path):
+    (folder / "taken").write_text("a file where a folder should be\n")
+    said = refused(folder, "--config", "pathvars={results: taken/results}")
+    assert "pathvars.results" in said
+    assert "name another folder" in said
+
+
+def test_a_missing_configuration(folder: Path):
+    (folder / "config/config.yaml").unlink()
+    assert "config/config.yaml" in refused(folder)

@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Which jobs Snakemake finds to do, from the root, from elsewhere and from another workflow."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from running import ROOT, snakemake
+
+ALL = {
+    "all": 1,
+    "check_dataset": 1,
+    "compare_solvers": 1,
+    "merge_chunks": 1,
+    "report_dataset": 1,
+    "resolve_config": 5,
+    "sample_parameters": 1,
+    "solve_chunk": 2,
+    "sort_instances": 1,
+}
+
+
+@pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile"])
+def test_a_plain_run_makes_everything(snakefile: str, folder: Path):
+    run = snakemake("-n", "--snakefile", snakefile, cwd=folder)
+    assert run.code == 0
+    assert run.jobs() == ALL
+
+
+def test_the_workflow_runs_in_another_directory(folder: Path):
+    run = snakemake("-n", "--snakefile", ROOT / "Snakefile", cwd=folder)
+    assert run.jobs() == ALL
+    assert not (folder / "results").exists()
+
+
+def test_a_named_configuration_stands_in_place_of_the_default_one(folder: Path):
+    mine = {"datasets": {"a": {"chunks": 3}, "b": {"chunks": 1}}}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(mine))
+    run = snakemake("-n", "--configfile", "mine.yaml", cwd=folder)
+    assert run.jobs()["merge_chunks"] == 2
+    assert run.jobs()["solve_chunk"] == 4
+
+
+def test_chunks_can_be_chosen_on_the_command_line(folder: Path):
+    run = snakemake("-n", "--set-scatter", "tiny=5", cwd=folder)
+    assert run.jobs()["solve_chunk"] == 5
+
+
+def test_training_is_asked_for_by_name(folder: Path):
+    jobs = snakemake("-n", "train", cwd=folder).jobs()
+    assert {"train_fno", "evaluate_fno", "report_training"} <= jobs.keys()
+
+
+def test_mpi_is_a_matter_of_resources(folder: Path):
+    plain = snakemake("-n", "-p", cwd=folder).output
+    mpi = ("--set-resources", "solve_chunk:mpi=mpiexec", "solve_chunk:tasks=2")
+    assert "mpiexec" not in plain
+    assert "mpiexec -n 2 kryloset solve" in snakemake("-n", "-p", *mpi, cwd=folder).output
+
+
+MODULE = f"""
+module kryloset:
+    snakefile: "{ROOT}/workflow/Snakefile"
+    config: config["kryloset"]
+    pathvars:
+        results="data"
+
+use rule * from kryloset as kryloset_*
+
+rule ours:
+    default_target: True
+    input: "data/tiny/dataset.h5"
+"""
+
+
+def test_another_workflow_uses_this_one_as_a_module(folder: Path):
+    other = folder / "other"
+    other.mkdir()
+    (other / "Snakefile").write_text("configfile: 'config.yaml'\n" + MODULE)
+    tree = {"kryloset": {"datasets": {"tiny": {"count": 8, "chunks": 3}}}}
+    (other / "config.yaml").write_text(yaml.safe_dump(tree))
+    run = snakemake("-n", cwd=other)
+    assert run.code == 0, run.output
+    assert run.jobs()["kryloset_solve_chunk"] == 3
+    assert run.jobs()["ours"] == 1
+
+
+def test_lint_finds_nothing(folder: Path):
+    run = snakemake("--lint", cwd=folder)
+    assert run.code == 0
+    assert "Congratulations" in run.output
