@@ -145,3 +145,26 @@ def test_splits_fill_the_dataset(count: int, weights: list[int]) -> None:
     sizes = dataset.split_sizes()
     assert sum(sizes.values()) == count
     assert all(abs(sizes[n] - splits[n] * count) <= 1 for n in names)
+
+
+ODD = """
+from kryloset.problems import LatticeFamily, Variable
+class Odd(LatticeFamily):
+    parameters = (Variable("k", "k", dimensions={DIMENSIONS}),)
+    fields = (Variable({FIELD}, "u"),)
+    draw = weak_form = lambda self, *_: None
+"""
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "field", "message"),
+    [("('x', 'y')", "'k'", "two variables 'k'"), ("('y', 'x')", "'u'", "in that order"),
+     ("('x', 'z')", "'u'", "must be axes of")],
+)  # fmt: skip
+def test_variables_that_a_file_could_not_hold(
+    dimensions: str, field: str, message: str, tmp_path: Path
+) -> None:
+    text = ODD.replace("{DIMENSIONS}", dimensions).replace("{FIELD}", field)
+    (tmp_path / "odd.py").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        resolve_families(parse_config(of_dataset(family=f"{tmp_path}/odd.py:Odd")))

@@ -54,6 +54,7 @@ class Run:
             drawn = {name: array[:] for name, array in file["parameters"].items()}
         with h5py.File(path, "w") as file:
             file.attrs["config"] = dump_dataset(self.name, self.config)
+            file.attrs["code"] = f"solved-{number}"
             file["instance"] = instances
             parameters = [{name: a[i] for name, a in drawn.items()} for i in instances]
             u = np.stack([discretisation.solve(p, None)["u"] for p in parameters])

@@ -186,6 +186,8 @@ def test_the_file_says_how_to_make_it_again(run, tmp_path):
             provenance["versions"].attrs
         )
         assert set(provenance["code"].attrs) == {"sample", "sort", "solve", "merge"}
+        # What the chunks say of themselves, not what would solve them today.
+        assert provenance["code"].attrs["solve"] == "solved-0 solved-1 solved-2"
         source = provenance["family"].asstr()[()]
     assert "class Pointwise(Family)" in source
 

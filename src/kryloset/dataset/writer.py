@@ -22,8 +22,6 @@ from kryloset.dataset.layout import FILTERS, FLOAT, INTEGER, LIBVER, SOLVER, pla
 from kryloset.dataset.statistics import Moments
 from kryloset.problems.base import BoundaryCondition, Family, Instance, Variable
 
-#: Stages whose code the data depend on.
-STAGES = ("sample", "sort", "solve", "merge")
 #: Entries of an HDF5 chunk of an array that has a number for each instance.
 _ROWS = 4096
 
@@ -36,6 +34,7 @@ def write_dataset(
     instances: Iterable[tuple[Instance, Instance]],
     solver: Mapping[str, NDArray[Any]],
     reasons: Mapping[int, str],
+    code: Mapping[str, str],
 ) -> None:
     """Write a dataset file in one pass over the instances.
 
@@ -47,6 +46,7 @@ def write_dataset(
         instances: Parameters and solution of each instance, in the drawn order.
         solver: Each quantity of `layout.SOLVER`, a number an instance in the drawn order.
         reasons: The meanings of /solver/reason.
+        code: Identity of the code that each stage before ran.
     """
     with create_hdf5(path, libver=LIBVER) as file:
         writer = _Writer(file, config, family)
@@ -55,7 +55,7 @@ def write_dataset(
         writer.boundary_conditions()
         writer.splits()
         writer.solver(solver, reasons)
-        writer.provenance(name)
+        writer.provenance(name, code)
         writer.data(instances)
         writer.digests.seal(file)
 
@@ -87,8 +87,7 @@ class _Writer:
             f"kryloset {__version__}: finite elements of FEniCSx, Krylov solvers of PETSc"
         )
         attributes["history"] = (
-            f"{', '.join(STAGES)} of kryloset {__version__}; "
-            "/provenance has all that is needed to make it again"
+            f"made by kryloset {__version__}; /provenance has all that is needed to make it again"
         )
 
     def dimensions(self) -> None:
@@ -146,7 +145,7 @@ class _Writer:
         attributes["flag_values"] = np.array(list(reasons), dtype=INTEGER)
         attributes["flag_meanings"] = " ".join(reasons.values())
 
-    def provenance(self, name: str) -> None:
+    def provenance(self, name: str, code: Mapping[str, str]) -> None:
         """Write what it takes to make the file again."""
         group = self.file.create_group("provenance")
         group.attrs["seed"] = np.uint64(self.config.seed)
@@ -156,8 +155,7 @@ class _Writer:
             self._text("provenance/family", source)
         for program, version in provenance.versions().items():
             group.require_group("versions").attrs[program] = version
-        for stage in STAGES:
-            identity = provenance.stage_identity(stage, self.config)
+        for stage, identity in code.items():
             group.require_group("code").attrs[stage] = identity
 
     def data(self, instances: Iterable[tuple[Instance, Instance]]) -> None:

@@ -92,8 +92,27 @@ def load_family(dataset: DatasetConfig) -> Family:
     except ValidationError as error:
         raise ConfigError(describe(error, f"parameters of family {dataset.family}")) from None
     family = found(settings, dataset.mesh)
+    _check_variables(family, dataset.family)
     family.check()
     return family
+
+
+def _check_variables(family: Family, name: str) -> None:
+    """Refuse names and axes that a file could not hold."""
+    axes = list(family.coordinates)
+    seen: set[str] = set()
+    for variable in (*family.parameters, *family.fields):
+        if variable.name in seen:
+            raise ConfigError(
+                f"family {name!r} names two variables {variable.name!r}; rename one of them"
+            )
+        seen.add(variable.name)
+        known = [axis for axis in axes if axis in variable.dimensions]
+        if list(variable.dimensions) != known:
+            raise ConfigError(
+                f"family {name!r}: variable {variable.name!r} has the dimensions "
+                f"{variable.dimensions}; they must be axes of {tuple(axes)}, in that order"
+            )
 
 
 def resolve_families(config: Config) -> Config:

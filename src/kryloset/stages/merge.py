@@ -24,6 +24,7 @@ from kryloset.errors import DataError
 from kryloset.krylov import Reason
 from kryloset.problems import Family, Instance, load_family
 from kryloset.progress import track
+from kryloset.provenance import stage_identity
 from kryloset.stages.inputs import open_input, read_instance
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,13 @@ def run(
         reasons = {int(reason): reason.name.lower() for reason in Reason}
         with write_whole(output) as part:
             instances = _instances(places, drawn, family)
-            write_dataset(part, name, config, family, instances, solver, reasons)
+            code = {
+                "sample": str(drawn.attrs["code"]),
+                "sort": str(sorted_.attrs["code"]),
+                "solve": " ".join(sorted({str(file.attrs["code"]) for file in files})),
+                "merge": stage_identity("merge", config),
+            }
+            write_dataset(part, name, config, family, instances, solver, reasons, code)
             _verify(part, output)
         times = {"sort": float(sorted_.attrs["seconds"]), "instances": seconds}
     write_text_whole(timings, json.dumps(times) + "\n")

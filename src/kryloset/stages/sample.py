@@ -4,11 +4,10 @@
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from kryloset.config import DatasetConfig, dump_dataset
-from kryloset.dataset.atomic import write_whole
+from kryloset.dataset.atomic import create_hdf5, write_whole
 from kryloset.errors import DataError
 from kryloset.problems import load_family
 from kryloset.progress import track
@@ -31,7 +30,7 @@ def run(config: DatasetConfig, name: str, *, output: Path) -> None:
         DataError: The family drew something that is not finite, or of changing shape.
     """
     family = load_family(config)
-    with write_whole(output) as part, h5py.File(part, "w") as file:
+    with write_whole(output) as part, create_hdf5(part) as file:
         file.attrs["config"] = dump_dataset(name, config)
         file.attrs["code"] = stage_identity("sample", config)
         group = file.create_group("parameters")

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig, dump_dataset
-from kryloset.dataset.atomic import write_whole
+from kryloset.dataset.atomic import create_hdf5, write_whole
 from kryloset.dataset.journal import Journal
 from kryloset.errors import DataError, KrylosetError
 from kryloset.krylov import SequenceSolver, SolveError, SolverState, solve_or_escalate
@@ -114,7 +114,12 @@ def run(
                 comm.bcast(len(instances))
             else:
                 _solve_rest(config, family, file, instances, chunk, comm, journal, output)
-                write_chunk(output, journal, dump_dataset(name, config), work, len(instances))
+                attributes = {
+                    "config": dump_dataset(name, config),
+                    "code": stage_identity("solve", config),
+                    "fingerprint": work,
+                }
+                write_chunk(output, journal, attributes, len(instances))
             journal.discard()
 
 
@@ -257,7 +262,7 @@ def _restore(
     return solver.init(), done
 
 
-def write_chunk(output: Path, journal: Journal, config: str, work: str, count: int) -> None:
+def write_chunk(output: Path, journal: Journal, attributes: dict[str, str], count: int) -> None:
     """Write the rows of a full journal as one file, whole or not at all.
 
     Raises:
@@ -265,9 +270,8 @@ def write_chunk(output: Path, journal: Journal, config: str, work: str, count: i
     """
     if len(journal) != count:
         raise DataError(f"{journal.folder} has {len(journal)} of {count} instances")
-    with write_whole(output) as part, h5py.File(part, "w") as file:
-        file.attrs["config"] = config
-        file.attrs["fingerprint"] = work
+    with write_whole(output) as part, create_hdf5(part) as file:
+        file.attrs.update(attributes)
         for row, record in enumerate(journal.records()):
             for key, values in record.items():
                 if row == 0:

@@ -6,13 +6,13 @@ import logging
 import time
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from kryloset.config import DatasetConfig
-from kryloset.dataset.atomic import write_whole
+from kryloset.dataset.atomic import create_hdf5, write_whole
 from kryloset.ordering import greedy_chain, partition, steps
 from kryloset.problems import load_family
+from kryloset.provenance import stage_identity
 from kryloset.stages.inputs import open_input, read_instance
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,8 @@ def run(
         "%s order of %d instances in %.2f s: path %.4g, as drawn %.4g",
         config.sort, config.count, seconds, along.sum(), along_given.sum(),
     )  # fmt: skip
-    with write_whole(output) as part, h5py.File(part, "w") as file:
+    with write_whole(output) as part, create_hdf5(part) as file:
+        file.attrs["code"] = stage_identity("sort", config)
         file.attrs["method"] = config.sort
         file.attrs["seconds"] = seconds
         file["permutation"] = permutation
