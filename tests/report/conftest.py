@@ -3,6 +3,7 @@
 """The files of a small run, made by the stages themselves."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from mpi4py import MPI
@@ -29,29 +30,33 @@ def config() -> DatasetConfig:
 
 
 @pytest.fixture(scope="session")
-def run_files(config: DatasetConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def make_files() -> Callable[[DatasetConfig, Path], dict[str, Path]]:
+    """Make the inputs of the report stage, by argument, with the stages before it."""
+
+    def make(config: DatasetConfig, folder: Path) -> dict[str, Path]:
+        names = ("order.h5", "dataset.h5", "timings.json", "check.json", "comparison.json")
+        paths = {name.partition(".")[0]: folder / name for name in names}
+        parameters = folder / "parameters.h5"
+        drawn = {"parameters": parameters, "order": paths["order"]}
+        sample.run(config, "small", output=parameters)
+        sort.run(config, "small", parameters=parameters, output=paths["order"])
+        chunks = [f"{i + 1}-of-{config.chunks}" for i in range(config.chunks)]
+        solved = [folder / f"{chunk}.h5" for chunk in chunks]
+        for chunk, path in zip(chunks, solved, strict=True):
+            solve.run(config, "small", **drawn, chunk=chunk, output=path, comm=MPI.COMM_SELF)
+        written = {"output": paths["dataset"], "timings": paths["timings"]}
+        merge.run(config, "small", **drawn, chunks=solved, **written)
+        check.run(paths["dataset"], paths["check"])
+        compare.run(config, "small", **drawn, output=paths["comparison"])
+        return paths
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_files(config, make_files, tmp_path_factory) -> dict[str, Path]:
     """The inputs of the report stage by argument."""
-    folder = tmp_path_factory.mktemp("run")
-    names = ("order.h5", "dataset.h5", "timings.json", "check.json", "comparison.json")
-    paths = {name.partition(".")[0]: folder / name for name in names}
-    parameters = folder / "parameters.h5"
-    drawn = {"parameters": parameters, "order": paths["order"]}
-    sample.run(config, "small", output=parameters)
-    sort.run(config, "small", parameters=parameters, output=paths["order"])
-    chunks = {name: folder / f"{name}.h5" for name in ("1-of-2", "2-of-2")}
-    for chunk, output in chunks.items():
-        solve.run(config, "small", **drawn, chunk=chunk, output=output, comm=MPI.COMM_SELF)
-    merge.run(
-        config,
-        "small",
-        **drawn,
-        chunks=list(chunks.values()),
-        output=paths["dataset"],
-        timings=paths["timings"],
-    )
-    check.run(paths["dataset"], paths["check"])
-    compare.run(config, "small", **drawn, output=paths["comparison"])
-    return paths
+    return make_files(config, tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="session")

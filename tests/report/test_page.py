@@ -27,6 +27,7 @@ class Page(HTMLParser):
     """A page taken apart; it refuses tags that do not match."""
 
     def __init__(self, text: str) -> None:
+        """Take the page apart."""
         super().__init__()
         self.text, self.open = text, []
         self.tags: Counter[str] = Counter()
@@ -39,6 +40,7 @@ class Page(HTMLParser):
         assert not self.open, f"never closed: {self.open}"
 
     def handle_starttag(self, tag, attrs):
+        """Note what begins."""
         attributes = dict(attrs)
         self.tags[tag] += 1
         if "id" in attributes:
@@ -54,11 +56,13 @@ class Page(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
+        """Note what begins and ends at once."""
         self.handle_starttag(tag, attrs)
         if tag not in VOID:
             self.open.pop()
 
     def handle_endtag(self, tag):
+        """Refuse the end of anything but what began last."""
         assert self.open.pop() == tag, f"</{tag}> at {self.getpos()}"
 
 
@@ -151,10 +155,15 @@ def test_same_files_give_the_same_page(config, run_files, pages, tmp_path):
     assert again == (pages["plain"] / "report.html").read_bytes()
 
 
-def test_a_dataset_that_was_not_sorted_is_shown(run_files, config, tmp_path):
-    single = DatasetConfig.model_validate(config.model_dump() | {"solver": {"method": "direct"}})
-    report.run(single, "small", **run_files, output=tmp_path / "r.html", figures=tmp_path / "f")
-    assert Page((tmp_path / "r.html").read_text(encoding="utf-8")).sections == SECTIONS
+def test_a_single_instance_has_a_page_too(config, make_files, tmp_path):
+    settings = {"count": 1, "chunks": 1, "splits": {"train": 1.0}}
+    single = DatasetConfig.model_validate(config.model_dump() | settings)
+    files = make_files(single, tmp_path)
+    report.run(single, "small", **files, output=tmp_path / "r.html", figures=tmp_path / "f")
+    page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert page.sections == SECTIONS
+    assert not (tmp_path / "f" / "sort.svg").exists()
+    assert "nothing was sorted" in page.text
 
 
 @pytest.mark.parametrize("name", ["order", "dataset", "timings", "check", "comparison"])

@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from kryloset.dataset.layout import place
 from kryloset.problems import Variable
 from kryloset.report import figures, wording
 from kryloset.report.findings import Findings
@@ -101,6 +102,7 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
         escalated=int((findings.solver["escalations"] > 0).sum()),
         seconds=sum(_parts(findings).values()),
         pictures=illustrations,
+        first_field=place(findings.family.fields[0]),
         colours=VARIABLES,
     )
 

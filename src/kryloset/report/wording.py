@@ -56,9 +56,8 @@ def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
                 text.format(
                     iterations=compare_iterations(first["iterations"] / second["iterations"]),
                     seconds=compare_seconds(first["seconds"] / second["seconds"]),
-                    cost=first["seconds"]
-                    / second["seconds"]
-                    / (first["iterations"] / second["iterations"]),
+                    applied=f"{first['operator_applications']:g}",
+                    applied_other=f"{second['operator_applications']:g}",
                     other=methods[other]["label"],
                     first=f"{first['iterations']:g}",
                     second=f"{second['iterations']:g}",
@@ -69,8 +68,8 @@ def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
         "recycled",
         "gmres",
         "Recycling GCRO-DR needed {iterations} {other} ({first} against {second}) and was "
-        "{seconds} it: {cost:.2g} times the time for an iteration, which is kept orthogonal to "
-        "the recycled space, the rebuild of that space for each system included.",
+        "{seconds} it. Rebuilding the recycled space for each system is work beside the "
+        "iterations: in all it applied A {applied} times, {other} {applied_other} times.",
     )
     versus(
         "recycled",
@@ -95,7 +94,7 @@ def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
 
 def describe_order(method: str, length: float, length_given: float) -> str:
     """Say how much shorter the path through the instances became."""
-    if method == "given":
+    if method == "given" or length_given == 0:
         return "The instances are solved as they were drawn; nothing was sorted."
     saved = 1 - length / length_given
     return (
