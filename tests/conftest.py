@@ -6,17 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from running import ROOT
 
-#: A dataset that is made in seconds.
-TINY = {
-    "count": 8,
-    "mesh": {"points": 9},
-    "parameters": {"modes": 8},
-    "solver": {"restart": 10, "recycle": 4},
-    "splits": {"train": 0.5, "valid": 0.25, "test": 0.25},
-    "comparison": {"instances": 2},
-}
+from running import ROOT, TINY
 
 
 @pytest.fixture

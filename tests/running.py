@@ -10,6 +10,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
+#: A dataset that is made in seconds.
+TINY = {
+    "count": 8,
+    "mesh": {"points": 9},
+    "parameters": {"modes": 8},
+    "solver": {"restart": 10, "recycle": 4},
+    "splits": {"train": 0.5, "valid": 0.25, "test": 0.25},
+    "comparison": {"instances": 2},
+}
+
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["kryloset.problems", "kryloset.provenance", "snakemake.cli"])
 

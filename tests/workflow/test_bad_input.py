@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from running import snakemake
 
 GOOD = {"count": 8, "mesh": {"points": 9}, "parameters": {"modes": 8}}
