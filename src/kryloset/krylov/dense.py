@@ -7,9 +7,10 @@ Fortran order, so that a column is a vector without a copy and a run of columns 
 to BLAS as it is.
 """
 
+from mpi4py import MPI
+
 import numpy as np
 import scipy.linalg
-from mpi4py import MPI
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
@@ -23,6 +24,10 @@ DEPENDENT = 1e-7
 
 The square root of the rounding unit, to one digit: a Gram matrix cannot see less, and a
 recycled direction known to fewer digits than that is worth nothing."""
+
+
+SINGULAR = 1e-13
+"""Ratio of the diagonal entries of R at which a small matrix counts as singular."""
 
 
 def sum_over_ranks(values: Array, comm: MPI.Comm) -> Array:
@@ -41,10 +46,10 @@ def combine(out: Array, *terms: tuple[Array, Array]) -> None:
     for start in range(0, out.shape[0], PANEL):
         rows = slice(start, start + PANEL)
         # Transposed, so that each column of `out` is written as one run of memory.
-        panel = np.zeros((out.shape[1], out[rows].shape[0]))
-        for block, coefficients in terms:
-            panel += np.dot(coefficients.T, block[rows].T)
-        out[rows].T[...] = panel
+        products = [np.dot(coefficients.T, block[rows].T) for block, coefficients in terms]
+        for other in products[1:]:
+            products[0] += other
+        out[rows].T[...] = products[0]
 
 
 def orthonormalise(block: Array, comm: MPI.Comm) -> Array:
@@ -84,7 +89,8 @@ def orthonormalise(block: Array, comm: MPI.Comm) -> Array:
     factor = scipy.linalg.cholesky(sum_over_ranks(np.dot(ortho.T, ortho), comm))
     correction = scipy.linalg.solve_triangular(factor, np.eye(rank))
     combine(ortho, (ortho, correction))
-    return transform @ correction
+    result: Array = transform @ correction
+    return result
 
 
 def harmonic_subspace(g: Array, wv: Array, size: int) -> Array:
@@ -109,9 +115,15 @@ def harmonic_subspace(g: Array, wv: Array, size: int) -> Array:
     p = g.shape[1]
     if not (np.isfinite(g).all() and np.isfinite(wv).all()):
         return np.zeros((p, 0))
-    # Least squares, not a triangular solve: a singular G (a singular A, an invariant
-    # space) sends its null vectors to 1/theta = 0, so that they come last.
-    small = np.linalg.lstsq(g, wv, rcond=None)[0]
+    q, r = scipy.linalg.qr(g, mode="economic", check_finite=False)
+    size_of_r = abs(r.diagonal())
+    if size_of_r.min() > SINGULAR * size_of_r.max():
+        small = scipy.linalg.solve_triangular(r, q.T @ wv, check_finite=False)
+    else:
+        # A singular G (a singular A, an invariant space): its null vectors get
+        # 1/theta = 0 and come last.
+        small = np.linalg.lstsq(g, wv, rcond=None)[0]
+    vectors: Array
     schur, _, real, imaginary, vectors, _, failed = lapack.dgees(lambda *_: 0, small)
     if failed:
         return np.zeros((p, 0))

@@ -11,9 +11,10 @@ The notation is that paper's.
 import time
 from dataclasses import dataclass
 
-import numpy as np
 from mpi4py import MPI
 from petsc4py import PETSc
+
+import numpy as np
 from scipy.linalg import qr, solve_triangular
 from scipy.linalg.blas import dgemv
 
@@ -95,7 +96,7 @@ class GCRODR:
         self.recycle = recycle
         self.space: Array | None = None
         self.counts = Counts()
-        self._block: Array | None = None
+        self._block: Array = np.zeros((0, 0), order="F")
         self._check()
 
     def _check(self) -> None:
@@ -141,7 +142,7 @@ class GCRODR:
             raise ValueError("GCRO-DR works with real numbers: use a PETSc built for them")
         operator, _ = ksp.getOperators()
         rows = operator.getLocalSize()[0]
-        if self._block is not None and self._block.shape == (rows, self.restart + 1):
+        if self._block.shape == (rows, self.restart + 1):
             return
         self._comm = operator.comm.tompi4py()
         self._block = np.zeros((rows, self.restart + 1), order="F")
@@ -160,7 +161,8 @@ class GCRODR:
 
     def reset(self, ksp: PETSc.KSP) -> None:
         """Free the blocks and forget the recycled space."""
-        self.space = self._block = None
+        self.space = None
+        self._block = np.zeros((0, 0), order="F")
 
     def solve(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:
         """Solve A x = b; called by `ksp.solve`."""
@@ -205,10 +207,10 @@ class GCRODR:
                 break
             if reason == 0:
                 self._try_solution(steps, remainder)
-            self._update_space(steps)
             norm = self._residual.norm()
             self._log(ksp, its, norm)
             reason = int(ksp.callConvergenceTest(its, norm))
+            self._update_space(steps, images=reason <= 0)
             if reason > 0:
                 self._candidate.copy(self._x)
                 break
@@ -230,8 +232,10 @@ class GCRODR:
             else:
                 self._candidate.copy(self._x)
             history.append(measure)
-            if reason == 0 and len(history) > STAGNATION_CYCLES and not (
-                measure <= STAGNATION_FACTOR * history[-1 - STAGNATION_CYCLES]
+            if (
+                reason == 0
+                and len(history) > STAGNATION_CYCLES
+                and not (measure <= STAGNATION_FACTOR * history[-1 - STAGNATION_CYCLES])
             ):
                 reason = diverged.DIVERGED_BREAKDOWN
         ksp.setConvergedReason(reason)
@@ -425,11 +429,12 @@ class GCRODR:
         self._cu, self._uu = products[: self._held], products[self._held :]
         self.counts.rebuild += time.perf_counter() - start
 
-    def _update_space(self, steps: int) -> None:
+    def _update_space(self, steps: int, images: bool) -> None:
         """Replace U and C by those of the harmonic Ritz vectors wanted of [U V].
 
         W = [C V_{j+1}], G = [D C'BV_j; 0 H] and B [U D  V_j] = W G, D scaling U to unit
-        columns. C'U and U'U follow from the small matrices; only V'U costs a product.
+        columns. C'U and U'U follow from the small matrices; only V'U costs a product. C is
+        left alone unless its `images` are still needed: the next system makes its own.
         """
         if self.recycle == 0 or self._held + steps == 0:
             return
@@ -462,5 +467,6 @@ class GCRODR:
         t[:held] *= d[:, None]
         u = self._u[:, :rank]
         combine(u, (self._u[:, :held], t[:held]), (v[:, :steps], t[held:]))
-        combine(self._block[:, :rank], (self._block[:, : size + 1], q))
+        if images:
+            combine(self._block[:, :rank], (self._block[:, : size + 1], q))
         self._held = rank

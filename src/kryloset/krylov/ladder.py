@@ -44,11 +44,13 @@ class SolveError(KrylosetError):
 
     Attributes:
         attempts: every rung, in order.
+        tolerance: what was asked.
     """
 
     def __init__(self, attempts: tuple[Attempt, ...], tolerance: float) -> None:
         """Compose the message from the failed rungs."""
         self.attempts = attempts
+        self.tolerance = tolerance
         lines = [
             f"  {a.method} with preconditioner {a.preconditioner}: relative residual "
             f"{a.true_residual:.2e} after {a.iterations} iterations; {a.reason.message}"
@@ -62,7 +64,7 @@ class SolveError(KrylosetError):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive the way back from another process."""
-        return _restore, (self.attempts, str(self))
+        return SolveError, (self.attempts, self.tolerance)
 
 
 def rungs(solver: SequenceSolver, failed: Reason) -> list[SequenceSolver]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Literal, get_args
 
-import numpy as np
 from petsc4py import PETSc
+
+import numpy as np
 
 from kryloset.krylov.gcrodr import GCRODR
 from kryloset.krylov.state import SolverState
@@ -19,6 +20,9 @@ Preconditioner = Literal["none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu"
 
 INNER = 0.999
 """Part of the tolerance asked of PETSc, so that a residual summed in another order passes."""
+
+SYMMETRIC = 1e-8
+"""Difference between a_ij and a_ji, relative to the matrix, that counts as rounding."""
 
 PROGRESS = 0.5
 """A continued solve or a step of refinement that leaves more than this was the last."""
@@ -167,7 +171,7 @@ class SequenceSolver:
     ) -> tuple[SolveResult, SolverState]:
         """Solve operator x = rhs with what `state` recycles. Collective.
 
-        A failure is a result too (`reason`, and the best x there is); the state that comes
+        A failure is a result too (`reason`, and x where it stopped); the state that comes
         back then recycles nothing, so that a bad space ends with the system that made it.
 
         Args:
@@ -296,7 +300,13 @@ class _Workspace:
     def prepare(self) -> Reason:
         """Set the preconditioner up for the operator's present entries."""
         pc = self.ksp.getPC()
+        operator, _ = self.ksp.getOperators()
         try:
+            if (self.solver.method, self.solver.preconditioner) == ("cg", "icc"):
+                # See _choose_preconditioner: a nonsymmetric matrix would hang PETSc here.
+                tolerance = SYMMETRIC * operator.norm(PETSc.NormType.INFINITY)
+                if not operator.isSymmetric(tolerance):
+                    return Reason.NOT_POSITIVE_DEFINITE
             if self.solver.method == "direct":
                 pc.setType(PETSc.PC.Type.LU)
                 if PETSc.Sys.hasExternalPackage("mumps"):
@@ -316,16 +326,26 @@ class _Workspace:
         parallel = pc.comm.size > 1
         if name == "gamg":
             # GAMG would keep the prolongation of the first matrix it saw, and with it a
-            # history that a saved state does not hold.
+            # history that a saved state does not hold. A reset forgets the operator too.
+            operator, _ = self.ksp.getOperators()
             pc.reset()
+            self.ksp.setOperators(operator)
         pc.setType("bjacobi" if parallel and name in ("icc", "ilu") else name)
         if name == "asm" and self.solver.method == "cg":
             # The restricted variant, PETSc's default, is not symmetric.
             pc.setASMType(PETSc.PC.ASMType.BASIC)
-        if name == "icc" and parallel:
+        if name != "icc":
+            return
+        blocks = [pc]
+        if parallel:
             pc.setUp()
-            for block in pc.getBJacobiSubKSP():
-                block.getPC().setType("icc")
+            blocks = [block.getPC() for block in pc.getBJacobiSubKSP()]
+        for block in blocks:
+            block.setType("icc")
+            if self.solver.method != "cg":
+                # PETSc's default makes every pivot positive, and tries for ever on a
+                # nonsymmetric matrix where it cannot. Only cg needs positive pivots.
+                block.setFactorShift(PETSc.Mat.FactorShiftType.NONZERO)
 
     def run(
         self, rhs: PETSc.Vec, solution: PETSc.Vec, norm: float, state: SolverState
@@ -384,7 +404,7 @@ class _Workspace:
             counts.preconditioner += its + cycles
         else:
             counts.operator += its + again
-            counts.preconditioner += its + 1
+            counts.preconditioner += its
         return _reason(ksp, solver.method)
 
     def _true_residual(self, rhs: PETSc.Vec, solution: PETSc.Vec) -> float:

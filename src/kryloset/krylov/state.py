@@ -62,7 +62,7 @@ class SolverState:
         if self.space is not None:
             arrays["space"] = self.space
         with open(aside, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)

@@ -1,0 +1,308 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""GCRO-DR as a PETSc KSP: the theorems of the method and the manners of a KSP."""
+
+from mpi4py import MPI  # noqa: F401  (before petsc4py)
+from petsc4py import PETSc
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from systems import laplacian, refill, sequence, to_mat, to_vec
+
+from kryloset.krylov import GCRODR
+
+SIDES = {"left": PETSc.PC.Side.LEFT, "right": PETSc.PC.Side.RIGHT}
+
+
+def make(mat, context, pc="none", side="left", rtol=1e-10, max_it=10_000):
+    """Return a KSP that runs the context."""
+    ksp = PETSc.KSP().create(mat.comm)
+    ksp.setOperators(mat)
+    ksp.setType("python")
+    ksp.setPythonContext(context)
+    ksp.setPCSide(SIDES[side])
+    ksp.getPC().setType(pc)
+    ksp.setTolerances(rtol=rtol, atol=0.0, divtol=1e30, max_it=max_it)
+    ksp.setConvergenceHistory(length=5000)
+    return ksp
+
+
+def gmres(mat, pc, side, restart, rtol=1e-10, max_it=10_000):
+    """Return PETSc's GMRES, orthogonalised as carefully."""
+    ksp = PETSc.KSP().create(mat.comm)
+    ksp.setOperators(mat)
+    ksp.setOptionsPrefix("reference_")
+    options = PETSc.Options("reference_")
+    options["ksp_gmres_cgs_refinement_type"] = "refine_always"
+    ksp.setType("gmres")
+    ksp.setFromOptions()
+    del options["ksp_gmres_cgs_refinement_type"]
+    ksp.setGMRESRestart(restart)
+    ksp.setPCSide(SIDES[side])
+    ksp.getPC().setType(pc)
+    ksp.setTolerances(rtol=rtol, atol=0.0, divtol=1e30, max_it=max_it)
+    ksp.setConvergenceHistory(length=5000)
+    return ksp
+
+
+def preconditioned(mat, pc, side, vectors):
+    """Return M^-1 A or A M^-1 times the columns."""
+    columns = []
+    a, b = mat.createVecs()
+    for column in vectors.T:
+        a.setArray(column)
+        if side == "left":
+            mat.mult(a, b)
+            pc.apply(b, a)
+        else:
+            pc.apply(a, b)
+            mat.mult(b, a)
+        columns.append(a.getArray().copy())
+    return np.array(columns).T
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("pc", ["none", "ilu"])
+def test_arnoldi_relation_and_orthogonality_through_a_sequence(monkeypatch, rng, pc, side):
+    """B [U V_j] = [C V_j+1] [I C'BV; 0 H] and [C V]'[C V] = I at the end of every cycle."""
+    systems = sequence(20, 15, wind=1.0)
+    mat = to_mat(systems[0])
+    context = GCRODR(12, 5)
+    ksp = make(mat, context, pc, side)
+    orthogonality, arnoldi, images, cycles = [], [], [], []
+    update = GCRODR._update_space
+
+    def watch(self, steps, images_needed=True, **named):
+        held = self._held
+        w = self._block[:, : held + steps + 1].copy()
+        u = self._u[:, :held].copy()
+        g = self._coefficients[: held + steps + 1, :steps]
+        orthogonality.append(abs(w.T @ w - np.eye(held + steps + 1)).max())
+        v = w[:, held : held + steps]
+        bv = preconditioned(mat, ksp.getPC(), side, v)
+        arnoldi.append(abs(bv - w @ g).max() / np.linalg.norm(bv))
+        if held:
+            images.append(abs(preconditioned(mat, ksp.getPC(), side, u) - w[:, :held]).max())
+        cycles.append(held)
+        update(self, steps, **named)
+
+    monkeypatch.setattr(GCRODR, "_update_space", watch)
+    b = to_vec(mat, rng.standard_normal(400))
+    x = b.duplicate()
+    for system in systems:
+        refill(mat, system)
+        ksp.solve(b, x)
+        assert ksp.getConvergedReason() > 0
+    assert max(cycles) == 5 and len(cycles) > 30
+    assert max(orthogonality) < 1e-13
+    assert max(arnoldi) < 1e-14
+    assert max(images) < 1e-11  # rounding x the largest ||u||, some hundreds
+
+
+@pytest.mark.parametrize("pc", ["none", "jacobi", "ilu", "sor"])
+def test_equals_gmres_while_nothing_is_recycled_and_the_cycle_not_full(rng, pc):
+    mat = to_mat(sequence(20, 1, wind=2.0)[0])
+    b = to_vec(mat, rng.standard_normal(400))
+    x, y = b.duplicate(), b.duplicate()
+    ours, theirs = make(mat, GCRODR(100, 10), pc, "right"), gmres(mat, pc, "right", 100)
+    ours.solve(b, x)
+    theirs.solve(b, y)
+    ours_norms, their_norms = ours.getConvergenceHistory(), theirs.getConvergenceHistory()
+    assert ours.getIterationNumber() == theirs.getIterationNumber() < 100
+    # Ours ends with the computed norm, theirs with an estimate: rounding of b - A x apart.
+    np.testing.assert_allclose(ours_norms, their_norms, rtol=1e-8, atol=1e-14 * ours_norms[0])
+    assert (x - y).norm() <= 1e-9 * y.norm()
+
+
+def test_equals_restarted_gmres_when_recycling_is_off(rng):
+    mat = to_mat(laplacian(20))
+    b = to_vec(mat, rng.standard_normal(400))
+    x = b.duplicate()
+    ours, theirs = make(mat, GCRODR(10, 0), "jacobi", "right"), gmres(mat, "jacobi", "right", 10)
+    for ksp in (ours, theirs):
+        ksp.solve(b, x)
+    assert ours.getIterationNumber() == theirs.getIterationNumber() > 20
+
+
+@pytest.mark.parametrize("steps", [1, 7, 25])
+def test_left_iterates_are_those_of_left_gmres(rng, steps):
+    mat = to_mat(sequence(20, 1, wind=2.0)[0])
+    b = to_vec(mat, rng.standard_normal(400))
+    x, y = b.duplicate(), b.duplicate()
+    make(mat, GCRODR(100, 10), "ilu", "left", max_it=steps).solve(b, x)
+    gmres(mat, "ilu", "left", 100, max_it=steps).solve(b, y)
+    assert (x - y).norm() <= 1e-11 * y.norm()
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_an_invariant_recycled_space_removes_its_eigenvalues(rng, side):
+    """The residuals are those of the problem that has the other eigenvalues only."""
+    small, others = np.logspace(-6, -3, 6), np.linspace(1, 3, 94)
+    b = np.concatenate([rng.standard_normal(6), rng.standard_normal(94)])
+    mat = to_mat(sp.diags_array(np.concatenate([small, others])))
+    context = GCRODR(60, 10)
+    context.space = np.asfortranarray(np.eye(100)[:, :6] @ rng.standard_normal((6, 6)))
+    ksp = make(mat, context, "none", side)
+    rhs = to_vec(mat, b)
+    ksp.solve(rhs, rhs.duplicate())
+
+    deflated = to_mat(sp.diags_array(others))
+    reference = gmres(deflated, "none", "right", 60)
+    rhs = to_vec(deflated, b[6:])
+    reference.setTolerances(rtol=1e-10 * np.linalg.norm(b) / np.linalg.norm(b[6:]))
+    reference.solve(rhs, rhs.duplicate())
+    norms, expected = ksp.getConvergenceHistory(), reference.getConvergenceHistory()
+    assert context.counts.recycled == 6
+    np.testing.assert_allclose(norms[1:], expected[1:], rtol=1e-6)
+    assert norms[0] == pytest.approx(np.linalg.norm(b))
+
+
+def test_solving_a_system_again_is_as_quick_as_deflating_its_eigenvectors(rng):
+    """Not at once: k directions hold the slow part of the spectrum, not the solution."""
+    matrix = laplacian(30)
+    mat = to_mat(matrix)
+    b = to_vec(mat, rng.standard_normal(900))
+    x = b.duplicate()
+    ksp = make(mat, GCRODR(40, 20))
+    ksp.solve(b, x)
+    first = ksp.getIterationNumber()
+    for _ in range(3):
+        ksp.solve(b, x)
+    exact = GCRODR(40, 20)
+    exact.space = np.asfortranarray(np.linalg.eigh(matrix.toarray())[1][:, :20])
+    ideal = make(mat, exact)
+    ideal.solve(b, x)
+    assert ksp.getIterationNumber() < 0.6 * first
+    assert ksp.getIterationNumber() <= 1.15 * ideal.getIterationNumber()
+
+
+def test_a_space_that_holds_everything_solves_at_once(rng):
+    mat = to_mat(sp.csr_array(rng.standard_normal((10, 10)) + 5 * np.eye(10)))
+    b = to_vec(mat, rng.standard_normal(10))
+    x = b.duplicate()
+    ksp = make(mat, GCRODR(40, 20))
+    ksp.solve(b, x)
+    assert ksp.getIterationNumber() == 10
+    ksp.solve(to_vec(mat, rng.standard_normal(10)), x)
+    assert ksp.getIterationNumber() == 1
+
+
+def test_a_dependent_recycled_space_loses_only_the_dependent_part(rng):
+    mat = to_mat(laplacian(20))
+    b = to_vec(mat, rng.standard_normal(400))
+    context = GCRODR(30, 10)
+    space = rng.standard_normal((400, 4))
+    context.space = np.asfortranarray(np.hstack([space, space @ rng.standard_normal((4, 4))]))
+    ksp = make(mat, context)
+    ksp.solve(b, b.duplicate())
+    assert context.counts.recycled == 4
+    assert ksp.getConvergedReason() > 0
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_the_last_norm_is_the_computed_residual(rng, side):
+    system = sequence(25, 1, wind=5.0)[0]
+    mat = to_mat(system)
+    values = rng.standard_normal(625)
+    b = to_vec(mat, values)
+    x = b.duplicate()
+    ksp = make(mat, GCRODR(10, 4), "jacobi", side)
+    ksp.solve(b, x)
+    computed = np.linalg.norm(values - system @ x.getArray())
+    assert ksp.getResidualNorm() == pytest.approx(computed, rel=1e-9)
+    assert computed <= 1e-10 * np.linalg.norm(values)
+
+
+# Manners of a KSP
+
+
+def test_options_prefix_view_monitor_and_history(rng, tmp_path):
+    mat = to_mat(laplacian(15))
+    b = to_vec(mat, rng.standard_normal(225))
+    ksp = PETSc.KSP().create(mat.comm)
+    ksp.setOperators(mat)
+    ksp.setOptionsPrefix("mine_")
+    options = PETSc.Options("mine_")
+    chosen = {
+        "ksp_type": "python",
+        "ksp_python_type": "kryloset.krylov.GCRODR",
+        "ksp_gcrodr_restart": 17,
+        "ksp_gcrodr_recycle": 6,
+        "ksp_rtol": 1e-6,
+        "pc_type": "jacobi",
+    }
+    for key, value in chosen.items():
+        options[key] = value
+    ksp.setFromOptions()
+    for key in chosen:
+        del options[key]
+    seen = []
+    ksp.setMonitor(lambda _ksp, its, norm: seen.append((its, norm)))
+    ksp.setConvergenceHistory(length=1000)
+    ksp.solve(b, b.duplicate())
+    context = ksp.getPythonContext()
+    assert (context.restart, context.recycle) == (17, 6)
+    assert ksp.getConvergedReason() == PETSc.KSP.ConvergedReason.CONVERGED_RTOL
+    assert [its for its, _ in seen] == list(range(ksp.getIterationNumber() + 1))
+    np.testing.assert_array_equal(ksp.getConvergenceHistory(), [norm for _, norm in seen])
+    viewer = PETSc.Viewer().createASCII(str(tmp_path / "view.txt"))
+    ksp.view(viewer)
+    viewer.destroy()
+    text = (tmp_path / "view.txt").read_text()
+    assert "GCRO-DR: restart=17, recycle=6, directions held=6" in text
+    assert "left preconditioning" in text and "UNPRECONDITIONED norm" in text
+
+
+def test_initial_guesses(rng):
+    system = laplacian(15)
+    mat = to_mat(system)
+    exact = rng.standard_normal(225)
+    b = to_vec(mat, system @ exact)
+    ksp = make(mat, GCRODR(20, 5), "ilu", rtol=1e-8)
+    ksp.setInitialGuessNonzero(True)
+    x = to_vec(mat, exact)
+    ksp.solve(b, x)
+    assert ksp.getIterationNumber() == 0 and ksp.getConvergedReason() > 0
+    np.testing.assert_array_equal(x.getArray(), exact)
+    near = to_vec(mat, exact + 1e-5 * rng.standard_normal(225))
+    ksp.solve(b, near)
+    from_near = ksp.getIterationNumber()
+    ksp.setInitialGuessNonzero(False)
+    ksp.solve(b, near)
+    assert 0 < from_near < ksp.getIterationNumber()
+    np.testing.assert_allclose(near.getArray(), exact, atol=1e-5)
+
+
+def test_the_iteration_limit_is_kept(rng):
+    mat = to_mat(laplacian(30))
+    b = to_vec(mat, rng.standard_normal(900))
+    ksp = make(mat, GCRODR(10, 4), max_it=23)
+    ksp.solve(b, b.duplicate())
+    assert ksp.getIterationNumber() == 23
+    assert ksp.getConvergedReason() == PETSc.KSP.ConvergedReason.DIVERGED_MAX_IT
+
+
+def test_a_convergence_test_of_the_user_decides(rng):
+    mat = to_mat(laplacian(20))
+    b = to_vec(mat, rng.standard_normal(400))
+    ksp = make(mat, GCRODR(20, 5))
+    ksp.setConvergenceTest(lambda _ksp, its, _norm: its >= 33)
+    ksp.solve(b, b.duplicate())
+    assert ksp.getIterationNumber() == 33
+
+
+@pytest.mark.parametrize(("restart", "recycle"), [(10, 10), (10, -1), (0, 0)])
+def test_numbers_that_leave_no_room_are_refused(restart, recycle):
+    with pytest.raises(ValueError, match="0 <= recycle < restart"):
+        GCRODR(restart, recycle)
+
+
+def test_memory_is_m_plus_k_plus_work_vectors():
+    mat = to_mat(laplacian(10))
+    context = GCRODR(40, 20)
+    make(mat, context).setUp()
+    arrays = [a for a in vars(context).values() if isinstance(a, np.ndarray)]
+    vectors = [v for v in vars(context).values() if isinstance(v, PETSc.Vec)]
+    held = sum(a.size for a in arrays if a.shape[0] == 100) // 100 + len(vectors)
+    assert held == 41 + 20 + 4

@@ -1,0 +1,28 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""One process and two solve the same sequence."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.mark.mpi
+def test_serial_and_two_ranks_agree(tmp_path):
+    mpiexec = Path(sys.executable).parent / "mpiexec"
+    script = [sys.executable, Path(__file__).with_name("two_ranks.py"), tmp_path]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    for command in (script, [mpiexec, "-n", "2", *script]):
+        subprocess.run(command, check=True, timeout=120, env=environment)
+    one, two = (np.load(tmp_path / f"ranks-{n}.npz") for n in (1, 2))
+    assert sorted(one) == sorted(two)
+    for name in one:
+        if name.endswith("solution"):
+            error = np.linalg.norm(one[name] - two[name]) / np.linalg.norm(one[name])
+            assert error < 1e-6, name  # tolerance 1e-8 x the condition number, some hundreds
+        elif "jacobi" in name or "none" in name:  # ilu and icc become blocks, one a rank
+            assert abs(one[name] - two[name]).max() <= 1, name

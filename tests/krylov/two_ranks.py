@@ -1,0 +1,48 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Solve a sequence on however many ranks there are and save what came out."""
+
+import sys
+from pathlib import Path
+
+from mpi4py import MPI
+
+import numpy as np
+from systems import refill, sequence, to_mat, to_vec
+
+from kryloset.krylov import SequenceSolver, SolverState
+
+
+def main(folder: Path) -> None:
+    comm = MPI.COMM_WORLD
+    systems, b = sequence(20, 4, wind=1.0), np.random.default_rng(5).standard_normal(400)
+    found = {}
+    for method, preconditioner in (
+        ("gcrodr", "jacobi"),
+        ("gcrodr", "none"),
+        ("gcrodr", "ilu"),
+        ("gcrodr", "icc"),
+        ("gmres", "jacobi"),
+        ("direct", "none"),
+    ):
+        solver = SequenceSolver(method, preconditioner, restart=20, recycle=8)
+        mat, state, iterations = to_mat(systems[0], comm), solver.init(), []
+        for system in systems:
+            refill(mat, system)
+            result, state = solver.solve(mat, to_vec(mat, b), state)
+            if not result.converged:
+                print(method, preconditioner, result.reason.message)
+                comm.Abort(1)
+            iterations.append(result.iterations)
+        path = folder / f"state-{comm.rank}-of-{comm.size}.npz"
+        state.save(path)
+        kept = SolverState.load(path).space
+        assert (kept is None) == (method != "gcrodr")
+        name = f"{method}-{preconditioner}"
+        found[f"{name}-iterations"] = np.array(iterations)
+        found[f"{name}-solution"] = np.concatenate(comm.allgather(result.solution.getArray()))
+    if comm.rank == 0:
+        np.savez(folder / f"ranks-{comm.size}.npz", **found)
+
+
+main(Path(sys.argv[1]))
