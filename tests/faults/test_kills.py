@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A second `make run` after any kill ends with the same dataset, bit for bit."""
+
+import os
+import re
+import signal
+
+import psutil
+import pytest
+
+from conftest import Interrupted
+
+pytestmark = pytest.mark.slow
+
+
+def goes_on(interrupted: Interrupted, undisturbed: bytes) -> str:
+    """Run again; the chunk must resume, and the dataset be that of an undisturbed run."""
+    assert not interrupted.dataset.exists()
+    run = interrupted.finish()
+    assert run.code == 0, run.output
+    resumed = re.search(r"resumes at instance \d+ \(position (\d+)\)", interrupted.log.read_text())
+    assert resumed is not None
+    assert 3 <= int(resumed[1]) < 16
+    assert interrupted.dataset.read_bytes() == undisturbed
+    return run.output
+
+
+def test_a_solver_is_killed(interrupted: Interrupted, undisturbed: bytes):
+    run = interrupted.start()
+    interrupted.wait_until_solving(run).kill()
+    assert interrupted.finish(run).code == 1
+
+    assert "was killed" not in goes_on(interrupted, undisturbed)
+
+
+def test_everything_is_killed(interrupted: Interrupted, undisturbed: bytes):
+    run = interrupted.start()
+    interrupted.wait_until_solving(run)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+
+    assert "The run before was killed" in goes_on(interrupted, undisturbed)
+
+
+def test_snakemake_is_killed_and_its_job_goes_on(interrupted: Interrupted, undisturbed: bytes):
+    run = interrupted.start()
+    solver = interrupted.wait_until_solving(run)
+    (snakemake,) = run.children()
+    snakemake.kill()
+    run.wait()
+    assert solver.is_running()
+
+    output = goes_on(interrupted, undisturbed)
+    assert f"Ending jobs that a killed run left behind: {solver.pid}" in output or (
+        "Ending jobs" in output and str(solver.pid) in output
+    )
+    assert not solver.is_running()
+
+
+def test_all_but_the_job_is_killed(interrupted: Interrupted, undisturbed: bytes):
+    run = interrupted.start()
+    solver = interrupted.wait_until_solving(run)
+    (snakemake,) = run.children()
+    run.kill()
+    snakemake.kill()
+    run.wait()
+    assert solver.is_running()
+
+    assert str(solver.pid) in goes_on(interrupted, undisturbed)
+
+
+def test_an_interrupt_from_the_keyboard(interrupted: Interrupted, undisturbed: bytes):
+    run = interrupted.start()
+    interrupted.wait_until_solving(run)
+    os.killpg(run.pid, signal.SIGINT)
+    assert interrupted.finish(run).code != 0
+
+    goes_on(interrupted, undisturbed)
+
+
+def test_a_second_run_waits_for_the_first(interrupted: Interrupted, undisturbed: bytes):
+    first = interrupted.start()
+    interrupted.wait_until_solving(first)
+    second = interrupted.finish()
+
+    assert f"Another run is under way here (process {first.pid})" in second.output
+    assert interrupted.finish(first).code == 0
+    assert second.code == 0
+    assert "Nothing to be done" in second.output
+    assert interrupted.dataset.read_bytes() == undisturbed
+    assert not psutil.pid_exists(first.pid)
