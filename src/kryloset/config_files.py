@@ -91,7 +91,7 @@ def _comment(text: str | None, indent: str) -> list[str]:
 def config_readme() -> str:
     """Return `config/README.md`: how to configure, and the table of all keys."""
     parts = [
-        (Path(__file__).parent / "config_readme.md").read_text().rstrip(),
+        Path(__file__).with_suffix(".md").read_text().rstrip(),
         "## All keys",
         "Written by `make config` from `src/kryloset/config.py`.",
         _table(_rows(Config, "")),

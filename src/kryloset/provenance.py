@@ -25,7 +25,8 @@ def code_identity(*modules: str) -> str:
     """Return a digest of modules of the package and of all that they import from it.
 
     An edit of a module changes the identity of just the stages that import it,
-    directly or through others. Imports inside functions count.
+    directly or through others. Imports inside functions count, and so do files
+    that have a module's name and another ending, such as a template.
 
     Args:
         modules: Full names, such as `kryloset.stages.sample`.
@@ -41,7 +42,9 @@ def code_identity(*modules: str) -> str:
     for module in sorted(closure):
         spec = importlib.util.find_spec(module)
         assert spec is not None and spec.origin is not None
-        digest.update(module.encode() + b"\0" + Path(spec.origin).read_bytes() + b"\0")
+        source = Path(spec.origin)
+        for file in sorted(source.parent.glob(f"{source.stem}.*")):
+            digest.update(f"{module} {file.name}\0".encode() + file.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 

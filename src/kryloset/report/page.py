@@ -74,7 +74,7 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     environment.filters |= {"size": _size, "scientific": _scientific}
-    source = files("kryloset.report").joinpath("template.html.jinja").read_text(encoding="utf-8")
+    source = files("kryloset.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     comparison, order, metrics = findings.comparison, findings.order, findings.metrics
     held_out = "test" if "test" in findings.splits else list(findings.splits)[-1]
     return environment.from_string(source).render(
