@@ -8,10 +8,11 @@ try:
     from kryloset.learn.data import FieldPairs, Scaling
     from kryloset.learn.models import Operator, load_model
 except ModuleNotFoundError as error:
-    if error.name is None or error.name.partition(".")[0] not in ("torch", "neuralop"):
+    library = (error.name or "").partition(".")[0]
+    if library not in ("torch", "neuralop"):
         raise
     raise KrylosetError(
-        f"training needs `{error.name}`, which is not installed: install the dependency group "
+        f"training needs `{library}`, which is not installed: install the dependency group "
         "`learn`, by `uv sync --group learn` or `pip install --group learn`"
     ) from None
 

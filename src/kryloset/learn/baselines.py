@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 type Array = NDArray[np.float64]
 
-#: Ranks that are tried are powers of 2; penalties are these times the largest singular value².
+#: Penalties that are tried, relative to the largest singular value²; with them the rank 0,
+#: which is the mean, the powers of 2 and the full rank.
 PENALTIES = np.logspace(-8, 1, 19)
 
 
@@ -85,7 +86,8 @@ def fit_linear(train: tuple[Array, Array], valid: tuple[Array, Array]) -> Affine
         residual = value + (scores[:, :rank] * filters) @ loads[:rank] - truth
         return float(np.mean(np.linalg.norm(residual, axis=1) * scale))
 
-    ranks = [2**power for power in range(int(np.log2(len(singular))) + 1)]
+    full = len(singular)
+    ranks = [0, *(2**power for power in range(full.bit_length()) if 2**power < full), full]
     candidates = [(rank, float(penalty)) for rank in ranks for penalty in PENALTIES]
     rank, penalty = min(candidates, key=lambda candidate: error(*candidate))
     filters = singular[:rank] / (singular[:rank] ** 2 + penalty * singular[0] ** 2)

@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A small dataset file of a real problem, written as the pipeline writes it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kryloset.config import DatasetConfig
+from kryloset.dataset.layout import SOLVER
+from kryloset.dataset.writer import write_dataset
+from kryloset.problems import load_family
+from kryloset.sampling import generator
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset file, what it was made with and what is in it."""
+
+    path: Path
+    config: DatasetConfig
+    parameters: list[dict[str, np.ndarray]]
+    solutions: list[np.ndarray]
+
+
+def make_data(path: Path, **settings) -> Data:
+    config = DatasetConfig.model_validate(
+        {
+            "family": f"{Path(__file__).parent / 'reaction.py'}:Reaction",
+            "count": 40,
+            "mesh": {"points": 9},
+            "splits": {"train": 0.6, "valid": 0.2, "test": 0.2},
+            "training": {"epochs": 4, "width": 6, "modes": 6, "layers": 2, "batch_size": 7},
+        }
+        | settings
+    )
+    family = load_family(config)
+    parameters = [family.draw(generator(config.seed, i)) for i in range(config.count)]
+    solutions = [family.solve(**p) for p in parameters]
+    write_dataset(
+        path,
+        "reaction",
+        config,
+        family,
+        [(p, {"u": u}) for p, u in zip(parameters, solutions, strict=True)],
+        {key: np.zeros(config.count) for key in SOLVER},
+        {1: "converged"},
+        {},
+    )
+    return Data(path, config, parameters, solutions)

@@ -1,0 +1,101 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Theorems on the errors."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from kryloset.learn.metrics import measure, relative_h1, relative_l2, vrmse
+
+GRID = (np.linspace(0, 2, 9), np.linspace(0, 1, 12))
+ERRORS = ("relative_l2", "relative_h1", "vrmse")
+
+
+def functions(seed, fields=2):
+    """Return three instances of smooth functions that are nowhere near zero."""
+    phases = np.random.default_rng(seed).random((3, fields, 2, 1, 1))
+    x, y = np.meshgrid(*GRID, indexing="ij")
+    return 2 + np.sin(x + 6 * phases[:, :, 0]) * np.cos(3 * y + 6 * phases[:, :, 1])
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_error_is_zero_just_for_the_truth(name):
+    truth = functions(0)
+    assert (measure(truth, truth, GRID)[name] == 0).all()
+    wrong = truth.copy()
+    wrong[1, 0, 4, 5] += 1e-3
+    found = measure(wrong, truth, GRID)[name]
+    assert found.shape == (3, 2)
+    assert np.argwhere(found > 0).tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("name", ["relative_l2", "relative_h1"])
+@pytest.mark.parametrize("factor", [-1.0, 1e-6, 1e6])
+def test_relative_errors_do_not_depend_on_the_unit_of_the_field(name, factor):
+    prediction, truth = functions(0), functions(1)
+    expected = measure(prediction, truth, GRID)[name]
+    found = measure(factor * prediction, factor * truth, GRID)[name]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("error", [relative_l2, relative_h1])
+def test_predicting_zero_has_a_relative_error_of_one(error):
+    truth = functions(0)
+    np.testing.assert_allclose(error(0 * truth, truth, GRID), 1, rtol=1e-14)
+
+
+@pytest.mark.parametrize("error", [relative_l2, relative_h1])
+def test_relative_errors_obey_the_triangle_inequality(error):
+    first, second, truth = functions(0), functions(1), functions(2)
+    detour = error(first - second + truth, truth, GRID) + error(second, truth, GRID)
+    assert (error(first, truth, GRID) <= detour).all()
+
+
+def test_l2_error_does_not_depend_on_the_length_of_an_axis_and_h1_error_does():
+    prediction, truth = functions(0), functions(1)
+    longer = (10 * GRID[0], GRID[1])
+    expected = relative_l2(prediction, truth, GRID)
+    np.testing.assert_allclose(relative_l2(prediction, truth, longer), expected, rtol=1e-12)
+    assert not np.allclose(
+        relative_h1(prediction, truth, longer), relative_h1(prediction, truth, GRID), rtol=1e-2
+    )
+
+
+def test_h1_error_of_sines_converges_with_second_order():
+    # u = sin(pi x / 2) sin(pi y) on (0, 2) x (0, 1), p = u + sin(pi x) sin(pi y): with a and b
+    # the squared wave numbers, ||p - u||_1^2 / ||u||_1^2 = (1 + b) / (1 + a).
+    a, b = np.pi**2 * (1 / 4 + 1), np.pi**2 * (1 + 1)
+    exact = np.sqrt((1 + b) / (1 + a))
+    deviations = []
+    for points in (129, 257, 513):
+        grid = (np.linspace(0, 2, points), np.linspace(0, 1, points))
+        x, y = np.meshgrid(*grid, indexing="ij")
+        truth = (np.sin(np.pi * x / 2) * np.sin(np.pi * y))[None, None]
+        error = (np.sin(np.pi * x) * np.sin(np.pi * y))[None, None]
+        found = relative_h1(truth + error, truth, grid)[0, 0]
+        deviations.append(abs(found - exact))
+        np.testing.assert_allclose(relative_l2(truth + error, truth, grid), 1, rtol=1e-12)
+    orders = np.log2(np.divide(deviations[:-1], deviations[1:]))
+    np.testing.assert_allclose(orders, 2, atol=0.05)
+    assert deviations[-1] < 1e-4
+
+
+def test_vrmse_of_each_instance_own_mean_is_one_but_for_the_unbiased_variance():
+    truth = functions(0)
+    mean = np.broadcast_to(truth.mean(axis=(2, 3), keepdims=True), truth.shape)
+    points = truth[0, 0].size
+    found = vrmse(mean, truth, epsilon=0)
+    np.testing.assert_allclose(found, np.sqrt((points - 1) / points), rtol=1e-12)
+
+
+def test_vrmse_is_that_of_the_well():
+    spatial = pytest.importorskip("the_well.benchmark.metrics.spatial")
+    torch = pytest.importorskip("torch")
+    prediction, truth = functions(0), 1e-3 * functions(1)
+    channels_last = [torch.from_numpy(np.moveaxis(f, 1, -1).copy()) for f in (prediction, truth)]
+    expected = spatial.VRMSE.eval(*channels_last, SimpleNamespace(n_spatial_dims=2))
+    np.testing.assert_allclose(vrmse(prediction, truth), expected.numpy(), rtol=1e-12)

@@ -1,0 +1,111 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""From a dataset's file to `model.pt`, `history.json` and `metrics.json`."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from reaction_data import make_data
+
+from kryloset.errors import DataError
+from kryloset.learn import FieldPairs, load_model
+from kryloset.stages import evaluate, train
+
+
+@pytest.fixture(scope="module")
+def folder(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    model, history = folder / "model.pt", folder / "history.json"
+    train.run(data.config, data=data.path, model=model, history=history)
+    evaluate.run(data.config, data=data.path, model=model, metrics=folder / "metrics.json")
+    return folder
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def test_nothing_but_the_outputs_is_left(folder):
+    assert {p.name for p in folder.iterdir()} == {"model.pt", "history.json", "metrics.json"}
+
+
+def test_history_has_a_number_an_epoch(data, folder):
+    history = read(folder / "history.json")
+    assert set(history) == {"train", "valid", "seconds"}
+    assert {len(values) for values in history.values()} == {data.config.training.epochs}
+
+
+def test_metrics_have_each_error_of_each_predictor_on_each_split(data, folder):
+    metrics = read(folder / "metrics.json")
+    for predictor in ("fno", "mean", "linear"):
+        assert set(metrics[predictor]) == {"train", "valid", "test"}
+        for errors in metrics[predictor].values():
+            assert set(errors) == {"relative_l2", "relative_h1", "vrmse"}
+            assert all(value > 0 for value in errors.values())
+    assert metrics["instances"] == data.config.split_sizes()
+    # The mean is one of the linear predictors among which the valid split chooses.
+    assert metrics["linear"]["valid"]["relative_l2"] < metrics["mean"]["valid"]["relative_l2"]
+
+
+def test_metrics_agree_with_the_history_and_the_model(data, folder):
+    metrics, history = read(folder / "metrics.json"), read(folder / "history.json")
+    best = min(history["valid"])
+    assert metrics["fno"]["valid"]["relative_l2"] == pytest.approx(best, rel=1e-5)
+    assert metrics["seconds_training"] == pytest.approx(sum(history["seconds"]))
+    operator, pairs = load_model(folder / "model.pt"), FieldPairs(data.path, "test")
+    assert operator.about["best_epoch"] == history["valid"].index(best) + 1
+    x, y = pairs.stack(range(len(pairs)))
+    with torch.no_grad():
+        deviation = operator(torch.from_numpy(x).float()).numpy() - y
+    rule = np.outer(*(np.gradient(axis) for axis in pairs.coordinates))
+    rule[[0, -1]] /= 2
+    rule[:, [0, -1]] /= 2
+    ratios = np.sqrt((rule * deviation**2).sum((1, 2, 3)) / (rule * y**2).sum((1, 2, 3)))
+    assert metrics["fno"]["test"]["relative_l2"] == pytest.approx(ratios.mean(), rel=1e-5)
+
+
+def test_model_of_another_dataset_is_refused(data, folder, tmp_path):
+    other = make_data(tmp_path / "other.h5", seed=1)
+    with pytest.raises(DataError, match="was not trained on"):
+        evaluate.run(
+            other.config,
+            data=other.path,
+            model=folder / "model.pt",
+            metrics=tmp_path / "metrics.json",
+        )
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_dataset_without_a_valid_split_is_refused(tmp_path):
+    other = make_data(tmp_path / "other.h5", splits={"train": 0.5, "test": 0.5})
+    with pytest.raises(DataError, match="no split `valid`: it has train, test; add it"):
+        train.run(
+            other.config,
+            data=other.path,
+            model=tmp_path / "model.pt",
+            history=tmp_path / "history.json",
+        )
+
+
+def test_missing_library_is_a_readable_error(tmp_path):
+    (tmp_path / "config.yaml").write_text("datasets: {darcy: {}}")
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from kryloset.cli import main\n"
+        "sys.argv = ['kryloset', 'train', 'config.yaml', 'darcy', '--data', 'd.h5', "
+        "'--model', 'm.pt', '--history', 'h.json']\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "training needs `torch`, which is not installed" in done.stderr
+    assert "uv sync --group learn" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,158 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A training is repeatable, resumable and keeps what is best."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from kryloset.config import TrainingConfig
+from kryloset.errors import DataError, KrylosetError
+from kryloset.learn.baselines import fit_mean
+from kryloset.learn.data import FieldPairs
+from kryloset.learn.metrics import relative_l2
+from kryloset.learn.models import load_model, save_model, weights
+from kryloset.learn.training import Training, error
+
+
+@pytest.fixture
+def begin(data, tmp_path):
+    """Return a function that begins a training, or takes up the one that was begun."""
+
+    def begin(**settings) -> Training:
+        settings = TrainingConfig(**data.config.training.model_dump() | settings)
+        pairs = [FieldPairs(data.path, split) for split in ("train", "valid")]
+        return Training(*pairs, settings, tmp_path / "checkpoint")
+
+    return begin
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+class Killed(BaseException):
+    """What ends a training from outside."""
+
+
+def kill_in(training, epoch, step):
+    """Let a training end before a step of an epoch, both counted from 1."""
+    count, loss = 0, training.loss
+
+    def loss_or_death(prediction, truth):
+        nonlocal count
+        count += 1
+        if count == (epoch - 1) * len(training.loader) + step:
+            raise Killed
+        return loss(prediction, truth)
+
+    training.loss = loss_or_death
+
+
+def test_training_beats_the_mean_predictor(begin):
+    training = begin(epochs=20, learning_rate=2e-2)
+    record = training.run()
+    pairs = training.loader.dataset
+    mean = fit_mean(*pairs.stack(range(len(pairs))))
+    x, y = training.valid.stack(range(len(training.valid)))
+    assert min(record.valid) < 0.5 * relative_l2(mean(x), y, pairs.coordinates).mean()
+    assert record.train[-1] < 0.5 * record.train[0]
+
+
+@pytest.mark.parametrize("loss", ["l2", "h1"])
+def test_same_seed_gives_the_same_weights(begin, loss):
+    first, second, other = begin(loss=loss), begin(loss=loss), begin(loss=loss, seed=1)
+    drawn = weights(other.operator)
+    assert not same(weights(first.operator), drawn)
+    first.run()
+    first.checkpoint.unlink()
+    second.run()
+    assert first.record.valid == second.record.valid
+    assert same(weights(first.operator), weights(second.operator))
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(1, 2), (3, 1), (4, 3)])
+def test_killed_training_ends_as_if_nothing_had_happened(begin, epoch, step):
+    whole = begin()
+    whole.run()
+    whole.checkpoint.unlink()
+    killed = begin()
+    kill_in(killed, epoch, step)
+    with pytest.raises(Killed):
+        killed.run()
+    resumed = begin()
+    assert resumed.record.epochs == epoch - 1
+    resumed.run()
+    assert resumed.record.train == whole.record.train
+    assert resumed.record.valid == whole.record.valid
+    assert same(resumed.record.best, whole.record.best)
+    assert same(weights(resumed.operator), weights(whole.operator))
+
+
+def test_checkpoint_of_another_training_is_not_taken_up(begin):
+    begin().run()
+    assert begin().record.epochs == 4
+    assert begin(width=8).record.epochs == 0
+    assert begin(seed=1).record.epochs == 0
+
+
+def test_weights_that_are_kept_are_the_best_on_the_valid_split(begin):
+    # So large a step that the error rises and falls from epoch to epoch.
+    training = begin(epochs=8, learning_rate=0.1)
+    record = training.run()
+    assert len(record.train) == len(record.valid) == len(record.seconds) == 8
+    training.operator.load_state_dict(record.best)
+    assert error(training.operator, training.valid) == min(record.valid)
+    assert record.valid[record.best_epoch - 1] == min(record.valid)
+
+
+def test_divergence_is_an_error_that_names_the_key(begin):
+    training = begin()
+    with torch.no_grad():
+        next(training.operator.parameters()).fill_(torch.nan)
+    with pytest.raises(KrylosetError, match=r"diverged in epoch 1: lower training\.learning_rate"):
+        training.run()
+    assert not training.checkpoint.exists()
+
+
+def test_smallest_training_runs(begin):
+    record = begin(epochs=1, batch_size=1000, modes=1, layers=1, width=2).run()
+    assert np.isfinite(record.valid).all()
+
+
+def test_model_is_rebuilt_from_its_file_alone(begin, tmp_path):
+    training = begin()
+    training.run()
+    save_model(tmp_path / "model.pt", training.about, weights(training.operator))
+    loaded = load_model(tmp_path / "model.pt")
+    x = training.valid[0]["x"][None]
+    assert not loaded.training
+    assert torch.equal(loaded(x), training.operator(x))
+    assert loaded.about == training.about
+    assert loaded.about["dataset"] == training.valid.digest
+    # Functions on a finer grid are as good.
+    assert loaded(torch.ones(2, 3, 20, 24)).shape == (2, 1, 20, 24)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no model", b"PK\x03\x04broken"])
+def test_file_that_is_no_model_is_named(tmp_path, content):
+    path = tmp_path / "model.pt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=r"model\.pt"):
+        load_model(path)
+
+
+def test_damaged_model_is_named(begin, tmp_path):
+    path = tmp_path / "model.pt"
+    training = begin()
+    save_model(path, training.about, weights(training.operator))
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(DataError, match=r"model\.pt is no model of Kryloset, or damaged"):
+        load_model(path)
+    torch.save({"weights": {}}, path)
+    with pytest.raises(DataError, match=r"model\.pt is no model of Kryloset, or damaged"):
+        load_model(path)
