@@ -22,10 +22,10 @@ from kryloset.learn.training import Training, error
 def begin(data, tmp_path):
     """Return a function that begins a training, or takes up the one that was begun."""
 
-    def begin(**settings) -> Training:
+    def begin(*, code="", **settings) -> Training:
         settings = TrainingConfig(**data.config.training.model_dump() | settings)
         pairs = [FieldPairs(data.path, split) for split in ("train", "valid")]
-        return Training(*pairs, settings, tmp_path / "checkpoint")
+        return Training(*pairs, settings, checkpoint=tmp_path / "checkpoint", code=code)
 
     return begin
 
@@ -97,6 +97,7 @@ def test_checkpoint_of_another_training_is_not_taken_up(begin):
     assert begin().record.epochs == 4
     assert begin(width=8).record.epochs == 0
     assert begin(seed=1).record.epochs == 0
+    assert begin(code="edited").record.epochs == 0
 
 
 def test_weights_that_are_kept_are_the_best_on_the_valid_split(begin):

@@ -73,18 +73,26 @@ class Training:
         settings: Network, optimiser, seed.
         checkpoint: File of the state after each epoch. What is there of the same
             training is taken up, and anything else is written over.
+        code: Identity of the code: what other code began is another training.
 
     Raises:
         DataError: A coefficient does not have the logarithm that it should.
     """
 
     def __init__(
-        self, train: FieldPairs, valid: FieldPairs, settings: TrainingConfig, checkpoint: Path
+        self,
+        train: FieldPairs,
+        valid: FieldPairs,
+        settings: TrainingConfig,
+        *,
+        checkpoint: Path,
+        code: str,
     ) -> None:
         """Draw the weights, or take up what was begun."""
         self.valid = valid
         self.settings = settings
         self.checkpoint = checkpoint
+        self.code = code
         self.about = describe(train, settings)
         self.record = Record()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -144,6 +152,7 @@ class Training:
 
     def _save(self) -> None:
         state = {
+            "code": self.code,
             "about": self.about,
             "record": vars(self.record),
             "weights": weights(self.operator),
@@ -158,7 +167,7 @@ class Training:
         if not self.checkpoint.exists():
             return
         state: dict[str, Any] = torch.load(self.checkpoint, weights_only=True)
-        if state["about"] != self.about:
+        if (state["code"], state["about"]) != (self.code, self.about):
             logger.info("%s is of another training; starting anew", self.checkpoint)
             return
         self.record = Record(**state["record"])

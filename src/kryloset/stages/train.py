@@ -11,6 +11,7 @@ from kryloset.dataset.atomic import write_text_whole
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.models import save_model
 from kryloset.learn.training import Training
+from kryloset.provenance import stage_identity
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,11 @@ def run(config: DatasetConfig, *, data: Path, model: Path, history: Path) -> Non
     """
     checkpoint = model.with_name(model.name + ".checkpoint")
     training = Training(
-        FieldPairs(data, "train"), FieldPairs(data, "valid"), config.training, checkpoint
+        FieldPairs(data, "train"),
+        FieldPairs(data, "valid"),
+        config.training,
+        checkpoint=checkpoint,
+        code=stage_identity("train", config),
     )
     record = training.run()
     curves = {"train": record.train, "valid": record.valid, "seconds": record.seconds}
