@@ -45,15 +45,19 @@ def laplacian(size: int) -> sp.csr_array:
     return sp.csr_array(sp.kron(one, sp.eye_array(size)) + sp.kron(sp.eye_array(size), one))
 
 
-def diffusion(size: int, rng: np.random.Generator, spread: float, wind: float) -> sp.csr_array:
-    """-div(a grad u) + w u_x on size x size points, one smooth random mode in log a, upwind."""
-    x, y = np.meshgrid(*(np.linspace(0, 1, size + 2),) * 2, indexing="ij")
-    log_a = sum(
-        spread * rng.standard_normal() * np.sin(i * np.pi * x) * np.cos(j * np.pi * y)
-        for i in (1, 2)
-        for j in (1, 2)
-    )
-    a = np.exp(log_a)
+def gaussian_field(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw a periodic field, covariance 7^3 (7^2 - Laplace)^-2.5: rough, deviation about 0.2."""
+    k = 2 * np.pi * np.fft.fftfreq(size, 1 / size)
+    square = k[:, None] ** 2 + k**2
+    deviation = 7**1.5 * np.sqrt(2) * (square + 49) ** -1.25
+    deviation[0, 0] = 0
+    noise = rng.standard_normal((2, size, size))
+    return np.fft.ifft2(size**2 * deviation * (noise[0] + 1j * noise[1])).real
+
+
+def diffusion(size: int, rng: np.random.Generator, wind: float) -> sp.csr_array:
+    """-div(a grad u) + w u_x on size x size points, log a a Gaussian field, upwind."""
+    a = np.exp(gaussian_field(size + 2, rng))
     c = a[1:-1, 1:-1]
     west, east = (c + a[:-2, 1:-1]) / 2 + wind / size, (c + a[2:, 1:-1]) / 2
     south, north = (c + a[1:-1, :-2]) / 2, (c + a[1:-1, 2:]) / 2
@@ -69,4 +73,4 @@ def diffusion(size: int, rng: np.random.Generator, spread: float, wind: float) -
 def sequence(size: int, count: int, wind: float = 0.0, seed: int = 0) -> Systems:
     """Return `count` neighbouring diffusion matrices with one sparsity pattern."""
     rng = np.random.default_rng(seed)
-    return [diffusion(size, rng, 0.3, wind) for _ in range(count)]
+    return [diffusion(size, rng, wind) for _ in range(count)]

@@ -167,6 +167,7 @@ class GCRODR:
     def solve(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:
         """Solve A x = b; called by `ksp.solve`."""
         self.counts = Counts()
+        ksp.getPC().setUp()
         if self._comm.allreduce(int(ksp.getPC().getFailedReason()), op=MPI.MAX) != 0:
             ksp.setConvergedReason(PETSc.KSP.ConvergedReason.DIVERGED_PCSETUP_FAILED)
             return

@@ -314,6 +314,8 @@ class _Workspace:
             else:
                 self._choose_preconditioner(pc)
             self.ksp.setUp()
+            # A KSP that is set up leaves a refilled matrix to the first application.
+            pc.setUp()
             self.ksp.setUpOnBlocks()
         except PETSc.Error:
             return Reason.PRECONDITIONER_FAILED
