@@ -60,7 +60,7 @@ class SolverConfig(Section):
         "direct: a sparse LU factorisation.",
     )
     preconditioner: Literal["none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu", "gamg"] = (
-        Field("ilu", description="PETSc preconditioner, applied from the right (`direct`: unused).")
+        Field("ilu", description="PETSc preconditioner; `direct` uses none.")
     )
     tolerance: float = Field(
         1e-8,

@@ -14,6 +14,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mpi4py import MPI
 from petsc4py import PETSc
@@ -220,16 +221,16 @@ def _solve_rest(
 
 def _record(
     index: int, before: int, fields: dict[str, NDArray[np.float64]], evidence: Evidence
-) -> dict[str, NDArray[np.generic]]:
+) -> dict[str, NDArray[Any]]:
     """Return the row of one instance, by the names that it has in the chunk's file."""
     counts = dict(evidence.counts)
     predecessor = before if counts.pop("recycled") else -1
     solver = {**counts, "predecessor": predecessor, "true_residual": evidence.true_residual}
     return {
-        "instance": np.int64(index),
+        "instance": np.asarray(index),
         **{f"fields/{key}": values for key, values in fields.items()},
         **{f"solver/{key}": np.asarray(value) for key, value in solver.items()},
-        **{f"seconds/{key}": np.float64(value) for key, value in evidence.seconds.items()},
+        **{f"seconds/{key}": np.asarray(value) for key, value in evidence.seconds.items()},
     }
 
 
