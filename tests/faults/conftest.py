@@ -1,100 +1,11 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A dataset whose solving is slow enough to be interrupted, and runs of it."""
+"""Runs to be interrupted, and what they must come to."""
 
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
-import yaml
-
-from running import ROOT, Run
-
-#: Darcy flow, each instance a fifth of a second late.
-SLOW = """
-import time
-
-from kryloset.problems.darcy import Darcy
-
-
-class Slow(Darcy):
-    def discretise(self, comm):
-        discretisation = super().discretise(comm)
-        solve = discretisation.solve
-
-        def slowly(instance, solver):
-            time.sleep(0.2)
-            return solve(instance, solver)
-
-        discretisation.solve = slowly
-        return discretisation
-"""
-
-CONFIG = {
-    "family": "slow.py:Slow",
-    "count": 16,
-    "chunks": 1,
-    "mesh": {"points": 33},
-    "solver": {"restart": 10, "recycle": 4},
-}
-
-
-class Interrupted:
-    """A folder in which `make run` is under way, or could be.
-
-    Attributes:
-        folder: The working folder.
-        chunk: The one chunk file.
-        dataset: The dataset file.
-        log: The log of solving.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        """Lay out the folder; nothing runs yet."""
-        self.folder = folder
-        self.chunk = folder / "results/slow/chunks/1-of-1.h5"
-        self.dataset = folder / "results/slow/dataset.h5"
-        self.log = folder / "logs/slow/solve_chunk/1-of-1.log"
-        for name in ("Snakefile", "workflow", "profiles", "envs"):
-            (folder / name).symlink_to(ROOT / name)
-        (folder / "config").mkdir()
-        (folder / "config/config.yaml").write_text(yaml.safe_dump({"datasets": {"slow": CONFIG}}))
-        (folder / "slow.py").write_text(SLOW)
-
-    def start(self) -> psutil.Popen:
-        """Start what `make run` starts, in a process group of its own."""
-        snakemake = Path(sys.executable).parent / "snakemake"
-        return psutil.Popen(
-            ["workflow/scripts/run.sh", snakemake, "--cores", "1", "results/slow/dataset.h5"],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def finish(self, process: psutil.Popen | None = None) -> Run:
-        """Run to the end."""
-        process = process or self.start()
-        output, _ = process.communicate(timeout=300)
-        return Run(process.returncode, output)
-
-    def wait_until_solving(self, process: psutil.Popen) -> psutil.Process:
-        """Return the process that solves, once it has solved a few instances."""
-        deadline = time.monotonic() + 120
-        while not list(self.chunk.parent.glob("*.working/recycled-4-0.npz")):
-            assert process.poll() is None, process.stdout.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        (solver,) = (
-            child
-            for child in process.children(recursive=True)
-            if "solve" in child.cmdline() and "kryloset" in child.cmdline()[1]
-        )
-        return solver
+from slow_dataset import Interrupted
 
 
 @pytest.fixture

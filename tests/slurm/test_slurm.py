@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Two datasets on a real Slurm of one node, one of them solved by MPI processes."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import pytest
+import yaml
+
+from running import ROOT, TINY
+
+pytestmark = pytest.mark.slow
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        pytest.skip("starting a Slurm needs root on a Debian machine")
+    if not socket.gethostbyname(socket.gethostname()).startswith("127."):
+        pytest.skip("the host's name must be an address of the loopback interface")
+    # Not below pytest's own folder, which others may not enter: Slurm has its own user.
+    folder = Path("/var/tmp") / tmp_path_factory.mktemp("slurm").parent.name
+    subprocess.run([HERE / "start-slurm.sh", folder], check=True)
+    yield
+    subprocess.run([HERE / "stop-slurm.sh", folder], check=True)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def profile(folder: Path) -> Path:
+    """The project's own profile, with what this site needs as its comments say."""
+    tree = yaml.safe_load((ROOT / "workflow/profiles/slurm/profile.v9+.yaml").read_text())
+    tree["default-resources"] = {"slurm_partition": "main", "mem_mb": 500, "runtime": 5}
+    tree["slurm-status-command"] = "squeue"
+    tree["slurm-init-seconds-before-status-checks"] = 2
+    tree["latency-wait"] = 5
+    tree["retries"] = 0
+    (folder / "site").mkdir()
+    (folder / "site/profile.yaml").write_text(yaml.safe_dump(tree))
+    return folder / "site"
+
+
+def snakemake(folder: Path, profile: Path, *arguments: str) -> str:
+    """Run Snakemake on Slurm; it is interrupted, which cancels its jobs, if it takes too long."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--workflow-profile", profile, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=420)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+        pytest.fail(output)
+    assert process.returncode == 0, output
+    return output
+
+
+def test_two_datasets_one_of_them_by_mpi(slurm: None, folder: Path, profile: Path):
+    tree = {"datasets": {"one": TINY, "two": TINY | {"seed": 1, "chunks": 1}}}
+    (folder / "config/config.yaml").write_text(yaml.safe_dump(tree))
+
+    snakemake(folder, profile, "results/one/dataset.h5")
+    mpi = ("--set-resources", "solve_chunk:mpi=srun --mpi=pmi2", "solve_chunk:tasks=2")
+    snakemake(folder, profile, *mpi, "--", "results/two/check.json")
+
+    for name in ("one", "two"):
+        with h5py.File(folder / f"results/{name}/dataset.h5") as file:
+            assert file["t0_fields/u"].shape[0] == 8
+    assert '"passed": true' in (folder / "results/two/check.json").read_text()
