@@ -19,6 +19,11 @@ os.environ.update(
     )
 )
 
+# Where Slurm starts Snakemake on a node by srun, it tells it of its place among MPI
+# processes. It is not the place of what a job starts, whose MPI would fail by it.
+for name in [name for name in os.environ if name.startswith("PMI_")]:
+    del os.environ[name]
+
 
 def checked_datasets():
     """Return the datasets of the configuration, or stop before any work."""
