@@ -18,10 +18,10 @@ LEARNING := .venv/.made-learn
 SNAKEMAKE := workflow/scripts/run.sh $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
 export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 
-.PHONY: help run test train lint config figures lock clean
+.PHONY: help run test train learn lint config figures lock clean
 
 help: ## Say what there is (the default).
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 	@echo "CONFIG=file.yaml makes the datasets of another configuration; CORES=n limits the jobs."
 
 run: $(ENVIRONMENT) ## Make the datasets of CONFIG, check them, draw their reports.
@@ -34,6 +34,8 @@ test: $(ENVIRONMENT) ## The fast tests (slow ones: .venv/bin/pytest -m slow).
 train: $(LEARNING) ## Train a neural operator on each dataset of CONFIG (5 GB of torch).
 	@$(SNAKEMAKE) train
 
+learn: $(LEARNING) ## Install what training needs, and no more.
+
 lint: $(ENVIRONMENT) ## Style, types, imports and rules.
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -44,6 +46,10 @@ lint: $(ENVIRONMENT) ## Style, types, imports and rules.
 
 config: $(ENVIRONMENT) ## Write the files that are made from src/kryloset/config.py.
 	@$(BIN)/python -m kryloset.config_files
+
+figures: run ## Make the pictures of the README anew.
+	@mkdir -p docs/images
+	@cp results/darcy/figures/samples.png docs/images/samples.png
 
 lock: $(UV) ## Choose the newest versions that pyproject.toml allows, with hashes.
 	@$(COMPILE) envs/build.in --group fenicsx --group slurm --group dev \
