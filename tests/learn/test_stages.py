@@ -5,6 +5,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ pytest.importorskip("torch")
 import torch
 from reaction_data import make_data
 
+from kryloset.config import dump_dataset
 from kryloset.errors import DataError
 from kryloset.learn import FieldPairs, load_model
 from kryloset.stages import evaluate, train
@@ -92,6 +94,36 @@ def test_dataset_without_a_valid_split_is_refused(tmp_path):
             model=tmp_path / "model.pt",
             history=tmp_path / "history.json",
         )
+
+
+@pytest.mark.slow
+def test_training_killed_with_kill_9_ends_with_the_same_model(data, tmp_path):
+    config = data.config.model_copy(
+        update={"training": data.config.training.model_copy(update={"epochs": 40})}
+    )
+    (tmp_path / "config.yaml").write_text(dump_dataset("reaction", config))
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    checkpoint = killed / "model.pt.checkpoint"
+    train.run(config, data=data.path, model=whole / "model.pt", history=whole / "history.json")
+    command = [sys.executable, "-m", "kryloset", "train", "config.yaml", "reaction"]
+    command += ["--data", data.path, "--model", "killed/model.pt"]
+    command += ["--history", "killed/history.json"]
+    process = subprocess.Popen(command, cwd=tmp_path)
+    while not checkpoint.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    done = torch.load(checkpoint, weights_only=True)["record"]["valid"]
+    assert 0 < len(done) < 40
+    assert not (killed / "model.pt").exists()
+    subprocess.run(command, cwd=tmp_path, check=True)
+    first, second = read(whole / "history.json"), read(killed / "history.json")
+    assert second["valid"] == first["valid"]
+    assert second["valid"][: len(done)] == done
+    first, second = (load_model(f / "model.pt").state_dict() for f in (whole, killed))
+    first.pop("_metadata")
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_missing_library_is_a_readable_error(tmp_path):

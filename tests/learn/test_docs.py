@@ -1,0 +1,33 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The programs of docs/training.md run as they are printed."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from kryloset.learn import FieldPairs
+from kryloset.learn.models import describe, save_model, weights
+from kryloset.learn.training import Training
+
+PAGE = Path(__file__).parents[2] / "docs/training.md"
+
+
+def test_programs_of_the_page_run(data, tmp_path, monkeypatch):
+    results = tmp_path / "results/darcy"
+    results.mkdir(parents=True)
+    (results / "dataset.h5").symlink_to(data.path)
+    pairs = [FieldPairs(data.path, split) for split in ("train", "valid")]
+    training = Training(*pairs, data.config.training, checkpoint=tmp_path / "checkpoint", code="")
+    about = describe(pairs[0], data.config.training)
+    save_model(results / "model.pt", about, weights(training.operator))
+    monkeypatch.chdir(tmp_path)
+    load, own = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    found = {}
+    exec(load, found)
+    assert found["u"].shape == found["pair"]["y"].shape
+    exec(own, found)
+    assert found["loss"].isfinite()
