@@ -15,5 +15,9 @@ for daemon in slurmd slurmctld munged; do
     id=$(cat "$folder/run/$daemon.pid" 2>/dev/null || true)
     if [[ -n $id && $(cat "/proc/$id/comm" 2>/dev/null) == "$daemon" ]]; then
         kill "$id"
+        for _ in {1..100}; do
+            [[ -e /proc/$id ]] || break
+            sleep 0.1
+        done
     fi
 done
