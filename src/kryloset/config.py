@@ -99,16 +99,16 @@ class ComparisonConfig(Section):
 class TrainingConfig(Section):
     """The Fourier neural operator trained by `make train`; the defaults suit two CPU cores."""
 
-    epochs: int = Field(40, ge=1, le=100_000, description="Passes over the train split.")
-    batch_size: int = Field(16, ge=1, le=65_536, description="Instances a step of the optimiser.")
+    epochs: int = Field(30, ge=1, le=100_000, description="Passes over the train split.")
+    batch_size: int = Field(8, ge=1, le=65_536, description="Instances a step of the optimiser.")
     learning_rate: float = Field(
-        5e-3, gt=0, le=1, description="Peak learning rate of AdamW under the one-cycle schedule."
+        1e-2, gt=0, le=1, description="Peak learning rate of AdamW under the one-cycle schedule."
     )
     weight_decay: float = Field(1e-4, ge=0, le=1, description="Decoupled weight decay of AdamW.")
     modes: int = Field(
-        12, ge=1, le=1024, description="Fourier modes kept along each axis, at most `mesh.points`."
+        24, ge=1, le=1024, description="Fourier modes kept along each axis, at most `mesh.points`."
     )
-    width: int = Field(24, ge=1, le=1024, description="Hidden channels of the operator.")
+    width: int = Field(16, ge=1, le=1024, description="Hidden channels of the operator.")
     layers: int = Field(4, ge=1, le=64, description="Fourier layers.")
     loss: Literal["l2", "h1"] = Field(
         "l2", description="Training loss: relative L2 or relative H1 norm of the error."
