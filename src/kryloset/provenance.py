@@ -3,7 +3,6 @@
 """Where a file comes from: the code that made it, and the versions it ran on."""
 
 import hashlib
-import importlib.util
 import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -40,12 +39,16 @@ def code_identity(*modules: str) -> str:
         closure |= graph.find_upstream_modules(module)
     digest = hashlib.sha256()
     for module in sorted(closure):
-        spec = importlib.util.find_spec(module)
-        assert spec is not None and spec.origin is not None
-        source = Path(spec.origin)
+        source = _source(module)
         for file in sorted(source.parent.glob(f"{source.stem}.*")):
             digest.update(f"{module} {file.name}\0".encode() + file.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def _source(module: str) -> Path:
+    """Return the file of a module; nothing is imported, since torch may not be installed."""
+    path = Path(__file__).parent.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def stage_identity(stage: str, dataset: DatasetConfig) -> str:
