@@ -15,10 +15,11 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 ENVIRONMENT := .venv/.made
 LEARNING := .venv/.made-learn
+SLURM := .venv/.made-slurm
 SNAKEMAKE := workflow/scripts/run.sh $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
 export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 
-.PHONY: help run test train learn lint config figures lock clean
+.PHONY: help run test train learn slurm lint config figures lock clean
 
 help: ## Say what there is (the default).
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -36,6 +37,8 @@ train: $(LEARNING) ## Train a neural operator on each dataset of CONFIG (5 GB of
 
 learn: $(LEARNING) ## Install what training needs, and no more.
 
+slurm: $(SLURM) ## Install what submitting to Slurm needs.
+
 lint: $(ENVIRONMENT) ## Style, types, imports and rules.
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -52,15 +55,18 @@ figures: run ## Make the pictures of the README anew.
 	@cp results/darcy/figures/samples.png docs/images/samples.png
 
 lock: $(UV) ## Choose the newest versions that pyproject.toml allows, with hashes.
-	@$(COMPILE) envs/build.in --group fenicsx --group slurm --group dev \
+	@$(COMPILE) envs/build.in --group fenicsx --group dev \
 	  --output-file envs/requirements.txt pyproject.toml
 	@$(COMPILE) --group learn --group well --constraints envs/requirements.txt \
 	  --output-file envs/requirements-learn.txt pyproject.toml
+	@$(COMPILE) --group slurm --constraints envs/requirements.txt \
+	  --output-file envs/requirements-slurm.txt pyproject.toml
 
 clean: ## Remove what runs and tools made; results/ stays.
 	@rm -rf .venv .tools .snakemake logs benchmarks .make.lock \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
+INSTALL := $(UV) pip install --quiet --require-hashes -r
 COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.12 \
   --generate-hashes --custom-compile-command "make lock"
 
@@ -73,11 +79,17 @@ $(UV):
 $(ENVIRONMENT): $(UV) envs/requirements.txt pyproject.toml
 	@echo "Making the environment in .venv/"
 	@$(UV) venv --quiet --allow-existing --python 3.12 .venv
-	@$(UV) pip install --quiet --require-hashes -r envs/requirements.txt
+	@# Compiled here, once, and not by each of the first jobs, which run side by side.
+	@$(INSTALL) envs/requirements.txt --compile-bytecode
 	@$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(LEARNING): $(ENVIRONMENT) envs/requirements-learn.txt
 	@echo "Adding torch and neuraloperator to .venv/ (5 GB)"
-	@$(UV) pip install --quiet --require-hashes -r envs/requirements-learn.txt
+	@$(INSTALL) envs/requirements-learn.txt
+	@touch $@
+
+$(SLURM): $(ENVIRONMENT) envs/requirements-slurm.txt
+	@echo "Adding Snakemake's executor for Slurm to .venv/"
+	@$(INSTALL) envs/requirements-slurm.txt
 	@touch $@

@@ -18,6 +18,7 @@ import yaml
 from running import ROOT, TINY
 
 pytestmark = pytest.mark.slow
+pytest.importorskip("snakemake_executor_plugin_slurm", reason="make slurm installs it")
 HERE = Path(__file__).parent
 
 
