@@ -2,7 +2,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What tests of the whole workflow share."""
 
+import os
 from pathlib import Path
+
+# Before NumPy is loaded: the vectors of the tests are too short for threads, which on a
+# busy machine make them many times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import yaml
