@@ -34,6 +34,7 @@ test: $(ENVIRONMENT) ## The fast tests (slow ones: .venv/bin/pytest -m slow).
 
 train: $(LEARNING) ## Train a neural operator on each dataset of CONFIG (5 GB of torch).
 	@$(SNAKEMAKE) train
+	@$(BIN)/python workflow/scripts/summary.py $(CONFIG) train
 
 learn: $(LEARNING) ## Install what training needs, and no more.
 

@@ -49,6 +49,7 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
         (of_dataset(splits={"train": 0.5}), ["splits sum to 0.5"]),
         (of_dataset(splits={"test": 1.0}), ["lacks `train`"]),
         (of_dataset(seed=2**64), ["datasets.one.seed"]),
+        ({"pathvars": {"result": "there"}}, ["pathvars.result", "'results'"]),
         ([1, 2], ["(top level)"]),
     ],
 )

@@ -200,7 +200,7 @@ class Config(Section):
         min_length=1,
         description="The datasets to make, by name. A name is a folder of `results/`.",
     )
-    pathvars: dict[str, str] = Field(
+    pathvars: dict[Literal["results", "logs", "benchmarks"], str] = Field(
         default_factory=dict,
         description="Other folders for Snakemake's `results`, `logs` and `benchmarks`.",
     )
@@ -263,7 +263,17 @@ def load_dataset(path: Path, name: str) -> DatasetConfig:
     return datasets[name]
 
 
-def dump_dataset(name: str, dataset: DatasetConfig) -> str:
-    """Return one dataset with all its defaults as the YAML text of a configuration."""
-    tree = {"datasets": {name: dataset.model_dump(mode="json")}}
+#: Sections that say how a dataset is measured and used; its data do not depend on them.
+USES = {"comparison", "training"}
+
+
+def dump_dataset(name: str, dataset: DatasetConfig, exclude: set[str] | None = None) -> str:
+    """Return one dataset with all its defaults as the YAML text of a configuration.
+
+    Args:
+        name: Name of the dataset.
+        dataset: The dataset.
+        exclude: Sections to leave out.
+    """
+    tree = {"datasets": {name: dataset.model_dump(mode="json", exclude=exclude)}}
     return yaml.safe_dump(tree, sort_keys=False)

@@ -3,6 +3,7 @@
 """One file is a file of The Well, a labelled tree of xarray, and plain arrays."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import xarray as xr
 from pointwise_runs import make_run
 
-from kryloset.config import dump_dataset, load_config
+from kryloset.config import USES, TrainingConfig, dump_dataset, load_config
 from kryloset.dataset import reader
 from kryloset.errors import DataError
 
@@ -176,7 +177,7 @@ def test_the_file_says_how_to_make_it_again(run, tmp_path):
     name, config = reader.read_config(path)
     assert (name, config) == (run.name, run.config)
     text = reader.read_config_text(path)
-    assert text == dump_dataset(run.name, run.config)
+    assert text == dump_dataset(run.name, run.config, exclude=USES)
     (tmp_path / "again.yaml").write_text(text)
     assert load_config(tmp_path / "again.yaml").datasets == {name: config}
     with h5py.File(path) as file:
@@ -190,6 +191,13 @@ def test_the_file_says_how_to_make_it_again(run, tmp_path):
         assert provenance["code"].attrs["solve"] == "solved-0 solved-1 solved-2"
         source = provenance["family"].asstr()[()]
     assert "class Pointwise(Family)" in source
+
+
+def test_how_a_dataset_is_used_is_no_part_of_it(run):
+    first = run.merge().read_bytes()
+    training = TrainingConfig(epochs=run.config.training.epochs + 1)
+    other = replace(run, config=run.config.model_copy(update={"training": training}))
+    assert other.merge("other.h5").read_bytes() == first
 
 
 def test_reasons_have_their_meanings(run):

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Say in five lines a dataset what was made, how it was verified and how to open it."""
+"""Say in five lines a dataset what was made, how it was verified and how to open it.
+
+After a training: how good the operator is beside the two simple predictors.
+"""
 
 import json
 import sys
@@ -26,13 +29,29 @@ def summarise(name: str, dataset: DatasetConfig, folder: Path) -> str:
     )
 
 
-def main(config: Path) -> None:
+def summarise_training(name: str, dataset: DatasetConfig, folder: Path) -> str:
+    """Return the errors on the last split, which training does not see, a line a predictor."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    split = list(dataset.splits)[-1]
+    lines = [f"{name}: errors on the split {split}, more in {folder}/training.html"]
+    predictors = {"fno": "neural operator", "linear": "linear model", "mean": "mean solution"}
+    for key, predictor in predictors.items():
+        errors = metrics[key][split]
+        lines.append(
+            f"  {predictor:16} relative L2 {errors['relative_l2']:.3f}, "
+            f"relative H1 {errors['relative_h1']:.3f}, VRMSE {errors['vrmse']:.3f}"
+        )
+    return "\n".join(lines)
+
+
+def main(config: Path, *, trained: bool) -> None:
     """Print the lines of every dataset of a configuration."""
     found = load_config(config)
     results = Path(found.pathvars.get("results", "results"))
+    say = summarise_training if trained else summarise
     for name, dataset in found.datasets.items():
-        print(summarise(name, dataset, results / name))
+        print(say(name, dataset, results / name))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), trained="train" in sys.argv[2:])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset import __version__, provenance
-from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.config import USES, DatasetConfig, dump_dataset
 from kryloset.dataset.atomic import create_hdf5
 from kryloset.dataset.integrity import Digests
 from kryloset.dataset.layout import FILTERS, FLOAT, INTEGER, LIBVER, SOLVER, place, split_indices
@@ -149,7 +149,7 @@ class _Writer:
         """Write what it takes to make the file again."""
         group = self.file.create_group("provenance")
         group.attrs["seed"] = np.uint64(self.config.seed)
-        self._text("provenance/config", dump_dataset(name, self.config))
+        self._text("provenance/config", dump_dataset(name, self.config, exclude=USES))
         source = provenance.family_source(self.config)
         if source is not None:
             self._text("provenance/family", source)

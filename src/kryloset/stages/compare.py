@@ -3,6 +3,7 @@
 """Measure what recycling and sorting bring, on the first instances of a dataset."""
 
 import json
+import logging
 from pathlib import Path
 
 from mpi4py import MPI
@@ -12,6 +13,8 @@ from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.problems import load_family
 from kryloset.stages.inputs import open_input, read_instance
+
+logger = logging.getLogger(__name__)
 
 
 def run(config: DatasetConfig, name: str, *, parameters: Path, order: Path, output: Path) -> None:
@@ -45,3 +48,9 @@ def run(config: DatasetConfig, name: str, *, parameters: Path, order: Path, outp
         "methods": summarise(methods, records),
     }
     write_text_whole(output, json.dumps(result, indent=1) + "\n")
+    for method in result["methods"]:
+        median = method["median"]
+        logger.info(
+            "%-42s median %g iterations, %.2f ms",
+            method["label"], median["iterations"], 1e3 * median["seconds"],
+        )  # fmt: skip
