@@ -14,7 +14,7 @@ from kryloset.errors import DataError, KrylosetError
 from kryloset.learn.baselines import fit_mean
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.metrics import relative_l2
-from kryloset.learn.models import load_model, save_model, weights
+from kryloset.learn.models import build_fno, load_model, save_model, weights
 from kryloset.learn.training import Training, error
 
 
@@ -136,6 +136,23 @@ def test_model_is_rebuilt_from_its_file_alone(begin, tmp_path):
     assert loaded.about["dataset"] == training.valid.digest
     # Functions on a finer grid are as good.
     assert loaded(torch.ones(2, 3, 20, 24)).shape == (2, 1, 20, 24)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_operator_maps_functions_in_any_dimension(dimensions):
+    settings = TrainingConfig(width=2, modes=4, layers=1)
+    network = build_fno(settings, dimensions, in_channels=2, out_channels=3)
+    grid = (8, 9, 10)[:dimensions]
+    assert network(torch.ones(5, 2, *grid)).shape == (5, 3, *grid)
+
+
+def test_l2_loss_is_the_mean_relative_error(begin):
+    training = begin()
+    _, u = training.valid.stack(range(6))
+    prediction, truth = u[:3], u[3:]
+    expected = relative_l2(prediction, truth, training.valid.coordinates).mean()
+    found = training.loss(torch.from_numpy(prediction), torch.from_numpy(truth))
+    assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no model", b"PK\x03\x04broken"])

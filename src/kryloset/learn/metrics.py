@@ -5,8 +5,7 @@
 Functions are arrays (N, K, *grid): N instances of K fields on a tensor grid. Each
 error is an array (N, K); what is reported is its mean. Integrals are by the
 trapezoidal rule on the grid, so that on a finer one the error of the same functions
-is the same. Many papers sum over all points alike, those on the boundary too; on 64
-points a side the difference is seldom seen in the third digit.
+is the same. Many papers sum over all points alike, those on the boundary too.
 """
 
 from collections.abc import Sequence
