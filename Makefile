@@ -16,7 +16,8 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/.made
 LEARNING := .venv/.made-learn
 SLURM := .venv/.made-slurm
-SNAKEMAKE := workflow/scripts/run.sh $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
+# --configfile takes all that follows it, so a target must not come next.
+SNAKEMAKE := workflow/scripts/run.sh $(BIN)/snakemake --configfile $(CONFIG) --cores $(CORES)
 export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 
 .PHONY: help run test train learn slurm lint config figures lock clean

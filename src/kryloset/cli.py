@@ -39,6 +39,11 @@ def _one_thread() -> None:
         os.environ.setdefault(variable, "1")
 
 
+def _patient_threads() -> None:
+    """Let idle threads of torch sleep: spinning, they take the cores of other jobs."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 @app.command(rich_help_panel=STAGES)
 def sample(config: Config, name: Name, output: Output) -> None:
     """Draw the parameters of every instance."""
@@ -146,6 +151,7 @@ def train(
     history: Annotated[Path, typer.Option(help="JSON, a row an epoch.", show_default=False)],
 ) -> None:
     """Train a Fourier neural operator on a dataset (needs the group `learn`)."""
+    _patient_threads()
     from kryloset.config import load_dataset
     from kryloset.stages import train as stage
 
@@ -155,6 +161,7 @@ def train(
 @app.command(rich_help_panel=STAGES)
 def evaluate(config: Config, name: Name, data: Data, model: Model, output: Output) -> None:
     """Measure a model beside the mean predictor and a linear one, on every split."""
+    _patient_threads()
     from kryloset.config import load_dataset
     from kryloset.stages import evaluate as stage
 

@@ -106,9 +106,12 @@ class TrainingConfig(Section):
     )
     weight_decay: float = Field(1e-4, ge=0, le=1, description="Decoupled weight decay of AdamW.")
     modes: int = Field(
-        24, ge=1, le=1024, description="Fourier modes kept along each axis, at most `mesh.points`."
+        24,
+        ge=1,
+        le=1024,
+        description="Fourier modes along each axis; those the grid lacks are not used.",
     )
-    width: int = Field(16, ge=1, le=1024, description="Hidden channels of the operator.")
+    width: int = Field(16, ge=2, le=1024, description="Hidden channels of the operator.")
     layers: int = Field(4, ge=1, le=64, description="Fourier layers.")
     loss: Literal["l2", "h1"] = Field(
         "l2", description="Training loss: relative L2 or relative H1 norm of the error."

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Which jobs Snakemake finds to do, from the root, from elsewhere and from another workflow."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,16 @@ def test_chunks_can_be_chosen_on_the_command_line(folder: Path):
 def test_training_is_asked_for_by_name(folder: Path):
     jobs = snakemake("-n", "train", cwd=folder).jobs()
     assert {"train_fno", "evaluate_fno", "report_training"} <= jobs.keys()
+
+
+@pytest.mark.parametrize(("target", "rule"), [("run", "report_dataset"), ("train", "train_fno")])
+def test_make_asks_snakemake_for_what_it_says(target: str, rule: str, folder: Path):
+    config = folder / "config/config.yaml"
+    command = ["make", "--dry-run", "--always-make", target, f"CONFIG={config}"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (line,) = [line for line in said.splitlines() if line.startswith("workflow/scripts/run.sh")]
+    _, _, *arguments = line.split()
+    assert rule in snakemake("-n", *arguments, cwd=folder).jobs()
 
 
 def test_mpi_is_a_matter_of_resources(folder: Path):
