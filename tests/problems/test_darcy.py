@@ -3,13 +3,13 @@
 """Darcy flow against manufactured solutions and an independent discretisation."""
 
 from mpi4py import MPI
-from petsc4py import PETSc
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import scipy.sparse.linalg
 import ufl
+from directly import solve_directly
 
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError
@@ -17,17 +17,6 @@ from kryloset.problems import LatticeFamily, Variable, WeakForm, load_family
 from kryloset.problems.darcy import Darcy, DarcySettings
 from kryloset.problems.lattice_discretisation import LatticeDiscretisation
 from kryloset.sampling import generator
-
-
-def solve_directly(matrix: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
-    """Solve A x = b by LU."""
-    ksp = PETSc.KSP().create(matrix.comm)
-    ksp.setOperators(matrix)
-    ksp.setType("preonly")
-    ksp.pc.setType("lu")
-    solution = rhs.duplicate()
-    ksp.solve(rhs, solution)
-    return solution
 
 
 class Manufactured(LatticeFamily):

@@ -10,6 +10,7 @@ from mpi4py import MPI
 import h5py
 import numpy as np
 import pytest
+from directly import solve_directly
 
 from kryloset.config import load_dataset
 from kryloset.problems import load_family
@@ -64,16 +65,6 @@ def test_example_solves_its_equation() -> None:
         x, y = np.meshgrid(*family.coordinates.values(), indexing="ij")
         exact = np.sin(np.pi * x) * np.sin(np.pi * y)
         instance = {"q": (2 * 0.5 * np.pi**2 + 7.0) * exact, "h": np.float64(7.0)}
-
-        def solve_directly(matrix, rhs):
-            from petsc4py import PETSc
-
-            ksp = PETSc.KSP().create(matrix.comm)
-            ksp.setOperators(matrix)
-            ksp.setType("preonly")
-            ksp.pc.setType("lu")
-            ksp.solve(rhs, solution := rhs.duplicate())
-            return solution
 
         u = family.discretise(MPI.COMM_SELF).solve(instance, solve_directly)["u"]
         errors.append(np.abs(u - exact).max())
