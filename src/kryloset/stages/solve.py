@@ -35,6 +35,10 @@ from kryloset.stages.inputs import open_input, read_instance
 
 logger = logging.getLogger(__name__)
 
+#: What a solve counts, and the parts that it times (`SolveResult`).
+COUNTED = ("iterations", "operator_applications", "preconditioner_applications")
+TIMED = ("setup", "rebuild", "iterate")
+
 
 @dataclass
 class Evidence:
@@ -45,28 +49,26 @@ class Evidence:
 
     solver: SequenceSolver
     state: SolverState
-    counts: dict[str, int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(
+            (*COUNTED, "systems", "escalations", "reason", "recycled"), 0
+        )
+    )
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TIMED, 0.0))
     true_residual: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Begin at nought."""
-        keys = ("iterations", "operator_applications", "preconditioner_applications")
-        self.counts = dict.fromkeys((*keys, "systems", "escalations", "reason", "recycled"), 0)
-        self.seconds = dict.fromkeys(("setup", "rebuild", "iterate"), 0.0)
 
     def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
         """Solve one system and add its evidence."""
         result, self.state, attempts = solve_or_escalate(self.solver, operator, rhs, self.state)
         for attempt in attempts:
             logger.warning("escalated: %s", attempt)
-        for key in ("iterations", "operator_applications", "preconditioner_applications"):
+        for key in COUNTED:
             self.counts[key] += getattr(result, key)
         self.counts["systems"] += 1
         self.counts["escalations"] += len(attempts)
         self.counts["reason"] = int(result.reason)
         self.counts["recycled"] |= int(result.recycled)
-        for key in self.seconds:
+        for key in TIMED:
             self.seconds[key] += getattr(result, f"seconds_{key}")
         self.true_residual = max(self.true_residual, result.true_residual)
         return result.solution
