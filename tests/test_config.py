@@ -148,6 +148,29 @@ def test_splits_fill_the_dataset(count: int, weights: list[int]) -> None:
     assert all(abs(sizes[n] - splits[n] * count) <= 1 for n in names)
 
 
+PLAIN = """
+from kryloset.problems import LatticeFamily, Variable
+class Plain(LatticeFamily):
+    parameters, fields = (Variable("k", "k"),), (Variable("u", "u"),)
+    draw = weak_form = lambda self, *_: None
+"""
+
+
+@pytest.mark.parametrize(
+    ("solver", "message"),
+    [({"method": "cg", "preconditioner": "none"}, "solver.method cg"),
+     ({"preconditioner": "icc"}, "solver.preconditioner icc")],
+)  # fmt: skip
+def test_solver_must_fit_what_the_family_declares(
+    solver: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "plain.py").write_text(PLAIN)
+    family = f"{tmp_path}/plain.py:Plain"
+    resolve_families(parse_config(of_dataset(family=family)))
+    with pytest.raises(ConfigError, match=message):
+        resolve_families(parse_config(of_dataset(family=family, solver=solver)))
+
+
 ODD = """
 from kryloset.problems import LatticeFamily, Variable
 class Odd(LatticeFamily):

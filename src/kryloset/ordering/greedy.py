@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from kryloset.progress import track
+
 
 def greedy_chain(features: NDArray[np.floating], start: int = 0) -> NDArray[np.int64]:
     """Order vectors by always going to the nearest that is left.
@@ -40,7 +42,7 @@ def greedy_chain(features: NDArray[np.floating], start: int = 0) -> NDArray[np.i
     left = np.arange(count)
     points = features.copy()
     place = start
-    for step in range(count):
+    for step in track(range(count), "sorting instances"):
         last = count - step - 1
         order[step] = left[place]
         here = points[place].copy()

@@ -93,6 +93,7 @@ def load_family(dataset: DatasetConfig) -> Family:
         raise ConfigError(describe(error, f"parameters of family {dataset.family}")) from None
     family = found(settings, dataset.mesh)
     _check_variables(family, dataset.family)
+    _check_solver(family, dataset)
     family.check()
     return family
 
@@ -113,6 +114,21 @@ def _check_variables(family: Family, name: str) -> None:
                 f"family {name!r}: variable {variable.name!r} has the dimensions "
                 f"{variable.dimensions}; they must be axes of {tuple(axes)}, in that order"
             )
+
+
+def _check_solver(family: Family, dataset: DatasetConfig) -> None:
+    """Refuse a solver that the family's operator is not fit for."""
+    solver, operator = dataset.solver, family.operator
+    if solver.method == "cg" and not (operator.symmetric and operator.definite):
+        raise ConfigError(
+            f"solver.method cg needs a symmetric definite operator, which family "
+            f"{dataset.family!r} does not declare: take gcrodr, gmres or direct"
+        )
+    if solver.method != "direct" and solver.preconditioner == "icc" and not operator.symmetric:
+        raise ConfigError(
+            f"solver.preconditioner icc needs a symmetric operator, which family "
+            f"{dataset.family!r} does not declare: take ilu"
+        )
 
 
 def resolve_families(config: Config) -> Config:
