@@ -26,14 +26,14 @@ help: ## Say what there is (the default).
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 	@echo "CONFIG=file.yaml makes the datasets of another configuration; CORES=n limits the jobs."
 
-run: $(ENVIRONMENT) ## Make the datasets of CONFIG, check them, draw their reports.
+run: $(ENVIRONMENT) $(CONFIG) ## Make the datasets of CONFIG, check them, draw their reports.
 	@$(SNAKEMAKE)
 	@$(BIN)/python workflow/scripts/summary.py $(CONFIG)
 
 test: $(ENVIRONMENT) ## The fast tests (slow ones: .venv/bin/pytest -m slow).
 	@$(BIN)/pytest
 
-train: $(LEARNING) ## Train a neural operator on each dataset of CONFIG (5 GB of torch).
+train: $(LEARNING) $(CONFIG) ## Train a neural operator on each dataset of CONFIG (5 GB of torch).
 	@$(SNAKEMAKE) train
 	@$(BIN)/python workflow/scripts/summary.py $(CONFIG) train
 

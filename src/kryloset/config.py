@@ -6,6 +6,8 @@
 `config/README.md` are written from these models by `kryloset.config_files`.
 """
 
+import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -222,17 +224,39 @@ def parse_config(tree: object, source: str = "config") -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(describe(error, source)) from None
+        raise ConfigError(describe(error, source, _KEYS)) from None
 
 
-def describe(error: ValidationError, source: str) -> str:
-    """Return one readable message for all that pydantic found."""
+def _keys(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
+    """Return all keys below a section, from the name alone to the full one."""
+    found = {}
+    for name, field in model.model_fields.items():
+        found[name] = prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            # Of two keys of one name the outer one is likelier to be meant.
+            found = _keys(field.annotation, f"{prefix}{name}.") | found
+    return found
+
+
+_KEYS = _keys(Config) | _keys(DatasetConfig)
+
+
+def describe(error: ValidationError, source: str, keys: Mapping[str, str]) -> str:
+    """Return one readable message for all that pydantic found.
+
+    Args:
+        error: What was found.
+        source: Where the configuration comes from.
+        keys: The keys there are, from the name alone to the full one.
+    """
     lines = [f"{source} cannot be run:"]
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"] if part != "[key]") or "(top level)"
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            message = "no such key; `kryloset config --help` shows how to list those there are"
+            nearest = difflib.get_close_matches(str(item["loc"][-1]), keys, n=1)
+            meant = f": is `{keys[nearest[0]]}` meant?" if nearest else ""
+            message = f"no such key{meant}; `kryloset config` lists all"
         given = item["input"]
         shown = "" if isinstance(given, dict | BaseModel) else f" (found {given!r})"
         lines.append(f"  {key}: {message}{shown}")

@@ -12,8 +12,8 @@ except ModuleNotFoundError as error:
     if library not in ("torch", "neuralop"):
         raise
     raise KrylosetError(
-        f"training needs `{library}`, which is not installed: install the dependency group "
-        "`learn`, by `uv sync --group learn` or `pip install --group learn`"
+        f"training needs `{library}`, which is not installed: `make learn` installs it, or "
+        "`uv sync --group learn`, or `pip install --group learn`"
     ) from None
 
 __all__ = ["FieldPairs", "Operator", "Scaling", "load_model"]

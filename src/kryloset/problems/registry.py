@@ -90,7 +90,9 @@ def load_family(dataset: DatasetConfig) -> Family:
     try:
         settings = found.Settings.model_validate(dataset.parameters)
     except ValidationError as error:
-        raise ConfigError(describe(error, f"parameters of family {dataset.family}")) from None
+        keys = {name: name for name in found.Settings.model_fields}
+        source = f"parameters of family {dataset.family}"
+        raise ConfigError(describe(error, source, keys)) from None
     family = found(settings, dataset.mesh)
     _check_variables(family, dataset.family)
     _check_solver(family, dataset)
