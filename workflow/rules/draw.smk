@@ -10,8 +10,14 @@ rule resolve_config:
         ensure("<results>/{dataset}/config/{stage}.yaml", non_empty=True),
     log:
         "<logs>/{dataset}/resolve_config/{stage}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/resolve_config/{stage}.tsv"
     conda:
         "../../envs/kryloset.yaml"
+    threads: 1
+    resources:
+        mem_mb=100,
+        runtime=5,
     params:
         settings=settings,
         text=resolved_config,

@@ -55,7 +55,9 @@ class SolverState:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to `path`, one file a rank: the caller names it by rank.
 
-        The file appears whole or not at all: written as `<path>.part`, then renamed.
+        The file appears whole or not at all: written as `<path>.part`, then renamed. It is
+        not forced to the disk, which would cost as much again: after a power cut it may be
+        damaged, and `load` says so.
         """
         aside = Path(f"{os.fspath(path)}.part")
         arrays = {name: np.array(getattr(self, name)) for name in NUMBERS}
@@ -63,8 +65,6 @@ class SolverState:
             arrays["space"] = self.space
         with open(aside, "wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(aside, path)
 
     @classmethod

@@ -258,9 +258,12 @@ def _restore(
     for position in (done, done - 1):
         if position <= 0:
             return solver.init(), 0
-        path = _state_path(folder, position, comm)
-        if comm.allreduce(int(path.is_file()), MPI.MIN):
-            return SolverState.load(path), position
+        try:
+            state = SolverState.load(_state_path(folder, position, comm))
+        except KrylosetError:  # missing, or damaged by a power cut
+            state = None
+        if comm.allreduce(int(state is not None), MPI.MIN) and state is not None:
+            return state, position
     logger.warning("%s has no recycled space of its last instance; beginning a new one", folder)
     return solver.init(), done
 
