@@ -9,9 +9,7 @@ The notation is that paper's.
 """
 
 import time
-from dataclasses import dataclass
 
-from mpi4py import MPI
 from petsc4py import PETSc
 
 import numpy as np
@@ -19,6 +17,7 @@ from scipy.linalg import qr, solve_triangular
 from scipy.linalg.blas import dgemv
 
 from kryloset.krylov.dense import Array, combine, harmonic_subspace, orthonormalise, sum_over_ranks
+from kryloset.krylov.recycling_ksp import RecyclingKSP
 
 EPSILON = float(np.finfo(np.float64).eps)
 
@@ -35,56 +34,27 @@ MISMATCH = 10.0
 """Ratio of computed to implicit residual at which B U = C is no longer believed."""
 
 
-@dataclass
-class Counts:
-    """What one solve has cost.
-
-    Attributes:
-        operator: applications of A.
-        preconditioner: applications of M^-1 (of the identity too, where there is none).
-        rebuild: seconds spent on making C from the recycled space.
-        recycled: number of recycled directions that survived the rebuild.
-    """
-
-    operator: int = 0
-    preconditioner: int = 0
-    rebuild: float = 0.0
-    recycled: int = 0
-
-
-class GCRODR:
-    """GCRO-DR(m, k) as a Python context of a PETSc KSP.
-
-    Use it as `ksp.setType("python"); ksp.setPythonContext(GCRODR(40, 20))`, or by options:
-    `-ksp_type python -ksp_python_type kryloset.krylov.GCRODR -ksp_gcrodr_restart 40
-    -ksp_gcrodr_recycle 20`, under the KSP's own prefix. Any PC, left (the default) or right
-    by `-ksp_pc_side`; convergence tests, monitors, histories and `-ksp_view` as for PETSc's
-    own KSPs. The space goes from each `ksp.solve` to the next; `ksp.reset` drops it.
+class GCRODR(RecyclingKSP):
+    """GCRO-DR(m, k) as a Python context of a PETSc KSP, from the left (default) or the right.
 
     A system starts with C R = qr(B Y), U = Y R^-1: k applications of A and of M^-1. A cycle
     takes m - k Arnoldi steps with (I - C C') B (m when nothing is recycled: GMRES(m)),
     minimises the residual (preconditioned, from the left) over range([U V]) and takes the k
     harmonic Ritz vectors of smallest modulus as the next U.
 
-    Only the norm of b - A x, computed, ends a solve with success. Within a cycle the norms
-    reported are the recurrence's (from the left: in proportion to the last computed one);
-    when one passes the test, b - A x is computed, and the cycle goes on if that does not
-    pass. Convergence reasons are PETSc's; stagnation is DIVERGED_BREAKDOWN.
+    Within a cycle the norms reported are the recurrence's (from the left: in proportion to
+    the last computed one); when one passes the test, b - A x is computed, and the cycle goes
+    on if that does not pass.
 
     From the left the directions approximate eigenvectors in the variable x, which changes
     less from system to system than M x does when M changes with A.
 
     Memory: m + 1 vectors for [C V], k for U, 4 for work.
-
-    Attributes:
-        restart: m, the largest number of directions a cycle holds.
-        recycle: k < m, the largest number carried to the next cycle and system. With 0
-            the method is GMRES(m).
-        space: Y (local rows, at most k), Fortran order, the recycled directions in the
-            variable x (left) or M x (right), or None. Assign to seed a solve; after a solve
-            it is a view that the next solve overwrites.
-        counts: what the last solve has cost.
     """
+
+    NAME = "gcrodr"
+    LABEL = "GCRO-DR"
+    SIDES = (PETSc.PC.Side.LEFT, PETSc.PC.Side.RIGHT)
 
     def __init__(self, restart: int = 40, recycle: int = 20) -> None:
         """Make a context for GCRO-DR(restart, recycle).
@@ -92,59 +62,16 @@ class GCRODR:
         Raises:
             ValueError: unless 0 <= recycle < restart.
         """
-        self.restart = restart
-        self.recycle = recycle
-        self.space: Array | None = None
-        self.counts = Counts()
+        super().__init__(restart, recycle)
         self._block: Array = np.zeros((0, 0), order="F")
-        self._check()
 
-    def _check(self) -> None:
-        if not 0 <= self.recycle < self.restart:
-            raise ValueError(
-                f"GCRO-DR needs 0 <= recycle < restart, got recycle={self.recycle} and "
-                f"restart={self.restart}: make restart larger or recycle smaller"
-            )
-
-    # What PETSc calls
-
-    def create(self, ksp: PETSc.KSP) -> None:
-        """Choose left preconditioning and the norm of the residual itself."""
-        ksp.setPCSide(PETSc.PC.Side.LEFT)
-        ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
-
-    def setFromOptions(self, ksp: PETSc.KSP) -> None:
-        """Read `-ksp_gcrodr_restart` and `-ksp_gcrodr_recycle`."""
-        options = PETSc.Options(ksp.getOptionsPrefix())
-        self.restart = options.getInt("ksp_gcrodr_restart", self.restart)
-        self.recycle = options.getInt("ksp_gcrodr_recycle", self.recycle)
-        self._check()
-
-    def view(self, ksp: PETSc.KSP, viewer: PETSc.Viewer) -> None:
-        """Say what `-ksp_view` shows."""
-        if viewer.getType() == PETSc.Viewer.Type.ASCII:
-            held = 0 if self.space is None else self.space.shape[1]
-            viewer.printfASCII(
-                f"  GCRO-DR: restart={self.restart}, recycle={self.recycle}, "
-                f"directions held={held}\n"
-            )
-
-    def setUp(self, ksp: PETSc.KSP) -> None:
-        """Allocate the blocks for the operator's local size.
-
-        Raises:
-            ValueError: for symmetric preconditioning, or a complex PETSc.
-        """
+    def _allocate(self, ksp: PETSc.KSP, operator: PETSc.Mat) -> None:
         self._left = ksp.getPCSide() == PETSc.PC.Side.LEFT
-        if not self._left and ksp.getPCSide() != PETSc.PC.Side.RIGHT:
-            raise ValueError("GCRO-DR preconditions from the left or the right: -ksp_pc_side left")
         if np.dtype(PETSc.ScalarType).kind == "c":
             raise ValueError("GCRO-DR works with real numbers: use a PETSc built for them")
-        operator, _ = ksp.getOperators()
         rows = operator.getLocalSize()[0]
         if self._block.shape == (rows, self.restart + 1):
             return
-        self._comm = operator.comm.tompi4py()
         self._block = np.zeros((rows, self.restart + 1), order="F")
         # A column is a PETSc Vec without a copy; wrapped once, since wrapping costs.
         self._columns = [
@@ -159,39 +86,28 @@ class GCRODR:
         # Column j: the coefficients of A M^-1 v_j in [C V], the last one its remainder.
         self._coefficients = np.zeros((self.restart + 1, self.restart), order="F")
 
-    def reset(self, ksp: PETSc.KSP) -> None:
-        """Free the blocks and forget the recycled space."""
-        self.space = None
+    def _release(self) -> None:
         self._block = np.zeros((0, 0), order="F")
 
-    def solve(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:
-        """Solve A x = b; called by `ksp.solve`."""
-        self.counts = Counts()
-        ksp.getPC().setUp()
-        if self._comm.allreduce(int(ksp.getPC().getFailedReason()), op=MPI.MAX) != 0:
-            ksp.setConvergedReason(PETSc.KSP.ConvergedReason.DIVERGED_PCSETUP_FAILED)
-            return
-        self._ksp, self._b, self._x = ksp, b, x
-        self._operator, _ = ksp.getOperators()
-        self._pc = ksp.getPC()
-        self._identity = self._pc.getType() == PETSc.PC.Type.NONE
+    # The method
+
+    def _iterate(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> int:
+        """Rebuild C, then run cycles until the test speaks or nothing moves any more."""
+        self._b, self._x = b, x
         self._held = 0
         if self.space is not None and self.recycle > 0:
             self._rebuild(self.space[:, : self.recycle])
             self.counts.recycled = self._held
-        self._iterate(ksp)
+        reason = self._run_cycles(ksp)
         self.space = self._u[:, : self._held] if self._held else None
+        return reason
 
-    # The method
-
-    def _iterate(self, ksp: PETSc.KSP) -> None:
-        """Run cycles until the convergence test speaks or nothing moves any more."""
+    def _run_cycles(self, ksp: PETSc.KSP) -> int:
         diverged = PETSc.KSP.ConvergedReason
         limit = ksp.getTolerances()[3]
         if ksp.getInitialGuessNonzero():
-            self._compute_residual(self._x)
+            self._compute_residual(self._b, self._x, self._residual)
         else:
-            self._x.set(0.0)
             self._b.copy(self._residual)
         its = doubts = 0
         norm = self._residual.norm()
@@ -227,7 +143,7 @@ class GCRODR:
                     self._rebuild(self._u[:, : self._held])
                 else:
                     self._held = 0
-                self._compute_residual(self._x)
+                self._compute_residual(self._b, self._x, self._residual)
                 norm = self._residual.norm()
                 measure, remainder = self._begin_cycle()
             else:
@@ -239,13 +155,7 @@ class GCRODR:
                 and not (measure <= STAGNATION_FACTOR * history[-1 - STAGNATION_CYCLES])
             ):
                 reason = diverged.DIVERGED_BREAKDOWN
-        ksp.setConvergedReason(reason)
-
-    def _compute_residual(self, x: PETSc.Vec) -> None:
-        """Set the residual to b - A x."""
-        self._operator.mult(x, self._residual)
-        self.counts.operator += 1
-        self._residual.aypx(-1.0, self._b)
+        return int(reason)
 
     def _begin_cycle(self) -> tuple[float, float]:
         """Put the (preconditioned) residual beside C and orthogonalise it against C.
@@ -264,13 +174,6 @@ class GCRODR:
         # The part of the residual in range(C), for the least-squares problem.
         self._projection = self._work[: self._held].copy()
         return norms
-
-    @staticmethod
-    def _log(ksp: PETSc.KSP, its: int, norm: float) -> None:
-        ksp.setIterationNumber(its)
-        ksp.setResidualNorm(norm)
-        ksp.logConvergenceHistory(norm)
-        ksp.monitor(its, norm)
 
     def _apply(self, source: PETSc.Vec, target: PETSc.Vec) -> None:
         """Set target to B source."""
@@ -412,7 +315,7 @@ class GCRODR:
             self._pc.apply(self._combined, self._image)
             self.counts.preconditioner += 1
             self._candidate.waxpy(1.0, self._image, self._x)
-        self._compute_residual(self._candidate)
+        self._compute_residual(self._b, self._candidate, self._residual)
 
     def _rebuild(self, y: Array) -> None:
         """Make C R = qr(B Y) and U = Y R^-1 for the present operator."""

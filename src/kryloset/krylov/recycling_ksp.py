@@ -1,0 +1,184 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What the recycling methods have in common as Python contexts of a PETSc KSP."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mpi4py import MPI
+from petsc4py import PETSc
+
+from kryloset.krylov.dense import Array
+
+
+@dataclass
+class Counts:
+    """What one solve has cost.
+
+    Attributes:
+        operator: applications of A.
+        preconditioner: applications of M^-1 (of the identity too, where there is none).
+        rebuild: seconds spent on fitting the recycled space to the present operator.
+        recycled: number of recycled directions that took part.
+    """
+
+    operator: int = 0
+    preconditioner: int = 0
+    rebuild: float = 0.0
+    recycled: int = 0
+
+
+class RecyclingKSP(ABC):
+    """A Krylov method that carries directions from each `ksp.solve` to the next.
+
+    Use a subclass as `ksp.setType("python"); ksp.setPythonContext(GCRODR(40, 20))`, or by
+    options: `-ksp_type python -ksp_python_type kryloset.krylov.GCRODR -ksp_gcrodr_restart 40
+    -ksp_gcrodr_recycle 20`, under the KSP's own prefix. Convergence tests, monitors,
+    histories and `-ksp_view` are as for PETSc's own KSPs, and any PC will do that the method
+    allows. `ksp.reset` drops the recycled space.
+
+    Only the norm of b - A x, computed, ends a solve with success.
+
+    Attributes:
+        restart: m, the largest number of directions held at a time.
+        recycle: k < m, the largest number of them carried to the next system.
+        space: (local rows, at most k), Fortran order: the recycled directions, or None.
+            Assign to seed a solve; after a solve it is a view that the next one overwrites.
+        counts: what the last solve has cost.
+    """
+
+    NAME: ClassVar[str]
+    """In the names of options: `-ksp_<NAME>_restart`."""
+
+    LABEL: ClassVar[str]
+    """What people call the method."""
+
+    SIDES: ClassVar[tuple[PETSc.PC.Side, ...]] = (PETSc.PC.Side.LEFT,)
+    """Sides from which the method can be preconditioned, the default first."""
+
+    def __init__(self, restart: int = 40, recycle: int = 20) -> None:
+        """Make a context.
+
+        Raises:
+            ValueError: unless 0 <= recycle < restart.
+        """
+        self.restart = restart
+        self.recycle = recycle
+        self.space: Array | None = None
+        self.counts = Counts()
+        self._check()
+
+    def _check(self) -> None:
+        if not 0 <= self.recycle < self.restart:
+            raise ValueError(
+                f"{self.LABEL} needs 0 <= recycle < restart, got recycle={self.recycle} and "
+                f"restart={self.restart}: make restart larger or recycle smaller"
+            )
+
+    # What PETSc calls
+
+    def create(self, ksp: PETSc.KSP) -> None:
+        """Choose the side of the preconditioner and the norm of the residual itself."""
+        ksp.setPCSide(self.SIDES[0])
+        ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+
+    def setFromOptions(self, ksp: PETSc.KSP) -> None:
+        """Read `-ksp_<name>_restart` and `-ksp_<name>_recycle`."""
+        options = PETSc.Options(ksp.getOptionsPrefix())
+        self.restart = options.getInt(f"ksp_{self.NAME}_restart", self.restart)
+        self.recycle = options.getInt(f"ksp_{self.NAME}_recycle", self.recycle)
+        self._check()
+
+    def view(self, ksp: PETSc.KSP, viewer: PETSc.Viewer) -> None:
+        """Say what `-ksp_view` shows."""
+        if viewer.getType() == PETSc.Viewer.Type.ASCII:
+            held = 0 if self.space is None else self.space.shape[1]
+            viewer.printfASCII(
+                f"  {self.LABEL}: restart={self.restart}, recycle={self.recycle}, "
+                f"directions held={held}\n"
+            )
+
+    def setUp(self, ksp: PETSc.KSP) -> None:
+        """Allocate what the operator's local size asks for.
+
+        Raises:
+            ValueError: for a side from which the method cannot be preconditioned.
+        """
+        if ksp.getPCSide() not in self.SIDES:
+            names = " or ".join(_SIDE_NAMES[side] for side in self.SIDES)
+            raise ValueError(
+                f"{self.LABEL} preconditions from the {names}: "
+                f"-ksp_pc_side {_SIDE_NAMES[self.SIDES[0]]}"
+            )
+        operator, _ = ksp.getOperators()
+        self._comm: MPI.Comm = operator.comm.tompi4py()
+        self._allocate(ksp, operator)
+
+    def reset(self, ksp: PETSc.KSP) -> None:
+        """Free the memory and forget the recycled space."""
+        self.space = None
+        self._release()
+
+    def solve(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:
+        """Solve A x = b; called by `ksp.solve`."""
+        self.counts = Counts()
+        self._pc: PETSc.PC = ksp.getPC()
+        self._pc.setUp()
+        if self._comm.allreduce(int(self._pc.getFailedReason()), op=MPI.MAX) != 0:
+            ksp.setConvergedReason(PETSc.KSP.ConvergedReason.DIVERGED_PCSETUP_FAILED)
+            return
+        self._operator: PETSc.Mat = ksp.getOperators()[0]
+        self._identity = self._pc.getType() == PETSc.PC.Type.NONE
+        if not ksp.getInitialGuessNonzero():
+            x.set(0.0)
+        ksp.setConvergedReason(self._iterate(ksp, b, x))
+
+    # What a method defines
+
+    @abstractmethod
+    def _allocate(self, ksp: PETSc.KSP, operator: PETSc.Mat) -> None:
+        """Allocate work memory, unless it is there already and fits."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Free what `_allocate` made."""
+
+    @abstractmethod
+    def _iterate(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> int:
+        """Run from the guess in x, leave the solution there and the next space in `space`.
+
+        Returns:
+            PETSc's reason. Stagnation is DIVERGED_BREAKDOWN.
+        """
+
+    # What methods use
+
+    def _compute_residual(self, b: PETSc.Vec, x: PETSc.Vec, residual: PETSc.Vec) -> None:
+        """Set residual to b - A x."""
+        self._operator.mult(x, residual)
+        self.counts.operator += 1
+        residual.aypx(-1.0, b)
+
+    def _precondition(self, vector: PETSc.Vec, target: PETSc.Vec) -> None:
+        """Set target to M^-1 vector."""
+        if self._identity:
+            vector.copy(target)
+        else:
+            self._pc.apply(vector, target)
+        self.counts.preconditioner += 1
+
+    @staticmethod
+    def _log(ksp: PETSc.KSP, its: int, norm: float) -> None:
+        """Tell PETSc, its history and its monitors where the iteration stands."""
+        ksp.setIterationNumber(its)
+        ksp.setResidualNorm(norm)
+        ksp.logConvergenceHistory(norm)
+        ksp.monitor(its, norm)
+
+
+_SIDE_NAMES = {
+    PETSc.PC.Side.LEFT: "left",
+    PETSc.PC.Side.RIGHT: "right",
+    PETSc.PC.Side.SYMMETRIC: "symmetric",
+}
