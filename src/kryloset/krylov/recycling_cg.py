@@ -1,0 +1,393 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Recycling CG: deflated conjugate gradients for a sequence of s.p.d. systems.
+
+Y. Saad, M. Yeung, J. Erhel and F. Guyomarc'h, "A deflated version of the conjugate gradient
+algorithm", SIAM J. Sci. Comput. 21 (2000) 1909-1926, here preconditioned. ' stands for the
+conjugate transpose.
+"""
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from petsc4py import PETSc
+
+import numpy as np
+import scipy.linalg
+from scipy.linalg import blas, lapack
+
+from kryloset.krylov.dense import DEPENDENT, Array, combine, sum_over_ranks
+from kryloset.krylov.recycling_ksp import RecyclingKSP
+
+SCALAR = np.dtype(PETSc.ScalarType)
+gemv: Any = blas.get_blas_funcs("gemv", dtype=SCALAR)
+pstrf: Any = lapack.get_lapack_funcs("pstrf", dtype=SCALAR)
+
+WELL_CONDITIONED = 1e-2
+"""Smallest pivot of a scaled Cholesky factor up to which U is used as it is; below, its
+columns are made A-orthonormal first."""
+
+PROGRESS = 0.5
+"""Part of the last computed residual that must remain at most when the next is computed."""
+
+GAIN = 0.05
+"""Part of the iterations that an update of the space has to save to be followed by another."""
+
+PATIENCE = 4
+"""Factor by which the wait for the next update grows when an update saved less."""
+
+STALE = 1.25
+"""Growth of the iterations at which a space no longer fits the sequence."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When the recycled space is updated: a value, decided by iteration counts alone.
+
+    An update costs k applications of M^-1 and some dense work, worth many iterations. While
+    each saves the part `GAIN` of the iterations, every solve makes one. Otherwise the wait
+    grows by the factor `PATIENCE` each time, so that in the long run updates cost nothing.
+    A solve that takes `STALE` times the iterations that the space was good for ends the
+    wait.
+
+    Attributes:
+        level: iterations of the solve that the next ones are compared with, 0 if none.
+        age: solves since the last update.
+        wait: solves from one update to the next.
+    """
+
+    level: int = 0
+    age: int = 0
+    wait: int = 1
+
+    @property
+    def due(self) -> bool:
+        """Whether the solve that begins may update the space, and has to collect directions."""
+        return self.age == 0 or self.age >= self.wait
+
+    def after(self, its: int) -> tuple[bool, "Pace"]:
+        """Return whether the solve that took `its` iterations updates, and the next pace."""
+        first = self.age == 0
+        gained = self.level == 0 or its <= (1 - GAIN) * self.level
+        if first and not gained:
+            return False, Pace(level=its, age=1, wait=PATIENCE * self.wait)
+        if self.due:
+            return True, Pace(level=its, age=0, wait=1 if first else self.wait)
+        stale = its > STALE * self.level
+        return False, replace(self, age=self.age + 1, wait=1 if stale else self.wait)
+
+
+@dataclass
+class _Window:
+    """Scalars of the first steps of a solve, from which the small matrices follow.
+
+    Attributes:
+        open: whether steps are still collected.
+        squares: r_j' z_j, one more than there are complete steps.
+        images: (A U)' z_j, likewise.
+        lengths: alpha_j.
+        energies: p_j' A p_j.
+    """
+
+    open: bool
+    squares: list[float] = field(default_factory=list)
+    images: list[Array] = field(default_factory=list)
+    lengths: list[float] = field(default_factory=list)
+    energies: list[float] = field(default_factory=list)
+
+
+class RecyclingCG(RecyclingKSP):
+    """Recycling CG(m, k) as a Python context of a PETSc KSP, for A and M s.p.d.
+
+    A system starts with A U, its Gram matrix E = U'A U and the Galerkin guess
+    x + U E^-1 U'r: k applications of A. Then it is CG with the search directions kept
+    A-conjugate to U,
+
+        p_{j+1} = z_{j+1} + beta_j p_j - U E^-1 (A U)' z_{j+1},    z = M^-1 r
+
+    (Saad et al., Algorithm 3.5), whose rate is that of CG without the eigenvalues that U
+    stands for. The first m - k directions P are kept, and F = [U P] gives the next U: the k
+    harmonic Ritz vectors of M^-1 A in the A-inner product of smallest theta,
+
+        (A F)' M^-1 (A F) y = theta F'A F y.
+
+    Since r_i' z_j = 0 for i != j and M^-1 A p_j = (z_j - z_{j+1}) / alpha_j, both matrices
+    follow from the scalars of the recurrence but for (A U)' M^-1 (A U): k applications of
+    M^-1. `Pace` says which solves do this.
+
+    The norms reported within are the recurrence's; when one passes the test, b - A x is
+    computed, and the iteration starts again from that if it does not pass. p'A p <= 0 is
+    DIVERGED_INDEFINITE_MAT, r'z < 0 is DIVERGED_INDEFINITE_PC.
+
+    Memory: m - k + 1 vectors for P, k each for U and A U, 3 for work.
+
+    Attributes:
+        pace: what decides on updates. To go on elsewhere as if nothing had happened, assign
+            `space` and `pace`.
+    """
+
+    NAME = "rcg"
+    LABEL = "recycling CG"
+
+    def __init__(self, restart: int = 80, recycle: int = 16) -> None:
+        """Make a context for recycling CG(restart, recycle).
+
+        Raises:
+            ValueError: unless 0 <= recycle < restart.
+        """
+        super().__init__(restart, recycle)
+        self.pace = Pace()
+        self._p_block: Array = np.zeros((0, 0), order="F")
+
+    def reset(self, ksp: PETSc.KSP) -> None:
+        """Free the memory and forget the recycled space."""
+        super().reset(ksp)
+        self.pace = Pace()
+
+    def _allocate(self, ksp: PETSc.KSP, operator: PETSc.Mat) -> None:
+        rows = operator.getLocalSize()[0]
+        width = self.restart - self.recycle
+        if self._p_block.shape == (rows, width + 1):
+            return
+
+        # A column is a PETSc Vec without a copy; wrapped once, since wrapping costs.
+        def block(columns: int) -> tuple[Array, list[PETSc.Vec]]:
+            array = np.zeros((rows, columns), dtype=SCALAR, order="F")
+            wrapped = [
+                PETSc.Vec().createWithArray(array[:, i], comm=operator.comm) for i in range(columns)
+            ]
+            return array, wrapped
+
+        self._p_block, self._p = block(width + 1)
+        self._u_block, self._u = block(self.recycle)
+        # r before A U: r'z and (A U)'z are one product and one reduction.
+        self._r_au_block, (self._r, *self._au) = block(self.recycle + 1)
+        self._work_block, (self._z, self._q) = block(2)
+
+    def _release(self) -> None:
+        self._p_block = np.zeros((0, 0), order="F")
+
+    # The method
+
+    def _iterate(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> int:
+        """Fit U to the operator, run CG and update U when it is time."""
+        self._b, self._x = b, x
+        if self.space is None:
+            self.pace = Pace()
+        self._window = _Window(open=self.recycle > 0 and self.pace.due)
+        self._fit()
+        self.counts.recycled = self._held
+        reason = self._run(ksp)
+        its = ksp.getIterationNumber()
+        if reason > 0 and its > 0 and self.recycle > 0:
+            update, self.pace = self.pace.after(its)
+            if update:
+                self._update_space()
+        self.space = self._u_block[:, : self._held] if self._held else None
+        return reason
+
+    def _fit(self) -> None:
+        """Compute A U and E^-1, dropping the directions that depend on others."""
+        start = time.perf_counter()
+        held = 0
+        if self.space is not None:
+            held = min(self.space.shape[1], self.recycle)
+            if self.space.base is not self._u_block:
+                self._u_block[:, :held] = self.space[:, :held]
+        self._gram = self._inverse = np.zeros((0, 0), dtype=SCALAR)
+        while held:
+            for source, target in zip(self._u[:held], self._au[:held], strict=True):
+                self._operator.mult(source, target)
+            self.counts.operator += held
+            u, au = self._u_block[:, :held], self._r_au_block[:, 1 : held + 1]
+            self._gram = sum_over_ranks(np.dot(u.T.conj(), au), self._comm)
+            transform, pivot = _conjugating(self._gram)
+            if transform.shape[1] == held and pivot >= WELL_CONDITIONED:
+                self._inverse = np.dot(transform, transform.T.conj())
+                break
+            # Rare: A is applied again, since combining A U would lose the digits lost in U.
+            # A dropped column may hold NaN, which a zero coefficient would not silence.
+            u[:, ~transform.any(axis=1)] = 0.0
+            held = transform.shape[1]
+            combine(u[:, :held], (u, transform))
+        self._held = held
+        self.counts.rebuild = time.perf_counter() - start
+
+    def _remove_from_residual(self) -> None:
+        """Set x += U E^-1 U'r and r to its residual, so that U'r = 0."""
+        if self._held == 0:
+            return
+        u, au = self._u_block[:, : self._held], self._r_au_block[:, 1 : self._held + 1]
+        r, q = self._r_au_block[:, 0], self._work_block[:, 1]
+        y = np.dot(self._inverse, sum_over_ranks(np.dot(u.T, r.conj()).conj(), self._comm))
+        np.dot(u, y, out=q)
+        # Written behind PETSc's back: cached norms are stale.
+        self._q.stateIncrease()
+        self._x.axpy(1.0, self._q)
+        gemv(-1.0, au, y, 1.0, r, overwrite_y=1)
+        self._r.stateIncrease()
+
+    def _run(self, ksp: PETSc.KSP) -> int:
+        """Run deflated CG until the computed residual passes or does not fall any more."""
+        if ksp.getInitialGuessNonzero():
+            self._compute_residual(self._b, self._x, self._r)
+        else:
+            self._b.copy(self._r)
+        its = 0
+        norm = self._r.norm()
+        computed = np.inf
+        while True:
+            if not math.isfinite(norm):
+                return int(PETSc.KSP.ConvergedReason.DIVERGED_NANORINF)
+            self._log(ksp, its, norm)
+            reason = int(ksp.callConvergenceTest(its, norm))
+            if reason:
+                return reason
+            if norm > PROGRESS * computed:
+                return int(PETSc.KSP.ConvergedReason.DIVERGED_BREAKDOWN)
+            if its > 0:
+                computed = norm
+            its, reason = self._descend(ksp, its)
+            if reason < 0:
+                return reason
+            self._compute_residual(self._b, self._x, self._r)
+            norm = self._r.norm()
+
+    def _descend(self, ksp: PETSc.KSP, its: int) -> tuple[int, int]:
+        """Run from the present residual until that of the recurrence passes.
+
+        Returns:
+            The iteration number and the reason. An iteration that passes is not logged.
+        """
+        diverged = PETSc.KSP.ConvergedReason
+        limit = ksp.getTolerances()[3]
+        held, window = self._held, self._window
+        x, r, z, q = self._x, self._r, self._z, self._q
+        mult, test = self._operator.mult, ksp.callConvergenceTest
+        u, inverse = self._u_block[:, :held], self._inverse
+        z_local, p_local = self._work_block[:, 0], self._p_block.T
+        r_au = self._r_au_block[:, : held + 1].T
+        last = len(self._p) - 1
+
+        self._remove_from_residual()
+        if held and its < limit:
+            reason = int(test(its + 1, r.norm()))
+            if reason > 0:
+                # U alone solves it. Counted as a step: PETSc takes iteration 0 for the start.
+                return its + 1, reason
+        column = 0 if window.open else last
+        square = 0.0
+        while its < limit:
+            self._precondition(r, z)
+            products = sum_over_ranks(np.dot(r_au, z_local.conj()).conj(), self._comm)
+            previous, square, image = square, float(products[0].real), products[1:]
+            if not square > 0.0:
+                if square < 0.0:
+                    return its, diverged.DIVERGED_INDEFINITE_PC
+                if square == 0.0:
+                    return its, diverged.DIVERGED_BREAKDOWN
+                return its, diverged.DIVERGED_NANORINF
+            p = self._p[column]
+            if window.open:
+                window.squares.append(square)
+                window.images.append(image)
+            if previous == 0.0:
+                z.copy(p)
+            elif column < last:
+                column += 1
+                window.open = column < last
+                self._p[column].waxpy(square / previous, p, z)
+                p = self._p[column]
+            else:
+                p.aypx(square / previous, z)
+            if held:
+                gemv(-1.0, u, np.dot(inverse, image), 1.0, p_local[column], overwrite_y=1)
+            mult(p, q)
+            self.counts.operator += 1
+            energy = float(p.dot(q).real)
+            if not energy > 0.0:
+                if energy <= 0.0:
+                    return its, diverged.DIVERGED_INDEFINITE_MAT
+                return its, diverged.DIVERGED_NANORINF
+            length = square / energy
+            if window.open:
+                window.lengths.append(length)
+                window.energies.append(energy)
+            x.axpy(length, p)
+            r.axpy(-length, q)
+            its += 1
+            norm = r.norm()
+            if not math.isfinite(norm):
+                return its, diverged.DIVERGED_NANORINF
+            reason = int(test(its, norm))
+            if reason > 0:
+                window.open = False
+                return its, reason
+            self._log(ksp, its, norm)
+            if reason < 0:
+                return its, reason
+        return its, diverged.DIVERGED_MAX_IT
+
+    def _update_space(self) -> None:
+        """Replace U by the harmonic Ritz vectors of smallest theta from [U P]."""
+        held, window = self._held, self._window
+        steps = min(len(window.squares) - 1, len(window.lengths))
+        if steps < 1:
+            return
+        alpha, gamma = np.array(window.lengths[:steps]), np.array(window.squares[: steps + 1])
+        size = held + steps
+        new = np.arange(held, size)
+        gram, image = (np.zeros((size, size), dtype=SCALAR) for _ in range(2))
+        gram[new, new] = window.energies[:steps]
+        image[new, new] = (gamma[:-1] + gamma[1:]) / alpha**2
+        image[new[:-1], new[1:]] = image[new[1:], new[:-1]] = -gamma[1:-1] / (
+            alpha[:-1] * alpha[1:]
+        )
+        if held:
+            gram[:held, :held] = self._gram
+            au = self._r_au_block[:, 1 : held + 1].T
+            for j in range(held):
+                self._precondition(self._au[j], self._z)
+                image[:held, j] = np.dot(au, self._work_block[:, 0].conj()).conj()
+            image[:held, :held] = sum_over_ranks(image[:held, :held].copy(), self._comm)
+            differences = -np.diff(np.array(window.images[: steps + 1]), axis=0)
+            image[:held, held:] = (differences / alpha[:, None]).T
+            image[held:, :held] = image[:held, held:].T.conj()
+        length = 1 / np.sqrt(gram.diagonal().real)
+        scale = np.outer(length, length)
+        wanted = min(self.recycle, size)
+        _, y = scipy.linalg.eigh(image * scale, gram * scale, subset_by_index=[0, wanted - 1])
+        y *= length[:, None]
+        combine(
+            self._u_block[:, :wanted],
+            (self._u_block[:, :held], y[:held]),
+            (self._p_block[:, :steps], y[held:]),
+        )
+        self._held = wanted
+
+
+def _conjugating(gram: Array) -> tuple[Array, float]:
+    """Return T with T' gram T = I, for the columns that do not depend on others.
+
+    Args:
+        gram: (k, k), Hermitian, semidefinite, U'A U.
+
+    Returns:
+        T (k, r), r <= k, and the smallest pivot of the Cholesky factor for unit columns: the
+        sine, in the A-inner product, of the angle between a column and the others. Columns
+        that are zero or not finite, or with u'A u <= 0, are among the dropped.
+    """
+    square = gram.diagonal().real
+    good = np.flatnonzero(np.isfinite(square) & (square > 0))
+    scale = 1 / np.sqrt(square[good])
+    unit = gram[np.ix_(good, good)] * np.outer(scale, scale)
+    factor, pivots, rank, _ = pstrf(unit, tol=DEPENDENT**2)
+    pivots = pivots[:rank] - 1
+    transform = np.zeros((len(gram), rank), dtype=gram.dtype)
+    if rank == 0:
+        return transform, 0.0
+    inverse = scipy.linalg.solve_triangular(factor[:rank, :rank], np.eye(rank))
+    transform[good[pivots]] = scale[pivots, None] * inverse
+    return transform, float(factor.diagonal()[:rank].real.min())
