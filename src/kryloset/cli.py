@@ -30,7 +30,7 @@ Order = Annotated[Path, typer.Option(help="File of `kryloset sort`.", show_defau
 Data = Annotated[Path, typer.Option(help="A dataset, of `kryloset merge`.", show_default=False)]
 Model = Annotated[Path, typer.Option(help="A model, of `kryloset train`.", show_default=False)]
 
-STAGES, LOOKS = "Stages", "Looks"
+STAGES, SEQUENCES, LOOKS = "Stages", "Without a PDE", "Looks"
 
 
 def _one_thread() -> None:
@@ -201,6 +201,63 @@ def report(
         metrics=metrics,
         history=history,
     )
+
+
+@app.command(rich_help_panel=SEQUENCES)
+def solve_sequence(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of A_0.dat, A_1.dat, ... (or A_0.dat alone) and rhs_0.dat, rhs_1.dat, "
+            "... in PETSc's binary format.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The HDF5 file to write.", show_default=False)],
+    ksp: Annotated[str, typer.Option(help="Method; an unknown name lists all.")] = "gcrodr",
+    pc: Annotated[str, typer.Option(help="Preconditioner; an unknown name lists all.")] = "ilu",
+    rtol: Annotated[float, typer.Option(help="Tolerance, on the true relative residual.")] = 1e-8,
+    restart: Annotated[int, typer.Option(help="Directions a cycle may hold.")] = 40,
+    recycle: Annotated[int, typer.Option(help="Of these, directions carried on.")] = 20,
+    order: Annotated[
+        str,
+        typer.Option(
+            help="Solving order: given; greedy, by parameters.npy in DIR; or a file with the "
+            "numbers in order (text, .npy, or order.h5 of `kryloset sort`).",
+            metavar="given|greedy|FILE",
+        ),
+    ] = "given",
+    max_it: Annotated[int, typer.Option(help="Limit of iterations, for each system.")] = 10_000,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Solve a sequence of your own matrices, recycling from each to the next. Also under `mpiexec`.
+
+    A system that fails is named, stored as NaN, and makes the exit code 1.
+    """
+    _one_thread()
+    from json import dumps
+
+    from mpi4py import MPI
+
+    from kryloset.stages import solve_sequence as stage
+
+    summary = stage.run(
+        folder,
+        ksp=ksp,
+        pc=pc,
+        rtol=rtol,
+        restart=restart,
+        recycle=recycle,
+        max_it=max_it,
+        order=order,
+        output=out,
+    )
+    if MPI.COMM_WORLD.rank == 0:
+        typer.echo(dumps(summary, allow_nan=False) if json else stage.describe(summary))
+    if summary["failures"]:
+        # Every rank comes here, so that none has to be stopped.
+        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel=LOOKS)
