@@ -4,8 +4,8 @@
 
 The format (PETSc manual pages MatLoad and VecLoad): big-endian, integers of 32 bits; of a
 matrix its class id, rows, columns, nonzeros, the number of nonzeros of each row, their
-columns, their values; of a vector its class id, size, values. PETSc believes all that a file
-says, and sums over damaged ones without a word: here the whole sequence is checked first.
+columns, their values; of a vector its class id, size, values. MatLoad takes columns out of
+range or order, NaN and trailing bytes without a word: here a whole sequence is checked first.
 """
 
 import hashlib
