@@ -77,7 +77,7 @@ def test_arnoldi_relation_and_orthogonality_through_a_sequence(monkeypatch, rng,
         held = self._held
         w = self._block[:, : held + steps + 1].copy()
         u = self._u[:, :held].copy()
-        g = self._coefficients[: held + steps + 1, :steps]
+        g = self._coefficients[: held + steps + 1, 1 : steps + 1]
         orthogonality.append(abs(w.T @ w - np.eye(held + steps + 1)).max())
         v = w[:, held : held + steps]
         bv = preconditioned(mat, ksp.getPC(), side, v)

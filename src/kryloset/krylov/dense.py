@@ -7,17 +7,20 @@ Fortran order, so that a column is a vector without a copy and a run of columns 
 to BLAS as it is.
 """
 
+from typing import Any
+
 from mpi4py import MPI
+from petsc4py import PETSc
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-type Array = NDArray[np.float64]
+from kryloset.krylov.kernels import load_kernels
 
-PANEL = 2048
-"""Rows handled at once where a block is overwritten by its own product."""
+type Array = NDArray[Any]
+"""Of PETSc's scalars: float64, or complex128 where PETSc is built for complex numbers."""
 
 DEPENDENT = 1e-7
 """Sine of the angle below which a direction counts as lying in the span of the others.
@@ -37,19 +40,111 @@ def sum_over_ranks(values: Array, comm: MPI.Comm) -> Array:
     return values
 
 
-def combine(out: Array, *terms: tuple[Array, Array]) -> None:
-    """Set `out` (n, k) to the sum of block @ coefficients over `terms`.
+def inner(a: Array, b: Array) -> Array:
+    """Return a^H b of two tall blocks (n, p) and (n, q), this rank's part of it."""
+    kernels = load_kernels() if a.dtype == np.float64 else None
+    if kernels is None:
+        return np.dot(a.T, b.conj()).conj()
+    product = np.empty((a.shape[1], b.shape[1]), order="F")
+    kernels.kryloset_inner(
+        a.shape[0], a.shape[1], *_pointer(a), b.shape[1], *_pointer(b), _pointer(product)[0]
+    )
+    return product
 
-    The blocks may share memory with `out` as long as they share it row by row: the
-    product is formed in panels of rows.
+
+def combine(
+    out: Array, first: tuple[Array, Array], second: tuple[Array, Array] | None = None
+) -> None:
+    """Set `out` (n, k) to block @ coefficients, summed over the one or two terms.
+
+    The blocks may share memory with `out` as long as they share it row by row.
     """
-    for start in range(0, out.shape[0], PANEL):
-        rows = slice(start, start + PANEL)
-        # Transposed, so that each column of `out` is written as one run of memory.
-        products = [np.dot(coefficients.T, block[rows].T) for block, coefficients in terms]
-        for other in products[1:]:
-            products[0] += other
-        out[rows].T[...] = products[0]
+    a, s = first
+    b, t = (a[:, :0], s[:0]) if second is None else second
+    kernels = load_kernels() if out.dtype == np.float64 else None
+    if kernels is None:
+        out[...] = np.dot(a, s) if second is None else np.dot(a, s) + np.dot(b, t)
+        return
+    s, t = np.asfortranarray(s), np.asfortranarray(t)
+    failed = kernels.kryloset_combine(
+        *out.shape,
+        *_pointer(out),
+        a.shape[1],
+        *_pointer(a),
+        _pointer(s)[0],
+        b.shape[1],
+        *_pointer(b),
+        _pointer(t)[0],
+    )
+    if failed:
+        raise MemoryError("no memory for a panel of the recycled space")
+
+
+def _pointer(block: Array) -> tuple[int, int]:
+    """Return what C takes a column-major block for: its address and leading dimension."""
+    return block.ctypes.data, block.strides[1] // block.itemsize
+
+
+class Basis:
+    """A tall block that grows by a column a step, and the two products such a step needs.
+
+    They are `inner` and `combine` on runs of its own columns, at the least cost a call.
+
+    Attributes:
+        array: (local rows, columns), Fortran order.
+    """
+
+    def __init__(self, rows: int, columns: int, comm: MPI.Comm) -> None:
+        """Make a block of zeros, of PETSc's scalars."""
+        self.array: Array = np.zeros((rows, columns), dtype=PETSc.ScalarType, order="F")
+        self._comm = comm
+        self._kernels = load_kernels() if self.array.dtype == np.float64 else None
+        self._ld = max(rows, 1)
+        self._address, self._step = self.array.ctypes.data, self._ld * self.array.itemsize
+        # What goes to and from a step's products: two columns of coefficients.
+        self._small: Array = np.zeros((columns, 2), dtype=self.array.dtype, order="F").ravel("K")
+        self._small_address = self._small.ctypes.data
+
+    def inner(self, columns: int, count: int) -> Array:
+        """Return the inner products of the leading columns with the last `count` of them.
+
+        Args:
+            columns: how many columns lead.
+            count: one or two.
+
+        Returns:
+            (columns, count), summed over the ranks; the next call here overwrites it.
+        """
+        first = columns - count
+        if self._kernels is None:
+            own = inner(self.array[:, :columns], self.array[:, first:columns])
+            return sum_over_ranks(np.asfortranarray(own), self._comm)
+        rows, ld = len(self.array), self._ld
+        last = self._address + first * self._step
+        self._kernels.kryloset_inner(
+            rows, columns, self._address, ld, count, last, ld, self._small_address
+        )
+        products = sum_over_ranks(self._small[: columns * count], self._comm)
+        return products.reshape((count, columns)).T
+
+    def combine(self, coefficients: Array) -> None:
+        """Set the last of the leading columns to combinations of all of them.
+
+        Args:
+            coefficients: (columns, count), count one or two.
+        """
+        columns, count = coefficients.shape
+        first = columns - count
+        if self._kernels is None:
+            leading = self.array[:, :columns]
+            self.array[:, first:columns] = np.dot(leading, coefficients)
+            return
+        small, ld = self._small_address, self._ld
+        self._small[: columns * count].reshape((count, columns))[...] = coefficients.T
+        out = self._address + first * self._step
+        self._kernels.kryloset_combine(
+            len(self.array), count, out, ld, columns, self._address, ld, small, 0, out, ld, small
+        )
 
 
 def orthonormalise(block: Array, comm: MPI.Comm) -> Array:
@@ -70,23 +165,24 @@ def orthonormalise(block: Array, comm: MPI.Comm) -> Array:
         not finite are among the dropped.
     """
     columns = block.shape[1]
-    gram = sum_over_ranks(np.dot(block.T, block), comm)
-    length = np.sqrt(gram.diagonal())
+    gram = sum_over_ranks(inner(block, block), comm)
+    length = np.sqrt(gram.diagonal().real)
     good = np.flatnonzero(np.isfinite(length) & (length > 0))
     if good.size == 0:
-        return np.zeros((columns, 0))
+        return np.zeros((columns, 0), dtype=block.dtype)
     # A dropped column may hold NaN, which a zero coefficient would not silence.
     block[:, np.setdiff1d(np.arange(columns), good)] = 0
     scale = 1 / length[good]
     unit_gram = gram[np.ix_(good, good)] * np.outer(scale, scale)
-    factor, pivots, rank, _ = lapack.dpstrf(unit_gram, tol=DEPENDENT**2)
+    (pstrf,) = lapack.get_lapack_funcs(("pstrf",), (unit_gram,))
+    factor, pivots, rank, _ = pstrf(unit_gram, tol=DEPENDENT**2)
     pivots = pivots[:rank] - 1
     inverse = scipy.linalg.solve_triangular(factor[:rank, :rank], np.eye(rank))
-    transform = np.zeros((columns, rank))
+    transform = np.zeros((columns, rank), dtype=block.dtype)
     transform[good[pivots]] = scale[pivots, None] * inverse
     ortho = block[:, :rank]
     combine(ortho, (block, transform))
-    factor = scipy.linalg.cholesky(sum_over_ranks(np.dot(ortho.T, ortho), comm))
+    factor = scipy.linalg.cholesky(sum_over_ranks(inner(ortho, ortho), comm))
     correction = scipy.linalg.solve_triangular(factor, np.eye(rank))
     combine(ortho, (ortho, correction))
     result: Array = transform @ correction
@@ -97,14 +193,14 @@ def harmonic_subspace(g: Array, wv: Array, size: int) -> Array:
     """Return an orthonormal basis of the wanted harmonic Ritz space, in coefficients.
 
     With B V = W G and orthonormal W, the harmonic Ritz pairs of B over range(V)
-    solve G'G z = theta G' W'V z (Parks et al. 2006, eq. 2.11). Written as
+    solve G'G z = theta G' W'V z (Parks et al. 2006, eq. 2.11), ' the conjugate transpose. Written as
     (1/theta) z = G^+ W'V z, the smallest |theta| are the dominant eigenvalues of a small
     matrix, and their space is spanned by the leading Schur vectors once the Schur form is
     reordered. That is the span of the eigenvectors (real and imaginary parts of the
     complex ones), with no trouble when the eigenvectors are nearly dependent.
 
     Args:
-        g: (p + 1, p) or (p, p), columns scaled alike.
+        g: (rows, p), rows >= p, columns scaled alike.
         wv: W'V, of the same shape.
         size: the dimension wanted, at most p. A conjugate pair that would be cut is left
             out, so that the basis can have a column less.
@@ -113,27 +209,36 @@ def harmonic_subspace(g: Array, wv: Array, size: int) -> Array:
         (p, size) or (p, size - 1), orthonormal columns; (p, 0) if the pencil is not finite.
     """
     p = g.shape[1]
+    nothing = np.zeros((p, 0), dtype=g.dtype)
     if not (np.isfinite(g).all() and np.isfinite(wv).all()):
-        return np.zeros((p, 0))
+        return nothing
     q, r = scipy.linalg.qr(g, mode="economic", check_finite=False)
     size_of_r = abs(r.diagonal())
     if size_of_r.min() > SINGULAR * size_of_r.max():
-        small = scipy.linalg.solve_triangular(r, q.T @ wv, check_finite=False)
+        small = scipy.linalg.solve_triangular(r, q.conj().T @ wv, check_finite=False)
     else:
         # A singular G (a singular A, an invariant space): its null vectors get
         # 1/theta = 0 and come last.
         small = np.linalg.lstsq(g, wv, rcond=None)[0]
-    vectors: Array
-    schur, _, real, imaginary, vectors, _, failed = lapack.dgees(lambda *_: 0, small)
+    gees, trsen = lapack.get_lapack_funcs(("gees", "trsen"), (small,))
+    schur, _, *values, vectors, _, failed = gees(lambda *_: 0, small)
     if failed:
-        return np.zeros((p, 0))
+        return nothing
     if size >= p:
-        return vectors
-    order = np.argsort(-np.hypot(real, imaginary), kind="stable")
-    # Of a conjugate pair both have the same modulus to the last bit and stand together.
-    if imaginary[order[size - 1]] != 0 and np.count_nonzero(imaginary[order[:size]]) % 2:
-        size -= 1
+        return np.asarray(vectors)
+    order = np.argsort(-np.hypot(*_parts(values)), kind="stable")
+    # Of a conjugate pair of a real matrix both have the same modulus to the last bit and
+    # stand together.
+    if len(values) == 2:
+        imaginary = values[1][order]
+        if imaginary[size - 1] != 0 and np.count_nonzero(imaginary[:size]) % 2:
+            size -= 1
     select = np.zeros(p, dtype=np.int32)
     select[order[:size]] = 1
-    _, vectors, _, _, found, *_ = lapack.dtrsen(select, schur, vectors, job="N")
-    return vectors[:, :found]
+    vectors = trsen(select, schur, vectors, job="N")[1]
+    return np.asarray(vectors[:, :size])
+
+
+def _parts(values: list[Array]) -> tuple[Array, Array]:
+    """Return real and imaginary parts of eigenvalues as LAPACK gives them."""
+    return (values[0].real, values[0].imag) if len(values) == 1 else (values[0], values[1])

@@ -4,25 +4,38 @@
 
 M. L. Parks, E. de Sturler, G. Mackey, D. D. Johnson and S. Maiti, "Recycling Krylov
 subspaces for sequences of linear systems", SIAM J. Sci. Comput. 28 (2006) 1651-1674,
-here preconditioned from the left (B = M^-1 A in place of A) or from the right (B = A M^-1).
-The notation is that paper's.
+here preconditioned from the left (B = M^-1 A in place of A) or from the right (B = A M^-1),
+also with an M that changes from step to step (L. M. Carvalho, S. Gratton, R. Lago and
+X. Vasseur, SIAM J. Matrix Anal. Appl. 32 (2011) 1212-1235). The notation is that of the
+first paper; a prime is the conjugate transpose.
 """
 
+import math
 import time
+from typing import Literal
 
 from petsc4py import PETSc
 
 import numpy as np
-from scipy.linalg import qr, solve_triangular
-from scipy.linalg.blas import dgemv
+from scipy.linalg import lstsq, qr, solve_triangular
 
-from kryloset.krylov.dense import Array, combine, harmonic_subspace, orthonormalise, sum_over_ranks
+from kryloset.krylov.dense import (
+    Array,
+    Basis,
+    combine,
+    harmonic_subspace,
+    inner,
+    orthonormalise,
+    sum_over_ranks,
+)
 from kryloset.krylov.recycling_ksp import RecyclingKSP
+
+type Pencil = Literal["a", "b"]
 
 EPSILON = float(np.finfo(np.float64).eps)
 
-REORTHOGONALISE = 0.5
-"""A vector that lost more than this part of its squared length is orthogonalised again."""
+CANCELLED = 1e-4
+"""A vector of which less than this part of its square is left is orthogonalised again at once."""
 
 STAGNATION_CYCLES = 20
 """Cycles over which the true residual has to fall ..."""
@@ -35,7 +48,7 @@ MISMATCH = 10.0
 
 
 class GCRODR(RecyclingKSP):
-    """GCRO-DR(m, k) as a Python context of a PETSc KSP, from the left (default) or the right.
+    """GCRO-DR(m, k) as a Python context of a PETSc KSP.
 
     A system starts with C R = qr(B Y), U = Y R^-1: k applications of A and of M^-1. A cycle
     takes m - k Arnoldi steps with (I - C C') B (m when nothing is recycled: GMRES(m)),
@@ -47,47 +60,91 @@ class GCRODR(RecyclingKSP):
     on if that does not pass.
 
     From the left the directions approximate eigenvectors in the variable x, which changes
-    less from system to system than M x does when M changes with A.
+    less from system to system than M x does when M changes with A. From the right they are
+    in M x. A flexible solve (right; `-ksp_gcrodr_flexible`) keeps Z_j = M_j^-1 v_j, so that
+    M may be another iteration, and its directions are in x.
 
-    Memory: m + 1 vectors for [C V], k for U, 4 for work.
+    Orthogonalisation is classical Gram-Schmidt, twice, the second pass delayed by a step so
+    that a step costs one reduction and reads the basis twice (D. Bielich, J. Langou,
+    S. Thomas, K. Swirydowicz, I. Yamazaki and E. G. Boman, Parallel Comput. 112 (2022)).
+
+    Memory: m + 1 vectors for [C V], k for U, 4 for work; m for Z where it is flexible.
+
+    Attributes:
+        flexible: whether M may change from step to step.
+        pencil: harmonic Ritz vectors of G'G z = theta G' W'V z with the exact W'V ("a"), or
+            with C'U = I and V'U = 0 put for it ("b", strategy B of Carvalho et al.), which
+            saves a product a cycle. Flexible solves use "b": the other one needs M U.
     """
 
     NAME = "gcrodr"
     LABEL = "GCRO-DR"
     SIDES = (PETSc.PC.Side.LEFT, PETSc.PC.Side.RIGHT)
 
-    def __init__(self, restart: int = 40, recycle: int = 20) -> None:
+    def __init__(
+        self,
+        restart: int = 40,
+        recycle: int = 20,
+        *,
+        flexible: bool = False,
+        pencil: Pencil = "a",
+    ) -> None:
         """Make a context for GCRO-DR(restart, recycle).
 
         Raises:
-            ValueError: unless 0 <= recycle < restart.
+            ValueError: unless 0 <= recycle < restart, or for a pencil that is not known.
         """
+        self.flexible = flexible
+        self.pencil = pencil
         super().__init__(restart, recycle)
-        self._block: Array = np.zeros((0, 0), order="F")
+        self._block: Array = np.zeros((0, 0))
+
+    def _check(self) -> None:
+        super()._check()
+        if self.pencil not in ("a", "b"):
+            raise ValueError(f"{self.LABEL} knows the pencils a and b, not {self.pencil!r}")
+
+    def create(self, ksp: PETSc.KSP) -> None:
+        """Choose the side of the preconditioner and the norm of the residual itself."""
+        super().create(ksp)
+        if self.flexible:
+            ksp.setPCSide(PETSc.PC.Side.RIGHT)
+
+    def setFromOptions(self, ksp: PETSc.KSP) -> None:
+        """Read `-ksp_<name>_restart`, `_recycle`, `_flexible` and `_pencil`."""
+        options = PETSc.Options(ksp.getOptionsPrefix())
+        self.flexible = options.getBool(f"ksp_{self.NAME}_flexible", self.flexible)
+        self.pencil = options.getString(f"ksp_{self.NAME}_pencil", self.pencil)
+        if self.flexible:
+            ksp.setPCSide(PETSc.PC.Side.RIGHT)
+        super().setFromOptions(ksp)
 
     def _allocate(self, ksp: PETSc.KSP, operator: PETSc.Mat) -> None:
         self._left = ksp.getPCSide() == PETSc.PC.Side.LEFT
-        if np.dtype(PETSc.ScalarType).kind == "c":
-            raise ValueError("GCRO-DR works with real numbers: use a PETSc built for them")
-        rows = operator.getLocalSize()[0]
-        if self._block.shape == (rows, self.restart + 1):
+        if self.flexible and self._left:
+            raise ValueError(
+                f"flexible {self.LABEL} preconditions from the right: -ksp_pc_side right"
+            )
+        rows, columns = operator.getLocalSize()[0], self.restart + 1
+        kept = self.restart * self.flexible
+        if self._block.shape == (rows, columns) and len(self._steps) == kept:
             return
-        self._block = np.zeros((rows, self.restart + 1), order="F")
-        # A column is a PETSc Vec without a copy; wrapped once, since wrapping costs.
-        self._columns = [
-            PETSc.Vec().createWithArray(self._block[:, i], comm=operator.comm)
-            for i in range(self.restart + 1)
-        ]
-        self._u = np.zeros((rows, self.recycle), order="F")
+        scalar = np.dtype(PETSc.ScalarType)
+        self._basis = Basis(rows, columns, self._comm)
+        self._block = self._basis.array
+        self._columns = _wrap(self._block, operator)
+        self._u = np.zeros((rows, self.recycle), dtype=scalar, order="F")
+        self._z = np.zeros((rows, kept), dtype=scalar, order="F")
+        self._steps = _wrap(self._z, operator)
         self._combined, self._image, self._candidate, self._residual = (
             operator.createVecRight() for _ in range(4)
         )
-        self._work = np.zeros(self.restart + 1)
-        # Column j: the coefficients of A M^-1 v_j in [C V], the last one its remainder.
-        self._coefficients = np.zeros((self.restart + 1, self.restart), order="F")
+        # Column 0: the coefficients of the residual in [C V]; column j: those of B v_j. The
+        # last one of each is its remainder.
+        self._coefficients = np.zeros((columns, columns), dtype=scalar, order="F")
 
     def _release(self) -> None:
-        self._block = np.zeros((0, 0), order="F")
+        self._block = np.zeros((0, 0))
 
     # The method
 
@@ -113,17 +170,17 @@ class GCRODR(RecyclingKSP):
         norm = self._residual.norm()
         self._log(ksp, its, norm)
         reason = int(ksp.callConvergenceTest(its, norm))
-        measure, remainder = self._begin_cycle() if reason == 0 else (norm, norm)
+        measure = self._begin_cycle() if reason == 0 else norm
         history = [measure]
         while reason == 0:
             if its >= limit:
                 reason = diverged.DIVERGED_MAX_IT
                 break
-            its, steps, implicit, reason = self._arnoldi(ksp, its, limit, norm, measure, remainder)
+            its, steps, implicit, reason = self._arnoldi(ksp, its, limit, norm, measure)
             if reason < 0:
                 break
             if reason == 0:
-                self._try_solution(steps, remainder)
+                self._try_solution(steps)
             norm = self._residual.norm()
             self._log(ksp, its, norm)
             reason = int(ksp.callConvergenceTest(its, norm))
@@ -132,7 +189,7 @@ class GCRODR(RecyclingKSP):
                 self._candidate.copy(self._x)
                 break
             previous = measure
-            measure, remainder = self._begin_cycle()
+            measure = self._begin_cycle()
             if self._held and not measure <= MISMATCH * implicit + EPSILON * history[0]:
                 # The cycle kept less than it promised: either B U = C has drifted (make C
                 # again) or U is no good (go on without).
@@ -145,7 +202,7 @@ class GCRODR(RecyclingKSP):
                     self._held = 0
                 self._compute_residual(self._b, self._x, self._residual)
                 norm = self._residual.norm()
-                measure, remainder = self._begin_cycle()
+                measure = self._begin_cycle()
             else:
                 self._candidate.copy(self._x)
             history.append(measure)
@@ -157,23 +214,29 @@ class GCRODR(RecyclingKSP):
                 reason = diverged.DIVERGED_BREAKDOWN
         return int(reason)
 
-    def _begin_cycle(self) -> tuple[float, float]:
+    def _begin_cycle(self) -> float:
         """Put the (preconditioned) residual beside C and orthogonalise it against C.
 
         Returns:
-            Its norm, which is what a cycle minimises, before and after.
+            Its norm, which is what a cycle minimises.
         """
-        start = self._columns[self._held]
-        if self._left and not self._identity:
-            self._pc.apply(self._residual, start)
+        held = self._held
+        start = self._columns[held]
+        if self._left:
+            self._precondition(self._residual, start)
         else:
             self._residual.copy(start)
-        if self._left:
-            self.counts.preconditioner += 1
-        norms = self._orthogonalise(self._held)
-        # The part of the residual in range(C), for the least-squares problem.
-        self._projection = self._work[: self._held].copy()
-        return norms
+        # What an earlier cycle with another number of directions left below the diagonals.
+        self._coefficients[:] = 0.0
+        products = self._basis.inner(held + 1, 1)[:, 0].copy()
+        square = products[held].real
+        self._coefficients[:held, 0] = products[:held]
+        self._coefficients[held, 0] = 1.0
+        products[:held] *= -1.0
+        products[held] = 1.0
+        self._basis.combine(products[:, None])
+        self._orthogonalise_again(held, square)
+        return float(np.sqrt(square))
 
     def _apply(self, source: PETSc.Vec, target: PETSc.Vec) -> None:
         """Set target to B source."""
@@ -188,52 +251,89 @@ class GCRODR(RecyclingKSP):
         self.counts.operator += 1
         self.counts.preconditioner += 1
 
-    def _orthogonalise(self, column: int) -> tuple[float, float]:
-        """Orthogonalise a column of the block against all columns before it.
+    # Orthogonalisation
 
-        Classical Gram-Schmidt, a second time when cancellation asks for it. The vector's
-        own square is one more entry of the product, so that a pass is one matrix-vector
-        product, one reduction and one update.
+    def _orthogonalise_again(self, column: int, square: float) -> None:
+        """Orthogonalise a column against those before it once more, and normalise it.
+
+        Its image's coefficients are corrected: the column is their last entry's vector. A
+        column that lies in the span of the others (of `square` next to nothing is left) is
+        set to zero, and so is that entry.
+        """
+        image = self._coefficients[:, column - self._held]
+        for _ in range(2):
+            products = self._basis.inner(column + 1, 1)[:, 0]
+            correction = products[:column].copy()
+            before = float(products[column].real)
+            after = before - np.vdot(correction, correction).real
+            weight = image[column]
+            image[:column] += weight * correction
+            transform = np.zeros((column + 1, 1), dtype=correction.dtype)
+            if not after * abs(weight) ** 2 > EPSILON**2 * square:
+                # Nothing but rounding.
+                image[column] = 0.0
+                self._basis.combine(transform)
+                return
+            length = math.sqrt(after)
+            transform[:column, 0] = correction / -length
+            transform[column] = 1 / length
+            image[column] = weight * length
+            self._basis.combine(transform)
+            if after > 0.5 * before:
+                return
+
+    def _step(self, column: int) -> float:
+        """Finish column v of the block, set the next one to B v and orthogonalise it once.
+
+        With Q the columns before, r = Q'v, a = ||v - Q r||, w = B v (of v as it was):
+        v becomes (v - Q r) / a, its image is (w - B Q r) / a, and the next column is that
+        image orthogonalised and normalised. B C r is left out, being of the order of
+        rounding; the rest of B Q r is known from the coefficients.
 
         Returns:
-            The norm before and the norm after; after is 0.0 when the vector lies in the
-            span to working accuracy. The coefficients are left in `self._work[:column]`.
+            The norm of the image. It and its coefficients are as good as one pass makes
+            them until the next step.
         """
-        vector = self._block[:, column]
-        basis = self._block[:, :column]
-        extended = self._block[:, : column + 1].T
-        products = sum_over_ranks(np.dot(extended, vector), self._comm)
-        coefficients = self._work[:column]
-        coefficients[:] = products[:column]
-        before = products[column]
-        after = before - np.dot(coefficients, coefficients)
-        self._subtract(basis, coefficients, vector)
-        if after < REORTHOGONALISE * before:
-            products = sum_over_ranks(np.dot(extended, vector), self._comm)
-            correction = products[:column]
-            coefficients += correction
-            self._subtract(basis, correction, vector)
-            left = products[column]
-            after = left - np.dot(correction, correction)
-            # Twice is enough: what shrinks again is rounding.
-            if after < REORTHOGONALISE * left or after <= EPSILON**2 * before:
-                after = 0.0
-        return float(np.sqrt(before)), float(np.sqrt(after))
+        step = column - self._held
+        if self.flexible:
+            self._precondition(self._columns[column], self._steps[step])
+            self._operator.mult(self._steps[step], self._columns[column + 1])
+            self.counts.operator += 1
+        else:
+            self._apply(self._columns[column], self._columns[column + 1])
+        products = self._basis.inner(column + 2, 2)
+        projections = products[:column]
+        (rr, rs), (_, ss) = np.dot(projections.conj().T, projections).tolist()
+        (vv, vw), (_, ww) = products[column:].tolist()
+        square = ww.real
+        length = math.sqrt(max(vv.real - rr.real, 0.0)) or 1.0
+        along = (vw - rs) / length
+        remainder = square - ss.real - abs(along) ** 2
+        cancelled = not remainder > CANCELLED * square
+        norm = 1.0 if cancelled else math.sqrt(remainder)
 
-    @staticmethod
-    def _subtract(basis: Array, coefficients: Array, vector: Array) -> None:
-        """Set vector -= basis @ coefficients in place."""
-        if basis.size:
-            dgemv(-1.0, basis, coefficients, 1.0, vector, overwrite_y=1)
+        before, image = self._coefficients[:, step], self._coefficients[:, step + 1]
+        before[:column] += before[column] * projections[:, 0]
+        before[column] *= length
+        image[:column], image[column], image[column + 1] = projections[:, 1], along, norm
+        if not self.flexible:
+            known = self._coefficients[: column + 1, 1 : step + 1]
+            image[: column + 1] -= np.dot(known, projections[self._held :, 0])
+            image /= length
+            square /= length**2
+
+        # (v - Q r) / a and (w - Q s - v' along) / norm, v' the first of the two.
+        mix = np.array([[-1 / length, along / (length * norm)], [0.0, -1 / norm]])
+        transform = np.empty((column + 2, 2), dtype=products.dtype)
+        np.dot(projections, mix, out=transform[:column])
+        transform[column:] = ((1 / length, -along / (length * norm)), (0.0, 1 / norm))
+        self._basis.combine(transform)
+        if cancelled:
+            self._orthogonalise_again(column + 1, square)
+        return math.sqrt(square) if square >= 0.0 else math.nan
 
     def _arnoldi(
-        self,
-        ksp: PETSc.KSP,
-        its: int,
-        limit: int,
-        norm: float,
-        measure: float,
-        remainder: float,
+        self, ksp: PETSc.KSP, its: int, limit: int, norm: float, measure: float
     ) -> tuple[int, int, float, int]:
         """Take the steps of a cycle: (I - C C') B V_j = V_{j+1} H and C' B V_j.
 
@@ -247,35 +347,28 @@ class GCRODR(RecyclingKSP):
         held = self._held
         if not np.isfinite(measure):
             return its, 0, measure, PETSc.KSP.ConvergedReason.DIVERGED_NANORINF
-        if not remainder > EPSILON * measure:
+        remainder = abs(self._coefficients[held, 0])
+        if remainder == 0.0:
             # The residual lies in range(C), and U alone removes it. Counted as a step,
             # since PETSc takes iteration 0 for the start.
-            self._columns[held].set(0.0)
             return its + 1, 0, 0.0, 0
-        self._columns[held].scale(1.0 / remainder)
-        # What an earlier cycle with another number of directions left below the diagonals.
-        self._coefficients[:] = 0.0
-        null = np.zeros(self.restart - held + 1)
+        null = np.zeros(self.restart - held + 1, dtype=self._block.dtype)
         null[0] = square = 1.0
         implicit = remainder
-        steps = 0
+        steps = reason = 0
         last = min(self.restart - held, limit - its)
-        while steps < last:
-            column = held + steps + 1
-            self._apply(self._columns[column - 1], self._columns[column])
-            before, after = self._orthogonalise(column)
-            if not np.isfinite(before):
-                return its, steps, before, PETSc.KSP.ConvergedReason.DIVERGED_NANORINF
-            self._coefficients[:column, steps] = self._work[:column]
-            self._coefficients[column, steps] = after
+        while reason == 0 and steps < last:
+            column = held + steps
+            image = self._coefficients[:, steps + 1]
+            if not np.isfinite(self._step(column)):
+                return its, steps, np.nan, PETSc.KSP.ConvergedReason.DIVERGED_NANORINF
             its += 1
             steps += 1
+            after = abs(image[column + 1])
             if after == 0.0:
-                self._columns[column].set(0.0)
                 return its, steps, 0.0, 0
-            self._columns[column].scale(1.0 / after)
-            null[steps] = -np.dot(null[:steps], self._work[held:column]) / after
-            square += null[steps] ** 2
+            null[steps] = -np.dot(null[:steps], image[held : column + 1]) / after
+            square += abs(null[steps]) ** 2
             implicit = remainder / float(np.sqrt(square))
             if steps == last:
                 break
@@ -284,54 +377,62 @@ class GCRODR(RecyclingKSP):
             estimate = implicit * (norm / measure)
             reason = int(ksp.callConvergenceTest(its, estimate))
             if reason > 0:
-                self._try_solution(steps, remainder)
+                self._try_solution(steps)
                 computed = self._residual.norm()
                 reason = int(ksp.callConvergenceTest(its, computed))
                 if reason > 0:
-                    return its, steps, implicit, reason
+                    break
                 norm, measure, estimate = computed, implicit, computed
             self._log(ksp, its, estimate)
-            if reason < 0:
-                return its, steps, implicit, reason
-        return its, steps, implicit, 0
+        self._orthogonalise_again(held + steps, 1.0)
+        return its, steps, implicit, reason
 
-    def _try_solution(self, steps: int, remainder: float) -> None:
+    def _try_solution(self, steps: int) -> None:
         """Set the candidate to x plus the minimiser over range([U V]), and its residual."""
         held = self._held
-        b = self._coefficients[:held, :steps]
-        h = self._coefficients[held : held + steps + 1, :steps]
-        target = np.zeros(steps + 1)
-        target[0] = remainder
-        y = np.linalg.lstsq(h, target, rcond=None)[0]
-        update = self._combined.getArray()
-        update[:] = 0.0
-        self._subtract(self._block[:, held : held + steps], -y, update)
-        self._subtract(self._u[:, :held], np.dot(b, y) - self._projection, update)
+        target, b = self._coefficients[:held, 0], self._coefficients[:held, 1 : steps + 1]
+        h = self._coefficients[held : held + steps + 1, 1 : steps + 1]
+        start = np.zeros(steps + 1, dtype=h.dtype)
+        start[0] = self._coefficients[held, 0]
+        y = lstsq(h, start, check_finite=False, lapack_driver="gelsy")[0]
+        directions = self._z[:, :steps] if self.flexible else self._block[:, held : held + steps]
+        update = self._combined.getArray()[:, None]
+        combine(update, (directions, y[:, None]), (self._u[:, :held], (target - b @ y)[:, None]))
         # Written behind PETSc's back: its cached norms are stale.
         self._combined.stateIncrease()
-        if self._left:
+        if self._left or self.flexible:
             self._candidate.waxpy(1.0, self._combined, self._x)
         else:
-            self._pc.apply(self._combined, self._image)
-            self.counts.preconditioner += 1
+            self._precondition(self._combined, self._image)
             self._candidate.waxpy(1.0, self._image, self._x)
         self._compute_residual(self._b, self._candidate, self._residual)
 
+    # The recycled space
+
     def _rebuild(self, y: Array) -> None:
-        """Make C R = qr(B Y) and U = Y R^-1 for the present operator."""
+        """Make C R = qr(B Y) and U = Y R^-1 for the present operator (A Y, if flexible)."""
         start = time.perf_counter()
         size = y.shape[1]
         for i in range(size):
             self._combined.placeArray(y[:, i])
-            self._apply(self._combined, self._columns[i])
+            if self.flexible:
+                self._operator.mult(self._combined, self._columns[i])
+                self.counts.operator += 1
+            else:
+                self._apply(self._combined, self._columns[i])
             self._combined.resetArray()
         transform = orthonormalise(self._block[:, :size], self._comm)
         self._held = transform.shape[1]
         u, c = self._u[:, : self._held], self._block[:, : self._held]
         combine(u, (y, transform))
-        products = sum_over_ranks(np.concatenate([np.dot(c.T, u), np.dot(u.T, u)]), self._comm)
-        self._cu, self._uu = products[: self._held], products[self._held :]
+        if self._exact:
+            self._cu = sum_over_ranks(inner(c, u), self._comm)
+            self._uu = sum_over_ranks(inner(u, u), self._comm)
         self.counts.rebuild += time.perf_counter() - start
+
+    @property
+    def _exact(self) -> bool:
+        return self.pencil == "a" and not self.flexible
 
     def _update_space(self, steps: int, images: bool) -> None:
         """Replace U and C by those of the harmonic Ritz vectors wanted of [U V].
@@ -343,21 +444,23 @@ class GCRODR(RecyclingKSP):
         if self.recycle == 0 or self._held + steps == 0:
             return
         held, size = self._held, self._held + steps
-        v = self._block[:, held : size + 1]
-        length = np.sqrt(np.maximum(self._uu.diagonal(), 0.0)) if held else np.zeros(0)
-        d = 1 / length
-        g = np.zeros((size + 1, size))
-        g[range(held), range(held)] = d
-        g[:, held:] = self._coefficients[: size + 1, :steps]
-        wv = np.eye(size + 1, size)
-        vv = np.eye(size)
-        if held:
-            vu = sum_over_ranks(np.dot(v.T, self._u[:, :held]), self._comm) * d
+        d = np.ones(held)
+        wv, vv = (
+            np.eye(size + 1, size, dtype=self._block.dtype),
+            np.eye(size, dtype=self._block.dtype),
+        )
+        if self._exact and held:
+            d /= np.sqrt(np.maximum(self._uu.diagonal().real, 0.0))
+            v = self._block[:, held : size + 1]
+            vu = sum_over_ranks(inner(v, self._u[:, :held]), self._comm) * d
             wv[:held, :held] = self._cu * d
             wv[held:, :held] = vu
             vv[:held, :held] = self._uu * np.outer(d, d)
             vv[held:, :held] = vu[:-1]
-            vv[:held, held:] = vu[:-1].T
+            vv[:held, held:] = vu[:-1].conj().T
+        g = np.zeros((size + 1, size), dtype=self._block.dtype)
+        g[range(held), range(held)] = d
+        g[:, held:] = self._coefficients[: size + 1, 1 : steps + 1]
         p = harmonic_subspace(g, wv, min(self.recycle, size))
         if p.shape[1] == 0:
             self._held = 0
@@ -367,10 +470,34 @@ class GCRODR(RecyclingKSP):
         rank = int(np.count_nonzero(abs(r.diagonal()) > size * EPSILON * np.linalg.norm(g)))
         t = p[:, pivots[:rank]] @ solve_triangular(r[:rank, :rank], np.eye(rank))
         q = q[:, :rank]
-        self._cu, self._uu = q.T @ wv @ t, t.T @ vv @ t
+        if self._exact:
+            self._cu, self._uu = q.conj().T @ wv @ t, t.conj().T @ vv @ t
         t[:held] *= d[:, None]
-        u = self._u[:, :rank]
-        combine(u, (self._u[:, :held], t[:held]), (v[:, :steps], t[held:]))
+        directions = self._z[:, :steps] if self.flexible else self._block[:, held:size]
+        combine(self._u[:, :rank], (self._u[:, :held], t[:held]), (directions, t[held:]))
         if images:
             combine(self._block[:, :rank], (self._block[:, : size + 1], q))
         self._held = rank
+
+
+def _wrap(block: Array, operator: PETSc.Mat) -> list[PETSc.Vec]:
+    """Return the columns as Vecs without a copy; wrapped once, since wrapping costs."""
+    return [
+        PETSc.Vec().createWithArray(block[:, i], comm=operator.comm) for i in range(block.shape[1])
+    ]
+
+
+class GMRESDR(GCRODR):
+    """GMRES with deflated restarting, nothing carried from system to system.
+
+    GCRO-DR that starts each system with nothing is algebraically GMRES-DR (R. B. Morgan,
+    SIAM J. Sci. Comput. 24 (2002) 20-37; Parks et al. 2006, section 3): what of GCRO-DR's
+    gain is due to deflation inside one system.
+    """
+
+    NAME = "gmresdr"
+    LABEL = "GMRES-DR"
+
+    def _iterate(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> int:
+        self.space = None
+        return super()._iterate(ksp, b, x)

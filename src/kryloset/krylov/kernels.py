@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The compiled products of kernels.c, made at first use by the machine's own C compiler.
+
+A C compiler is there wherever FEniCSx is, which compiles its forms in the same way. Without
+one, and for complex numbers, `dense` goes through BLAS, which is slower on these shapes.
+"""
+
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cffi import FFI
+
+SOURCE = Path(__file__).with_name("kernels.c")
+
+FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
+
+# Addresses are passed as the integers they are: that costs a step less than making pointers.
+DECLARATIONS = """
+void kryloset_inner(ptrdiff_t n, int p, uintptr_t a, ptrdiff_t lda, int q, uintptr_t b,
+                    ptrdiff_t ldb, uintptr_t g);
+int kryloset_combine(ptrdiff_t n, int k, uintptr_t out, ptrdiff_t ldo, int p, uintptr_t a,
+                     ptrdiff_t lda, uintptr_t s, int q, uintptr_t b, ptrdiff_t ldb, uintptr_t t);
+"""
+
+ffi = FFI()
+ffi.cdef(DECLARATIONS)
+
+
+@cache
+def load_kernels() -> Any | None:
+    """Return the compiled library, or None where it cannot be made (said once in the log).
+
+    It is kept in the user's cache (`XDG_CACHE_HOME`, else `~/.cache`), under a name that
+    holds what it was made of: the source, the compiler and the processor.
+    """
+    try:
+        return ffi.dlopen(str(_compile()))
+    except (OSError, subprocess.CalledProcessError) as error:
+        logging.getLogger(__name__).warning(
+            "no compiled kernels (%s): recycling goes through BLAS, at about two thirds of the "
+            "speed; install a C compiler, or name one in CC",
+            error,
+        )
+        return None
+
+
+def _compile() -> Path:
+    """Compile kernels.c unless that has been done, and return the library's path."""
+    # The compiler of Python itself may be a cross compiler that is not installed here.
+    candidates = (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc", "gcc")
+    names = [candidate.split()[0] for candidate in candidates if candidate]
+    compiler = next((path for path in map(shutil.which, names) if path), None)
+    if compiler is None:
+        raise FileNotFoundError(f"none of the C compilers {', '.join(names)} is installed")
+    version = subprocess.run([compiler, "--version"], check=True, capture_output=True).stdout
+    made_of = b"\0".join([SOURCE.read_bytes(), " ".join(FLAGS).encode(), version, _processor()])
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kryloset"
+    library = folder / f"kernels-{hashlib.sha256(made_of).hexdigest()[:16]}.so"
+    if not library.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        # Renamed into place: several processes may be at it.
+        with tempfile.TemporaryDirectory(dir=folder) as aside:
+            made = Path(aside) / library.name
+            command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
+            subprocess.run(command, check=True, capture_output=True)
+            os.replace(made, library)
+    return library
+
+
+def _processor() -> bytes:
+    """Return what tells one kind of processor from another: a cache may be shared by a cluster."""
+    try:
+        lines = Path("/proc/cpuinfo").read_bytes().splitlines()
+    except OSError:
+        return platform.processor().encode()
+    return b"\n".join(sorted({line for line in lines if line.startswith((b"flags", b"Features"))}))
