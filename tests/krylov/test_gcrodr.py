@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 from systems import laplacian, refill, sequence, to_mat, to_vec
 
-from kryloset.krylov import GCRODR
+from kryloset.krylov import GCRODR, GMRESDR
 
 SIDES = {"left": PETSc.PC.Side.LEFT, "right": PETSc.PC.Side.RIGHT}
 
@@ -268,10 +268,28 @@ def test_initial_guesses(rng):
     near = to_vec(mat, exact + 1e-5 * rng.standard_normal(225))
     ksp.solve(b, near)
     from_near = ksp.getIterationNumber()
-    ksp.setInitialGuessNonzero(False)
-    ksp.solve(b, near)
-    assert 0 < from_near < ksp.getIterationNumber()
+    fresh = make(mat, GCRODR(20, 5), "ilu", rtol=1e-8)
+    fresh.solve(b, near)
+    assert 0 < from_near < fresh.getIterationNumber()
     np.testing.assert_allclose(near.getArray(), exact, atol=1e-5)
+
+
+@pytest.mark.parametrize("context", [GCRODR(20, 5), GMRESDR(20, 5), GCRODR(20, 0)])
+def test_a_system_solved_again_is_solved_at_once_where_something_is_recycled(rng, context):
+    mat = to_mat(laplacian(15))
+    b = to_vec(mat, rng.standard_normal(225))
+    x = b.duplicate()
+    ksp = make(mat, context, "ilu")
+    ksp.solve(b, x)
+    first, expected = ksp.getIterationNumber(), x.getArray().copy()
+    ksp.solve(b, x)
+    at_once = type(context) is GCRODR and context.recycle > 0
+    assert ksp.getIterationNumber() == (0 if at_once else first)
+    np.testing.assert_allclose(x.getArray(), expected, rtol=0, atol=1e-9)
+    assert not ksp.getInitialGuessNonzero()
+    b.scale(-3.0)
+    ksp.solve(b, x)
+    assert ksp.getIterationNumber() == (0 if at_once else first)
 
 
 def test_the_iteration_limit_is_kept(rng):

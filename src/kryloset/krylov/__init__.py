@@ -5,13 +5,14 @@
 Works on any sequence of matrices and right-hand sides; no PDE is in sight.
 """
 
-from kryloset.krylov.gcrodr import GCRODR
+from kryloset.krylov.gcrodr import GCRODR, GMRESDR
 from kryloset.krylov.ladder import Attempt, SolveError, solve_or_escalate
 from kryloset.krylov.solver import Reason, SequenceSolver, SolveResult
 from kryloset.krylov.state import SolverState
 
 __all__ = [
     "GCRODR",
+    "GMRESDR",
     "Attempt",
     "Reason",
     "SequenceSolver",

@@ -44,7 +44,7 @@ def inner(a: Array, b: Array) -> Array:
     """Return a^H b of two tall blocks (n, p) and (n, q), this rank's part of it."""
     kernels = load_kernels() if a.dtype == np.float64 else None
     if kernels is None:
-        return np.dot(a.T, b.conj()).conj()
+        return np.asarray(np.dot(a.T, b.conj()).conj())
     product = np.empty((a.shape[1], b.shape[1]), order="F")
     kernels.kryloset_inner(
         a.shape[0], a.shape[1], *_pointer(a), b.shape[1], *_pointer(b), _pointer(product)[0]
@@ -193,11 +193,11 @@ def harmonic_subspace(g: Array, wv: Array, size: int) -> Array:
     """Return an orthonormal basis of the wanted harmonic Ritz space, in coefficients.
 
     With B V = W G and orthonormal W, the harmonic Ritz pairs of B over range(V)
-    solve G'G z = theta G' W'V z (Parks et al. 2006, eq. 2.11), ' the conjugate transpose. Written as
-    (1/theta) z = G^+ W'V z, the smallest |theta| are the dominant eigenvalues of a small
-    matrix, and their space is spanned by the leading Schur vectors once the Schur form is
-    reordered. That is the span of the eigenvectors (real and imaginary parts of the
-    complex ones), with no trouble when the eigenvectors are nearly dependent.
+    solve G'G z = theta G' W'V z (Parks et al. 2006, eq. 2.11; a prime is the conjugate
+    transpose). Written as (1/theta) z = G^+ W'V z, the smallest |theta| are the dominant
+    eigenvalues of a small matrix, and their space is spanned by the leading Schur vectors
+    once the Schur form is reordered. That is the span of the eigenvectors (real and imaginary
+    parts of the complex ones), with no trouble when the eigenvectors are nearly dependent.
 
     Args:
         g: (rows, p), rows >= p, columns scaled alike.

@@ -98,6 +98,7 @@ class GCRODR(RecyclingKSP):
         self.pencil = pencil
         super().__init__(restart, recycle)
         self._block: Array = np.zeros((0, 0))
+        self._steps: list[PETSc.Vec] = []
 
     def _check(self) -> None:
         super()._check()
@@ -151,6 +152,9 @@ class GCRODR(RecyclingKSP):
     def _iterate(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> int:
         """Rebuild C, then run cycles until the test speaks or nothing moves any more."""
         self._b, self._x = b, x
+        reason = self._start(ksp, b, x, self._residual)
+        if reason != 0:
+            return reason
         self._held = 0
         if self.space is not None and self.recycle > 0:
             self._rebuild(self.space[:, : self.recycle])
@@ -162,15 +166,9 @@ class GCRODR(RecyclingKSP):
     def _run_cycles(self, ksp: PETSc.KSP) -> int:
         diverged = PETSc.KSP.ConvergedReason
         limit = ksp.getTolerances()[3]
-        if ksp.getInitialGuessNonzero():
-            self._compute_residual(self._b, self._x, self._residual)
-        else:
-            self._b.copy(self._residual)
-        its = doubts = 0
-        norm = self._residual.norm()
-        self._log(ksp, its, norm)
-        reason = int(ksp.callConvergenceTest(its, norm))
-        measure = self._begin_cycle() if reason == 0 else norm
+        its = doubts = reason = 0
+        norm = ksp.getResidualNorm()
+        measure = self._begin_cycle()
         history = [measure]
         while reason == 0:
             if its >= limit:
@@ -499,5 +497,5 @@ class GMRESDR(GCRODR):
     LABEL = "GMRES-DR"
 
     def _iterate(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> int:
-        self.space = None
+        self.space = self.solution = None
         return super()._iterate(ksp, b, x)

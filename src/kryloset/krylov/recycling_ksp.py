@@ -3,13 +3,14 @@
 """What the recycling methods have in common as Python contexts of a PETSc KSP."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from mpi4py import MPI
 from petsc4py import PETSc
 
 from kryloset.krylov.dense import Array
+from kryloset.krylov.gain import Gain
 
 
 @dataclass
@@ -38,13 +39,17 @@ class RecyclingKSP(ABC):
     histories and `-ksp_view` are as for PETSc's own KSPs, and any PC will do that the method
     allows. `ksp.reset` drops the recycled space.
 
-    Only the norm of b - A x, computed, ends a solve with success.
+    Only the norm of b - A x, computed, ends a solve with success. Before anything else a
+    multiple of the last solution is tried (one product with A), so that a system solved again
+    is solved at once.
 
     Attributes:
         restart: m, the largest number of directions held at a time.
         recycle: k < m, the largest number of them carried to the next system.
         space: (local rows, at most k), Fortran order: the recycled directions, or None.
             Assign to seed a solve; after a solve it is a view that the next one overwrites.
+        solution: (local rows), the last solution, or None.
+        gain: whether the space has paid so far; one that has not is set aside for a while.
         counts: what the last solve has cost.
     """
 
@@ -66,8 +71,20 @@ class RecyclingKSP(ABC):
         self.restart = restart
         self.recycle = recycle
         self.space: Array | None = None
+        self.solution: Array | None = None
+        self.gain = Gain()
         self.counts = Counts()
         self._check()
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """What the method has learnt besides directions; assign to go on elsewhere."""
+        return tuple(getattr(self.gain, field.name) for field in fields(Gain))
+
+    @numbers.setter
+    def numbers(self, values: tuple[float, ...]) -> None:
+        costs, counts = values[:2], values[2:]
+        self.gain = Gain(*costs, *(int(count) for count in counts))
 
     def _check(self) -> None:
         if not 0 <= self.recycle < self.restart:
@@ -117,7 +134,8 @@ class RecyclingKSP(ABC):
 
     def reset(self, ksp: PETSc.KSP) -> None:
         """Free the memory and forget the recycled space."""
-        self.space = None
+        self.space = self.solution = None
+        self.gain = Gain()
         self._release()
 
     def solve(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:
@@ -130,9 +148,14 @@ class RecyclingKSP(ABC):
             return
         self._operator: PETSc.Mat = ksp.getOperators()[0]
         self._identity = self._pc.getType() == PETSc.PC.Type.NONE
-        if not ksp.getInitialGuessNonzero():
-            x.set(0.0)
-        ksp.setConvergedReason(self._iterate(ksp, b, x))
+        if not self.gain.expected:
+            self.space = None
+        reason = self._iterate(ksp, b, x)
+        ksp.setConvergedReason(reason)
+        its = ksp.getIterationNumber()
+        if reason > 0 and its > 0 and self.recycle > 0:
+            self.gain = self.gain.after(its, self.counts.recycled > 0)
+            self.solution = x.getArray(readonly=True).copy()
 
     # What a method defines
 
@@ -153,6 +176,42 @@ class RecyclingKSP(ABC):
         """
 
     # What methods use
+
+    def _start(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec, residual: PETSc.Vec) -> int:
+        """Set x to where the solve begins, residual to b - A x, and log its norm.
+
+        Without a guess of the user's that is zero, unless the multiple of the last solution
+        that leaves the least residual passes the convergence test as it is. As a mere guess it
+        is no gain: what it leaves is what converges slowly.
+
+        Returns:
+            The reason of the convergence test.
+        """
+        guessed = ksp.getInitialGuessNonzero()
+        if not guessed and self.solution is not None and self.recycle > 0:
+            x.setArray(self.solution)
+            self._operator.mult(x, residual)
+            self.counts.operator += 1
+            square = residual.norm() ** 2
+            weight = b.dot(residual) / square if square > 0.0 else 0.0
+            x.scale(weight)
+            residual.aypx(-weight, b)
+            norm = residual.norm()
+            # PETSc's test would else take the first residual for the right-hand side.
+            ksp.setInitialGuessNonzero(True)
+            reason = int(ksp.callConvergenceTest(0, norm))
+            ksp.setInitialGuessNonzero(False)
+            if reason > 0:
+                self._log(ksp, 0, norm)
+                return reason
+        if guessed:
+            self._compute_residual(b, x, residual)
+        else:
+            x.set(0.0)
+            b.copy(residual)
+        norm = residual.norm()
+        self._log(ksp, 0, norm)
+        return int(ksp.callConvergenceTest(0, norm))
 
     def _compute_residual(self, b: PETSc.Vec, x: PETSc.Vec, residual: PETSc.Vec) -> None:
         """Set residual to b - A x."""

@@ -6,16 +6,28 @@ import math
 import time
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from petsc4py import PETSc
 
-import numpy as np
-
-from kryloset.krylov.gcrodr import GCRODR
+from kryloset.krylov.gcrodr import GCRODR, GMRESDR
+from kryloset.krylov.recycling_cg import RecyclingCG
+from kryloset.krylov.recycling_ksp import RecyclingKSP
+from kryloset.krylov.recycling_minres import RecyclingMINRES
 from kryloset.krylov.state import SolverState
 
-Method = Literal["gcrodr", "gmres", "cg", "direct"]
+Method = Literal[
+    "gcrodr",
+    "gmresdr",
+    "gmres",
+    "rcg",
+    "cg",
+    "rminres",
+    "minres",
+    "bicgstab",
+    "hpddm",
+    "direct",
+]
 Preconditioner = Literal["none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu", "gamg"]
 
 INNER = 0.999
@@ -23,6 +35,16 @@ INNER = 0.999
 
 SYMMETRIC = 1e-8
 """Difference between a_ij and a_ji, relative to the matrix, that counts as rounding."""
+
+CONTEXTS: dict[str, type[RecyclingKSP]] = {
+    "gcrodr": GCRODR,
+    "gmresdr": GMRESDR,
+    "rcg": RecyclingCG,
+    "rminres": RecyclingMINRES,
+}
+
+SYMMETRIC_METHODS = ("rcg", "cg", "rminres", "minres")
+"""Methods that need a symmetric preconditioner, and one that is positive definite."""
 
 PROGRESS = 0.5
 """A continued solve or a step of refinement that leaves more than this was the last."""
@@ -70,8 +92,8 @@ _MESSAGES = {
         "below: scale the equations, or ask for less"
     ),
     Reason.NOT_POSITIVE_DEFINITE: (
-        "A or the preconditioner is not symmetric positive definite, which cg needs: try "
-        "gcrodr or gmres"
+        "A or the preconditioner is not symmetric positive definite, which cg and rcg ask of "
+        "both, minres and rminres of the preconditioner: try gcrodr or gmres"
     ),
 }
 
@@ -124,18 +146,24 @@ class SequenceSolver:
     KSP that is handed another Mat can keep a stale preconditioner.
 
     Attributes:
-        method: gcrodr (GCRO-DR(restart, recycle), preconditioned from the left so that the
-            recycled directions are in x), gmres (GMRES(restart), from the right), cg; or
-            direct (MUMPS where PETSc has it, else PETSc's LU; not iterative).
+        method: those that recycle are gcrodr (GCRO-DR(restart, recycle), preconditioned from
+            the left so that the directions are in x), rcg (recycling CG, A symmetric positive
+            definite) and rminres (recycling MINRES, A symmetric). hpddm is GCRO-DR of HPDDM,
+            where PETSc has it; what it recycles stays in its KSP and not in the state.
+            Nothing is carried by gmresdr (GMRES-DR(restart, recycle)), gmres (GMRES(restart),
+            from the right), cg, minres, bicgstab (BiCGStab(2)) and direct (MUMPS where PETSc
+            has it, else PETSc's LU; not iterative).
         preconditioner: PETSc's, not used by direct. On several ranks icc and ilu become
             block Jacobi with icc or ilu in each rank's block.
         tolerance: on the true relative residual ||b - A x|| / ||b||.
-        restart: directions a cycle of gcrodr or gmres may hold.
-        recycle: of these, directions that gcrodr carries on.
+        restart: directions that a cycle of gcrodr, gmresdr, hpddm or gmres, or that rcg and
+            rminres hold for the next space.
+        recycle: of these, directions carried on.
         max_iterations: per system.
 
     Raises:
-        ValueError: for a name that is not known or a number out of range.
+        ValueError: for a name that is not known, a number out of range, or hpddm where PETSc
+            was built without it.
     """
 
     method: Method = "gcrodr"
@@ -156,7 +184,9 @@ class SequenceSolver:
         for key, least in (("restart", 1), ("recycle", 0), ("max_iterations", 1)):
             if getattr(self, key) < least:
                 raise ValueError(f"{key} must be at least {least}, got {getattr(self, key)}")
-        if self.method == "gcrodr" and self.recycle >= self.restart:
+        if self.method == "hpddm" and not PETSc.Sys.hasExternalPackage("hpddm"):
+            raise ValueError("this PETSc was built without HPDDM: use method gcrodr")
+        if self.method in (*CONTEXTS, "hpddm") and self.recycle >= self.restart:
             raise ValueError(
                 f"recycle={self.recycle} must be smaller than restart={self.restart}: a cycle "
                 "needs room for new directions"
@@ -202,7 +232,7 @@ class SequenceSolver:
             result = SolveResult(
                 solution, 0, 0, 0, residual, 0.0, 0.0, 0.0, reason, self.method, False
             )
-            return result, _next(state, result, state.space, state.workspace)
+            return result, _count(state, result)
 
         start = time.perf_counter()
         workspace = state.workspace
@@ -235,16 +265,13 @@ class SequenceSolver:
         )
         # A KSP that failed may hold half a factor: the next system gets a new one.
         kept = workspace if result.converged else None
-        return result, _next(state, result, workspace.space(), kept)
+        return result, replace(_count(state, result), **workspace.carried(result), workspace=kept)
 
 
-def _next(
-    state: SolverState, result: SolveResult, space: np.ndarray | None, workspace: object
-) -> SolverState:
-    """Return the state after `result`; a failure drops the recycled space."""
+def _count(state: SolverState, result: SolveResult) -> SolverState:
+    """Return the state with one more system counted."""
     return replace(
         state,
-        space=space if result.converged else None,
         systems=state.systems + 1,
         failures=state.failures + (not result.converged),
         iterations=state.iterations + result.iterations,
@@ -252,7 +279,6 @@ def _next(
         preconditioner_applications=(
             state.preconditioner_applications + result.preconditioner_applications
         ),
-        workspace=workspace,
     )
 
 
@@ -277,20 +303,26 @@ class _Workspace:
         self.ksp = ksp = PETSc.KSP().create(operator.comm)
         # The KSP holds a reference, so that no other Mat can get this one's address.
         ksp.setOperators(operator)
-        self.context: GCRODR | None = None
+        self.context: RecyclingKSP | None = None
         match solver.method:
             case "direct":
                 ksp.setType(PETSc.KSP.Type.PREONLY)
             case "cg":
                 ksp.setType(PETSc.KSP.Type.CG)
                 ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+            case "minres":
+                ksp.setType(PETSc.KSP.Type.MINRES)
+            case "bicgstab":
+                ksp.setType(PETSc.KSP.Type.BCGSL)
             case "gmres":
                 ksp.setType(PETSc.KSP.Type.GMRES)
                 ksp.setGMRESRestart(solver.restart)
                 ksp.setPCSide(PETSc.PC.Side.RIGHT)
-            case "gcrodr":
+            case "hpddm":
+                _set_hpddm(ksp, solver.restart, solver.recycle)
+            case _:
                 ksp.setType(PETSc.KSP.Type.PYTHON)
-                self.context = GCRODR(solver.restart, solver.recycle)
+                self.context = CONTEXTS[solver.method](solver.restart, solver.recycle)
                 ksp.setPythonContext(self.context)
 
     def serves(self, solver: SequenceSolver, operator: PETSc.Mat) -> bool:
@@ -302,7 +334,7 @@ class _Workspace:
         pc = self.ksp.getPC()
         operator, _ = self.ksp.getOperators()
         try:
-            if (self.solver.method, self.solver.preconditioner) == ("cg", "icc"):
+            if self.solver.preconditioner == "icc" and self.solver.method in SYMMETRIC_METHODS:
                 # See _choose_preconditioner: a nonsymmetric matrix would hang PETSc here.
                 tolerance = SYMMETRIC * operator.norm(PETSc.NormType.INFINITY)
                 if not operator.isSymmetric(tolerance):
@@ -333,7 +365,7 @@ class _Workspace:
             pc.reset()
             self.ksp.setOperators(operator)
         pc.setType("bjacobi" if parallel and name in ("icc", "ilu") else name)
-        if name == "asm" and self.solver.method == "cg":
+        if name == "asm" and self.solver.method in SYMMETRIC_METHODS:
             # The restricted variant, PETSc's default, is not symmetric.
             pc.setASMType(PETSc.PC.ASMType.BASIC)
         if name != "icc":
@@ -344,9 +376,9 @@ class _Workspace:
             blocks = [block.getPC() for block in pc.getBJacobiSubKSP()]
         for block in blocks:
             block.setType("icc")
-            if self.solver.method != "cg":
+            if self.solver.method not in SYMMETRIC_METHODS:
                 # PETSc's default makes every pivot positive, and tries for ever on a
-                # nonsymmetric matrix where it cannot. Only cg needs positive pivots.
+                # nonsymmetric matrix where it cannot. Others need no positive pivots.
                 block.setFactorShift(PETSc.Mat.FactorShiftType.NONZERO)
 
     def run(
@@ -354,8 +386,10 @@ class _Workspace:
     ) -> tuple[Reason, float]:
         """Solve until the true residual is within the tolerance or no longer falls."""
         if self.context is not None:
-            self.context.space = state.space
+            self.context.space, self.context.solution = state.space, state.solution
+            self.context.numbers = state.learnt
         tolerance = self.solver.tolerance
+        self.asked = INNER * tolerance
         residual = math.inf
         while True:
             try:
@@ -372,6 +406,8 @@ class _Workspace:
             # The method's own estimate was too kind: go on from here while that helps.
             if residual > PROGRESS * previous:
                 return Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE, residual
+            # Some methods judge by the norm of M^-1 r, which they have to make smaller then.
+            self.asked *= PROGRESS * tolerance / residual
 
     def _once(self, rhs: PETSc.Vec, solution: PETSc.Vec, norm: float) -> Reason:
         """Run the KSP once more from the present solution, counting what it costs."""
@@ -388,7 +424,7 @@ class _Workspace:
         left = solver.max_iterations - counts.iterations
         if left <= 0:
             return Reason.ITERATION_LIMIT
-        ksp.setTolerances(rtol=INNER * solver.tolerance, atol=0.0, divtol=1e30, max_it=left)
+        ksp.setTolerances(rtol=self.asked, atol=0.0, divtol=1e30, max_it=left)
         ksp.setInitialGuessNonzero(again)
         ksp.solve(rhs, solution)
         its = ksp.getIterationNumber()
@@ -404,9 +440,12 @@ class _Workspace:
             cycles = math.ceil(its / solver.restart)
             counts.operator += its + max(cycles - (not again), 0)
             counts.preconditioner += its + cycles
+        elif solver.method == "bicgstab":
+            counts.operator += 2 * its + again
+            counts.preconditioner += 2 * its + 1 + 2 * again
         else:
             counts.operator += its + again
-            counts.preconditioner += its
+            counts.preconditioner += its + (solver.method == "minres") * (1 + again)
         return _reason(ksp, solver.method)
 
     def _true_residual(self, rhs: PETSc.Vec, solution: PETSc.Vec) -> float:
@@ -416,11 +455,34 @@ class _Workspace:
         self.residual.aypx(-1.0, rhs)
         return float(self.residual.norm())
 
-    def space(self) -> np.ndarray | None:
-        """Return a copy of what the last run would recycle."""
-        if self.context is None or self.context.space is None:
-            return None
-        return self.context.space.copy(order="F")
+    def carried(self, result: SolveResult) -> dict[str, Any]:
+        """Return what goes on to the next system: nothing after a failure."""
+        if self.context is None or not result.converged:
+            return {"space": None, "solution": None, "learnt": ()}
+        space = self.context.space
+        return {
+            "space": None if space is None else space.copy(order="F"),
+            "solution": self.context.solution,
+            "learnt": self.context.numbers,
+        }
+
+
+def _set_hpddm(ksp: PETSc.KSP, restart: int, recycle: int) -> None:
+    """Make the KSP HPDDM's GCRO-DR, which takes its numbers from the options database only."""
+    prefix = "kryloset_hpddm_"
+    ksp.setOptionsPrefix(prefix)
+    options = PETSc.Options(prefix)
+    chosen = {
+        "ksp_type": "hpddm",
+        "ksp_hpddm_type": "gcrodr" if recycle else "gmres",
+        "ksp_gmres_restart": restart,
+        "ksp_hpddm_recycle": recycle,
+    }
+    for key, value in chosen.items():
+        options[key] = value
+    ksp.setFromOptions()
+    for key in chosen:
+        del options[key]
 
 
 def _reason(ksp: PETSc.KSP, method: Method) -> Reason:
@@ -428,7 +490,7 @@ def _reason(ksp: PETSc.KSP, method: Method) -> Reason:
     code, petsc = ksp.getConvergedReason(), PETSc.KSP.ConvergedReason
     if code > 0:
         return Reason.CONVERGED
-    if code == petsc.DIVERGED_BREAKDOWN and method == "gcrodr":
+    if code == petsc.DIVERGED_BREAKDOWN and method in CONTEXTS:
         return Reason.STAGNATION
     return {
         petsc.DIVERGED_MAX_IT: Reason.ITERATION_LIMIT,

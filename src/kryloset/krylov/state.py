@@ -20,6 +20,8 @@ NUMBERS = (
     "preconditioner_applications",
 )
 
+ARRAYS = ("space", "solution")
+
 
 @dataclass(frozen=True, eq=False)
 class SolverState:
@@ -32,6 +34,8 @@ class SolverState:
     Attributes:
         space: (local rows, at most k), Fortran order: recycled directions in the
             variable x, the rows of this rank. None when nothing is recycled.
+        solution: (local rows), the last solution where the method recycles, else None.
+        learnt: what the method keeps besides, as numbers (`RecyclingKSP.numbers`).
         systems: systems handed to `SequenceSolver.solve`, failed ones counted.
         failures: those that did not reach the tolerance.
         iterations: sum over the systems; likewise the next two.
@@ -40,6 +44,8 @@ class SolverState:
     """
 
     space: Array | None = None
+    solution: Array | None = None
+    learnt: tuple[float, ...] = ()
     systems: int = 0
     failures: int = 0
     iterations: int = 0
@@ -50,7 +56,7 @@ class SolverState:
 
     def without_space(self) -> Self:
         """Return this state with nothing recycled."""
-        return replace(self, space=None)
+        return replace(self, space=None, solution=None, learnt=())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to `path`, one file a rank: the caller names it by rank.
@@ -61,8 +67,10 @@ class SolverState:
         """
         aside = Path(f"{os.fspath(path)}.part")
         arrays = {name: np.array(getattr(self, name)) for name in NUMBERS}
-        if self.space is not None:
-            arrays["space"] = self.space
+        arrays["learnt"] = np.array(self.learnt)
+        for name in ARRAYS:
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)
         with open(aside, "wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         os.replace(aside, path)
@@ -76,11 +84,14 @@ class SolverState:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                numbers = {name: int(file[name]) for name in NUMBERS}
-                space = np.asfortranarray(file["space"]) if "space" in file else None
+                numbers: dict[str, Any] = {name: int(file[name]) for name in NUMBERS}
+                arrays: dict[str, Any] = {
+                    name: np.asfortranarray(file[name]) for name in ARRAYS if name in file
+                }
+                learnt = tuple(file["learnt"].tolist())
         except Exception as error:
             raise KrylosetError(
                 f"{os.fspath(path)} is not a readable solver state ({error}): delete it and "
                 "start the sequence with nothing recycled"
             ) from error
-        return cls(space=space, **numbers)
+        return cls(learnt=learnt, **arrays, **numbers)
