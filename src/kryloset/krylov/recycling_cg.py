@@ -9,7 +9,7 @@ conjugate transpose.
 
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, fields, replace
 from typing import Any
 
 from petsc4py import PETSc
@@ -18,16 +18,21 @@ import numpy as np
 import scipy.linalg
 from scipy.linalg import blas, lapack
 
-from kryloset.krylov.dense import DEPENDENT, Array, combine, sum_over_ranks
+from kryloset.krylov.dense import DEPENDENT, Array, combine, inner, sum_over_ranks
 from kryloset.krylov.recycling_ksp import RecyclingKSP
 
 SCALAR = np.dtype(PETSc.ScalarType)
+SINGLE = np.dtype(np.complex64 if SCALAR.kind == "c" else np.float32)
 gemv: Any = blas.get_blas_funcs("gemv", dtype=SCALAR)
 pstrf: Any = lapack.get_lapack_funcs("pstrf", dtype=SCALAR)
 
 WELL_CONDITIONED = 1e-2
 """Smallest pivot of a scaled Cholesky factor up to which U is used as it is; below, its
 columns are made A-orthonormal first."""
+
+DRIFT = 1e-4
+"""Fall of the residual after which U is removed from it again: what the projections in single
+precision have left there since is some 1e-7 of what it was, 1e-3 of what it is."""
 
 PROGRESS = 0.5
 """Part of the last computed residual that must remain at most when the next is computed."""
@@ -121,17 +126,22 @@ class RecyclingCG(RecyclingKSP):
     computed, and the iteration starts again from that if it does not pass. p'A p <= 0 is
     DIVERGED_INDEFINITE_MAT, r'z < 0 is DIVERGED_INDEFINITE_PC.
 
-    Memory: m - k + 1 vectors for P, k each for U and A U, 3 for work.
+    The projection of each iteration is bound by memory: it reads U and A U in single
+    precision. That leaves the search directions conjugate to U to 1e-7 and costs no
+    iterations, since the residual is that of x all the same and U is removed from it, in
+    double precision, each time it has fallen by `DRIFT`.
+
+    Memory: m - k + 1 vectors for P, k each for U and A U, k + 1 for both in single precision,
+    3 for work.
 
     Attributes:
-        pace: what decides on updates. To go on elsewhere as if nothing had happened, assign
-            `space` and `pace`.
+        pace: what decides on updates; part of `numbers`.
     """
 
     NAME = "rcg"
     LABEL = "recycling CG"
 
-    def __init__(self, restart: int = 80, recycle: int = 16) -> None:
+    def __init__(self, restart: int = 80, recycle: int = 20) -> None:
         """Make a context for recycling CG(restart, recycle).
 
         Raises:
@@ -145,6 +155,17 @@ class RecyclingCG(RecyclingKSP):
         """Free the memory and forget the recycled space."""
         super().reset(ksp)
         self.pace = Pace()
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """What the method has learnt besides directions; assign to go on elsewhere."""
+        return (*astuple(self.pace), *super().numbers)
+
+    @numbers.setter
+    def numbers(self, values: tuple[float, ...]) -> None:
+        count = len(fields(Pace))
+        self.pace = Pace(*(int(value) for value in values[:count]))
+        RecyclingKSP.numbers.__set__(self, values[count:])  # type: ignore[attr-defined]
 
     def _allocate(self, ksp: PETSc.KSP, operator: PETSc.Mat) -> None:
         rows = operator.getLocalSize()[0]
@@ -162,9 +183,10 @@ class RecyclingCG(RecyclingKSP):
 
         self._p_block, self._p = block(width + 1)
         self._u_block, self._u = block(self.recycle)
-        # r before A U: r'z and (A U)'z are one product and one reduction.
-        self._r_au_block, (self._r, *self._au) = block(self.recycle + 1)
-        self._work_block, (self._z, self._q) = block(2)
+        self._au_block, self._au = block(self.recycle)
+        self._work_block, (self._r, self._z, self._q) = block(3)
+        # A U, U and two columns for work.
+        self._single = np.zeros((rows, 2 * self.recycle + 2), dtype=SINGLE, order="F")
 
     def _release(self) -> None:
         self._p_block = np.zeros((0, 0), order="F")
@@ -176,13 +198,15 @@ class RecyclingCG(RecyclingKSP):
         self._b, self._x = b, x
         if self.space is None:
             self.pace = Pace()
+        reason = self._start(ksp, b, x, self._r)
+        if reason:
+            return reason
         self._window = _Window(open=self.recycle > 0 and self.pace.due)
         self._fit()
         self.counts.recycled = self._held
         reason = self._run(ksp)
-        its = ksp.getIterationNumber()
-        if reason > 0 and its > 0 and self.recycle > 0:
-            update, self.pace = self.pace.after(its)
+        if reason > 0 and self.recycle > 0:
+            update, self.pace = self.pace.after(ksp.getIterationNumber())
             if update:
                 self._update_space()
         self.space = self._u_block[:, : self._held] if self._held else None
@@ -201,11 +225,13 @@ class RecyclingCG(RecyclingKSP):
             for source, target in zip(self._u[:held], self._au[:held], strict=True):
                 self._operator.mult(source, target)
             self.counts.operator += held
-            u, au = self._u_block[:, :held], self._r_au_block[:, 1 : held + 1]
-            self._gram = sum_over_ranks(np.dot(u.T.conj(), au), self._comm)
+            u, au = self._u_block[:, :held], self._au_block[:, :held]
+            self._gram = sum_over_ranks(inner(u, au), self._comm)
             transform, pivot = _conjugating(self._gram)
             if transform.shape[1] == held and pivot >= WELL_CONDITIONED:
                 self._inverse = np.dot(transform, transform.T.conj())
+                self._single[:, :held] = au
+                self._single[:, held : 2 * held] = u
                 break
             # Rare: A is applied again, since combining A U would lose the digits lost in U.
             # A dropped column may hold NaN, which a zero coefficient would not silence.
@@ -219,8 +245,8 @@ class RecyclingCG(RecyclingKSP):
         """Set x += U E^-1 U'r and r to its residual, so that U'r = 0."""
         if self._held == 0:
             return
-        u, au = self._u_block[:, : self._held], self._r_au_block[:, 1 : self._held + 1]
-        r, q = self._r_au_block[:, 0], self._work_block[:, 1]
+        u, au = self._u_block[:, : self._held], self._au_block[:, : self._held]
+        r, q = self._work_block[:, 0], self._work_block[:, 2]
         y = np.dot(self._inverse, sum_over_ranks(np.dot(u.T, r.conj()).conj(), self._comm))
         np.dot(u, y, out=q)
         # Written behind PETSc's back: cached norms are stale.
@@ -231,29 +257,22 @@ class RecyclingCG(RecyclingKSP):
 
     def _run(self, ksp: PETSc.KSP) -> int:
         """Run deflated CG until the computed residual passes or does not fall any more."""
-        if ksp.getInitialGuessNonzero():
-            self._compute_residual(self._b, self._x, self._r)
-        else:
-            self._b.copy(self._r)
-        its = 0
-        norm = self._r.norm()
-        computed = np.inf
-        while True:
-            if not math.isfinite(norm):
-                return int(PETSc.KSP.ConvergedReason.DIVERGED_NANORINF)
-            self._log(ksp, its, norm)
-            reason = int(ksp.callConvergenceTest(its, norm))
-            if reason:
-                return reason
-            if norm > PROGRESS * computed:
-                return int(PETSc.KSP.ConvergedReason.DIVERGED_BREAKDOWN)
-            if its > 0:
-                computed = norm
+        diverged = PETSc.KSP.ConvergedReason
+        its, reason, computed = 0, 0, math.inf
+        while reason == 0:
             its, reason = self._descend(ksp, its)
             if reason < 0:
-                return reason
+                break
             self._compute_residual(self._b, self._x, self._r)
             norm = self._r.norm()
+            if not math.isfinite(norm):
+                return int(diverged.DIVERGED_NANORINF)
+            self._log(ksp, its, norm)
+            reason = int(ksp.callConvergenceTest(its, norm))
+            if reason == 0 and norm > PROGRESS * computed:
+                reason = int(diverged.DIVERGED_BREAKDOWN)
+            computed = norm
+        return reason
 
     def _descend(self, ksp: PETSc.KSP, its: int) -> tuple[int, int]:
         """Run from the present residual until that of the recurrence passes.
@@ -266,29 +285,33 @@ class RecyclingCG(RecyclingKSP):
         held, window = self._held, self._window
         x, r, z, q = self._x, self._r, self._z, self._q
         mult, test = self._operator.mult, ksp.callConvergenceTest
-        u, inverse = self._u_block[:, :held], self._inverse
-        z_local, p_local = self._work_block[:, 0], self._p_block.T
-        r_au = self._r_au_block[:, : held + 1].T
+        z_local, p_local = self._work_block[:, 1], self._p_block.T
+        au, u = self._single[:, :held].T, self._single[:, held : 2 * held]
+        z_single, part = self._single[:, -2], self._single[:, -1]
         last = len(self._p) - 1
 
         self._remove_from_residual()
+        removed = r.norm()
         if held and its < limit:
-            reason = int(test(its + 1, r.norm()))
+            reason = int(test(its + 1, removed))
             if reason > 0:
                 # U alone solves it. Counted as a step: PETSc takes iteration 0 for the start.
                 return its + 1, reason
         column = 0 if window.open else last
-        square = 0.0
+        square, image = 0.0, np.zeros(0, dtype=SINGLE)
         while its < limit:
             self._precondition(r, z)
-            products = sum_over_ranks(np.dot(r_au, z_local.conj()).conj(), self._comm)
-            previous, square, image = square, float(products[0].real), products[1:]
+            previous, square = square, float(r.dot(z).real)
             if not square > 0.0:
                 if square < 0.0:
                     return its, diverged.DIVERGED_INDEFINITE_PC
                 if square == 0.0:
                     return its, diverged.DIVERGED_BREAKDOWN
                 return its, diverged.DIVERGED_NANORINF
+            if held:
+                z_single[:] = z_local
+                image = sum_over_ranks(np.dot(au, z_single.conj()).conj(), self._comm)
+                np.dot(u, np.dot(self._inverse, image).astype(SINGLE), out=part)
             p = self._p[column]
             if window.open:
                 window.squares.append(square)
@@ -303,7 +326,7 @@ class RecyclingCG(RecyclingKSP):
             else:
                 p.aypx(square / previous, z)
             if held:
-                gemv(-1.0, u, np.dot(inverse, image), 1.0, p_local[column], overwrite_y=1)
+                np.subtract(p_local[column], part, out=p_local[column])
             mult(p, q)
             self.counts.operator += 1
             energy = float(p.dot(q).real)
@@ -319,6 +342,9 @@ class RecyclingCG(RecyclingKSP):
             r.axpy(-length, q)
             its += 1
             norm = r.norm()
+            if held and norm < DRIFT * removed:
+                self._remove_from_residual()
+                removed = norm = r.norm()
             if not math.isfinite(norm):
                 return its, diverged.DIVERGED_NANORINF
             reason = int(test(its, norm))
@@ -347,10 +373,10 @@ class RecyclingCG(RecyclingKSP):
         )
         if held:
             gram[:held, :held] = self._gram
-            au = self._r_au_block[:, 1 : held + 1].T
+            au = self._au_block[:, :held].T
             for j in range(held):
                 self._precondition(self._au[j], self._z)
-                image[:held, j] = np.dot(au, self._work_block[:, 0].conj()).conj()
+                image[:held, j] = np.dot(au, self._work_block[:, 1].conj()).conj()
             image[:held, :held] = sum_over_ranks(image[:held, :held].copy(), self._comm)
             differences = -np.diff(np.array(window.images[: steps + 1]), axis=0)
             image[:held, held:] = (differences / alpha[:, None]).T
