@@ -16,7 +16,7 @@ from scipy.linalg import eigh, solve_triangular
 from scipy.linalg.blas import get_blas_funcs
 from scipy.linalg.lapack import get_lapack_funcs
 
-from kryloset.krylov.dense import DEPENDENT, Array, combine, sum_over_ranks
+from kryloset.krylov.dense import DEPENDENT, Array, combine, inner, sum_over_ranks
 from kryloset.krylov.recycling_ksp import RecyclingKSP
 
 ROUNDING = 100 * float(np.finfo(np.float64).eps)
@@ -27,6 +27,9 @@ STAGNATION_STEPS = 1000
 
 STAGNATION_FACTOR = 0.99
 """... to at most this part of what it was."""
+
+CARRIED = 10.0
+"""Size of the part in M C at which a Lanczos vector's dual is cleared of it."""
 
 SINGULAR = 1e-13
 """Part of ||K|| ||r|| at which K r counts as zero: r is then the least there is."""
@@ -64,8 +67,8 @@ class RecyclingMINRES(RecyclingKSP):
     recurrence of PETSc's KSPMINRES, v = M z, and c = C^H v. But to keep v orthogonal to C
     one would have to store M C beside U and C; instead v carries M C s, with s known, and
     the next product is A (z + U t) with t such that s is gone but for what was not known
-    yet (B_j, and the change in the diagonal of T). Without a preconditioner M C = C, and
-    v = z.
+    yet: B_j, and the change in the diagonal of T times s. Should s grow nonetheless, two
+    products with A clear it away. Without a preconditioner M C = C, and v = z.
 
     The next space U' is chosen for each window Z_w of m - k vectors: of W = [U' Z_w], the k
     harmonic Ritz vectors of K with theta closest to zero, on either side, that is with the
@@ -119,7 +122,8 @@ class RecyclingMINRES(RecyclingKSP):
         self._u, self._c, self._next = (
             np.zeros((rows, self.recycle), dtype=dtype, order="F") for _ in range(3)
         )
-        self._iterate_but_u, self._candidate, self._residual, *others = (
+        # Partial: the iterate without the part in U that it lacks.
+        self._partial, self._candidate, self._residual, *others = (
             operator.createVecRight() for _ in range(8)
         )
         # The last vectors first; the third of the duals is free for the next one.
@@ -141,13 +145,8 @@ class RecyclingMINRES(RecyclingKSP):
         """Rebuild C, then run Lanczos, anew after a breakdown for as long as that helps."""
         diverged = PETSc.KSP.ConvergedReason
         self._rhs, self._x = b, x
-        if ksp.getInitialGuessNonzero():
-            self._compute_residual(b, x, self._residual)
-        else:
-            b.copy(self._residual)
+        reason = self._start(ksp, b, x, self._residual)
         self._norm = float(self._residual.norm())
-        self._log(ksp, 0, self._norm)
-        reason = int(ksp.callConvergenceTest(0, self._norm))
         if reason != 0:
             return reason
         if ksp.getTolerances()[3] <= 0:
@@ -231,11 +230,11 @@ class RecyclingMINRES(RecyclingKSP):
             ||r||_{M^-1}, a reason to give up or 0, and whether nothing is left of r.
         """
         diverged = PETSc.KSP.ConvergedReason
-        self._x.copy(self._iterate_but_u)
+        self._x.copy(self._partial)
         if self._held:
             c = self._c[:, : self._held]
-            self._add_recycled(self._iterate_but_u, self._products(self._residual, c))
-            self._compute_residual(self._rhs, self._iterate_but_u, self._residual)
+            self._add_recycled(self._partial, self._products(self._residual, c))
+            self._compute_residual(self._rhs, self._partial, self._residual)
         dual = self._duals[0]
         self._residual.copy(dual)
         self._in_dual[0], total, left = self._project(dual, 0)
@@ -289,6 +288,17 @@ class RecyclingMINRES(RecyclingKSP):
             self._duals[0].scale(1.0 / length)
             self._in_dual[0] = self._in_dual[0] / length
 
+    def _clear_duals(self) -> None:
+        """Subtract from the last two duals what they have of M C = A U."""
+        spare = self._duals[2]
+        for i in range(2):
+            self._candidate.set(0.0)
+            self._add_recycled(self._candidate, self._in_dual[i])
+            self._operator.mult(self._candidate, spare)
+            self.counts.operator += 1
+            self._duals[i].axpy(-1.0, spare)
+            self._in_dual[i] = np.zeros_like(self._in_dual[i])
+
     def _step(self) -> tuple[int, bool]:
         """Take a step of Lanczos and one of MINRES.
 
@@ -328,6 +338,8 @@ class RecyclingMINRES(RecyclingKSP):
             self._columns[i + 1].set(0.0)
         else:
             self._normalise(i + 1, beta_next)
+            if np.linalg.norm(self._in_dual[0]) > CARRIED:
+                self._clear_duals()
         self._alpha[i], self._beta[i + 1] = alpha, beta_next
         self._alpha_before = alpha
         self._b[: self._held, i] = b
@@ -360,7 +372,7 @@ class RecyclingMINRES(RecyclingKSP):
         self._folds = [fold, self._folds[0]]
         self._rotations = (diagonal / rho, beta_next / rho, cos, sin)
         length = self._signed * diagonal / rho
-        self._iterate_but_u.axpy(length, oldest)
+        self._partial.axpy(length, oldest)
         self._lacking = self._lacking - length * fold
         self._signed *= -beta_next / rho
         self._implicit = abs(self._signed)
@@ -372,7 +384,7 @@ class RecyclingMINRES(RecyclingKSP):
         Returns:
             The norm of the residual and what the convergence test says.
         """
-        self._iterate_but_u.copy(self._candidate)
+        self._partial.copy(self._candidate)
         self._add_recycled(self._candidate, self._lacking)
         self._compute_residual(self._rhs, self._candidate, self._residual)
         norm = float(self._residual.norm())
@@ -414,7 +426,7 @@ class RecyclingMINRES(RecyclingKSP):
             for vector in self._duals:
                 vector.resetArray()
         self.counts.operator += size
-        gram = sum_over_ranks(_products(c, images), self._comm)
+        gram = sum_over_ranks(inner(c, images), self._comm)
         definite = not (gram.diagonal().real < 0).any()
         forms = np.zeros((0, 0))
         self._held = 0
@@ -428,9 +440,7 @@ class RecyclingMINRES(RecyclingKSP):
                 block[:, dropped] = 0.0
                 combine(block[:, : self._held], (block, transform))
             u, c, images = (block[:, : self._held] for block in blocks)
-            gram, forms = sum_over_ranks(
-                np.stack([_products(c, images), _products(u, images)]), self._comm
-            )
+            gram, forms = sum_over_ranks(np.stack([inner(c, images), inner(u, images)]), self._comm)
         self._start_selection(forms)
         self.counts.rebuild += time.perf_counter() - start
         return definite
@@ -490,12 +500,6 @@ class RecyclingMINRES(RecyclingKSP):
         self._subtract(self._u[:, : self._held], -coefficients, vector.getArray())
         # Written behind PETSc's back: its cached norms are stale.
         vector.stateIncrease()
-
-
-def _products(left: Array, right: Array) -> Array:
-    """Return the local part of left^H right."""
-    product: Array = np.dot(left.T, right.conj()).conj()
-    return product
 
 
 def _normaliser(gram: Array) -> Array:
