@@ -30,7 +30,14 @@ Order = Annotated[Path, typer.Option(help="File of `kryloset sort`.", show_defau
 Data = Annotated[Path, typer.Option(help="A dataset, of `kryloset merge`.", show_default=False)]
 Model = Annotated[Path, typer.Option(help="A model, of `kryloset train`.", show_default=False)]
 
-STAGES, SEQUENCES, LOOKS = "Stages", "Without a PDE", "Looks"
+STAGES, SEQUENCES, LOOKS, MEASUREMENTS = "Stages", "Without a PDE", "Looks", "Measurements"
+
+bench = typer.Typer(
+    help="Measurements of what the package promises.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+app.add_typer(bench, name="bench", rich_help_panel=MEASUREMENTS)
 
 
 def _one_thread() -> None:
@@ -306,6 +313,68 @@ def info(
     from kryloset.dataset.reader import describe, read_config_text
 
     typer.echo(read_config_text(file) if config else describe(file))
+
+
+@bench.command()
+def solvers(
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Sequence; repeat it for more, an unknown name lists all. [default: all]"
+        ),
+    ] = None,
+    preconditioner: Annotated[
+        list[str] | None,
+        typer.Option(help="Repeat it for more. [default: none, sor, ilu]"),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Points a side. [default: 100, published 50]")
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="Systems. [default: 20, quick 5]")] = None,
+    rtol: Annotated[float, typer.Option(help="Tolerance, on the true relative residual.")] = 1e-8,
+    rounds: Annotated[int, typer.Option(help="How often all is measured.")] = 1,
+    large: Annotated[
+        bool | None, typer.Option(help="An iteration at n = 1e5 too. [default: unless quick]")
+    ] = None,
+    memory: Annotated[
+        bool | None, typer.Option(help="Memory through 10,000 systems. [default: unless quick]")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+) -> None:
+    """Compare all solvers on reference sequences and say which goals are met.
+
+    One thread, one run, every system handed to all methods in turn. What is compared
+    with what: docs/recycling.md.
+    """
+    _one_thread()
+    from json import dumps
+
+    from mpi4py import MPI
+
+    from kryloset.bench import solvers as bench
+    from kryloset.bench.sequences import KINDS
+    from kryloset.dataset.atomic import write_text_whole
+
+    def show(text: str) -> None:
+        if MPI.COMM_WORLD.rank == 0:
+            typer.echo(text)
+
+    result = bench.run(
+        kinds=kind or tuple(KINDS),
+        preconditioners=preconditioner or bench.PRECONDITIONERS,
+        size=size,
+        count=(5 if quick else bench.SYSTEMS) if count is None else count,
+        tolerance=rtol,
+        rounds=rounds,
+        large=not quick if large is None else large,
+        memory=not quick if memory is None else memory,
+        show=lambda case: show(bench.describe_case(case, markdown=markdown)),
+    )
+    show(bench.describe_goals(result["goals"], markdown=markdown))
+    if json is not None and MPI.COMM_WORLD.rank == 0:
+        write_text_whole(json, dumps(result, indent=1, allow_nan=False) + "\n")
 
 
 def main() -> None:

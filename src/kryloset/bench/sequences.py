@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Reference sequences of linear systems on which solvers are compared, by NumPy and SciPy alone.
+
+Five-point matrices on the interior points of a square, the coefficient a of each system
+the exponential of a Gaussian field. A matrix is made from the field a on the points and the
+boundary around them, shape (size + 2, size + 2), first axis x; unknowns are numbered with y
+running fastest, and equations are multiplied by the square of the mesh width.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+type Array = NDArray[np.float64]
+
+SMOOTHNESS = 2.5
+"""alpha in the covariance of the Gaussian field."""
+
+INVERSE_LENGTH = 7.0
+"""tau there."""
+
+WIND = 200.0
+"""Largest speed of the wind, in units of (diffusion) / (side of the square)."""
+
+SEED = 3
+"""Seed of the sequences that published counts are for."""
+
+DRAWN = 40
+"""Systems drawn at a time there: another number makes other systems, the first ones too."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """Systems A_i x = b with one sparsity pattern.
+
+    Attributes:
+        parameters: (systems, size + 2, size + 2), the coefficients a.
+        matrices: A_i, (size^2, size^2), column indices in order.
+        rhs: b, (size^2,).
+    """
+
+    parameters: Array
+    matrices: list[sp.csr_array]
+    rhs: Array
+
+
+def make_sequence(kind: str, size: int, count: int, *, drawn: int, seed: int = SEED) -> Sequence:
+    """Return the first systems of a sequence.
+
+    Args:
+        kind: One of `KINDS`.
+        size: Interior points a side.
+        count: Systems to return.
+        drawn: Systems to draw, at least `count`.
+        seed: Seed of NumPy's default generator.
+    """
+    generator = np.random.default_rng(seed)
+    parameters = np.exp(draw_fields(generator, drawn, size + 2)[:count])
+    matrices = [KINDS[kind](a) for a in parameters]
+    return Sequence(parameters, matrices, np.full(size**2, 1 / (size + 1) ** 2))
+
+
+def draw_fields(generator: np.random.Generator, count: int, points: int) -> Array:
+    """Draw periodic Gaussian fields on points x points, shape (count, points, points).
+
+    Their mean over the square is 0, their covariance 2 tau^(2 alpha - 2) (tau^2 - Laplace)^-alpha
+    on a square of side 1: that of the Fourier-neural-operator Darcy set (Li et al., ICLR 2021)
+    with the numbers of the SKR paper (Wang et al., ICLR 2024).
+    """
+    k = np.fft.fftfreq(points, 1 / points)
+    square = k[:, None] ** 2 + k**2
+    deviation = (
+        INVERSE_LENGTH ** (SMOOTHNESS - 1)
+        * np.sqrt(2)
+        * (4 * np.pi**2 * square + INVERSE_LENGTH**2) ** (-SMOOTHNESS / 2)
+    )
+    deviation[0, 0] = 0
+    noise = generator.standard_normal((2, count, points, points))
+    return np.fft.ifft2(points**2 * deviation * (noise[0] + 1j * noise[1])).real
+
+
+def darcy(a: Array) -> sp.csr_array:
+    """Return -div(a grad u), u = 0 around, harmonic means of a on the faces: s.p.d."""
+    c = a[1:-1, 1:-1]
+    west, east, south, north = (2 * c * o / (c + o) for o in _neighbours(a))
+    return _five_point(west + east + south + north, -west, -east, -south, -north)
+
+
+def scaled(a: Array) -> sp.csr_array:
+    """Return -Laplace(a u): the Laplacian with scaled columns, nonsymmetric."""
+    return _five_point(4 * a[1:-1, 1:-1], *(-o for o in _neighbours(a)))
+
+
+def published(a: Array) -> sp.csr_array:
+    """Return the matrix of the SKR paper's published Darcy script. For benchmarks only.
+
+    That of `scaled`, but for the south band, which is read two entries too early in the row
+    order: no discretisation of an equation, and indefinite. The paper's counts are for it.
+    """
+    west, east, south, north = _neighbours(a)
+    south = np.roll(south.ravel(), 2).reshape(south.shape)
+    return _five_point(4 * a[1:-1, 1:-1], -west, -east, -south, -north)
+
+
+def wind(a: Array) -> sp.csr_array:
+    """Return -div(a grad u) + a w . grad u with one eddy w, first-order upwind: nonsymmetric."""
+    size = a.shape[0] - 2
+    h = 1 / (size + 1)
+    x = np.arange(1, size + 1) * h
+    sine, cosine = np.sin(np.pi * x), np.cos(np.pi * x)
+    c = a[1:-1, 1:-1]
+    wx = WIND * h * sine[:, None] * cosine * c
+    wy = -WIND * h * cosine[:, None] * sine * c
+    drift = _five_point(
+        abs(wx) + abs(wy),
+        *(-np.maximum(inflow, 0) for inflow in (wy, -wy, wx, -wx)),
+    )
+    return sp.csr_array(darcy(a) + drift)
+
+
+KINDS: Mapping[str, Callable[[Array], sp.csr_array]] = {
+    "darcy": darcy,
+    "scaled": scaled,
+    "published": published,
+    "wind": wind,
+}
+"""What makes the matrices of a kind of sequence."""
+
+
+def _neighbours(a: Array) -> tuple[Array, Array, Array, Array]:
+    """Return a at the west, east, south and north neighbours of the interior points."""
+    return a[1:-1, :-2], a[1:-1, 2:], a[:-2, 1:-1], a[2:, 1:-1]
+
+
+def _five_point(
+    centre: Array, west: Array, east: Array, south: Array, north: Array
+) -> sp.csr_array:
+    """Assemble a five-point stencil, its coefficients given at each interior point."""
+    size = len(centre)
+    west, east = west.copy(), east.copy()
+    west[:, 0] = east[:, -1] = 0
+    bands = {
+        -size: south.ravel()[size:],
+        -1: west.ravel()[1:],
+        0: centre.ravel(),
+        1: east.ravel()[:-1],
+        size: north.ravel()[:-size],
+    }
+    shape = (size**2, size**2)
+    matrix = sp.diags_array(list(bands.values()), offsets=list(bands), shape=shape, format="csr")
+    matrix.sort_indices()
+    return matrix
