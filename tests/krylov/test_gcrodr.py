@@ -15,13 +15,14 @@ from kryloset.krylov import GCRODR, GMRESDR
 SIDES = {"left": PETSc.PC.Side.LEFT, "right": PETSc.PC.Side.RIGHT}
 
 
-def make(mat, context, pc="none", side="left", rtol=1e-10, max_it=10_000):
-    """Return a KSP that runs the context."""
+def make(mat, context, pc="none", side=None, rtol=1e-10, max_it=10_000):
+    """Return a KSP that runs the context, preconditioned from its default side if none is given."""
     ksp = PETSc.KSP().create(mat.comm)
     ksp.setOperators(mat)
     ksp.setType("python")
     ksp.setPythonContext(context)
-    ksp.setPCSide(SIDES[side])
+    if side is not None:
+        ksp.setPCSide(SIDES[side])
     ksp.getPC().setType(pc)
     ksp.setTolerances(rtol=rtol, atol=0.0, divtol=1e30, max_it=max_it)
     ksp.setConvergenceHistory(length=5000)
@@ -78,7 +79,7 @@ def test_arnoldi_relation_and_orthogonality_through_a_sequence(monkeypatch, rng,
         w = self._block[:, : held + steps + 1].copy()
         u = self._u[:, :held].copy()
         g = self._coefficients[: held + steps + 1, 1 : steps + 1]
-        orthogonality.append(abs(w.T @ w - np.eye(held + steps + 1)).max())
+        orthogonality.append(abs(w.conj().T @ w - np.eye(held + steps + 1)).max())
         v = w[:, held : held + steps]
         bv = preconditioned(mat, ksp.getPC(), side, v)
         arnoldi.append(abs(bv - w @ g).max() / np.linalg.norm(bv))
@@ -113,6 +114,130 @@ def test_equals_gmres_while_nothing_is_recycled_and_the_cycle_not_full(rng, pc):
     # Ours ends with the computed norm, theirs with an estimate: rounding of b - A x apart.
     np.testing.assert_allclose(ours_norms, their_norms, rtol=1e-8, atol=1e-14 * ours_norms[0])
     assert (x - y).norm() <= 1e-9 * y.norm()
+
+
+# Flexible preconditioning
+
+
+def inner_iteration(ksp, steps=5):
+    """Precondition by a few steps of GMRES, which is another operator each time."""
+    pc = ksp.getPC()
+    pc.setType("ksp")
+    inside = pc.getKSP()
+    inside.setType("gmres")
+    inside.getPC().setType("jacobi")
+    inside.setTolerances(rtol=1e-12, max_it=steps)
+    inside.setConvergenceTest(lambda _ksp, its, _norm: its >= steps)
+
+
+@pytest.mark.parametrize("pc", ["none", "ilu"])
+def test_flexible_equals_right_preconditioned_gmres_while_m_stays(rng, pc):
+    mat = to_mat(sequence(20, 1, wind=2.0)[0])
+    b = to_vec(mat, rng.standard_normal(400))
+    x, y = b.duplicate(), b.duplicate()
+    ours, theirs = make(mat, GCRODR(100, 10, flexible=True), pc), gmres(mat, pc, "right", 100)
+    ours.solve(b, x)
+    theirs.solve(b, y)
+    norms, expected = ours.getConvergenceHistory(), theirs.getConvergenceHistory()
+    assert ours.getIterationNumber() == theirs.getIterationNumber() < 100
+    np.testing.assert_allclose(norms, expected, rtol=1e-8, atol=1e-14 * norms[0])
+    assert (x - y).norm() <= 1e-9 * y.norm()
+
+
+def test_flexible_arnoldi_relation_with_a_preconditioner_that_changes(monkeypatch, rng):
+    """A [U Z_j] = [C V_j+1] G, whatever made Z."""
+    systems = sequence(20, 6, wind=1.0)
+    mat = to_mat(systems[0])
+    ksp = make(mat, GCRODR(12, 5, flexible=True))
+    inner_iteration(ksp)
+    errors, held = [], []
+    update = GCRODR._update_space
+
+    def watch(self, steps, **named):
+        size = self._held + steps
+        w, g = self._block[:, : size + 1], np.zeros((size + 1, size))
+        g[range(self._held), range(self._held)] = 1.0
+        g[:, self._held :] = self._coefficients[: size + 1, 1 : steps + 1]
+        image = system @ np.hstack([self._u[:, : self._held], self._z[:, :steps]])
+        errors.append(abs(image - w @ g).max() / np.linalg.norm(image))
+        errors.append(abs(w.conj().T @ w - np.eye(size + 1)).max())
+        held.append(self._held)
+        update(self, steps, **named)
+
+    monkeypatch.setattr(GCRODR, "_update_space", watch)
+    b = to_vec(mat, rng.standard_normal(400))
+    for system in systems:
+        refill(mat, system)
+        ksp.solve(b, b.duplicate())
+        assert ksp.getConvergedReason() > 0
+    assert max(held) == 5
+    assert max(errors) < 1e-12
+
+
+def test_flexible_recycling_saves_steps_with_an_inner_iteration(rng, residual):
+    systems, b = sequence(40, 6), rng.standard_normal(1600)
+    mat = to_mat(systems[0])
+    ksp = make(mat, GCRODR(20, 8, flexible=True), rtol=1e-9)
+    inner_iteration(ksp, 2)
+    steps, x = [], to_vec(mat, b)
+    for system in systems:
+        refill(mat, system)
+        ksp.solve(to_vec(mat, b), x)
+        assert residual(system, x, b) <= 1e-9
+        steps.append(ksp.getIterationNumber())
+    assert max(steps[2:]) < 0.85 * steps[0]
+
+
+def test_flexible_from_the_left_is_refused():
+    ksp = make(to_mat(laplacian(5)), GCRODR(flexible=True), side="left")
+    with pytest.raises(PETSc.Error) as caught:
+        ksp.setUp()
+    assert "preconditions from the right" in str(caught.value.__cause__)
+
+
+# Both pencils
+
+
+def test_the_pencils_agree_while_nothing_is_recycled(monkeypatch, rng):
+    """W'V is the identity then, and both give the same first space; later they differ."""
+    mat = to_mat(sequence(20, 1, wind=1.0)[0])
+    b = to_vec(mat, rng.standard_normal(400))
+    norms = {}
+    for pencil in ("a", "b"):
+        ksp = make(mat, GCRODR(20, 6, pencil=pencil))
+        ksp.solve(b, b.duplicate())
+        assert ksp.getConvergedReason() > 0
+        norms[pencil] = ksp.getConvergenceHistory()
+    # Two cycles: the first space is used in the second one.
+    np.testing.assert_allclose(norms["a"][:34], norms["b"][:34], rtol=1e-6)
+    assert len(norms["a"]) != len(norms["b"])
+
+
+def test_an_unknown_pencil_is_refused():
+    with pytest.raises(ValueError, match="pencils a and b"):
+        GCRODR(pencil="c")
+
+
+# A space that does not pay
+
+
+def test_a_space_that_costs_iterations_is_set_aside(rng):
+    """A system that GMRES solves in one cycle, and rotations that share no slow vectors."""
+    n = 400
+    context = GCRODR(30, 20)
+    spectrum = np.concatenate([np.logspace(-2, 0, 22), np.ones(n - 22)])
+    mat = to_mat(sp.csr_array(np.ones((n, n))))
+    ksp = make(mat, context, rtol=1e-8)
+    used, steps = [], []
+    for _ in range(12):
+        q = np.linalg.qr(rng.standard_normal((n, n)))[0]
+        refill(mat, sp.csr_array(q @ np.diag(spectrum) @ q.T))
+        b = to_vec(mat, rng.standard_normal(n))
+        ksp.solve(b, b.duplicate())
+        used.append(context.counts.recycled > 0)
+        steps.append(ksp.getIterationNumber())
+    assert used == [False, True, True, True] + 8 * [False]
+    assert max(steps[4:]) < min(steps[1:4])
 
 
 def test_equals_restarted_gmres_when_recycling_is_off(rng):

@@ -6,7 +6,10 @@ Works on any sequence of matrices and right-hand sides; no PDE is in sight.
 """
 
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
+from kryloset.krylov.invariant import delta, wanted_space
 from kryloset.krylov.ladder import Attempt, SolveError, solve_or_escalate
+from kryloset.krylov.recycling_cg import RecyclingCG
+from kryloset.krylov.recycling_minres import RecyclingMINRES
 from kryloset.krylov.solver import Reason, SequenceSolver, SolveResult
 from kryloset.krylov.state import SolverState
 
@@ -15,9 +18,13 @@ __all__ = [
     "GMRESDR",
     "Attempt",
     "Reason",
+    "RecyclingCG",
+    "RecyclingMINRES",
     "SequenceSolver",
     "SolveError",
     "SolveResult",
     "SolverState",
+    "delta",
     "solve_or_escalate",
+    "wanted_space",
 ]

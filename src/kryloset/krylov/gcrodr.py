@@ -37,7 +37,7 @@ EPSILON = float(np.finfo(np.float64).eps)
 CANCELLED = 1e-4
 """A vector of which less than this part of its square is left is orthogonalised again at once."""
 
-STAGNATION_CYCLES = 20
+STAGNATION_CYCLES = 50
 """Cycles over which the true residual has to fall ..."""
 
 STAGNATION_FACTOR = 0.99
