@@ -74,7 +74,8 @@ class GCRODR(RecyclingKSP):
         flexible: whether M may change from step to step.
         pencil: harmonic Ritz vectors of G'G z = theta G' W'V z with the exact W'V ("a"), or
             with C'U = I and V'U = 0 put for it ("b", strategy B of Carvalho et al.), which
-            saves a product a cycle. Flexible solves use "b": the other one needs M U.
+            saves a product a cycle. Flexible solves have Z for V there ("a": harmonic Ritz
+            vectors of A over range([U Z])).
     """
 
     NAME = "gcrodr"
@@ -423,13 +424,14 @@ class GCRODR(RecyclingKSP):
         self._held = transform.shape[1]
         u, c = self._u[:, : self._held], self._block[:, : self._held]
         combine(u, (y, transform))
-        if self._exact:
+        if self._tracked:
             self._cu = sum_over_ranks(inner(c, u), self._comm)
             self._uu = sum_over_ranks(inner(u, u), self._comm)
         self.counts.rebuild += time.perf_counter() - start
 
     @property
-    def _exact(self) -> bool:
+    def _tracked(self) -> bool:
+        """Whether C'U and U'U are needed and follow from small matrices."""
         return self.pencil == "a" and not self.flexible
 
     def _update_space(self, steps: int, images: bool) -> None:
@@ -442,20 +444,23 @@ class GCRODR(RecyclingKSP):
         if self.recycle == 0 or self._held + steps == 0:
             return
         held, size = self._held, self._held + steps
+        u, v = self._u[:, :held], self._block[:, held : size + 1]
         d = np.ones(held)
-        wv, vv = (
-            np.eye(size + 1, size, dtype=self._block.dtype),
-            np.eye(size, dtype=self._block.dtype),
-        )
-        if self._exact and held:
+        wv = np.eye(size + 1, size, dtype=self._block.dtype)
+        vv = wv[:size].copy()
+        if self._tracked and held:
             d /= np.sqrt(np.maximum(self._uu.diagonal().real, 0.0))
-            v = self._block[:, held : size + 1]
-            vu = sum_over_ranks(inner(v, self._u[:, :held]), self._comm) * d
+            vu = sum_over_ranks(inner(v, u), self._comm) * d
             wv[:held, :held] = self._cu * d
             wv[held:, :held] = vu
             vv[:held, :held] = self._uu * np.outer(d, d)
             vv[held:, :held] = vu[:-1]
             vv[:held, held:] = vu[:-1].conj().T
+        elif self.pencil == "a" and self.flexible:
+            d /= np.sqrt(sum_over_ranks(inner(u, u), self._comm).diagonal().real)
+            w = self._block[:, : size + 1]
+            wv[:, :held] = sum_over_ranks(inner(w, u), self._comm) * d
+            wv[:, held:] = sum_over_ranks(inner(w, self._z[:, :steps]), self._comm)
         g = np.zeros((size + 1, size), dtype=self._block.dtype)
         g[range(held), range(held)] = d
         g[:, held:] = self._coefficients[: size + 1, 1 : steps + 1]
@@ -468,7 +473,7 @@ class GCRODR(RecyclingKSP):
         rank = int(np.count_nonzero(abs(r.diagonal()) > size * EPSILON * np.linalg.norm(g)))
         t = p[:, pivots[:rank]] @ solve_triangular(r[:rank, :rank], np.eye(rank))
         q = q[:, :rank]
-        if self._exact:
+        if self._tracked:
             self._cu, self._uu = q.conj().T @ wv @ t, t.conj().T @ vv @ t
         t[:held] *= d[:, None]
         directions = self._z[:, :steps] if self.flexible else self._block[:, held:size]
