@@ -16,14 +16,13 @@ from petsc4py import PETSc
 
 import numpy as np
 import scipy.linalg
-from scipy.linalg import blas, lapack
+from scipy.linalg import lapack
 
 from kryloset.krylov.dense import DEPENDENT, Array, combine, inner, sum_over_ranks
 from kryloset.krylov.recycling_ksp import RecyclingKSP
 
 SCALAR = np.dtype(PETSc.ScalarType)
 SINGLE = np.dtype(np.complex64 if SCALAR.kind == "c" else np.float32)
-gemv: Any = blas.get_blas_funcs("gemv", dtype=SCALAR)
 pstrf: Any = lapack.get_lapack_funcs("pstrf", dtype=SCALAR)
 
 WELL_CONDITIONED = 1e-2
@@ -85,22 +84,73 @@ class Pace:
 
 
 @dataclass
-class _Window:
-    """Scalars of the first steps of a solve, from which the small matrices follow.
+class _Harvest:
+    """The scalars from which the matrices of the harmonic problem over [V P] follow.
+
+    V is U until P is full for the first time, and from then on what was selected last. With
+    V = U C + (directions that P has held), (A V)'z_j is C'(A U)'z_j, but for the first z after
+    a selection: only the last of those directions is not A-conjugate to M^-1 A's image there.
 
     Attributes:
-        open: whether steps are still collected.
-        squares: r_j' z_j, one more than there are complete steps.
-        images: (A U)' z_j, likewise.
+        open: whether directions are still collected.
+        gram: V'A V.
+        image: (A V)' M^-1 A V, or None while that is not known.
+        coupling: C.
+        first: what (A V)'z_0 has besides.
+        squares: r_j'z_j, one more than there are complete steps.
+        images: (A U)'z_j, likewise.
         lengths: alpha_j.
-        energies: p_j' A p_j.
+        energies: p_j'A p_j.
     """
 
     open: bool
+    gram: Array
+    image: Array | None
+    coupling: Array
+    first: Array
     squares: list[float] = field(default_factory=list)
     images: list[Array] = field(default_factory=list)
     lengths: list[float] = field(default_factory=list)
     energies: list[float] = field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        """Complete directions in P: those whose next z is known too."""
+        return max(len(self.squares) - 1, 0)
+
+    def select(self, wanted: int) -> Array:
+        """Select harmonic Ritz vectors of smallest theta, which become V.
+
+        Returns:
+            Y, with the new V = [V P] Y and V'A V = I.
+        """
+        held, steps = len(self.gram), self.steps
+        size = held + steps
+        gram, image = (np.zeros((size, size), dtype=SCALAR) for _ in range(2))
+        gram[:held, :held], image[:held, :held] = self.gram, self.image
+        if steps:
+            alpha, gamma = np.array(self.lengths[:steps]), np.array(self.squares)
+            new = np.arange(held, size)
+            gram[new, new] = self.energies[:steps]
+            image[new, new] = (gamma[:-1] + gamma[1:]) / alpha**2
+            beside = -gamma[1:-1] / (alpha[:-1] * alpha[1:])
+            image[new[:-1], new[1:]] = image[new[1:], new[:-1]] = beside
+            along = np.array(self.images) @ self.coupling.conj()
+            along[0] += self.first
+            image[:held, held:] = (-np.diff(along, axis=0) / alpha[:, None]).T
+            image[held:, :held] = image[:held, held:].T.conj()
+        length = 1 / np.sqrt(gram.diagonal().real)
+        scale = np.outer(length, length)
+        last = min(wanted, size) - 1
+        theta, y = scipy.linalg.eigh(image * scale, gram * scale, subset_by_index=[0, last])
+        y *= length[:, None]
+        self.gram, self.image = np.eye(last + 1, dtype=SCALAR), np.diag(theta)
+        self.coupling = self.coupling @ y[:held]
+        if steps:
+            self.first = -self.squares[-1] / self.lengths[steps - 1] * y[-1].conj()
+        del self.squares[:-1], self.images[:-1]
+        self.lengths, self.energies = [], []
+        return np.asfortranarray(y)
 
 
 class RecyclingCG(RecyclingKSP):
@@ -113,14 +163,16 @@ class RecyclingCG(RecyclingKSP):
         p_{j+1} = z_{j+1} + beta_j p_j - U E^-1 (A U)' z_{j+1},    z = M^-1 r
 
     (Saad et al., Algorithm 3.5), whose rate is that of CG without the eigenvalues that U
-    stands for. The first m - k directions P are kept, and F = [U P] gives the next U: the k
-    harmonic Ritz vectors of M^-1 A in the A-inner product of smallest theta,
+    stands for. In the solves that `Pace` chooses, m - k directions P are kept, and F = [U P]
+    gives the k harmonic Ritz vectors of M^-1 A in the A-inner product of smallest theta,
 
         (A F)' M^-1 (A F) y = theta F'A F y.
 
-    Since r_i' z_j = 0 for i != j and M^-1 A p_j = (z_j - z_{j+1}) / alpha_j, both matrices
+    They replace U in F each time P is full (which leaves the iteration alone, as in eigCG of
+    Stathopoulos and Orginos, SIAM J. Sci. Comput. 32, 2010), and in the end they are the next
+    U. Since r_i'z_j = 0 for i != j and M^-1 A p_j = (z_j - z_{j+1}) / alpha_j, both matrices
     follow from the scalars of the recurrence but for (A U)' M^-1 (A U): k applications of
-    M^-1. `Pace` says which solves do this.
+    M^-1.
 
     The norms reported within are the recurrence's; when one passes the test, b - A x is
     computed, and the iteration starts again from that if it does not pass. p'A p <= 0 is
@@ -131,8 +183,8 @@ class RecyclingCG(RecyclingKSP):
     iterations, since the residual is that of x all the same and U is removed from it, in
     double precision, each time it has fallen by `DRIFT`.
 
-    Memory: m - k + 1 vectors for P, k each for U and A U, k + 1 for both in single precision,
-    3 for work.
+    Memory: m - k vectors for P, k each for U and A U (later the selected vectors), k + 1 for
+    both in single precision, 3 for work.
 
     Attributes:
         pace: what decides on updates; part of `numbers`.
@@ -170,7 +222,7 @@ class RecyclingCG(RecyclingKSP):
     def _allocate(self, ksp: PETSc.KSP, operator: PETSc.Mat) -> None:
         rows = operator.getLocalSize()[0]
         width = self.restart - self.recycle
-        if self._p_block.shape == (rows, width + 1):
+        if self._p_block.shape == (rows, width):
             return
 
         # A column is a PETSc Vec without a copy; wrapped once, since wrapping costs.
@@ -181,9 +233,10 @@ class RecyclingCG(RecyclingKSP):
             ]
             return array, wrapped
 
-        self._p_block, self._p = block(width + 1)
+        self._p_block, self._p = block(width)
         self._u_block, self._u = block(self.recycle)
-        self._au_block, self._au = block(self.recycle)
+        # A U, until the first selection goes in its place.
+        self._v_block, self._v = block(self.recycle)
         self._work_block, (self._r, self._z, self._q) = block(3)
         # A U, U and two columns for work.
         self._single = np.zeros((rows, 2 * self.recycle + 2), dtype=SINGLE, order="F")
@@ -201,14 +254,14 @@ class RecyclingCG(RecyclingKSP):
         reason = self._start(ksp, b, x, self._r)
         if reason:
             return reason
-        self._window = _Window(open=self.recycle > 0 and self.pace.due)
+        self._held, self._selected = 0, False
         self._fit()
         self.counts.recycled = self._held
         reason = self._run(ksp)
         if reason > 0 and self.recycle > 0:
             update, self.pace = self.pace.after(ksp.getIterationNumber())
-            if update:
-                self._update_space()
+            if update and self._harvest.steps + self._selected > 0:
+                self._held = self._select(self._u_block)
         self.space = self._u_block[:, : self._held] if self._held else None
         return reason
 
@@ -220,14 +273,14 @@ class RecyclingCG(RecyclingKSP):
             held = min(self.space.shape[1], self.recycle)
             if self.space.base is not self._u_block:
                 self._u_block[:, :held] = self.space[:, :held]
-        self._gram = self._inverse = np.zeros((0, 0), dtype=SCALAR)
+        gram = self._inverse = np.zeros((0, 0), dtype=SCALAR)
         while held:
-            for source, target in zip(self._u[:held], self._au[:held], strict=True):
+            for source, target in zip(self._u[:held], self._v[:held], strict=True):
                 self._operator.mult(source, target)
             self.counts.operator += held
-            u, au = self._u_block[:, :held], self._au_block[:, :held]
-            self._gram = sum_over_ranks(inner(u, au), self._comm)
-            transform, pivot = _conjugating(self._gram)
+            u, au = self._u_block[:, :held], self._v_block[:, :held]
+            gram = sum_over_ranks(inner(u, au), self._comm)
+            transform, pivot = _conjugating(gram)
             if transform.shape[1] == held and pivot >= WELL_CONDITIONED:
                 self._inverse = np.dot(transform, transform.T.conj())
                 self._single[:, :held] = au
@@ -239,21 +292,27 @@ class RecyclingCG(RecyclingKSP):
             held = transform.shape[1]
             combine(u[:, :held], (u, transform))
         self._held = held
+        self._harvest = _Harvest(
+            open=self.recycle > 0 and self.pace.due,
+            gram=gram,
+            image=None,
+            coupling=np.eye(held, dtype=SCALAR),
+            first=np.zeros(held, dtype=SCALAR),
+        )
         self.counts.rebuild = time.perf_counter() - start
 
     def _remove_from_residual(self) -> None:
-        """Set x += U E^-1 U'r and r to its residual, so that U'r = 0."""
+        """Set x += U E^-1 U'r and r to b - A x, so that U'r = 0."""
         if self._held == 0:
             return
-        u, au = self._u_block[:, : self._held], self._au_block[:, : self._held]
-        r, q = self._work_block[:, 0], self._work_block[:, 2]
+        u, r, q = self._u_block[:, : self._held], self._work_block[:, 0], self._work_block[:, 2]
         y = np.dot(self._inverse, sum_over_ranks(np.dot(u.T, r.conj()).conj(), self._comm))
         np.dot(u, y, out=q)
         # Written behind PETSc's back: cached norms are stale.
         self._q.stateIncrease()
         self._x.axpy(1.0, self._q)
-        gemv(-1.0, au, y, 1.0, r, overwrite_y=1)
-        self._r.stateIncrease()
+        # One product costs less than to read A U.
+        self._compute_residual(self._b, self._x, self._r)
 
     def _run(self, ksp: PETSc.KSP) -> int:
         """Run deflated CG until the computed residual passes or does not fall any more."""
@@ -282,13 +341,12 @@ class RecyclingCG(RecyclingKSP):
         """
         diverged = PETSc.KSP.ConvergedReason
         limit = ksp.getTolerances()[3]
-        held, window = self._held, self._window
+        held, harvest, width = self._held, self._harvest, len(self._p)
         x, r, z, q = self._x, self._r, self._z, self._q
         mult, test = self._operator.mult, ksp.callConvergenceTest
         z_local, p_local = self._work_block[:, 1], self._p_block.T
         au, u = self._single[:, :held].T, self._single[:, held : 2 * held]
         z_single, part = self._single[:, -2], self._single[:, -1]
-        last = len(self._p) - 1
 
         self._remove_from_residual()
         removed = r.norm()
@@ -297,8 +355,7 @@ class RecyclingCG(RecyclingKSP):
             if reason > 0:
                 # U alone solves it. Counted as a step: PETSc takes iteration 0 for the start.
                 return its + 1, reason
-        column = 0 if window.open else last
-        square, image = 0.0, np.zeros(0, dtype=SINGLE)
+        column, square, image = 0, 0.0, np.zeros(0, dtype=SINGLE)
         while its < limit:
             self._precondition(r, z)
             previous, square = square, float(r.dot(z).real)
@@ -313,14 +370,15 @@ class RecyclingCG(RecyclingKSP):
                 image = sum_over_ranks(np.dot(au, z_single.conj()).conj(), self._comm)
                 np.dot(u, np.dot(self._inverse, image).astype(SINGLE), out=part)
             p = self._p[column]
-            if window.open:
-                window.squares.append(square)
-                window.images.append(image)
+            if harvest.open:
+                harvest.squares.append(square)
+                harvest.images.append(image)
+                if harvest.steps == width:
+                    self._select(self._v_block)
             if previous == 0.0:
                 z.copy(p)
-            elif column < last:
-                column += 1
-                window.open = column < last
+            elif harvest.open and width > 1:
+                column = (column + 1) % width
                 self._p[column].waxpy(square / previous, p, z)
                 p = self._p[column]
             else:
@@ -335,9 +393,9 @@ class RecyclingCG(RecyclingKSP):
                     return its, diverged.DIVERGED_INDEFINITE_MAT
                 return its, diverged.DIVERGED_NANORINF
             length = square / energy
-            if window.open:
-                window.lengths.append(length)
-                window.energies.append(energy)
+            if harvest.open:
+                harvest.lengths.append(length)
+                harvest.energies.append(energy)
             x.axpy(length, p)
             r.axpy(-length, q)
             its += 1
@@ -349,49 +407,30 @@ class RecyclingCG(RecyclingKSP):
                 return its, diverged.DIVERGED_NANORINF
             reason = int(test(its, norm))
             if reason > 0:
-                window.open = False
+                harvest.open = False
                 return its, reason
             self._log(ksp, its, norm)
             if reason < 0:
                 return its, reason
         return its, diverged.DIVERGED_MAX_IT
 
-    def _update_space(self) -> None:
-        """Replace U by the harmonic Ritz vectors of smallest theta from [U P]."""
-        held, window = self._held, self._window
-        steps = min(len(window.squares) - 1, len(window.lengths))
-        if steps < 1:
-            return
-        alpha, gamma = np.array(window.lengths[:steps]), np.array(window.squares[: steps + 1])
-        size = held + steps
-        new = np.arange(held, size)
-        gram, image = (np.zeros((size, size), dtype=SCALAR) for _ in range(2))
-        gram[new, new] = window.energies[:steps]
-        image[new, new] = (gamma[:-1] + gamma[1:]) / alpha**2
-        image[new[:-1], new[1:]] = image[new[1:], new[:-1]] = -gamma[1:-1] / (
-            alpha[:-1] * alpha[1:]
-        )
-        if held:
-            gram[:held, :held] = self._gram
-            au = self._au_block[:, :held].T
+    def _select(self, out: Array) -> int:
+        """Set the leading columns of out to the vectors selected from [V P]; return how many."""
+        harvest, steps, held = self._harvest, self._harvest.steps, len(self._harvest.gram)
+        if harvest.image is None:
+            image = np.zeros((held, held), dtype=SCALAR, order="F")
+            au = self._v_block[:, :held].T
             for j in range(held):
-                self._precondition(self._au[j], self._z)
-                image[:held, j] = np.dot(au, self._work_block[:, 1].conj()).conj()
-            image[:held, :held] = sum_over_ranks(image[:held, :held].copy(), self._comm)
-            differences = -np.diff(np.array(window.images[: steps + 1]), axis=0)
-            image[:held, held:] = (differences / alpha[:, None]).T
-            image[held:, :held] = image[:held, held:].T.conj()
-        length = 1 / np.sqrt(gram.diagonal().real)
-        scale = np.outer(length, length)
-        wanted = min(self.recycle, size)
-        _, y = scipy.linalg.eigh(image * scale, gram * scale, subset_by_index=[0, wanted - 1])
-        y *= length[:, None]
-        combine(
-            self._u_block[:, :wanted],
-            (self._u_block[:, :held], y[:held]),
-            (self._p_block[:, :steps], y[held:]),
-        )
-        self._held = wanted
+                # q, since z may be in use.
+                self._precondition(self._v[j], self._q)
+                image[:, j] = np.dot(au, self._work_block[:, 2].conj()).conj()
+            harvest.image = sum_over_ranks(image, self._comm)
+        y = harvest.select(self.recycle)
+        old = (self._v_block if self._selected else self._u_block)[:, :held]
+        count = len(y.T)
+        combine(out[:, :count], (old, y[:held]), (self._p_block[:, :steps], y[held:]))
+        self._selected = True
+        return count
 
 
 def _conjugating(gram: Array) -> tuple[Array, float]:
