@@ -13,6 +13,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from systems import gaussian_field, laplacian, refill, sequence, to_mat, to_vec
 
+from kryloset.krylov import recycling_minres
 from kryloset.krylov.recycling_minres import RecyclingMINRES
 
 DIVERGED = PETSc.KSP.ConvergedReason
@@ -348,13 +349,17 @@ class Counting:
         y.setArray(x.getArray(readonly=True) / self.diagonal)
 
 
-@pytest.mark.parametrize("recycle", [0, 6])
-def test_every_application_is_counted(rng, recycle):
+@pytest.mark.parametrize(("recycle", "poor"), [(0, False), (6, False), (6, True)])
+def test_every_application_is_counted(monkeypatch, rng, recycle, poor):
     (system,) = helmholtz(20, 1)
     shell = Counting(system, np.linspace(1, 3, 400))
     mat = PETSc.Mat().createPython((400, 400), shell, comm=PETSc.COMM_SELF)
     mat.setUp()
     context = RecyclingMINRES(20, recycle)
+    if poor:
+        # Clearing the duals is counted too.
+        context.space = np.asfortranarray(rng.standard_normal((400, recycle)))
+        monkeypatch.setattr(recycling_minres, "CARRIED", 0.1)
     ksp = make(mat, context, "python")
     ksp.getPC().setPythonContext(shell)
     x = to_vec(mat, np.zeros(400))
@@ -368,7 +373,7 @@ def test_every_application_is_counted(rng, recycle):
             shell.products,
             shell.solves,
         )
-        recycled = recycle if number else 0
+        recycled = recycle if number or poor else 0
         assert context.counts.recycled == recycled
         assert (context.counts.rebuild > 0) == (recycled > 0)
         if not guess and not recycled:
@@ -489,6 +494,29 @@ def test_a_dependent_recycled_space_loses_only_the_dependent_part(rng):
     ksp.solve(b, b.duplicate())
     assert context.counts.recycled == 4
     assert ksp.getConvergedReason() > 0
+
+
+def test_c_is_orthonormal_and_z_orthogonal_to_it_in_bad_cases_too(monkeypatch, rng):
+    """A recycled space with a condition of 1e5, whose image holds the right-hand side nearly."""
+    system = helmholtz(20, 1)[0]
+    mat = to_mat(system)
+    context = RecyclingMINRES(30, 8)
+    mixing = np.logspace(0, -5, 8)[:, None] * np.linalg.qr(rng.standard_normal((8, 8)))[0]
+    context.space = np.asfortranarray(np.linalg.qr(rng.standard_normal((400, 8)))[0] @ mixing)
+    b = system @ context.space @ rng.standard_normal(8) + 1e-6 * rng.standard_normal(400)
+    errors = []
+    step = RecyclingMINRES._step
+
+    def watch(self):
+        c, z = self._c[:, : self._held], self._lanczos[:, self._column]
+        errors.append(max(abs(c.T @ c - np.eye(self._held)).max(), abs(c.T @ z).max()))
+        return step(self)
+
+    monkeypatch.setattr(RecyclingMINRES, "_step", watch)
+    ksp = make(mat, context, rtol=1e-12)
+    ksp.solve(to_vec(mat, b), to_vec(mat, b))
+    assert ksp.getConvergedReason() > 0 and context.counts.recycled == 8
+    assert len(errors) > 10 and max(errors) < 1e-13
 
 
 # Manners of a KSP
