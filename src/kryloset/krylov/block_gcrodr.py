@@ -19,9 +19,16 @@ from petsc4py import PETSc
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import qr, solve_triangular
-from scipy.linalg.blas import get_blas_funcs
+from scipy.linalg.lapack import get_lapack_funcs
 
-from kryloset.krylov.dense import Array, combine, harmonic_subspace, orthonormalise, sum_over_ranks
+from kryloset.krylov.dense import (
+    Array,
+    combine,
+    harmonic_subspace,
+    inner,
+    orthonormalise,
+    sum_over_ranks,
+)
 from kryloset.krylov.gcrodr import EPSILON, MISMATCH, STAGNATION_CYCLES, STAGNATION_FACTOR
 from kryloset.krylov.recycling_ksp import Counts
 from kryloset.krylov.solver import Preconditioner, Reason, SequenceSolver, _Workspace
@@ -85,9 +92,13 @@ class BlockSolver:
     states are interchangeable. Numbers only; what changes is `SolverState`. Refill one Mat
     for all systems where you can.
 
-    A cycle holds `restart` directions, the recycled ones and s for each block step: for a
-    cycle of 20 block steps give recycle + 20 s. With fewer than recycle + s only the s
-    right-hand sides' leading directions take part, by turns.
+    A cycle holds `restart` directions, the recycled ones and s for each block step; recycle +
+    10 s is a good choice. With fewer than recycle + s, right-hand sides take part by turns.
+
+    A block needs fewer products with A and M^-1 than right-hand sides one after the other
+    that recycle too, by a quarter or so, but each new direction is orthogonalised against
+    more others. It pays where a product is expensive in comparison, or where nothing is
+    recycled yet and the matrix is hard; not against CG where that applies.
 
     Attributes:
         preconditioner: as for `SequenceSolver`.
@@ -102,7 +113,7 @@ class BlockSolver:
 
     preconditioner: Preconditioner = "ilu"
     tolerance: float = 1e-8
-    restart: int = 40
+    restart: int = 100
     recycle: int = 20
     max_iterations: int = 10_000
 
@@ -243,13 +254,10 @@ class _BlockGCRODR:
         self._source_column, self._target_column = (
             PETSc.Vec().createWithArray(self._block[:, 0], comm=operator.comm) for _ in range(2)
         )
-        # One Mat a width, since a product's result holds what MPI needs to form it again.
-        self._products: dict[int, PETSc.Mat] = {}
         # Column j: the coefficients of B v_j in [C V_+].
         self._coefficients = np.zeros(
             (solver.restart + width, solver.restart), dtype=scalar, order="F"
         )
-        (self._gemm,) = get_blas_funcs(("gemm",), dtype=scalar)
         self.counts, self.iterations = Counts(), 0
         self._held = 0
         # C'U and U'U.
@@ -264,6 +272,9 @@ class _BlockGCRODR:
         """Set the preconditioner up for the operator's present entries."""
         self.counts, self.iterations = Counts(), 0
         self._held = 0
+        # One Mat a width, since a product's result holds what MPI needs to form it again with
+        # the operator's present pattern.
+        self._products: dict[int, PETSc.Mat] = {}
         reason = self._setup.prepare()
         self._pc = self._setup.ksp.getPC()
         self._identity = self._pc.getType() == PETSc.PC.Type.NONE
@@ -361,10 +372,11 @@ class _BlockGCRODR:
         start = self._block[:, held : held + active.size]
         self._precondition(self._residual[:, : active.size], start)
         negligible = NEGLIGIBLE * self._target[active] / self.norms[active]
-        coefficients, self._lost = self._extend(held, active.size, negligible)
+        coefficients = self._extend(held, active.size, negligible)
         self._filled = len(coefficients)
         self._projection, self._start = coefficients[:held], coefficients[held:]
-        return np.hypot(np.linalg.norm(coefficients, axis=0), self._lost)
+        norms: Array = np.linalg.norm(coefficients, axis=0)
+        return norms
 
     def _arnoldi(self, measure: Array) -> tuple[Array, Array]:
         """Take the block steps of a cycle and leave the best solutions as the candidate.
@@ -377,7 +389,7 @@ class _BlockGCRODR:
         room = self._solver.restart - held
         self._applied = 0
         self._coefficients[:] = 0.0
-        implicit = np.hypot(np.linalg.norm(self._start, axis=0), self._lost)
+        implicit: Array = np.linalg.norm(self._start, axis=0)
         # Residual norms are taken to fall as the preconditioned ones do.
         ratio = self.norms[self._active] / np.where(measure > 0, measure, 1.0)
         if self._filled == held:
@@ -392,13 +404,13 @@ class _BlockGCRODR:
                 self._block[:, first : first + width], self._block[:, filled : filled + width]
             )
             self.iterations += 1
-            coefficients, _ = self._extend(filled, width, np.zeros(width))
+            coefficients = self._extend(filled, width, np.zeros(width))
             if not np.isfinite(coefficients).all():
                 return implicit, np.full(len(target), np.nan)
             self._filled = len(coefficients)
             self._coefficients[: self._filled, self._applied : self._applied + width] = coefficients
             self._applied += width
-            implicit = np.hypot(self._least_squares_norms(), self._lost)
+            implicit = self._least_squares_norms()
             if (
                 self._applied in (room, self._filled - held)
                 or self.iterations == self._solver.max_iterations
@@ -494,7 +506,7 @@ class _BlockGCRODR:
 
     # Blocks of vectors
 
-    def _extend(self, start: int, width: int, negligible: Array) -> tuple[Array, Array]:
+    def _extend(self, start: int, width: int, negligible: Array) -> Array:
         """Orthonormalise columns of the block against all before them and each other.
 
         Block classical Gram-Schmidt, twice: the second pass is for what a nearly dependent
@@ -503,38 +515,33 @@ class _BlockGCRODR:
 
         Returns:
             Coefficients (start + r, width) of the columns in those before and the r <= width
-            new ones; and per column the norm of what is dropped.
+            new ones.
         """
         basis = self._block[:, :start]
         above, right = np.zeros((start, width), self._block.dtype), np.eye(width)
-        lost = np.zeros(width)
         for again in (False, True):
             vectors = self._block[:, start : start + len(right)]
-            inner = self._inner(basis, vectors)
-            if inner.size:
-                self._gemm(-1.0, basis, inner, 1.0, vectors, overwrite_c=1)
-            above += inner @ right
-            if again and np.all(abs(inner) < HARMLESS):
+            products = self._inner(basis, vectors)
+            combine(vectors, (vectors, np.eye(len(right))), (basis, -products))
+            above += products @ right
+            if again and np.all(abs(products) < HARMLESS):
                 break
             q, r = _tall_qr(vectors, self._comm)
             if again:
                 unit = np.full(len(right), DOUBTFUL)
             else:
-                length = np.hypot(np.linalg.norm(inner, axis=0), np.linalg.norm(r, axis=0))
+                length = np.hypot(np.linalg.norm(products, axis=0), np.linalg.norm(r, axis=0))
                 unit = np.maximum(negligible, ROUNDING) * length
                 unit[unit == 0] = 1.0
             turn, triangle, _ = qr(r / unit, mode="economic", pivoting=True, check_finite=False)
             rank = int(np.count_nonzero(abs(triangle.diagonal()) > 1))
-            r = turn.conj().T @ r @ right
-            right = r[:rank]
-            lost = np.hypot(lost, np.linalg.norm(r[rank:], axis=0))
-            self._block[:, start : start + rank] = np.dot(turn[:, :rank].T, q.T).T
-        return np.concatenate([above, right]), lost
+            right = turn[:, :rank].conj().T @ r @ right
+            combine(self._block[:, start : start + rank], (q, turn[:, :rank]))
+        return np.concatenate([above, right])
 
     def _inner(self, left: Array, right: Array) -> Array:
-        """Return left' right."""
-        products: Array = np.dot(left.T, right.conj()).conj()
-        return sum_over_ranks(products, self._comm)
+        """Return left' right, summed over the ranks."""
+        return sum_over_ranks(np.asfortranarray(inner(left, right)), self._comm)
 
     def _as_mat(self, block: Array) -> PETSc.Mat:
         """Wrap a run of columns, without a copy."""
@@ -590,13 +597,21 @@ def _tall_qr(block: Array, comm: MPI.Comm) -> tuple[Array, Array]:
     J. Demmel, L. Grigori, M. Hoemmen and J. Langou, SIAM J. Sci. Comput. 34 (2012) A206-A239.
     As accurate as Householder's, with one message.
     """
-    q, r = qr(block, mode="economic", check_finite=False)
+    geqrf, orgqr = get_lapack_funcs(("geqrf", "orgqr"), (block,))
+    height = min(block.shape)
+    if height:
+        # LAPACK itself, since scipy.linalg.qr takes about three times as long.
+        factor, scales, *_ = geqrf(block)
+        r = np.triu(factor[:height])
+        q = orgqr(factor[:, :height], scales, overwrite_a=1)[0]
+    else:
+        q, r = block[:, :0], block[:0]
     if comm.size == 1:
         return q, r
     parts = comm.allgather(r)
     first = sum(len(part) for part in parts[: comm.rank])
     small, r = qr(np.concatenate(parts), mode="economic", check_finite=False)
-    return q @ small[first : first + q.shape[1]], r
+    return np.asfortranarray(q @ small[first : first + height]), r
 
 
 def _to_dense(block: Array, operator: PETSc.Mat, columns: tuple[int, int]) -> PETSc.Mat:
