@@ -438,6 +438,13 @@ def test_nan_is_found(rng, where, warm):
     assert np.isnan(result.true_residuals).any()
 
 
+def test_a_preconditioner_that_overflows_is_found():
+    mat = to_mat(np.array([[1e-310, 1.0], [1.0, 1.0]]))
+    solver = BlockSolver("jacobi")
+    result, _ = solver.solve(mat, to_dense(mat, np.eye(2)), solver.init())
+    assert result.reason is Reason.NON_FINITE and result.iterations == 0
+
+
 def test_a_preconditioner_that_fails_is_a_result(rng):
     matrix, b = laplacian(10), rng.standard_normal((100, 3))
     mat, solver = to_mat(matrix), BlockSolver("ilu")

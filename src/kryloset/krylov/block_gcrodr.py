@@ -300,7 +300,8 @@ class _BlockGCRODR:
         self._b, self._x, self.norms = b, x, norms.copy()
         self._target = self._solver.tolerance * norms
         if space is not None and self._solver.recycle > 0:
-            self._rebuild(space[:, : self._solver.recycle])
+            wanted = space[:, : self._solver.recycle]
+            self._rebuild(np.asfortranarray(wanted, dtype=self._block.dtype))
             self.counts.recycled = self._held
         reason = self._run_cycles()
         del self._b, self._x
@@ -515,7 +516,7 @@ class _BlockGCRODR:
 
         Returns:
             Coefficients (start + r, width) of the columns in those before and the r <= width
-            new ones.
+            new ones; NaN if the columns are not finite.
         """
         basis = self._block[:, :start]
         above, right = np.zeros((start, width), self._block.dtype), np.eye(width)
@@ -531,6 +532,8 @@ class _BlockGCRODR:
                 unit = np.full(len(right), DOUBTFUL)
             else:
                 length = np.hypot(np.linalg.norm(products, axis=0), np.linalg.norm(r, axis=0))
+                if not np.isfinite(length).all():
+                    return np.full((start + width, width), np.nan)
                 unit = np.maximum(negligible, ROUNDING) * length
                 unit[unit == 0] = 1.0
             turn, triangle, _ = qr(r / unit, mode="economic", pivoting=True, check_finite=False)
