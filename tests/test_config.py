@@ -161,6 +161,9 @@ class Plain(LatticeFamily):
 @pytest.mark.parametrize(
     ("solver", "message"),
     [({"method": "cg", "preconditioner": "none"}, "solver.method cg"),
+     ({"method": "rcg", "preconditioner": "none"}, "solver.method rcg"),
+     ({"method": "rminres", "preconditioner": "none"}, "solver.method rminres"),
+     ({"method": "hpddm"}, "solver.method hpddm"),
      ({"preconditioner": "icc"}, "solver.preconditioner icc")],
 )  # fmt: skip
 def test_solver_must_fit_what_the_family_declares(

@@ -55,11 +55,24 @@ class MeshConfig(Section):
 class SolverConfig(Section):
     """How each linear system of the sequence is solved."""
 
-    method: Literal["gcrodr", "gmres", "cg", "direct"] = Field(
+    method: Literal[
         "gcrodr",
-        description="gcrodr: GCRO-DR, which recycles a subspace from one instance to the next; "
-        "gmres: restarted GMRES; cg: conjugate gradients (symmetric definite families only); "
-        "direct: a sparse LU factorisation.",
+        "gmresdr",
+        "gmres",
+        "rcg",
+        "cg",
+        "rminres",
+        "minres",
+        "bicgstab",
+        "hpddm",
+        "direct",
+    ] = Field(
+        "gcrodr",
+        description="Recycle a subspace from one instance to the next: gcrodr, GCRO-DR; rcg, "
+        "recycling CG (symmetric definite families only); rminres, recycling MINRES (symmetric "
+        "families only); hpddm, the GCRO-DR of HPDDM, where PETSc has it. Nothing is recycled by "
+        "gmresdr, GMRES with deflated restarting; gmres, restarted GMRES; cg; minres; bicgstab, "
+        "BiCGStab(2); direct, a sparse LU factorisation.",
     )
     preconditioner: Literal["none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu", "gamg"] = (
         Field("ilu", description="PETSc preconditioner; `direct` uses none.")
@@ -71,10 +84,14 @@ class SolverConfig(Section):
         description="Largest true relative residual ||b - A x|| / ||b|| of a stored solution.",
     )
     restart: int = Field(
-        40, ge=2, le=1000, description="m: vectors of a cycle of GMRES and GCRO-DR."
+        40,
+        ge=2,
+        le=1000,
+        description="m: vectors of a cycle of GMRES and GCRO-DR, and those from which rcg and "
+        "rminres choose what they recycle.",
     )
     recycle: int = Field(
-        20, ge=0, le=999, description="k: vectors that GCRO-DR keeps; less than `restart`."
+        20, ge=0, le=999, description="k: vectors that are recycled; less than `restart`."
     )
     max_iterations: int = Field(
         10_000, ge=1, description="Iterations after which a method gives up and the next is tried."

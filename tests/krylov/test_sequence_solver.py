@@ -252,10 +252,21 @@ def test_two_mats_in_turn_and_one_refilled_never_meet_a_stale_preconditioner(rng
         assert result.converged and result.iterations == expected[i]
 
 
-@pytest.mark.parametrize("preconditioner", ["ilu", "gamg", "none"])
-def test_continuing_from_a_saved_state_is_bit_identical(preconditioner, rng, tmp_path):
-    systems, b = sequence(20, 6, wind=1.0), rng.standard_normal(400)
-    solver = SequenceSolver("gcrodr", preconditioner, restart=15, recycle=7)
+@pytest.mark.parametrize(
+    ("method", "preconditioner"),
+    [
+        ("gcrodr", "none"),
+        ("gcrodr", "ilu"),
+        ("gcrodr", "gamg"),
+        ("gmresdr", "ilu"),
+        ("rcg", "icc"),
+        ("rminres", "jacobi"),
+    ],
+)
+def test_continuing_from_a_saved_state_is_bit_identical(method, preconditioner, rng, tmp_path):
+    wind = 0.0 if method in ("rcg", "rminres") else 1.0
+    systems, b = sequence(20, 6, wind), rng.standard_normal(400)
+    solver = SequenceSolver(method, preconditioner, restart=15, recycle=7)
     mat, state, solutions = to_mat(systems[0]), solver.init(), []
     for i, system in enumerate(systems):
         if i == 3:
@@ -273,21 +284,50 @@ def test_continuing_from_a_saved_state_is_bit_identical(preconditioner, rng, tmp
         result, loaded = solver.solve(mat, to_vec(mat, b), loaded)
         np.testing.assert_array_equal(result.solution.getArray(), solutions[i])
     assert loaded.iterations == state.iterations
-    np.testing.assert_array_equal(loaded.space, state.space)
+    assert loaded.learnt == state.learnt
+    for name in ("space", "solution"):
+        one, other = getattr(loaded, name), getattr(state, name)
+        assert (one is None) == (other is None) == (method == "gmresdr")
+        if one is not None:
+            np.testing.assert_array_equal(one, other)
 
 
-def test_a_state_is_a_value(rng):
+@pytest.mark.parametrize("method", RECYCLING)
+def test_a_state_is_a_value(method, rng):
     """Two solves from one state are the same, and leave it alone."""
     systems, b = sequence(20, 3), rng.standard_normal(400)
-    solver = SequenceSolver()
+    solver = SequenceSolver(method, "jacobi")
     mat = to_mat(systems[0])
     _, state = solver.solve(mat, to_vec(mat, b), solver.init())
-    before = state.space.copy()
+    before, solution = state.space.copy(), state.solution.copy()
     refill(mat, systems[1])
     one, _ = solver.solve(mat, to_vec(mat, b), state)
     two, _ = solver.solve(mat, to_vec(mat, b), state)
     np.testing.assert_array_equal(one.solution.getArray(), two.solution.getArray())
     np.testing.assert_array_equal(state.space, before)
+    np.testing.assert_array_equal(state.solution, solution)
+
+
+@pytest.mark.parametrize("method", RECYCLING)
+def test_a_system_solved_again_is_solved_at_once(method, rng, residual):
+    matrix, b = laplacian(20), rng.standard_normal(400)
+    mat, solver = to_mat(matrix), SequenceSolver(method, "jacobi")
+    first, state = solver.solve(mat, to_vec(mat, b), solver.init())
+    again, state = solver.solve(mat, to_vec(mat, b), state)
+    assert first.iterations > 20 and again.iterations == 0 and again.operator_applications == 2
+    assert residual(matrix, again.solution, b) <= 1e-8
+    assert state.space is not None
+
+
+def test_hpddm_is_refused_where_petsc_has_none():
+    if PETSc.Sys.hasExternalPackage("hpddm"):
+        solver = SequenceSolver("hpddm", "jacobi")
+        mat = to_mat(laplacian(20))
+        result, _ = solver.solve(mat, to_vec(mat, np.ones(400)), solver.init())
+        assert result.converged
+    else:
+        with pytest.raises(ValueError, match="built without HPDDM"):
+            SequenceSolver("hpddm")
 
 
 def test_a_damaged_or_missing_state_is_named(tmp_path):

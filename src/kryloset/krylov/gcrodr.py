@@ -501,6 +501,7 @@ class GMRESDR(GCRODR):
     NAME = "gmresdr"
     LABEL = "GMRES-DR"
 
-    def _iterate(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> int:
+    def solve(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:
+        """Solve A x = b and forget."""
+        super().solve(ksp, b, x)
         self.space = self.solution = None
-        return super()._iterate(ksp, b, x)

@@ -121,11 +121,24 @@ def _check_variables(family: Family, name: str) -> None:
 def _check_solver(family: Family, dataset: DatasetConfig) -> None:
     """Refuse a solver that the family's operator is not fit for."""
     solver, operator = dataset.solver, family.operator
-    if solver.method == "cg" and not (operator.symmetric and operator.definite):
+    if solver.method in ("cg", "rcg") and not (operator.symmetric and operator.definite):
         raise ConfigError(
-            f"solver.method cg needs a symmetric definite operator, which family "
+            f"solver.method {solver.method} needs a symmetric definite operator, which family "
             f"{dataset.family!r} does not declare: take gcrodr, gmres or direct"
         )
+    if solver.method in ("minres", "rminres") and not operator.symmetric:
+        raise ConfigError(
+            f"solver.method {solver.method} needs a symmetric operator, which family "
+            f"{dataset.family!r} does not declare: take gcrodr, gmres or direct"
+        )
+    if solver.method == "hpddm":
+        # Here, since no other method needs PETSc to be loaded for a look at a configuration.
+        from kryloset.krylov import SequenceSolver
+
+        try:
+            SequenceSolver("hpddm")
+        except ValueError as error:
+            raise ConfigError(f"solver.method hpddm: {error}") from error
     if solver.method != "direct" and solver.preconditioner == "icc" and not operator.symmetric:
         raise ConfigError(
             f"solver.preconditioner icc needs a symmetric operator, which family "

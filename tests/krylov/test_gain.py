@@ -1,0 +1,57 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""When a recycled space is set aside, and when it is tried again."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kryloset.krylov.gain import RETRY, TRIALS, Gain
+
+
+def follow(gain: Gain, using: int, without: int, systems: int) -> tuple[Gain, list[bool]]:
+    """Solve systems that cost so much with a space and without one; say which had one."""
+    used = []
+    for _ in range(systems):
+        used.append(gain.expected)
+        gain = gain.after(using if used[-1] else without, used[-1])
+    return gain, used
+
+
+def first(cost: int) -> Gain:
+    """Return the value after a first system, which has no space."""
+    return Gain().after(cost, used=False)
+
+
+@given(st.integers(1, 1000), st.integers(0, 999), st.integers(1, 60))
+def test_a_space_that_costs_no_more_is_always_used(without, saved, systems):
+    _, used = follow(first(without), max(without - saved, 1), without, systems)
+    assert all(used)
+
+
+@given(st.integers(1, 1000), st.integers(1, 1000))
+def test_a_space_that_costs_more_is_tried_again_after_twice_as_long(without, more):
+    _, used = follow(first(without), without + more, without, 200)
+    runs, previous = [], None
+    for flag in used:
+        if flag == previous:
+            runs[-1] += 1
+        else:
+            runs.append(1)
+        previous = flag
+    expected = [TRIALS, RETRY, TRIALS, 2 * RETRY, TRIALS, 4 * RETRY, TRIALS]
+    assert runs[: len(expected)] == expected
+    assert used.count(True) <= 5 * TRIALS
+
+
+def test_a_sequence_that_becomes_kind_gets_its_space_back():
+    gain, used = follow(first(27), 48, 27, TRIALS + RETRY)
+    assert not used[-1]
+    _, used = follow(gain, 20, 27, 50)
+    assert all(used)
+
+
+@pytest.mark.parametrize("cost", [1, 40])
+def test_without_a_first_system_there_is_nothing_to_judge_by(cost):
+    gain, used = follow(Gain(), cost, cost, 10)
+    assert all(used) and gain.refusals == 0
