@@ -251,6 +251,25 @@ def test_an_ill_conditioned_space_deflates_as_well_as_another_basis_of_it(rng):
     assert counts[0] == counts[1]
 
 
+@pytest.mark.parametrize(("a", "b"), [(1e12, 1.0), (1e-12, 1e-30), (1.0, 1e-35), (1e20, 1e40)])
+def test_units_do_not_matter(rng, a, b):
+    """Projections in single precision would else leave its range."""
+    systems = sequence(20, 3)
+    values = rng.standard_normal((3, 400))
+    iterations = []
+    for factor, scale in ((1.0, 1.0), (a, b)):
+        mat = to_mat(systems[0])
+        context = RecyclingCG(20, 5)
+        context.space = np.asfortranarray(np.eye(400)[:, :5] / scale)
+        ksp = make(mat, context)
+        for system, rhs in zip(systems, values, strict=True):
+            refill(mat, factor * system)
+            ksp.solve(to_vec(mat, scale * rhs), mat.createVecLeft())
+            assert ksp.getConvergedReason() > 0
+            iterations.append(ksp.getIterationNumber())
+    assert max(abs(np.subtract(iterations[:3], iterations[3:]))) <= 1
+
+
 def test_the_last_norm_is_the_computed_residual(rng):
     system = sequence(25, 1)[0]
     mat = to_mat(system)

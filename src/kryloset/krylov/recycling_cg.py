@@ -29,6 +29,10 @@ WELL_CONDITIONED = 1e-2
 """Smallest pivot of a scaled Cholesky factor up to which U is used as it is; below, its
 columns are made A-orthonormal first."""
 
+SINGLE_RANGE = 1e12
+"""Largest u'A u, and inverse of the least, of a space that is used as it is: single precision
+must hold U and A U."""
+
 DRIFT = 1e-4
 """Fall of the residual after which U is removed from it again: what the projections in single
 precision have left there since is some 1e-7 of what it was, 1e-3 of what it is."""
@@ -281,7 +285,9 @@ class RecyclingCG(RecyclingKSP):
             u, au = self._u_block[:, :held], self._v_block[:, :held]
             gram = sum_over_ranks(inner(u, au), self._comm)
             transform, pivot = _conjugating(gram)
-            if transform.shape[1] == held and pivot >= WELL_CONDITIONED:
+            square = gram.diagonal().real
+            fits = square.min() > 1 / SINGLE_RANGE and square.max() < SINGLE_RANGE
+            if transform.shape[1] == held and pivot >= WELL_CONDITIONED and fits:
                 self._inverse = np.dot(transform, transform.T.conj())
                 self._single[:, :held] = au
                 self._single[:, held : 2 * held] = u
@@ -293,7 +299,8 @@ class RecyclingCG(RecyclingKSP):
             combine(u[:, :held], (u, transform))
         self._held = held
         self._harvest = _Harvest(
-            open=self.recycle > 0 and self.pace.due,
+            # A space that is set aside for more than this solve would be dropped.
+            open=self.recycle > 0 and self.pace.due and self.gain.waiting <= 1,
             gram=gram,
             image=None,
             coupling=np.eye(held, dtype=SCALAR),
@@ -344,7 +351,7 @@ class RecyclingCG(RecyclingKSP):
         held, harvest, width = self._held, self._harvest, len(self._p)
         x, r, z, q = self._x, self._r, self._z, self._q
         mult, test = self._operator.mult, ksp.callConvergenceTest
-        z_local, p_local = self._work_block[:, 1], self._p_block.T
+        z_local, q_local = self._work_block[:, 1], self._work_block[:, 2]
         au, u = self._single[:, :held].T, self._single[:, held : 2 * held]
         z_single, part = self._single[:, -2], self._single[:, -1]
 
@@ -355,7 +362,7 @@ class RecyclingCG(RecyclingKSP):
             if reason > 0:
                 # U alone solves it. Counted as a step: PETSc takes iteration 0 for the start.
                 return its + 1, reason
-        column, square, image = 0, 0.0, np.zeros(0, dtype=SINGLE)
+        column, square, image = 0, 0.0, np.zeros(0)
         while its < limit:
             self._precondition(r, z)
             previous, square = square, float(r.dot(z).real)
@@ -366,13 +373,16 @@ class RecyclingCG(RecyclingKSP):
                     return its, diverged.DIVERGED_BREAKDOWN
                 return its, diverged.DIVERGED_NANORINF
             if held:
-                z_single[:] = z_local
-                image = sum_over_ranks(np.dot(au, z_single.conj()).conj(), self._comm)
+                # Scaled into the range of single precision, which ends at 1e-38.
+                size = math.sqrt(square)
+                np.multiply(z_local, 1 / size, out=z_single, casting="same_kind")
+                image = np.dot(au, z_single.conj()).conj().astype(SCALAR)
+                image = sum_over_ranks(image, self._comm)
                 np.dot(u, np.dot(self._inverse, image).astype(SINGLE), out=part)
             p = self._p[column]
             if harvest.open:
                 harvest.squares.append(square)
-                harvest.images.append(image)
+                harvest.images.append(image * math.sqrt(square))
                 if harvest.steps == width:
                     self._select(self._v_block)
             if previous == 0.0:
@@ -384,7 +394,8 @@ class RecyclingCG(RecyclingKSP):
             else:
                 p.aypx(square / previous, z)
             if held:
-                np.subtract(p_local[column], part, out=p_local[column])
+                q_local[:] = part
+                p.axpy(-size, q)
             mult(p, q)
             self.counts.operator += 1
             energy = float(p.dot(q).real)
