@@ -62,7 +62,7 @@ OWN = ("gcrodr", "unsorted", "gcrodr10", "gmresdr", "own_gmres", "rcg")
 
 ITERATION_LIMIT = 20_000
 
-GAMG_LIMIT = 1_000
+GAMG_LIMIT = 200
 """Where multigrid needs more, it has failed, and its iterations are dear."""
 
 LARGE_SIZE, LARGE_SYSTEMS, LARGE_TOLERANCE = 316, 4, 1e-4
@@ -130,9 +130,9 @@ def choose_methods(
         ("bicgstab", "PETSc BiCGStab(2)", {"method": "bicgstab"}),
     ]
     if kind in DEFINITE:
-        short = {"method": "rcg", "restart": 80, "recycle": 16, "preconditioner": symmetric}
+        short = {"method": "rcg", "restart": 80, "recycle": 20, "preconditioner": symmetric}
         rows += [
-            ("rcg", f"recycling CG(80,16){suffix}, sorted", short),
+            ("rcg", f"recycling CG(80,20){suffix}, sorted", short),
             ("cg", f"PETSc CG{suffix}", {"method": "cg", "preconditioner": symmetric}),
         ]
     gamg = {"method": outer, "preconditioner": "gamg", "max_iterations": GAMG_LIMIT}
