@@ -17,7 +17,7 @@ from typing import Literal
 from petsc4py import PETSc
 
 import numpy as np
-from scipy.linalg import lstsq, qr, solve_triangular
+from scipy.linalg import lapack, qr, solve_triangular
 
 from kryloset.krylov.dense import (
     Array,
@@ -36,6 +36,9 @@ EPSILON = float(np.finfo(np.float64).eps)
 
 CANCELLED = 1e-4
 """A vector of which less than this part of its square is left is orthogonalised again at once."""
+
+ROUNDING = 8 * EPSILON
+"""Corrections of a second pass up to this, relative to the vector, are left out."""
 
 STAGNATION_CYCLES = 50
 """Cycles over which the true residual has to fall ..."""
@@ -311,15 +314,17 @@ class GCRODR(RecyclingKSP):
         cancelled = not remainder > CANCELLED * square
         norm = 1.0 if cancelled else math.sqrt(remainder)
 
-        before, image = self._coefficients[:, step], self._coefficients[:, step + 1]
-        before[:column] += before[column] * projections[:, 0]
-        before[column] *= length
+        image = self._coefficients[:, step + 1]
         image[:column], image[column], image[column + 1] = projections[:, 1], along, norm
-        if not self.flexible:
-            known = self._coefficients[: column + 1, 1 : step + 1]
-            image[: column + 1] -= np.dot(known, projections[self._held :, 0])
-            image /= length
-            square /= length**2
+        if rr.real > ROUNDING**2 or abs(length - 1.0) > ROUNDING:
+            before = self._coefficients[:, step]
+            before[:column] += before[column] * projections[:, 0]
+            before[column] *= length
+            if not self.flexible:
+                known = self._coefficients[: column + 1, 1 : step + 1]
+                image[: column + 1] -= np.dot(known, projections[self._held :, 0])
+                image /= length
+                square /= length**2
 
         # (v - Q r) / a and (w - Q s - v' along) / norm, v' the first of the two.
         mix = np.array([[-1 / length, along / (length * norm)], [0.0, -1 / norm]])
@@ -393,7 +398,7 @@ class GCRODR(RecyclingKSP):
         h = self._coefficients[held : held + steps + 1, 1 : steps + 1]
         start = np.zeros(steps + 1, dtype=h.dtype)
         start[0] = self._coefficients[held, 0]
-        y = lstsq(h, start, check_finite=False, lapack_driver="gelsy")[0]
+        y = _least_squares(h, start)
         directions = self._z[:, :steps] if self.flexible else self._block[:, held : held + steps]
         update = self._combined.getArray()[:, None]
         combine(update, (directions, y[:, None]), (self._u[:, :held], (target - b @ y)[:, None]))
@@ -481,6 +486,19 @@ class GCRODR(RecyclingKSP):
         if images:
             combine(self._block[:, :rank], (self._block[:, : size + 1], q))
         self._held = rank
+
+
+def _least_squares(h: Array, target: Array) -> Array:
+    """Return the y of least ||h y - target||, the shortest one where h is singular."""
+    columns = h.shape[1]
+    if columns == 0:
+        return target[:0]
+    (gels,) = lapack.get_lapack_funcs(("gels",), (h,))
+    factor, y, _ = gels(h, target)
+    pivots = abs(factor.diagonal())
+    if pivots.min() > EPSILON * pivots.max():
+        return np.asarray(y.ravel()[:columns])
+    return np.asarray(np.linalg.lstsq(h, target, rcond=None)[0])
 
 
 def _wrap(block: Array, operator: PETSc.Mat) -> list[PETSc.Vec]:
