@@ -16,11 +16,12 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/.made
 LEARNING := .venv/.made-learn
 SLURM := .venv/.made-slurm
+COMPLEX := .venv-complex/.made
 # --configfile takes all that follows it, so a target must not come next.
 SNAKEMAKE := workflow/scripts/run.sh $(BIN)/snakemake --configfile $(CONFIG) --cores $(CORES)
 export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 
-.PHONY: help run test train learn slurm lint config figures lock clean
+.PHONY: help run test complex train learn slurm lint config figures lock clean
 
 help: ## Say what there is (the default).
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -32,6 +33,9 @@ run: $(ENVIRONMENT) $(CONFIG) ## Make the datasets of CONFIG, check them, draw t
 
 test: $(ENVIRONMENT) ## The fast tests (slow ones: .venv/bin/pytest -m slow).
 	@$(BIN)/pytest
+
+complex: $(COMPLEX) ## The solvers' tests on a PETSc of complex numbers.
+	@.venv-complex/bin/pytest tests/krylov
 
 train: $(LEARNING) $(CONFIG) ## Train a neural operator on each dataset of CONFIG (5 GB of torch).
 	@$(SNAKEMAKE) train
@@ -63,9 +67,11 @@ lock: $(UV) ## Choose the newest versions that pyproject.toml allows, with hashe
 	  --output-file envs/requirements-learn.txt pyproject.toml
 	@$(COMPILE) --group slurm --constraints envs/requirements.txt \
 	  --output-file envs/requirements-slurm.txt pyproject.toml
+	@$(COMPILE) envs/build.in --group complex --group dev --constraints envs/requirements.txt \
+	  --output-file envs/requirements-complex.txt pyproject.toml
 
 clean: ## Remove what runs and tools made; results/ stays.
-	@rm -rf .venv .tools .snakemake logs benchmarks .make.lock \
+	@rm -rf .venv .venv-complex .tools .snakemake logs benchmarks .make.lock \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 INSTALL := $(UV) pip install --quiet --require-hashes -r
@@ -94,4 +100,12 @@ $(LEARNING): $(ENVIRONMENT) envs/requirements-learn.txt
 $(SLURM): $(ENVIRONMENT) envs/requirements-slurm.txt
 	@echo "Adding Snakemake's executor for Slurm to .venv/"
 	@$(INSTALL) envs/requirements-slurm.txt
+	@touch $@
+
+$(COMPLEX): $(UV) envs/requirements-complex.txt pyproject.toml
+	@echo "Making the environment in .venv-complex/"
+	@$(UV) venv --quiet --allow-existing --python 3.12 .venv-complex
+	@$(UV) pip install --quiet --require-hashes --python .venv-complex \
+	  -r envs/requirements-complex.txt
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --python .venv-complex --editable .
 	@touch $@

@@ -97,7 +97,7 @@ def test_arnoldi_relation_and_orthogonality_through_a_sequence(monkeypatch, rng,
     def watch(self, images: bool):
         held, applied, filled = self._held, self._applied, self._filled
         w, u = (b.copy(order="F") for b in (self._block[:, :filled], self._u[:, :held]))
-        orthogonality.append(abs(w.T @ w - np.eye(filled)).max())
+        orthogonality.append(abs(w.conj().T @ w - np.eye(filled)).max())
 
         def b_times(vectors):
             image = np.zeros_like(vectors)
@@ -113,8 +113,11 @@ def test_arnoldi_relation_and_orthogonality_through_a_sequence(monkeypatch, rng,
         if held:
             drift.append(abs(b_times(u) - w[:, :held]).max())
             # What is known of them without a product.
-            np.testing.assert_allclose(self._uu, u.T @ u, atol=1e-11 * np.linalg.norm(u) ** 2)
-            np.testing.assert_allclose(self._cu, w[:, :held].T @ u, atol=1e-11 * np.linalg.norm(u))
+            np.testing.assert_allclose(
+                self._uu, u.conj().T @ u, atol=1e-11 * np.linalg.norm(u) ** 2
+            )
+            cu = w[:, :held].conj().T @ u
+            np.testing.assert_allclose(self._cu, cu, atol=1e-11 * np.linalg.norm(u))
         shapes.add((held, applied))
         update(self, images)
 

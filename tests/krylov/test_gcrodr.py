@@ -155,7 +155,8 @@ def test_flexible_arnoldi_relation_with_a_preconditioner_that_changes(monkeypatc
 
     def watch(self, steps, **named):
         size = self._held + steps
-        w, g = self._block[:, : size + 1], np.zeros((size + 1, size))
+        w = self._block[:, : size + 1]
+        g = np.zeros((size + 1, size), dtype=w.dtype)
         g[range(self._held), range(self._held)] = 1.0
         g[:, self._held :] = self._coefficients[: size + 1, 1 : steps + 1]
         image = system @ np.hstack([self._u[:, : self._held], self._z[:, :steps]])

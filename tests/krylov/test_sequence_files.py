@@ -23,6 +23,10 @@ from kryloset.krylov.sequence_files import (
 )
 from petsc_files import encode, make_systems, write_sequence
 
+pytestmark = pytest.mark.skipif(
+    np.dtype(PETSc.ScalarType).kind == "c", reason="the files of these tests hold real numbers"
+)
+
 
 @pytest.fixture
 def matrix(rng: np.random.Generator) -> sp.csr_array:
@@ -189,7 +193,6 @@ def test_files_of_other_kinds_are_told_apart(content: bytes, message: str, file:
         check_matrix(file)
 
 
-@pytest.mark.skipif(np.dtype(PETSc.ScalarType).kind == "c", reason="PETSc of complex numbers")
 def test_a_matrix_in_place_of_a_vector(file: Path):
     file.write_bytes(encode(sp.eye_array(3, format="csr")))
     with pytest.raises(DataError, match="holds a matrix, a vector is expected"):

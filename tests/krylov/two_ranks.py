@@ -15,16 +15,23 @@ from kryloset.krylov import SequenceSolver, SolverState
 
 def main(folder: Path) -> None:
     comm = MPI.COMM_WORLD
-    systems, b = sequence(20, 4, wind=1.0), np.random.default_rng(5).standard_normal(400)
+    b = np.random.default_rng(5).standard_normal(400)
     found = {}
     for method, preconditioner in (
         ("gcrodr", "jacobi"),
         ("gcrodr", "none"),
         ("gcrodr", "ilu"),
         ("gcrodr", "icc"),
+        ("gmresdr", "jacobi"),
         ("gmres", "jacobi"),
+        ("rcg", "jacobi"),
+        ("rcg", "icc"),
+        ("rminres", "jacobi"),
+        ("bicgstab", "jacobi"),
         ("direct", "none"),
     ):
+        symmetric = method in ("rcg", "rminres")
+        systems = sequence(20, 4, wind=0.0 if symmetric else 1.0)
         solver = SequenceSolver(method, preconditioner, restart=20, recycle=8)
         mat, state, iterations = to_mat(systems[0], comm), solver.init(), []
         for system in systems:
@@ -37,7 +44,7 @@ def main(folder: Path) -> None:
         path = folder / f"state-{comm.rank}-of-{comm.size}.npz"
         state.save(path)
         kept = SolverState.load(path).space
-        assert (kept is None) == (method != "gcrodr")
+        assert (kept is not None) == (method in ("gcrodr", "rcg", "rminres"))
         name = f"{method}-{preconditioner}"
         found[f"{name}-iterations"] = np.array(iterations)
         found[f"{name}-solution"] = np.concatenate(comm.allgather(result.solution.getArray()))

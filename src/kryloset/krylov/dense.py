@@ -34,8 +34,9 @@ SINGULAR = 1e-13
 
 
 def sum_over_ranks(values: Array, comm: MPI.Comm) -> Array:
-    """Sum a contiguous array over the ranks of `comm`, in place."""
+    """Return the sum of an array over the ranks of `comm`, made in place where it can be."""
     if comm.size > 1:
+        values = values if values.flags.forc else np.ascontiguousarray(values)
         comm.Allreduce(MPI.IN_PLACE, values)
     return values
 
