@@ -63,6 +63,7 @@ class SolverConfig(Section):
         "cg",
         "rminres",
         "minres",
+        "rbicgstab",
         "bicgstab",
         "hpddm",
         "direct",
@@ -70,7 +71,8 @@ class SolverConfig(Section):
         "gcrodr",
         description="Recycle a subspace from one instance to the next: gcrodr, GCRO-DR; rcg, "
         "recycling CG (symmetric definite families only); rminres, recycling MINRES (symmetric "
-        "families only); hpddm, the GCRO-DR of HPDDM, where PETSc has it. Nothing is recycled by "
+        "families only); rbicgstab, recycling BiCGStab(2); hpddm, the GCRO-DR of HPDDM, where "
+        "PETSc has it. Nothing is recycled by "
         "gmresdr, GMRES with deflated restarting; gmres, restarted GMRES; cg; minres; bicgstab, "
         "BiCGStab(2); direct, a sparse LU factorisation.",
     )

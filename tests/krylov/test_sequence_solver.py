@@ -93,7 +93,7 @@ def test_the_ladder_solves_every_matrix_of_the_battery(name, residual):
 
 
 METHODS = [m for m in get_args(Method) if m != "hpddm"]
-RECYCLING = ("gcrodr", "rcg", "rminres")
+RECYCLING = ("gcrodr", "rcg", "rminres", "rbicgstab")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -261,6 +261,7 @@ def test_two_mats_in_turn_and_one_refilled_never_meet_a_stale_preconditioner(rng
         ("gmresdr", "ilu"),
         ("rcg", "icc"),
         ("rminres", "jacobi"),
+        ("rbicgstab", "ilu"),
     ],
 )
 def test_continuing_from_a_saved_state_is_bit_identical(method, preconditioner, rng, tmp_path):

@@ -27,11 +27,12 @@ def main(folder: Path) -> None:
         ("rcg", "jacobi"),
         ("rcg", "icc"),
         ("rminres", "jacobi"),
+        ("rbicgstab", "none"),
         ("bicgstab", "jacobi"),
         ("direct", "none"),
     ):
         symmetric = method in ("rcg", "rminres")
-        systems = sequence(20, 4, wind=0.0 if symmetric else 1.0)
+        systems = sequence(20, 5, wind=0.0 if symmetric else 1.0)
         solver = SequenceSolver(method, preconditioner, restart=20, recycle=8)
         mat, state, iterations = to_mat(systems[0], comm), solver.init(), []
         for system in systems:
@@ -44,7 +45,7 @@ def main(folder: Path) -> None:
         path = folder / f"state-{comm.rank}-of-{comm.size}.npz"
         state.save(path)
         kept = SolverState.load(path).space
-        assert (kept is not None) == (method in ("gcrodr", "rcg", "rminres"))
+        assert (kept is not None) == (method in ("gcrodr", "rcg", "rminres", "rbicgstab"))
         name = f"{method}-{preconditioner}"
         found[f"{name}-iterations"] = np.array(iterations)
         found[f"{name}-solution"] = np.concatenate(comm.allgather(result.solution.getArray()))

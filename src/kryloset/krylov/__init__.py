@@ -5,9 +5,11 @@
 Works on any sequence of matrices and right-hand sides; no PDE is in sight.
 """
 
+from kryloset.krylov.block_gcrodr import BlockSolver, BlockSolveResult
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
 from kryloset.krylov.invariant import delta, wanted_space
 from kryloset.krylov.ladder import Attempt, SolveError, solve_or_escalate
+from kryloset.krylov.recycling_bicgstab import RecyclingBiCGStab
 from kryloset.krylov.recycling_cg import RecyclingCG
 from kryloset.krylov.recycling_minres import RecyclingMINRES
 from kryloset.krylov.solver import Reason, SequenceSolver, SolveResult
@@ -17,7 +19,10 @@ __all__ = [
     "GCRODR",
     "GMRESDR",
     "Attempt",
+    "BlockSolveResult",
+    "BlockSolver",
     "Reason",
+    "RecyclingBiCGStab",
     "RecyclingCG",
     "RecyclingMINRES",
     "SequenceSolver",

@@ -84,7 +84,7 @@ class RecyclingKSP(ABC):
     @numbers.setter
     def numbers(self, values: tuple[float, ...]) -> None:
         costs, counts = values[:2], values[2:]
-        self.gain = Gain(*costs, *(int(count) for count in counts))
+        self.gain = Gain(*costs, *(int(count) for count in counts))  # type: ignore[arg-type]
 
     def _check(self) -> None:
         if not 0 <= self.recycle < self.restart:

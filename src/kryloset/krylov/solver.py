@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from petsc4py import PETSc
 
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
+from kryloset.krylov.recycling_bicgstab import RecyclingBiCGStab
 from kryloset.krylov.recycling_cg import RecyclingCG
 from kryloset.krylov.recycling_ksp import RecyclingKSP
 from kryloset.krylov.recycling_minres import RecyclingMINRES
@@ -24,6 +25,7 @@ Method = Literal[
     "cg",
     "rminres",
     "minres",
+    "rbicgstab",
     "bicgstab",
     "hpddm",
     "direct",
@@ -41,6 +43,7 @@ CONTEXTS: dict[str, type[RecyclingKSP]] = {
     "gmresdr": GMRESDR,
     "rcg": RecyclingCG,
     "rminres": RecyclingMINRES,
+    "rbicgstab": RecyclingBiCGStab,
 }
 
 SYMMETRIC_METHODS = ("rcg", "cg", "rminres", "minres")
@@ -148,7 +151,8 @@ class SequenceSolver:
     Attributes:
         method: those that recycle are gcrodr (GCRO-DR(restart, recycle), preconditioned from
             the left so that the directions are in x), rcg (recycling CG, A symmetric positive
-            definite) and rminres (recycling MINRES, A symmetric). hpddm is GCRO-DR of HPDDM,
+            definite), rminres (recycling MINRES, A symmetric) and rbicgstab (recycling
+            BiCGStab(2) on the space of GCRO-DR). hpddm is GCRO-DR of HPDDM,
             where PETSc has it; what it recycles stays in its KSP and not in the state.
             Nothing is carried by gmresdr (GMRES-DR(restart, recycle)), gmres (GMRES(restart),
             from the right), cg, minres, bicgstab (BiCGStab(2)) and direct (MUMPS where PETSc
