@@ -87,24 +87,22 @@ def _pointer(block: Array) -> tuple[int, int]:
 
 
 class Basis:
-    """A tall block that grows by a column a step, and the two products such a step needs.
-
-    They are `inner` and `combine` on runs of its own columns, at the least cost a call.
+    """A tall block that grows by a column a step, and the two halves of a Gram-Schmidt pass.
 
     Attributes:
-        array: (local rows, columns), Fortran order.
+        array: (local rows, columns), Fortran order, of PETSc's scalars.
     """
 
     def __init__(self, rows: int, columns: int, comm: MPI.Comm) -> None:
-        """Make a block of zeros, of PETSc's scalars."""
+        """Make a block of zeros."""
         self.array: Array = np.zeros((rows, columns), dtype=PETSc.ScalarType, order="F")
         self._comm = comm
         self._kernels = load_kernels() if self.array.dtype == np.float64 else None
         self._ld = max(rows, 1)
         self._address, self._step = self.array.ctypes.data, self._ld * self.array.itemsize
-        # What goes to and from a step's products: two columns of coefficients.
-        self._small: Array = np.zeros((columns, 2), dtype=self.array.dtype, order="F").ravel("K")
-        self._small_address = self._small.ctypes.data
+        # Transposed, so that the products of a column are one run of memory.
+        self._products: Array = np.zeros(2 * columns, dtype=self.array.dtype)
+        self._products_address = self._products.ctypes.data
 
     def inner(self, columns: int, count: int) -> Array:
         """Return the inner products of the leading columns with the last `count` of them.
@@ -114,38 +112,54 @@ class Basis:
             count: one or two.
 
         Returns:
-            (columns, count), summed over the ranks; the next call here overwrites it.
+            (columns, count), summed over the ranks; the next call of a method overwrites it.
         """
         first = columns - count
         if self._kernels is None:
             own = inner(self.array[:, :columns], self.array[:, first:columns])
-            return sum_over_ranks(np.asfortranarray(own), self._comm)
-        rows, ld = len(self.array), self._ld
-        last = self._address + first * self._step
-        self._kernels.kryloset_inner(
-            rows, columns, self._address, ld, count, last, ld, self._small_address
-        )
-        products = sum_over_ranks(self._small[: columns * count], self._comm)
+            self._products[: columns * count] = own.T.ravel()
+        else:
+            last = self._address + first * self._step
+            self._kernels.kryloset_inner(
+                len(self.array),
+                columns,
+                self._address,
+                self._ld,
+                count,
+                last,
+                self._ld,
+                self._products_address,
+            )
+        products = sum_over_ranks(self._products[: columns * count], self._comm)
         return products.reshape((count, columns)).T
 
-    def combine(self, coefficients: Array) -> None:
-        """Set the last of the leading columns to combinations of all of them.
+    def project(
+        self, columns: int, first: complex, above: complex = 0.0, second: complex | None = None
+    ) -> None:
+        """Orthogonalise the last one or two columns by the products that `inner` has just found.
 
-        Args:
-            coefficients: (columns, count), count one or two.
+        They become (L - Q P) S, Q the columns before them, P = Q^H L and S = (first) or
+        ((first, above), (0, second)).
         """
-        columns, count = coefficients.shape
-        first = columns - count
+        count = 1 if second is None else 2
         if self._kernels is None:
-            leading = self.array[:, :columns]
-            self.array[:, first:columns] = np.dot(leading, coefficients)
-            return
-        small, ld = self._small_address, self._ld
-        self._small[: columns * count].reshape((count, columns))[...] = coefficients.T
-        out = self._address + first * self._step
-        self._kernels.kryloset_combine(
-            len(self.array), count, out, ld, columns, self._address, ld, small, 0, out, ld, small
-        )
+            split = columns - count
+            products = self._products[: columns * count].reshape((count, columns)).T[:split]
+            leading, last = self.array[:, :split], self.array[:, split:columns]
+            scale = [[first]] if second is None else [[first, above], [0.0, second]]
+            last[...] = np.dot(last - np.dot(leading, products), np.array(scale))
+        else:
+            self._kernels.kryloset_project(
+                len(self.array),
+                columns,
+                count,
+                self._address,
+                self._ld,
+                self._products_address,
+                first,
+                above,
+                0.0 if second is None else second,
+            )
 
 
 def orthonormalise(block: Array, comm: MPI.Comm) -> Array:

@@ -12,7 +12,7 @@ first paper; a prime is the conjugate transpose.
 
 import math
 import time
-from typing import Literal
+from typing import ClassVar, Literal
 
 from petsc4py import PETSc
 
@@ -83,7 +83,7 @@ class GCRODR(RecyclingKSP):
 
     NAME = "gcrodr"
     LABEL = "GCRO-DR"
-    SIDES = (PETSc.PC.Side.LEFT, PETSc.PC.Side.RIGHT)
+    SIDES: ClassVar[tuple[PETSc.PC.Side, ...]] = (PETSc.PC.Side.LEFT, PETSc.PC.Side.RIGHT)
 
     def __init__(
         self,
@@ -230,13 +230,11 @@ class GCRODR(RecyclingKSP):
             self._residual.copy(start)
         # What an earlier cycle with another number of directions left below the diagonals.
         self._coefficients[:] = 0.0
-        products = self._basis.inner(held + 1, 1)[:, 0].copy()
+        products = self._basis.inner(held + 1, 1)[:, 0]
         square = products[held].real
         self._coefficients[:held, 0] = products[:held]
         self._coefficients[held, 0] = 1.0
-        products[:held] *= -1.0
-        products[held] = 1.0
-        self._basis.combine(products[:, None])
+        self._basis.project(held + 1, 1.0)
         self._orthogonalise_again(held, square)
         return float(np.sqrt(square))
 
@@ -265,22 +263,19 @@ class GCRODR(RecyclingKSP):
         image = self._coefficients[:, column - self._held]
         for _ in range(2):
             products = self._basis.inner(column + 1, 1)[:, 0]
-            correction = products[:column].copy()
+            correction = products[:column]
             before = float(products[column].real)
             after = before - np.vdot(correction, correction).real
             weight = image[column]
             image[:column] += weight * correction
-            transform = np.zeros((column + 1, 1), dtype=correction.dtype)
             if not after * abs(weight) ** 2 > EPSILON**2 * square:
                 # Nothing but rounding.
                 image[column] = 0.0
-                self._basis.combine(transform)
+                self._columns[column].set(0.0)
                 return
             length = math.sqrt(after)
-            transform[:column, 0] = correction / -length
-            transform[column] = 1 / length
             image[column] = weight * length
-            self._basis.combine(transform)
+            self._basis.project(column + 1, 1 / length)
             if after > 0.5 * before:
                 return
 
@@ -326,12 +321,8 @@ class GCRODR(RecyclingKSP):
                 image /= length
                 square /= length**2
 
-        # (v - Q r) / a and (w - Q s - v' along) / norm, v' the first of the two.
-        mix = np.array([[-1 / length, along / (length * norm)], [0.0, -1 / norm]])
-        transform = np.empty((column + 2, 2), dtype=products.dtype)
-        np.dot(projections, mix, out=transform[:column])
-        transform[column:] = ((1 / length, -along / (length * norm)), (0.0, 1 / norm))
-        self._basis.combine(transform)
+        # (v - Q r) / a, and (w - Q s) less its part along that one.
+        self._basis.project(column + 2, 1 / length, -along / (length * norm), 1 / norm)
         if cancelled:
             self._orthogonalise_again(column + 1, square)
         return math.sqrt(square) if square >= 0.0 else math.nan
@@ -364,7 +355,7 @@ class GCRODR(RecyclingKSP):
         while reason == 0 and steps < last:
             column = held + steps
             image = self._coefficients[:, steps + 1]
-            if not np.isfinite(self._step(column)):
+            if not math.isfinite(self._step(column)):
                 return its, steps, np.nan, PETSc.KSP.ConvergedReason.DIVERGED_NANORINF
             its += 1
             steps += 1

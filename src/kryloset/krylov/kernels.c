@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: Kryloset developers
 // SPDX-License-Identifier: LGPL-3.0-or-later
 
-// The two products of tall column-major blocks (n rows, tens of columns) that recycling lives
-// on. BLAS reaches a quarter of the machine's speed on such shapes: here a panel of rows is
-// brought near once, and products are formed in tiles that fit the registers.
+// The products of tall column-major blocks (n rows, tens of columns) that recycling lives on. BLAS
+// reaches a quarter of the machine's speed on such shapes: here a panel of rows is brought near
+// once, and products are formed in tiles that fit the registers.
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -198,4 +198,32 @@ int kryloset_combine(ptrdiff_t n, int k, double *out, ptrdiff_t ldo, int p, cons
   else if (k == 2) combine_narrow(2, n, out, ldo, p, a, lda, s, q, b, ldb, t);
   else return combine_wide(n, k, out, ldo, p, a, lda, s, q, b, ldb, t);
   return 0;
+}
+
+// project: (last - leading p) scale, a Gram-Schmidt pass
+
+// The last one or two of the columns become (those minus the leading ones times p) times
+// scale, which is upper triangular: (first, above, second). p is the leading part of
+// inner(all columns, last ones), which is overwritten.
+void kryloset_project(ptrdiff_t n, int columns, int count, double *block, ptrdiff_t ld,
+                      double *products, double first, double above, double second)
+{
+  const int leading = columns - count;
+  double *last = block + leading * ld;
+  if (count == 2) {
+    double *p = products, *q = products + columns;
+    for (int l = 0; l < leading; l++) {
+      q[l] = -(p[l] * above + q[l] * second);
+      p[l] *= -first;
+    }
+    p[leading] = first;
+    p[leading + 1] = 0.0;
+    q[leading] = above;
+    q[leading + 1] = second;
+    combine_narrow(2, n, last, ld, columns, block, ld, products, 0, last, ld, products);
+  } else {
+    for (int l = 0; l < leading; l++) products[l] *= -first;
+    products[leading] = first;
+    combine_narrow(1, n, last, ld, columns, block, ld, products, 0, last, ld, products);
+  }
 }

@@ -30,6 +30,8 @@ void kryloset_inner(ptrdiff_t n, int p, uintptr_t a, ptrdiff_t lda, int q, uintp
                     ptrdiff_t ldb, uintptr_t g);
 int kryloset_combine(ptrdiff_t n, int k, uintptr_t out, ptrdiff_t ldo, int p, uintptr_t a,
                      ptrdiff_t lda, uintptr_t s, int q, uintptr_t b, ptrdiff_t ldb, uintptr_t t);
+void kryloset_project(ptrdiff_t n, int columns, int count, uintptr_t block, ptrdiff_t ld,
+                      uintptr_t products, double first, double above, double second);
 """
 
 ffi = FFI()
