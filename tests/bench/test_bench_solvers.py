@@ -4,6 +4,7 @@
 
 import json
 import math
+import subprocess
 import sys
 from statistics import fmean, median
 
@@ -290,8 +291,14 @@ def test_memory_does_not_grow_through_many_systems():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_the_vectors_counted_are_at_least_those_of_the_two_spaces():
-    found = solvers.measure_vectors(size=100)
-    assert found is None or 60 < found["vectors"] < 200
+    # In a process of its own, which has no memory left over from other tests.
+    program = (
+        "import json; from kryloset.bench import solvers;"
+        "print(json.dumps(solvers.measure_vectors(size=200)))"
+    )
+    output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout
+    found = json.loads(output)
+    assert found is None or 60 < found["vectors"] < 110
 
 
 # The command

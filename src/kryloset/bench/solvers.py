@@ -57,7 +57,7 @@ rebuild its space."""
 DEFINITE = ("darcy",)
 """Kinds whose matrices are symmetric positive definite."""
 
-OWN = ("gcrodr", "unsorted", "gcrodr10", "gmresdr", "own_gmres", "rcg")
+OWN = ("gcrodr", "unsorted", "gcrodr10", "gmresdr", "own_gmres", "rcg", "rbicgstab")
 """Names of this project's methods."""
 
 ITERATION_LIMIT = 20_000
@@ -127,6 +127,7 @@ def choose_methods(
         ("gmresdr", "GMRES-DR(40,20), nothing carried", {"method": "gmresdr"}),
         ("own_gmres", "own GMRES(40)", {"method": "gcrodr", "recycle": 0}),
         ("hpddm", "HPDDM GCRO-DR(40,20), sorted", {"method": "hpddm"}),
+        ("rbicgstab", "recycling BiCGStab(2), k = 20, sorted", {"method": "rbicgstab"}),
         ("bicgstab", "PETSc BiCGStab(2)", {"method": "bicgstab"}),
     ]
     if kind in DEFINITE:

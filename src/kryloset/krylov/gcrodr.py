@@ -138,7 +138,6 @@ class GCRODR(RecyclingKSP):
         self._basis = Basis(rows, columns, self._comm)
         self._block = self._basis.array
         self._columns = _wrap(self._block, operator)
-        self._u = np.zeros((rows, self.recycle), dtype=scalar, order="F")
         self._z = np.zeros((rows, kept), dtype=scalar, order="F")
         self._steps = _wrap(self._z, operator)
         self._combined, self._image, self._candidate, self._residual = (
@@ -159,6 +158,8 @@ class GCRODR(RecyclingKSP):
         reason = self._start(ksp, b, x, self._residual)
         if reason != 0:
             return reason
+        # The last one was handed out.
+        self._u = np.zeros((len(self._block), self.recycle), dtype=self._block.dtype, order="F")
         self._held = 0
         if self.space is not None and self.recycle > 0:
             self._rebuild(self.space[:, : self.recycle])

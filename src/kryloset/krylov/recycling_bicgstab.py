@@ -106,15 +106,13 @@ class RecyclingBiCGStab(GCRODR):
         reason = self._start(ksp, b, x, self._residual)
         if reason != 0:
             return reason
-        kept = self.space[:, : self.recycle].copy(order="F")
-        self._rebuild(kept)
+        self._u = np.zeros((len(self._block), self.recycle), dtype=self._block.dtype, order="F")
+        self._rebuild(self.space[:, : self.recycle])
         self.counts.recycled = self._held
         reason = self._run_bicgstab(ksp)
         if reason == 0:
             reason = self._run_cycles(ksp)
             self.space = self._u[:, : self._held] if self._held else None
-        else:
-            self.space = kept
         if reason > 0:
             self.pace = self.pace.after(ksp.getIterationNumber())
         return reason

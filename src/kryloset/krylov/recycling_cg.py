@@ -266,7 +266,7 @@ class RecyclingCG(RecyclingKSP):
             update, self.pace = self.pace.after(ksp.getIterationNumber())
             if update and self._harvest.steps + self._selected > 0:
                 self._held = self._select(self._u_block)
-        self.space = self._u_block[:, : self._held] if self._held else None
+        self.space = self._u_block[:, : self._held].copy(order="F") if self._held else None
         return reason
 
     def _fit(self) -> None:

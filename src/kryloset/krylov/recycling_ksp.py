@@ -47,7 +47,7 @@ class RecyclingKSP(ABC):
         restart: m, the largest number of directions held at a time.
         recycle: k < m, the largest number of them carried to the next system.
         space: (local rows, at most k), Fortran order: the recycled directions, or None.
-            Assign to seed a solve; after a solve it is a view that the next one overwrites.
+            Assign to seed a solve, which leaves it as it is and another one here.
         solution: (local rows), the last solution, or None.
         gain: whether the space has paid so far; one that has not is set aside for a while.
         counts: what the last solve has cost.

@@ -173,7 +173,7 @@ class RecyclingMINRES(RecyclingKSP):
             previous = self._norm
             its, reason = self._run(ksp, its)
         ksp.setResidualNorm(self._norm)
-        self.space = self._chosen if self._chosen.shape[1] else None
+        self.space = self._chosen.copy(order="F") if self._chosen.shape[1] else None
         return int(reason)
 
     def _run(self, ksp: PETSc.KSP, its: int) -> tuple[int, int]:

@@ -463,9 +463,8 @@ class _Workspace:
         """Return what goes on to the next system: nothing after a failure."""
         if self.context is None or not result.converged:
             return {"space": None, "solution": None, "learnt": ()}
-        space = self.context.space
         return {
-            "space": None if space is None else space.copy(order="F"),
+            "space": self.context.space,
             "solution": self.context.solution,
             "learnt": self.context.numbers,
         }
