@@ -27,7 +27,7 @@ def config() -> DatasetConfig:
             "mesh": {"points": 25},
             "parameters": {"modes": 8},
             "solver": {"preconditioner": "jacobi", "restart": 20, "recycle": 10},
-            "comparison": {"instances": 6},
+            "comparison": {"instances": 7},
         }
     )
 
@@ -49,7 +49,7 @@ def methods(result) -> dict:
 
 
 def test_every_method_reaches_the_tolerance(result, methods, config):
-    assert set(methods) == {"recycled", "unsorted", "fresh", "gmres", "cg", "direct"}
+    assert set(methods) == {"recycled", "unsorted", "fresh", "gmres", "rcg", "cg", "direct"}
     for method in methods.values():
         assert method["unconverged"] == 0, method["label"]
         assert 0 < method["true_residual"] <= config.solver.tolerance
@@ -76,7 +76,7 @@ def test_the_given_order_has_the_same_instances_as_they_were_drawn(result, metho
 
 def test_methods_take_turns(result, methods):
     turns = result["turns"]
-    assert len(turns) == 6
+    assert len(turns) == 7
     assert all(sorted(turn) == sorted(methods) for turn in turns)
     # With as many rounds as methods each one begins once.
     assert {turn[0] for turn in turns} == set(methods)
@@ -135,7 +135,7 @@ def test_the_method_of_the_dataset_comes_first_and_once(settings, own):
     assert methods[0].name == own
     assert methods[0].solver.method == config.method
     assert methods[0].carries and methods[0].order == "solving"
-    assert len({method.name for method in methods}) == len(methods) == 6 + (own == "configured")
+    assert len({method.name for method in methods}) == len(methods) == 7 + (own == "configured")
 
 
 def test_cg_is_left_out_where_the_operator_is_not_symmetric_definite():

@@ -105,6 +105,9 @@ def choose_methods(config: SolverConfig, operator: OperatorTraits) -> list[Metho
     ]
     if operator.symmetric and operator.definite:
         cg = replace(own, method="cg", preconditioner="icc")
+        # Its harvest is long, since a step of it is short: see `RecyclingCG`.
+        rcg = replace(cg, method="rcg", restart=80, recycle=20)
+        methods.append(Method("rcg", "recycling CG(80,20) + ICC", rcg))
         methods.append(Method("cg", "CG + ICC", cg))
     methods.append(Method("direct", "LU", replace(own, method="direct")))
     if own not in [method.solver for method in methods]:

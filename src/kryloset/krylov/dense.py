@@ -83,6 +83,8 @@ def combine(
 
 def _pointer(block: Array) -> tuple[int, int]:
     """Return what C takes a column-major block for: its address and leading dimension."""
+    if block.size > 0 and len(block) > 1 and block.strides[0] != block.itemsize:
+        raise ValueError("a tall block has to be column-major: np.asfortranarray(block)")
     return block.ctypes.data, block.strides[1] // block.itemsize
 
 

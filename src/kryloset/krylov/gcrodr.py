@@ -162,7 +162,7 @@ class GCRODR(RecyclingKSP):
         self._u = np.zeros((len(self._block), self.recycle), dtype=self._block.dtype, order="F")
         self._held = 0
         if self.space is not None and self.recycle > 0:
-            self._rebuild(self.space[:, : self.recycle])
+            self._rebuild(np.asfortranarray(self.space[:, : self.recycle]))
             self.counts.recycled = self._held
         reason = self._run_cycles(ksp)
         self.space = self._u[:, : self._held] if self._held else None

@@ -107,7 +107,7 @@ class RecyclingBiCGStab(GCRODR):
         if reason != 0:
             return reason
         self._u = np.zeros((len(self._block), self.recycle), dtype=self._block.dtype, order="F")
-        self._rebuild(self.space[:, : self.recycle])
+        self._rebuild(np.asfortranarray(self.space[:, : self.recycle]))
         self.counts.recycled = self._held
         reason = self._run_bicgstab(ksp)
         if reason == 0:

@@ -275,8 +275,7 @@ class RecyclingCG(RecyclingKSP):
         held = 0
         if self.space is not None:
             held = min(self.space.shape[1], self.recycle)
-            if self.space.base is not self._u_block:
-                self._u_block[:, :held] = self.space[:, :held]
+            self._u_block[:, :held] = self.space[:, :held]
         gram = self._inverse = np.zeros((0, 0), dtype=SCALAR)
         while held:
             for source, target in zip(self._u[:held], self._v[:held], strict=True):
