@@ -116,6 +116,20 @@ def test_equals_gmres_while_nothing_is_recycled_and_the_cycle_not_full(rng, pc):
     assert (x - y).norm() <= 1e-9 * y.norm()
 
 
+def test_directions_in_x_serve_better_than_those_in_m_x_when_m_changes(rng):
+    systems, b = sequence(50, 6), rng.standard_normal(2500)
+    mat = to_mat(systems[0])
+    means = {}
+    for side in SIDES:
+        ksp, steps = make(mat, GCRODR(40, 20), "ilu", side, rtol=1e-8), []
+        for system in systems:
+            refill(mat, system)
+            ksp.solve(to_vec(mat, b), to_vec(mat, b))
+            steps.append(ksp.getIterationNumber())
+        means[side] = np.mean(steps[1:])
+    assert means["left"] < 0.9 * means["right"]
+
+
 # Flexible preconditioning
 
 
