@@ -10,7 +10,13 @@ import pytest
 import scipy.sparse as sp
 from systems import laplacian, refill, sequence, to_mat, to_vec
 
-from kryloset.krylov import GCRODR, GMRESDR
+from kryloset.krylov import (
+    GCRODR,
+    GMRESDR,
+    RecyclingBiCGStab,
+    RecyclingCG,
+    RecyclingMINRES,
+)
 
 SIDES = {"left": PETSc.PC.Side.LEFT, "right": PETSc.PC.Side.RIGHT}
 
@@ -392,6 +398,17 @@ def test_options_prefix_view_monitor_and_history(rng, tmp_path):
     text = (tmp_path / "view.txt").read_text()
     assert "GCRO-DR: restart=17, recycle=6, directions held=6" in text
     assert "left preconditioning" in text and "UNPRECONDITIONED norm" in text
+
+
+@pytest.mark.parametrize("context", [GCRODR, RecyclingCG, RecyclingMINRES, RecyclingBiCGStab])
+def test_nan_in_the_right_hand_side_is_the_reason(context, rng):
+    mat = to_mat(laplacian(10))
+    values = rng.standard_normal(100)
+    values[7] = np.nan
+    ksp = make(mat, context(20, 5), "jacobi")
+    b = to_vec(mat, values)
+    ksp.solve(b, b.duplicate())
+    assert ksp.getConvergedReason() == PETSc.KSP.ConvergedReason.DIVERGED_NANORINF
 
 
 def test_initial_guesses(rng):

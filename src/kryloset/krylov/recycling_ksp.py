@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What the recycling methods have in common as Python contexts of a PETSc KSP."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import ClassVar
@@ -210,6 +211,8 @@ class RecyclingKSP(ABC):
             x.set(0.0)
             b.copy(residual)
         norm = residual.norm()
+        if not math.isfinite(norm):
+            return int(PETSc.KSP.ConvergedReason.DIVERGED_NANORINF)
         self._log(ksp, 0, norm)
         return int(ksp.callConvergenceTest(0, norm))
 
