@@ -9,10 +9,11 @@ from kryloset.krylov.block_gcrodr import BlockSolver, BlockSolveResult
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
 from kryloset.krylov.invariant import delta, wanted_space
 from kryloset.krylov.ladder import Attempt, SolveError, solve_or_escalate
+from kryloset.krylov.reason import Reason
 from kryloset.krylov.recycling_bicgstab import RecyclingBiCGStab
 from kryloset.krylov.recycling_cg import RecyclingCG
 from kryloset.krylov.recycling_minres import RecyclingMINRES
-from kryloset.krylov.solver import Reason, SequenceSolver, SolveResult
+from kryloset.krylov.solver import SequenceSolver, SolveResult
 from kryloset.krylov.state import SolverState
 
 __all__ = [

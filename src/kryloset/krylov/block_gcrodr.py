@@ -30,8 +30,10 @@ from kryloset.krylov.dense import (
     sum_over_ranks,
 )
 from kryloset.krylov.gcrodr import EPSILON, MISMATCH, STAGNATION_CYCLES, STAGNATION_FACTOR
+from kryloset.krylov.preconditioner import Preconditioner, set_up_preconditioner
+from kryloset.krylov.reason import Reason
 from kryloset.krylov.recycling_ksp import Counts
-from kryloset.krylov.solver import Preconditioner, Reason, SequenceSolver, _Workspace
+from kryloset.krylov.solver import SequenceSolver
 from kryloset.krylov.state import SolverState
 
 NEGLIGIBLE = 0.1
@@ -239,10 +241,10 @@ class _BlockGCRODR:
     def __init__(self, solver: BlockSolver, operator: PETSc.Mat, width: int) -> None:
         self._solver, self._operator, self._width = solver, operator, width
         self._comm: MPI.Comm = operator.comm.tompi4py()
-        # For its preconditioner: of all KSPs there this one takes the least memory.
-        self._setup = _Workspace(
-            SequenceSolver("gmres", solver.preconditioner, restart=1), operator
-        )
+        # For its preconditioner alone.
+        self._ksp = PETSc.KSP().create(operator.comm)
+        self._ksp.setOperators(operator)
+        self._ksp.setType(PETSc.KSP.Type.PREONLY)
         rows, scalar = operator.getLocalSize()[0], np.dtype(PETSc.ScalarType)
 
         def block(columns: int) -> Array:
@@ -276,8 +278,8 @@ class _BlockGCRODR:
         # One Mat a width, since a product's result holds what MPI needs to form it again with
         # the operator's present pattern.
         self._products: dict[int, PETSc.Mat] = {}
-        reason = self._setup.prepare()
-        self._pc = self._setup.ksp.getPC()
+        reason = set_up_preconditioner(self._ksp, self._solver.preconditioner, symmetric=False)
+        self._pc = self._ksp.getPC()
         self._identity = self._pc.getType() == PETSc.PC.Type.NONE
         return reason
 

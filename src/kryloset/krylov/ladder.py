@@ -7,13 +7,9 @@ from dataclasses import dataclass, replace
 from petsc4py import PETSc
 
 from kryloset.errors import KrylosetError
-from kryloset.krylov.solver import (
-    Method,
-    Preconditioner,
-    Reason,
-    SequenceSolver,
-    SolveResult,
-)
+from kryloset.krylov.preconditioner import Preconditioner
+from kryloset.krylov.reason import Reason
+from kryloset.krylov.solver import Method, SequenceSolver, SolveResult
 from kryloset.krylov.state import SolverState
 
 FALLBACK_RESTART = 200

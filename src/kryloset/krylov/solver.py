@@ -5,12 +5,13 @@
 import math
 import time
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from typing import Any, Literal, get_args
 
 from petsc4py import PETSc
 
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
+from kryloset.krylov.preconditioner import Preconditioner, set_up_preconditioner
+from kryloset.krylov.reason import Reason
 from kryloset.krylov.recycling_bicgstab import RecyclingBiCGStab
 from kryloset.krylov.recycling_cg import RecyclingCG
 from kryloset.krylov.recycling_ksp import RecyclingKSP
@@ -30,13 +31,9 @@ Method = Literal[
     "hpddm",
     "direct",
 ]
-Preconditioner = Literal["none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu", "gamg"]
 
 INNER = 0.999
 """Part of the tolerance asked of PETSc, so that a residual summed in another order passes."""
-
-SYMMETRIC = 1e-8
-"""Difference between a_ij and a_ji, relative to the matrix, that counts as rounding."""
 
 CONTEXTS: dict[str, type[RecyclingKSP]] = {
     "gcrodr": GCRODR,
@@ -51,54 +48,6 @@ SYMMETRIC_METHODS = ("rcg", "cg", "rminres", "minres")
 
 PROGRESS = 0.5
 """A continued solve or a step of refinement that leaves more than this was the last."""
-
-
-class Reason(IntEnum):
-    """Why a solve ended: positive for success, as in PETSc. Stored in datasets by number."""
-
-    CONVERGED = 1
-    ITERATION_LIMIT = -1
-    STAGNATION = -2
-    BREAKDOWN = -3
-    NON_FINITE = -4
-    PRECONDITIONER_FAILED = -5
-    TRUE_RESIDUAL_ABOVE_TOLERANCE = -6
-    NOT_POSITIVE_DEFINITE = -7
-
-    @property
-    def message(self) -> str:
-        """What happened and what to try, in a sentence."""
-        return _MESSAGES[self]
-
-
-_MESSAGES = {
-    Reason.CONVERGED: "the true residual is within the tolerance",
-    Reason.ITERATION_LIMIT: (
-        "the iteration limit was reached: try a stronger preconditioner (ilu, gamg), a larger "
-        "restart, or more iterations"
-    ),
-    Reason.STAGNATION: (
-        "the residual no longer falls: try a larger restart, another preconditioner or method "
-        "direct; if A is singular, b must lie in its range"
-    ),
-    Reason.BREAKDOWN: (
-        "the Krylov space cannot grow any more: A or the preconditioner is singular; try "
-        "another preconditioner or method direct"
-    ),
-    Reason.NON_FINITE: "NaN or infinity appeared: check A and b, then the preconditioner",
-    Reason.PRECONDITIONER_FAILED: (
-        "the preconditioner or factorisation could not be set up (a zero pivot or diagonal "
-        "entry): try jacobi, none, or method direct"
-    ),
-    Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE: (
-        "rounding keeps ||b - A x|| above the tolerance although the method's own estimate is "
-        "below: scale the equations, or ask for less"
-    ),
-    Reason.NOT_POSITIVE_DEFINITE: (
-        "A or the preconditioner is not symmetric positive definite, which cg and rcg ask of "
-        "both, minres and rminres of the preconditioner: try gcrodr or gmres"
-    ),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,55 +284,11 @@ class _Workspace:
 
     def prepare(self) -> Reason:
         """Set the preconditioner up for the operator's present entries."""
-        pc = self.ksp.getPC()
-        operator, _ = self.ksp.getOperators()
-        try:
-            if self.solver.preconditioner == "icc" and self.solver.method in SYMMETRIC_METHODS:
-                # See _choose_preconditioner: a nonsymmetric matrix would hang PETSc here.
-                tolerance = SYMMETRIC * operator.norm(PETSc.NormType.INFINITY)
-                if not operator.isSymmetric(tolerance):
-                    return Reason.NOT_POSITIVE_DEFINITE
-            if self.solver.method == "direct":
-                pc.setType(PETSc.PC.Type.LU)
-                if PETSc.Sys.hasExternalPackage("mumps"):
-                    pc.setFactorSolverType("mumps")
-            else:
-                self._choose_preconditioner(pc)
-            self.ksp.setUp()
-            # A KSP that is set up leaves a refilled matrix to the first application.
-            pc.setUp()
-            self.ksp.setUpOnBlocks()
-        except PETSc.Error:
-            return Reason.PRECONDITIONER_FAILED
-        failed = pc.getFailedReason() != PETSc.PC.FailedReason.NOERROR
-        failed = self.ksp.comm.tompi4py().allreduce(int(failed)) > 0
-        return Reason.PRECONDITIONER_FAILED if failed else Reason.CONVERGED
-
-    def _choose_preconditioner(self, pc: PETSc.PC) -> None:
-        name = self.solver.preconditioner
-        parallel = pc.comm.size > 1
-        if name == "gamg":
-            # GAMG would keep the prolongation of the first matrix it saw, and with it a
-            # history that a saved state does not hold. A reset forgets the operator too.
-            operator, _ = self.ksp.getOperators()
-            pc.reset()
-            self.ksp.setOperators(operator)
-        pc.setType("bjacobi" if parallel and name in ("icc", "ilu") else name)
-        if name == "asm" and self.solver.method in SYMMETRIC_METHODS:
-            # The restricted variant, PETSc's default, is not symmetric.
-            pc.setASMType(PETSc.PC.ASMType.BASIC)
-        if name != "icc":
-            return
-        blocks = [pc]
-        if parallel:
-            pc.setUp()
-            blocks = [block.getPC() for block in pc.getBJacobiSubKSP()]
-        for block in blocks:
-            block.setType("icc")
-            if self.solver.method not in SYMMETRIC_METHODS:
-                # PETSc's default makes every pivot positive, and tries for ever on a
-                # nonsymmetric matrix where it cannot. Others need no positive pivots.
-                block.setFactorShift(PETSc.Mat.FactorShiftType.NONZERO)
+        solver = self.solver
+        name: Preconditioner | Literal["lu"] = solver.preconditioner
+        if solver.method == "direct":
+            name = "lu"
+        return set_up_preconditioner(self.ksp, name, symmetric=solver.method in SYMMETRIC_METHODS)
 
     def run(
         self, rhs: PETSc.Vec, solution: PETSc.Vec, norm: float, state: SolverState

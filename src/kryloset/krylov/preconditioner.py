@@ -1,0 +1,79 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""PETSc's preconditioners by name, set up so that they fit the method and the matrix."""
+
+from typing import Literal
+
+from petsc4py import PETSc
+
+from kryloset.krylov.reason import Reason
+
+Preconditioner = Literal["none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu", "gamg"]
+
+SYMMETRIC = 1e-8
+"""Difference between a_ij and a_ji, relative to the matrix, that counts as rounding."""
+
+
+def set_up_preconditioner(
+    ksp: PETSc.KSP, name: Preconditioner | Literal["lu"], *, symmetric: bool
+) -> Reason:
+    """Set a KSP's preconditioner up for the present entries of its operator. Collective.
+
+    Args:
+        ksp: has its operator.
+        name: lu is MUMPS's where PETSc has it. On several ranks icc and ilu become block
+            Jacobi with icc or ilu in each rank's block.
+        symmetric: whether the method needs a symmetric preconditioner.
+
+    Returns:
+        CONVERGED; PRECONDITIONER_FAILED; NOT_POSITIVE_DEFINITE for icc of a matrix that is
+        not symmetric where a symmetric preconditioner is needed.
+    """
+    pc = ksp.getPC()
+    operator, _ = ksp.getOperators()
+    try:
+        if name == "icc" and symmetric:
+            # See _choose: a nonsymmetric matrix would hang PETSc here.
+            tolerance = SYMMETRIC * operator.norm(PETSc.NormType.INFINITY)
+            if not operator.isSymmetric(tolerance):
+                return Reason.NOT_POSITIVE_DEFINITE
+        _choose(ksp, name, symmetric)
+        ksp.setUp()
+        # A KSP that is set up leaves a refilled matrix to the first application.
+        pc.setUp()
+        ksp.setUpOnBlocks()
+    except PETSc.Error:
+        return Reason.PRECONDITIONER_FAILED
+    failed = pc.getFailedReason() != PETSc.PC.FailedReason.NOERROR
+    failed = ksp.comm.tompi4py().allreduce(int(failed)) > 0
+    return Reason.PRECONDITIONER_FAILED if failed else Reason.CONVERGED
+
+
+def _choose(ksp: PETSc.KSP, name: str, symmetric: bool) -> None:
+    """Set the type of a KSP's preconditioner, and of those of its blocks."""
+    pc = ksp.getPC()
+    parallel = pc.comm.size > 1
+    if name == "gamg":
+        # GAMG would keep the prolongation of the first matrix it saw, and with it a
+        # history that a saved state does not hold. A reset forgets the operator too.
+        operator, _ = ksp.getOperators()
+        pc.reset()
+        ksp.setOperators(operator)
+    pc.setType("bjacobi" if parallel and name in ("icc", "ilu") else name)
+    if name == "lu" and PETSc.Sys.hasExternalPackage("mumps"):
+        pc.setFactorSolverType("mumps")
+    if name == "asm" and symmetric:
+        # The restricted variant, PETSc's default, is not symmetric.
+        pc.setASMType(PETSc.PC.ASMType.BASIC)
+    if name != "icc":
+        return
+    blocks = [pc]
+    if parallel:
+        pc.setUp()
+        blocks = [block.getPC() for block in pc.getBJacobiSubKSP()]
+    for block in blocks:
+        block.setType("icc")
+        if not symmetric:
+            # PETSc's default makes every pivot positive, and tries for ever on a
+            # nonsymmetric matrix where it cannot. Others need no positive pivots.
+            block.setFactorShift(PETSc.Mat.FactorShiftType.NONZERO)
