@@ -35,6 +35,7 @@ def identities(root: Path) -> dict[str, str]:
 #: counts for every stage, since all data come from it.
 EDITS = {
     "krylov/gcrodr.py": {"solve", "compare", "merge"},
+    "krylov/kernels.c": {"solve", "compare", "merge"},
     "ordering/greedy.py": {"sort"},
     "sampling/gaussian.py": set(STAGES),
     "problems/lattice_discretisation.py": set(STAGES),

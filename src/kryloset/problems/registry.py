@@ -132,13 +132,14 @@ def _check_solver(family: Family, dataset: DatasetConfig) -> None:
             f"{dataset.family!r} does not declare: take gcrodr, gmres or direct"
         )
     if solver.method == "hpddm":
-        # Here, since no other method needs PETSc to be loaded for a look at a configuration.
-        from kryloset.krylov import SequenceSolver
+        # Here, since nothing else needs PETSc for a look at a configuration.
+        from mpi4py import MPI  # noqa: F401  (before petsc4py)
+        from petsc4py import PETSc
 
-        try:
-            SequenceSolver("hpddm")
-        except ValueError as error:
-            raise ConfigError(f"solver.method hpddm: {error}") from error
+        if not PETSc.Sys.hasExternalPackage("hpddm"):
+            raise ConfigError(
+                "solver.method hpddm: this PETSc was built without HPDDM: take gcrodr"
+            )
     if solver.method != "direct" and solver.preconditioner == "icc" and not operator.symmetric:
         raise ConfigError(
             f"solver.preconditioner icc needs a symmetric operator, which family "
