@@ -234,6 +234,20 @@ def test_the_pencils_agree_while_nothing_is_recycled(monkeypatch, rng):
     assert len(norms["a"]) != len(norms["b"])
 
 
+def test_the_exact_pencil_saves_iterations(rng):
+    systems, b = sequence(40, 5), rng.standard_normal(1600)
+    mat = to_mat(systems[0])
+    means = {}
+    for pencil in ("a", "b"):
+        ksp, steps = make(mat, GCRODR(40, 20, pencil=pencil), "ilu", rtol=1e-8), []
+        for system in systems:
+            refill(mat, system)
+            ksp.solve(to_vec(mat, b), to_vec(mat, b))
+            steps.append(ksp.getIterationNumber())
+        means[pencil] = np.mean(steps[1:])
+    assert means["a"] < 0.9 * means["b"]
+
+
 def test_an_unknown_pencil_is_refused():
     with pytest.raises(ValueError, match="pencils a and b"):
         GCRODR(pencil="c")

@@ -49,8 +49,8 @@ def load_kernels() -> Any | None:
         return ffi.dlopen(str(_compile()))
     except (OSError, subprocess.CalledProcessError) as error:
         logging.getLogger(__name__).warning(
-            "no compiled kernels (%s): recycling goes through BLAS, at about two thirds of the "
-            "speed; install a C compiler, or name one in CC",
+            "no compiled kernels (%s): recycling goes through BLAS, which is slower; "
+            "install a C compiler, or name one in CC",
             error,
         )
         return None
