@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: Kryloset developers
 // SPDX-License-Identifier: LGPL-3.0-or-later
 
-// The products of tall column-major blocks (n rows, tens of columns) that recycling lives on. BLAS
-// is far from the machine's speed on such shapes: here a panel of rows is brought near once, and products are formed in tiles that fit the registers.
+// The products of tall column-major blocks (n rows, tens of columns) that recycling lives on.
+// BLAS is far from the machine's speed on such shapes: here a panel of rows is brought near
+// once, and products are formed in tiles that fit the registers.
 
 #include <stddef.h>
 #include <stdlib.h>
