@@ -5,6 +5,7 @@
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,9 @@ Parameters = Annotated[Path, typer.Option(help="File of `kryloset sample`.", sho
 Order = Annotated[Path, typer.Option(help="File of `kryloset sort`.", show_default=False)]
 Data = Annotated[Path, typer.Option(help="A dataset, of `kryloset merge`.", show_default=False)]
 Model = Annotated[Path, typer.Option(help="A model, of `kryloset train`.", show_default=False)]
+
+#: What mpiexec is given to pass a last message on, also on a busy machine.
+_SECONDS_TO_PASS_ON = 3.0
 
 STAGES, SEQUENCES, LOOKS, MEASUREMENTS = "Stages", "Without a PDE", "Looks", "Measurements"
 
@@ -402,4 +406,7 @@ def _stop_other_ranks() -> None:
     """End the other processes of an MPI run, which would wait for this one for ever."""
     mpi = sys.modules.get("mpi4py.MPI")
     if mpi is not None and mpi.COMM_WORLD.size > 1:
+        # Once a rank aborts, mpiexec drops what it has not passed on yet, such as the message.
+        sys.stderr.flush()
+        time.sleep(_SECONDS_TO_PASS_ON)
         mpi.COMM_WORLD.Abort(1)
