@@ -24,17 +24,26 @@ class Section(BaseModel):
 
 
 class MeshConfig(Section):
-    """The lattice of degrees of freedom, which is also the grid of the dataset."""
+    """The mesh, and the regular grid on which the dataset is stored."""
 
     points: int = Field(
         64,
         ge=3,
-        le=4097,
-        description="Grid points a side, those on the boundary included. The grid is the lattice "
-        "of degrees of freedom, so every unknown is stored.",
+        le=65_537,
+        description="Grid points a side, those on the boundary included. Where the domain is a "
+        "square or a box, the grid is the lattice of degrees of freedom, so every unknown is "
+        "stored.",
     )
     degree: Literal[1, 2] = Field(
         1, description="Polynomial degree of the Lagrange elements; 2 needs an odd `points`."
+    )
+    dimension: Literal[1, 2, 3] | None = Field(
+        None, description="Space dimensions, for a family that has several; null is its default."
+    )
+    grids: tuple[Annotated[int, Field(ge=2, le=65_537)], ...] = Field(
+        (),
+        description="Points a side of further grids on which the same instances are stored, by "
+        "exact evaluation of the finite element functions.",
     )
 
     @model_validator(mode="after")
@@ -43,6 +52,14 @@ class MeshConfig(Section):
             raise ValueError(
                 f"points {self.points} does not fit degree {self.degree}: a cell has "
                 f"{self.degree + 1} points a side, so take an odd number, such as {self.points + 1}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _grids_differ(self) -> "MeshConfig":
+        if len({self.points, *self.grids}) <= len(self.grids):
+            raise ValueError(
+                f"grids {list(self.grids)} name a grid twice, or the one of points {self.points}"
             )
         return self
 

@@ -10,6 +10,7 @@ from kryloset.problems.base import (
     OperatorTraits,
     Solve,
     Variable,
+    degrees_of_freedom,
 )
 from kryloset.problems.lattice import LatticeFamily, WeakForm
 from kryloset.problems.registry import FAMILIES, family_file, load_family, resolve_families
@@ -25,6 +26,7 @@ __all__ = [
     "Solve",
     "Variable",
     "WeakForm",
+    "degrees_of_freedom",
     "family_file",
     "load_family",
     "resolve_families",

@@ -8,9 +8,9 @@ one instance into linear systems and their solutions into fields.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,38 +22,107 @@ if TYPE_CHECKING:
     from petsc4py import PETSc
 
 type Array = NDArray[np.float64]
-#: The parameters of one instance by name, or its solution's fields by name.
+#: The parameters of one instance by name, or its solution by name.
 type Instance = Mapping[str, Array]
-#: Solves A x = b; the caller of a discretisation decides how, and keeps the evidence.
-type Solve = Callable[["PETSc.Mat", "PETSc.Vec"], "PETSc.Vec"]
+
+#: Axes of space, in their order.
+AXES = ("x", "y", "z")
+
+
+class Solve(Protocol):
+    """Solves A x = b; the caller of a discretisation decides how, and keeps the evidence."""
+
+    @property
+    def tolerance(self) -> float:
+        """Largest true relative residual that is good enough."""
+
+    def __call__(self, operator: "PETSc.Mat", rhs: "PETSc.Vec") -> "PETSc.Vec":
+        """Return x."""
 
 
 @dataclass(frozen=True)
 class Variable:
     """A quantity of the dataset.
 
+    An array of one instance has the axes `dimensions`, after them one for the
+    components where `rank` is 1, and before them that of time where it is part of
+    the solution of a family with time steps.
+
     Attributes:
         name: Name in the file, such as `k`.
         long_name: What it is, in words.
         units: Unit of measurement, `1` where there is none.
-        dimensions: Axes of one instance, such as `("x", "y")`; `()` for a number.
+        dimensions: Its axes; `()` for a number, None for all axes of the grid. An axis
+            that is not one of the grid, such as `corner`, is one of this variable alone.
         transform: `log` where learning should see the logarithm of a positive quantity.
+        rank: 0 for a scalar, 1 for a vector, which has a component an axis of the grid.
+        fixed: Whether it is the same for every instance, such as the mask of a domain.
+        ragged: Whether the length of its first axis differs from instance to instance.
     """
 
     name: str
     long_name: str
     units: str = "1"
-    dimensions: tuple[str, ...] = ("x", "y")
+    dimensions: tuple[str, ...] | None = None
     transform: Literal["identity", "log"] = "identity"
+    rank: Literal[0, 1] = 0
+    fixed: bool = False
+    ragged: bool = False
+
+    def on(self, axes: tuple[str, ...]) -> "Variable":
+        """Return the variable on a grid with these axes."""
+        return replace(self, dimensions=axes) if self.dimensions is None else self
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes of one instance, once they are known.
+
+        Raises:
+            ValueError: The variable is not on a grid yet: take it from a family's instance.
+        """
+        if self.dimensions is None:
+            raise ValueError(f"variable {self.name} is not on a grid yet")
+        return self.dimensions
+
+
+def degrees_of_freedom(field: Variable, *, ragged: bool = False) -> Variable:
+    """Return the variable that holds the degrees of freedom of a field.
+
+    It is for fields whose degrees of freedom are not the points of the grid. Its name
+    is that of the field with `_dofs`, its axis that name with `_dof`.
+    """
+    return Variable(
+        f"{field.name}_dofs",
+        f"degrees of freedom of {field.name}",
+        field.units,
+        (f"{field.name}_dof",),
+        rank=field.rank,
+        ragged=ragged,
+    )
 
 
 @dataclass(frozen=True)
 class OperatorTraits:
-    """What is known of the operator before any is assembled; solvers and tests rely on it."""
+    """What is known of the operator before any is assembled; solvers rely on it, tests prove it.
+
+    Attributes:
+        symmetric: A = A^T.
+        definite: x^T A x > 0 for every x but zero (with `symmetric`: positive definite).
+        constant: A is the same for every instance, and for every time step.
+        affine: The entries of A are an affine function of the coefficient fields.
+        affine_rhs: So is the right-hand side.
+        saddle_point: A has a block of zeros on its diagonal, on which incomplete
+            factorisations and relaxations break down.
+        near_nullspace: Functions with little energy, which algebraic multigrid wants to know.
+    """
 
     symmetric: bool = False
     definite: bool = False
     constant: bool = False
+    affine: bool = False
+    affine_rhs: bool = False
+    saddle_point: bool = False
+    near_nullspace: Literal["none", "rigid body motions"] = "none"
 
 
 @dataclass(frozen=True)
@@ -81,38 +150,60 @@ class Family(ABC):
     Class attributes to set:
         summary: One line for `kryloset families`.
         equation: The equation with its boundary conditions, in plain text.
+        dimensions: Numbers of space dimensions that it is written for, the default first.
         Settings: A `Section` with the family's own configuration keys.
         parameters: What `draw` returns.
-        fields: What a solution consists of.
+        fields: What a solution consists of, on the grid.
+        unknowns: What else of a solution is stored, so that its residual can be computed
+            from the file: degrees of freedom that are not on the grid, meshes of instances.
         operator: What is known of the operator.
         boundary_conditions: For the dataset's description of itself.
+
+    An `__init__` of its own may set those of them that depend on the settings.
 
     Attributes:
         settings: An instance of `Settings`.
         mesh: Grid and elements.
+        dimension: Number of space dimensions.
     """
 
     summary: ClassVar[str]
     equation: ClassVar[str]
+    dimensions: ClassVar[tuple[int, ...]] = (2,)
     Settings: ClassVar[type[Section]] = Section
-    parameters: ClassVar[tuple[Variable, ...]]
-    fields: ClassVar[tuple[Variable, ...]]
-    operator: ClassVar[OperatorTraits] = OperatorTraits()
-    boundary_conditions: ClassVar[tuple[BoundaryCondition, ...]] = ()
+    parameters: tuple[Variable, ...]
+    fields: tuple[Variable, ...]
+    unknowns: tuple[Variable, ...] = ()
+    operator: OperatorTraits = OperatorTraits()
+    boundary_conditions: tuple[BoundaryCondition, ...] = ()
 
     def __init__(self, settings: Any, mesh: MeshConfig) -> None:
-        """Keep the settings; nothing is built yet."""
+        """Keep the settings and put the variables on the grid; nothing is built yet."""
         self.settings = settings
         self.mesh = mesh
+        self.dimension = mesh.dimension or self.dimensions[0]
+        axes = tuple(self.coordinates)
+        self.parameters = tuple(variable.on(axes) for variable in self.parameters)
+        self.fields = tuple(variable.on(axes) for variable in self.fields)
 
     @property
     @abstractmethod
     def coordinates(self) -> dict[str, Array]:
         """Coordinates of the grid by axis, in the order of the axes."""
 
+    @property
+    def times(self) -> Array | None:
+        """The times of the stored states, the initial one first; None for a steady problem."""
+        return None
+
     @abstractmethod
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
-        """Draw the parameters of one instance, using no other randomness than `generator`."""
+        """Draw the parameters of one instance, using no other randomness than `generator`.
+
+        Raises:
+            DataError: What was drawn is no instance of the problem, such as a polygon
+                that crosses itself; the caller adds the instance's number.
+        """
 
     @abstractmethod
     def discretise(self, comm: "MPI.Comm") -> "Discretisation":
@@ -131,7 +222,8 @@ class Family(ABC):
         The flattened parameters, so that Euclidean distances are the Frobenius
         distances of the SKR paper (ICLR 2024, algorithm 1).
         """
-        return np.concatenate([np.ravel(instance[v.name]) for v in self.parameters])
+        varying = [v for v in self.parameters if not (v.fixed or v.ragged)]
+        return np.concatenate([np.ravel(instance[v.name]) for v in varying])
 
 
 class Discretisation(ABC):
@@ -145,13 +237,49 @@ class Discretisation(ABC):
         iterations calls it for each, so that recycling runs through them.
 
         Returns:
-            The fields by name on rank 0; an empty dictionary on other ranks.
+            The fields and unknowns by name on rank 0, with an axis of time in front if
+            the family has times; an empty dictionary on other ranks.
+
+        Raises:
+            DataError: The instance is none of the problem, such as one with a negative
+                conductivity; the caller adds its number.
         """
 
     @abstractmethod
-    def residual(self, instance: Instance, fields: Instance) -> float:
-        """Return ||b - A x|| / ||b|| for stored fields, from a fresh assembly.
+    def residual(self, instance: Instance, solution: Instance) -> float:
+        """Return ||b - A x|| / ||b|| of a stored solution, from a fresh assembly.
 
-        It is independent of the solver: x is read back from the fields and the
-        product with A is made without PETSc. Serial.
+        It is independent of the solver: x is read back from fields and unknowns, and
+        the product with A is made without PETSc. Of several systems the largest counts;
+        of a nonlinear equation F(x) = 0 it is ||F(x)|| / ||F(0)||. Serial.
         """
+
+    def nonlinear_residual(self) -> float | None:
+        """Return ||F(x)|| / ||F(0)|| of the instance solved last; None for a linear problem."""
+        return None
+
+    def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Return parameters and fields on another grid, by evaluating the same functions.
+
+        Args:
+            points: Points of that grid a side.
+            instance: The parameters.
+            solution: What `solve` returned.
+
+        Returns:
+            The variables that are on the grid, by name, on rank 0.
+
+        Raises:
+            NotImplementedError: The discretisation knows its own grid only.
+        """
+        raise NotImplementedError(f"{type(self).__name__} knows its own grid only")
+
+    def meshes(self) -> dict[str, Array]:
+        """Return the mesh that all instances share, for methods on graphs and point clouds.
+
+        Returns:
+            By name, on rank 0: `<field>_points` (nodes, axes) and `<field>_cells` (cells,
+            nodes of a cell), the numbers of the nodes being those of the degrees of
+            freedom: the points of the grid in C order, or the rows of `<field>_dofs`.
+        """
+        return {}

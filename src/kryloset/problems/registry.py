@@ -87,6 +87,7 @@ def load_family(dataset: DatasetConfig) -> Family:
         ConfigError: The family or one of its settings is wrong.
     """
     found = family_class(dataset.family)
+    _check_dimension(found, dataset)
     try:
         settings = found.Settings.model_validate(dataset.parameters)
     except ValidationError as error:
@@ -100,27 +101,44 @@ def load_family(dataset: DatasetConfig) -> Family:
     return family
 
 
+def _check_dimension(family: type[Family], dataset: DatasetConfig) -> None:
+    """Refuse a number of space dimensions that the family is not written for."""
+    dimension = dataset.mesh.dimension
+    if dimension is not None and dimension not in family.dimensions:
+        raise ConfigError(
+            f"mesh.dimension {dimension}: family {dataset.family!r} is written for "
+            f"{' and '.join(map(str, family.dimensions))} space dimensions"
+        )
+
+
 def _check_variables(family: Family, name: str) -> None:
     """Refuse names and axes that a file could not hold."""
-    axes = list(family.coordinates)
+    grid = list(family.coordinates)
     seen: set[str] = set()
-    for variable in (*family.parameters, *family.fields):
+    for variable in (*family.parameters, *family.fields, *family.unknowns):
         if variable.name in seen:
             raise ConfigError(
                 f"family {name!r} names two variables {variable.name!r}; rename one of them"
             )
         seen.add(variable.name)
-        known = [axis for axis in axes if axis in variable.dimensions]
-        if list(variable.dimensions) != known:
+        own = [axis for axis in variable.axes if axis not in grid]
+        known = [axis for axis in grid if axis in variable.axes]
+        if list(variable.axes) != known and list(variable.axes) != own:
             raise ConfigError(
                 f"family {name!r}: variable {variable.name!r} has the dimensions "
-                f"{variable.dimensions}; they must be axes of {tuple(axes)}, in that order"
+                f"{variable.axes}; they must be axes of {tuple(grid)}, in that order, "
+                "or axes of its own, and not some of both"
             )
 
 
 def _check_solver(family: Family, dataset: DatasetConfig) -> None:
     """Refuse a solver that the family's operator is not fit for."""
     solver, operator = dataset.solver, family.operator
+    if operator.saddle_point and solver.method != "direct":
+        raise ConfigError(
+            f"solver.method {solver.method}: the operator of family {dataset.family!r} has a block "
+            "of zeros on its diagonal, on which the preconditioners here break down: take direct"
+        )
     if solver.method in ("cg", "rcg") and not (operator.symmetric and operator.definite):
         raise ConfigError(
             f"solver.method {solver.method} needs a symmetric definite operator, which family "
