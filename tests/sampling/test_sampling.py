@@ -85,5 +85,5 @@ def test_variance_and_covariance_are_those_stated() -> None:
 
 
 def test_field_refuses_a_grid_that_would_alias() -> None:
-    with pytest.raises(ValueError, match="16 modes need more than 16 points"):
+    with pytest.raises(ValueError, match="16 modes need at least 17 points a side, not 16"):
         GaussianField(modes=16).draw(generator(0, 0), 16)

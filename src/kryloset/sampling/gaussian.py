@@ -1,73 +1,181 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Gaussian random fields on the unit square by a cosine series."""
+"""Gaussian random fields on the unit interval, square and cube by a series of eigenfunctions."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+type Array = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class GaussianField:
-    r"""A centred Gaussian field on [0, 1]^2 with homogeneous Neumann conditions.
+    r"""A centred Gaussian field on $[0, 1]^d$ with stated boundary conditions.
 
-    The covariance operator is $\sigma^2 c\,(-\Delta + \ell^{-2})^{-\alpha}$ on
-    functions of mean zero, as in the Fourier-neural-operator Darcy set (Li et
-    al., ICLR 2021, appendix A.3.2, where $\alpha = 2$, $\ell = 1/3$). In its
-    eigenfunctions,
+    The covariance operator is $\sigma^2 c\,(1 - \nabla\cdot(L^2\nabla))^{-\alpha}$
+    with $L = \mathrm{diag}(\ell_1, \dots, \ell_d)$, which for one length is
+    proportional to $(-\Delta + \ell^{-2})^{-\alpha}$. It is that of the Darcy set
+    of the Fourier neural operator (Li et al., ICLR 2021, appendix A.3.2) for
+    $\alpha = 2$, $\ell = 1/3$ and Neumann conditions. Away from the boundary the
+    field is nearly a Matern field with $\nu = \alpha - d/2$ and $\kappa = 1/\ell$.
+    In the eigenfunctions of the operator,
 
-    $$ g(x, y) = \sum_{0 \le i, j < M,\ (i,j) \ne 0}
-       \lambda_{ij}^{1/2}\, \xi_{ij}\, \phi_i(x)\, \phi_j(y), \qquad
-       \phi_0 = 1,\ \phi_i(x) = \sqrt 2 \cos(i \pi x), $$
+    $$ g(x) = \sum_k \lambda_k^{1/2}\, \xi_k \prod_{a=1}^d \phi_{k_a}(x_a), \qquad
+       \lambda_k \propto \Bigl(1 + \pi^2 \sum_a (\ell_a h_{k_a})^2\Bigr)^{-\alpha} $$
 
-    with $\lambda_{ij} \propto (\pi^2 (i^2 + j^2) + \ell^{-2})^{-\alpha}$ and
-    independent standard normal $\xi_{ij}$. The constant $c$ makes the variance,
-    averaged over the square, $\sum \lambda_{ij} = \sigma^2$. The field is a
-    function of the $\xi_{ij}$ and not of a grid: grids of any size see the same one.
+    with independent standard normal $\xi_k$, orthonormal functions $\phi$ and
+    their numbers of half waves $h$:
+
+    | boundary  | condition on a face      | functions                         | h  |
+    | --------- | ------------------------ | --------------------------------- | -- |
+    | neumann   | no slope across it       | 1, √2 cos(iπx), 0 < i < M         | i  |
+    | dirichlet | zero                     | √2 sin(iπx), 0 < i <= M           | i  |
+    | periodic  | equal to that opposite   | cos(2πix) + sin(2πix), -M < i < M | 2i |
+
+    Neumann and periodic fields have mean zero: their constant function has no
+    term. The pair i, -i of the periodic functions spans cos(2πix) and sin(2πix);
+    it is the Fourier series in the real form of Hartley, and stationary.
+
+    The constant $c$ makes the variance, averaged over the domain,
+    $\sum \lambda_k = \sigma^2$. The field is a function of the $\xi_k$ and not of
+    a grid: grids of any size see the same one.
 
     Attributes:
-        deviation: $\sigma$, standard deviation averaged over the square.
-        smoothness: $\alpha > 1$.
-        length: $\ell > 0$, correlation length in sides of the square.
-        modes: $M$, cosines along each axis.
+        deviation: $\sigma > 0$, standard deviation averaged over the domain.
+        smoothness: $\alpha > d / 2$, below which the variance of the whole series is infinite.
+        length: $\ell > 0$, correlation length in sides of the domain, or one for each axis.
+        modes: $M \ge 2$, waves along each axis.
+        dimension: $d$, 1, 2 or 3.
+        boundary: The boundary condition on all faces.
+
+    Raises:
+        ValueError: A setting is out of its range.
     """
 
     deviation: float = 1.0
     smoothness: float = 2.0
-    length: float = 1 / 3
+    length: float | tuple[float, ...] = 1 / 3
     modes: int = 32
+    dimension: int = 2
+    boundary: Literal["neumann", "dirichlet", "periodic"] = "neumann"
+
+    def __post_init__(self) -> None:
+        """Refuse settings out of range."""
+        if self.dimension not in (1, 2, 3):
+            raise ValueError(f"dimension {self.dimension} is not 1, 2 or 3")
+        if self.boundary not in _BASES:
+            raise ValueError(f"boundary {self.boundary!r} is none of {', '.join(_BASES)}")
+        if not self.smoothness > self.dimension / 2:
+            raise ValueError(
+                f"smoothness {self.smoothness} is not more than dimension / 2 = "
+                f"{self.dimension / 2}: the variance would be infinite"
+            )
+        if len(self.lengths) != self.dimension or not all(each > 0 for each in self.lengths):
+            raise ValueError(
+                f"length {self.length} is neither a positive number nor {self.dimension} of them, "
+                "one for each axis"
+            )
+        if not self.deviation > 0:
+            raise ValueError(f"deviation {self.deviation} is not positive")
+        if self.modes < 2:
+            raise ValueError(f"{self.modes} modes are too few: take at least 2")
+
+    @property
+    def lengths(self) -> tuple[float, ...]:
+        """Correlation length along each axis."""
+        if isinstance(self.length, tuple):
+            return self.length
+        return (self.length,) * self.dimension
 
     @cached_property
-    def scales(self) -> NDArray[np.float64]:
-        r"""Standard deviations $\lambda_{ij}^{1/2}$, shape (modes, modes)."""
-        i = np.arange(self.modes)
-        eigenvalues = (np.pi**2 * (i[:, None] ** 2 + i**2) + self.length**-2) ** -self.smoothness
-        eigenvalues[0, 0] = 0.0
-        return self.deviation * np.sqrt(eigenvalues / eigenvalues.sum())
+    def scales(self) -> Array:
+        r"""Standard deviations $\lambda_k^{1/2}$, an axis for each of the domain's.
 
-    def draw(self, generator: np.random.Generator, points: int) -> NDArray[np.float64]:
+        Along each are the functions in the order of the class's table; periodic
+        ones as i = 0, 1, ..., M - 1, 1 - M, ..., -1.
+        """
+        half_waves = _BASES[self.boundary].half_waves(self.modes)
+        # Relative to the first length, so that equal ones enter as exact integers.
+        axes = [length / self.lengths[0] * half_waves for length in self.lengths]
+        squares = sum(axis**2 for axis in np.ix_(*axes))
+        eigenvalues = (np.pi**2 * squares + self.lengths[0] ** -2) ** -self.smoothness
+        eigenvalues[squares == 0] = 0.0
+        return np.asarray(self.deviation * np.sqrt(eigenvalues / eigenvalues.sum()))
+
+    def draw(self, generator: np.random.Generator, points: int) -> Array:
         """Draw a field.
 
         Args:
-            generator: The randomness; modes^2 normal numbers are taken from it.
+            generator: The randomness; a normal number for each of `scales` is taken from it.
             points: Grid points a side, boundaries included.
 
         Returns:
-            Values at the grid points, shape (points, points), axes x, y.
+            Values at the grid points, shape (points,) * dimension, axes x, y, z.
 
         Raises:
             ValueError: The grid is too coarse for the modes, which would alias.
         """
-        if self.modes >= points:
-            raise ValueError(f"{self.modes} modes need more than {points} points a side")
-        coefficients = self.scales * generator.standard_normal((self.modes, self.modes))
-        # SciPy's cosine transform of the first kind counts all but the first and
-        # last coefficient twice, and phi_i has a root of 2 for i > 0.
-        weights = np.full(self.modes, np.sqrt(0.5))
-        weights[0] = 1.0
-        padded = np.zeros((points, points))
-        padded[: self.modes, : self.modes] = coefficients * weights[:, None] * weights
-        return np.asarray(scipy.fft.dctn(padded, type=1, workers=1))
+        basis = _BASES[self.boundary]
+        if points < basis.least_points(self.modes):
+            raise ValueError(
+                f"{self.modes} modes need at least {basis.least_points(self.modes)} points a side, "
+                f"not {points}"
+            )
+        coefficients = self.scales * generator.standard_normal(self.scales.shape)
+        return basis.synthesise(coefficients, points)
+
+
+class _Basis(NamedTuple):
+    """Orthonormal functions on [0, 1], products of which are summed by a fast transform."""
+
+    half_waves: Callable[[int], NDArray[np.int64]]  #: of each function, from the number of modes
+    least_points: Callable[[int], int]  #: of a grid on which the modes do not alias
+    synthesise: Callable[[Array, int], Array]  #: coefficients and points a side to values
+
+
+def _sum_cosines(coefficients: Array, points: int) -> Array:
+    # SciPy's cosine transform of the first kind counts all but the first and
+    # last coefficient twice, and phi_i has a root of 2 for i > 0.
+    weights = np.full(len(coefficients), np.sqrt(0.5))
+    weights[0] = 1.0
+    for axis in np.ix_(*[weights] * coefficients.ndim):
+        coefficients = coefficients * axis
+    padded = _pad(coefficients, points)
+    return np.asarray(scipy.fft.dctn(padded, type=1, workers=1))
+
+
+def _sum_sines(coefficients: Array, points: int) -> Array:
+    # SciPy's sine transform of the first kind counts each coefficient twice.
+    weight = np.sqrt(0.5) ** coefficients.ndim
+    padded = _pad(weight * coefficients, points - 2)
+    return np.pad(scipy.fft.dstn(padded, type=1, workers=1), 1)
+
+
+def _sum_waves(coefficients: Array, points: int) -> Array:
+    modes = (len(coefficients) + 1) // 2
+    padded = np.zeros((points - 1,) * coefficients.ndim)
+    padded[np.ix_(*[np.r_[:modes, 1 - modes : 0]] * coefficients.ndim)] = coefficients
+    # Hartley's transform, one axis after the other: Bracewell, J. Opt. Soc. Am. 73 (1983).
+    for axis in range(coefficients.ndim):
+        transformed = scipy.fft.fft(padded, axis=axis, workers=1)
+        padded = transformed.real - transformed.imag
+    return np.pad(padded, (0, 1), mode="wrap")
+
+
+def _pad(coefficients: Array, size: int) -> Array:
+    return np.pad(coefficients, (0, size - len(coefficients)))
+
+
+_BASES = {
+    "neumann": _Basis(np.arange, lambda modes: modes + 1, _sum_cosines),
+    "dirichlet": _Basis(lambda modes: np.arange(1, modes + 1), lambda modes: modes + 2, _sum_sines),
+    "periodic": _Basis(
+        lambda modes: 2 * np.r_[:modes, 1 - modes : 0], lambda modes: 2 * modes, _sum_waves
+    ),
+}

@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Random polynomials: truncated series of Chebyshev polynomials."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.polynomial import chebyshev
+from numpy.typing import ArrayLike, NDArray
+
+type Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ChebyshevSeries:
+    r"""A random polynomial on $[0, 1]^d$ with uniform Chebyshev coefficients.
+
+    $$ p(x) = \sum_{0 \le k_a \le n} c_k \prod_{a=1}^d T_{k_a}(2 x_a - 1), \qquad
+       c_k \sim U(-1, 1) \text{ independent}. $$
+
+    As $|T_k| \le 1$ on $[-1, 1]$, $|p| \le \sum |c_k| \le (n + 1)^d$.
+
+    Attributes:
+        degree: $n \ge 0$, along each axis.
+        dimension: $d$, 1, 2 or 3.
+
+    Raises:
+        ValueError: A setting is out of its range.
+    """
+
+    degree: int
+    dimension: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse settings out of range."""
+        if self.degree < 0:
+            raise ValueError(f"degree {self.degree} is negative")
+        if self.dimension not in _EVALUATORS:
+            raise ValueError(f"dimension {self.dimension} is not 1, 2 or 3")
+
+    def draw(self, generator: np.random.Generator) -> Array:
+        """Draw the coefficients c, shape (degree + 1,) * dimension."""
+        return generator.uniform(-1.0, 1.0, size=(self.degree + 1,) * self.dimension)
+
+    def evaluate(self, coefficients: Array, *coordinates: ArrayLike) -> Array:
+        """Evaluate a polynomial at points.
+
+        Args:
+            coefficients: What `draw` drew.
+            coordinates: An array for each axis, of one shape or shapes that
+                broadcast; values from 0 to 1.
+
+        Returns:
+            The values, in the shape to which the coordinates broadcast.
+
+        Raises:
+            ValueError: There is not one array of coordinates for each axis.
+        """
+        if len(coordinates) != self.dimension:
+            raise ValueError(
+                f"{len(coordinates)} arrays of coordinates do not fit dimension {self.dimension}"
+            )
+        scaled = [2 * axis - 1 for axis in np.broadcast_arrays(*map(np.asarray, coordinates))]
+        return np.asarray(_EVALUATORS[self.dimension](*scaled, coefficients))
+
+
+_EVALUATORS: dict[int, Callable[..., Array]] = {
+    1: chebyshev.chebval,
+    2: chebyshev.chebval2d,
+    3: chebyshev.chebval3d,
+}

@@ -1,0 +1,80 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Positive coefficients made from a random field, point by point."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+type Array = NDArray[np.float64]
+
+
+class RandomField(Protocol):
+    """Anything that draws values: on a grid, as `GaussianField`, or a mesh, as `MaternField`."""
+
+    @property
+    def draw(self) -> Callable[..., Array]:
+        """Draw values from a generator and, on a grid, the points a side."""
+
+
+@dataclass(frozen=True)
+class TwoValued:
+    r"""One value where a field g is at least zero, another elsewhere.
+
+    The Darcy set of the Fourier neural operator (Li et al., ICLR 2021, appendix
+    A.3.2) has `TwoValued(GaussianField(smoothness=2, length=1/3), low=3, high=12)`;
+    there $g \sim N(0, (-\Delta + 9)^{-2})$ with Neumann conditions. As g and -g
+    have one distribution, each value takes half of the area on average. The
+    variance of g plays no part.
+
+    Attributes:
+        field: g.
+        low: The value where g < 0.
+        high: The value where g >= 0.
+    """
+
+    field: RandomField
+    low: float = 3.0
+    high: float = 12.0
+
+    def draw(self, generator: np.random.Generator, *points: int) -> Array:
+        """Draw values at the points of the field, in the field's shape and from its arguments."""
+        return np.where(self.field.draw(generator, *points) >= 0, self.high, self.low)
+
+
+@dataclass(frozen=True)
+class Lognormal:
+    r"""The exponential of a field g, on request scaled to a contrast.
+
+    With a contrast C, each draw of g is mapped affinely to
+    $[-\tfrac12 \log C, \tfrac12 \log C]$ first, so that the largest value over the
+    smallest is C, whatever the deviation of g. The extremes are those among the
+    points drawn: a finer grid may see a higher peak, and then is not exactly the
+    same field at the points that it shares.
+
+    Attributes:
+        field: g.
+        contrast: C > 1, or None for exp(g) itself.
+
+    Raises:
+        ValueError: The contrast is not more than 1.
+    """
+
+    field: RandomField
+    contrast: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a contrast that is none."""
+        if self.contrast is not None and not 1 < self.contrast < np.inf:
+            raise ValueError(f"contrast {self.contrast} is not a finite number more than 1")
+
+    def draw(self, generator: np.random.Generator, *points: int) -> Array:
+        """Draw values at the points of the field, in the field's shape and from its arguments."""
+        g = self.field.draw(generator, *points)
+        if self.contrast is not None:
+            low, high = g.min(), g.max()
+            g = np.log(self.contrast) * ((g - low) / (high - low) - 0.5)
+        return np.exp(g)
