@@ -6,7 +6,10 @@
 
 UV_VERSION := 0.13.9
 CORES := all
-CONFIG := config/config.yaml
+DATASET :=
+CONFIG := $(if $(DATASET),config/families/$(DATASET).yaml,config/config.yaml)
+
+FAMILIES := $(basename $(notdir $(wildcard config/families/*.yaml)))
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -25,6 +28,7 @@ export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 
 help: ## Say what there is (the default).
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@echo "DATASET=name makes a small dataset of a family: $(FAMILIES)."
 	@echo "CONFIG=file.yaml makes the datasets of another configuration; CORES=n limits the jobs."
 
 run: $(ENVIRONMENT) $(CONFIG) ## Make the datasets of CONFIG, check them, draw their reports.
@@ -56,9 +60,13 @@ lint: $(ENVIRONMENT) ## Style, types, imports and rules.
 config: $(ENVIRONMENT) ## Write the files that are made from src/kryloset/config.py.
 	@$(BIN)/python -m kryloset.config_files
 
-figures: run ## Make the pictures of the README anew.
-	@mkdir -p docs/images
+figures: run ## Make the pictures of the README and of the families' pages anew.
+	@mkdir -p docs/images/families
 	@cp results/darcy/figures/samples.png docs/images/samples.png
+	@for family in $(FAMILIES); do \
+	  $(MAKE) --no-print-directory run DATASET=$$family; \
+	  cp results/$$family/figures/samples.png docs/images/families/$$family.png; \
+	done
 
 lock: $(UV) ## Choose the newest versions that pyproject.toml allows, with hashes.
 	@$(COMPILE) envs/build.in --group fenicsx --group dev \
@@ -73,6 +81,9 @@ lock: $(UV) ## Choose the newest versions that pyproject.toml allows, with hashe
 clean: ## Remove what runs and tools made; results/ stays.
 	@rm -rf .venv .venv-complex .tools .snakemake logs benchmarks .make.lock \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+config/families/%.yaml:
+	@echo "There is no small dataset $*; there is one of each of: $(FAMILIES)." >&2; exit 2
 
 INSTALL := $(UV) pip install --quiet --require-hashes -r
 COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.12 \
