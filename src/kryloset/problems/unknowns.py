@@ -1,0 +1,213 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Degrees of freedom in an order that does not depend on how many processes share them."""
+
+from typing import Any
+
+from mpi4py import MPI
+
+import basix
+import numpy as np
+from dolfinx import fem
+from dolfinx.mesh import Mesh
+from numpy.typing import NDArray
+
+from kryloset.problems.base import Array
+
+SAME = 1e-9
+"""Part of the domain's extent below which two coordinates are one, told apart by rounding."""
+
+
+def sort_positions(positions: Array) -> NDArray[np.int64]:
+    """Return the order that sorts points lexicographically, the first coordinate slowest.
+
+    Coordinates in a run with gaps below `SAME` of the extent count as equal: processes that
+    compute a node's coordinates from different cells find different last digits.
+
+    Args:
+        positions: (points, coordinates).
+
+    Returns:
+        (points,): Number of the point that comes first, second, ...
+    """
+    if not len(positions):
+        return np.zeros(0, np.int64)
+    tolerance = SAME * np.ptp(positions, axis=0).max()
+    keys = np.empty(positions.shape, np.int64)
+    for key, column in zip(keys.T, positions.T, strict=True):
+        order = np.argsort(column, kind="stable")
+        key[order[0]] = 0
+        key[order[1:]] = np.cumsum(np.diff(column[order]) > tolerance)
+    return np.lexsort(keys.T[::-1])
+
+
+def order_cells(domain: Mesh) -> NDArray[np.int64]:
+    """Return the order that sorts the cells of a mesh by their midpoints. Collective.
+
+    Args:
+        domain: The mesh.
+
+    Returns:
+        (cells,): DOLFINx's global number of the cell that comes first, second, ...; on every
+            process.
+    """
+    owned = domain.topology.index_map(domain.topology.dim).size_local
+    midpoints = _cell_vertices(domain)[:owned].mean(axis=1)
+    return sort_positions(np.concatenate(domain.comm.allgather(midpoints)))
+
+
+class Unknowns:
+    """The degrees of freedom of one function space, in canonical order.
+
+    That is the lexicographic order of their nodes, x slowest, and of the cells' midpoints
+    where a node has one degree of freedom for each of its cells. On a uniform lattice, and
+    with equispaced nodes, it is C order of the lattice. An array of unknowns has the shape
+    (points,), or (points, block) in a space of vectors.
+
+    The node of a lowest-order Nedelec function of the first kind is the midpoint of its edge,
+    and the unknown the integral of the field along the edge, in the direction of `tangents`.
+
+    Attributes:
+        space: The function space.
+        points: (points, dimension): The nodes, on every process.
+        tangents: (points, dimension): Of a Nedelec space the edges from end to end, each in
+            the direction in which its first component that is not zero is positive; else None.
+        shape: Of an array of unknowns.
+        numbers: (owned and ghost nodes,): Canonical numbers of the nodes on this process.
+    """
+
+    def __init__(self, space: fem.FunctionSpace, parent_dofs: Array | None = None) -> None:
+        """Number the degrees of freedom. Collective.
+
+        Args:
+            space: Of Lagrange elements, continuous or not, or of Nedelec elements of the first
+                kind and lowest order. A sub-space of a mixed space is to be collapsed first.
+            parent_dofs: Where in the vectors of the mixed space those of `space` are, as
+                `collapse` returns it; None if `space` is not a part of another.
+
+        Raises:
+            ValueError: Another element.
+        """
+        domain, index_map = space.mesh, space.dofmap.index_map
+        self.space = space
+        self._comm: MPI.Comm = domain.comm
+        self._block: int = space.dofmap.index_map_bs
+        held = index_map.size_local + index_map.num_ghosts
+        self._dofs = (
+            np.arange(held * self._block) if parent_dofs is None else np.asarray(parent_dofs)
+        )
+        self._owned: int = index_map.size_local
+
+        nedelec = _is_nedelec(space)
+        nodes = _edge_midpoints(space) if nedelec else _nodes(space)
+        nodes = np.concatenate(self._comm.allgather(nodes[: self._owned]))
+        # Global numbers of DOLFINx: those of rank 0, then those of rank 1, ...
+        self._order = sort_positions(nodes)
+        self.numbers = np.argsort(self._order)[index_map.local_to_global(np.arange(held))]
+        self.points: Array = np.ascontiguousarray(nodes[self._order, : domain.geometry.dim])
+        self.shape = (len(nodes),) if self._block == 1 else (len(nodes), self._block)
+
+        self.tangents: Array | None = None
+        self._signs: Array | None = None
+        if nedelec:
+            found = np.concatenate(self._comm.allgather(_tangents(space)[: self._owned]))
+            tangents = found[self._order]
+            nonzero = np.abs(tangents) > SAME * np.linalg.norm(tangents, axis=1, keepdims=True)
+            first = np.argmax(nonzero, axis=1)[:, None]
+            self._signs = np.sign(np.take_along_axis(tangents, first, axis=1))[:, 0]
+            self.tangents = tangents * self._signs[:, None]
+
+    def gather(self, vector: Array) -> Array | None:
+        """Collect the unknowns on rank 0. Collective.
+
+        Args:
+            vector: Degrees of freedom that this process owns, or more, of the (mixed) space.
+
+        Returns:
+            Array of `shape` on rank 0, None elsewhere.
+        """
+        owned = np.ascontiguousarray(vector[self._dofs[: self._owned * self._block]])
+        counts = self._comm.gather(owned.size)
+        if counts is None:
+            self._comm.Gatherv(owned, None)
+            return None
+        gathered = np.empty(sum(counts), owned.dtype)
+        self._comm.Gatherv(owned, (gathered, counts))
+        values = gathered.reshape(self.shape)[self._order]
+        return values if self._signs is None else values * self._signs
+
+    def scatter(self, values: Array, array: Array) -> None:
+        """Set this process's degrees of freedom, ghosts included.
+
+        Args:
+            values: Array of `shape`.
+            array: Degrees of freedom of the (mixed) space on this process, set in place.
+        """
+        signed = values if self._signs is None else values * self._signs
+        array[self._dofs] = signed[self.numbers].ravel()
+
+    def cells(self) -> NDArray[np.int64] | None:
+        """Return the nodes of each cell. Collective.
+
+        Returns:
+            (cells, nodes per cell) on rank 0, None elsewhere: canonical numbers, in the order
+                of the reference element; the cells sorted by their midpoints.
+        """
+        order = order_cells(self.space.mesh)
+        topology = self.space.mesh.topology
+        owned = topology.index_map(topology.dim).size_local
+        parts = self._comm.gather(self.numbers[self.space.dofmap.list[:owned]])
+        return None if parts is None else np.concatenate(parts)[order]
+
+
+def _cell_vertices(domain: Mesh) -> Array:
+    """Return the points of each cell here, (cells, points per cell, 3)."""
+    vertices: Array = domain.geometry.x[domain.geometry.dofmaps[0]]
+    return vertices
+
+
+def _is_nedelec(space: fem.FunctionSpace) -> bool:
+    """Return whether the space is of Nedelec elements; else it is of Lagrange elements."""
+    element: Any = space.ufl_element()
+    lowest = element.element_family == basix.ElementFamily.N1E and element.degree == 1
+    nodal = (
+        element.element_family == basix.ElementFamily.P
+        and element.basix_element.interpolation_is_identity
+    )
+    if not lowest and not nodal:
+        raise ValueError(
+            f"the unknowns of {element} have no canonical order: use Lagrange elements, or "
+            "Nedelec elements of the first kind and degree 1; of a mixed space its collapsed "
+            "sub-spaces"
+        )
+    return bool(lowest)
+
+
+def _nodes(space: fem.FunctionSpace) -> Array:
+    """Return what the nodes here are sorted by, their coordinates first."""
+    nodes: Array = space.tabulate_dof_coordinates()
+    if not space.ufl_element().discontinuous:
+        return nodes
+    midpoints = np.zeros_like(nodes)
+    midpoints[space.dofmap.list] = _cell_vertices(space.mesh).mean(axis=1)[:, None]
+    return np.hstack((nodes, midpoints))
+
+
+def _edge_midpoints(space: fem.FunctionSpace) -> Array:
+    """Return the midpoints of the edges here, which are those of a Nedelec space."""
+    vertices = _cell_vertices(space.mesh)
+    edges = np.array(basix.topology(space.mesh.basix_cell())[1])
+    index_map = space.dofmap.index_map
+    midpoints = np.zeros((index_map.size_local + index_map.num_ghosts, 3))
+    midpoints[space.dofmap.list] = vertices[:, edges].mean(axis=2)
+    return midpoints
+
+
+def _tangents(space: fem.FunctionSpace) -> Array:
+    """Return the edges of a Nedelec space here, in the direction of DOLFINx's unknowns."""
+    field = fem.Function(space)
+    tangents = []
+    for unit in np.eye(space.mesh.geometry.dim):
+        field.interpolate(lambda x, unit=unit: np.outer(unit, np.ones(x.shape[1])))
+        tangents.append(field.x.array.real.copy())
+    return np.stack(tangents, axis=1)
