@@ -4,6 +4,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -65,7 +66,7 @@ class ChebyshevSeries:
         return np.asarray(_EVALUATORS[self.dimension](*scaled, coefficients))
 
 
-_EVALUATORS: dict[int, Callable[..., Array]] = {
+_EVALUATORS: dict[int, Callable[..., Any]] = {
     1: chebyshev.chebval,
     2: chebyshev.chebval2d,
     3: chebyshev.chebval3d,

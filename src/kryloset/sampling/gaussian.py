@@ -22,8 +22,9 @@ class GaussianField:
     with $L = \mathrm{diag}(\ell_1, \dots, \ell_d)$, which for one length is
     proportional to $(-\Delta + \ell^{-2})^{-\alpha}$. It is that of the Darcy set
     of the Fourier neural operator (Li et al., ICLR 2021, appendix A.3.2) for
-    $\alpha = 2$, $\ell = 1/3$ and Neumann conditions. Away from the boundary the
-    field is nearly a Matern field with $\nu = \alpha - d/2$ and $\kappa = 1/\ell$.
+    $\alpha = 2$, $\ell = 1/3$ and Neumann conditions. Away from the boundary, and but
+    for its mean, the field is nearly a Matern field with $\nu = \alpha - d/2$ and
+    $\kappa = 1/\ell$.
     In the eigenfunctions of the operator,
 
     $$ g(x) = \sum_k \lambda_k^{1/2}\, \xi_k \prod_{a=1}^d \phi_{k_a}(x_a), \qquad

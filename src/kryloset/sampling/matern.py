@@ -36,12 +36,12 @@ class MaternField:
 
     $$ \sigma^2 \frac{2^{1-\nu}}{\Gamma(\nu)} (\kappa r)^\nu K_\nu(\kappa r), $$
 
-    0.14 $\sigma^2$ at $r = \sqrt{8 \nu}\,\ell$ for $\nu = 1$. The boundary condition reflects the
-    field: at a straight boundary its variance is $2 \sigma^2$, at a square corner
-    $4 \sigma^2$, and the effect is gone some $\sqrt{8\nu}\,\ell$ away; to be rid of
-    it, draw on a larger mesh. The elements should be a few times smaller than
-    $\ell$. One normal number belongs to each node: unlike a `GaussianField`, the
-    field depends on the mesh and on the order of its nodes.
+    The boundary condition reflects the covariance: at a straight boundary the
+    variance is $2 \sigma^2$, at a square corner $4 \sigma^2$, and the effect is small
+    from a distance of $\sqrt{8\nu}\,\ell$ on, where the covariance has fallen to
+    about $0.1 \sigma^2$; to be rid of it, draw on a larger mesh. The elements should
+    be several times smaller than $\ell$. One normal number belongs to each node:
+    unlike a `GaussianField`, the field depends on the mesh and the order of its nodes.
 
     Attributes:
         mass: Mass matrix, sparse, shape (nodes, nodes); lumped here if it is not yet.

@@ -72,9 +72,15 @@ class Lognormal:
             raise ValueError(f"contrast {self.contrast} is not a finite number more than 1")
 
     def draw(self, generator: np.random.Generator, *points: int) -> Array:
-        """Draw values at the points of the field, in the field's shape and from its arguments."""
+        """Draw values at the points of the field, in the field's shape and from its arguments.
+
+        Raises:
+            ValueError: There is a contrast, and g is constant at the points.
+        """
         g = self.field.draw(generator, *points)
         if self.contrast is not None:
             low, high = g.min(), g.max()
+            if low == high:
+                raise ValueError(f"a constant field cannot have the contrast {self.contrast:g}")
             g = np.log(self.contrast) * ((g - low) / (high - low) - 0.5)
         return np.exp(g)

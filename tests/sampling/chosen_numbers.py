@@ -1,0 +1,32 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Generators that hand out chosen numbers, which make a linear map of a random field."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+type Array = NDArray[np.float64]
+
+
+class Chosen:
+    """Stands in for a generator: its "random" normal numbers are those given."""
+
+    def __init__(self, numbers: Array) -> None:
+        """Keep the numbers."""
+        self.numbers = numbers
+
+    def standard_normal(self, size: Any) -> Array:
+        """Return the numbers in the shape asked for."""
+        return self.numbers.reshape(size)
+
+
+def exact_covariance(draw: Callable[[Any], Array], count: int) -> Array:
+    """Return the covariance of all values that `draw` makes from `count` normal numbers.
+
+    A Gaussian field is linear in its numbers; its covariance is that map times its transpose.
+    """
+    columns = [draw(Chosen(row)).ravel() for row in np.eye(count)]
+    return np.transpose(columns) @ np.array(columns)
