@@ -6,12 +6,22 @@ from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first
 from petsc4py import PETSc
 
 
-def solve_directly(matrix: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
-    """Solve A x = b by LU."""
-    ksp = PETSc.KSP().create(matrix.comm)
-    ksp.setOperators(matrix)
-    ksp.setType("preonly")
-    ksp.pc.setType("lu")
-    solution = rhs.duplicate()
-    ksp.solve(rhs, solution)
-    return solution
+class SolveDirectly:
+    """Solves A x = b by LU, pivoting and refining."""
+
+    tolerance = 1e-9
+
+    def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
+        """Return x."""
+        ksp = PETSc.KSP().create(operator.comm)
+        ksp.setOperators(operator)
+        ksp.setType("preonly")
+        ksp.pc.setType("lu")
+        ksp.pc.setFactorSolverType("mumps")
+        solution = rhs.duplicate()
+        ksp.solve(rhs, solution)
+        ksp.destroy()
+        return solution
+
+
+solve_directly = SolveDirectly()

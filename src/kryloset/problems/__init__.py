@@ -12,18 +12,34 @@ from kryloset.problems.base import (
     Variable,
     degrees_of_freedom,
 )
+from kryloset.problems.finite_element_family import (
+    Dirichlet,
+    EvolutionFamily,
+    FiniteElementFamily,
+    NonlinearFamily,
+    NonlinearForm,
+    SteadyFamily,
+    Step,
+)
 from kryloset.problems.lattice import LatticeFamily, WeakForm
 from kryloset.problems.registry import FAMILIES, family_file, load_family, resolve_families
 
 __all__ = [
     "FAMILIES",
     "BoundaryCondition",
+    "Dirichlet",
     "Discretisation",
+    "EvolutionFamily",
     "Family",
+    "FiniteElementFamily",
     "Instance",
     "LatticeFamily",
+    "NonlinearFamily",
+    "NonlinearForm",
     "OperatorTraits",
     "Solve",
+    "SteadyFamily",
+    "Step",
     "Variable",
     "WeakForm",
     "degrees_of_freedom",

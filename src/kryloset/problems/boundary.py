@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Dirichlet conditions whose values change from instance to instance."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from dolfinx import fem, mesh
+
+from kryloset.problems.finite_element_family import Dirichlet
+
+
+class BoundaryValues:
+    """The Dirichlet conditions of a form.
+
+    Attributes:
+        conditions: For assembly.
+        homogeneous: Whether every prescribed value is zero.
+    """
+
+    def __init__(self, space: fem.FunctionSpace, prescribed: Sequence[Dirichlet]) -> None:
+        """Find the degrees of freedom.
+
+        Args:
+            space: The space of the solution.
+            prescribed: What is prescribed, and where.
+        """
+        self.conditions: list[fem.DirichletBC] = []
+        self.homogeneous = True
+        self._refilled: list[tuple[fem.Function, fem.Function]] = []
+        for dirichlet in prescribed:
+            condition, values = _locate(space, dirichlet)
+            self.conditions.append(condition)
+            if isinstance(dirichlet.value, fem.Function):
+                self._refilled.append((values, dirichlet.value))
+                self.homogeneous = False
+            else:
+                values.x.array[:] = dirichlet.value
+                self.homogeneous &= dirichlet.value == 0
+
+    def update(self) -> None:
+        """Take the present values of the Functions that are prescribed."""
+        for values, source in self._refilled:
+            values.interpolate(source)
+
+
+def _locate(space: fem.FunctionSpace, dirichlet: Dirichlet) -> tuple[fem.DirichletBC, fem.Function]:
+    """Return a condition and the Function that holds its values."""
+    sub = space
+    for number in (dirichlet.part, dirichlet.component):
+        sub = sub if number is None else sub.sub(number)
+    whole = sub is space
+    own = space if whole else sub.collapse()[0]
+    values = fem.Function(own)
+    spaces = own if whole else (sub, own)
+    domain = space.mesh
+    facets = domain.topology.dim - 1
+    if dirichlet.nodal:
+        dofs = fem.locate_dofs_geometrical(spaces, dirichlet.where)
+    else:
+        domain.topology.create_connectivity(facets, facets + 1)
+        on = (
+            mesh.exterior_facet_indices(domain.topology)
+            if dirichlet.where is None
+            else mesh.locate_entities_boundary(domain, facets, dirichlet.where)
+        )
+        dofs = fem.locate_dofs_topological(spaces, facets, np.asarray(on))
+    condition = fem.dirichletbc(values, dofs) if whole else fem.dirichletbc(values, dofs, sub)
+    return condition, values

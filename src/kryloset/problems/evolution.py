@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The discretisation of a family with time steps."""
+
+from collections.abc import Iterator
+
+from mpi4py import MPI
+from petsc4py import PETSc
+
+import numpy as np
+from dolfinx import default_scalar_type, fem
+
+from kryloset.problems.base import Array, Discretisation, Instance, Solve
+from kryloset.problems.finite_element_family import EvolutionFamily, Step
+from kryloset.problems.finite_elements import FiniteElements
+from kryloset.problems.linear_system import LinearSystem
+
+
+class EvolutionDiscretisation(Discretisation):
+    """One linear system a time step, with one matrix an instance.
+
+    Attributes:
+        elements: Mesh, space and parameters.
+        system: A and b of a step.
+    """
+
+    def __init__(self, family: EvolutionFamily, comm: MPI.Comm) -> None:
+        """Build everything that the instances and their steps share."""
+        self.family = family
+        self.elements = FiniteElements(family, family.make_mesh(comm))
+        space = self.elements.space
+        self._previous = tuple(fem.Function(space) for _ in range(family.levels))
+        self._time = fem.Constant(space.mesh, default_scalar_type(0))
+        step = Step(self._previous, float(family.times[1] - family.times[0]), self._time)
+        weak = family.weak_form(space, self.elements.parameters, step)
+        changing = [*self.elements.changing, *self._previous, self._time]
+        self.system = LinearSystem(space, weak, family.operator, changing)
+
+    def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
+        """Step through time, and gather all states."""
+        steps = self._steps(instance)
+        states = [self.elements.write(self._previous[0].x.array)]
+        for matrix, rhs in steps:
+            self._advance(solve(matrix, rhs).array_r)
+            states.append(self.elements.write(self._previous[0].x.array))
+        return {name: np.stack([state[name] for state in states]) for name in states[0]}
+
+    def residual(self, instance: Instance, solution: Instance) -> float:
+        """Return the largest ||b - A x|| / ||b|| of a step, each from the stored states before."""
+        largest = 0.0
+        x = self._previous[0].x.array.copy()
+        for number, _ in enumerate(self._steps(instance), start=1):
+            self.elements.read({name: a[number] for name, a in solution.items()}, x)
+            # Not `max`, which would lose a NaN.
+            largest = float(np.maximum(largest, self.system.residual(x)))
+            self._advance(x)
+        return largest
+
+    def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Evaluate parameters, and fields at all times, on another grid."""
+        states = [
+            self.elements.resample(points, instance, {name: a[n] for name, a in solution.items()})
+            for n in range(len(self.family.times))
+        ]
+        fields = {field.name for field in self.family.fields}
+        return {
+            name: np.stack([state[name] for state in states]) if name in fields else values
+            for name, values in states[0].items()
+        }
+
+    def meshes(self) -> dict[str, Array]:
+        """Return nodes and cells."""
+        return self.elements.meshes
+
+    def _steps(self, instance: Instance) -> Iterator[tuple[PETSc.Mat, PETSc.Vec]]:
+        """Go back to the initial state, and yield A and b of each step.
+
+        The caller hands each step's solution to `_advance` before it asks for the next.
+        """
+        self.elements.set_parameters(instance)
+        initial = self.family.initial_state(instance)
+        for state in self._previous:
+            self.elements.read(initial, state.x.array)
+        return self._yield_systems()
+
+    def _yield_systems(self) -> Iterator[tuple[PETSc.Mat, PETSc.Vec]]:
+        for number, time in enumerate(self.family.times[1:]):
+            self._time.value = time
+            yield self.system.update(matrix=number == 0)
+
+    def _advance(self, x: Array) -> None:
+        """Make x the state before the next step."""
+        for older, newer in zip(self._previous[:0:-1], self._previous[-2::-1], strict=True):
+            older.x.array[:] = newer.x.array
+        state = self._previous[0].x
+        owned = self.system.rhs.getLocalSize()
+        state.array[:owned] = x[:owned]
+        state.scatter_forward()

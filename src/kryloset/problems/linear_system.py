@@ -1,0 +1,173 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The linear system of a weak form, in storage that all instances share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from petsc4py import PETSc
+
+import dolfinx.fem.petsc
+import dolfinx.la
+import numpy as np
+import scipy.sparse
+from dolfinx import fem
+
+from kryloset.errors import ConfigError
+from kryloset.problems.affine import AffineMatrix, AffineVector
+from kryloset.problems.base import Array, OperatorTraits
+from kryloset.problems.boundary import BoundaryValues
+from kryloset.problems.finite_element_family import WeakForm
+
+
+class LinearSystem:
+    """A and b of a weak form; one matrix and one vector for all instances.
+
+    What does not change is assembled once, which PETSc notices: it keeps a factor until
+    the matrix changes. Rows and columns of prescribed unknowns are those of the identity.
+
+    Attributes:
+        matrix: A.
+        rhs: b.
+    """
+
+    def __init__(
+        self,
+        space: fem.FunctionSpace,
+        weak: WeakForm,
+        traits: OperatorTraits,
+        changing: Sequence[Any],
+    ) -> None:
+        """Compile the forms and make the storage.
+
+        Args:
+            space: The space of the solution.
+            weak: The forms.
+            traits: What is known of the operator.
+            changing: Functions and Constants whose values change.
+
+        Raises:
+            ConfigError: The operator is not what `traits` say.
+        """
+        self._boundary = BoundaryValues(space, weak.boundary)
+        conditions = self._boundary.conditions
+        coefficients = _among(weak.a.coefficients(), changing)
+        numbers = _among(weak.a.constants(), changing)
+        if traits.constant and (coefficients or numbers):
+            raise ConfigError("the operator is declared constant, and its form has parameters")
+        if traits.affine and numbers:
+            raise ConfigError(
+                "the operator is declared affine in the coefficient fields, and its form has "
+                "parameters that are numbers"
+            )
+        self._a = fem.form(weak.a)
+        self._constant = traits.constant
+        self._assembled = False
+        self._map = AffineMatrix(weak.a, coefficients, conditions) if traits.affine else None
+        if self._map is None:
+            self.matrix = dolfinx.fem.petsc.create_matrix(self._a)
+        else:
+            self.matrix = self._map.matrix
+        _declare(self.matrix, traits)
+        if traits.near_nullspace == "rigid body motions":
+            self.matrix.setNearNullSpace(rigid_body_motions(space))
+
+        self._l = fem.form(weak.L)
+        sources = _among(weak.L.coefficients(), changing)
+        sources += _among(weak.L.constants(), changing)
+        self._rhs_constant = not sources and self._boundary.homogeneous
+        self._rhs_assembled = False
+        self._rhs_map = None
+        if traits.affine_rhs and self._boundary.homogeneous:
+            self._rhs_map = AffineVector(weak.L, sources, space, conditions)
+            self.rhs = self._rhs_map.vector
+        else:
+            self.rhs = dolfinx.fem.petsc.create_vector(space)
+
+    def update(self, *, matrix: bool = True) -> tuple[PETSc.Mat, PETSc.Vec]:
+        """Fill A and b from the present values of the parameters. Collective.
+
+        Args:
+            matrix: Whether anything that A depends on has changed.
+
+        Returns:
+            `matrix` and `rhs`.
+        """
+        if matrix and not (self._constant and self._assembled):
+            self._assemble_matrix()
+        if not (self._rhs_constant and self._rhs_assembled):
+            self._assemble_rhs()
+        return self.matrix, self.rhs
+
+    def residual(self, x: Array) -> float:
+        """Return ||b - A x|| / ||b|| of the present A and b, without PETSc's product. Serial."""
+        rows, columns, entries = self.matrix.getValuesCSR()
+        operator = scipy.sparse.csr_array((entries, columns, rows), shape=self.matrix.size)
+        b = self.rhs.array_r[: operator.shape[0]]
+        norm = float(np.linalg.norm(b))
+        difference = float(np.linalg.norm(b - operator @ x[: operator.shape[0]]))
+        # x = 0 solves A x = 0; nothing else is near in a relative sense.
+        return difference / norm if norm else difference
+
+    def _assemble_matrix(self) -> None:
+        if self._map is not None:
+            self._map.update()
+        else:
+            self.matrix.zeroEntries()
+            dolfinx.fem.petsc.assemble_matrix(self.matrix, self._a, bcs=self._boundary.conditions)
+            self.matrix.assemble()
+        self._assembled = True
+
+    def _assemble_rhs(self) -> None:
+        self._rhs_assembled = True
+        if self._rhs_map is not None:
+            self._rhs_map.update()
+            return
+        self._boundary.update()
+        conditions = self._boundary.conditions
+        with self.rhs.localForm() as local:
+            local.set(0)
+        dolfinx.fem.petsc.assemble_vector(self.rhs, self._l)
+        if not self._boundary.homogeneous:
+            dolfinx.fem.petsc.apply_lifting(self.rhs, [self._a], [conditions])
+        self.rhs.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
+        dolfinx.fem.petsc.set_bc(self.rhs, conditions)
+
+
+def rigid_body_motions(space: fem.FunctionSpace) -> PETSc.NullSpace:
+    """Return the translations and rotations of a space of displacements, orthonormal.
+
+    Algebraic multigrid keeps them exactly, and is slow for elasticity if it does not know
+    them (Vanek, Mandel, Brezina, Computing 56, 1996).
+    """
+    dimension = space.mesh.geometry.dim
+    motions = [lambda x, i=i: np.eye(dimension)[i][:, None] + 0 * x[:1] for i in range(dimension)]
+    for i in range(dimension):
+        for j in range(i):
+
+            def rotation(x: Array, i: int = i, j: int = j) -> Array:
+                turned = np.zeros((dimension, x.shape[1]))
+                turned[i], turned[j] = x[j], -x[i]
+                return turned
+
+            motions.append(rotation)
+    basis = []
+    for motion in motions:
+        function = fem.Function(space)
+        function.interpolate(motion)
+        basis.append(function.x)
+    dolfinx.la.orthonormalize(basis)
+    return PETSc.NullSpace().create(vectors=[dolfinx.la.petsc.create_vector_wrap(v) for v in basis])
+
+
+def _among(found: Sequence[Any], changing: Sequence[Any]) -> list[Any]:
+    """Return those that change; UFL's own comparison would make a new expression."""
+    return [item for item in found if any(item is other for other in changing)]
+
+
+def _declare(matrix: PETSc.Mat, traits: OperatorTraits) -> None:
+    if traits.symmetric:
+        matrix.setOption(PETSc.Mat.Option.SYMMETRIC, True)
+        matrix.setOption(PETSc.Mat.Option.SYMMETRY_ETERNAL, True)
+    if traits.symmetric and traits.definite:
+        matrix.setOption(PETSc.Mat.Option.SPD, True)

@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The discretisation of a nonlinear steady family, by Newton's method."""
+
+from mpi4py import MPI
+from petsc4py import PETSc
+
+import dolfinx.fem.petsc
+import ufl
+from dolfinx import fem
+
+from kryloset.errors import KrylosetError
+from kryloset.problems.base import Array, Discretisation, Instance, Solve
+from kryloset.problems.boundary import BoundaryValues
+from kryloset.problems.finite_element_family import NonlinearFamily
+from kryloset.problems.finite_elements import FiniteElements
+
+#: Newton's method is asked for this fraction of the tolerance, so that the residual holds
+#: it where it is computed again.
+_MARGIN = 0.5
+
+#: Steps after which Newton's method gives up; where it converges it needs less than ten.
+_STEPS = 50
+
+
+class _Handed:
+    """A KSP that hands every linear system to the caller's solver."""
+
+    def __init__(self, solve: Solve) -> None:
+        self._solve = solve
+
+    def solve(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:
+        """Solve one Newton step's system."""
+        self._solve(ksp.getOperators()[0], b).copy(x)
+        ksp.setConvergedReason(PETSc.KSP.ConvergedReason.CONVERGED_RTOL)
+
+
+class NewtonDiscretisation(Discretisation):
+    """PETSc's SNES, whose linear systems are solved by the caller's solver.
+
+    Attributes:
+        elements: Mesh, space and parameters.
+        matrix: The Jacobian, refilled for each step.
+    """
+
+    def __init__(self, family: NonlinearFamily, comm: MPI.Comm) -> None:
+        """Build everything that the instances and their Newton steps share."""
+        self.elements = FiniteElements(family, family.make_mesh(comm))
+        space = self.elements.space
+        self._u = fem.Function(space)
+        weak = family.weak_form(space, self.elements.parameters, self._u)
+        self._boundary = BoundaryValues(space, weak.boundary)
+        self._f = fem.form(weak.F)
+        self._j = fem.form(ufl.derivative(weak.F, self._u, ufl.TrialFunction(space)))
+        self.matrix = dolfinx.fem.petsc.create_matrix(self._j)
+        if family.operator.symmetric:
+            self.matrix.setOption(PETSc.Mat.Option.SYMMETRIC, True)
+            self.matrix.setOption(PETSc.Mat.Option.SYMMETRY_ETERNAL, True)
+        self._x, self._rhs = (dolfinx.fem.petsc.create_vector(space) for _ in range(2))
+        self._relative: float | None = None
+        self._snes = PETSc.SNES().create(comm)
+        self._snes.setType("newtonls")
+        self._snes.setFunction(self._compute_residual, self._rhs)
+        self._snes.setJacobian(self._compute_jacobian, self.matrix)
+        self._snes.getKSP().setType("python")
+
+    def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
+        """Run Newton's method from u = 0.
+
+        Raises:
+            KrylosetError: It did not converge, or a linear system was not solved.
+        """
+        self.elements.set_parameters(instance)
+        self._boundary.update()
+        snes = self._snes
+        snes.getKSP().setPythonContext(_Handed(solve))
+        snes.setTolerances(rtol=_MARGIN * solve.tolerance, atol=0.0, stol=0.0, max_it=_STEPS)
+        self._x.set(0.0)
+        try:
+            snes.solve(None, self._x)
+        except PETSc.Error as error:
+            # PETSc wraps what the caller's solver raised.
+            if isinstance(error.__cause__, KrylosetError):
+                raise error.__cause__ from None
+            raise
+        self._relative = self._relative_norm_at(self._x)
+        if not self._relative <= solve.tolerance:
+            raise KrylosetError(
+                f"Newton's method stopped with the relative residual {self._relative:.2e} after "
+                f"{snes.getIterationNumber()} steps, above the tolerance {solve.tolerance:g} "
+                f"(SNES reason {snes.getConvergedReason()}): a milder nonlinearity, a finer mesh "
+                "or a larger solver.tolerance may help"
+            )
+        return self.elements.write(self._x.array_r)
+
+    def nonlinear_residual(self) -> float | None:
+        """Return ||F(u)|| / ||F(0)|| of the instance solved last."""
+        return self._relative
+
+    def residual(self, instance: Instance, solution: Instance) -> float:
+        """Return ||F(u)|| / ||F(0)|| of a stored solution."""
+        self.elements.set_parameters(instance)
+        self._boundary.update()
+        values = self._x.array_r.copy()
+        self.elements.read(solution, values)
+        x = self._x.duplicate()
+        x.setArray(values)
+        return self._relative_norm_at(x)
+
+    def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Evaluate parameters and fields on another grid."""
+        return self.elements.resample(points, instance, solution)
+
+    def meshes(self) -> dict[str, Array]:
+        """Return nodes and cells."""
+        return self.elements.meshes
+
+    def _relative_norm_at(self, x: PETSc.Vec) -> float:
+        zero, residual = self._x.duplicate(), self._rhs.duplicate()
+        norms = []
+        for point in (zero, x):
+            self._compute_residual(self._snes, point, residual)
+            norms.append(float(residual.norm()))
+        # Where F(0) = 0, u = 0 is the solution, and nothing else is near in a relative sense.
+        return norms[1] / norms[0] if norms[0] else norms[1]
+
+    def _compute_residual(self, _: PETSc.SNES, x: PETSc.Vec, residual: PETSc.Vec) -> None:
+        """Compute F(u), and u - g where u = g is prescribed."""
+        self._set(x)
+        conditions = self._boundary.conditions
+        with residual.localForm() as local:
+            local.set(0.0)
+        dolfinx.fem.petsc.assemble_vector(residual, self._f)
+        dolfinx.fem.petsc.apply_lifting(
+            residual, [self._j], [conditions], x0=[self._u.x.petsc_vec], alpha=-1.0
+        )
+        residual.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
+        dolfinx.fem.petsc.set_bc(residual, conditions, x0=self._u.x.petsc_vec, alpha=-1.0)
+
+    def _compute_jacobian(
+        self, _: PETSc.SNES, x: PETSc.Vec, matrix: PETSc.Mat, __: PETSc.Mat
+    ) -> None:
+        self._set(x)
+        matrix.zeroEntries()
+        dolfinx.fem.petsc.assemble_matrix(matrix, self._j, bcs=self._boundary.conditions)
+        matrix.assemble()
+
+    def _set(self, x: PETSc.Vec) -> None:
+        owned = x.array_r
+        self._u.x.array[: len(owned)] = owned
+        self._u.x.scatter_forward()

@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The discretisation of a linear steady family."""
+
+from mpi4py import MPI
+from petsc4py import PETSc
+
+from kryloset.problems.base import Array, Discretisation, Instance, Solve
+from kryloset.problems.finite_element_family import SteadyFamily
+from kryloset.problems.finite_elements import FiniteElements
+from kryloset.problems.linear_system import LinearSystem
+
+
+class SteadyDiscretisation(Discretisation):
+    """One linear system an instance.
+
+    Attributes:
+        elements: Mesh, space and parameters.
+        system: A and b.
+    """
+
+    def __init__(self, family: SteadyFamily, comm: MPI.Comm) -> None:
+        """Build everything that the instances share."""
+        self.elements = FiniteElements(family, family.make_mesh(comm))
+        weak = family.weak_form(self.elements.space, self.elements.parameters)
+        self.system = LinearSystem(
+            self.elements.space, weak, family.operator, self.elements.changing
+        )
+
+    def assemble(self, instance: Instance) -> tuple[PETSc.Mat, PETSc.Vec]:
+        """Assemble one instance into the storage of all. Collective.
+
+        Raises:
+            DataError: A parameter has another shape than the grid, or is not finite.
+        """
+        self.elements.set_parameters(instance)
+        return self.system.update()
+
+    def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
+        """Assemble, solve, and gather the solution."""
+        return self.elements.write(solve(*self.assemble(instance)).array_r)
+
+    def residual(self, instance: Instance, solution: Instance) -> float:
+        """Return ||b - A x|| / ||b|| of a stored solution."""
+        self.assemble(instance)
+        x = self.system.rhs.array_r.copy()
+        self.elements.read(solution, x)
+        return self.system.residual(x)
+
+    def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Evaluate parameters and fields on another grid."""
+        return self.elements.resample(points, instance, solution)
+
+    def meshes(self) -> dict[str, Array]:
+        """Return nodes and cells."""
+        return self.elements.meshes
