@@ -24,8 +24,7 @@ class GaussianField:
     of the Fourier neural operator (Li et al., ICLR 2021, appendix A.3.2) for
     $\alpha = 2$, $\ell = 1/3$ and Neumann conditions. Away from the boundary, and but
     for its mean, the field is nearly a Matern field with $\nu = \alpha - d/2$ and
-    $\kappa = 1/\ell$.
-    In the eigenfunctions of the operator,
+    $\kappa = 1/\ell$. In the eigenfunctions of the operator,
 
     $$ g(x) = \sum_k \lambda_k^{1/2}\, \xi_k \prod_{a=1}^d \phi_{k_a}(x_a), \qquad
        \lambda_k \propto \Bigl(1 + \pi^2 \sum_a (\ell_a h_{k_a})^2\Bigr)^{-\alpha} $$

@@ -1,0 +1,29 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The code in docs/sampling.md runs."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kryloset.sampling import generator
+
+PAGE = Path(__file__).parents[2] / "docs/sampling.md"
+
+
+def test_code_of_the_page_does_what_it_says() -> None:
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+        exec(block, names)
+    assert names["g"].shape == names["right_hand_side"].shape == (65, 65)
+    assert set(np.unique(names["fno"])) == {3, 12}
+    assert np.array_equal(names["permeability"], np.exp(names["g"]))
+    assert names["contrasted"].max() / names["contrasted"].min() == pytest.approx(1e4)
+    assert names["slab"].draw(generator(0, 0), 13).shape == (13, 13, 13)
+    assert names["nodal"].shape == names["values"].shape == (33**2,)
+    family = SimpleNamespace(settings=SimpleNamespace(length=0.3), mesh=SimpleNamespace(points=33))
+    assert names["draw"](family, generator(0, 0))["k"].shape == (33, 33)
