@@ -332,7 +332,7 @@ def solvers(
         typer.Option(help="Repeat it for more. [default: none, sor, ilu]"),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Points a side. [default: 100, published 50]")
+        int | None, typer.Option(help="Points a side. [default: 100; of the published 50]")
     ] = None,
     count: Annotated[int | None, typer.Option(help="Systems. [default: 20, quick 5]")] = None,
     rtol: Annotated[float, typer.Option(help="Tolerance, on the true relative residual.")] = 1e-8,

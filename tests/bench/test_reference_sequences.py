@@ -90,6 +90,29 @@ def test_published_is_indefinite_on_the_sequence():
     assert values.min() < 0 < values.max()
 
 
+def test_published_helmholtz_is_published_with_the_wave_term_off_the_diagonal():
+    published, waves = (
+        make_sequence(kind, SIZE, 3, drawn=4) for kind in ("published", "published_helmholtz")
+    )
+    assert np.array_equal(waves.parameters, published.parameters)
+    assert not published.wavenumbers.any()
+    k = waves.wavenumbers
+    assert len(np.unique(k)) == 3 and ((k > 0) & (k < 1)).all()
+    h = 1 / (SIZE + 1)
+    for wave, matrix, number in zip(waves.matrices, published.matrices, k, strict=True):
+        difference = (matrix - wave).toarray()
+        np.testing.assert_allclose(difference, h**2 * number**2 * np.eye(SIZE**2), atol=1e-15)
+
+
+def test_wavenumbers_are_uniform_and_the_same_however_many_are_taken():
+    many = make_sequence("published_helmholtz", 2, 300, drawn=300)
+    few = make_sequence("published_helmholtz", 2, 5, drawn=300)
+    assert np.array_equal(few.wavenumbers, many.wavenumbers[:5])
+    # Kolmogorov's bound of 1.95 / sqrt(n) is passed by chance once in a thousand times.
+    steps = np.arange(1, 301) / 300
+    assert abs(np.sort(many.wavenumbers) - steps).max() < 1.95 / np.sqrt(300)
+
+
 def test_wind_adds_an_upwind_drift_to_darcy(field):
     drift = (KINDS["wind"](field) - KINDS["darcy"](field)).toarray()
     off_diagonal = drift - np.diag(drift.diagonal())

@@ -39,11 +39,14 @@ class Sequence:
 
     Attributes:
         parameters: (systems, size + 2, size + 2), the coefficients a.
+        wavenumbers: (systems,), k of those in `WAVES`, in units of 1 / (side of the square);
+            0 for others.
         matrices: A_i, (size^2, size^2), column indices in order.
         rhs: b, (size^2,).
     """
 
     parameters: Array
+    wavenumbers: Array
     matrices: list[sp.csr_array]
     rhs: Array
 
@@ -61,7 +64,12 @@ def make_sequence(kind: str, size: int, count: int, *, drawn: int, seed: int = S
     generator = np.random.default_rng(seed)
     parameters = np.exp(draw_fields(generator, drawn, size + 2)[:count])
     matrices = [KINDS[kind](a) for a in parameters]
-    return Sequence(parameters, matrices, np.full(size**2, 1 / (size + 1) ** 2))
+    wavenumbers = np.zeros(count)
+    if kind in WAVES:
+        # After the fields, which are those of the other kinds.
+        wavenumbers = generator.uniform(size=drawn)[:count]
+        matrices = [take_wave_term(m, k) for m, k in zip(matrices, wavenumbers, strict=True)]
+    return Sequence(parameters, wavenumbers, matrices, np.full(size**2, 1 / (size + 1) ** 2))
 
 
 def draw_fields(generator: np.random.Generator, count: int, points: int) -> Array:
@@ -106,6 +114,14 @@ def published(a: Array) -> sp.csr_array:
     return _five_point(4 * a[1:-1, 1:-1], -west, -east, -south, -north)
 
 
+def take_wave_term(matrix: sp.csr_array, wavenumber: float) -> sp.csr_array:
+    """Return A - h^2 k^2 I, h being the mesh width."""
+    square = (wavenumber / (np.sqrt(matrix.shape[0]) + 1)) ** 2
+    shifted = matrix.copy()
+    shifted.setdiag(matrix.diagonal() - square)
+    return shifted
+
+
 def wind(a: Array) -> sp.csr_array:
     """Return -div(a grad u) + a w . grad u with one eddy w, first-order upwind: nonsymmetric."""
     size = a.shape[0] - 2
@@ -126,9 +142,17 @@ KINDS: Mapping[str, Callable[[Array], sp.csr_array]] = {
     "darcy": darcy,
     "scaled": scaled,
     "published": published,
+    "published_helmholtz": published,
     "wind": wind,
 }
-"""What makes the matrices of a kind of sequence."""
+"""What makes the matrices of a kind of sequence; for those in `WAVES`, before the wave term."""
+
+WAVES = ("published_helmholtz",)
+"""Kinds from whose diagonal h^2 k^2 is taken, k one number a system, uniform in (0, 1).
+
+It is so in the SKR paper's published Helmholtz script. For benchmarks only: the square is less
+than a sixth of a wavelength wide, and the term, at most h^2 beside 4 a, changes next to nothing.
+"""
 
 
 def _neighbours(a: Array) -> tuple[Array, Array, Array, Array]:

@@ -34,8 +34,8 @@ from kryloset.provenance import versions
 PRECONDITIONERS = ("none", "sor", "ilu")
 """Those that the reference counts are for."""
 
-SIZES = {"darcy": 100, "scaled": 100, "published": 50, "wind": 100}
-"""Interior points a side for which they are."""
+SIZES = {"darcy": 100, "scaled": 100, "published": 50, "published_helmholtz": 50, "wind": 100}
+"""Interior points a side for which they are; there are none for `published_helmholtz`."""
 
 SYSTEMS = 20
 """Systems for which they are."""
@@ -584,9 +584,8 @@ HEADER = (
 
 def describe_case(case: Mapping[str, Any], *, markdown: bool = False) -> str:
     """Return a case as a heading and a table for people."""
-    sort = (
-        " (benchmark only: the SKR paper's published script)" if case["kind"] == "published" else ""
-    )
+    published = case["kind"].startswith("published")
+    sort = " (benchmark only: the SKR paper's published script)" if published else ""
     processes = "" if case["processes"] == 1 else f", {case['processes']} processes"
     heading = (
         f"{_where(case)}{sort}: {case['systems']} systems, rtol {case['tolerance']:g}, "
