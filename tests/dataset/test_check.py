@@ -56,6 +56,8 @@ def test_a_dataset_passes(any_run):
         "statistics",
         "parameters",
         "residuals",
+        "grids",
+        "mesh",
     ]
     assert report.residual_max < 1e-15
     tree = json.loads(path.with_name("check.json").read_text())

@@ -43,7 +43,7 @@ def make_data(path: Path, **settings) -> Data:
         "reaction",
         config,
         family,
-        [(p, {"u": u}) for p, u in zip(parameters, solutions, strict=True)],
+        [p | {"u": u} for p, u in zip(parameters, solutions, strict=True)],
         {key: np.zeros(config.count) for key in SOLVER},
         {1: "converged"},
         {},

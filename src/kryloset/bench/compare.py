@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from kryloset.config import SolverConfig
-from kryloset.krylov import SequenceSolver, SolveResult
+from kryloset.krylov import SequenceSolver, SolveResult, SolverState
 from kryloset.problems import Discretisation, Instance, OperatorTraits
 from kryloset.progress import track
 
@@ -151,17 +151,39 @@ def measure(
                     # The KSP and its memory stay, so that only the recycled space is missing.
                     states[method.name] = states[method.name].without_space()
 
-            def solve(a: "PETSc.Mat", b: "PETSc.Vec", group: list[Method] = group) -> "PETSc.Vec":
-                results = []
-                for method in group:
-                    result, states[method.name] = method.solver.solve(a, b, states[method.name])
-                    records[method.name][-1].add(result)
-                    results.append(result)
-                best = min(results, key=lambda result: (not result.converged, result.true_residual))
-                return best.solution
-
-            discretisation.solve(parameters, solve)
+            discretisation.solve(parameters, _SideBySide(group, states, records))
     return records, rounds
+
+
+@dataclass(frozen=True)
+class _SideBySide:
+    """A `Solve` that hands each system to all methods of a group, and returns the best solution.
+
+    Attributes:
+        methods: The group.
+        states: Where each solver stands, by the method's name.
+        records: The last of each method's is added to.
+    """
+
+    methods: Sequence[Method]
+    states: dict[str, SolverState]
+    records: Mapping[str, Sequence[Record]]
+
+    @property
+    def tolerance(self) -> float:
+        """Largest true relative residual that is good enough."""
+        return min(method.solver.tolerance for method in self.methods)
+
+    def __call__(self, operator: "PETSc.Mat", rhs: "PETSc.Vec") -> "PETSc.Vec":
+        """Return x of the method with the smallest residual, of those that converged if any did."""
+        results = []
+        for method in self.methods:
+            result, state = method.solver.solve(operator, rhs, self.states[method.name])
+            self.states[method.name] = state
+            self.records[method.name][-1].add(result)
+            results.append(result)
+        best = min(results, key=lambda result: (not result.converged, result.true_residual))
+        return best.solution
 
 
 def summarise(

@@ -8,6 +8,7 @@ arrays for h5py. Dimension scales are at the root, where xarray looks for them;
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
-from kryloset.problems.base import Variable
+from kryloset.errors import DataError
+from kryloset.problems.base import Family, Variable
 from kryloset.sampling import split_generator
 
 #: The HDF5 format of 2016 (HDF5 1.10): the first with checksums on its own structure
@@ -52,9 +54,116 @@ SOLVER: Mapping[str, tuple[np.dtype[Any], str]] = MappingProxyType(
 PLACES = ("chunk", "position")
 
 
-def place(variable: Variable) -> str:
-    """Return the path of a parameter or field in the file."""
-    return f"t0_fields/{variable.name}" if variable.dimensions else f"scalars/{variable.name}"
+#: Groups that The Well wants, whatever is in them.
+WELL_GROUPS = ("t0_fields", "t1_fields", "t2_fields", "scalars")
+#: What the variables of a family are: the names of its attributes, and of the groups
+#: of those variables that The Well has no place for.
+ROLES = ("parameters", "fields", "unknowns")
+#: The axis of a vector's components.
+COMPONENT = "component"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a variable is in the file.
+
+    Attributes:
+        variable: The variable.
+        role: Which of `ROLES` it has.
+        path: Path of its array.
+        axes: Paths of the dimension scales of that array, in order.
+        on_grid: Whether its own axes are axes of the grid.
+    """
+
+    variable: Variable
+    role: str
+    path: str
+    axes: tuple[str, ...]
+    on_grid: bool
+
+    @property
+    def solved(self) -> bool:
+        """Whether it is part of the solution."""
+        return self.role != "parameters"
+
+
+def place(family: Family, key: str) -> Placement:
+    """Find the place of a variable.
+
+    Args:
+        family: The family.
+        key: Name of the variable, after `grid_<points>/` for its values on a further grid.
+
+    Raises:
+        DataError: The family has no variable of that name.
+    """
+    grid, _, name = key.rpartition("/")
+    variables = {v.name: (role, v) for role in ROLES for v in getattr(family, role)}
+    if name not in variables:
+        raise DataError(f"{type(family).__name__} has no variable {name!r}: it has {[*variables]}")
+    role, variable = variables[name]
+    on_grid = set(variable.axes) <= set(family.coordinates)
+    group = grid or role
+    if not grid and on_grid and role != "unknowns":
+        group = f"t{variable.rank}_fields" if variable.axes or variable.rank else "scalars"
+    own = [_axis(family, grid, group, axis) for axis in variable.axes]
+    before = ["sample", *(["time"] if role != "parameters" else [])]
+    after = [COMPONENT] if variable.rank else []
+    axes = (*([] if variable.ragged else before), *own, *after)
+    return Placement(variable, role, f"{group}/{name}", axes, on_grid)
+
+
+def _axis(family: Family, grid: str, group: str, axis: str) -> str:
+    """Return the path of an axis' dimension scale; only those of the grid are at the root."""
+    if grid:
+        return f"{grid}/{axis}_{grid.removeprefix('grid_')}"
+    return axis if axis in family.coordinates else f"{group}/{axis}"
+
+
+def grid_group(points: int) -> str:
+    """Return the name of the group of a further grid with so many points a side."""
+    return f"grid_{points}"
+
+
+def grid_coordinates(family: Family, points: int) -> dict[str, NDArray[np.float64]]:
+    """Return the coordinates of a further grid by the paths of their dimension scales.
+
+    The names have the number of points in them, for xarray wants one name to mean one
+    axis in a group and in those above it.
+    """
+    grid = grid_group(points)
+    return {
+        _axis(family, grid, grid, axis): np.linspace(values[0], values[-1], points)
+        for axis, values in family.coordinates.items()
+    }
+
+
+def require_storable(family: Family) -> None:
+    """Refuse variables that the file has no place for.
+
+    Raises:
+        DataError: One is ragged that is no unknown of a steady family with an axis of
+            its own, or the family has times and fewer than two.
+    """
+    for role in ROLES:
+        for variable in getattr(family, role):
+            if not variable.ragged:
+                continue
+            if role != "unknowns" or family.times is not None:
+                raise DataError(
+                    f"{variable.name!r} cannot be ragged: only unknowns of a steady family can, "
+                    "so give it as many rows in each instance"
+                )
+            if not variable.axes or variable.axes[0] in family.coordinates:
+                raise DataError(
+                    f"{variable.name!r} is ragged, but has no axis of its own: name one first in "
+                    "its `dimensions`"
+                )
+    if family.times is not None and len(family.times) < 2:
+        raise DataError(
+            f"{type(family).__name__} has {len(family.times)} times: a trajectory has the initial "
+            "one and another; a steady family has None"
+        )
 
 
 def split_indices(config: DatasetConfig) -> dict[str, NDArray[np.int64]]:

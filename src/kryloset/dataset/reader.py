@@ -13,6 +13,8 @@ import yaml
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig, parse_config
+from kryloset.dataset.layout import ROLES, WELL_GROUPS, grid_group
+from kryloset.dataset.ragged import offsets_path, read_rows
 from kryloset.errors import DataError
 
 
@@ -42,6 +44,8 @@ class Dataset:
         config: What it was made with.
         parameters: Names of the parameters.
         fields: Names of the fields of a solution.
+        unknowns: Names of what else of a solution is stored.
+        times: Times of the stored states; None for a steady problem.
 
     Raises:
         DataError: The file is missing, damaged, or no dataset of Kryloset.
@@ -59,6 +63,8 @@ class Dataset:
         ).datasets.items()
         self.parameters = tuple(self.file.attrs["input_fields"])
         self.fields = tuple(self.file.attrs["output_fields"])
+        self.unknowns = tuple(self.file.attrs["unknowns"])
+        self.times = self.file["time"][:] if len(self.file["time"]) > 1 else None
 
     def __enter__(self) -> Self:
         """Return the dataset itself."""
@@ -78,17 +84,46 @@ class Dataset:
         return int(self.file.attrs["n_trajectories"])
 
     def array(self, name: str) -> h5py.Dataset:
-        """Return the array of a parameter (sample, ...) or field (sample, time, ...)."""
-        group = "t0_fields" if name in self.file["t0_fields"] else "scalars"
-        return self.file[f"{group}/{name}"]
+        """Return the array of a parameter (sample, ...) or of the solution (sample, time, ...).
 
-    def instance(self, index: int) -> dict[str, NDArray[np.float64]]:
+        Args:
+            name: Its name, after `grid_<points>/` for its values on a further grid.
+        """
+        paths = [name] if "/" in name else [f"{group}/{name}" for group in (*WELL_GROUPS, *ROLES)]
+        return next(self.file[path] for path in paths if path in self.file)
+
+    def instance(self, index: int) -> dict[str, NDArray[Any]]:
         """Return the parameters of an instance."""
-        return {name: np.asarray(self.array(name)[index]) for name in self.parameters}
+        return {name: self._read(name, index) for name in self.parameters}
 
-    def solution(self, index: int) -> dict[str, NDArray[np.float64]]:
-        """Return the fields of an instance's solution, without the axis of time."""
-        return {name: np.asarray(self.array(name)[index, 0]) for name in self.fields}
+    def solution(self, index: int) -> dict[str, NDArray[Any]]:
+        """Return an instance's fields and unknowns as `Discretisation.solve` returned them."""
+        return {name: self._read(name, index) for name in (*self.fields, *self.unknowns)}
+
+    def resampled(self, points: int, index: int) -> dict[str, NDArray[Any]]:
+        """Return parameters and fields of an instance on a further grid."""
+        group = grid_group(points)
+        names = [name for name in (*self.parameters, *self.fields) if name in self.file[group]]
+        return {name: self._read(f"{group}/{name}", index) for name in names}
+
+    def _read(self, name: str, index: int) -> NDArray[Any]:
+        """Read one instance's values; a steady solution has no axis of time."""
+        array = self.array(name)
+        if offsets_path(array.name) in self.file:
+            return read_rows(self.file, array.name, index)
+        values = np.asarray(array[index])
+        steady = self.times is None and array.attrs["time_varying"]
+        return np.asarray(values[0]) if steady else values
+
+    def meshes(self) -> dict[str, NDArray[Any]]:
+        """Return the mesh that all instances share, by name; nothing where there is none."""
+        group = self.file.get("mesh", {})
+        return {name: array[:] for name, array in group.items() if not array.is_scale}
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Points along each axis of the grid."""
+        return tuple(len(self.file[axis]) for axis in self.file["dimensions"].attrs["spatial_dims"])
 
     def splits(self) -> dict[str, NDArray[np.int64]]:
         """Return the instances of each split."""
@@ -131,7 +166,9 @@ def describe(path: Path) -> str:
             f"{path}: {attributes['title']}, dataset {dataset.name!r}\n  {attributes['equation']}",
             _counts(dataset),
             _table("Parameters", [_variable(dataset, name) for name in dataset.parameters]),
-            _table("Solution", [_variable(dataset, name) for name in dataset.fields]),
+            _table(
+                "Solution", [_variable(dataset, n) for n in (*dataset.fields, *dataset.unknowns)]
+            ),
             _table("Solver", _solver(dataset)),
             _table("Made with", _provenance(dataset)),
             f"Open it:\n"
@@ -147,14 +184,19 @@ def describe(path: Path) -> str:
 
 def _counts(dataset: Dataset) -> str:
     splits = ", ".join(f"{name} {len(indices)}" for name, indices in dataset.splits().items())
-    grid = " x ".join(
-        f"{len(dataset.file[axis])}" for axis in dataset.file["dimensions"].attrs["spatial_dims"]
-    )
-    return f"{len(dataset)} instances on a grid of {grid} points\nSplits: {splits}"
+    lines = [f"{len(dataset)} instances on a grid of {' x '.join(map(str, dataset.grid))} points"]
+    if dataset.times is not None:
+        begin, end = dataset.times[[0, -1]]
+        lines.append(f"States at {len(dataset.times)} times from {begin:g} to {end:g}")
+    grids = dataset.config.mesh.grids
+    lines += [f"On a further grid of {n} points a side: /{grid_group(n)}" for n in grids]
+    if meshes := dataset.meshes():
+        lines.append(f"On the mesh of all instances, /mesh: {', '.join(meshes)}")
+    return "\n".join([*lines, f"Splits: {splits}"])
 
 
 def _variable(dataset: Dataset, name: str) -> Sequence[str]:
-    array, statistics = dataset.array(name), dataset.statistics(name)
+    array = dataset.array(name)
     axes = ", ".join(
         f"{dim.label or dim.keys()[0]} {size}"
         for dim, size in zip(array.dims, array.shape, strict=True)
@@ -164,8 +206,14 @@ def _variable(dataset: Dataset, name: str) -> Sequence[str]:
         name,
         f"{array.attrs['long_name']}{'' if unit == '1' else f' [{unit}]'}",
         f"({axes}) {array.dtype}",
+        "" if name in dataset.unknowns else _range(dataset.statistics(name)),
+    )
+
+
+def _range(statistics: dict[str, float]) -> str:
+    return (
         f"mean {statistics['mean']:.4g}, std {statistics['std']:.4g}, "
-        f"{statistics['min']:.4g} to {statistics['max']:.4g} (train)",
+        f"{statistics['min']:.4g} to {statistics['max']:.4g} (train)"
     )
 
 

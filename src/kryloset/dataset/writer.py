@@ -18,9 +18,25 @@ from kryloset import __version__, provenance
 from kryloset.config import USES, DatasetConfig, dump_dataset
 from kryloset.dataset.atomic import create_hdf5
 from kryloset.dataset.integrity import Digests
-from kryloset.dataset.layout import FILTERS, FLOAT, INTEGER, LIBVER, SOLVER, place, split_indices
+from kryloset.dataset.layout import (
+    COMPONENT,
+    FILTERS,
+    FLOAT,
+    INTEGER,
+    LIBVER,
+    ROLES,
+    SOLVER,
+    WELL_GROUPS,
+    Placement,
+    grid_coordinates,
+    grid_group,
+    place,
+    split_indices,
+)
+from kryloset.dataset.ragged import append_rows, offsets_path
 from kryloset.dataset.statistics import Moments
-from kryloset.problems.base import BoundaryCondition, Family, Instance, Variable
+from kryloset.errors import DataError
+from kryloset.problems.base import BoundaryCondition, Family
 
 #: Entries of an HDF5 chunk of an array that has a number for each instance.
 _ROWS = 4096
@@ -31,10 +47,11 @@ def write_dataset(
     name: str,
     config: DatasetConfig,
     family: Family,
-    instances: Iterable[tuple[Instance, Instance]],
+    instances: Iterable[Mapping[str, NDArray[Any]]],
     solver: Mapping[str, NDArray[Any]],
     reasons: Mapping[int, str],
     code: Mapping[str, str],
+    meshes: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
     """Write a dataset file in one pass over the instances.
 
@@ -43,10 +60,15 @@ def write_dataset(
         name: Name of the dataset.
         config: What it was made with.
         family: Its family.
-        instances: Parameters and solution of each instance, in the drawn order.
+        instances: Parameters, fields and unknowns of each instance by name, and those on a
+            further grid by `grid_<points>/<name>`, in the drawn order.
         solver: Each quantity of `layout.SOLVER`, a number an instance in the drawn order.
         reasons: The meanings of /solver/reason.
         code: Identity of the code that each stage before ran.
+        meshes: What `Discretisation.meshes` returned.
+
+    Raises:
+        DataError: An array of an instance has not the shape of its variable.
     """
     with create_hdf5(path, libver=LIBVER) as file:
         writer = _Writer(file, config, family)
@@ -57,6 +79,7 @@ def write_dataset(
         writer.solver(solver, reasons)
         writer.provenance(name, code)
         writer.data(instances)
+        writer.meshes(meshes or {})
         writer.digests.seal(file)
 
 
@@ -78,8 +101,9 @@ class _Writer:
         attributes["n_trajectories"] = np.int64(self.config.count)
         # The Well lists here what is one number for the whole file; ours vary by instance.
         _strings(self.file, "simulation_parameters", [])
-        _strings(self.file, "input_fields", [v.name for v in family.parameters])
-        _strings(self.file, "output_fields", [v.name for v in family.fields])
+        names = ("input_fields", "output_fields", "unknowns")
+        for attribute, role in zip(names, ROLES, strict=True):
+            _strings(self.file, attribute, [v.name for v in getattr(family, role)])
         attributes["Conventions"] = "CF-1.11"
         attributes["title"] = family.summary
         attributes["equation"] = family.equation
@@ -92,19 +116,26 @@ class _Writer:
 
     def dimensions(self) -> None:
         """Write the dimension scales, and The Well's links to them."""
-        scales: dict[str, tuple[NDArray[Any], str]] = {
-            "sample": (np.arange(self.config.count), "number of the instance, as drawn"),
-            "time": (np.zeros(1), "time; the problem is steady"),
-        }
-        for axis, values in self.family.coordinates.items():
-            scales[axis] = (np.asarray(values, dtype=FLOAT), f"coordinate {axis}")
-        for axis, (values, long_name) in scales.items():
-            scale = self._array(axis, values, (), long_name=long_name, units="1")
-            scale.make_scale(axis)
-            _varying(scale, sample=axis == "sample", time=axis == "time")
+        family, count = self.family, len(self.family.coordinates)
+        self._scale("sample", np.arange(self.config.count), "number of the instance, as drawn")
+        if family.times is None:
+            self._scale("time", np.zeros(1), "time; the problem is steady")
+        else:
+            self._scale("time", np.asarray(family.times, dtype=FLOAT), "time")
+        for axis, values in family.coordinates.items():
+            self._scale(axis, np.asarray(values, dtype=FLOAT), f"coordinate {axis}")
+        if any(variable.rank for role in ROLES for variable in getattr(family, role)):
+            self._scale(COMPONENT, np.arange(count), "component of a vector, along each axis")
+        for points in self.config.mesh.grids:
+            self.file.create_group(grid_group(points))
+            for path, values in grid_coordinates(family, points).items():
+                axis = path.rpartition("/")[2].partition("_")[0]
+                self._scale(
+                    path, values, f"coordinate {axis} of the grid of {points} points a side"
+                )
         group = self.file.create_group("dimensions")
-        _strings(group, "spatial_dims", list(self.family.coordinates))
-        for axis in ("time", *self.family.coordinates):
+        _strings(group, "spatial_dims", list(family.coordinates))
+        for axis in ("time", *family.coordinates):
             group[axis] = self.file[axis]
 
     def boundary_conditions(self) -> None:
@@ -158,51 +189,131 @@ class _Writer:
         for stage, identity in code.items():
             group.require_group("code").attrs[stage] = identity
 
-    def data(self, instances: Iterable[tuple[Instance, Instance]]) -> None:
+    def data(self, instances: Iterable[Mapping[str, NDArray[Any]]]) -> None:
         """Write parameters and solutions, and the statistics of the training split."""
-        for group in ("t0_fields", "t1_fields", "t2_fields", "scalars"):
+        for group in WELL_GROUPS:
             self.file.create_group(group)
-        stored = [(v, False) for v in self.family.parameters]
-        stored += [(v, True) for v in self.family.fields]
-        for variable, solved in stored:
-            self._variable(variable, solved)
-        for group in ("t0_fields", "t1_fields", "t2_fields", "scalars"):
-            names = [v.name for v, _ in stored if place(v).startswith(group)]
-            _strings(self.file[group], "field_names", names)
-        moments = {variable.name: Moments() for variable, _ in stored}
+        placements: dict[str, Placement] = {}
         train = np.isin(np.arange(self.config.count), split_indices(self.config)["train"])
-        for index, (parameters, fields) in enumerate(instances):
-            for variable, solved in stored:
-                values = np.asarray((fields if solved else parameters)[variable.name], dtype=FLOAT)
-                self.file[place(variable)][index] = values
-                self.digests.add(place(variable), values)
-                if train[index]:
-                    moments[variable.name].add(values)
+        names = [v.name for v in (*self.family.parameters, *self.family.fields)]
+        moments = {name: Moments() for name in names}
+        for index, arrays in enumerate(instances):
+            # The lengths of axes that are not those of the grid are known by the first instance.
+            if not placements:
+                placements = {key: place(self.family, key) for key in arrays}
+                for key, placement in placements.items():
+                    self._make(placement, self._values(placement, index, arrays[key]))
+            for key, placement in placements.items():
+                values = self._values(placement, index, arrays[key])
+                self._write(placement, index, values)
+                if train[index] and key in moments:
+                    moments[key].add(values)
+        for placement in placements.values():
+            self._finish(placement)
+        for group in WELL_GROUPS:
+            found = [p.variable.name for p in placements.values() if p.path.startswith(group)]
+            _strings(self.file[group], "field_names", found)
         for name, moment in moments.items():
             self.file.create_group(f"statistics/{name}").attrs.update(moment.summary())
         self.file["statistics"].attrs["split"] = "train"
 
-    def _variable(self, variable: Variable, solved: bool) -> None:
-        """Make the array of a parameter or, with a time axis, of a field of the solution."""
-        axes = ("sample", *(("time",) if solved else ()), *variable.dimensions)
-        shape = tuple(len(self.file[axis]) for axis in axes)
-        chunks = (1, *shape[1:]) if variable.dimensions else (min(shape[0], _ROWS), *shape[1:])
-        array = self.file.create_dataset(place(variable), shape, FLOAT, chunks=chunks, **FILTERS)
-        self._attach(array, axes)
-        _varying(array, sample=True, time=solved)
+    def meshes(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write the mesh that all instances share, where there is one."""
+        for name, values in arrays.items():
+            path, stored = f"mesh/{name}", values.astype(_dtype(values))
+            axes = [f"{path}_{word}" for word in ("row", "column")[: values.ndim]]
+            for axis, length in zip(axes, values.shape, strict=True):
+                self._number(axis, length)
+            self._array(path, stored, axes)
+
+    def _values(self, placement: Placement, index: int, values: NDArray[Any]) -> NDArray[Any]:
+        """Return what is stored of an array of one instance; a steady solution has one time."""
+        found = np.asarray(values, dtype=_dtype(values))
+        axes = [axis for axis in placement.axes if axis != "sample"]
+        if self.family.times is None and "time" in axes:
+            found = found[np.newaxis]
+        # An axis of the variable's own is not in the file before the first instance has said
+        # how long it is; a ragged one not before the last.
+        lengths = [
+            len(self.file[axis]) if axis in self.file else length
+            for axis, length in zip(axes, found.shape, strict=False)
+        ]
+        if len(axes) != found.ndim or lengths != list(found.shape):
+            raise DataError(
+                f"instance {index}: {placement.variable.name!r} has the shape {found.shape}, "
+                f"which does not fit its axes {', '.join(axes)} of lengths {lengths}"
+            )
+        return found
+
+    def _make(self, placement: Placement, values: NDArray[Any]) -> None:
+        """Make the array of a variable, and the scales of the axes that are its own."""
+        ragged = placement.variable.ragged
+        for axis, length in zip(placement.axes[1:], values.shape[ragged:], strict=True):
+            if axis not in self.file:
+                self._number(axis, length)
+        if ragged:
+            return
+        shape = tuple(len(self.file[axis]) for axis in placement.axes)
+        # One instance an HDF5 chunk, of a trajectory one time.
+        first = 1 if len(shape) > 1 else min(shape[0], _ROWS)
+        inner = [1 if axis == "time" else max(1, len(self.file[axis])) for axis in placement.axes]
+        self.file.create_dataset(
+            placement.path, shape, values.dtype, chunks=(first, *inner[1:]), **FILTERS
+        )
+
+    def _write(self, placement: Placement, index: int, values: NDArray[Any]) -> None:
+        """Write the values of one instance."""
+        path = placement.path
+        if placement.variable.ragged:
+            added = append_rows(self.file, path, values, **FILTERS)
+            self.digests.add(offsets_path(path), added)
+        else:
+            self.file[path][index] = values
+        self.digests.add(path, values)
+
+    def _finish(self, placement: Placement) -> None:
+        """Name the axes of a whole array, and say what it is."""
+        array, variable = self.file[placement.path], placement.variable
+        if variable.ragged:
+            if placement.axes[0] not in self.file:
+                self._number(placement.axes[0], len(array))
+            elif len(array) != (rows := len(self.file[placement.axes[0]])):
+                raise DataError(
+                    f"{variable.name!r} has {len(array)} rows in all, another variable with its "
+                    f"axis {variable.axes[0]!r} has {rows}"
+                )
+            offsets = self.file[offsets_path(placement.path)]
+            offsets.make_scale(offsets.name.rpartition("/")[2])
+            offsets.attrs["long_name"] = (
+                f"first row of each instance in {variable.name}, and the end"
+            )
+        self._attach(array, placement.axes)
+        _varying(array, sample=True, time="time" in placement.axes)
         array.attrs["long_name"] = variable.long_name
         array.attrs["units"] = variable.units
         if variable.transform != "identity":
             array.attrs["transform"] = variable.transform
-        if variable.dimensions:
-            varying = [axis in variable.dimensions for axis in self.family.coordinates]
+        if variable.fixed:
+            array.attrs["fixed"] = np.bool_(True)
+        if placement.on_grid and (variable.axes or variable.rank):
+            varying = [axis in variable.axes for axis in self.family.coordinates]
             array.attrs["dim_varying"] = np.array(varying)
+
+    def _number(self, path: str, length: int) -> None:
+        """Make the scale of an axis that is not one of the grid: the numbers along it."""
+        self._scale(path, np.arange(length), f"number along {path.rpartition('/')[2]}")
+
+    def _scale(self, path: str, values: NDArray[Any], long_name: str) -> None:
+        """Write the dimension scale of an axis."""
+        scale = self._array(path, values, (), long_name=long_name, units="1")
+        scale.make_scale(path.rpartition("/")[2])
+        _varying(scale, sample=path == "sample", time=path == "time")
 
     def _array(
         self, path: str, values: NDArray[Any], axes: Sequence[str], **attributes: str
     ) -> h5py.Dataset:
-        """Write a whole array of one axis."""
-        chunks = (min(len(values), _ROWS),)
+        """Write a whole array."""
+        chunks = (max(1, min(len(values), _ROWS)), *values.shape[1:])
         array = self.file.create_dataset(path, data=values, chunks=chunks, **FILTERS)
         self._attach(array, axes)
         array.attrs.update(attributes)
@@ -216,6 +327,11 @@ class _Writer:
     def _text(self, path: str, text: str) -> None:
         self.file.create_dataset(path, data=text, dtype=h5py.string_dtype())
         self.digests.add(path, text.encode())
+
+
+def _dtype(values: NDArray[Any]) -> np.dtype[Any]:
+    """Return the type in which numbers are stored: integers stay what they are."""
+    return INTEGER if np.asarray(values).dtype.kind in "iu" else FLOAT
 
 
 def _strings(node: h5py.Group, name: str, values: Sequence[str]) -> None:

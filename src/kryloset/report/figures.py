@@ -26,7 +26,7 @@ class Pictures:
 
     Attributes:
         label: Long name and unit.
-        values: Shape (instance, x, y).
+        values: Shape (instance, x) or (instance, x, y).
         computed: Whether it is part of a solution; it is a parameter otherwise.
         logarithmic: Whether colours follow the logarithm.
     """
@@ -39,39 +39,63 @@ class Pictures:
 
 @styled
 def samples(
-    rows: Sequence[Pictures], instances: Sequence[int], x: Array, y: Array, axes: tuple[str, str]
+    rows: Sequence[Pictures], instances: Sequence[int], coordinates: Mapping[str, Array]
 ) -> Figure:
-    """Draw fields of a few instances: a column an instance, a row a quantity.
+    """Draw functions of a few instances: a column an instance, a row a quantity.
 
-    A row shares its colours, so that instances can be compared.
+    A row shares its scale, so that instances can be compared.
+
+    Args:
+        rows: The quantities.
+        instances: Numbers of the instances.
+        coordinates: Points along the one axis, for graphs, or along the two, for maps.
     """
+    graphs = len(coordinates) == 1
+    figure = Figure(figsize=(1.5 * len(instances) + 0.9, 1.6 * len(rows) + 0.3))
+    grid = figure.subplots(
+        len(rows), len(instances), squeeze=False, sharex=True, sharey="row" if graphs else "all"
+    )
+    for row, pictures in zip(grid, rows, strict=True):
+        if graphs:
+            _graphs(row, pictures, *coordinates.values())
+        else:
+            _maps(figure, row, pictures, *coordinates.values())
+    for axis, instance in zip(grid[0], instances, strict=True):
+        axis.set_title(f"instance {instance}", fontsize=9)
+    labels = dict(zip(("xlabel", "ylabel"), coordinates, strict=False))
+    grid[-1, 0].set(**labels)
+    return figure
+
+
+def _graphs(row: Sequence[Axes], pictures: Pictures, x: Array) -> None:
+    """Draw functions of one variable, which share their scale with `sharey`."""
+    for axis, values in zip(row, pictures.values, strict=True):
+        axis.plot(x, values, color=(BLUE, VERMILION)[pictures.computed])
+        axis.set(xlim=(x[0], x[-1]), yscale="log" if pictures.logarithmic else "linear")
+    row[0].set_ylabel(pictures.label)
+
+
+def _maps(figure: Figure, row: Sequence[Axes], pictures: Pictures, x: Array, y: Array) -> None:
+    """Draw functions of two variables with one colour scale."""
     # Values stand at the points of the grid, so a pixel reaches half a cell beyond the last.
     dx, dy = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
     extent = (x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy)
-    figure = Figure(figsize=(1.5 * len(instances) + 0.9, 1.6 * len(rows) + 0.3))
-    grid = figure.subplots(len(rows), len(instances), squeeze=False, sharex=True, sharey=True)
-    for row, pictures in zip(grid, rows, strict=True):
-        low, high = float(pictures.values.min()), float(pictures.values.max())
-        norm = LogNorm(low, high) if pictures.logarithmic else Normalize(low, high)
-        for axis, values in zip(row, pictures.values, strict=True):
-            image = axis.imshow(
-                values.T,
-                origin="lower",
-                extent=extent,
-                interpolation="bilinear",
-                norm=norm,
-                cmap=COLOUR_MAPS[pictures.computed],
-            )
-            axis.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-            axis.grid(False)
-            axis.set_xticks([])
-            axis.set_yticks([])
-        figure.colorbar(image, ax=row, label=pictures.label, aspect=14, pad=0.02)
-    for axis, instance in zip(grid[0], instances, strict=True):
-        axis.set_title(f"instance {instance}", fontsize=9)
-    grid[-1, 0].set_xlabel(axes[0])
-    grid[-1, 0].set_ylabel(axes[1])
-    return figure
+    low, high = float(pictures.values.min()), float(pictures.values.max())
+    norm = LogNorm(low, high) if pictures.logarithmic else Normalize(low, high)
+    for axis, values in zip(row, pictures.values, strict=True):
+        image = axis.imshow(
+            values.T,
+            origin="lower",
+            extent=extent,
+            interpolation="bilinear",
+            norm=norm,
+            cmap=COLOUR_MAPS[pictures.computed],
+        )
+        axis.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
+        axis.grid(False)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    figure.colorbar(image, ax=row, label=pictures.label, aspect=14, pad=0.02)
 
 
 @styled

@@ -95,12 +95,17 @@ class Findings:
     history: Mapping[str, Any] | None
 
     def pictured(self) -> list[Variable]:
-        """Return the variables that are fields on the plane, parameters first."""
+        """Return the variables that are functions on the whole grid, parameters first."""
         variables = (*self.family.parameters, *self.family.fields)
-        return [v for v in variables if len(v.dimensions) == 2]
+        return [v for v in variables if v.axes == tuple(self.family.coordinates)]
 
     def values(self, variable: Variable, instances: list[int]) -> Array:
-        """Read a variable of a few instances, shape (instance, x, y)."""
+        """Read a variable of a few instances.
+
+        Returns:
+            Shape (instance, time, *grid, component); there is a time only for fields of a
+            family with times, and a component only for vectors.
+        """
         with Dataset(self.path) as dataset:
             read = dataset.solution if variable.name in dataset.fields else dataset.instance
             return np.stack([read(index)[variable.name] for index in instances])

@@ -102,7 +102,8 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
         escalated=int((findings.solver["escalations"] > 0).sum()),
         seconds=sum(_parts(findings).values()),
         pictures=illustrations,
-        first_field=place(findings.family.fields[0]),
+        grid=" × ".join(str(len(axis)) for axis in findings.family.coordinates.values()),
+        first_field=place(findings.family, findings.family.fields[0].name),
         colours=VARIABLES,
     )
 
@@ -114,23 +115,38 @@ def _samples(findings: Findings) -> Illustration | None:
         return None
     places = np.linspace(0, findings.config.count - 1, min(SAMPLES, findings.config.count))
     instances = [int(findings.order.permutation[round(place)]) for place in places]
-    rows = [
-        figures.Pictures(
-            label=_label(variable),
-            values=findings.values(variable, instances),
-            computed=variable in findings.family.fields,
-            logarithmic=variable.transform == "log",
-        )
-        for variable in variables
-    ]
-    first, second = variables[0].dimensions
-    coordinates = findings.family.coordinates
-    figure = figures.samples(
-        rows, instances, coordinates[first], coordinates[second], (first, second)
-    )
-    names = " and ".join(variable.long_name for variable in variables)
+    rows = [row for v in variables for row in _pictures(findings, v, instances)]
+    plane = dict(list(findings.family.coordinates.items())[:2])
+    figure = figures.samples(rows, instances, plane)
+    kind = "Graphs" if len(plane) == 1 else "Maps"
+    names = " and ".join(row.label for row in rows)
     shown = ", ".join(map(str, instances))
-    return Illustration("samples", figure, f"Maps of {names} of the instances {shown}.")
+    return Illustration("samples", figure, f"{kind} of {names} of the instances {shown}.")
+
+
+def _pictures(
+    findings: Findings, variable: Variable, instances: list[int]
+) -> list[figures.Pictures]:
+    """Return what is seen of a variable: of a box the middle, of a vector the magnitude.
+
+    Of a trajectory it is the first state, that in the middle and the last, a row each.
+    """
+    family, label = findings.family, _label(variable)
+    values, computed = findings.values(variable, instances), variable in family.fields
+    if variable.rank:
+        values, label = np.linalg.norm(values, axis=-1), f"magnitude of {label}"
+    if len(family.coordinates) == 3:
+        values = values[..., values.shape[-1] // 2]
+    states = {label: values}
+    if computed and family.times is not None:
+        last = len(family.times) - 1
+        states = {
+            f"{label}, time {family.times[n]:g}": values[:, n] for n in sorted({0, last // 2, last})
+        }
+    return [
+        figures.Pictures(state, shown, computed, variable.transform == "log")
+        for state, shown in states.items()
+    ]
 
 
 def _sort(findings: Findings) -> Illustration | None:

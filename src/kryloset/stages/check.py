@@ -5,14 +5,16 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from mpi4py import MPI
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kryloset import provenance
 from kryloset.dataset.atomic import write_text_whole
@@ -21,13 +23,14 @@ from kryloset.dataset.layout import split_indices
 from kryloset.dataset.reader import Dataset, open_hdf5
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError, KrylosetError
-from kryloset.problems import Family, load_family
+from kryloset.problems import Discretisation, Family, load_family
 from kryloset.progress import track
 from kryloset.sampling import generator
 
 logger = logging.getLogger(__name__)
 
-#: Statistics are sums of many numbers, whose rounding depends on the processor.
+#: Statistics are sums of many numbers, whose rounding depends on the processor; so are
+#: values on further grids, and points of a mesh.
 _ROUNDING = 1e-12
 
 
@@ -101,6 +104,11 @@ def examine(path: Path) -> CheckReport:
         return CheckReport((whole,), None, {})
     residuals: list[float] = []
     with Dataset(path) as data:
+
+        @cache
+        def discretise() -> Discretisation:
+            return _family(data).discretise(MPI.COMM_SELF)
+
         contents = {
             "finite": partial(_finite, data),
             "not constant": partial(_not_constant, data),
@@ -108,7 +116,9 @@ def examine(path: Path) -> CheckReport:
             "splits": partial(_splits, data),
             "statistics": partial(_statistics, data),
             "parameters": partial(_parameters, data),
-            "residuals": partial(_residuals, data, residuals),
+            "residuals": partial(_residuals, data, discretise, residuals),
+            "grids": partial(_grids, data, discretise),
+            "mesh": partial(_mesh, data, discretise),
         }
         checks = [whole, *(_check(name, content) for name, content in contents.items())]
         worst = max(residuals) if residuals and np.isfinite(residuals).all() else None
@@ -139,16 +149,20 @@ def _finite(data: Dataset) -> str:
         if not np.isfinite(values).all()
     ]
     _refuse("values that are not finite", wrong)
-    return f"all values of {', '.join((*data.parameters, *data.fields))}"
+    return f"all values of {', '.join((*data.parameters, *data.fields, *data.unknowns))}"
 
 
 def _not_constant(data: Dataset) -> str:
-    """No solution is the same everywhere, and no parameter the same in all instances."""
+    """No solution is the same everywhere, and no parameter the same in all instances.
+
+    Those that the family says are fixed are the same, indeed.
+    """
+    solutions = (data.solution(index) for index in range(len(data)))
     wrong = [
         f"instance {index}: {name}"
-        for index in range(len(data))
-        for name, values in data.solution(index).items()
-        if values.size > 1 and np.ptp(values) == 0
+        for index, solution in enumerate(solutions)
+        for name in data.fields
+        if solution[name].size > 1 and np.ptp(solution[name]) == 0
     ]
     first = data.instance(0)
     varied = {
@@ -157,10 +171,15 @@ def _not_constant(data: Dataset) -> str:
         for name, values in data.instance(index).items()
         if not np.array_equal(values, first[name])
     }
+    fixed = {name for name in data.parameters if data.array(name).attrs.get("fixed", False)}
     if len(data) > 1:
-        wrong += [f"all instances: {name}" for name in data.parameters if name not in varied]
+        constant = [name for name in data.parameters if name not in varied | fixed]
+        wrong += [f"all instances: {name}" for name in constant]
     _refuse("fields that are constant", wrong)
-    return "every solution varies in space, every parameter from instance to instance"
+    _refuse("parameters that are declared fixed, and vary", sorted(varied & fixed))
+    return "every solution varies in space, every parameter from instance to instance" + (
+        f" but {', '.join(sorted(fixed))}, declared fixed" if fixed else ""
+    )
 
 
 def _no_duplicates(data: Dataset) -> str:
@@ -240,9 +259,11 @@ def _parameters(data: Dataset) -> str:
     return f"{len(data)} instances drawn again from seed {data.config.seed}, bit for bit"
 
 
-def _residuals(data: Dataset, residuals: list[float]) -> str:
+def _residuals(
+    data: Dataset, discretise: Callable[[], Discretisation], residuals: list[float]
+) -> str:
     """Every solution solves its equations, assembled afresh; fills `residuals`."""
-    discretisation = _family(data).discretise(MPI.COMM_SELF)
+    discretisation = discretise()
     tolerance = data.config.solver.tolerance
     for index in track(range(len(data)), "recomputing residuals"):
         residuals.append(discretisation.residual(data.instance(index), data.solution(index)))
@@ -253,6 +274,51 @@ def _residuals(data: Dataset, residuals: list[float]) -> str:
     ]
     _refuse(f"true relative residuals above the tolerance {tolerance:.3g}", wrong)
     return f"at most {max(residuals):.3g} in {len(data)} instances, tolerance {tolerance:.3g}"
+
+
+def _grids(data: Dataset, discretise: Callable[[], Discretisation]) -> str:
+    """What is stored on further grids are the same functions, evaluated again."""
+    grids = data.config.mesh.grids
+    if not grids:
+        return "no further grids"
+    discretisation = discretise()
+    wrong = []
+    for index in track(range(len(data)), "evaluating again"):
+        instance, solution = data.instance(index), data.solution(index)
+        for points in grids:
+            expected = discretisation.resample(points, instance, solution)
+            wrong += [
+                f"instance {index}: {name} on the grid of {points} points"
+                for name in _differing(data.resampled(points, index), expected)
+            ]
+    _refuse("values on further grids that are not those of the functions", wrong)
+    return f"grids of {', '.join(map(str, grids))} points a side, evaluated again"
+
+
+def _mesh(data: Dataset, discretise: Callable[[], Discretisation]) -> str:
+    """The stored mesh is the one that the family makes again."""
+    stored = data.meshes()
+    _refuse(
+        "parts of the mesh that are not those made again", _differing(stored, discretise().meshes())
+    )
+    return f"{', '.join(stored)}: made again" if stored else "no mesh is shared by all instances"
+
+
+def _differing(
+    stored: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]
+) -> list[str]:
+    """Return the names of arrays that are not the same but for rounding."""
+
+    def same(name: str) -> bool:
+        if name not in stored or name not in expected:
+            return False
+        mine, other = stored[name], np.asarray(expected[name])
+        if mine.shape != other.shape:
+            return False
+        scale = float(np.abs(other).max(initial=0.0)) * _ROUNDING
+        return bool((np.abs(mine - other) <= scale).all())
+
+    return [name for name in dict.fromkeys([*stored, *expected]) if not same(name)]
 
 
 def _refuse(what: str, wrong: Sequence[str]) -> None:

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from kryloset.config import DatasetConfig, parse_config
 from kryloset.dataset.atomic import write_text_whole, write_whole
 from kryloset.dataset.integrity import damage
-from kryloset.dataset.layout import PLACES, SOLVER
+from kryloset.dataset.layout import PLACES, SOLVER, grid_group
+from kryloset.dataset.ragged import read_rows
 from kryloset.dataset.writer import write_dataset
 from kryloset.errors import DataError
 from kryloset.krylov import Reason
-from kryloset.problems import Family, Instance, load_family
+from kryloset.problems import Family, load_family
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.stages.inputs import open_input, read_instance
@@ -88,7 +89,8 @@ def run(
 
     Raises:
         DataError: An input is missing, damaged or of another configuration; an
-            instance is missing, doubled, not finite or not solved. Nothing is written.
+            instance is missing, doubled, not finite or not solved; the chunks have not the
+            same mesh. Nothing is written.
     """
     family = load_family(config)
     with ExitStack() as stack:
@@ -101,14 +103,16 @@ def run(
         seconds = {part: places.gather(f"seconds/{part}").tolist() for part in files[0]["seconds"]}
         reasons = {int(reason): reason.name.lower() for reason in Reason}
         with write_whole(output) as part:
-            instances = _instances(places, drawn, family)
+            instances = _instances(places, drawn, family, config)
             code = {
                 "sample": str(drawn.attrs["code"]),
                 "sort": str(sorted_.attrs["code"]),
                 "solve": " ".join(sorted({str(file.attrs["code"]) for file in files})),
                 "merge": stage_identity("merge", config),
             }
-            write_dataset(part, name, config, family, instances, solver, reasons, code)
+            write_dataset(
+                part, name, config, family, instances, solver, reasons, code, _meshes(files)
+            )
             _verify(part, output)
         times = {"sort": float(sorted_.attrs["seconds"]), "instances": seconds}
     write_text_whole(timings, json.dumps(times) + "\n")
@@ -204,18 +208,46 @@ def _solver(places: _Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:
     return {**solver, "chunk": places.chunk, "position": places.position}
 
 
+def _meshes(files: Sequence[h5py.File]) -> dict[str, NDArray[Any]]:
+    """Return the mesh that all chunks share.
+
+    Raises:
+        DataError: A chunk has another one, or none.
+    """
+    first, *others = ({name: a[:] for name, a in f.get("mesh", {}).items()} for f in files)
+    for file, meshes in zip(files[1:], others, strict=True):
+        if meshes.keys() != first.keys() or not all(
+            np.array_equal(meshes[name], values) for name, values in first.items()
+        ):
+            raise DataError(
+                f"{file.filename} was solved on another mesh than {files[0].filename}; solve both "
+                "chunks again on the same machine"
+            )
+    return first
+
+
 def _instances(
-    places: _Places, drawn: h5py.File, family: Family
-) -> Iterator[tuple[Instance, Instance]]:
-    """Yield parameters and fields in the drawn order.
+    places: _Places, drawn: h5py.File, family: Family, config: DatasetConfig
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yield parameters and solution, those on further grids too, in the drawn order.
 
     Raises:
         DataError: A number is not finite, or a field is damaged or missing.
     """
+    ragged = {variable.name for variable in family.unknowns if variable.ragged}
     for index in track(range(len(places.row)), "merging"):
-        file = places.files[places.file[index]]
+        file, row = places.files[places.file[index]], places.row[index]
         try:
-            fields = {v.name: file[f"fields/{v.name}"][places.row[index]] for v in family.fields}
+            names = [variable.name for variable in (*family.fields, *family.unknowns)]
+            for points in config.mesh.grids:
+                group = grid_group(points)
+                names += [f"{group}/{name}" for name in file[f"fields/{group}"]]
+            fields = {
+                name: read_rows(file, f"fields/{name}", row)
+                if name in ragged
+                else file[f"fields/{name}"][row]
+                for name in names
+            }
         except (OSError, KeyError) as error:
             raise DataError(
                 f"instance {index} of {file.filename} cannot be read: {error}; "
@@ -229,7 +261,7 @@ def _instances(
                         f"instance {index} of {source.filename} has values of {key!r} that are "
                         "not finite; remove the file and make it again"
                     )
-        yield parameters, fields
+        yield parameters | fields
 
 
 def _verify(part: Path, output: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.atomic import create_hdf5, write_whole
+from kryloset.dataset.layout import require_storable
 from kryloset.errors import DataError
 from kryloset.problems import load_family
 from kryloset.progress import track
@@ -27,15 +28,20 @@ def run(config: DatasetConfig, name: str, *, output: Path) -> None:
 
     Raises:
         ConfigError: The family or its settings are wrong.
-        DataError: The family drew something that is not finite, or of changing shape.
+        DataError: The family drew something that is not finite, or of changing shape, or
+            that is no instance; or it has variables that cannot be stored.
     """
     family = load_family(config)
+    require_storable(family)
     with write_whole(output) as part, create_hdf5(part) as file:
         file.attrs["config"] = dump_dataset(name, config)
         file.attrs["code"] = stage_identity("sample", config)
         group = file.create_group("parameters")
         for index in track(range(config.count), "drawing instances"):
-            instance = family.draw(generator(config.seed, index))
+            try:
+                instance = family.draw(generator(config.seed, index))
+            except DataError as error:
+                raise DataError(f"instance {index}: {error}") from error
             for variable in family.parameters:
                 if variable.name not in instance:
                     raise DataError(

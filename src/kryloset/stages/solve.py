@@ -26,9 +26,11 @@ from numpy.typing import NDArray
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.atomic import create_hdf5, write_whole
 from kryloset.dataset.journal import Journal
+from kryloset.dataset.layout import grid_group
+from kryloset.dataset.ragged import append_rows
 from kryloset.errors import DataError, KrylosetError
-from kryloset.krylov import SequenceSolver, SolveError, SolverState, solve_or_escalate
-from kryloset.problems import Family, family_file, load_family
+from kryloset.krylov import SequenceSolver, SolverState, solve_or_escalate
+from kryloset.problems import Discretisation, Family, Instance, family_file, load_family
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.stages.inputs import open_input, read_instance
@@ -44,7 +46,8 @@ TIMED = ("setup", "rebuild", "iterate")
 class Evidence:
     """The solver as a family sees it, and what it took to solve one instance.
 
-    Calling it solves A x = b, escalating where the configured method fails.
+    Calling it solves A x = b, escalating where the configured method fails. The true
+    residual is the largest of the linear systems, or that of the nonlinear equation.
     """
 
     solver: SequenceSolver
@@ -56,6 +59,11 @@ class Evidence:
     )
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TIMED, 0.0))
     true_residual: float = 0.0
+
+    @property
+    def tolerance(self) -> float:
+        """Largest true relative residual that is good enough."""
+        return self.solver.tolerance
 
     def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
         """Solve one system and add its evidence."""
@@ -87,7 +95,9 @@ def run(
     """Solve the instances of one chunk in their sorted order.
 
     Writes `/instance`, `/fields/<name>`, `/solver/<quantity>` and
-    `/seconds/<part>`, a row an instance in solving order.
+    `/seconds/<part>`, a row an instance in solving order. Fields are all that a
+    solution consists of, also on further grids: `/fields/grid_<points>/<name>`. The
+    mesh that instances share is in `/mesh/<name>`.
 
     Args:
         config: The dataset.
@@ -99,7 +109,8 @@ def run(
         comm: Processes that share each solve. Rank 0 writes.
 
     Raises:
-        DataError: An input is missing, damaged or of another configuration.
+        DataError: An input is missing, damaged or of another configuration; or an instance
+            is none of the problem.
         KrylosetError: An instance could not be solved to the tolerance; named, and not stored.
     """
     family = load_family(config)
@@ -122,7 +133,8 @@ def run(
                     "code": stage_identity("solve", config),
                     "fingerprint": work,
                 }
-                write_chunk(output, journal, attributes, len(instances))
+                ragged = {f"fields/{v.name}" for v in family.unknowns if v.ragged}
+                write_chunk(output, journal, attributes, len(instances), ragged)
             journal.discard()
 
 
@@ -208,21 +220,75 @@ def _solve_rest(
         index = int(instances[row])
         evidence = Evidence(solver, state)
         began = time.perf_counter()
+        instance = read_instance(parameters, family, index)
         try:
-            fields = discretisation.solve(read_instance(parameters, family, index), evidence)
-        except SolveError as error:
+            solution = _solve(discretisation, instance, evidence)
+        except DataError as error:
+            raise DataError(f"instance {index}: {error}") from error
+        except KrylosetError as error:
             where = f"instance {index} (chunk {chunk}, position {row})"
             raise KrylosetError(f"{where}: {error}") from error
-        state = evidence.state
+        seconds, state = evidence.seconds, evidence.state
+        seconds["assemble"] = time.perf_counter() - began - sum(seconds.values())
+        # The first record alone carries the mesh. Every process takes part in gathering it.
+        meshes = {} if row else discretisation.meshes()
         if journal is not None:
-            seconds = evidence.seconds
-            seconds["assemble"] = time.perf_counter() - began - sum(seconds.values())
-            journal.append(_record(index, int(instances[row - 1]) if row else -1, fields, evidence))
+            fields = solution | _resample(config, discretisation, instance, solution)
+            before = int(instances[row - 1]) if row else -1
+            record = _record(index, before, fields, evidence)
+            journal.append(record | {f"mesh/{name}": values for name, values in meshes.items()})
         _save(folder, state, row + 1, comm)
 
 
+def _solve(
+    discretisation: Discretisation, instance: Instance, evidence: Evidence
+) -> dict[str, NDArray[Any]]:
+    """Solve one instance; of a nonlinear equation its own residual is the evidence.
+
+    Raises:
+        KrylosetError: A linear system or the equation was not solved to the tolerance.
+        DataError: The instance is none of the problem.
+    """
+    solution = discretisation.solve(instance, evidence)
+    residual = discretisation.nonlinear_residual()
+    if residual is not None:
+        evidence.true_residual = residual
+        # Not "above", so that a residual that is no number is found too.
+        if not residual <= evidence.tolerance:
+            raise KrylosetError(
+                f"the nonlinear equation was not solved to the tolerance {evidence.tolerance:g}: "
+                f"||F(x)|| / ||F(0)|| is {residual:.2e}; check the family's Newton iteration, or "
+                "draw milder parameters"
+            )
+    return solution
+
+
+def _resample(
+    config: DatasetConfig,
+    discretisation: Discretisation,
+    instance: Instance,
+    solution: Instance,
+) -> dict[str, NDArray[Any]]:
+    """Return parameters and fields on the further grids, by `grid_<points>/<name>`.
+
+    Raises:
+        DataError: The discretisation knows its own grid only.
+    """
+    try:
+        return {
+            f"{grid_group(points)}/{name}": values
+            for points in config.mesh.grids
+            for name, values in discretisation.resample(points, instance, solution).items()
+        }
+    except NotImplementedError as error:
+        raise DataError(
+            f"mesh.grids {list(config.mesh.grids)}: family {config.family} cannot be evaluated on "
+            f"further grids ({error}); leave `grids` empty"
+        ) from error
+
+
 def _record(
-    index: int, before: int, fields: dict[str, NDArray[np.float64]], evidence: Evidence
+    index: int, before: int, fields: dict[str, NDArray[Any]], evidence: Evidence
 ) -> dict[str, NDArray[Any]]:
     """Return the row of one instance, by the names that it has in the chunk's file."""
     counts = dict(evidence.counts)
@@ -230,7 +296,7 @@ def _record(
     solver = {**counts, "predecessor": predecessor, "true_residual": evidence.true_residual}
     return {
         "instance": np.asarray(index),
-        **{f"fields/{key}": values for key, values in fields.items()},
+        **{f"fields/{key}": np.asarray(values) for key, values in fields.items()},
         **{f"solver/{key}": np.asarray(value) for key, value in solver.items()},
         **{f"seconds/{key}": np.asarray(value) for key, value in evidence.seconds.items()},
     }
@@ -268,8 +334,17 @@ def _restore(
     return solver.init(), done
 
 
-def write_chunk(output: Path, journal: Journal, attributes: dict[str, str], count: int) -> None:
+def write_chunk(
+    output: Path, journal: Journal, attributes: dict[str, str], count: int, ragged: set[str]
+) -> None:
     """Write the rows of a full journal as one file, whole or not at all.
+
+    Args:
+        output: The file.
+        journal: Its records become rows; what they have in `mesh/` is of all instances.
+        attributes: Attributes of the file.
+        count: Number of rows.
+        ragged: Arrays of which an instance has rows of its own number.
 
     Raises:
         DataError: The journal lacks a row.
@@ -280,6 +355,12 @@ def write_chunk(output: Path, journal: Journal, attributes: dict[str, str], coun
         file.attrs.update(attributes)
         for row, record in enumerate(journal.records()):
             for key, values in record.items():
+                if key in ragged:
+                    append_rows(file, key, values, fletcher32=True)
+                    continue
+                if key.startswith("mesh/"):
+                    file.create_dataset(key, data=values, chunks=True, fletcher32=True)
+                    continue
                 if row == 0:
                     file.create_dataset(
                         key,

@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Arrays of which every instance has rows of its own number.
+
+The rows of all instances stand one after another in one array, as in the
+contiguous ragged arrays of CF (Conventions 1.11, 9.3.3). Beside it
+`<name>_offsets` says where those of each instance begin, and where the last end.
+"""
+
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+#: Rows of an HDF5 chunk.
+_ROWS = 4096
+
+
+def offsets_path(path: str) -> str:
+    """Return the path of the offsets of a ragged array."""
+    return f"{path}_offsets"
+
+
+def append_rows(
+    file: h5py.File, path: str, values: NDArray[Any], **filters: Any
+) -> NDArray[np.int64]:
+    """Append the rows of the next instance; the arrays are made with those of the first.
+
+    Args:
+        file: The file.
+        path: Path of the array.
+        values: Shape (rows, ...).
+        filters: Of both arrays, as for `h5py.Group.create_dataset`.
+
+    Returns:
+        What was appended to the offsets: for the first instance where it begins, too.
+    """
+    offsets = offsets_path(path)
+    if path not in file:
+        for key, dtype, shape in (
+            (path, values.dtype, values.shape[1:]),
+            (offsets, np.dtype("<i8"), ()),
+        ):
+            file.create_dataset(
+                key, (0, *shape), dtype, maxshape=(None, *shape), chunks=(_ROWS, *shape), **filters
+            )
+    begin = len(file[path])
+    end = begin + len(values)
+    first = not len(file[offsets])
+    added = np.array([begin, end] if first else [end], dtype="<i8")
+    for key, rows in ((path, values), (offsets, added)):
+        array = file[key]
+        array.resize(len(array) + len(rows), axis=0)
+        array[len(array) - len(rows) :] = rows
+    return added
+
+
+def read_rows(file: h5py.File, path: str, index: int) -> NDArray[Any]:
+    """Return the rows of one instance, counted from 0."""
+    begin, end = file[offsets_path(path)][index : index + 2]
+    return np.asarray(file[path][begin:end])
