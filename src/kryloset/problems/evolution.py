@@ -10,6 +10,7 @@ from petsc4py import PETSc
 import numpy as np
 from dolfinx import default_scalar_type, fem
 
+from kryloset.errors import DataError
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.finite_element_family import EvolutionFamily, Step
 from kryloset.problems.finite_elements import FiniteElements
@@ -37,12 +38,12 @@ class EvolutionDiscretisation(Discretisation):
         self.system = LinearSystem(space, weak, family.operator, changing)
 
     def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
-        """Step through time, and gather all states."""
+        """Step through time, check each state, and gather all."""
         steps = self._steps(instance)
-        states = [self.elements.write(self._previous[0].x.array)]
+        states = [self._checked_state(0.0)]
         for matrix, rhs in steps:
             self._advance(solve(matrix, rhs).array_r)
-            states.append(self.elements.write(self._previous[0].x.array))
+            states.append(self._checked_state(float(self._time.value)))
         return {name: np.stack([state[name] for state in states]) for name in states[0]}
 
     def residual(self, instance: Instance, solution: Instance) -> float:
@@ -87,6 +88,19 @@ class EvolutionDiscretisation(Discretisation):
         for number, time in enumerate(self.family.times[1:]):
             self._time.value = time
             yield self.system.update(matrix=number == 0)
+
+    def _checked_state(self, time: float) -> dict[str, Array]:
+        """Return the present state; a fault that rank 0 finds is raised on every process."""
+        state, fault = self.elements.write(self._previous[0].x.array), None
+        if state:
+            try:
+                self.family.check_state(time, state)
+            except DataError as error:
+                fault = error
+        fault = self.elements.domain.comm.bcast(fault)
+        if fault is not None:
+            raise fault
+        return state
 
     def _advance(self, x: Array) -> None:
         """Make x the state before the next step."""

@@ -191,6 +191,20 @@ class EvolutionFamily(FiniteElementFamily):
     ) -> WeakForm:
         """Return the forms of a step; `step.previous` has `levels` states."""
 
+    def check_state(  # noqa: B027  (implicit schemes have nothing to add)
+        self, time: float, state: Instance
+    ) -> None:
+        """Refuse a state that cannot be a solution, before the next step. On rank 0.
+
+        Args:
+            time: Of the state.
+            state: Fields and unknowns.
+
+        Raises:
+            DataError: The time step is too long for explicit terms; the caller adds the
+                instance's number.
+        """
+
     def discretise(self, comm: "MPI.Comm") -> Discretisation:
         """Build mesh, space, forms and storage on the processes of `comm`."""
         from kryloset.problems.evolution import EvolutionDiscretisation
