@@ -157,6 +157,13 @@ class SteadyFamily(FiniteElementFamily):
                 for a number. Their values change from instance to instance.
         """
 
+    def check_instance(self, instance: Instance) -> None:  # noqa: B027  (most have nothing to add)
+        """Refuse an instance that has no solution, before it is solved.
+
+        Raises:
+            DataError: It has none, such as waves at resonance; the caller adds its number.
+        """
+
     def discretise(self, comm: "MPI.Comm") -> Discretisation:
         """Build mesh, space, forms and storage on the processes of `comm`."""
         # DOLFINx is needed from here on; to draw instances it is not.

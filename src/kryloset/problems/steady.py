@@ -21,6 +21,7 @@ class SteadyDiscretisation(Discretisation):
 
     def __init__(self, family: SteadyFamily, comm: MPI.Comm) -> None:
         """Build everything that the instances share."""
+        self._family = family
         self.elements = FiniteElements(family, family.make_mesh(comm))
         weak = family.weak_form(self.elements.space, self.elements.parameters)
         self.system = LinearSystem(
@@ -38,6 +39,7 @@ class SteadyDiscretisation(Discretisation):
 
     def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
         """Assemble, solve, and gather the solution."""
+        self._family.check_instance(instance)
         return self.elements.write(solve(*self.assemble(instance)).array_r)
 
     def residual(self, instance: Instance, solution: Instance) -> float:
