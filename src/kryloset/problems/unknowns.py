@@ -115,7 +115,7 @@ class Unknowns:
             nonzero = np.abs(tangents) > SAME * np.linalg.norm(tangents, axis=1, keepdims=True)
             first = np.argmax(nonzero, axis=1)[:, None]
             self._signs = np.sign(np.take_along_axis(tangents, first, axis=1))[:, 0]
-            self.tangents = tangents * self._signs[:, None]
+            self.tangents = np.where(nonzero, tangents * self._signs[:, None], 0)
 
     def gather(self, vector: Array) -> Array | None:
         """Collect the unknowns on rank 0. Collective.
