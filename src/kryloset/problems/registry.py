@@ -15,7 +15,12 @@ from kryloset.errors import ConfigError
 from kryloset.problems.base import Family
 
 #: Families of the package: name -> (module, class). Imported when used.
-FAMILIES = {"darcy": ("kryloset.problems.darcy", "Darcy")}
+FAMILIES = {
+    "darcy": ("kryloset.problems.darcy", "Darcy"),
+    "advection_diffusion": ("kryloset.problems.advection_diffusion", "AdvectionDiffusion"),
+    "helmholtz": ("kryloset.problems.helmholtz", "Helmholtz"),
+    "helmholtz_absorbing": ("kryloset.problems.helmholtz", "HelmholtzAbsorbing"),
+}
 
 
 def family_file(dataset: DatasetConfig) -> Path | None:

@@ -1,0 +1,165 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A substance carried by a random wind: -eps lap u + b . grad u = f."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import ufl
+from pydantic import Field, model_validator
+
+from kryloset.config import Section
+from kryloset.errors import ConfigError
+from kryloset.problems.base import Array, OperatorTraits, Variable
+from kryloset.problems.finite_element_family import Dirichlet, SteadyFamily, WeakForm
+from kryloset.sampling import GaussianField
+
+INVERSE_ESTIMATE = {1: 1 / 3, 2: 1 / 24}
+"""m by degree of the elements, at most 2 C where C h^2 |lap v|^2 <= |grad v|^2 on each cell.
+
+On a right triangle with two legs of length h, C = 1/48 for polynomials of degree 2; for those of
+degree 1 lap v = 0, and 1/3 is the value of Franca, Frey and Hughes."""
+
+
+class AdvectionDiffusionSettings(Section):
+    """Settings of the family `advection_diffusion`."""
+
+    peclet_low: float = Field(
+        10.0,
+        gt=0,
+        le=1e4,
+        description="Least Peclet number 1 / eps, that of the side of the square and a wind of "
+        "speed 1. The number is drawn uniformly in its logarithm.",
+    )
+    peclet_high: float = Field(
+        1000.0, gt=0, le=1e4, description="Largest; the same as `peclet_low` for one number."
+    )
+    smoothness: float = Field(
+        3.0, gt=2, le=10, description="Smoothness α of the Gaussian stream function psi."
+    )
+    length: float = Field(
+        0.3, gt=0, le=10, description="Its correlation length ℓ, in sides of the square."
+    )
+    modes: int = Field(
+        8,
+        ge=2,
+        description="Modes of psi, f and g along each axis, less than `mesh.points`. The same "
+        "instance on a finer grid is the same fields.",
+    )
+    closed: bool = Field(
+        False, description="Whether no wind passes the boundary; else it may blow in and out."
+    )
+    source_deviation: float = Field(1.0, gt=0, description="Standard deviation of the source f.")
+    boundary_deviation: float = Field(
+        1.0, gt=0, description="Standard deviation of the field g, to which u is on the boundary."
+    )
+
+    @model_validator(mode="after")
+    def _peclet_ascends(self) -> "AdvectionDiffusionSettings":
+        if self.peclet_low > self.peclet_high:
+            raise ValueError(
+                f"peclet_low {self.peclet_low:g} is more than peclet_high {self.peclet_high:g}: "
+                "exchange them"
+            )
+        return self
+
+
+class AdvectionDiffusion(SteadyFamily):
+    r"""Advection and diffusion, stabilised along the streamlines (SUPG).
+
+    Find u, equal to g on the boundary, such that, for all v that are zero there,
+
+    $$ \epsilon (\nabla u, \nabla v) + (b \cdot \nabla u, v)
+       + \sum_K (-\epsilon \Delta u + b \cdot \nabla u, \tau\, b \cdot \nabla v)_K
+       = (f, v) + \sum_K (f, \tau\, b \cdot \nabla v)_K, \qquad
+       b = (\partial_y \psi, -\partial_x \psi) $$
+
+    (Brooks and Hughes, Comput. Methods Appl. Mech. Eng. 32, 1982), with the parameter of
+    Franca, Frey and Hughes (ibid. 95, 1992)
+
+    $$ \tau = \frac{h}{2 |b|} \min(1, P), \qquad P = \frac{m |b| h}{2 \epsilon}, $$
+
+    h being the side of a cell. The wind is that of a continuous stream function of the
+    elements' degree: its divergence is zero in each cell, and what leaves a cell enters the
+    next. So the second term is skew-symmetric for u and v that are zero on the boundary, and
+    with $m \le 2 C$, $C h^2 \|\Delta v\|^2 \le \|\nabla v\|^2$ in each cell,
+
+    $$ a(v, v) \ge \tfrac34 \epsilon \|\nabla v\|^2 + \tfrac12 \sum_K \|\tau^{1/2} b \cdot
+       \nabla v\|_K^2 : $$
+
+    the matrix is definite, and not symmetric.
+    """
+
+    summary = "Advection and diffusion in a random divergence-free wind, stabilised by SUPG"
+    equation = (
+        "-eps lap u + b . grad u = f in (0, 1)^2, u = g on the boundary, b = rot psi, "
+        "psi, f and g Gaussian fields"
+    )
+    Settings = AdvectionDiffusionSettings
+    parameters = (
+        Variable("eps", "diffusivity, the reciprocal of the Peclet number", "1", (), "log"),
+        Variable("psi", "stream function of the wind"),
+        Variable("f", "source"),
+        Variable("g", "field that u equals on the boundary"),
+    )
+    fields = (Variable("u", "concentration"),)
+    operator = OperatorTraits(definite=True)
+
+    def check(self) -> None:
+        """Refuse more modes than the grid resolves."""
+        modes, points = self.settings.modes, self.mesh.points
+        if modes > points - 2:
+            raise ConfigError(
+                f"parameters.modes {modes} does not fit mesh.points {points}: take at most "
+                f"{points - 2} modes or a finer grid"
+            )
+
+    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+        """Draw the Peclet number, and the fields at the points of the grid."""
+        settings, points = self.settings, self.mesh.points
+        bounds = np.log([settings.peclet_low, settings.peclet_high])
+        stream = GaussianField(
+            smoothness=settings.smoothness,
+            length=settings.length,
+            modes=settings.modes,
+            boundary="dirichlet" if settings.closed else "neumann",
+        )
+        psi = stream.draw(generator, points) / _mean_speed(stream)
+        other = GaussianField(length=settings.length, modes=settings.modes)
+        return {
+            "eps": np.exp(-generator.uniform(*bounds)),
+            "psi": psi,
+            "f": settings.source_deviation * other.draw(generator, points),
+            "g": settings.boundary_deviation * other.draw(generator, points),
+        }
+
+    def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
+        """Return the form with its stabilisation."""
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        eps, f, psi = parameters["eps"], parameters["f"], parameters["psi"]
+        degree = self.mesh.degree
+        # Exact for all but tau, which is no polynomial.
+        dx = ufl.dx(metadata={"quadrature_degree": 2 * degree})
+        b = ufl.as_vector([psi.dx(1), -psi.dx(0)])
+        h, m = 1 / self.mesh.cells, INVERSE_ESTIMATE[degree]
+        # h / (2 |b|) min(1, P), without a division by a wind of speed 0.
+        speed = ufl.sqrt(ufl.dot(b, b))
+        tau = h**2 * m / ufl.max_value(2 * m * h * speed, 4 * eps)
+        along = tau * ufl.dot(b, ufl.grad(v))
+        transport = ufl.dot(b, ufl.grad(u))
+        a = eps * ufl.inner(ufl.grad(u), ufl.grad(v)) * dx + transport * v * dx
+        a += (transport - eps * ufl.div(ufl.grad(u))) * along * dx
+        return WeakForm(a, f * (v + along) * dx, (Dirichlet(parameters["g"]),))
+
+
+def _mean_speed(stream: GaussianField) -> float:
+    r"""Return the root mean square of the wind's speed, over the square and all winds.
+
+    Each mode's gradient is orthogonal to the others', and $\pi$ times its number of half waves
+    as large as the mode.
+    """
+    begin = 1 if stream.boundary == "dirichlet" else 0
+    half_waves = begin + np.arange(stream.modes)
+    square = half_waves[:, None] ** 2 + half_waves**2
+    return float(np.pi * np.sqrt(np.sum(square * stream.scales**2)))

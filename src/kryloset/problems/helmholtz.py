@@ -1,0 +1,269 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Waves of one frequency in a random medium: lap u + k^2 u = f, reflected or absorbed."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import ufl
+from pydantic import Field
+
+from kryloset.config import Section
+from kryloset.errors import ConfigError, DataError
+from kryloset.problems.base import Array, Instance, OperatorTraits, Variable
+from kryloset.problems.finite_element_family import SteadyFamily, WeakForm
+from kryloset.problems.resonance import find_detuning
+from kryloset.sampling import GaussianField
+
+POINTS_A_WAVELENGTH = {1: 10, 2: 8}
+"""Least points of the grid a wavelength, by the degree of the elements."""
+
+FREQUENCY_ERROR = {1: 1 / 6, 2: 1 / 340}
+"""C_p by degree p: relative error of the resonances k^2 is at most C_p (k h)^2p, h side of a cell.
+
+To leading order it is 1/12 and 1/720 for waves along an axis (Ihlenburg and Babuska, SIAM J.
+Numer. Anal. 34, 1997), and most for waves along the diagonals of the cells."""
+
+ATTEMPTS = 1000
+"""Media that are drawn before it is said that all are resonant."""
+
+
+class WaveSettings(Section):
+    """Settings of the family `helmholtz_absorbing`."""
+
+    wavelengths: float = Field(
+        4.0,
+        gt=0,
+        le=100,
+        description="Wavelengths a side of the square, k0 = 2π of these: where k is k0.",
+    )
+    variation: float = Field(
+        0.2, gt=0, le=0.8, description="Largest relative difference of k from k0."
+    )
+    smoothness: float = Field(
+        3.0, gt=1, le=10, description="Smoothness α of the Gaussian field that k is made from."
+    )
+    length: float = Field(
+        0.2, gt=0, le=10, description="Its correlation length ℓ, in sides of the square."
+    )
+    modes: int = Field(
+        16, ge=2, description="Its cosine modes along each axis, less than `mesh.points`."
+    )
+    source: Literal["point", "field"] = Field(
+        "point",
+        description="point: a Gaussian of integral 1 at a uniformly drawn place; field: a Gaussian "
+        "random field of deviation 1, zero on the boundary, with α, ℓ and modes of the above.",
+    )
+    source_width: float = Field(
+        0.2,
+        gt=0,
+        le=10,
+        description="Standard deviation of the Gaussian of a point source, in wavelengths.",
+    )
+
+
+class HelmholtzSettings(WaveSettings):
+    """Settings of the family `helmholtz`."""
+
+    wavelengths: float = Field(
+        2.0,
+        gt=0,
+        le=100,
+        description="Wavelengths a side of the square, k0 = 2π of these: where k is k0.",
+    )
+    clearance: float = Field(
+        0.2,
+        ge=0.001,
+        le=0.4,
+        description="Least distance of k² from a resonance, in mean distances between resonances. "
+        "Nearer media are not taken, and an instance given from elsewhere is refused.",
+    )
+
+
+class Waves(SteadyFamily):
+    """What waves have in common: medium, source, and the form inside the square."""
+
+    parameters = (
+        Variable("k", "wavenumber, in radians a side of the square"),
+        Variable("f", "source"),
+    )
+    operator = OperatorTraits(symmetric=True, affine_rhs=True)
+
+    @property
+    def wavenumber(self) -> float:
+        """k0, in radians a side of the square."""
+        return float(2 * np.pi * self.settings.wavelengths)
+
+    def check(self) -> None:
+        """Refuse a grid that resolves the shortest waves or the modes badly."""
+        settings, points, degree = self.settings, self.mesh.points, self.mesh.degree
+        shortest = settings.wavelengths * (1 + settings.variation)
+        needed = POINTS_A_WAVELENGTH[degree] * shortest
+        if needed > points - 1:
+            raise ConfigError(
+                f"mesh.points {points} is {(points - 1) / shortest:.1f} points in the shortest "
+                f"wavelength, 1/{shortest:g} of the side, too few for elements of degree {degree}: "
+                f"take at least {_coarsest(needed, degree)}, or less of parameters.wavelengths"
+            )
+        if settings.modes > points - 2:
+            raise ConfigError(
+                f"parameters.modes {settings.modes} does not fit mesh.points {points}: take at "
+                f"most {points - 2} modes or a finer grid"
+            )
+
+    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+        """Draw k and f at the points of the grid."""
+        k = self.draw_medium(generator)
+        return {"k": k, "f": self._draw_source(generator)}
+
+    def draw_medium(self, generator: np.random.Generator) -> Array:
+        """Draw k at the points of the grid."""
+        g = self._draw_field(generator, "neumann")
+        return np.asarray(self.wavenumber * (1 + self.settings.variation * np.tanh(g)))
+
+    def integrate_inside(self, u: Any, v: Any, k: Any) -> Any:
+        """Return (grad u, grad v) - (k^2 u, v), integrated exactly."""
+        dx = ufl.dx(metadata={"quadrature_degree": 4 * self.mesh.degree})
+        return (ufl.inner(ufl.grad(u), ufl.grad(v)) - k**2 * ufl.inner(u, v)) * dx
+
+    def _draw_source(self, generator: np.random.Generator) -> Array:
+        if self.settings.source == "field":
+            return self._draw_field(generator, "dirichlet")
+        width = self.settings.source_width / self.settings.wavelengths
+        distances = np.ix_(*(x - generator.uniform() for x in self.coordinates.values()))
+        square = sum(distance**2 for distance in distances)
+        return np.asarray(np.exp(-square / (2 * width**2)) / (2 * np.pi * width**2))
+
+    def _draw_field(
+        self, generator: np.random.Generator, boundary: Literal["neumann", "dirichlet"]
+    ) -> Array:
+        settings = self.settings
+        field = GaussianField(
+            smoothness=settings.smoothness,
+            length=settings.length,
+            modes=settings.modes,
+            boundary=boundary,
+        )
+        return field.draw(generator, self.mesh.points)
+
+
+class HelmholtzAbsorbing(Waves):
+    r"""Waves that leave the square, by a condition of first order.
+
+    Find $u = u_r + i u_i$ such that, for all v,
+
+    $$ (\nabla u, \nabla v) - (k^2 u, v) - i \langle k u, v \rangle = -(f, v), $$
+
+    the brackets being the integral over the boundary (Engquist and Majda, Math. Comp. 31,
+    1977). Its real part is tested with real v, its imaginary part times -1 with real w:
+
+    $$ a(u_r, v) - a(u_i, w) + \langle k u_i, v \rangle + \langle k u_r, w \rangle = -(f, v),
+       \qquad a(u, v) = (\nabla u, \nabla v) - (k^2 u, v). $$
+
+    This form is symmetric and indefinite, and its matrix is quadratic in k. There is no
+    resonance: of f = 0 the imaginary part of the first form with v = u leaves u = 0, and so
+    du/dn = 0, on the boundary, and then everywhere.
+    """
+
+    summary = "Helmholtz equation in a random medium, absorbing boundary"
+    equation = (
+        "lap u + k^2 u = f in (0, 1)^2, du/dn = i k u on the boundary, u = u_real + i u_imag, "
+        "k = k0 (1 + variation tanh g), g a Gaussian field"
+    )
+    Settings = WaveSettings
+    fields = (
+        Variable("u_real", "real part of the amplitude"),
+        Variable("u_imag", "imaginary part of the amplitude"),
+    )
+
+    def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
+        """Return the symmetric form of two by two blocks; nothing is prescribed."""
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        k = parameters["k"]
+        ds = ufl.ds(metadata={"quadrature_degree": 3 * self.mesh.degree})
+        inside = self.integrate_inside(u[0], v[0], k) - self.integrate_inside(u[1], v[1], k)
+        boundary = k * (ufl.inner(u[1], v[0]) + ufl.inner(u[0], v[1])) * ds
+        load = -ufl.inner(parameters["f"], v[0]) * ufl.dx
+        return WeakForm(inside + boundary, load, boundary=())
+
+
+class Helmholtz(Waves):
+    r"""Waves in a square that reflects them, far enough from resonance.
+
+    Find u, zero on the boundary, such that, for all v that are zero there,
+
+    $$ (\nabla u, \nabla v) - (k^2 u, v) = -(f, v). $$
+
+    Its matrix is symmetric, indefinite where k^2 is above the first resonance, and quadratic
+    in k. At a resonance there is no solution; near one, u is large and depends on the distance
+    from it. So media nearer than the clearance are not drawn, and the mesh has to be so fine
+    that it moves resonances by less than half of that.
+    """
+
+    summary = "Helmholtz equation in a random medium, u = 0 on the boundary, no resonance"
+    equation = (
+        "lap u + k^2 u = f in (0, 1)^2, u = 0 on the boundary, "
+        "k = k0 (1 + variation tanh g), g a Gaussian field, resonances left out"
+    )
+    Settings = HelmholtzSettings
+    fields = (Variable("u", "amplitude"),)
+
+    def check(self) -> None:
+        """Refuse a grid that resolves the waves badly, or cannot tell resonances apart."""
+        super().check()
+        degree, k = self.mesh.degree, self.wavenumber
+        # Of the mean distance of resonances from one another, relative to k^2.
+        allowed = 0.5 * self.settings.clearance * 4 * np.pi / k**2
+        cells = k * (FREQUENCY_ERROR[degree] / allowed) ** (0.5 / degree)
+        if cells > self.mesh.cells:
+            raise ConfigError(
+                f"mesh.points {self.mesh.points} moves resonances by more than half of "
+                f"parameters.clearance {self.settings.clearance:g}: take at least "
+                f"{_coarsest(cells * degree, degree)}, or mesh.degree 2, or less of "
+                "parameters.wavelengths"
+            )
+
+    def check_instance(self, instance: Instance) -> None:
+        """Refuse waves at resonance.
+
+        Raises:
+            DataError: The nearest resonance is nearer than `clearance`.
+        """
+        k = np.asarray(instance["k"])
+        if not (k > 0).all():
+            raise DataError("the wavenumber k is not positive everywhere: mend what it is made of")
+        detuning = find_detuning(k)
+        if detuning < self.settings.clearance:
+            raise DataError(
+                f"the waves are at resonance: k^2 is {detuning:.2g} mean distances of resonances "
+                f"from the nearest one, less than parameters.clearance "
+                f"{self.settings.clearance:g}; take another k, or the family helmholtz_absorbing, "
+                "which has none"
+            )
+
+    def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
+        """Return the form of real u, zero on the boundary."""
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        load = -ufl.inner(parameters["f"], v) * ufl.dx
+        return WeakForm(self.integrate_inside(u, v, parameters["k"]), load)
+
+    def draw_medium(self, generator: np.random.Generator) -> Array:
+        """Draw k until it has the clearance.
+
+        Raises:
+            DataError: None of many has.
+        """
+        for _ in range(ATTEMPTS):
+            k = super().draw_medium(generator)
+            if find_detuning(k) >= self.settings.clearance:
+                return k
+        raise DataError(
+            f"of {ATTEMPTS} media drawn each is nearer to a resonance than parameters.clearance "
+            f"{self.settings.clearance:g}: take less of it, or other parameters.wavelengths"
+        )
+
+
+def _coarsest(intervals: float, degree: int) -> int:
+    """Return the points of the coarsest grid with that many intervals or more."""
+    return degree * int(np.ceil(intervals / degree)) + 1
