@@ -83,7 +83,8 @@ class FiniteElements:
             instance: The parameters by name, on the grid.
 
         Raises:
-            DataError: A parameter has another shape than the grid, or is not finite.
+            DataError: A parameter has another shape than the grid, is not finite, or is not
+                positive though it has a logarithm.
         """
         for name, parameter in self.parameters.items():
             values = np.asarray(instance[name])
@@ -93,6 +94,11 @@ class FiniteElements:
                 parameter.value = float(values)
                 continue
             variable = self._functions[name]
+            if variable.transform == "log" and not (values > 0).all():
+                raise DataError(
+                    f"parameter {name} ({variable.long_name}) has the value {values.min():g}, and "
+                    "must be positive everywhere: mend the family's `draw`"
+                )
             shape = self._shape_of(variable)
             if values.shape != shape:
                 raise DataError(
