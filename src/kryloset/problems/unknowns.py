@@ -76,7 +76,9 @@ class Unknowns:
         numbers: (owned and ghost nodes,): Canonical numbers of the nodes on this process.
     """
 
-    def __init__(self, space: fem.FunctionSpace, parent_dofs: Array | None = None) -> None:
+    def __init__(
+        self, space: fem.FunctionSpace, parent_dofs: list[Array] | Array | None = None
+    ) -> None:
         """Number the degrees of freedom. Collective.
 
         Args:
@@ -93,9 +95,8 @@ class Unknowns:
         self._comm: MPI.Comm = domain.comm
         self._block: int = space.dofmap.index_map_bs
         held = index_map.size_local + index_map.num_ghosts
-        self._dofs = (
-            np.arange(held * self._block) if parent_dofs is None else np.asarray(parent_dofs)
-        )
+        # `collapse` returns a list of one array.
+        self._dofs = np.arange(held * self._block) if parent_dofs is None else np.ravel(parent_dofs)
         self._owned: int = index_map.size_local
 
         nedelec = _is_nedelec(space)
