@@ -27,11 +27,11 @@ class BoundaryValues:
         """
         self.conditions: list[fem.DirichletBC] = []
         self.homogeneous = True
-        self._refilled: list[tuple[fem.Function, fem.Function]] = []
+        self._refilled: list[tuple[fem.Function, fem.Function | fem.Constant]] = []
         for dirichlet in prescribed:
             condition, values = _locate(space, dirichlet)
             self.conditions.append(condition)
-            if isinstance(dirichlet.value, fem.Function):
+            if isinstance(dirichlet.value, fem.Function | fem.Constant):
                 self._refilled.append((values, dirichlet.value))
                 self.homogeneous = False
             else:
@@ -39,9 +39,12 @@ class BoundaryValues:
                 self.homogeneous &= dirichlet.value == 0
 
     def update(self) -> None:
-        """Take the present values of the Functions that are prescribed."""
+        """Take the present values of the parameters that are prescribed."""
         for values, source in self._refilled:
-            values.interpolate(source)
+            if isinstance(source, fem.Constant):
+                values.x.array[:] = source.value
+            else:
+                values.interpolate(source)
 
 
 def _locate(space: fem.FunctionSpace, dirichlet: Dirichlet) -> tuple[fem.DirichletBC, fem.Function]:

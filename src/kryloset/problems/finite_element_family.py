@@ -36,7 +36,7 @@ class Dirichlet:
     """Values prescribed on a part of the boundary.
 
     Attributes:
-        value: A number, or a Function: one of the parameters, of the same or a scalar space.
+        value: A number, or one of the parameters: a Constant, or a Function of such a space.
         where: Which points x, shape (3, points), are on that part; None for the whole boundary.
         part: Which sub-space of a mixed space.
         component: Which component of a vector; None for all, which then have `value` each.
@@ -169,7 +169,7 @@ class SteadyFamily(FiniteElementFamily):
         # DOLFINx is needed from here on; to draw instances it is not.
         from kryloset.problems.steady import SteadyDiscretisation
 
-        return SteadyDiscretisation(self, comm)
+        return SteadyDiscretisation(self, self.make_mesh(comm))
 
 
 class EvolutionFamily(FiniteElementFamily):

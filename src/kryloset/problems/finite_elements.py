@@ -247,7 +247,9 @@ class FiniteElements:
     def _interpolate(self, values: Array, nodes: Array) -> Array:
         """Interpolate between the points of the grid, linearly along each axis."""
         axes = tuple(self.family.coordinates.values())
-        return np.asarray(RegularGridInterpolator(axes, values)(nodes))
+        # A node on the boundary may be outside the grid by a rounding.
+        within = np.clip(nodes, [axis[0] for axis in axes], [axis[-1] for axis in axes])
+        return np.asarray(RegularGridInterpolator(axes, values)(within))
 
     def _at_nodes(self, part: Part, stored: Instance) -> Array:
         """Return the degrees of freedom of a part in their own order."""

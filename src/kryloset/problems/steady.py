@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The discretisation of a linear steady family."""
 
-from mpi4py import MPI
+from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
 from petsc4py import PETSc
+
+from dolfinx.mesh import Mesh
 
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.finite_element_family import SteadyFamily
@@ -19,10 +21,15 @@ class SteadyDiscretisation(Discretisation):
         system: A and b.
     """
 
-    def __init__(self, family: SteadyFamily, comm: MPI.Comm) -> None:
-        """Build everything that the instances share."""
+    def __init__(self, family: SteadyFamily, domain: Mesh) -> None:
+        """Build everything that the instances share.
+
+        Args:
+            family: The family.
+            domain: Its mesh.
+        """
         self._family = family
-        self.elements = FiniteElements(family, family.make_mesh(comm))
+        self.elements = FiniteElements(family, domain)
         weak = family.weak_form(self.elements.space, self.elements.parameters)
         self.system = LinearSystem(
             self.elements.space, weak, family.operator, self.elements.changing
