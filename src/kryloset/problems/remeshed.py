@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A steady family with a mesh of its own for each instance."""
+
+from typing import Protocol
+
+from mpi4py import MPI
+
+import basix.ufl
+import numpy as np
+from dolfinx import mesh
+
+from kryloset.problems.base import Array, Discretisation, Instance, Solve
+from kryloset.problems.finite_element_family import SteadyFamily
+from kryloset.problems.steady import SteadyDiscretisation
+
+
+class Remeshable(Protocol):
+    """A family that has a family for each instance."""
+
+    def on_own_mesh(self, instance: Instance) -> SteadyFamily:
+        """Return the family whose one mesh is that of the instance."""
+
+
+class RemeshedDiscretisation(Discretisation):
+    """A mesh an instance; what is stored has its nodes and cells.
+
+    A stored solution is read on the stored mesh, so that it does not depend on the
+    program that made the mesh.
+    """
+
+    def __init__(self, family: Remeshable, comm: MPI.Comm) -> None:
+        """Keep what makes the meshes."""
+        self._family = family
+        self._comm = comm
+
+    def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
+        """Mesh, assemble, solve; return fields, unknowns and the mesh.
+
+        Raises:
+            DataError: The instance cannot be meshed.
+        """
+        own = self._family.on_own_mesh(instance)
+        discretisation = SteadyDiscretisation(own, own.make_mesh(self._comm))
+        return {**discretisation.solve(instance, solve), **discretisation.meshes()}
+
+    def residual(self, instance: Instance, solution: Instance) -> float:
+        """Return ||b - A x|| / ||b|| on the stored mesh."""
+        return self._on_stored_mesh(instance, solution).residual(instance, solution)
+
+    def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Evaluate on another grid the functions on the stored mesh."""
+        discretisation = self._on_stored_mesh(instance, solution)
+        return discretisation.resample(points, instance, solution)
+
+    def _on_stored_mesh(self, instance: Instance, solution: Instance) -> SteadyDiscretisation:
+        own = self._family.on_own_mesh(instance)
+        field = own.fields[0].name
+        points, cells = (
+            solution[f"{field}_points"],
+            np.asarray(solution[f"{field}_cells"], np.int64),
+        )
+        # The corners of a cell come first among its nodes.
+        corners, cells = np.unique(cells[:, : points.shape[1] + 1], return_inverse=True)
+        element = basix.ufl.element("Lagrange", "triangle", 1, shape=(2,))
+        domain = mesh.create_mesh(MPI.COMM_SELF, cells.reshape(-1, 3), element, points[corners])
+        return SteadyDiscretisation(own, domain)

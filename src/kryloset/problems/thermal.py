@@ -1,0 +1,284 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Steady heat conduction in domains that are no boxes: -div(c grad T) = 0."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import ufl
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from kryloset.config import MeshConfig, Section
+from kryloset.errors import ConfigError, DataError
+from kryloset.problems.base import (
+    Array,
+    Discretisation,
+    OperatorTraits,
+    Variable,
+    degrees_of_freedom,
+)
+from kryloset.problems.finite_element_family import Dirichlet, SteadyFamily, WeakForm
+from kryloset.problems.polygons import distance_to_edges, is_inside, is_simple, mesh_polygon
+from kryloset.sampling import GaussianField, Lognormal
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+    from dolfinx import fem
+    from dolfinx.mesh import Mesh
+
+#: The slab with a slot of the SKR paper's thermal set [m].
+SLAB = np.array([[-0.5, -0.8], [0.5, -0.8], [0.5, 0.8], [-0.5, 0.8]])
+SLOT = np.array([[-0.05, -0.4], [0.05, -0.4], [0.05, 0.4], [-0.05, 0.4]])
+
+#: Part of the domain's size by which a point may miss the boundary and still be on it.
+_ON = 1e-9
+
+type Range = tuple[float, float]
+type Corners = tuple[tuple[float, float], ...]
+
+
+class ThermalSettings(Section):
+    """Settings of the family `thermal`."""
+
+    outline: Literal["slab", "drawn"] | Annotated[Corners, Field(min_length=4)] = Field(
+        "slab",
+        description="slab: the slab with a slot of the SKR paper, one mesh for all; drawn: a "
+        "polygon and a mesh for each instance; or the corners [x, y] in metres of a polygon.",
+    )
+    corners: int = Field(8, ge=5, le=64, description="Corners of a drawn polygon.")
+    left: Range = Field((-100.0, 0.0), description="Range of the temperature on the left [°C].")
+    right: Range = Field((0.0, 100.0), description="Range of the temperature on the right [°C].")
+    flux: Range = Field((-100.0, 100.0), description="Range of the heat flux inwards [W/m²].")
+    conductivity: Literal["constant", "lognormal"] = Field(
+        "constant", description="constant: 1 W/(m K) everywhere; lognormal: a random field."
+    )
+    log_deviation: float = Field(
+        1.0, gt=0, le=5, description="Standard deviation of a random log c, averaged."
+    )
+    length: float = Field(
+        1 / 3, gt=0, le=10, description="Correlation length of log c, in sides of the grid's box."
+    )
+    modes: int = Field(16, ge=2, description="Cosine modes of log c along each axis.")
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> "ThermalSettings":
+        for key in ("left", "right", "flux"):
+            low, high = getattr(self, key)
+            if not low < high:
+                raise ValueError(f"{key} [{low}, {high}] is no range: its numbers must ascend")
+        return self
+
+
+class Thermal(SteadyFamily):
+    r"""Two prescribed temperatures, a heat flux, and insulation.
+
+    Find T with T = left on the edge furthest to the left, T = right on that furthest to
+    the right, and, for all v that vanish there,
+
+    26226 \int_\Omega c\, \nabla T \cdot \nabla v = \int_{\Gamma} q\, v, 26226
+
+    where the flux q comes in through $\Gamma$: the sides of the slot, or, without a slot,
+    all other edges. Edges of no kind are insulated.
+    """
+
+    summary = "Steady heat in a slab with a slot, or in a polygon drawn for each instance"
+    equation = (
+        "-div(c grad T) = 0 in a polygon, T = left and T = right on two edges, "
+        "c dT/dn = flux on the slot or on the other edges, else c dT/dn = 0"
+    )
+    Settings = ThermalSettings
+    parameters = (
+        Variable("left", "temperature on the left", "degC", ()),
+        Variable("right", "temperature on the right", "degC", ()),
+        Variable("flux", "heat flux inwards", "W/m^2", ()),
+        Variable("inside", "1 in the domain and on its boundary, 0 outside", fixed=True),
+    )
+    fields = (Variable("T", "temperature, 0 outside the domain", "degC"),)
+    operator = OperatorTraits(symmetric=True, definite=True)
+
+    def __init__(
+        self, settings: ThermalSettings, mesh: MeshConfig, box: Array | None = None
+    ) -> None:
+        """Add what the settings ask for to the variables, and say what the operator then is.
+
+        Args:
+            settings: The family's settings.
+            mesh: Grid and elements.
+            box: Points whose smallest box is the grid's, if not the corners of the domain.
+        """
+        self._box = box
+        drawn, random = settings.outline == "drawn", settings.conductivity == "lognormal"
+        *scalars, inside = self.parameters
+        if drawn:
+            inside = Variable(inside.name, inside.long_name)
+            corners = Variable("corners", "corners of the polygon", "m", ("corner",), rank=1)
+            scalars.append(corners)
+        if random:
+            scalars.append(Variable("c", "conductivity", "W/(m K)", transform="log"))
+        self.parameters = (*scalars, inside)
+        unknowns = [degrees_of_freedom(self.fields[0], ragged=drawn)]
+        if drawn:
+            unknowns += [
+                Variable("T_points", "nodes of T", "m", ("T_dof",), rank=1, ragged=True),
+                Variable("T_cells", "nodes of each cell", "1", ("T_cell", "T_node"), ragged=True),
+            ]
+        self.unknowns = tuple(unknowns)
+        self.operator = OperatorTraits(
+            symmetric=True,
+            definite=True,
+            constant=not drawn and not random,
+            affine=not drawn and random,
+        )
+        super().__init__(settings, mesh)
+
+    @property
+    def outline(self) -> Array:
+        """Corners of the domain, or of the box in which it is drawn, shape (corners, 2)."""
+        match self.settings.outline:
+            case "slab":
+                return SLAB
+            case "drawn":
+                return np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+            case corners:
+                return np.asarray(corners, dtype=np.float64)
+
+    @property
+    def holes(self) -> list[Array]:
+        """Corners of the slot, where there is one."""
+        return [SLOT] if self.settings.outline == "slab" else []
+
+    @property
+    def coordinates(self) -> dict[str, Array]:
+        """The grid in the smallest box around the domain."""
+        box = self.outline if self._box is None else self._box
+        low, high = box.min(axis=0), box.max(axis=0)
+        return {a: np.linspace(low[i], high[i], self.mesh.points) for i, a in enumerate("xy")}
+
+    def check(self) -> None:
+        """Refuse polygons that are none, and more modes than the grid resolves."""
+        if self.settings.outline != "drawn":
+            try:
+                _two_edges(self.outline)
+            except DataError as error:
+                raise ConfigError(f"parameters.outline: {error}") from None
+        if self.settings.conductivity == "lognormal" and self.settings.modes >= self.mesh.points:
+            raise ConfigError(
+                f"parameters.modes {self.settings.modes} is not less than mesh.points "
+                f"{self.mesh.points}: take fewer modes or a finer grid"
+            )
+
+    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+        """Draw temperatures and flux; then the polygon and the conductivity, if they are random.
+
+        Raises:
+            DataError: The polygon crosses itself, or is too slim for two temperatures.
+        """
+        settings = self.settings
+        ranges = {"left": settings.left, "right": settings.right, "flux": settings.flux}
+        drawn = {name: np.asarray(generator.uniform(*range_)) for name, range_ in ranges.items()}
+        outline = self.outline
+        if settings.outline == "drawn":
+            outline = self._draw_corners(generator)
+            _two_edges(outline)
+            drawn["corners"] = outline
+        if settings.conductivity == "lognormal":
+            field = GaussianField(
+                deviation=settings.log_deviation, length=settings.length, modes=settings.modes
+            )
+            drawn["c"] = Lognormal(field).draw(generator, self.mesh.points)
+        drawn["inside"] = self._mask(outline)
+        return drawn
+
+    def make_mesh(self, comm: "MPI.Comm") -> "Mesh":
+        """Mesh the domain as finely as the grid is."""
+        size = max(axis[1] - axis[0] for axis in self.coordinates.values()) * self.mesh.degree
+        return mesh_polygon(comm, self.outline, self.holes, size)
+
+    def weak_form(self, space: "fem.FunctionSpace", parameters: Mapping[str, Any]) -> WeakForm:
+        """Return a(T, v) = (c grad T, grad v) and L(v) = (flux, v) on the heated edges."""
+        import dolfinx.mesh
+
+        t, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        domain = space.mesh
+        left, right = _two_edges(self.outline)
+        others = [edge for edge in range(len(self.outline)) if edge not in (left, right)]
+        heated = _on_edges(SLOT, range(4)) if self.holes else _on_edges(self.outline, others)
+        facets = np.sort(dolfinx.mesh.locate_entities_boundary(domain, 1, heated))
+        tags = dolfinx.mesh.meshtags(domain, 1, facets, np.ones(len(facets), dtype=np.int32))
+        ds = ufl.Measure("ds", domain=domain, subdomain_data=tags)
+        a = ufl.inner(parameters.get("c", 1.0) * ufl.grad(t), ufl.grad(v)) * ufl.dx
+        return WeakForm(
+            a,
+            parameters["flux"] * v * ds(1),
+            (
+                Dirichlet(parameters["left"], _on_edges(self.outline, [left])),
+                Dirichlet(parameters["right"], _on_edges(self.outline, [right])),
+            ),
+        )
+
+    def discretise(self, comm: "MPI.Comm") -> Discretisation:
+        """Build what the instances share: with drawn polygons, nothing but the forms."""
+        if self.settings.outline != "drawn":
+            return super().discretise(comm)
+        from kryloset.problems.remeshed import RemeshedDiscretisation
+
+        return RemeshedDiscretisation(self, comm)
+
+    def on_own_mesh(self, instance: Mapping[str, Array]) -> "Thermal":
+        """Return the family of one drawn polygon."""
+        corners = tuple(tuple(corner) for corner in instance["corners"].tolist())
+        settings = self.settings.model_copy(update={"outline": corners})
+        own = Thermal(settings, self.mesh, box=self.outline)
+        own.operator = self.operator
+        return own
+
+    def _draw_corners(self, generator: np.random.Generator) -> Array:
+        """Draw a star-shaped polygon in the unit circle, corners in counter-clockwise order."""
+        count = self.settings.corners
+        angles = 2 * np.pi * (np.arange(count) + generator.uniform(-0.3, 0.3, count)) / count
+        radii = generator.uniform(0.5, 1.0, count)
+        return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
+
+    def _mask(self, outline: Array) -> Array:
+        """Return 1 at the points of the grid that are in the domain or on its boundary."""
+        axes = np.meshgrid(*self.coordinates.values(), indexing="ij")
+        points = np.stack(axes, axis=-1).reshape(-1, 2)
+        inside = is_inside(points, outline)
+        for hole in self.holes:
+            inside &= ~is_inside(points, hole)
+        for corners in (outline, *self.holes):
+            inside |= distance_to_edges(points, corners).min(axis=1) < _ON
+        return inside.reshape(axes[0].shape).astype(np.float64)
+
+
+def _two_edges(corners: Array) -> tuple[int, int]:
+    """Return the edges furthest to the left and to the right, by their midpoints.
+
+    Raises:
+        DataError: The polygon crosses itself, or the two share a corner, which would have
+            two temperatures.
+    """
+    if not is_simple(corners):
+        raise DataError(f"the polygon {np.round(corners, 4).tolist()} crosses itself")
+    middle = corners[:, 0] + np.roll(corners[:, 0], -1)
+    left, right = int(np.argmin(middle)), int(np.argmax(middle))
+    if (left - right) % len(corners) in (1, len(corners) - 1):
+        raise DataError(
+            f"the polygon {np.round(corners, 4).tolist()} has the edges furthest to the left and "
+            "to the right meet at a corner, which would have two temperatures: add a corner there"
+        )
+    return left, right
+
+
+def _on_edges(corners: Array, edges: Any) -> Callable[[Array], NDArray[np.bool_]]:
+    """Return a marker of points, shape (3, points), on some edges of a polygon."""
+    chosen = list(edges)
+    size = np.ptp(corners, axis=0).max()
+
+    def on(x: Array) -> NDArray[np.bool_]:
+        return distance_to_edges(x[:2].T, corners)[:, chosen].min(axis=1) < _ON * size
+
+    return on

@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Whether matrices are what a family says of its operator."""
+
+from collections.abc import Sequence
+
+from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
+from petsc4py import PETSc
+
+import numpy as np
+import scipy.sparse as sp
+from directly import SolveDirectly
+
+from kryloset.problems import OperatorTraits
+
+
+class SolveAndKeep(SolveDirectly):
+    """A direct solver that keeps the matrices it was handed.
+
+    Attributes:
+        matrices: A copy of each.
+        handles: What PETSc knows each by.
+        states: How often PETSc had seen each change.
+    """
+
+    def __init__(self) -> None:
+        self.matrices: list[sp.csr_array] = []
+        self.handles: list[int] = []
+        self.states: list[int] = []
+
+    def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
+        """Keep A, and return x."""
+        rows, columns, entries = operator.getValuesCSR()
+        copy = sp.csr_array((entries.copy(), columns, rows), shape=operator.size)
+        self.matrices.append(copy)
+        self.handles.append(operator.handle)
+        self.states.append(operator.stateGet())
+        return super().__call__(operator, rhs)
+
+
+def false_claims(traits: OperatorTraits, matrices: Sequence[sp.csr_array]) -> list[str]:
+    """Return what of the traits does not hold for the matrices of several instances."""
+    false = []
+    for a in matrices:
+        scale = abs(a).max()
+        symmetric = abs(a - a.T).max() <= 1e-12 * scale
+        if traits.symmetric and not symmetric:
+            false.append("symmetric")
+        if traits.definite and not _is_positive_definite((a + a.T) / 2):
+            false.append("definite")
+        if traits.saddle_point and abs(a.diagonal()).min() > 0:
+            false.append("saddle_point")
+        if traits.constant and abs(a - matrices[0]).max() > 0:
+            false.append("constant")
+    return false
+
+
+def _is_positive_definite(a: sp.csr_array) -> bool:
+    """Whether a Cholesky factorisation exists."""
+    try:
+        np.linalg.cholesky(a.toarray())
+    except np.linalg.LinAlgError:
+        return False
+    return True

@@ -1,0 +1,157 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What holds for every family of the catalogue, by its small dataset in config/families."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mpi4py import MPI
+
+import numpy as np
+import pytest
+from operators import SolveAndKeep, false_claims
+
+from kryloset.config import DatasetConfig, load_config, load_dataset
+from kryloset.errors import ConfigError
+from kryloset.problems import FAMILIES, Family, OperatorTraits, load_family
+from kryloset.problems.catalogue import describe_family, list_families
+from kryloset.sampling import generator
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "config/families").glob("*.yaml"))
+NAMES = [path.stem for path in CONFIGS]
+
+#: Points a side on which matrices are small enough for dense algebra, the first that fits.
+COARSE = (9, 17, 33)
+
+
+def dataset(name: str) -> DatasetConfig:
+    return load_dataset(ROOT / f"config/families/{name}.yaml", name)
+
+
+def coarse_family(name: str) -> Family:
+    """Return a family of a small dataset on the coarsest mesh that its settings allow."""
+    config = dataset(name)
+    for points in COARSE:
+        mesh = config.mesh.model_copy(update={"points": points, "grids": ()})
+        try:
+            return load_family(config.model_copy(update={"mesh": mesh}))
+        except ConfigError:
+            continue
+    return load_family(config)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def solved(request: pytest.FixtureRequest) -> tuple[Family, Any, list[Any], SolveAndKeep]:
+    """A family, its discretisation, and three instances with their solutions."""
+    family = coarse_family(request.param)
+    discretisation = family.discretise(MPI.COMM_SELF)
+    solve = SolveAndKeep()
+    pairs = []
+    for index in range(3):
+        instance = family.draw(generator(0, index))
+        pairs.append((instance, discretisation.solve(instance, solve)))
+    return family, discretisation, pairs, solve
+
+
+def test_every_family_has_a_small_dataset_a_page_and_a_picture() -> None:
+    of = {dataset(name).family for name in NAMES}
+    assert of == set(FAMILIES)
+    for family in FAMILIES:
+        page = ROOT / f"docs/families/{family}.md"
+        assert page.is_file()
+        assert f"../images/families/{family}.png" in page.read_text()
+        assert (ROOT / f"docs/images/families/{family}.png").is_file()
+        assert f"families/{family}.md" in (ROOT / "docs/families.md").read_text()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=NAMES)
+def test_small_dataset_is_named_as_its_file(path: Path) -> None:
+    assert list(load_config(path).datasets) == [path.stem]
+
+
+def test_all_are_listed_with_a_line_each_and_described() -> None:
+    lines = list_families().splitlines()
+    for name in FAMILIES:
+        (line,) = [line for line in lines if line.split()[:1] == [name]]
+        assert len(line) <= 120 and len(line.split()) > 3
+        assert "operator:" in describe_family(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_instances_depend_on_seed_and_index_alone(name: str) -> None:
+    family, again = coarse_family(name), coarse_family(name)
+    first = [family.draw(generator(5, index)) for index in range(3)]
+    second = [again.draw(generator(5, index)) for index in (2, 1, 0)][::-1]
+    other = family.draw(generator(6, 0))
+    for one, two in zip(first, second, strict=True):
+        assert one.keys() == {variable.name for variable in family.parameters}
+        assert all(np.array_equal(one[key], two[key]) for key in one)
+    varying = [v.name for v in family.parameters if not v.fixed]
+    for key in varying:
+        assert not np.array_equal(first[0][key], first[1][key])
+        assert not np.array_equal(first[0][key], other[key])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arrays_have_the_shapes_that_the_variables_say(name: str) -> None:
+    family = load_family(dataset(name))
+    instance = family.draw(generator(0, 0))
+    for variable in family.parameters:
+        values = np.asarray(instance[variable.name])
+        assert np.isfinite(values).all()
+        if set(variable.axes) <= set(family.coordinates):
+            shape = tuple(len(family.coordinates[axis]) for axis in variable.axes)
+            assert values.shape == shape + (family.dimension,) * variable.rank
+
+
+def test_solutions_are_whole(solved: Any) -> None:
+    family, _, pairs, _ = solved
+    times = () if family.times is None else (len(family.times),)
+    grid = tuple(len(axis) for axis in family.coordinates.values())
+    for _, solution in pairs:
+        assert solution.keys() == {v.name for v in (*family.fields, *family.unknowns)}
+        for field in family.fields:
+            assert solution[field.name].shape == times + grid + (family.dimension,) * field.rank
+        assert all(np.isfinite(values).all() for values in solution.values())
+
+
+def test_residual_is_that_of_what_is_stored(solved: Any) -> None:
+    family, discretisation, pairs, _ = solved
+    # The first instance again, after others: nothing of them is left in the storage.
+    instance, solution = pairs[0]
+    assert discretisation.residual(instance, solution) < 1e-8
+    own = [v.name for v in family.unknowns if v.name.endswith("_dofs")] or [family.fields[0].name]
+    changed = {name: values.copy() for name, values in solution.items()}
+    values = changed[own[0]].reshape(-1)
+    values[len(values) // 2 - 3] += 1e-2 * abs(values).max()
+    assert discretisation.residual(instance, changed) > 1e-6
+
+
+def test_solving_again_gives_the_same_bits(solved: Any) -> None:
+    _, discretisation, pairs, _ = solved
+    instance, solution = pairs[0]
+    again = discretisation.solve(instance, SolveAndKeep())
+    assert all(np.array_equal(again[name], solution[name]) for name in solution)
+
+
+def test_operator_is_as_declared(solved: Any) -> None:
+    family, _, _, solve = solved
+    assert false_claims(family.operator, solve.matrices) == []
+
+
+def test_a_constant_operator_is_assembled_once(solved: Any) -> None:
+    family, _, _, solve = solved
+    if not family.operator.constant:
+        pytest.skip("not constant")
+    assert len(set(solve.handles)) == len(set(solve.states)) == 1
+
+
+def test_a_false_claim_is_found(solved: Any) -> None:
+    family, _, _, solve = solved
+    everything = OperatorTraits(symmetric=True, definite=True, constant=True, saddle_point=True)
+    assert false_claims(everything, solve.matrices)
+    unsymmetric = [a.copy() for a in solve.matrices[:1]]
+    unsymmetric[0].data[1] += abs(unsymmetric[0]).max()
+    assert "symmetric" in false_claims(replace(family.operator, symmetric=True), unsymmetric)
