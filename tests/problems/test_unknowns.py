@@ -229,16 +229,12 @@ def test_other_elements_are_refused(element: basix.ufl._ElementBase):
 
 
 @pytest.mark.mpi
-def test_one_rank_and_several_agree(tmp_path: Path):
+def test_one_rank_and_two_agree(tmp_path: Path):
     mpiexec = Path(sys.executable).parent / "mpiexec"
     script = [sys.executable, Path(__file__).with_name("unknowns_two_ranks.py"), tmp_path]
-    for ranks in (1, 2, 3):
+    for ranks in (1, 2):
         subprocess.run([mpiexec, "-n", str(ranks), *script], check=True, timeout=60)
-    with np.load(tmp_path / "ranks-1.npz") as serial:
-        for ranks in (2, 3):
-            with np.load(tmp_path / f"ranks-{ranks}.npz") as parallel:
-                assert sorted(parallel) == sorted(serial)
-                for name in serial:
-                    np.testing.assert_allclose(
-                        parallel[name], serial[name], rtol=0, atol=1e-14, err_msg=name
-                    )
+    one, two = (np.load(tmp_path / f"ranks-{n}.npz") for n in (1, 2))
+    assert sorted(one) == sorted(two)
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-14, err_msg=name)
