@@ -1,74 +1,229 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Darcy flow with a lognormal permeability."""
+"""Darcy flow in a random porous medium: -div(k grad u) = f in the unit square or cube."""
 
 from collections.abc import Mapping
-from typing import Any
+from itertools import permutations
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import ufl
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from kryloset.config import Section
-from kryloset.errors import ConfigError
-from kryloset.problems.base import Array, OperatorTraits, Variable
-from kryloset.problems.lattice import LatticeFamily, WeakForm
-from kryloset.sampling import GaussianField
+from kryloset.config import MeshConfig, Section
+from kryloset.errors import ConfigError, DataError
+from kryloset.problems.base import Array, BoundaryCondition, Instance, OperatorTraits, Variable
+from kryloset.problems.finite_element_family import SteadyFamily, WeakForm
+from kryloset.sampling import GaussianField, Lognormal, TwoValued
+
+type Length = Annotated[float, Field(gt=0, le=10)]
+
+#: Barycentric coordinates of the quadrature points of a tetrahedron, of weights 1/4, whose rule
+#: is exact for polynomials of degree 2 (Hammer and Stroud, Math. Tables Aids Comput. 10, 1956).
+TETRAHEDRON_RULE = np.full((4, 4), (5 - np.sqrt(5)) / 20) + np.eye(4) / np.sqrt(5)
+
+#: Those of a triangle, of weights 1/3: the middles of its sides, which are nodes of degree 2.
+TRIANGLE_RULE = (1 - np.eye(3)) / 2
 
 
 class DarcySettings(Section):
     """Settings of the family `darcy`."""
 
+    permeability: Literal["lognormal", "two_valued", "high_contrast"] = Field(
+        "lognormal",
+        description="k, from a Gaussian field g. lognormal: exp(g); two_valued: `high` where "
+        "g >= 0, else `low`; high_contrast: exp(g), g stretched so that max k / min k is "
+        "`contrast`.",
+    )
     log_deviation: float = Field(
-        1.0, gt=0, le=5, description="Standard deviation of log k, averaged over the square."
+        1.0, gt=0, le=5, description="Standard deviation of a lognormal log k, averaged."
+    )
+    low: float = Field(3.0, gt=0, description="Smaller value of a two-valued k.")
+    high: float = Field(12.0, gt=0, description="Larger value of a two-valued k.")
+    contrast: float = Field(
+        1e4, gt=1, le=1e8, description="Largest over smallest value of a high-contrast k."
     )
     smoothness: float = Field(
-        2.0, gt=1, le=10, description="Smoothness α of the Gaussian field log k."
+        2.0, gt=1, le=10, description="Smoothness α of g; more than 1.5 in a cube."
     )
-    length: float = Field(
-        1 / 3, gt=0, le=10, description="Correlation length ℓ of log k, in sides of the square."
+    length: Length | tuple[Length, ...] = Field(
+        1 / 3,
+        description="Correlation length ℓ of g, in sides of the domain; or one for each axis.",
     )
     modes: int = Field(
         32,
         ge=2,
-        description="Cosine modes of log k along each axis, less than `mesh.points`. The same "
+        description="Cosine modes of g along each axis, less than `mesh.points`. The same "
         "instance on a finer grid is the same field.",
     )
-    source: float = Field(1.0, gt=0, description="Source f, constant.")
+    source: float = Field(1.0, ge=0, description="Source f, or its mean where it is random.")
+    source_deviation: float = Field(
+        0.0,
+        ge=0,
+        description="Standard deviation of a random f, averaged; with 0 f is constant.",
+    )
+    source_length: float = Field(
+        0.2, gt=0, le=10, description="Correlation length of a random f, whose α is that of g."
+    )
+
+    @model_validator(mode="after")
+    def _values_ascend(self) -> "DarcySettings":
+        if not self.low < self.high:
+            raise ValueError(f"low {self.low} is not less than high {self.high}")
+        return self
+
+    @model_validator(mode="after")
+    def _something_flows(self) -> "DarcySettings":
+        if self.source == self.source_deviation == 0:
+            raise ValueError("source and source_deviation are both 0: nothing would flow")
+        return self
 
 
-class Darcy(LatticeFamily):
-    """-div(k grad u) = f on the unit square, u = 0 on its boundary, log k Gaussian."""
+class Darcy(SteadyFamily):
+    r"""The head u of a flow that a source drives through a medium, zero on the boundary.
 
-    summary = "Darcy flow on the unit square, lognormal permeability"
-    equation = "-div(k grad u) = f in (0, 1)^2, u = 0 on the boundary, log k a Gaussian field"
+    Find u with u = 0 on the boundary and, for all v that vanish there,
+
+    $$ \int_\Omega k\, \nabla u \cdot \nabla v = \int_\Omega f\, v . $$
+    """
+
+    summary = "Darcy flow in a square or cube, lognormal or two-valued permeability"
+    equation = "-div(k grad u) = f in (0, 1)^d, u = 0 on the boundary"
+    dimensions = (2, 3)
     Settings = DarcySettings
     parameters = (Variable("k", "permeability", transform="log"),)
     fields = (Variable("u", "hydraulic head"),)
-    operator = OperatorTraits(symmetric=True, definite=True)
+    operator = OperatorTraits(symmetric=True, definite=True, affine=True, affine_rhs=True)
+
+    def __init__(self, settings: DarcySettings, mesh: MeshConfig) -> None:
+        """Add a random source to the parameters, and name the boundary."""
+        if settings.source_deviation:
+            self.parameters = (*self.parameters, Variable("f", "source"))
+        super().__init__(settings, mesh)
+        self.boundary_conditions = tuple(
+            BoundaryCondition(axis, "wall", ("u",), 0.0, f"u = 0 on {axis} = 0 and {axis} = 1")
+            for axis in self.coordinates
+        )
 
     def check(self) -> None:
-        """Refuse more modes than the grid resolves."""
-        modes, points = self.settings.modes, self.mesh.points
-        if modes >= points:
+        """Refuse fields that the domain or the grid cannot have."""
+        settings, points = self.settings, self.mesh.points
+        if settings.modes >= points:
             raise ConfigError(
-                f"parameters.modes {modes} is not less than mesh.points {points}: take at most "
-                f"{points - 1} modes or a finer grid"
+                f"parameters.modes {settings.modes} is not less than mesh.points {points}: take at "
+                f"most {points - 1} modes or a finer grid"
+            )
+        if settings.smoothness <= self.dimension / 2:
+            raise ConfigError(
+                f"parameters.smoothness {settings.smoothness} is not more than "
+                f"{self.dimension / 2} in {self.dimension} dimensions: the variance of log k would "
+                "be infinite; take 2 or more"
+            )
+        lengths = settings.length
+        if isinstance(lengths, tuple) and len(lengths) != self.dimension:
+            raise ConfigError(
+                f"parameters.length {list(lengths)} has {len(lengths)} numbers: give "
+                f"{self.dimension}, one for each axis, or one for all"
             )
 
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
-        """Draw k at the lattice points."""
-        settings = self.settings
-        log_k = GaussianField(
-            deviation=settings.log_deviation,
-            smoothness=settings.smoothness,
-            length=settings.length,
-            modes=settings.modes,
-        )
-        return {"k": np.exp(log_k.draw(generator, self.mesh.points))}
+        """Draw k at the points of the grid; then f, if it is random.
+
+        Raises:
+            DataError: As `check_instance`.
+        """
+        settings, points = self.settings, self.mesh.points
+        instance = {"k": self._permeability().draw(generator, points)}
+        if settings.source_deviation:
+            f = self._gaussian(settings.source_deviation, settings.source_length)
+            instance["f"] = settings.source + f.draw(generator, points)
+        self.check_instance(instance)
+        return instance
+
+    def check_instance(self, instance: Instance) -> None:
+        """Refuse a permeability whose quadratic interpolant on tetrahedra is not positive.
+
+        Raises:
+            DataError: It is not, at a quadrature point.
+        """
+        quadratic = self.dimension == 3 and self.mesh.degree == 2
+        if quadratic and least_at_quadrature(np.asarray(instance["k"])) <= 0:
+            raise DataError(
+                "the permeability k jumps so much within a cell that its quadratic interpolant "
+                "is not positive: take mesh.degree 1, a finer grid or a smoother k"
+            )
 
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
-        """Return a(u, v) = (k grad u, grad v) and L(v) = (f, v)."""
+        r"""Return a(u, v) = (k grad u, grad v) and L(v) = (f, v).
+
+        Integrals of a have the quadrature rule of `quadrature`, which is exact for products
+        of two gradients, and so leaves the order as it is (Ciarlet, The finite element method
+        for elliptic problems, 1978, theorem 4.1.6).
+        """
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
-        a = parameters["k"] * ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx
-        return WeakForm(a, ufl.inner(ufl.as_ufl(self.settings.source), v) * ufl.dx)
+        dx = ufl.dx(metadata=quadrature(self.dimension, self.mesh.degree))
+        a = parameters["k"] * ufl.inner(ufl.grad(u), ufl.grad(v)) * dx
+        f = parameters.get("f", ufl.as_ufl(self.settings.source))
+        return WeakForm(a, ufl.inner(f, v) * ufl.dx)
+
+    def _permeability(self) -> Lognormal | TwoValued:
+        settings = self.settings
+        match settings.permeability:
+            case "two_valued":
+                return TwoValued(self._gaussian(1.0, settings.length), settings.low, settings.high)
+            case "high_contrast":
+                return Lognormal(self._gaussian(1.0, settings.length), settings.contrast)
+            case _:
+                return Lognormal(self._gaussian(settings.log_deviation, settings.length))
+
+    def _gaussian(self, deviation: float, length: float | tuple[float, ...]) -> GaussianField:
+        return GaussianField(
+            deviation=deviation,
+            smoothness=self.settings.smoothness,
+            length=length,
+            modes=self.settings.modes,
+            dimension=self.dimension,
+        )
+
+
+def quadrature(dimension: int, degree: int) -> dict[str, Any]:
+    """Return the quadrature rule of a, as FFCx takes it.
+
+    For degree 1 it has one point. For degree 2 its points on triangles are nodes of k, at which
+    k is positive: so a is definite, however k jumps. On tetrahedra no rule of that order has
+    its points at nodes and positive weights.
+    """
+    if degree == 1:
+        return {"quadrature_degree": 1}
+    points = TRIANGLE_RULE if dimension == 2 else TETRAHEDRON_RULE
+    volume = 1 / 2 if dimension == 2 else 1 / 6
+    return {
+        "quadrature_rule": "custom",
+        "quadrature_points": points[:, 1:],
+        "quadrature_weights": np.full(len(points), volume / len(points)),
+    }
+
+
+def least_at_quadrature(k: Array) -> float:
+    """Return the least value of the quadratic interpolant of k at the quadrature points.
+
+    Args:
+        k: Values at the points of the grid, of which every second a side is a vertex, shape
+            (2 n + 1,) * 3. Each cube is cut into six tetrahedra around its diagonal.
+    """
+    size = k.shape[0] - 2
+
+    def at(offset: Array) -> Array:
+        return k[tuple(slice(o, o + size, 2) for o in offset.astype(int))]
+
+    least = np.inf
+    for order in permutations(2 * np.eye(3)):
+        vertices = np.vstack([np.zeros(3), np.cumsum(order, axis=0)])
+        for weights in TETRAHEDRON_RULE:
+            value = np.zeros_like(at(vertices[0]))
+            for i, vertex in enumerate(vertices):
+                value += weights[i] * (2 * weights[i] - 1) * at(vertex)
+                for j in range(i):
+                    value += 4 * weights[i] * weights[j] * at((vertex + vertices[j]) / 2)
+            least = min(least, float(value.min()))
+    return least
