@@ -90,9 +90,14 @@ def choose_methods(config: SolverConfig, operator: OperatorTraits) -> list[Metho
     """Return what is compared for a dataset, the solver that makes the dataset first.
 
     Methods take tolerance, restart, recycled vectors and preconditioner from the
-    configuration, but for the preconditioner of CG, which has to be symmetric.
+    configuration, but for the preconditioner of CG, which has to be symmetric. A saddle
+    point is left to LU.
     """
     own = SequenceSolver(**config.model_dump())
+    direct = Method("direct", "LU", replace(own, method="direct"))
+    if operator.saddle_point:
+        # None of the preconditioners is fit for it.
+        return [direct]
     gcrodr = replace(own, method="gcrodr")
     name = PRECONDITIONERS.get(config.preconditioner, config.preconditioner.upper())
     suffix = name and f" + {name}"
@@ -109,7 +114,7 @@ def choose_methods(config: SolverConfig, operator: OperatorTraits) -> list[Metho
         rcg = replace(cg, method="rcg", restart=80, recycle=20)
         methods.append(Method("rcg", "recycling CG(80,20) + ICC", rcg))
         methods.append(Method("cg", "CG + ICC", cg))
-    methods.append(Method("direct", "LU", replace(own, method="direct")))
+    methods.append(direct)
     if own not in [method.solver for method in methods]:
         methods.append(Method("configured", f"{config.method.upper()}{suffix}", own))
     return sorted(methods, key=lambda method: method.solver != own)
@@ -178,7 +183,8 @@ class _SideBySide:
         """Return x of the method with the smallest residual, of those that converged if any did."""
         results = []
         for method in self.methods:
-            result, state = method.solver.solve(operator, rhs, self.states[method.name])
+            before = self.states[method.name].for_operator(operator)
+            result, state = method.solver.solve(operator, rhs, before)
             self.states[method.name] = state
             self.records[method.name][-1].add(result)
             results.append(result)
@@ -194,7 +200,7 @@ def summarise(
     Returns:
         By method its name, label and order, `unconverged` (instances that missed the
         tolerance), `true_residual` (the largest, None if one is not finite), `median`
-        (over the instances), `to_gmres` (its medians over those of GMRES) and `records`
+        (over the instances), `to_gmres` (its medians over those of GMRES, where that ran) and `records`
         (a list a quantity).
     """
     medians = {
@@ -215,6 +221,7 @@ def summarise(
             "to_gmres": {
                 key: medians[method.name][key] / medians["gmres"][key]
                 for key in ("iterations", "seconds")
+                if "gmres" in medians
             },
             "records": _columns(records[method.name]),
         }

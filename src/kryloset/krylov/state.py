@@ -5,12 +5,15 @@
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from kryloset.errors import KrylosetError
 from kryloset.krylov.dense import Array
+
+if TYPE_CHECKING:
+    from petsc4py import PETSc
 
 NUMBERS = (
     "systems",
@@ -57,6 +60,17 @@ class SolverState:
     def without_space(self) -> Self:
         """Return this state with nothing recycled."""
         return replace(self, space=None, solution=None, learnt=())
+
+    def for_operator(self, operator: "PETSc.Mat") -> Self:
+        """Return this state, with nothing recycled where that has another size. Collective.
+
+        Instances that have a mesh each have operators of different sizes.
+        """
+        rows = operator.getLocalSize()[0]
+        fits = self.space is None or self.space.shape[0] == rows
+        fits = fits and (self.solution is None or self.solution.shape[0] == rows)
+        misfits = operator.comm.tompi4py().allreduce(int(not fits))
+        return self.without_space() if misfits else self
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to `path`, one file a rank: the caller names it by rank.

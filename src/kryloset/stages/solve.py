@@ -67,7 +67,8 @@ class Evidence:
 
     def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
         """Solve one system and add its evidence."""
-        result, self.state, attempts = solve_or_escalate(self.solver, operator, rhs, self.state)
+        state = self.state.for_operator(operator)
+        result, self.state, attempts = solve_or_escalate(self.solver, operator, rhs, state)
         for attempt in attempts:
             logger.warning("escalated: %s", attempt)
         for key in COUNTED:
