@@ -1,0 +1,229 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Incompressible flow in a lid-driven cavity: u_t + u.grad u - (1/Re) lap u + grad p = f."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import ufl
+from pydantic import Field, model_validator
+
+from kryloset.config import Section
+from kryloset.errors import ConfigError, DataError
+from kryloset.problems.base import (
+    Array,
+    BoundaryCondition,
+    Instance,
+    OperatorTraits,
+    Variable,
+    degrees_of_freedom,
+)
+from kryloset.problems.finite_element_family import Dirichlet, EvolutionFamily, Step, WeakForm
+from kryloset.sampling import GaussianField
+
+if TYPE_CHECKING:
+    from dolfinx import fem
+
+COURANT = 0.25
+"""Largest |u| dt / h, h being the spacing of the grid, with which convection may be explicit.
+
+With `GRID_REYNOLDS` flows were stable up to 0.4."""
+
+GRID_REYNOLDS = 20
+"""Largest Re h, beyond which layers at the walls are thinner than the grid shows."""
+
+
+class NavierStokesSettings(Section):
+    """Settings of the family `navier_stokes`, in units of the cavity's side and of a speed."""
+
+    reynolds: float = Field(
+        500.0, gt=0, le=10_000, description="Reynolds number Re of the side and the unit of speed."
+    )
+    lid: tuple[float, float] = Field(
+        (0.2, 0.8), description="Range of the lid's speed at its middle; at the corners it rests."
+    )
+    force: float = Field(
+        0.03,
+        gt=0,
+        le=10,
+        description="Standard deviation of the force's stream function, averaged over the cavity.",
+    )
+    smoothness: float = Field(
+        3.0, gt=1, le=10, description="Smoothness of the Gaussian field that it is."
+    )
+    length: float = Field(
+        0.2, gt=0, le=10, description="Its correlation length, in sides of the cavity."
+    )
+    modes: int = Field(12, ge=2, description="Its sine modes along each axis.")
+    steps: int = Field(600, ge=2, description="Time steps, all of which are stored.")
+    final_time: float = Field(2.0, gt=0, description="Time of the last state, the first being 0.")
+
+    @model_validator(mode="after")
+    def _lid_ascends(self) -> "NavierStokesSettings":
+        low, high = self.lid
+        if not low < high:
+            raise ValueError(f"lid [{low}, {high}] is no range: its numbers must ascend")
+        return self
+
+
+class NavierStokes(EvolutionFamily):
+    r"""A fluid that a lid and a random force set in motion, by Taylor-Hood elements.
+
+    The force is the curl of a stream function, $f = (\partial_y \psi, -\partial_x \psi)$,
+    with $\psi = 0$ on the boundary: it has no divergence, and pushes through no wall. The
+    lid has the profile $16 x^2 (1 - x)^2$ and the flow at time 0 is that of Shih, Tan and
+    Hwang (Int. J. Numer. Methods Fluids 9, 1989), so that corners and start are smooth. From states
+    $u^{n-1}, u^n$ find $u^{n+1}$ of degree 2 and $p$ of degree 1 with, for all v and q,
+
+    $$ \frac{1}{\tau} (u^{n+1} - u^n, v) + \frac{1}{Re} (\nabla \bar u, \nabla v)
+       + c(\hat u, \hat u, v) - (p, \nabla\cdot v) = (f, v), \qquad
+       -(q, \nabla\cdot u^{n+1}) = 0, $$
+
+    $\bar u = \frac{9}{16} u^{n+1} + \frac38 u^n + \frac1{16} u^{n-1}$,
+    $\hat u = \frac32 u^n - \frac12 u^{n-1}$, and convection in the form
+    $c(w, u, v) = \frac12 (w\cdot\nabla u, v) - \frac12 (w\cdot\nabla v, u)$, which makes
+    no energy: $c(w, u, u) = 0$. This is the modified Crank-Nicolson Adams-Bashforth scheme
+    (Ascher, Ruuth, Wetton, SIAM J. Numer. Anal. 32, 1995), of order 2 and, unlike Crank
+    and Nicolson's, damping what the mesh cannot resolve. All terms are those of the time
+    half-way, and so is p, which is 0 at the origin.
+    """
+
+    summary = "Incompressible flow in a lid-driven cavity with a random force, in time"
+    equation = (
+        "u_t + u.grad u - (1/Re) lap u + grad p = curl psi, div u = 0 in (0, 1)^2, u = (lid, 0) "
+        "on the side y = 1 and 0 on the others"
+    )
+    Settings = NavierStokesSettings
+    parameters = (
+        Variable("psi", "stream function of the force"),
+        Variable("lid", "velocity of the lid", dimensions=("x",)),
+    )
+    fields = (
+        Variable("u", "velocity", rank=1),
+        Variable("p", "pressure half a time step before, 0 at the origin and at time 0"),
+    )
+    unknowns = (degrees_of_freedom(fields[1]),)
+    levels = 2
+    operator = OperatorTraits(symmetric=True, constant=True, saddle_point=True)
+    boundary_conditions = (
+        BoundaryCondition("x", "wall", ("u",), 0.0, "no slip"),
+        BoundaryCondition("y", "wall", ("u",), 0.0, "no slip; at y = 1 the lid moves along x"),
+    )
+
+    def check(self) -> None:
+        """Refuse meshes without nodes for the velocity, and steps too long for the lid."""
+        settings, points = self.settings, self.mesh.points
+        if self.mesh.degree != 2:
+            raise ConfigError(
+                "mesh.degree 1: velocities are of degree 2 and pressures of degree 1: take 2, "
+                "with an odd mesh.points"
+            )
+        if settings.modes > points - 2:
+            raise ConfigError(
+                f"parameters.modes {settings.modes} is more than mesh.points - 2 = {points - 2}: "
+                "take fewer modes or a finer grid"
+            )
+        if settings.reynolds > GRID_REYNOLDS * (points - 1):
+            needed = 2 * int(np.ceil(settings.reynolds / GRID_REYNOLDS / 2)) + 1
+            raise ConfigError(
+                f"parameters.reynolds {settings.reynolds:g} has layers at the walls that are too "
+                f"thin for mesh.points {points}: take at least {needed} points, or a smaller one"
+            )
+        speed = max(map(abs, settings.lid))
+        if self._courant(speed) > COURANT:
+            raise ConfigError(
+                f"parameters.steps {settings.steps}: the lid moves {self._courant(speed):.2g} "
+                f"points of the grid in a time step, at most {COURANT} is stable: take at least "
+                f"{self._least_steps(speed)} steps, or a shorter final_time"
+            )
+
+    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+        """Draw the force's stream function, and a speed for the lid's profile 16 x^2 (1 - x)^2."""
+        settings = self.settings
+        psi = GaussianField(
+            deviation=settings.force,
+            smoothness=settings.smoothness,
+            length=settings.length,
+            modes=settings.modes,
+            boundary="dirichlet",
+        ).draw(generator, self.mesh.points)
+        x = self.coordinates["x"]
+        return {"psi": psi, "lid": generator.uniform(*settings.lid) * 16 * (x * (1 - x)) ** 2}
+
+    def make_element(self, cell: str) -> Any:
+        """Return Taylor and Hood's element: quadratic velocities, linear pressures."""
+        import basix.ufl
+
+        velocity = basix.ufl.element("Lagrange", cell, 2, shape=(2,))
+        return basix.ufl.mixed_element([velocity, basix.ufl.element("Lagrange", cell, 1)])
+
+    def initial_state(self, instance: Instance) -> dict[str, Array]:
+        """Return the curl of U 8 x^2 (1 - x)^2 (y^4 - y^2), U being the lid's speed.
+
+        It has the values of the lid and no slip at the walls. A fluid at rest would start
+        with a pressure that grows without bound as time steps are made shorter.
+        """
+        x, y = np.meshgrid(*self.coordinates.values(), indexing="ij")
+        speed = instance["lid"][self.mesh.points // 2]
+        u = (x * (1 - x)) ** 2 * (4 * y**3 - 2 * y)
+        v = -2 * x * (1 - x) * (1 - 2 * x) * (y**4 - y**2)
+        velocity = 8 * speed * np.stack([u, v], axis=-1)
+        return {"u": velocity, "p_dofs": np.zeros((self.mesh.cells + 1) ** 2)}
+
+    def weak_form(
+        self, space: "fem.FunctionSpace", parameters: Mapping[str, Any], step: Step
+    ) -> WeakForm:
+        """Return the forms of a step, symmetric: the rows of q are those of -div."""
+        (u, p), (v, q) = ufl.TrialFunctions(space), ufl.TestFunctions(space)
+        (now, _), (before, _) = (ufl.split(state) for state in step.previous)
+        viscosity, psi = 1 / self.settings.reynolds, parameters["psi"]
+        a = (
+            ufl.inner(u, v) / step.size
+            + 9 / 16 * viscosity * ufl.inner(ufl.grad(u), ufl.grad(v))
+            - p * ufl.div(v)
+            - q * ufl.div(u)
+        )
+        known = 3 / 8 * now + 1 / 16 * before
+        w = 3 / 2 * now - 1 / 2 * before
+        rhs = (
+            ufl.inner(now, v) / step.size
+            - viscosity * ufl.inner(ufl.grad(known), ufl.grad(v))
+            - ufl.inner(ufl.dot(ufl.grad(w), w), v) / 2
+            + ufl.inner(ufl.dot(ufl.grad(v), w), w) / 2
+            + psi.dx(1) * v[0]
+            - psi.dx(0) * v[1]
+        )
+        boundary = (
+            Dirichlet(part=0),
+            Dirichlet(parameters["lid"], lambda x: np.isclose(x[1], 1), part=0, component=0),
+            Dirichlet(
+                part=1, where=lambda x: np.isclose(x[0], 0) & np.isclose(x[1], 0), nodal=True
+            ),
+        )
+        return WeakForm(a * ufl.dx, rhs * ufl.dx, boundary)
+
+    def check_state(self, time: float, state: Instance) -> None:
+        """Refuse a flow too fast for its time step, such as one that explicit terms blow up.
+
+        Raises:
+            DataError: It is.
+        """
+        speed = float(np.linalg.norm(state["u"], axis=-1).max())
+        # Not `>`, which a NaN would pass.
+        if not self._courant(speed) <= COURANT:
+            enough = f"{self._least_steps(speed)}" if np.isfinite(speed) else "many more"
+            raise DataError(
+                f"at time {time:.4g} the speed is {speed:.4g}, and the flow passes more than "
+                f"{COURANT} points of the grid in a time step, for which its explicit convection "
+                f"is not stable: take parameters.steps of at least {enough}, or less force"
+            )
+
+    def _courant(self, speed: float) -> float:
+        """Return how many points of the grid that speed passes in a time step."""
+        size = self.settings.final_time / self.settings.steps
+        return speed * size * (self.mesh.points - 1)
+
+    def _least_steps(self, speed: float) -> int:
+        """Return the number of time steps with which that speed is not too fast."""
+        return int(np.ceil(self._courant(speed) / COURANT * self.settings.steps))
