@@ -13,16 +13,19 @@ from dolfinx import fem, mesh
 from kryloset.problems.affine import AffineMatrix, AffineVector
 
 
-def main(shape: tuple[int, ...], degree: int, ghosts: mesh.GhostMode) -> None:
+def main(domain: mesh.Mesh, shape: tuple[int, ...], degree: int) -> None:
     comm = MPI.COMM_WORLD
-    domain = mesh.create_unit_square(comm, 7, 5, ghost_mode=ghosts)
     space = fem.functionspace(domain, ("Lagrange", degree, shape))
     k = fem.Function(fem.functionspace(domain, ("Lagrange", 1)))
     u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
     a = (1 + k) * ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx + k * ufl.inner(u, v) * ufl.ds
-    b = ufl.inner(k, v[0] if shape else v) * ufl.dx
-    facets = mesh.locate_entities_boundary(domain, 1, lambda x: np.isclose(x[0], 0))
-    dofs = fem.locate_dofs_topological(space, 1, facets)
+    dimension = domain.topology.dim - 1
+    facets = mesh.locate_entities_boundary(domain, dimension, lambda x: np.isclose(x[0], 0))
+    # Of some ranks no facet is there.
+    left = mesh.meshtags(domain, dimension, facets, np.full(len(facets), 1, np.int32))
+    test = v[0] if shape else v
+    b = k * test * ufl.dx + k * test * ufl.ds(1, subdomain_data=left)
+    dofs = fem.locate_dofs_topological(space, dimension, facets)
     bcs = [fem.dirichletbc(fem.Function(space), dofs)]
     matrix, vector = AffineMatrix(a, [k], bcs), AffineVector(b, [k], space, bcs)
     for power in (1, 2):
@@ -33,20 +36,22 @@ def main(shape: tuple[int, ...], degree: int, ghosts: mesh.GhostMode) -> None:
             mat.getValuesCSR() for mat in (matrix.update(), expected)
         )
         assert all(map(np.array_equal, pattern, expected_pattern))
-        largest = comm.allreduce(abs(right).max(), MPI.MAX)
-        assert abs(entries - right).max() <= 1e-12 * largest
+        largest = comm.allreduce(abs(right).max(initial=0), MPI.MAX)
+        assert abs(entries - right).max(initial=0) <= 1e-12 * largest
 
         rhs = dolfinx.fem.petsc.assemble_vector(fem.form(b))
         rhs.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
         dolfinx.fem.petsc.set_bc(rhs, bcs)
-        largest = comm.allreduce(abs(rhs.array).max(), MPI.MAX)
-        assert abs(vector.update().array - rhs.array).max() <= 1e-12 * largest
+        largest = comm.allreduce(abs(rhs.array).max(initial=0), MPI.MAX)
+        assert abs(vector.update().array - rhs.array).max(initial=0) <= 1e-12 * largest
         # Own entries only: a ghost's are another rank's to set.
         rhs.axpy(-1.0, vector.vector)
         assert rhs.norm(PETSc.NormType.INFINITY) <= 1e-12 * largest
 
 
 for ghost_mode in (mesh.GhostMode.shared_facet, mesh.GhostMode.none):
-    main((), 1, ghost_mode)
-    main((), 2, ghost_mode)
-    main((2,), 1, ghost_mode)
+    square = mesh.create_unit_square(MPI.COMM_WORLD, 7, 5, ghost_mode=ghost_mode)
+    for shape, degree in (((), 1), ((), 2), ((2,), 1)):
+        main(square, shape, degree)
+# Of some ranks no cell is there.
+main(mesh.create_interval(MPI.COMM_WORLD, 1, [0.0, 1.0]), (), 1)

@@ -10,9 +10,10 @@ the local degrees of freedom k_j, its element tensor is
 and every entry of the assembled matrix or vector is a sum of such tensors, that is, a row
 of a sparse matrix times (k, 1). The tensors come once from the kernels that FFCx compiles
 for the form, with unit vectors for coefficients. This is the tensor representation of
-Kirby and Logg (ACM Trans. Math. Softw. 32, 2006), section 2, with the geometry put in too.
+Kirby and Logg (ACM Trans. Math. Softw. 32, 2006), with the geometry of the mesh put in too.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -75,9 +76,9 @@ class AffineMatrix:
             raise ValueError("the test and the trial functions of the form are of two spaces")
         space = form.arguments()[0].ufl_function_space()
         self._values = _Values(compiled, coefficients)
-        pattern = _Pattern(compiled, space)
+        pattern, constrained = _Pattern(compiled, space), _constrained(space, bcs)
         self._map, self._spread = _share_rows(
-            _matrix_map(compiled, space, self._values, pattern, _constrained(space, bcs)),
+            _matrix_map(compiled, space, self._values, pattern, constrained),
             pattern.transposed,
         )
         stored = (self._map.data, self._map.indices, self._map.indptr, self._spread)
@@ -93,11 +94,14 @@ class AffineMatrix:
         self._entries = np.empty(len(rows), compiled.dtype)
         with self._values.random():
             self._fill()
-            reference = dolfinx.fem.petsc.assemble_matrix(compiled, bcs=list(bcs))
+            # Ones on the diagonal would hide what is small beside them.
+            reference = dolfinx.fem.petsc.assemble_matrix(compiled, bcs=list(bcs), diag=0.0)
             reference.assemble()
             self.matrix.setLGMap(*reference.getLGMap())
             norm = reference.norm()
             reference.axpy(-1.0, self.matrix)
+            (ones,) = np.nonzero(constrained[: sizes[0]])
+            reference.zeroRows(_global(space, ones), diag=0.0)
             _check(reference.norm(), norm)
             reference.destroy()
         self._fill()
@@ -259,8 +263,7 @@ class _Pattern:
         return self._find(self._keys(dofs))
 
     def _keys(self, dofs: Integers) -> Integers:
-        keys = dofs[:, :, None] * self._width + dofs[:, None, :]
-        return keys.reshape(len(dofs), -1)
+        return _flat(dofs[:, :, None] * self._width + dofs[:, None, :])
 
     def _find(self, keys: Integers) -> Integers:
         return np.searchsorted(self._sorted, keys)
@@ -320,7 +323,7 @@ def _element_tensors(
     packed = fem.pack_coefficients(form)
     for integral in _integrals(form):
         numbers = fem.pack_constants(form).copy()
-        coefficients = packed[integral.key].reshape(len(integral.cells), -1).copy()
+        coefficients = packed[integral.key].copy()
         units = [(coefficients[:, j], p) for j, p in _function_units(form, integral, values)]
         for j, place in _constant_units(form, values):
             units.append((numbers[j : j + 1], np.full(len(integral.cells), place)))
@@ -410,7 +413,7 @@ class _Tabulation:
             )
         if self._orientations is not None:
             self._orient(tensors, self._orientations)
-        return tensors.reshape(entities, -1)
+        return _flat(tensors)
 
     def _pointer(self, array: NDArray[Any], kind: str) -> Any:
         return self._ffi.cast(f"{kind} *", array.ctypes.data)
@@ -442,7 +445,7 @@ def _matrix_map(
     for part in _element_tensors(form, (space, space), values):
         dofs = _cell_dofs(space, part.cells)
         free = ~constrained[dofs]
-        both = (free[:, :, None] & free[:, None, :]).reshape(len(dofs), -1)
+        both = _flat(free[:, :, None] & free[:, None, :])
         total = total + _to_map(part, pattern.entries_of(dofs), both, *shape)
     return total
 
@@ -470,7 +473,7 @@ def _share_rows(
     same = difference <= 100 * ROUNDING * _largest(total)
     first = np.where(same, np.minimum(index, transposed), index)
     empty = np.diff(total.indptr) == 0
-    first[empty] = np.argmax(empty)
+    first[empty] = np.flatnonzero(empty)[:1]
     distinct, spread = np.unique(first, return_inverse=True)
     return _with_short_indices(total[distinct]), spread
 
@@ -515,7 +518,12 @@ def _cell_dofs(space: fem.FunctionSpace, cells: Integers) -> Integers:
     """Return local numbers of all degrees of freedom of cells, (cells, dofs of a cell)."""
     block = space.dofmap.bs
     nodes = space.dofmap.list[cells].astype(np.int64)
-    return np.asarray(nodes[:, :, None] * block + np.arange(block)).reshape(len(cells), -1)
+    return _flat(nodes[:, :, None] * block + np.arange(block))
+
+
+def _flat(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array with all axes but the first as one, also where there is no row."""
+    return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
 def _global(space: fem.FunctionSpace, dofs: Integers) -> NDArray[Any]:
