@@ -17,9 +17,21 @@ from kryloset.problems.base import Family
 #: Families of the package: name -> (module, class). Imported when used.
 FAMILIES = {
     "darcy": ("kryloset.problems.darcy", "Darcy"),
+    "poisson": ("kryloset.problems.poisson", "Poisson"),
+    "elasticity": ("kryloset.problems.elasticity", "Elasticity"),
+    "incompressible_elasticity": ("kryloset.problems.elasticity", "IncompressibleElasticity"),
+    "maxwell": ("kryloset.problems.maxwell", "Maxwell"),
+    "thermal": ("kryloset.problems.thermal", "Thermal"),
     "advection_diffusion": ("kryloset.problems.advection_diffusion", "AdvectionDiffusion"),
     "helmholtz": ("kryloset.problems.helmholtz", "Helmholtz"),
     "helmholtz_absorbing": ("kryloset.problems.helmholtz", "HelmholtzAbsorbing"),
+    "heat": ("kryloset.problems.heat", "Heat"),
+    "reaction_diffusion": ("kryloset.problems.reaction_diffusion", "ReactionDiffusion"),
+    "navier_stokes": ("kryloset.problems.navier_stokes", "NavierStokes"),
+    "kuramoto_sivashinsky": (
+        "kryloset.problems.kuramoto_sivashinsky",
+        "KuramotoSivashinsky",
+    ),
 }
 
 
