@@ -48,7 +48,7 @@ def false_claims(traits: OperatorTraits, matrices: Sequence[sp.csr_array]) -> li
             false.append("symmetric")
         if traits.definite and not _is_positive_definite((a + a.T) / 2):
             false.append("definite")
-        if traits.saddle_point and abs(a.diagonal()).min() > 0:
+        if traits.saddle_point and a.diagonal().min() > 0:
             false.append("saddle_point")
         if traits.constant and abs(a - matrices[0]).max() > 0:
             false.append("constant")

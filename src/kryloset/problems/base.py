@@ -111,8 +111,9 @@ class OperatorTraits:
         constant: A is the same for every instance, and for every time step.
         affine: The entries of A are an affine function of the coefficient fields.
         affine_rhs: So is the right-hand side.
-        saddle_point: A has a block of zeros on its diagonal, on which incomplete
-            factorisations and relaxations break down.
+        saddle_point: A is (F, B^T; B, -C) with C zero or semidefinite (Benzi, Golub, Liesen,
+            Acta Numerica 14, 2005), on which incomplete factorisations and relaxations break
+            down.
         near_nullspace: Functions with little energy, which algebraic multigrid wants to know.
     """
 
