@@ -94,9 +94,9 @@ class Thermal(SteadyFamily):
         Variable("left", "temperature on the left", "degC", ()),
         Variable("right", "temperature on the right", "degC", ()),
         Variable("flux", "heat flux inwards", "W/m^2", ()),
-        Variable("inside", "1 in the domain and on its boundary, 0 outside", fixed=True),
+        Variable("inside", "domain, 1 inside and 0 outside", fixed=True),
     )
-    fields = (Variable("T", "temperature, 0 outside the domain", "degC"),)
+    fields = (Variable("T", "temperature", "degC"),)
     operator = OperatorTraits(symmetric=True, definite=True)
 
     def __init__(
