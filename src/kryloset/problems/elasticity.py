@@ -1,0 +1,210 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+r"""Linear elasticity of a body clamped on one side, with a random Young's modulus.
+
+$$ -\nabla\cdot\sigma(u) = f, \qquad \sigma(u) = 2\mu\,\varepsilon(u) + \lambda\,(\nabla\cdot u)\,I,
+   \qquad \varepsilon(u) = \tfrac12 (\nabla u + \nabla u^T), $$
+$$ \mu = \frac{E}{2(1 + \nu)}, \qquad \lambda = \frac{E\nu}{(1 + \nu)(1 - 2\nu)} $$
+
+on the unit square, in plane strain, or the unit cube: u = 0 where x = 0, the traction
+$\sigma n$ is given where x = 1 and zero on the other sides. Where $\nu$ is near 1/2,
+$\lambda$ is large; a pressure $p = -\lambda\,\nabla\cdot u$ of its own then keeps the
+displacement from locking.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import ufl
+from pydantic import Field, model_validator
+
+from kryloset.config import MeshConfig, Section
+from kryloset.errors import ConfigError
+from kryloset.problems.base import (
+    Array,
+    BoundaryCondition,
+    OperatorTraits,
+    Variable,
+    degrees_of_freedom,
+)
+from kryloset.problems.finite_element_family import Dirichlet, SteadyFamily, WeakForm
+from kryloset.sampling import GaussianField, Lognormal
+
+
+class ElasticitySettings(Section):
+    """Settings of the family `elasticity`. The unit of stress is the median of E."""
+
+    log_deviation: float = Field(
+        0.5, gt=0, le=3, description="Standard deviation of log E, averaged over the body."
+    )
+    smoothness: float = Field(
+        3.0, gt=1.5, le=10, description="Smoothness α of the Gaussian field log E."
+    )
+    length: float = Field(
+        0.25, gt=0, le=10, description="Correlation length ℓ of log E, in sides of the body."
+    )
+    modes: int = Field(
+        8, ge=2, description="Cosine modes of log E along each axis, less than `mesh.points`."
+    )
+    poisson_ratio: float = Field(
+        0.3,
+        ge=0,
+        le=0.45,
+        description="Poisson's ratio ν, the same for all. Nearer to 1/2 these elements lock: "
+        "there take the family `incompressible_elasticity`.",
+    )
+    traction: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Standard deviation of each component of the traction, in medians of E.",
+    )
+    weight: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Body force against the last axis, in medians of E over a side.",
+    )
+
+    @model_validator(mode="after")
+    def _something_moves(self) -> "ElasticitySettings":
+        if self.traction == self.weight == 0:
+            raise ValueError("traction and weight are both 0: nothing would move")
+        return self
+
+
+class Elasticity(SteadyFamily):
+    """-div sigma(u) = f in plane strain or three dimensions, Lagrange elements for u."""
+
+    summary = "Linear elasticity, lognormal Young's modulus, random traction"
+    equation = (
+        "-div sigma(u) = f, sigma = 2 mu eps(u) + lambda div(u) I, in (0, 1)^d; u = 0 at x = 0, "
+        "sigma n given at x = 1, zero on the other sides; log E a Gaussian field"
+    )
+    dimensions = (2, 3)
+    Settings = ElasticitySettings
+    parameters = (
+        Variable("E", "Young's modulus", transform="log"),
+        Variable("traction", "traction where x = 1", dimensions=(), rank=1),
+    )
+    fields: tuple[Variable, ...] = (Variable("u", "displacement", rank=1),)
+    operator = OperatorTraits(
+        symmetric=True,
+        definite=True,
+        affine=True,
+        affine_rhs=True,
+        near_nullspace="rigid body motions",
+    )
+    boundary_conditions: tuple[BoundaryCondition, ...] = (
+        BoundaryCondition("x", "wall", ("u",), 0.0, "clamped at x = 0, a traction at x = 1"),
+        BoundaryCondition("y", "open", ("u",), 0.0, "free of traction"),
+        BoundaryCondition("z", "open", ("u",), 0.0, "free of traction"),
+    )
+
+    def __init__(self, settings: Any, mesh: MeshConfig) -> None:
+        """Leave out the conditions of an axis that is not there."""
+        super().__init__(settings, mesh)
+        self.boundary_conditions = self.boundary_conditions[: self.dimension]
+
+    def check(self) -> None:
+        """Refuse more modes than the grid resolves."""
+        modes, points = self.settings.modes, self.mesh.points
+        if modes >= points:
+            raise ConfigError(
+                f"parameters.modes {modes} is not less than mesh.points {points}: take at most "
+                f"{points - 1} modes or a finer grid"
+            )
+
+    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+        """Draw E at the points of the grid, and the traction."""
+        settings = self.settings
+        log_modulus = GaussianField(
+            deviation=settings.log_deviation,
+            smoothness=settings.smoothness,
+            length=settings.length,
+            modes=settings.modes,
+            dimension=self.dimension,
+        )
+        return {
+            "E": Lognormal(log_modulus).draw(generator, self.mesh.points),
+            "traction": settings.traction * generator.standard_normal(self.dimension),
+        }
+
+    def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
+        """Return a(u, v) = (sigma(u), eps(v)) and the work of the loads."""
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        nu = self.settings.poisson_ratio
+        # For E = 1.
+        mu, lame = 1 / (2 * (1 + nu)), nu / ((1 + nu) * (1 - 2 * nu))
+        strain = ufl.inner(_strain(u), _strain(v))
+        energy = 2 * mu * strain + lame * ufl.div(u) * ufl.div(v)
+        work = self._work(space.mesh, v, parameters["traction"])
+        return WeakForm(parameters["E"] * energy * ufl.dx, work, (Dirichlet(where=_clamped),))
+
+    def _work(self, domain: Any, v: Any, traction: Any) -> Any:
+        """Return (f, v) + (traction, v) over the side x = 1."""
+        from dolfinx import mesh
+
+        facet = domain.topology.dim - 1
+        pulled = mesh.locate_entities_boundary(domain, facet, lambda x: np.isclose(x[0], 1))
+        tags = mesh.meshtags(domain, facet, pulled, np.ones(len(pulled), np.int32))
+        ds = ufl.Measure("ds", domain, 1, subdomain_data=tags)
+        weight = -self.settings.weight * v[self.dimension - 1]
+        return weight * ufl.dx(domain) + ufl.inner(traction, v) * ds
+
+
+class IncompressibleElasticitySettings(ElasticitySettings):
+    """Settings of the family `incompressible_elasticity`."""
+
+    poisson_ratio: float = Field(
+        0.4999, gt=0, le=0.5, description="Poisson's ratio ν, the same for all; 1/2 is exact."
+    )
+
+
+class IncompressibleElasticity(Elasticity):
+    """The same of a nearly or wholly incompressible body: Taylor-Hood elements for u and p."""
+
+    summary = "Elasticity of a nearly incompressible body: displacement and pressure"
+    equation = (
+        "-div(2 mu eps(u) - p I) = f, div u + p / lambda = 0, in (0, 1)^d; u = 0 at x = 0, "
+        "a traction at x = 1, none on the other sides; log E a Gaussian field"
+    )
+    Settings = IncompressibleElasticitySettings
+    fields = (*Elasticity.fields, Variable("p", "pressure"))
+    unknowns = (degrees_of_freedom(fields[1]),)
+    operator = OperatorTraits(symmetric=True, saddle_point=True, affine_rhs=True)
+
+    def check(self) -> None:
+        """Refuse elements of lower degree too, with which the method is not stable."""
+        super().check()
+        if self.mesh.degree != 2:
+            raise ConfigError(
+                f"mesh.degree {self.mesh.degree}: the displacement of "
+                "`incompressible_elasticity` needs degree 2, its pressure has 1; take degree 2"
+            )
+
+    def make_element(self, cell: str) -> Any:
+        """Return the Taylor-Hood element (Boffi, Brezzi, Fortin 2013, section 8.8)."""
+        import basix.ufl
+
+        displacement = basix.ufl.element("Lagrange", cell, 2, shape=(self.dimension,))
+        return basix.ufl.mixed_element([displacement, basix.ufl.element("Lagrange", cell, 1)])
+
+    def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
+        """Return (2 mu eps(u), eps(v)) - (p, div v) - (div u, q) - (p / lambda, q)."""
+        (u, p), (v, q) = ufl.TrialFunctions(space), ufl.TestFunctions(space)
+        modulus, nu = parameters["E"], self.settings.poisson_ratio
+        compliance = (1 + nu) * (1 - 2 * nu) / (nu * modulus)
+        a = modulus / (1 + nu) * ufl.inner(_strain(u), _strain(v))
+        a -= p * ufl.div(v) + ufl.div(u) * q + compliance * p * q
+        work = self._work(space.mesh, v, parameters["traction"])
+        return WeakForm(a * ufl.dx, work, (Dirichlet(where=_clamped, part=0),))
+
+
+def _strain(u: Any) -> Any:
+    return ufl.sym(ufl.grad(u))
+
+
+def _clamped(x: Array) -> Any:
+    return np.isclose(x[0], 0)

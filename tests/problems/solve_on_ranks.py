@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Solve instance 0 of a family and store its arrays, on however many processes there are.
+
+As a program: `solve_on_ranks.py '{"family": ..., ...}' output.npz`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mpi4py import MPI
+
+import numpy as np
+from directly import solve_directly
+
+from kryloset.config import DatasetConfig
+from kryloset.problems import load_family
+from kryloset.sampling import generator
+
+
+def solve_on_ranks(ranks: int, dataset: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
+    """Return what is stored of instance 0 and of the mesh, solved on so many processes."""
+    output = folder / f"{ranks}.npz"
+    program = [sys.executable, Path(__file__), json.dumps(dataset), output]
+    mpiexec = [Path(sys.executable).with_name("mpiexec"), "-n", str(ranks)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*mpiexec, *program], check=True, timeout=120, env=environment)
+    with np.load(output) as stored:
+        return dict(stored)
+
+
+def main() -> None:
+    """Solve and store."""
+    family = load_family(DatasetConfig.model_validate(json.loads(sys.argv[1])))
+    discretisation = family.discretise(MPI.COMM_WORLD)
+    stored = discretisation.solve(family.draw(generator(0, 0)), solve_directly)
+    meshes = discretisation.meshes()
+    if MPI.COMM_WORLD.rank == 0:
+        np.savez(sys.argv[2], **stored, **meshes)
+
+
+if __name__ == "__main__":
+    main()
