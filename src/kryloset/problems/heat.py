@@ -1,0 +1,152 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Heat that spreads in a random plate: c u_t = div(k grad u) + f on the unit square."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import ufl
+from pydantic import Field
+
+from kryloset.config import MeshConfig, Section
+from kryloset.errors import ConfigError
+from kryloset.problems.base import Array, BoundaryCondition, Instance, OperatorTraits, Variable
+from kryloset.problems.darcy import quadrature
+from kryloset.problems.finite_element_family import EvolutionFamily, Step, WeakForm
+from kryloset.sampling import GaussianField, Lognormal
+
+if TYPE_CHECKING:
+    from dolfinx import fem
+
+THETA = {"crank_nicolson": 1 / 2, "backward_euler": 1.0}
+"""Weight of the new state in the conduction of a step, by scheme."""
+
+
+class HeatSettings(Section):
+    """Settings of the family `heat`; lengths are in metres, the square has sides of 1 m."""
+
+    capacity: float = Field(1.0, gt=0, description="Heat capacity c [J/(m^3 K)].")
+    log_deviation: float = Field(
+        0.7,
+        gt=0,
+        le=5,
+        description="Standard deviation of log k, averaged over the square; k in W/(m K).",
+    )
+    initial_deviation: float = Field(
+        1.0, gt=0, description="Standard deviation of the initial temperature u0, averaged [K]."
+    )
+    source_deviation: float = Field(
+        10.0,
+        ge=0,
+        description="Standard deviation of the source f, averaged [W/m^3]; with 0 there is none.",
+    )
+    smoothness: float = Field(
+        4.0, gt=1, le=10, description="Smoothness α of the Gaussian fields log k, u0 and f."
+    )
+    length: float = Field(
+        0.2, gt=0, le=10, description="Their correlation length ℓ, in sides of the square."
+    )
+    modes: int = Field(
+        12,
+        ge=2,
+        description="Their modes along each axis, at most `mesh.points` - 2. The same instance on "
+        "a finer grid is the same fields.",
+    )
+    scheme: Literal["crank_nicolson", "backward_euler"] = Field(
+        "crank_nicolson",
+        description="crank_nicolson: of order 2 in time, but short waves, if u0 has any, swing and "
+        "fade slowly; backward_euler: of order 1, and they are gone at once.",
+    )
+    steps: int = Field(100, ge=1, description="Time steps, all of which are stored.")
+    final_time: float = Field(0.1, gt=0, description="Time of the last state [s].")
+
+
+class Heat(EvolutionFamily):
+    r"""The temperature u of a plate whose edges are kept at 0.
+
+    With $\theta = 1/2$ (Crank and Nicolson) or $1$ (Euler backwards) and a time step
+    $\tau$, find from the state $u^n$ the state $u^{n+1}$, zero on the boundary, such that,
+    for all v that vanish there,
+
+    $$ \frac{c}{\tau} (u^{n+1}, v) + \theta\, (k \nabla u^{n+1}, \nabla v)
+       = \frac{c}{\tau} (u^n, v) - (1 - \theta)\, (k \nabla u^n, \nabla v) + (f, v) . $$
+
+    With $f = 0$ and $\bar u = \theta u^{n+1} + (1 - \theta) u^n$ the energy obeys
+
+    $$ \frac{c}{2} \|u^{n+1}\|^2 - \frac{c}{2} \|u^n\|^2
+       = -\tau (k \nabla \bar u, \nabla \bar u)
+         - c\, (\theta - \tfrac12) \|u^{n+1} - u^n\|^2 . $$
+
+    The matrix is the same for all steps of an instance.
+    """
+
+    summary = "Heat in a square plate of random conductivity, in time"
+    equation = "c u_t = div(k grad u) + f in (0, 1)^2, u = 0 on the boundary, u = u0 at t = 0"
+    Settings = HeatSettings
+    parameters: tuple[Variable, ...] = (
+        Variable("k", "conductivity", "W/(m K)", transform="log"),
+        Variable("u0", "initial temperature", "K"),
+    )
+    fields = (Variable("u", "temperature above that of the edges", "K"),)
+    operator = OperatorTraits(symmetric=True, definite=True, affine=True)
+    boundary_conditions = (
+        BoundaryCondition("x", "wall", ("u",), 0.0, "u = 0 on x = 0 and x = 1"),
+        BoundaryCondition("y", "wall", ("u",), 0.0, "u = 0 on y = 0 and y = 1"),
+    )
+
+    def __init__(self, settings: HeatSettings, mesh: MeshConfig) -> None:
+        """Add a source to the parameters, if there is one."""
+        if settings.source_deviation:
+            self.parameters = (*self.parameters, Variable("f", "heat source", "W/m^3"))
+        super().__init__(settings, mesh)
+
+    def check(self) -> None:
+        """Refuse more modes than the grid resolves."""
+        modes, points = self.settings.modes, self.mesh.points
+        if modes > points - 2:
+            raise ConfigError(
+                f"parameters.modes {modes} is more than mesh.points - 2 = {points - 2}: take fewer "
+                "modes or a finer grid"
+            )
+
+    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+        """Draw k and u0 at the points of the grid; then f, if there is a source."""
+        settings, points = self.settings, self.mesh.points
+        k = Lognormal(self._gaussian(settings.log_deviation)).draw(generator, points)
+        u0 = self._gaussian(settings.initial_deviation, "dirichlet").draw(generator, points)
+        if not settings.source_deviation:
+            return {"k": k, "u0": u0}
+        f = self._gaussian(settings.source_deviation).draw(generator, points)
+        return {"k": k, "u0": u0, "f": f}
+
+    def initial_state(self, instance: Instance) -> dict[str, Array]:
+        """Return u0."""
+        return {"u": instance["u0"]}
+
+    def weak_form(
+        self, space: "fem.FunctionSpace", parameters: Mapping[str, Any], step: Step
+    ) -> WeakForm:
+        """Return the forms of a step, its conduction integrated as that of `darcy`."""
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        (now,) = step.previous
+        k, f = parameters["k"], parameters.get("f", 0.0)
+        rate, theta = self.settings.capacity / step.size, THETA[self.settings.scheme]
+        dx = ufl.dx(metadata=quadrature(self.dimension, self.mesh.degree))
+        a = rate * u * v * ufl.dx + theta * k * ufl.inner(ufl.grad(u), ufl.grad(v)) * dx
+        rhs = (rate * now + f) * v * ufl.dx
+        if theta < 1:
+            rhs -= (1 - theta) * k * ufl.inner(ufl.grad(now), ufl.grad(v)) * dx
+        return WeakForm(a, rhs)
+
+    def _gaussian(
+        self, deviation: float, boundary: Literal["neumann", "dirichlet"] = "neumann"
+    ) -> GaussianField:
+        settings = self.settings
+        return GaussianField(
+            deviation=deviation,
+            smoothness=settings.smoothness,
+            length=settings.length,
+            modes=settings.modes,
+            boundary=boundary,
+        )

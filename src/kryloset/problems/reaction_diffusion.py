@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Diffusion with a cubic reaction: -div(k grad u) + r u^3 = f on the unit square."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import ufl
+from pydantic import Field
+
+from kryloset.config import Section
+from kryloset.errors import ConfigError
+from kryloset.problems.base import Array, BoundaryCondition, OperatorTraits, Variable
+from kryloset.problems.darcy import quadrature
+from kryloset.problems.finite_element_family import NonlinearFamily, NonlinearForm
+from kryloset.sampling import GaussianField
+
+if TYPE_CHECKING:
+    from dolfinx import fem
+
+
+class ReactionDiffusionSettings(Section):
+    """Settings of the family `reaction_diffusion`, all without units."""
+
+    reaction: float = Field(
+        100.0, gt=0, le=1e6, description="Rate r of the reaction, which is r u^3."
+    )
+    log_deviation: float = Field(
+        1.0, gt=0, le=5, description="Standard deviation of log k, averaged over the square."
+    )
+    source_deviation: float = Field(
+        100.0, gt=0, le=1e6, description="Standard deviation of the source f, averaged."
+    )
+    smoothness: float = Field(
+        2.0, gt=1, le=10, description="Smoothness α of the Gaussian fields log k and f."
+    )
+    length: float = Field(
+        0.2, gt=0, le=10, description="Their correlation length ℓ, in sides of the square."
+    )
+    modes: int = Field(
+        16,
+        ge=2,
+        description="Their cosine modes along each axis, less than `mesh.points`. The same "
+        "instance on a finer grid is the same fields.",
+    )
+
+
+class ReactionDiffusion(NonlinearFamily):
+    r"""The concentration u of a substance that diffuses, is fed, and is used up by a reaction.
+
+    Find u with u = 0 on the boundary and, for all v that vanish there,
+
+    $$ F(u; v) = \int_\Omega k\, \nabla u \cdot \nabla v + r u^3 v - f v = 0 . $$
+
+    F is the derivative of the energy
+
+    $$ J(u) = \int_\Omega \tfrac12 k\, |\nabla u|^2 + \tfrac14 r u^4 - f u , $$
+
+    which is strictly convex: there is one solution, the least of J, and the matrix of each
+    Newton step, $\int k \nabla w \cdot \nabla v + 3 r u^2 w v$, is symmetric and definite.
+    """
+
+    summary = "Diffusion with a cubic reaction, nonlinear, in a square of random diffusivity"
+    equation = "-div(k grad u) + r u^3 = f in (0, 1)^2, u = 0 on the boundary"
+    Settings = ReactionDiffusionSettings
+    parameters = (
+        Variable("k", "diffusivity", transform="log"),
+        Variable("f", "source"),
+    )
+    fields = (Variable("u", "concentration"),)
+    operator = OperatorTraits(symmetric=True, definite=True)
+    boundary_conditions = (
+        BoundaryCondition("x", "wall", ("u",), 0.0, "u = 0 on x = 0 and x = 1"),
+        BoundaryCondition("y", "wall", ("u",), 0.0, "u = 0 on y = 0 and y = 1"),
+    )
+
+    def check(self) -> None:
+        """Refuse more modes than the grid resolves."""
+        modes, points = self.settings.modes, self.mesh.points
+        if modes >= points:
+            raise ConfigError(
+                f"parameters.modes {modes} is not less than mesh.points {points}: take at most "
+                f"{points - 1} modes or a finer grid"
+            )
+
+    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+        """Draw k, then f, at the points of the grid."""
+        settings, points = self.settings, self.mesh.points
+        field = GaussianField(
+            smoothness=settings.smoothness, length=settings.length, modes=settings.modes
+        )
+        k = np.exp(settings.log_deviation * field.draw(generator, points))
+        return {"k": k, "f": settings.source_deviation * field.draw(generator, points)}
+
+    def weak_form(
+        self, space: "fem.FunctionSpace", parameters: Mapping[str, Any], u: "fem.Function"
+    ) -> NonlinearForm:
+        """Return F; diffusion is integrated as that of `darcy`, and the reaction exactly."""
+        v, degree = ufl.TestFunction(space), self.mesh.degree
+        diffusion = ufl.dx(metadata=quadrature(self.dimension, degree))
+        reaction = ufl.dx(metadata={"quadrature_degree": 4 * degree})
+        F = parameters["k"] * ufl.inner(ufl.grad(u), ufl.grad(v)) * diffusion
+        F += (self.settings.reaction * u**3 - parameters["f"]) * v * reaction
+        return NonlinearForm(F)
