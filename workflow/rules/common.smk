@@ -2,13 +2,14 @@
 
 import os
 import sys
+from math import prod
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from kryloset.config import dump_dataset, parse_config
 from kryloset.errors import KrylosetError
-from kryloset.problems import family_file, resolve_families
+from kryloset.problems import family_file, load_family, resolve_families
 from kryloset.provenance import stage_identity
 
 # Jobs run the `kryloset` that stands beside this Python, as after activating its
@@ -65,6 +66,7 @@ def require_filled_chunks():
 
 
 DATASETS = checked_datasets()
+FAMILIES = {name: load_family(dataset) for name, dataset in DATASETS.items()}
 require_writable("results", "logs", "benchmarks")
 workflow.scattergather(**{name: dataset.chunks for name, dataset in DATASETS.items()})
 require_filled_chunks()
@@ -155,16 +157,24 @@ def solved_chunks(wildcards):
 # Resources; each attempt asks for more than the one before.
 
 
+def state_size(family):
+    """Return how many numbers one state of a solution is on the grid."""
+    points = prod(len(axis) for axis in family.coordinates.values())
+    return points * sum(family.dimension if v.rank else 1 for v in family.fields)
+
+
 def solver_memory(wildcards, attempt):
     """Return MB for one matrix, its factor, the vectors of a solver and FEniCSx."""
-    unknowns = DATASETS[wildcards.dataset].mesh.points**2
+    unknowns = state_size(FAMILIES[wildcards.dataset])
     return attempt * (1000 + 4 * unknowns // 1024)
 
 
 def array_memory(wildcards, attempt):
     """Return MB for a few arrays that hold a field of every instance."""
-    dataset = DATASETS[wildcards.dataset]
-    return attempt * (1000 + 4 * dataset.count * dataset.mesh.points**2 * 8 // 2**20)
+    count, family = DATASETS[wildcards.dataset].count, FAMILIES[wildcards.dataset]
+    states = 1 if family.times is None else len(family.times)
+    numbers = count * states * state_size(family)
+    return attempt * (1000 + 4 * numbers * 8 // 2**20)
 
 
 def solver_minutes(wildcards, attempt):

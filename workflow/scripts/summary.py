@@ -10,16 +10,19 @@ import sys
 from pathlib import Path
 
 from kryloset.config import DatasetConfig, load_config
+from kryloset.dataset.reader import Dataset
 
 
 def summarise(name: str, dataset: DatasetConfig, folder: Path) -> str:
-    """Return the five lines; the check's findings are read from its file."""
+    """Return the five lines, from what the check found and what is in the file."""
     check = json.loads((folder / "check.json").read_text())
-    points = dataset.mesh.points
+    with Dataset(folder / "dataset.h5") as data:
+        grid = " x ".join(map(str, data.grid))
+        states = "" if data.times is None else f", at {len(data.times)} times"
     splits = ", ".join(f"{split} {size}" for split, size in dataset.split_sizes().items())
     return (
-        f"{name}: {dataset.count} instances of {dataset.family} on {points} x {points} points"
-        f" ({splits})\n"
+        f"{name}: {dataset.count} instances of {dataset.family} on {grid} points"
+        f"{states} ({splits})\n"
         f"  made      {folder}/dataset.h5, shown by {folder}/report.html\n"
         f"  verified  {len(check['checks'])} checks passed, largest true relative residual"
         f" {check['residual_max']:.1e}: {folder}/check.json\n"

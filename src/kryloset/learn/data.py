@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kryloset.dataset.integrity import read_seals
+from kryloset.dataset.layout import WELL_GROUPS
 from kryloset.dataset.reader import Dataset, open_hdf5
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
@@ -23,13 +25,63 @@ from kryloset.errors import DataError
 type Array = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class _Quantity:
+    """A parameter or field of the file, which is a channel, or one for each of its components.
+
+    Attributes:
+        channels: Names of the channels.
+        place: Path of its array.
+        shape: The shape in which one component of one instance broadcasts to the grid.
+        grid: Points along each axis.
+        logarithmic: Whether its logarithm is what a network should see.
+    """
+
+    channels: tuple[str, ...]
+    place: str
+    shape: tuple[int, ...]
+    grid: tuple[int, ...]
+    logarithmic: bool
+
+    @classmethod
+    def find(cls, dataset: Dataset, name: str) -> Self:
+        """Read what the file says of a quantity that is on the grid."""
+        array, axes = dataset.array(name), dataset.file["dimensions"].attrs["spatial_dims"]
+        varying = array.attrs.get("dim_varying", [False] * len(axes))
+        return cls(
+            tuple(f"{name}_{axis}" for axis in axes) if _is_vector(array) else (name,),
+            array.name,
+            tuple(n if varies else 1 for n, varies in zip(dataset.grid, varying, strict=True)),
+            dataset.grid,
+            array.attrs.get("transform") == "log",
+        )
+
+    def read(self, file: h5py.File, instance: int) -> Array:
+        """Return an instance's channels (C, *grid); of a solution those of the last time."""
+        array = file[self.place]
+        values = array[instance, -1] if array.attrs["time_varying"] else array[instance]
+        components = np.moveaxis(values, -1, 0) if _is_vector(array) else np.asarray(values)
+        spread = np.reshape(components, (len(self.channels), *self.shape))
+        return np.broadcast_to(spread, (len(self.channels), *self.grid))
+
+
+def _is_vector(array: h5py.Dataset) -> bool:
+    return bool(array.parent.name == "/t1_fields")
+
+
+def _on_grid(array: h5py.Dataset) -> bool:
+    """Return whether a parameter is a function on the grid or a number."""
+    return array.parent.name.removeprefix("/") in WELL_GROUPS
+
+
 class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[misc]
     """The instances of one split: parameters in, solution out, both on the grid of the file.
 
     An item is `{"x": (C, *grid), "y": (K, *grid)}` in float32 and in physical
-    units, a channel for each parameter and each field of the solution. A
-    parameter that is a number, or varies along some axes only, is constant along
-    the others.
+    units, a channel for each parameter and each field of the solution, and for each
+    component of a vector. A parameter that is a number, or varies along some axes only,
+    is constant along the others; one that has axes of its own is left out. Of a
+    trajectory the solution is the last state.
 
     Items are read when they are asked for, so that a dataset may be larger than
     memory. Each process opens the file for itself: a `DataLoader` may have workers.
@@ -39,8 +91,9 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         split: One of its splits, such as `train`.
 
     Attributes:
-        inputs: Names of the parameters, a channel each.
-        outputs: Names of the fields, a channel each.
+        inputs: Names of the channels in: those of parameters, with `_x`, `_y` or `_z` for
+            the components of vectors.
+        outputs: Names of the channels out, alike.
         logarithmic: For each input, whether its logarithm is what a network should see.
         coordinates: Coordinates of the grid, an array an axis.
         instances: The instances of the split, as drawn.
@@ -48,7 +101,8 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
 
     Raises:
         DataError: The file is missing, damaged or no dataset, it has no such split,
-            or a field of the solution is not on the whole grid.
+            no parameter is on the grid or a number, or a field of the solution is not
+            on the whole grid.
     """
 
     def __init__(self, path: Path | str, split: str) -> None:
@@ -62,24 +116,28 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
                     f"{path} has no split `{split}`: it has {', '.join(splits)}; "
                     "add it under `splits` and make the dataset again"
                 )
-            self.inputs = dataset.parameters
-            self.outputs = dataset.fields
             axes = dataset.file["dimensions"].attrs["spatial_dims"]
             self.coordinates = tuple(np.asarray(dataset.file[axis][:]) for axis in axes)
-            arrays = {name: dataset.array(name) for name in (*self.inputs, *self.outputs)}
-            self._places = {name: array.name for name, array in arrays.items()}
-            self._shapes = {name: self._shape(array) for name, array in arrays.items()}
-            self.logarithmic = tuple(
-                arrays[name].attrs.get("transform") == "log" for name in self.inputs
-            )
+            given = [name for name in dataset.parameters if _on_grid(dataset.array(name))]
+            self._inputs = [_Quantity.find(dataset, name) for name in given]
+            self._outputs = [_Quantity.find(dataset, name) for name in dataset.fields]
+            self.inputs = tuple(c for quantity in self._inputs for c in quantity.channels)
+            self.outputs = tuple(c for quantity in self._outputs for c in quantity.channels)
+            self.logarithmic = tuple(q.logarithmic for q in self._inputs for _ in q.channels)
             self.instances = splits[split]
             seals = json.dumps(read_seals(dataset.file), sort_keys=True)
             self.digest = hashlib.sha256(seals.encode()).hexdigest()
-        for name in self.outputs:
-            if self._shapes[name] != self.grid:
+        if not self.inputs:
+            raise DataError(
+                f"{path}: no parameter is a function on the grid or a number, so there is nothing "
+                "that a neural operator could be given"
+            )
+        for quantity in self._outputs:
+            if quantity.shape != self.grid:
                 raise DataError(
-                    f"{path}: `{name}` has the shape {self._shapes[name]}, not that of the grid, "
-                    f"{self.grid}; a neural operator maps to functions on the whole grid"
+                    f"{path}: `{', '.join(quantity.channels)}` has the shape {quantity.shape}, not "
+                    f"that of the grid, {self.grid}; a neural operator maps to functions on the "
+                    "whole grid"
                 )
         self._file: h5py.File | None = None
         self._process = 0
@@ -105,9 +163,11 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
     def arrays(self, item: int) -> tuple[Array, Array]:
         """Return one pair as it is stored: arrays (C, *grid) and (K, *grid) in float64."""
         file, instance = self._open(), self.instances[item]
-        x = [file[self._places[name]][instance] for name in self.inputs]
-        y = [file[self._places[name]][instance, 0] for name in self.outputs]
-        return self._on_grid(self.inputs, x), self._on_grid(self.outputs, y)
+        x, y = (
+            np.concatenate([quantity.read(file, instance) for quantity in quantities])
+            for quantities in (self._inputs, self._outputs)
+        )
+        return x, y
 
     def stack(self, items: Iterable[int]) -> tuple[Array, Array]:
         """Return several pairs at once: arrays (N, C, *grid) and (N, K, *grid) in float64."""
@@ -119,19 +179,6 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         if self._file is None or self._process != os.getpid():
             self._file, self._process = open_hdf5(self.path), os.getpid()
         return self._file
-
-    def _shape(self, array: h5py.Dataset) -> tuple[int, ...]:
-        """Return the shape in which one instance's values broadcast to the grid."""
-        varying = array.attrs.get("dim_varying", [False] * len(self.coordinates))
-        return tuple(n if varies else 1 for n, varies in zip(self.grid, varying, strict=True))
-
-    def _on_grid(self, names: tuple[str, ...], values: list[Any]) -> Array:
-        return np.stack(
-            [
-                np.broadcast_to(np.reshape(value, self._shapes[name]), self.grid)
-                for name, value in zip(names, values, strict=True)
-            ]
-        )
 
 
 class Scaling(nn.Module):  # type: ignore[misc]

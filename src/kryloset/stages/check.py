@@ -214,9 +214,10 @@ def _statistics(data: Dataset) -> str:
     names = (*data.parameters, *data.fields)
     moments = {name: Moments() for name in names}
     for index in data.splits()["train"]:
-        for name, values in {**data.instance(index), **data.solution(index)}.items():
+        arrays = {**data.instance(index), **data.solution(index)}
+        for name in names:
             with np.errstate(invalid="ignore"):  # values that are not finite are named elsewhere
-                moments[name].add(values)
+                moments[name].add(arrays[name])
     wrong = []
     for name in names:
         expected, stored = moments[name].summary(), data.statistics(name)

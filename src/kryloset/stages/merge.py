@@ -226,6 +226,16 @@ def _meshes(files: Sequence[h5py.File]) -> dict[str, NDArray[Any]]:
     return first
 
 
+def _solution_names(files: Sequence[h5py.File], family: Family, config: DatasetConfig) -> list[str]:
+    """Return the names of all arrays that every chunk must have."""
+    fields = [variable.name for variable in family.fields]
+    names = [*fields, *(variable.name for variable in family.unknowns)]
+    for group in map(grid_group, config.mesh.grids):
+        resampled = {name for file in files for name in file.get(f"fields/{group}", ())}
+        names += [f"{group}/{name}" for name in sorted(resampled.union(fields))]
+    return names
+
+
 def _instances(
     places: _Places, drawn: h5py.File, family: Family, config: DatasetConfig
 ) -> Iterator[dict[str, NDArray[Any]]]:
@@ -235,13 +245,10 @@ def _instances(
         DataError: A number is not finite, or a field is damaged or missing.
     """
     ragged = {variable.name for variable in family.unknowns if variable.ragged}
+    names = _solution_names(places.files, family, config)
     for index in track(range(len(places.row)), "merging"):
         file, row = places.files[places.file[index]], places.row[index]
         try:
-            names = [variable.name for variable in (*family.fields, *family.unknowns)]
-            for points in config.mesh.grids:
-                group = grid_group(points)
-                names += [f"{group}/{name}" for name in file[f"fields/{group}"]]
             fields = {
                 name: read_rows(file, f"fields/{name}", row)
                 if name in ragged

@@ -1,0 +1,296 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Trajectories, vectors, own axes, meshes and further grids go through all stages unchanged."""
+
+import time
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+from test_check import failures, seal_again
+from various_runs import various
+
+from kryloset.dataset import reader
+from kryloset.dataset.reader import Dataset
+from kryloset.errors import DataError
+from kryloset.sampling import generator
+from kryloset.stages import check
+
+AXES = ("x", "y", "z")
+KINDS = [("Various", 1), ("Meshed", 2), ("Moving", 3)]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"{kind[0]}-{kind[1]}")
+def made(request, tmp_path_factory):
+    """A run and its dataset."""
+    run = various(tmp_path_factory.mktemp("run"), *request.param)
+    return run, run.merge()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run of each family on the plane."""
+    families = ("Various", "Moving", "Meshed")
+    return {name: various(tmp_path_factory.mktemp(name), name) for name in families}
+
+
+def copied(runs, name, folder):
+    """Return the dataset of one of `runs`, to change."""
+    path = folder / "dataset.h5"
+    path.write_bytes(runs[name].merge(f"{time.monotonic_ns()}.h5").read_bytes())
+    return path
+
+
+def assert_same(stored, expected):
+    assert stored.keys() == expected.keys()
+    for name, values in expected.items():
+        assert stored[name].dtype.kind == np.asarray(values).dtype.kind, name
+        np.testing.assert_array_equal(stored[name], values, err_msg=name)
+
+
+def test_instances_are_read_as_they_were_drawn_and_solved(made):
+    run, path = made
+    discretisation = run.family.discretise(None)
+    with Dataset(path) as data:
+        times = data.times
+        for index in range(run.config.count):
+            drawn = run.family.draw(generator(run.config.seed, index))
+            solution = discretisation.solve(drawn, None)
+            assert_same(data.instance(index), drawn)
+            assert_same(data.solution(index), solution)
+            for points in (3, 9):
+                expected = discretisation.resample(points, drawn, solution)
+                assert_same(data.resampled(points, index), expected)
+        assert_same(data.meshes(), discretisation.meshes())
+    np.testing.assert_array_equal(times, run.family.times)
+
+
+def test_everything_passes_the_check(made):
+    assert failures(made[1]) == {}
+
+
+def test_vectors_and_times_follow_the_specification_of_the_well(made):
+    """docs/data_format.md of The Well: t1_fields have a last axis of n_spatial_dims components."""
+    run, path = made
+    n, count, points = run.family.dimension, run.config.count, run.config.mesh.points
+    with h5py.File(path) as file:
+        times = [0.0] if run.family.times is None else [0.0, 0.5, 2.0]
+        assert file.attrs["n_spatial_dims"] == n
+        np.testing.assert_array_equal(file["dimensions/time"], times)
+        assert list(file["dimensions"].attrs["spatial_dims"]) == list(AXES[:n])
+        fields = {
+            group: file[group] for group in ("t0_fields", "t1_fields", "t2_fields", "scalars")
+        }
+        names = {"t0_fields": {"k", "inside", "u"}, "t1_fields": {"wind", "drift", "flux"}}
+        for group, node in fields.items():
+            assert set(node) == set(node.attrs["field_names"]) == names.get(group, set())
+            for name, array in node.items():
+                solved = name in ("u", "flux")
+                assert bool(array.attrs["sample_varying"])
+                assert bool(array.attrs["time_varying"]) == solved
+                assert array.attrs["dim_varying"].tolist() == [name != "drift"] * n
+                space = () if name == "drift" else (points,) * n
+                components = (n,) if group == "t1_fields" else ()
+                assert array.shape == (
+                    count,
+                    *((len(times),) if solved else ()),
+                    *space,
+                    *components,
+                )
+        assert len(file["boundary_conditions"]) == 0
+
+
+def test_xarray_opens_it_with_names_and_coordinates(made):
+    run, path = made
+    axes, ragged = AXES[: run.family.dimension], "Meshed" in run.config.family
+    with xr.open_datatree(path, engine="h5netcdf") as tree:
+        assert tree["t1_fields/flux"].dims == ("sample", "time", *axes, "component")
+        assert tree["t1_fields/drift"].dims == ("sample", "component")
+        assert tree["parameters/corners"].dims == ("sample", "corner", "component")
+        assert tree["parameters/weights"].dims == ("sample", "corner")
+        dofs = ("u_dof",) if ragged else ("sample", "time", "u_dof")
+        assert tree["unknowns/u_dofs"].dims == dofs
+        for points in (3, 9):
+            further = tuple(f"{axis}_{points}" for axis in axes)
+            u = tree[f"grid_{points}/u"]
+            assert u.dims == ("sample", "time", *further)
+            assert tree[f"grid_{points}/wind"].dims == ("sample", *further, "component")
+            assert u.attrs["units"] == "kg m-3"
+            for axis, name in zip(axes, further, strict=True):
+                values = tree["t0_fields/u"].coords[axis].values
+                np.testing.assert_array_equal(
+                    u.coords[name], np.linspace(values[0], values[-1], points)
+                )
+        assert ("mesh" in tree) == (not ragged)
+        if not ragged:
+            assert tree["mesh/u_cells"].dtype == np.int64
+
+
+@pytest.mark.slow
+def test_the_well_loads_it(made):
+    """Trajectories as steps, and vectors as channels of their own."""
+    data = pytest.importorskip("the_well.data")
+    run, path = made
+    well = data.WellDataset(
+        path=str(path.parent), include_filters=["dataset.h5"], n_steps_input=0, n_steps_output=1
+    )
+    n, steps = run.family.dimension, 1 if run.family.times is None else 3
+    assert len(well) == steps * run.config.count
+    with Dataset(path) as dataset:
+        for index in range(len(well)):
+            sample, solution = well[index], dataset.solution(index // steps)
+            stored = {name: solution[name] for name in ("u", "flux")}
+            if steps > 1:
+                stored = {name: values[index % steps] for name, values in stored.items()}
+            fields = sample["output_fields"][0]
+            np.testing.assert_array_equal(fields[..., 0], stored["u"])
+            np.testing.assert_array_equal(fields[..., 1:], stored["flux"])
+            assert fields.shape[-1] == 1 + n
+
+
+def test_rows_of_ragged_arrays_stand_one_after_another(runs, tmp_path):
+    """The contiguous ragged arrays of CF."""
+    run = runs["Meshed"]
+    solved = [
+        run.family.discretise(None).solve(run.family.draw(generator(run.config.seed, i)), None)
+        for i in range(run.config.count)
+    ]
+    with h5py.File(copied(runs, "Meshed", tmp_path)) as file:
+        for name in ("u_dofs", "u_points", "u_cells"):
+            rows = [len(solution[name]) for solution in solved]
+            assert len(set(rows)) > 1
+            offsets = file[f"unknowns/{name}_offsets"]
+            np.testing.assert_array_equal(offsets, np.cumsum([0, *rows]))
+            whole = np.concatenate([solution[name] for solution in solved])
+            np.testing.assert_array_equal(file[f"unknowns/{name}"], whole)
+        assert file["unknowns/u_cells"].dtype == np.int64
+
+
+@pytest.mark.parametrize("family", ["Moving", "Meshed"])
+def test_the_same_run_makes_the_same_bytes(family, runs, tmp_path):
+    first = copied(runs, family, tmp_path).read_bytes()
+    time.sleep(1.1)  # HDF5 writes times in seconds, where it does
+    assert various(tmp_path / "again", family).merge().read_bytes() == first
+
+
+def test_chunks_and_their_order_make_no_difference_to_the_data(runs, tmp_path):
+    one = various(tmp_path / "one", "Meshed", chunks=1, sort="given").merge()
+    with Dataset(copied(runs, "Meshed", tmp_path)) as data, Dataset(one) as other:
+        for index in range(len(data)):
+            assert_same(other.solution(index), data.solution(index))
+
+
+def _remove(path):
+    def change(file):
+        del file[path]
+
+    return change
+
+
+def _move_a_node(file):
+    file["mesh/u_points"][0, 0] += 1e-3
+
+
+@pytest.mark.parametrize(
+    ("family", "change", "message"),
+    [
+        ("Various", _remove("fields/grid_3"), r"instance \d of .*2-of-2.h5 cannot be read"),
+        ("Various", _remove("fields/grid_9/u"), "cannot be read"),
+        ("Various", _remove("fields/u_dofs"), "cannot be read"),
+        ("Meshed", _remove("fields/u_cells_offsets"), "cannot be read"),
+        ("Various", _remove("mesh"), r"2-of-2.h5 was solved on another mesh than .*1-of-2.h5"),
+        ("Various", _remove("mesh/u_cells"), "another mesh"),
+        ("Various", _move_a_node, "another mesh"),
+    ],
+)
+def test_a_merge_without_a_piece_is_refused(tmp_path, family, change, message):
+    run = various(tmp_path, family)
+    with h5py.File(run.chunks[1], "r+") as file:
+        change(file)
+    with pytest.raises(DataError, match=message):
+        run.merge()
+    assert not list(tmp_path.glob("dataset.h5*"))
+
+
+def _change(path, place):
+    def change(file):
+        values = file[path][place]
+        file[path][place] = values + 1 if values.dtype.kind == "i" else values * 1.001
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("family", "change", "name", "detail"),
+    [
+        ("Various", _change("unknowns/u_dofs", (2, 0, 3)), "residuals", "instance 2: "),
+        ("Moving", _change("unknowns/u_dofs", (2, 1, 3)), "residuals", "instance 2: "),
+        ("Moving", _change("t1_fields/flux", (3, 2, 1, 1, 0)), "residuals", "instance 3: "),
+        ("Meshed", _change("unknowns/u_cells", 0), "residuals", "instance 0: "),
+        ("Meshed", _change("unknowns/u_points", -1), "residuals", "instance 5: "),
+        ("Various", _change("parameters/corners", (4, 1, 0)), "parameters", "instance 4: corners"),
+        ("Various", _change("t1_fields/drift", (1, 0)), "parameters", "instance 1: drift"),
+        ("Various", _change("mesh/u_points", (3, 1)), "mesh", "u_points"),
+        ("Various", _change("mesh/u_cells", 4), "mesh", "u_cells"),
+        ("Various", _change("grid_9/u", (2, 0, 3, 3)), "grids", "instance 2: u on the grid of 9"),
+        ("Moving", _change("grid_3/flux", (5, 1, 2, 1, 1)), "grids", "instance 5: flux"),
+        ("Various", _remove("grid_9/k"), "grids", "instance 0: k on the grid of 9 points"),
+        ("Various", _remove("mesh/u_cells"), "mesh", "u_cells"),
+        ("Moving", _change("t1_fields/flux", slice(3, 6)), "statistics", "mean of flux"),
+    ],
+)  # fmt: skip
+def test_a_changed_value_is_found(runs, tmp_path, family, change, name, detail):
+    """First by its digest; sealed again, by what it should be."""
+    path = copied(runs, family, tmp_path)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    assert failures(path).keys() == {"integrity"}
+    seal_again(path)
+    assert detail in failures(path)[name]
+
+
+def test_a_fixed_parameter_may_be_constant_and_must_be(runs, tmp_path):
+    details = {c.name: c.detail for c in check.examine(copied(runs, "Various", tmp_path)).checks}
+    assert "inside, declared fixed" in details["not constant"]
+    path = various(tmp_path / "unfixed", "Unfixed").merge()
+    assert failures(path)["not constant"] == "parameters that are declared fixed, and vary: inside"
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("RaggedParameter", "'p' cannot be ragged: only unknowns of a steady family can"),
+        ("RaggedInTime", "'u_dofs' cannot be ragged"),
+        ("RaggedOnTheGrid", "'v' is ragged, but has no axis of its own"),
+        ("OneTime", "has 1 times: a trajectory has the initial one and another"),
+        ("OwnGridOnly", r"mesh.grids \[3, 9\]: family .*OwnGridOnly cannot be evaluated"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused(family, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        various(tmp_path, family)
+
+
+def test_an_array_that_does_not_fit_its_axes_is_named(tmp_path):
+    run = various(tmp_path, "Various")
+    for path in run.chunks:
+        with h5py.File(path, "r+") as file:
+            u = file["fields/u"][:, :-1]
+            del file["fields/u"]
+            file["fields/u"] = u
+    with pytest.raises(DataError, match=r"instance 0: 'u' has the shape \(1, 4, 5\)"):
+        run.merge()
+
+
+def test_described_for_people(runs, tmp_path):
+    text = reader.describe(copied(runs, "Moving", tmp_path))
+    for expected in (
+        "States at 3 times from 0 to 2",
+        "On a further grid of 9 points a side: /grid_9",
+        "On the mesh of all instances, /mesh: u_cells, u_points",
+        "(sample 6, time 3, x 5, y 5, component 2) float64",
+        "(sample 6, corner 4, component 2) float64",
+        "(sample 6, time 3, u_dof 25) float64",
+    ):
+        assert expected in text

@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a network is given of families with vectors, trajectories and axes of their own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from kryloset.config import DatasetConfig
+from kryloset.dataset.layout import SOLVER
+from kryloset.dataset.writer import write_dataset
+from kryloset.errors import DataError
+from kryloset.learn.data import FieldPairs, Scaling
+from kryloset.problems import load_family
+from kryloset.sampling import generator
+
+FAMILIES = Path(__file__).parents[1] / "dataset" / "various.py"
+
+
+def make(folder, family, dimension):
+    """Return the file, and parameters and solution of each instance."""
+    config = DatasetConfig.model_validate(
+        {
+            "family": f"{FAMILIES}:{family}",
+            "count": 4,
+            "mesh": {"points": 5, "dimension": dimension},
+            "splits": {"train": 0.5, "test": 0.5},
+        }
+    )
+    made = load_family(config)
+    solve = made.discretise(None).solve
+    drawn = [made.draw(generator(0, index)) for index in range(4)]
+    solved = [solve(instance, None) for instance in drawn]
+    both = [a | b for a, b in zip(drawn, solved, strict=True)]
+    path, solver = folder / "dataset.h5", {key: np.zeros(4) for key in SOLVER}
+    write_dataset(path, "various", config, made, both, solver, {1: "converged"}, {})
+    return path, drawn, solved
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+@pytest.mark.parametrize("family", ["Various", "Moving"])
+def test_components_are_channels_and_the_last_state_is_the_solution(family, dimension, tmp_path):
+    path, drawn, solved = make(tmp_path, family, dimension)
+    pairs, axes = FieldPairs(path, "train"), "xyz"[:dimension]
+    winds, drifts = ([f"{name}_{a}" for a in axes] for name in ("wind", "drift"))
+    assert pairs.inputs == ("k", *winds, *drifts, "inside")
+    assert pairs.outputs == ("u", *(f"flux_{a}" for a in axes))
+    assert pairs.logarithmic == (True, *[False] * (2 * dimension + 1))
+    for item, instance in enumerate(pairs.instances):
+        given, solution = drawn[instance], solved[instance]
+        if family == "Moving":
+            solution = {name: values[-1] for name, values in solution.items()}
+        x, y = pairs.arrays(item)
+        np.testing.assert_array_equal(x[0], given["k"])
+        for axis in range(dimension):
+            np.testing.assert_array_equal(x[1 + axis], given["wind"][..., axis])
+            assert (x[1 + dimension + axis] == given["drift"][axis]).all()
+            np.testing.assert_array_equal(y[1 + axis], solution["flux"][..., axis])
+        np.testing.assert_array_equal(x[-1], given["inside"])
+        np.testing.assert_array_equal(y[0], solution["u"])
+        assert {name: values.shape for name, values in pairs[item].items()} == {
+            "x": (len(pairs.inputs), *pairs.grid),
+            "y": (len(pairs.outputs), *pairs.grid),
+        }
+    assert Scaling.fit(pairs).input_mean.numel() == len(pairs.inputs)
+
+
+def test_a_family_of_polygons_alone_has_nothing_to_learn_from(tmp_path):
+    path, *_ = make(tmp_path, "Polygons", 2)
+    with pytest.raises(DataError, match="no parameter is a function on the grid or a number"):
+        FieldPairs(path, "train")

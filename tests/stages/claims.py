@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A family without a PDE, whose instances say what its discretisation claims."""
+
+import numpy as np
+
+from kryloset.config import Section
+from kryloset.errors import DataError
+from kryloset.problems import Discretisation, Family, Variable
+
+
+class Settings(Section):
+    """Which instances are none of the problem, and what the residuals of all are."""
+
+    undrawable: int = -1
+    unsolvable: int = -1
+    residual: float | None = None
+
+
+class Claims(Family):
+    """A number, and a field that is the number plus the tolerance."""
+
+    summary = "Claims"
+    equation = "u = a + tolerance"
+    Settings = Settings
+    dimensions = (1,)
+    parameters = (Variable("a", "number of the instance", dimensions=()),)
+    fields = (Variable("u", "sum"),)
+
+    @property
+    def coordinates(self):
+        """A line."""
+        return {"x": np.linspace(0, 1, self.mesh.points)}
+
+    def draw(self, generator):
+        """Number the instances in the order in which they are drawn."""
+        self.drawn = getattr(self, "drawn", -1) + 1
+        if self.drawn == self.settings.undrawable:
+            raise DataError("the polygon crosses itself")
+        return {"a": np.asarray(float(self.drawn))}
+
+    def discretise(self, comm):
+        """Return what claims."""
+        return Claiming(self)
+
+
+class Claiming(Discretisation):
+    """Solves no system."""
+
+    def __init__(self, family):
+        """Keep the family."""
+        self.family = family
+
+    def solve(self, instance, solve):
+        """Add the tolerance."""
+        if instance["a"] == self.family.settings.unsolvable:
+            raise DataError("a is negative")
+        return {"u": np.full(self.family.mesh.points, instance["a"] + solve.tolerance)}
+
+    def residual(self, instance, solution):
+        """Claim what the settings say."""
+        return self.family.settings.residual or 0.0
+
+    def nonlinear_residual(self):
+        """Claim what the settings say."""
+        return self.family.settings.residual
