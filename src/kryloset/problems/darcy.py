@@ -91,7 +91,7 @@ class Darcy(SteadyFamily):
     equation = "-div(k grad u) = f in (0, 1)^d, u = 0 on the boundary"
     dimensions = (2, 3)
     Settings = DarcySettings
-    parameters = (Variable("k", "permeability", transform="log"),)
+    parameters: tuple[Variable, ...] = (Variable("k", "permeability", transform="log"),)
     fields = (Variable("u", "hydraulic head"),)
     operator = OperatorTraits(symmetric=True, definite=True, affine=True, affine_rhs=True)
 

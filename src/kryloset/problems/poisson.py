@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Poisson's equation on the unit square, everything prescribed by polynomials: -lap u = f."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import ufl
+from pydantic import Field
+
+from kryloset.config import Section
+from kryloset.errors import ConfigError
+from kryloset.problems.base import Array, OperatorTraits, Variable
+from kryloset.problems.finite_element_family import Dirichlet, SteadyFamily, WeakForm
+from kryloset.sampling import ChebyshevSeries
+
+#: The four sides, in the order in which they are drawn.
+SIDES = ("left", "right", "bottom", "top")
+
+
+class PoissonSettings(Section):
+    """Settings of the family `poisson`."""
+
+    polynomial_degree: int = Field(
+        5,
+        ge=1,
+        le=64,
+        description="Degree of the Chebyshev polynomials along each axis, less than `mesh.points`.",
+    )
+
+
+class Poisson(SteadyFamily):
+    r"""A potential u with a polynomial source f and polynomial values on the four sides.
+
+    Find u with the prescribed values on the boundary and, for all v that vanish there,
+
+    $$ \int_\Omega \nabla u \cdot \nabla v = \int_\Omega f\, v . $$
+    """
+
+    summary = "Poisson's equation on the unit square, source and boundary values polynomials"
+    equation = "-lap u = f in (0, 1)^2, u = left, right, bottom, top on the sides"
+    Settings = PoissonSettings
+    parameters = (
+        Variable("f", "source"),
+        Variable("left", "potential on x = 0", dimensions=("y",)),
+        Variable("right", "potential on x = 1", dimensions=("y",)),
+        Variable("bottom", "potential on y = 0", dimensions=("x",)),
+        Variable("top", "potential on y = 1", dimensions=("x",)),
+    )
+    fields = (Variable("u", "potential"),)
+    operator = OperatorTraits(symmetric=True, definite=True, constant=True)
+
+    def check(self) -> None:
+        """Refuse polynomials that the grid does not determine."""
+        degree, points = self.settings.polynomial_degree, self.mesh.points
+        if degree >= points:
+            raise ConfigError(
+                f"parameters.polynomial_degree {degree} is not less than mesh.points {points}: "
+                f"take at most {points - 1}, or a finer grid"
+            )
+
+    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+        """Draw f, then the values on the left, right, bottom and top side."""
+        degree = self.settings.polynomial_degree
+        x, y = self.coordinates.values()
+        source = ChebyshevSeries(degree, dimension=2)
+        f = source.evaluate(source.draw(generator), x[:, None], y)
+        series = ChebyshevSeries(degree)
+        profiles = {side: series.evaluate(series.draw(generator), x) for side in SIDES}
+        return {"f": f, **join_at_corners(**profiles)}
+
+    def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
+        """Return a(u, v) = (grad u, grad v), L(v) = (f, v) and the values on the sides."""
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        a = ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx
+        boundary = (
+            Dirichlet(parameters["left"], lambda x: np.isclose(x[0], 0)),
+            Dirichlet(parameters["right"], lambda x: np.isclose(x[0], 1)),
+            Dirichlet(parameters["bottom"], lambda x: np.isclose(x[1], 0)),
+            Dirichlet(parameters["top"], lambda x: np.isclose(x[1], 1)),
+        )
+        return WeakForm(a, ufl.inner(parameters["f"], v) * ufl.dx, boundary)
+
+
+def join_at_corners(left: Array, right: Array, bottom: Array, top: Array) -> dict[str, Array]:
+    """Make the values on the sides agree at the corners.
+
+    At each corner both sides take the mean of their two values there; to each side the
+    linear function is added that makes that difference at its ends, so that a polynomial
+    remains one of the same degree.
+
+    Args:
+        left: Values on x = 0 from y = 0 to y = 1, shape (points,).
+        right: Values on x = 1, as `left`.
+        bottom: Values on y = 0 from x = 0 to x = 1, shape (points,).
+        top: Values on y = 1, as `bottom`.
+
+    Returns:
+        The four by name; at each corner two have the same number, bit for bit.
+    """
+    corners = {
+        (0, 0): (left[0] + bottom[0]) / 2,
+        (0, 1): (left[-1] + top[0]) / 2,
+        (1, 0): (right[0] + bottom[-1]) / 2,
+        (1, 1): (right[-1] + top[-1]) / 2,
+    }
+
+    def end_at(side: Array, first: float, last: float) -> Array:
+        corrected = side + np.linspace(first - side[0], last - side[-1], len(side))
+        corrected[0], corrected[-1] = first, last
+        return corrected
+
+    return {
+        "left": end_at(left, corners[0, 0], corners[0, 1]),
+        "right": end_at(right, corners[1, 0], corners[1, 1]),
+        "bottom": end_at(bottom, corners[0, 0], corners[1, 0]),
+        "top": end_at(top, corners[0, 1], corners[1, 1]),
+    }
