@@ -381,6 +381,40 @@ def solvers(
         write_text_whole(json, dumps(result, indent=1, allow_nan=False) + "\n")
 
 
+@bench.command()
+def assembly(
+    size: Annotated[
+        int | None, typer.Option(help="Nodes a side of the square. [default: 100, quick 20]")
+    ] = None,
+    degree: Annotated[int | None, typer.Option(help="Of the elements, 1 or 2.")] = None,
+    dimension: Annotated[int | None, typer.Option(help="Of the domain, 2 or 3.")] = None,
+    repeats: Annotated[
+        int | None, typer.Option(help="How often all is assembled. [default: 50, quick 5]")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+) -> None:
+    """Compare assembly by a sparse map with DOLFINx's and say which goals are met.
+
+    One thread, one run, both ways in turn for the same coefficients.
+    """
+    _one_thread()
+    from json import dumps
+
+    from kryloset.bench import assembly as bench
+    from kryloset.dataset.atomic import write_text_whole
+
+    result = bench.run(
+        size=(bench.QUICK_SIZE if quick else bench.SIZE) if size is None else size,
+        degree=degree,
+        dimension=dimension,
+        repeats=(bench.QUICK_REPEATS if quick else bench.REPEATS) if repeats is None else repeats,
+    )
+    typer.echo(bench.describe(result))
+    if json is not None:
+        write_text_whole(json, dumps(result, indent=1, allow_nan=False) + "\n")
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one message and exit code 1."""
     # Under MPI every rank logs its warnings, and the first one what goes well.
