@@ -10,7 +10,7 @@ from petsc4py import PETSc
 import numpy as np
 from dolfinx import default_scalar_type, fem
 
-from kryloset.errors import DataError
+from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.finite_element_family import EvolutionFamily, Step
 from kryloset.problems.finite_elements import FiniteElements
@@ -26,7 +26,11 @@ class EvolutionDiscretisation(Discretisation):
     """
 
     def __init__(self, family: EvolutionFamily, comm: MPI.Comm) -> None:
-        """Build everything that the instances and their steps share."""
+        """Build everything that the instances and their steps share.
+
+        Raises:
+            ConfigError: The matrix of a step is not the same for all.
+        """
         self.family = family
         self.elements = FiniteElements(family, family.make_mesh(comm))
         space = self.elements.space
@@ -34,7 +38,14 @@ class EvolutionDiscretisation(Discretisation):
         self._time = fem.Constant(space.mesh, default_scalar_type(0))
         step = Step(self._previous, float(family.times[1] - family.times[0]), self._time)
         weak = family.weak_form(space, self.elements.parameters, step)
-        changing = [*self.elements.changing, *self._previous, self._time]
+        stepping = [*self._previous, self._time]
+        changing = [*self.elements.changing, *stepping]
+        found = [*weak.a.coefficients(), *weak.a.constants()]
+        if any(item is other for item in found for other in stepping):
+            raise ConfigError(
+                "the matrix of a time step depends on the state or the time before it: it must be "
+                "the same for all steps of an instance, so take such terms to the right-hand side"
+            )
         self.system = LinearSystem(space, weak, family.operator, changing)
 
     def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
@@ -47,11 +58,17 @@ class EvolutionDiscretisation(Discretisation):
         return {name: np.stack([state[name] for state in states]) for name in states[0]}
 
     def residual(self, instance: Instance, solution: Instance) -> float:
-        """Return the largest ||b - A x|| / ||b|| of a step, each from the stored states before."""
-        largest = 0.0
-        x = self._previous[0].x.array.copy()
-        for number, _ in enumerate(self._steps(instance), start=1):
-            self.elements.read({name: a[number] for name, a in solution.items()}, x)
+        """Return the largest ||b - A x|| / ||b|| of a step, each from the stored states before.
+
+        That of the stored initial state, whose A is the identity, counts too.
+        """
+        steps = self._steps(instance)
+        initial = self._previous[0].x.array
+        x = initial.copy()
+        self.elements.read(_state_at(solution, 0), x)
+        largest = float(np.linalg.norm(x - initial) / (np.linalg.norm(initial) or 1.0))
+        for number, _ in enumerate(steps, start=1):
+            self.elements.read(_state_at(solution, number), x)
             # Not `max`, which would lose a NaN.
             largest = float(np.maximum(largest, self.system.residual(x)))
             self._advance(x)
@@ -60,8 +77,8 @@ class EvolutionDiscretisation(Discretisation):
     def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
         """Evaluate parameters, and fields at all times, on another grid."""
         states = [
-            self.elements.resample(points, instance, {name: a[n] for name, a in solution.items()})
-            for n in range(len(self.family.times))
+            self.elements.resample(points, instance, _state_at(solution, number))
+            for number in range(len(self.family.times))
         ]
         fields = {field.name for field in self.family.fields}
         return {
@@ -110,3 +127,8 @@ class EvolutionDiscretisation(Discretisation):
         owned = self.system.rhs.getLocalSize()
         state.array[:owned] = x[:owned]
         state.scatter_forward()
+
+
+def _state_at(solution: Instance, number: int) -> dict[str, Array]:
+    """Return one of the stored states."""
+    return {name: states[number] for name, states in solution.items()}

@@ -68,7 +68,7 @@ class LinearSystem:
             self.matrix = dolfinx.fem.petsc.create_matrix(self._a)
         else:
             self.matrix = self._map.matrix
-        _declare(self.matrix, traits)
+        declare_traits(self.matrix, traits)
         if traits.near_nullspace == "rigid body motions":
             self.matrix.setNearNullSpace(rigid_body_motions(space))
 
@@ -134,6 +134,15 @@ class LinearSystem:
         dolfinx.fem.petsc.set_bc(self.rhs, conditions)
 
 
+def declare_traits(matrix: PETSc.Mat, traits: OperatorTraits) -> None:
+    """Tell PETSc what it can rely on, for all entries that the matrix will have."""
+    if traits.symmetric:
+        matrix.setOption(PETSc.Mat.Option.SYMMETRIC, True)
+        matrix.setOption(PETSc.Mat.Option.SYMMETRY_ETERNAL, True)
+    if traits.symmetric and traits.definite:
+        matrix.setOption(PETSc.Mat.Option.SPD, True)
+
+
 def rigid_body_motions(space: fem.FunctionSpace) -> PETSc.NullSpace:
     """Return the translations and rotations of a space of displacements, orthonormal.
 
@@ -163,11 +172,3 @@ def rigid_body_motions(space: fem.FunctionSpace) -> PETSc.NullSpace:
 def _among(found: Sequence[Any], changing: Sequence[Any]) -> list[Any]:
     """Return those that change; UFL's own comparison would make a new expression."""
     return [item for item in found if any(item is other for other in changing)]
-
-
-def _declare(matrix: PETSc.Mat, traits: OperatorTraits) -> None:
-    if traits.symmetric:
-        matrix.setOption(PETSc.Mat.Option.SYMMETRIC, True)
-        matrix.setOption(PETSc.Mat.Option.SYMMETRY_ETERNAL, True)
-    if traits.symmetric and traits.definite:
-        matrix.setOption(PETSc.Mat.Option.SPD, True)

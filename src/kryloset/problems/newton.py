@@ -14,6 +14,7 @@ from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.boundary import BoundaryValues
 from kryloset.problems.finite_element_family import NonlinearFamily
 from kryloset.problems.finite_elements import FiniteElements
+from kryloset.problems.linear_system import declare_traits
 
 #: Newton's method is asked for this fraction of the tolerance, so that the residual holds
 #: it where it is computed again.
@@ -24,15 +25,26 @@ _STEPS = 50
 
 
 class _Handed:
-    """A KSP that hands every linear system to the caller's solver."""
+    """A KSP that hands every linear system to the caller's solver.
+
+    Attributes:
+        fault: What that raised. An exception that passed through PETSc would leave its
+            vectors locked, so the KSP diverges instead, which ends the SNES.
+    """
 
     def __init__(self, solve: Solve) -> None:
         self._solve = solve
+        self.fault: BaseException | None = None
 
     def solve(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:
         """Solve one Newton step's system."""
-        self._solve(ksp.getOperators()[0], b).copy(x)
-        ksp.setConvergedReason(PETSc.KSP.ConvergedReason.CONVERGED_RTOL)
+        try:
+            self._solve(ksp.getOperators()[0], b).copy(x)
+        except BaseException as error:
+            self.fault = error
+            ksp.setConvergedReason(PETSc.KSP.ConvergedReason.DIVERGED_BREAKDOWN)
+        else:
+            ksp.setConvergedReason(PETSc.KSP.ConvergedReason.CONVERGED_RTOL)
 
 
 class NewtonDiscretisation(Discretisation):
@@ -53,9 +65,7 @@ class NewtonDiscretisation(Discretisation):
         self._f = fem.form(weak.F)
         self._j = fem.form(ufl.derivative(weak.F, self._u, ufl.TrialFunction(space)))
         self.matrix = dolfinx.fem.petsc.create_matrix(self._j)
-        if family.operator.symmetric:
-            self.matrix.setOption(PETSc.Mat.Option.SYMMETRIC, True)
-            self.matrix.setOption(PETSc.Mat.Option.SYMMETRY_ETERNAL, True)
+        declare_traits(self.matrix, family.operator)
         self._x, self._rhs = (dolfinx.fem.petsc.create_vector(space) for _ in range(2))
         self._relative: float | None = None
         self._snes = PETSc.SNES().create(comm)
@@ -63,26 +73,25 @@ class NewtonDiscretisation(Discretisation):
         self._snes.setFunction(self._compute_residual, self._rhs)
         self._snes.setJacobian(self._compute_jacobian, self.matrix)
         self._snes.getKSP().setType("python")
+        # Else PETSc would set up a preconditioner that nothing uses.
+        self._snes.getKSP().getPC().setType("none")
 
     def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
         """Run Newton's method from u = 0.
 
         Raises:
-            KrylosetError: It did not converge, or a linear system was not solved.
+            KrylosetError: It did not converge.
         """
         self.elements.set_parameters(instance)
         self._boundary.update()
         snes = self._snes
-        snes.getKSP().setPythonContext(_Handed(solve))
+        handed = _Handed(solve)
+        snes.getKSP().setPythonContext(handed)
         snes.setTolerances(rtol=_MARGIN * solve.tolerance, atol=0.0, stol=0.0, max_it=_STEPS)
         self._x.set(0.0)
-        try:
-            snes.solve(None, self._x)
-        except PETSc.Error as error:
-            # PETSc wraps what the caller's solver raised.
-            if isinstance(error.__cause__, KrylosetError):
-                raise error.__cause__ from None
-            raise
+        snes.solve(None, self._x)
+        if handed.fault is not None:
+            raise handed.fault
         self._relative = self._relative_norm_at(self._x)
         if not self._relative <= solve.tolerance:
             raise KrylosetError(
