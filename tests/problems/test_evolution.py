@@ -1,0 +1,277 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Time steps, on a rod whose finite element solution is known in closed form."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mpi4py import MPI
+
+import numpy as np
+import pytest
+import ufl
+from convergence import observed_orders
+from directly import solve_directly
+from operators import SolveAndKeep
+
+from kryloset.config import MeshConfig, Section
+from kryloset.errors import ConfigError, DataError
+from kryloset.problems import Dirichlet, EvolutionFamily, OperatorTraits, Variable
+from kryloset.problems.finite_element_family import WeakForm
+from kryloset.sampling import generator
+
+POINTS = 9
+
+
+class Settings(Section):
+    """The time axis."""
+
+    steps: int = 8
+    final_time: float = 0.2
+
+
+class Rod(EvolutionFamily):
+    """u_t = kappa u_xx by Crank-Nicolson, from the first sine wave."""
+
+    dimensions = (1,)
+    Settings = Settings
+    parameters = (
+        Variable("kappa", "diffusivity", dimensions=()),
+        Variable("u0", "initial state"),
+    )
+    fields = (Variable("u", "state"),)
+    operator = OperatorTraits(symmetric=True, definite=True)
+
+    def draw(self, random):
+        """Draw the diffusivity."""
+        return {
+            "kappa": np.asarray(random.uniform(1, 2)),
+            "u0": np.sin(np.pi * self.coordinates["x"]),
+        }
+
+    def initial_state(self, instance):
+        """Return the first sine wave."""
+        return {"u": instance["u0"]}
+
+    def weak_form(self, space, parameters, step):
+        """Return the forms."""
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        half = parameters["kappa"] / 2
+        a = (u * v / step.size + half * ufl.dot(ufl.grad(u), ufl.grad(v))) * ufl.dx
+        now = step.previous[0]
+        rhs = (now * v / step.size - half * ufl.dot(ufl.grad(now), ufl.grad(v))) * ufl.dx
+        return WeakForm(a, rhs)
+
+
+class TwoStepRod(Rod):
+    """The same by the backward differences of order 2."""
+
+    levels = 2
+
+    def weak_form(self, space, parameters, step):
+        """Return the forms."""
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        now, before = step.previous
+        a = 3 * u * v + 2 * step.size * parameters["kappa"] * ufl.dot(ufl.grad(u), ufl.grad(v))
+        return WeakForm(a * ufl.dx, (4 * now - before) * v * ufl.dx)
+
+
+def rod(kind: type[Rod] = Rod, grids: tuple[int, ...] = (), **settings: Any) -> Rod:
+    return kind(Settings(**settings), MeshConfig(points=POINTS, dimension=1, grids=grids))
+
+
+def eigenvalue() -> float:
+    """Return that of the stiffness and mass matrices of linear elements for the first wave."""
+    h = 1 / (POINTS - 1)
+    cosine = np.cos(np.pi * h)
+    return float(6 * (1 - cosine) / (h**2 * (2 + cosine)))
+
+
+def solved(family: Rod, index: int = 0) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    discretisation = family.discretise(MPI.COMM_SELF)
+    instance = family.draw(generator(0, index))
+    return discretisation, instance, discretisation.solve(instance, solve_directly)
+
+
+# What the steps compute
+
+
+def test_one_step_scheme_multiplies_an_eigenvector_by_its_stability_function() -> None:
+    family = rod()
+    _, instance, stored = solved(family)
+    z = float(instance["kappa"]) * eigenvalue() * 0.2 / 8
+    powers = ((1 - z / 2) / (1 + z / 2)) ** np.arange(9)
+    np.testing.assert_allclose(stored["u"], powers[:, None] * instance["u0"], atol=1e-13)
+    assert np.array_equal(family.times, np.linspace(0, 0.2, 9))
+
+
+def test_two_step_scheme_has_both_states_in_their_order() -> None:
+    _, instance, stored = solved(rod(TwoStepRod))
+    z = float(instance["kappa"]) * eigenvalue() * 0.2 / 8
+    amplitudes = [1.0, 1.0]  # before the first step both are the initial state
+    for _ in range(8):
+        amplitudes.append((4 * amplitudes[-1] - amplitudes[-2]) / (3 + 2 * z))
+    expected = np.array(amplitudes[1:])[:, None] * instance["u0"]
+    np.testing.assert_allclose(stored["u"], expected, atol=1e-13)
+
+
+def test_order_in_the_time_step() -> None:
+    errors = []
+    for steps in (8, 16, 32):
+        _, instance, stored = solved(rod(steps=steps))
+        exact = np.exp(-float(instance["kappa"]) * eigenvalue() * 0.2)
+        errors.append(abs(stored["u"][-1] - exact * instance["u0"]).max())
+    assert observed_orders(errors)[-1] > 1.9
+
+
+class Clock(Rod):
+    """u_t - u_xx = 1 with u = t on the boundary: u = t."""
+
+    def weak_form(self, space, parameters, step):
+        """Return the forms of Euler backwards, exact for linear functions of time."""
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        a = (u * v / step.size + ufl.dot(ufl.grad(u), ufl.grad(v))) * ufl.dx
+        return WeakForm(a, (step.previous[0] / step.size + 1) * v * ufl.dx, (Dirichlet(step.time),))
+
+
+def test_prescribed_values_may_depend_on_time() -> None:
+    family = rod(Clock)
+    discretisation: Any = family.discretise(MPI.COMM_SELF)
+    instance = {"kappa": np.asarray(1.0), "u0": np.zeros(POINTS)}
+    stored = discretisation.solve(instance, solve_directly)
+    expected = np.broadcast_to(family.times[:, None], (9, POINTS))
+    np.testing.assert_allclose(stored["u"], expected, atol=1e-13)
+    assert discretisation.residual(instance, stored) < 1e-12
+
+
+def test_stored_state_is_where_to_go_on() -> None:
+    _, instance, whole = solved(rod())
+    half = rod(steps=4, final_time=0.1)
+    later = half.discretise(MPI.COMM_SELF).solve({**instance, "u0": whole["u"][4]}, solve_directly)
+    np.testing.assert_allclose(later["u"], whole["u"][4:], rtol=1e-12)
+
+
+# The matrix
+
+
+class SteadyRod(Rod):
+    """The same with one diffusivity."""
+
+    operator = OperatorTraits(symmetric=True, definite=True, constant=True)
+
+    def weak_form(self, space, parameters, step):
+        """Return the forms with kappa = 1."""
+        return super().weak_form(space, {"kappa": 1.0}, step)
+
+
+@pytest.mark.parametrize(("kind", "fillings"), [(Rod, 3), (SteadyRod, 1)])
+def test_matrix_is_filled_once_an_instance_or_once_for_all(kind: type[Rod], fillings: int) -> None:
+    family = rod(kind)
+    discretisation: Any = family.discretise(MPI.COMM_SELF)
+    solve = SolveAndKeep()
+    for index in range(3):
+        discretisation.solve(family.draw(generator(0, index)), solve)
+    assert len(solve.states) == 3 * 8
+    assert len(set(solve.handles)) == 1
+    # PETSc sees the same state over all steps, and so keeps its preconditioner.
+    assert [len(set(solve.states[i : i + 8])) for i in (0, 8, 16)] == [1, 1, 1]
+    assert len(set(solve.states)) == fillings
+
+
+class Lagged(Rod):
+    """A matrix that would change from step to step."""
+
+    def weak_form(self, space, parameters, step):
+        """Return forms with u_n in the matrix."""
+        weak = super().weak_form(space, parameters, step)
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        return weak._replace(a=weak.a + step.previous[0] * u * v * ufl.dx)
+
+
+class Timed(Rod):
+    """The same with the time in it."""
+
+    def weak_form(self, space, parameters, step):
+        """Return forms with t in the matrix."""
+        weak = super().weak_form(space, parameters, step)
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        return weak._replace(a=weak.a + step.time * u * v * ufl.dx)
+
+
+@pytest.mark.parametrize("kind", [Lagged, Timed])
+def test_matrix_that_changes_from_step_to_step_is_refused(kind: type[Rod]) -> None:
+    with pytest.raises(ConfigError, match="must be the same for all steps"):
+        rod(kind).discretise(MPI.COMM_SELF)
+
+
+# What is stored
+
+
+@pytest.mark.parametrize("kind", [Rod, TwoStepRod])
+def test_residual_is_that_of_the_stored_states(kind: type[Rod]) -> None:
+    discretisation, instance, stored = solved(rod(kind))
+    discretisation.solve(rod(kind).draw(generator(0, 1)), solve_directly)  # leaves nothing behind
+    assert discretisation.residual(instance, stored) < 1e-13
+    for number in (0, 3, 8):
+        for value in (stored["u"][number, 4] + 1e-3, np.nan):
+            changed = stored["u"].copy()
+            changed[number, 4] = value
+            assert not discretisation.residual(instance, {"u": changed}) < 1e-4
+
+
+def test_trajectory_from_another_initial_state_is_found() -> None:
+    discretisation, instance, _ = solved(rod())
+    other = {**instance, "u0": 1.001 * instance["u0"]}
+    trajectory = discretisation.solve(other, solve_directly)
+    assert discretisation.residual(other, trajectory) < 1e-13
+    assert discretisation.residual(instance, trajectory) > 1e-4
+
+
+def test_all_times_are_evaluated_on_another_grid() -> None:
+    family = rod(grids=(17,))
+    discretisation, instance, stored = solved(family)
+    fine = discretisation.resample(17, instance, stored)
+    assert fine["u"].shape == (9, 17) and fine["u0"].shape == (17,)
+    coarse = family.coordinates["x"]
+    for state, finer in zip(stored["u"], fine["u"], strict=True):
+        expected = np.interp(np.linspace(0, 1, 17), coarse, state)
+        np.testing.assert_allclose(finer, expected, atol=1e-14)
+
+
+class Watched(Rod):
+    """A family that looks at its states."""
+
+    def __init__(self, *arguments):
+        """See nothing yet."""
+        super().__init__(*arguments)
+        self.seen = []
+
+    def check_state(self, time, state):
+        """Refuse what comes after 0.1."""
+        self.seen.append((time, state["u"].max()))
+        if time > 0.1 + 1e-9:
+            raise DataError(f"too late: {time:.3f}")
+
+
+def test_each_state_is_checked_before_the_next_step() -> None:
+    family = rod(Watched)
+    with pytest.raises(DataError, match=r"too late: 0\.125"):
+        solved(family)
+    times, largest = zip(*family.seen, strict=True)
+    np.testing.assert_allclose(times, family.times[:6])
+    assert np.all(np.diff(largest) < 0)
+
+
+@pytest.mark.mpi
+def test_two_ranks_give_the_same_states_and_solutions(tmp_path: Path) -> None:
+    mpiexec = Path(sys.executable).parent / "mpiexec"
+    # The module ends all ranks where one fails.
+    script = [sys.executable, "-m", "mpi4py", Path(__file__).with_name("many_systems_two_ranks.py")]
+    for ranks in (1, 2):
+        subprocess.run([mpiexec, "-n", str(ranks), *script, tmp_path], check=True, timeout=120)
+    one, two = (np.load(tmp_path / f"ranks-{n}.npz") for n in (1, 2))
+    assert sorted(one) == sorted(two) == ["heat u", "reaction_diffusion u"]
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-10, err_msg=name)
