@@ -258,25 +258,32 @@ def test_other_integrals_and_spaces_are_refused_by_name():
 # Storage
 
 
-def test_the_handle_stays_and_ksp_notices_a_change():
+@pytest.mark.parametrize("preconditioner", ["lu", "ilu", "sor", "jacobi"])
+def test_the_handle_stays_and_a_preconditioner_notices_a_change(preconditioner):
     space = lagrange(square(), 1)
     u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
     k = fem.Function(space)
     affine = AffineMatrix(k * ufl.inner(u, v) * ufl.dx, [k])
     handle = affine.matrix.handle
-    ksp = PETSc.KSP().create(MPI.COMM_SELF)
-    ksp.setOperators(affine.matrix)
-    ksp.setType("preonly")
-    ksp.getPC().setType("lu")
-    b, x = affine.matrix.createVecs()
-    b.set(1.0)
-    for seed in (13, 14):
+
+    def solver(matrix: PETSc.Mat) -> PETSc.KSP:
+        ksp = PETSc.KSP().create(MPI.COMM_SELF)
+        ksp.setOperators(matrix)
+        ksp.setType("preonly")
+        ksp.getPC().setType(preconditioner)
+        return ksp
+
+    kept = solver(affine.matrix)
+    b, x, expected = affine.matrix.createVecRight(), *affine.matrix.createVecs()
+    b.setArray(np.random.default_rng(17).standard_normal(b.local_size))
+    for seed in (13, 14, 15):
         draw(k, seed=seed)
         state = affine.matrix.stateGet()
         affine.update()
         assert affine.matrix.stateGet() > state and affine.matrix.handle == handle
-        ksp.solve(b, x)
-        assert (affine.matrix * x - b).norm() < 1e-12 * b.norm()
+        kept.solve(b, x)
+        solver(affine.matrix.duplicate(copy=True)).solve(b, expected)
+        assert (x - expected).norm() <= 1e-12 * expected.norm()
 
 
 def test_without_a_coefficient_nothing_is_touched():

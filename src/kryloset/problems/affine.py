@@ -86,12 +86,20 @@ class AffineMatrix:
 
         index_map, block = space.dofmap.index_map, space.dofmap.index_map_bs
         sizes = (block * index_map.size_local, block * index_map.size_global)
-        self.matrix = PETSc.Mat().create(space.mesh.comm)
-        self.matrix.setSizes((sizes, sizes), block)
-        self.matrix.setType(PETSc.Mat.Type.AIJ)
+        comm = space.mesh.comm
         rows, columns = (_global(space, dofs) for dofs in (pattern.rows, pattern.columns))
-        self.matrix.setPreallocationCOO(rows, columns)
-        self._entries = np.empty(len(rows), compiled.dtype)
+        self._entries = np.zeros(len(rows), compiled.dtype)
+        self._shared = comm.size == 1
+        if self._shared:
+            begins = np.searchsorted(rows, np.arange(sizes[0] + 1)).astype(PETSc.IntType)
+            csr = begins, columns, self._entries
+            self.matrix = PETSc.Mat().createAIJWithArrays((sizes, sizes), csr, comm=comm)
+            self.matrix.setBlockSize(block)
+        else:
+            self.matrix = PETSc.Mat().create(comm)
+            self.matrix.setSizes((sizes, sizes), block)
+            self.matrix.setType(PETSc.Mat.Type.AIJ)
+            self.matrix.setPreallocationCOO(rows, columns)
         with self._values.random():
             self._fill()
             # Ones on the diagonal would hide what is small beside them.
@@ -121,7 +129,11 @@ class AffineMatrix:
     def _fill(self) -> None:
         distinct = self._map @ self._values.read()
         np.take(distinct, self._spread, out=self._entries, mode="clip")
-        self.matrix.setValuesCOO(self._entries, PETSc.InsertMode.INSERT_VALUES)
+        if self._shared:
+            # The entries are the matrix's own; it has to be told that they are others now.
+            self.matrix.assemble()
+        else:
+            self.matrix.setValuesCOO(self._entries, PETSc.InsertMode.INSERT_VALUES)
 
 
 class AffineVector:
