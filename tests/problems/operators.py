@@ -50,7 +50,7 @@ def false_claims(traits: OperatorTraits, matrices: Sequence[sp.csr_array]) -> li
             false.append("definite")
         if traits.saddle_point and a.diagonal().min() > 0:
             false.append("saddle_point")
-        if traits.constant and abs(a - matrices[0]).max() > 0:
+        if traits.constant and not _are_equal(a, matrices[0]):
             false.append("constant")
     return false
 
@@ -62,3 +62,7 @@ def _is_positive_definite(a: sp.csr_array) -> bool:
     except np.linalg.LinAlgError:
         return False
     return True
+
+
+def _are_equal(a: sp.csr_array, b: sp.csr_array) -> bool:
+    return a.shape == b.shape and abs(a - b).max() == 0
