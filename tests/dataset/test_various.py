@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Trajectories, vectors, own axes, meshes and further grids go through all stages unchanged."""
 
+import re
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -165,6 +167,17 @@ def test_rows_of_ragged_arrays_stand_one_after_another(runs, tmp_path):
             whole = np.concatenate([solution[name] for solution in solved])
             np.testing.assert_array_equal(file[f"unknowns/{name}"], whole)
         assert file["unknowns/u_cells"].dtype == np.int64
+
+
+def test_the_documented_recipe_for_ragged_arrays(runs, tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "dataset.md").read_text()
+    (block,) = re.findall(r"```python\n(begin, end = .*?)```", text, re.DOTALL)
+    path = copied(runs, "Meshed", tmp_path)
+    with h5py.File(path) as file, Dataset(path) as data:
+        for index in range(len(data)):
+            scope = {"file": file, "i": index}
+            exec(block, scope)
+            np.testing.assert_array_equal(scope["dofs"], data.solution(index)["u_dofs"])
 
 
 @pytest.mark.parametrize("family", ["Moving", "Meshed"])

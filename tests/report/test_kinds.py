@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The page shows lines, boxes, vectors and trajectories, and says how to open them."""
+
+import html
+import re
+from pathlib import Path
+
+from mpi4py import MPI
+
+import matplotlib
+import numpy as np
+import pytest
+
+from kryloset.config import DatasetConfig
+from kryloset.dataset.reader import Dataset
+from kryloset.report.findings import read_findings
+from kryloset.report.page import illustrate, render
+from kryloset.stages import check, merge, sample, solve, sort
+
+FAMILIES = Path(__file__).parents[1] / "dataset" / "various.py"
+
+
+@pytest.fixture(
+    params=[("Various", 1), ("Moving", 2), ("Meshed", 3)], ids=lambda p: f"{p[0]}-{p[1]}"
+)
+def findings(request, run_files, tmp_path):
+    """Findings of a family without a PDE; its comparison is that of another dataset."""
+    family, dimension = request.param
+    config = DatasetConfig(
+        family=f"{FAMILIES}:{family}", count=3, chunks=1,
+        mesh={"points": 5, "dimension": dimension}, splits={"train": 0.6, "test": 0.4},
+    )  # fmt: skip
+    names = ("order.h5", "dataset.h5", "timings.json", "check.json")
+    paths = {name.partition(".")[0]: tmp_path / name for name in names}
+    drawn = {"parameters": tmp_path / "parameters.h5", "order": paths["order"]}
+    sample.run(config, "set", output=drawn["parameters"])
+    sort.run(config, "set", parameters=drawn["parameters"], output=drawn["order"])
+    chunk = tmp_path / "chunk.h5"
+    solve.run(config, "set", **drawn, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
+    written = {"output": paths["dataset"], "timings": paths["timings"]}
+    merge.run(config, "set", **drawn, chunks=[chunk], **written)
+    check.run(paths["dataset"], paths["check"])
+    return read_findings(config, "set", **paths, comparison=run_files["comparison"])
+
+
+def test_samples_are_seen_whatever_the_kind(findings):
+    """Pictures of a line are its values, of a box its middle, of a vector its magnitude."""
+    drawing = illustrate(findings)["samples"]
+    dimension, moving = findings.family.dimension, findings.family.times is not None
+    rows = ["k", "wind", "inside", *["u", "flux"] * (3 if moving else 1)]
+    assert drawing.description.startswith("Graphs" if dimension == 1 else "Maps")
+    assert drawing.description.count("magnitude of") == 2 + 2 * moving
+    assert ("time 0.5" in drawing.description) == moving
+    axes = drawing.figure.axes[: 3 * len(rows)]
+    assert [axis.get_title("left") for axis in axes[:3]] == [
+        f"instance {number}" for number in findings.order.permutation
+    ]
+    with Dataset(findings.path) as data:
+        for column, instance in enumerate(findings.order.permutation):
+            flux = data.solution(instance)["flux"]
+            expected = np.linalg.norm(flux[-1] if moving else flux, axis=-1)
+            last = axes[-3 + column]
+            if dimension == 1:
+                np.testing.assert_array_equal(last.lines[0].get_ydata(), expected)
+            else:
+                plane = expected if dimension == 2 else expected[..., 2]
+                np.testing.assert_array_equal(last.images[0].get_array(), plane.T)
+
+
+def test_the_page_says_what_the_axes_are_and_how_to_open_them(findings):
+    text = render(findings, illustrate(findings))
+    dimension, moving = findings.family.dimension, findings.family.times is not None
+    assert f"<dd>{' × '.join(['5'] * dimension)} <small>" in text
+    axes = ", ".join("xyz"[:dimension])
+    assert f"<td>parameter</td><td>m s-1</td><td>{axes}, component</td>" in text
+    assert "<td>parameter</td><td>m</td><td>corner, component</td>" in text
+    time = "time, " if moving else ""
+    assert f"<td>solution</td><td>kg m-3</td><td>{time}{axes}</td>" in text
+    assert f"<td>solution</td><td>kg m-3</td><td>{time}u_dof</td>" in text
+    matplotlib.use("Agg")
+    for block in re.findall(r"<pre><code>(import .*?)</code></pre>", text, re.DOTALL):
+        scope: dict = {}
+        exec(html.unescape(block), scope)
+        assert "u" in scope
