@@ -98,10 +98,10 @@ class AdvectionDiffusion(SteadyFamily):
     )
     Settings = AdvectionDiffusionSettings
     parameters = (
-        Variable("eps", "diffusivity, the reciprocal of the Peclet number", "1", (), "log"),
-        Variable("psi", "stream function of the wind"),
+        Variable("eps", "diffusivity", "1", (), "log"),
+        Variable("psi", "stream function"),
         Variable("f", "source"),
-        Variable("g", "field that u equals on the boundary"),
+        Variable("g", "boundary values"),
     )
     fields = (Variable("u", "concentration"),)
     operator = OperatorTraits(definite=True)

@@ -85,7 +85,7 @@ class Waves(SteadyFamily):
     """What waves have in common: medium, source, and the form inside the square."""
 
     parameters = (
-        Variable("k", "wavenumber, in radians a side of the square"),
+        Variable("k", "wavenumber"),
         Variable("f", "source"),
     )
     operator = OperatorTraits(symmetric=True, affine_rhs=True)
@@ -173,8 +173,8 @@ class HelmholtzAbsorbing(Waves):
     )
     Settings = WaveSettings
     fields = (
-        Variable("u_real", "real part of the amplitude"),
-        Variable("u_imag", "imaginary part of the amplitude"),
+        Variable("u_real", "real part"),
+        Variable("u_imag", "imaginary part"),
     )
 
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
