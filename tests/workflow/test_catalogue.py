@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The small datasets of all families, as `make run DATASET=name` makes each of them."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import xarray
+import yaml
+
+from running import ROOT, snakemake
+
+CONFIGS = sorted((ROOT / "config/families").glob("*.yaml"))
+
+
+@pytest.mark.slow
+def test_every_small_dataset_is_made_and_verified(folder: Path) -> None:
+    datasets = {}
+    for path in CONFIGS:
+        datasets |= yaml.safe_load(path.read_text())["datasets"]
+    (folder / "config/config.yaml").write_text(yaml.safe_dump({"datasets": datasets}))
+    run = snakemake("--cores", "2", "--keep-going", cwd=folder)
+    assert run.code == 0, run.output[-3000:]
+    for name in datasets:
+        results = folder / "results" / name
+        check = json.loads((results / "check.json").read_text())
+        assert check["passed"] and check["residual_max"] <= 1e-6
+        assert (results / "figures/samples.png").stat().st_size > 10_000
+        with xarray.open_datatree(results / "dataset.h5", engine="h5netcdf") as tree:
+            assert tree.attrs["n_trajectories"] == datasets[name]["count"]
+
+
+def test_make_names_the_small_datasets() -> None:
+    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert all(path.stem in said.stdout for path in CONFIGS)
+    wrong = subprocess.run(
+        ["make", "config/families/nosuch.yaml"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert wrong.returncode == 2
+    assert "no small dataset nosuch" in wrong.stderr and "darcy" in wrong.stderr
