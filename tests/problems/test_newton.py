@@ -1,0 +1,237 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Newton's method on rods whose solutions are known."""
+
+from typing import Any
+
+from mpi4py import MPI
+
+import numpy as np
+import pytest
+import ufl
+from convergence import observed_orders
+from directly import SolveDirectly, solve_directly
+from operators import SolveAndKeep
+
+from kryloset.config import MeshConfig, Section
+from kryloset.errors import DataError, KrylosetError
+from kryloset.problems import (
+    Dirichlet,
+    NonlinearFamily,
+    NonlinearForm,
+    OperatorTraits,
+    Variable,
+    newton,
+)
+
+
+class Rod(NonlinearFamily):
+    """-u'' + 2 u^3 = 0, whose solution is 1 / (1 + x) where that is prescribed at the ends."""
+
+    dimensions = (1,)
+    parameters = (
+        Variable("left", "u at x = 0", dimensions=()),
+        Variable("right", "u at x = 1", dimensions=()),
+    )
+    fields = (Variable("u", "state"),)
+    operator = OperatorTraits(symmetric=True, definite=True)
+
+    def draw(self, random):
+        """Return the values at the ends."""
+        return {"left": np.asarray(1.0), "right": np.asarray(0.5)}
+
+    def weak_form(self, space, parameters, u):
+        """Return the form."""
+        v = ufl.TestFunction(space)
+        return NonlinearForm(
+            (ufl.dot(ufl.grad(u), ufl.grad(v)) + 2 * u**3 * v) * ufl.dx,
+            (
+                Dirichlet(parameters["left"], lambda x: np.isclose(x[0], 0)),
+                Dirichlet(parameters["right"], lambda x: np.isclose(x[0], 1)),
+            ),
+        )
+
+
+class Unsolvable(Rod):
+    """u^2 + u + 1 = 0 at each point, which no real number obeys."""
+
+    operator = OperatorTraits()
+
+    def weak_form(self, space, parameters, u):
+        """Return the form."""
+        return NonlinearForm((u**2 + u + 1) * ufl.TestFunction(space) * ufl.dx, ())
+
+
+class Linear(Rod):
+    """-u'' = left, whose solution is quadratic."""
+
+    def weak_form(self, space, parameters, u):
+        """Return the form."""
+        v = ufl.TestFunction(space)
+        return NonlinearForm((ufl.dot(ufl.grad(u), ufl.grad(v)) - parameters["left"] * v) * ufl.dx)
+
+
+class SolveAndMeasure(SolveAndKeep):
+    """A direct solver that keeps the norms of the right-hand sides, which are those of F."""
+
+    def __init__(self) -> None:
+        """Keep nothing yet."""
+        super().__init__()
+        self.norms: list[float] = []
+
+    def __call__(self, operator, rhs):
+        """Keep the norm, and return x."""
+        self.norms.append(rhs.norm())
+        return super().__call__(operator, rhs)
+
+
+class Fail(SolveDirectly):
+    """A solver that raises at one of its calls."""
+
+    def __init__(self, error: BaseException, call: int) -> None:
+        """Raise `error` at that call, counted from 1."""
+        self.error, self.left = error, call
+
+    def __call__(self, operator, rhs):
+        """Return x, or raise."""
+        self.left -= 1
+        if self.left == 0:
+            raise self.error
+        return super().__call__(operator, rhs)
+
+
+def rod(kind: type[Rod] = Rod, points: int = 17, degree: int = 1) -> Rod:
+    return kind(Section(), MeshConfig(points=points, degree=degree, dimension=1))
+
+
+@pytest.fixture(scope="module")
+def discretisation() -> Any:
+    return rod().discretise(MPI.COMM_SELF)
+
+
+@pytest.fixture
+def instance() -> dict[str, Any]:
+    return rod().draw(np.random.default_rng(0))
+
+
+# The solution
+
+
+def test_nonlinear_problem_with_prescribed_values_converges_at_order_two() -> None:
+    errors = []
+    for points in (9, 17, 33):
+        family = rod(points=points)
+        u = family.discretise(MPI.COMM_SELF).solve(family.draw(None), solve_directly)["u"]
+        errors.append(abs(u - 1 / (1 + family.coordinates["x"])).max())
+        assert (u[0], u[-1]) == pytest.approx((1.0, 0.5), abs=1e-14)
+    assert observed_orders(errors)[-1] > 1.9
+
+
+def test_newton_converges_quadratically(discretisation: Any, instance: dict[str, Any]) -> None:
+    solve = SolveAndMeasure()
+    discretisation.solve(instance, solve)
+    norms = np.array(solve.norms) / solve.norms[0]
+    last = norms[norms > 1e-12]
+    # log r_(n+1) = 2 log r_n + a constant, once the starting point is left behind.
+    slopes = np.diff(np.log(last[1:]))
+    assert len(slopes) >= 2 and slopes[-1] / slopes[-2] > 1.7
+
+
+def test_linear_problem_takes_one_step() -> None:
+    family, solve = rod(Linear), SolveAndKeep()
+    u = family.discretise(MPI.COMM_SELF).solve(family.draw(None), solve)["u"]
+    x = family.coordinates["x"]
+    np.testing.assert_allclose(u, x * (1 - x) / 2, atol=1e-14)
+    assert len(solve.matrices) == 1
+
+
+def test_zero_is_the_solution_where_nothing_drives() -> None:
+    discretisation: Any = rod(Linear).discretise(MPI.COMM_SELF)
+    instance = {"left": np.asarray(0.0), "right": np.asarray(0.0)}
+    assert not discretisation.solve(instance, solve_directly)["u"].any()
+    assert discretisation.nonlinear_residual() == 0
+
+
+def test_matrix_is_one_object_and_declared(discretisation: Any, instance: dict[str, Any]) -> None:
+    solve = SolveAndKeep()
+    for left in (1.0, 2.0):
+        discretisation.solve({**instance, "left": np.asarray(left)}, solve)
+    assert len(set(solve.handles)) == 1 and len(set(solve.states)) == len(solve.states) > 4
+    assert discretisation.matrix.isSymmetricKnown() == (True, True)
+
+
+# The residual
+
+
+def test_residual_is_the_nonlinear_one(discretisation: Any, instance: dict[str, Any]) -> None:
+    stored = discretisation.solve(instance, solve_directly)
+    relative = discretisation.nonlinear_residual()
+    assert relative <= solve_directly.tolerance
+    discretisation.solve({**instance, "left": np.asarray(3.0)}, solve_directly)
+    assert discretisation.residual(instance, stored) == pytest.approx(relative, rel=1e-6)
+    changed = {"u": stored["u"].copy()}
+    changed["u"][5] += 1e-3
+    assert discretisation.residual(instance, changed) > 1e-4
+    changed["u"][5] = np.nan
+    assert not discretisation.residual(instance, changed) < 1e-4
+    boundary = {"u": stored["u"].copy()}
+    boundary["u"][0] += 1e-3
+    # A prescribed value has a row of the identity, beside which others are like 1 / h.
+    assert discretisation.residual(instance, boundary) > 1e-5
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-6])
+def test_loose_tolerance_is_kept(
+    discretisation: Any, instance: dict[str, Any], tolerance: float
+) -> None:
+    solve = SolveAndMeasure()
+    solve.tolerance = tolerance
+    stored = discretisation.solve(instance, solve)
+    assert discretisation.residual(instance, stored) <= tolerance
+    # Nor is more done than is asked for: before the last step it was not yet reached.
+    assert solve.norms[-1] > tolerance / 2 * solve.norms[0]
+
+
+# Failures
+
+
+@pytest.mark.parametrize("error", [KrylosetError("no space left"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("call", [1, 3])
+def test_exceptions_of_the_solver_come_through_and_leave_no_trace(
+    discretisation: Any, instance: dict[str, Any], error: BaseException, call: int
+) -> None:
+    before = discretisation.solve(instance, solve_directly)["u"]
+    with pytest.raises(type(error)) as found:
+        discretisation.solve(instance, Fail(error, call))
+    assert found.value is error
+    assert np.array_equal(discretisation.solve(instance, solve_directly)["u"], before)
+
+
+def test_tolerance_below_rounding_is_said_with_numbers(
+    discretisation: Any, instance: dict[str, Any]
+) -> None:
+    solve = SolveDirectly()
+    solve.tolerance = 1e-30
+    message = r"relative residual \d\.\d\de-1\d after \d+ steps, above the tolerance 1e-30"
+    with pytest.raises(KrylosetError, match=message):
+        discretisation.solve(instance, solve)
+
+
+def test_too_many_steps_are_said_with_their_number(
+    discretisation: Any, instance: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(newton, "_STEPS", 2)
+    with pytest.raises(KrylosetError, match="after 2 steps"):
+        discretisation.solve(instance, solve_directly)
+
+
+def test_equation_without_a_solution_is_refused(instance: dict[str, Any]) -> None:
+    with pytest.raises(KrylosetError, match="Newton's method stopped"):
+        rod(Unsolvable).discretise(MPI.COMM_SELF).solve(instance, solve_directly)
+
+
+def test_parameter_that_is_not_finite_is_refused(
+    discretisation: Any, instance: dict[str, Any]
+) -> None:
+    with pytest.raises(DataError, match="left is not finite"):
+        discretisation.solve({**instance, "left": np.asarray(np.nan)}, solve_directly)
