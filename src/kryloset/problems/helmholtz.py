@@ -217,10 +217,11 @@ class Helmholtz(Waves):
         allowed = 0.5 * self.settings.clearance * 4 * np.pi / k**2
         cells = k * (FREQUENCY_ERROR[degree] / allowed) ** (0.5 / degree)
         if cells > self.mesh.cells:
+            other = "or mesh.degree 2, " if degree == 1 else ""
             raise ConfigError(
                 f"mesh.points {self.mesh.points} moves resonances by more than half of "
                 f"parameters.clearance {self.settings.clearance:g}: take at least "
-                f"{_coarsest(cells * degree, degree)}, or mesh.degree 2, or less of "
+                f"{_coarsest(cells * degree, degree)}, {other}or less of "
                 "parameters.wavelengths"
             )
 
