@@ -157,7 +157,7 @@ class SteadyFamily(FiniteElementFamily):
                 for a number. Their values change from instance to instance.
         """
 
-    def check_instance(self, instance: Instance) -> None:  # noqa: B027  (most have nothing to add)
+    def check_instance(self, instance: Instance) -> None:
         """Refuse an instance that has no solution, before it is solved.
 
         Raises:
