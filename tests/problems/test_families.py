@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What holds for every family of the catalogue, by its small dataset in config/families."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,13 @@ def dataset(name: str) -> DatasetConfig:
 
 
 def coarse_family(name: str) -> Family:
-    """Return a family of a small dataset on the coarsest mesh that its settings allow."""
+    """Return a family of a small dataset on the coarsest mesh that its settings allow.
+
+    It has a further grid, every second point of its own.
+    """
     config = dataset(name)
     for points in COARSE:
-        mesh = config.mesh.model_copy(update={"points": points, "grids": ()})
+        mesh = config.mesh.model_copy(update={"points": points, "grids": ((points + 1) // 2,)})
         try:
             return load_family(config.model_copy(update={"mesh": mesh}))
         except ConfigError:
@@ -134,6 +138,38 @@ def test_solving_again_gives_the_same_bits(solved: Any) -> None:
     instance, solution = pairs[0]
     again = discretisation.solve(instance, SolveAndKeep())
     assert all(np.array_equal(again[name], solution[name]) for name in solution)
+
+
+def test_further_grids_show_the_same_functions(solved: Any) -> None:
+    family, discretisation, pairs, _ = solved
+    if not family.mesh.grids:
+        pytest.skip("a mesh with an even number of points")
+    instance, solution = pairs[1]
+    resampled = discretisation.resample(family.mesh.grids[0], instance, solution)
+    on_grid = [v for v in (*family.parameters, *family.fields) if len(v.axes) == family.dimension]
+    on_grid = [v for v in on_grid if set(v.axes) == set(family.coordinates)]
+    assert {v.name for v in family.fields} <= resampled.keys() == {v.name for v in on_grid}
+    every_second = (..., *(slice(None, None, 2) for _ in range(family.dimension)))
+    for variable in on_grid:
+        values = np.asarray({**instance, **solution}[variable.name])
+        at = (*every_second, slice(None)) if variable.rank else every_second
+        np.testing.assert_allclose(
+            resampled[variable.name], values[at], rtol=1e-10, atol=1e-10 * abs(values).max()
+        )
+
+
+def test_the_stored_mesh_fills_the_domain(solved: Any) -> None:
+    family, discretisation, _, _ = solved
+    meshes = discretisation.meshes()
+    for name in [name.removesuffix("_cells") for name in meshes if name.endswith("_cells")]:
+        if f"{name}_tangents" in meshes:  # whose nodes are on edges
+            continue
+        # The corners of a cell come first among its nodes.
+        corners = meshes[f"{name}_points"][meshes[f"{name}_cells"][:, : family.dimension + 1]]
+        sides = corners[:, 1:] - corners[:, :1]
+        volume = abs(np.linalg.det(sides)).sum() / math.factorial(family.dimension)
+        boxes = np.prod([axis[-1] - axis[0] for axis in family.coordinates.values()])
+        assert volume == pytest.approx(boxes - (0.08 if name == "T" else 0))
 
 
 def test_operator_is_as_declared(solved: Any) -> None:

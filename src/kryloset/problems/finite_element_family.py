@@ -121,6 +121,18 @@ class FiniteElementFamily(Family):
         """Number of components of all fields together."""
         return sum(self.dimension if field.rank else 1 for field in self.fields)
 
+    def resample_parameters(self, points: int, instance: Instance) -> dict[str, Array]:
+        """Return parameters that are no continuous functions, such as a mask, on another grid.
+
+        Args:
+            points: Points of that grid a side.
+            instance: The parameters on the grid of the dataset.
+
+        Returns:
+            Those parameters by name; by default there are none.
+        """
+        return {}
+
     def make_mesh(self, comm: "MPI.Comm") -> "Mesh":
         """Return the mesh: the box in simplices, whose vertices are points of the grid."""
         from dolfinx import mesh
@@ -198,9 +210,7 @@ class EvolutionFamily(FiniteElementFamily):
     ) -> WeakForm:
         """Return the forms of a step; `step.previous` has `levels` states."""
 
-    def check_state(  # noqa: B027  (implicit schemes have nothing to add)
-        self, time: float, state: Instance
-    ) -> None:
+    def check_state(self, time: float, state: Instance) -> None:
         """Refuse a state that cannot be a solution, before the next step. On rank 0.
 
         Args:

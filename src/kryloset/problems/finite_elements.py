@@ -158,10 +158,13 @@ class FiniteElements:
                 continue
             unknowns, nodal, evaluations = self._coefficients[variable.rank]
             values = np.asarray(instance[name])
-            if not nodal:
-                values = self._interpolate(values, unknowns.points)
             shape = (points,) * self.family.dimension + values.shape[len(variable.axes) :]
-            found[name] = evaluations[points](values.reshape(unknowns.shape)).reshape(shape)
+            if nodal:
+                values = evaluations[points](values.reshape(unknowns.shape))
+            else:
+                values = self._interpolate(values, self._grids[points])
+            found[name] = values.reshape(shape)
+        found |= self.family.resample_parameters(points, instance)
         for part in self.parts:
             values = part.evaluations[points](self._at_nodes(part, stored))
             found |= self._fields_of(part, values, points)
@@ -199,8 +202,8 @@ class FiniteElements:
         if variable.rank not in self._coefficients:
             unknowns = Unknowns(function.function_space)
             nodal = self._is_grid(unknowns)
-            # On the grid of the dataset their values are given.
-            self._coefficients[variable.rank] = (unknowns, nodal, self._evaluations(unknowns, True))
+            evaluations = self._evaluations(unknowns, nodal) if nodal else {}
+            self._coefficients[variable.rank] = (unknowns, nodal, evaluations)
         return function
 
     def _make_meshes(self) -> dict[str, Array]:

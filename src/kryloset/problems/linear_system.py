@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The linear system of a weak form, in storage that all instances share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from petsc4py import PETSc
@@ -51,19 +52,16 @@ class LinearSystem:
         """
         self._boundary = BoundaryValues(space, weak.boundary)
         conditions = self._boundary.conditions
-        coefficients = _among(weak.a.coefficients(), changing)
-        numbers = _among(weak.a.constants(), changing)
-        if traits.constant and (coefficients or numbers):
+        coefficients = _among((*weak.a.coefficients(), *weak.a.constants()), changing)
+        if traits.constant and coefficients:
             raise ConfigError("the operator is declared constant, and its form has parameters")
-        if traits.affine and numbers:
-            raise ConfigError(
-                "the operator is declared affine in the coefficient fields, and its form has "
-                "parameters that are numbers"
-            )
         self._a = fem.form(weak.a)
         self._constant = traits.constant
         self._assembled = False
-        self._map = AffineMatrix(weak.a, coefficients, conditions) if traits.affine else None
+        self._map = None
+        if traits.affine:
+            with _refused("the operator"):
+                self._map = AffineMatrix(weak.a, coefficients, conditions)
         if self._map is None:
             self.matrix = dolfinx.fem.petsc.create_matrix(self._a)
         else:
@@ -73,13 +71,13 @@ class LinearSystem:
             self.matrix.setNearNullSpace(rigid_body_motions(space))
 
         self._l = fem.form(weak.L)
-        sources = _among(weak.L.coefficients(), changing)
-        sources += _among(weak.L.constants(), changing)
+        sources = _among((*weak.L.coefficients(), *weak.L.constants()), changing)
         self._rhs_constant = not sources and self._boundary.homogeneous
         self._rhs_assembled = False
         self._rhs_map = None
         if traits.affine_rhs and self._boundary.homogeneous:
-            self._rhs_map = AffineVector(weak.L, sources, space, conditions)
+            with _refused("the right-hand side"):
+                self._rhs_map = AffineVector(weak.L, sources, space, conditions)
             self.rhs = self._rhs_map.vector
         else:
             self.rhs = dolfinx.fem.petsc.create_vector(space)
@@ -167,6 +165,15 @@ def rigid_body_motions(space: fem.FunctionSpace) -> PETSc.NullSpace:
         basis.append(function.x)
     dolfinx.la.orthonormalize(basis)
     return PETSc.NullSpace().create(vectors=[dolfinx.la.petsc.create_vector_wrap(v) for v in basis])
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """Say which claim of a family is false."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"{what} is declared affine in the parameters: {error}") from error
 
 
 def _among(found: Sequence[Any], changing: Sequence[Any]) -> list[Any]:

@@ -15,6 +15,7 @@ from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import (
     Array,
     Discretisation,
+    Instance,
     OperatorTraits,
     Variable,
     degrees_of_freedom,
@@ -90,7 +91,7 @@ class Thermal(SteadyFamily):
         "c dT/dn = flux on the slot or on the other edges, else c dT/dn = 0"
     )
     Settings = ThermalSettings
-    parameters = (
+    parameters: tuple[Variable, ...] = (
         Variable("left", "temperature on the left", "degC", ()),
         Variable("right", "temperature on the right", "degC", ()),
         Variable("flux", "heat flux inwards", "W/m^2", ()),
@@ -189,8 +190,12 @@ class Thermal(SteadyFamily):
                 deviation=settings.log_deviation, length=settings.length, modes=settings.modes
             )
             drawn["c"] = Lognormal(field).draw(generator, self.mesh.points)
-        drawn["inside"] = self._mask(outline)
+        drawn["inside"] = self._mask(outline, self.mesh.points)
         return drawn
+
+    def resample_parameters(self, points: int, instance: Instance) -> dict[str, Array]:
+        """Return the mask of the domain on another grid."""
+        return {"inside": self._mask(self.outline, points)}
 
     def make_mesh(self, comm: "MPI.Comm") -> "Mesh":
         """Mesh the domain as finely as the grid is."""
@@ -227,7 +232,7 @@ class Thermal(SteadyFamily):
 
         return RemeshedDiscretisation(self, comm)
 
-    def on_own_mesh(self, instance: Mapping[str, Array]) -> "Thermal":
+    def on_own_mesh(self, instance: Instance) -> "Thermal":
         """Return the family of one drawn polygon."""
         corners = tuple(tuple(corner) for corner in instance["corners"].tolist())
         settings = self.settings.model_copy(update={"outline": corners})
@@ -242,15 +247,16 @@ class Thermal(SteadyFamily):
         radii = generator.uniform(0.5, 1.0, count)
         return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
 
-    def _mask(self, outline: Array) -> Array:
-        """Return 1 at the points of the grid that are in the domain or on its boundary."""
-        axes = np.meshgrid(*self.coordinates.values(), indexing="ij")
-        points = np.stack(axes, axis=-1).reshape(-1, 2)
-        inside = is_inside(points, outline)
+    def _mask(self, outline: Array, points: int) -> Array:
+        """Return 1 where a grid of that many points a side is in the domain or on its boundary."""
+        lines = [np.linspace(axis[0], axis[-1], points) for axis in self.coordinates.values()]
+        axes = np.meshgrid(*lines, indexing="ij")
+        at = np.stack(axes, axis=-1).reshape(-1, 2)
+        inside = is_inside(at, outline)
         for hole in self.holes:
-            inside &= ~is_inside(points, hole)
+            inside &= ~is_inside(at, hole)
         for corners in (outline, *self.holes):
-            inside |= distance_to_edges(points, corners).min(axis=1) < _ON
+            inside |= distance_to_edges(at, corners).min(axis=1) < _ON
         return inside.reshape(axes[0].shape).astype(np.float64)
 
 
