@@ -587,3 +587,23 @@ def test_modulus_that_is_not_positive_is_refused() -> None:
         family.discretise(MPI.COMM_SELF).solve(
             {"E": modulus, "traction": np.ones(2)}, solve_directly
         )
+
+
+@pytest.mark.parametrize("name", ["elasticity", "incompressible_elasticity"])
+def test_operator_is_as_declared_however_rough_the_modulus(name: str) -> None:
+    # The quadratic interpolant of such a modulus is negative in places.
+    family = make(name, points=5, degree=2)
+    keep = SolveAndKeep()
+    modulus = np.exp(3 * np.random.default_rng(0).standard_normal((5, 5)))
+    instance = {"E": modulus, "traction": np.ones(2)}
+    solution = family.discretise(MPI.COMM_SELF).solve(instance, keep)
+    assert false_claims(family.operator, keep.matrices) == []
+    negative = np.linalg.eigvalsh(keep.matrices[0].toarray()) < 0
+    assert negative.sum() == (solution["p_dofs"].size if "p_dofs" in solution else 0)
+
+
+def test_modulus_of_which_the_interpolant_is_not_positive_is_refused() -> None:
+    family = make(points=5, degree=2, dimension=3)
+    modulus = np.exp(3 * np.random.default_rng(0).standard_normal((5, 5, 5)))
+    with pytest.raises(DataError, match="quadratic interpolant is not positive"):
+        family.check_instance({"E": modulus})

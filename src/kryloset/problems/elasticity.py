@@ -20,14 +20,16 @@ import ufl
 from pydantic import Field, model_validator
 
 from kryloset.config import MeshConfig, Section
-from kryloset.errors import ConfigError
+from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import (
     Array,
     BoundaryCondition,
+    Instance,
     OperatorTraits,
     Variable,
     degrees_of_freedom,
 )
+from kryloset.problems.darcy import least_at_quadrature, quadrature
 from kryloset.problems.finite_element_family import Dirichlet, SteadyFamily, WeakForm
 from kryloset.sampling import GaussianField, Lognormal
 
@@ -117,7 +119,11 @@ class Elasticity(SteadyFamily):
             )
 
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
-        """Draw E at the points of the grid, and the traction."""
+        """Draw E at the points of the grid, and the traction.
+
+        Raises:
+            DataError: As `check_instance`.
+        """
         settings = self.settings
         log_modulus = GaussianField(
             deviation=settings.log_deviation,
@@ -126,13 +132,31 @@ class Elasticity(SteadyFamily):
             modes=settings.modes,
             dimension=self.dimension,
         )
-        return {
+        instance = {
             "E": Lognormal(log_modulus).draw(generator, self.mesh.points),
             "traction": settings.traction * generator.standard_normal(self.dimension),
         }
+        self.check_instance(instance)
+        return instance
+
+    def check_instance(self, instance: Instance) -> None:
+        """Refuse a modulus whose quadratic interpolant on tetrahedra is not positive.
+
+        Raises:
+            DataError: It is not, at a quadrature point.
+        """
+        quadratic = self.dimension == 3 and self.mesh.degree == 2
+        if quadratic and least_at_quadrature(np.asarray(instance["E"])) <= 0:
+            raise DataError(
+                "Young's modulus E changes so much within a cell that its quadratic interpolant "
+                "is not positive: take a finer grid, fewer modes or a smoother E"
+            )
 
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
-        """Return a(u, v) = (sigma(u), eps(v)) and the work of the loads."""
+        """Return a(u, v) = (sigma(u), eps(v)) and the work of the loads.
+
+        As for Darcy flow, the quadrature of a is one with which it is definite.
+        """
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         nu = self.settings.poisson_ratio
         # For E = 1.
@@ -140,7 +164,11 @@ class Elasticity(SteadyFamily):
         strain = ufl.inner(_strain(u), _strain(v))
         energy = 2 * mu * strain + lame * ufl.div(u) * ufl.div(v)
         work = self._work(space.mesh, v, parameters["traction"])
-        return WeakForm(parameters["E"] * energy * ufl.dx, work, (Dirichlet(where=_clamped),))
+        return WeakForm(parameters["E"] * energy * self._dx, work, (Dirichlet(where=_clamped),))
+
+    @property
+    def _dx(self) -> Any:
+        return ufl.dx(metadata=quadrature(self.dimension, self.mesh.degree))
 
     def _work(self, domain: Any, v: Any, traction: Any) -> Any:
         """Return (f, v) + (traction, v) over the side x = 1."""
@@ -199,7 +227,7 @@ class IncompressibleElasticity(Elasticity):
         a = modulus / (1 + nu) * ufl.inner(_strain(u), _strain(v))
         a -= p * ufl.div(v) + ufl.div(u) * q + compliance * p * q
         work = self._work(space.mesh, v, parameters["traction"])
-        return WeakForm(a * ufl.dx, work, (Dirichlet(where=_clamped, part=0),))
+        return WeakForm(a * self._dx, work, (Dirichlet(where=_clamped, part=0),))
 
 
 def _strain(u: Any) -> Any:
