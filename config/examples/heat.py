@@ -4,7 +4,7 @@ import ufl
 from pydantic import Field
 
 from kryloset.config import Section
-from kryloset.problems import LatticeFamily, OperatorTraits, Variable, WeakForm
+from kryloset.problems import BoundaryCondition, OperatorTraits, SteadyFamily, Variable, WeakForm
 from kryloset.sampling import GaussianField
 
 
@@ -15,7 +15,7 @@ class HeatSettings(Section):
     length: float = Field(0.2, gt=0, description="Correlation length of the source [m].")
 
 
-class Heat(LatticeFamily):
+class Heat(SteadyFamily):
     """-div(c grad u) + h u = q in the unit square, u = 0 on its boundary."""
 
     summary = "Heat in a square plate with a random source and heat loss"
@@ -27,6 +27,10 @@ class Heat(LatticeFamily):
     )
     fields = (Variable("u", "temperature above the surroundings", "K"),)
     operator = OperatorTraits(symmetric=True, definite=True)
+    boundary_conditions = (
+        BoundaryCondition("x", "wall", ("u",), 0.0, "u = 0 on x = 0 and x = 1"),
+        BoundaryCondition("y", "wall", ("u",), 0.0, "u = 0 on y = 0 and y = 1"),
+    )
 
     def draw(self, generator):
         """Draw one instance: a field on the grid and a number."""
