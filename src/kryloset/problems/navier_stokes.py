@@ -73,8 +73,8 @@ class NavierStokes(EvolutionFamily):
     The force is the curl of a stream function, $f = (\partial_y \psi, -\partial_x \psi)$,
     with $\psi = 0$ on the boundary: it has no divergence, and pushes through no wall. The
     lid has the profile $16 x^2 (1 - x)^2$ and the flow at time 0 is that of Shih, Tan and
-    Hwang (Int. J. Numer. Methods Fluids 9, 1989), so that corners and start are smooth. From states
-    $u^{n-1}, u^n$ find $u^{n+1}$ of degree 2 and $p$ of degree 1 with, for all v and q,
+    Hwang (Int. J. Numer. Methods Fluids 9, 1989), so that corners and start are smooth.
+    From states n - 1 and n find $u^{n+1}$ of degree 2 and p of degree 1 with, for all v and q,
 
     $$ \frac{1}{\tau} (u^{n+1} - u^n, v) + \frac{1}{Re} (\nabla \bar u, \nabla v)
        + c(\hat u, \hat u, v) - (p, \nabla\cdot v) = (f, v), \qquad
@@ -96,12 +96,12 @@ class NavierStokes(EvolutionFamily):
     )
     Settings = NavierStokesSettings
     parameters = (
-        Variable("psi", "stream function of the force"),
+        Variable("psi", "force's stream function"),
         Variable("lid", "velocity of the lid", dimensions=("x",)),
     )
     fields = (
         Variable("u", "velocity", rank=1),
-        Variable("p", "pressure half a time step before, 0 at the origin and at time 0"),
+        Variable("p", "pressure, half a step before"),
     )
     unknowns = (degrees_of_freedom(fields[1]),)
     levels = 2
@@ -221,7 +221,7 @@ class NavierStokes(EvolutionFamily):
 
     def _courant(self, speed: float) -> float:
         """Return how many points of the grid that speed passes in a time step."""
-        size = self.settings.final_time / self.settings.steps
+        size: float = self.settings.final_time / self.settings.steps
         return speed * size * (self.mesh.points - 1)
 
     def _least_steps(self, speed: float) -> int:
