@@ -92,7 +92,7 @@ def test_families_are_refused_by_key(
     Path("broken.py").write_text("1 / 0\n")
     Path("empty.py").write_text("Heat = 3\n")
     Path("half.py").write_text(
-        "from kryloset.problems import LatticeFamily\nclass Half(LatticeFamily): pass\n"
+        "from kryloset.problems import SteadyFamily\nclass Half(SteadyFamily): pass\n"
     )
     config = parse_config(of_dataset(family=family, parameters=parameters))
     with pytest.raises(ConfigError) as caught:
@@ -151,8 +151,8 @@ def test_splits_fill_the_dataset(count: int, weights: list[int]) -> None:
 
 
 PLAIN = """
-from kryloset.problems import LatticeFamily, Variable
-class Plain(LatticeFamily):
+from kryloset.problems import SteadyFamily, Variable
+class Plain(SteadyFamily):
     parameters, fields = (Variable("k", "k"),), (Variable("u", "u"),)
     draw = weak_form = lambda self, *_: None
 """
@@ -177,8 +177,8 @@ def test_solver_must_fit_what_the_family_declares(
 
 
 ODD = """
-from kryloset.problems import LatticeFamily, Variable
-class Odd(LatticeFamily):
+from kryloset.problems import SteadyFamily, Variable
+class Odd(SteadyFamily):
     parameters = (Variable("k", "k", dimensions={DIMENSIONS}),)
     fields = (Variable({FIELD}, "u"),)
     draw = weak_form = lambda self, *_: None

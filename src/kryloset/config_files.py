@@ -37,7 +37,10 @@ def schema() -> str:
     definitions = tree["$defs"]
     for name in FAMILIES:
         settings = family_class(name).Settings
-        definitions[settings.__name__] = settings.model_json_schema()
+        schema = settings.model_json_schema()
+        # References are resolved from the root.
+        definitions.update(schema.pop("$defs", {}))
+        definitions[settings.__name__] = schema
     parameters = definitions["DatasetConfig"]["properties"]["parameters"]
     parameters["anyOf"] = [
         *({"$ref": f"#/$defs/{family_class(name).Settings.__name__}"} for name in FAMILIES),

@@ -24,6 +24,7 @@ class SolveAndKeep(SolveDirectly):
     """
 
     def __init__(self) -> None:
+        """Keep nothing yet."""
         self.matrices: list[sp.csr_array] = []
         self.handles: list[int] = []
         self.states: list[int] = []

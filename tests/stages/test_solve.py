@@ -16,7 +16,7 @@ import yaml
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.errors import DataError, KrylosetError
 from kryloset.problems import load_family
-from kryloset.problems.lattice_discretisation import LatticeDiscretisation
+from kryloset.problems.steady import SteadyDiscretisation
 from kryloset.sampling import generator
 from kryloset.stages import sample, solve, sort
 from kryloset.stages.solve import working_folder
@@ -106,7 +106,7 @@ def test_interrupted_chunk_resumes_and_ends_bit_for_bit_the_same(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     solved = []
-    original = LatticeDiscretisation.solve
+    original = SteadyDiscretisation.solve
 
     def interrupted(self, instance, solver):
         if len(solved) == stop:
@@ -115,7 +115,7 @@ def test_interrupted_chunk_resumes_and_ends_bit_for_bit_the_same(
         return original(self, instance, solver)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(LatticeDiscretisation, "solve", interrupted)
+        patch.setattr(SteadyDiscretisation, "solve", interrupted)
         run(CONFIG, tmp_path)
     output = tmp_path / "1-of-1.h5"
     assert not output.exists()
@@ -129,7 +129,7 @@ def test_interrupted_chunk_resumes_and_ends_bit_for_bit_the_same(
     solved.clear()
     with monkeypatch.context() as patch, caplog.at_level("INFO"):
         patch.setattr(
-            LatticeDiscretisation,
+            SteadyDiscretisation,
             "solve",
             lambda self, instance, solver: solved.append(1) or original(self, instance, solver),
         )
@@ -147,7 +147,7 @@ def test_interrupted_chunk_resumes_and_ends_bit_for_bit_the_same(
 def test_journal_of_other_work_is_not_taken(
     whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = LatticeDiscretisation.solve
+    original = SteadyDiscretisation.solve
     solved = []
 
     def interrupted(self, instance, solver):
@@ -157,7 +157,7 @@ def test_journal_of_other_work_is_not_taken(
         return original(self, instance, solver)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(LatticeDiscretisation, "solve", interrupted)
+        patch.setattr(SteadyDiscretisation, "solve", interrupted)
         run(DatasetConfig(**{**CONFIG.model_dump(), "seed": 1}), tmp_path)
     for index, u in run(CONFIG, tmp_path).items():
         assert np.array_equal(u, whole[1][index])
@@ -204,8 +204,8 @@ def test_inputs_of_another_run_are_refused(
 
 FAULTY = """
 import numpy as np
-from kryloset.problems import LatticeFamily, Variable
-class Faulty(LatticeFamily):
+from kryloset.problems import SteadyFamily, Variable
+class Faulty(SteadyFamily):
     parameters = (Variable("k", "k"),)
     fields = (Variable("u", "u"),)
     def draw(self, generator):

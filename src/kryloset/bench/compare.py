@@ -200,8 +200,8 @@ def summarise(
     Returns:
         By method its name, label and order, `unconverged` (instances that missed the
         tolerance), `true_residual` (the largest, None if one is not finite), `median`
-        (over the instances), `to_gmres` (its medians over those of GMRES, where that ran) and `records`
-        (a list a quantity).
+        (over the instances), `to_gmres` (its medians over those of GMRES, where that ran) and
+        `records` (a list a quantity).
     """
     medians = {
         method.name: {

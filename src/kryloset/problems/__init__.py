@@ -20,8 +20,8 @@ from kryloset.problems.finite_element_family import (
     NonlinearForm,
     SteadyFamily,
     Step,
+    WeakForm,
 )
-from kryloset.problems.lattice import LatticeFamily, WeakForm
 from kryloset.problems.registry import FAMILIES, family_file, load_family, resolve_families
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "Family",
     "FiniteElementFamily",
     "Instance",
-    "LatticeFamily",
     "NonlinearFamily",
     "NonlinearForm",
     "OperatorTraits",
