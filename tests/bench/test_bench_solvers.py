@@ -350,7 +350,7 @@ def test_markdown_has_as_many_columns_in_each_row(run):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--kind", "water"), "darcy, scaled, published, wind"),
+        (("--kind", "water"), "darcy, scaled, published, published_helmholtz, wind"),
         (("--preconditioner", "magic"), "ilu"),
         (("--count", "1"), "--count must be at least 2"),
         (("--count", "0"), "--count must be at least 2"),
