@@ -119,6 +119,16 @@ def test_a_system_is_assembled_once_for_all_methods_of_an_order(config):
     assert [record.instance for record in records["unsorted"]] == [0, 2]
 
 
+def test_a_discretisation_is_told_the_tolerance(config):
+    family = load_family(config)
+    discretisation = family.discretise(MPI.COMM_SELF)
+    solve, told = discretisation.solve, []
+    discretisation.solve = lambda p, solver: told.append(solver.tolerance) or solve(p, solver)
+    instances = [(0, family.draw(generator(config.seed, 0)))]
+    measure(discretisation, instances, choose_methods(config.solver, family.operator))
+    assert set(told) == {config.solver.tolerance}
+
+
 @pytest.mark.parametrize(
     ("settings", "own"),
     [

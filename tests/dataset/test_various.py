@@ -13,11 +13,12 @@ import xarray as xr
 from test_check import failures, seal_again
 from various_runs import various
 
-from kryloset.dataset import reader
+from kryloset.dataset import reader, writer
+from kryloset.dataset.integrity import read_seals
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.sampling import generator
-from kryloset.stages import check
+from kryloset.stages import check, solve
 
 AXES = ("x", "y", "z")
 KINDS = [("Various", 1), ("Meshed", 2), ("Moving", 3)]
@@ -39,8 +40,9 @@ def runs(tmp_path_factory):
 
 def copied(runs, name, folder):
     """Return the dataset of one of `runs`, to change."""
-    path = folder / "dataset.h5"
-    path.write_bytes(runs[name].merge(f"{time.monotonic_ns()}.h5").read_bytes())
+    merged = runs[name].merge(f"{time.monotonic_ns()}.h5")
+    path = folder / merged.name
+    path.write_bytes(merged.read_bytes())
     return path
 
 
@@ -180,6 +182,17 @@ def test_the_documented_recipe_for_ragged_arrays(runs, tmp_path):
             np.testing.assert_array_equal(scope["dofs"], data.solution(index)["u_dofs"])
 
 
+def test_a_long_trajectory_is_stored_in_parts(runs, tmp_path, monkeypatch):
+    """Where a chunk has room for 60 numbers, two states of 25 fit."""
+    path = copied(runs, "Moving", tmp_path)
+    monkeypatch.setattr(writer, "_CHUNK", 60)
+    with h5py.File(path) as whole, h5py.File(copied(runs, "Moving", tmp_path)) as parts:
+        assert whole["t0_fields/u"].chunks == (1, 3, 5, 5)
+        assert parts["t0_fields/u"].chunks == (1, 2, 5, 5)
+        assert parts["t1_fields/flux"].chunks == (1, 1, 5, 5, 2)
+        assert read_seals(whole) == read_seals(parts)
+
+
 @pytest.mark.parametrize("family", ["Moving", "Meshed"])
 def test_the_same_run_makes_the_same_bytes(family, runs, tmp_path):
     first = copied(runs, family, tmp_path).read_bytes()
@@ -192,6 +205,30 @@ def test_chunks_and_their_order_make_no_difference_to_the_data(runs, tmp_path):
     with Dataset(copied(runs, "Meshed", tmp_path)) as data, Dataset(one) as other:
         for index in range(len(data)):
             assert_same(other.solution(index), data.solution(index))
+
+
+@pytest.mark.parametrize("family", ["Moving", "Meshed"])
+@pytest.mark.parametrize("stop", [0, 2])
+def test_an_interrupted_chunk_resumes_with_all_that_it_had(family, stop, tmp_path, monkeypatch):
+    run = various(tmp_path, family)
+    whole, chunk = run.merge().read_bytes(), run.chunks[1]
+    with h5py.File(chunk) as file:
+        instances = file["instance"][:]
+    chunk.unlink()
+    resample, done = solve._resample, []
+
+    def interrupted(*arguments):
+        if len(done) == stop:
+            raise KeyboardInterrupt
+        done.append(1)
+        return resample(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(solve, "_resample", interrupted)
+        run.solve_chunk(1, instances)
+    assert not chunk.exists()
+    run.solve_chunk(1, instances)
+    assert run.merge().read_bytes() == whole
 
 
 def _remove(path):

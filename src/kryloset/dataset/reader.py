@@ -88,9 +88,15 @@ class Dataset:
 
         Args:
             name: Its name, after `grid_<points>/` for its values on a further grid.
+
+        Raises:
+            KeyError: The file has no such array.
         """
-        paths = [name] if "/" in name else [f"{group}/{name}" for group in (*WELL_GROUPS, *ROLES)]
-        return next(self.file[path] for path in paths if path in self.file)
+        groups = ["/"] if "/" in name else [f"/{group}/" for group in (*WELL_GROUPS, *ROLES)]
+        for group in groups:
+            if group + name in self.file:
+                return self.file[group + name]
+        raise KeyError(name)
 
     def instance(self, index: int) -> dict[str, NDArray[Any]]:
         """Return the parameters of an instance."""

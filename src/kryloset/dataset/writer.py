@@ -7,6 +7,7 @@ configuration makes the same bytes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ from kryloset.problems.base import BoundaryCondition, Family
 
 #: Entries of an HDF5 chunk of an array that has a number for each instance.
 _ROWS = 4096
+#: Numbers in an HDF5 chunk of several times: 1 MiB, which HDF5 keeps in memory.
+_CHUNK = 2**17
 
 
 def write_dataset(
@@ -254,11 +257,13 @@ class _Writer:
         if ragged:
             return
         shape = tuple(len(self.file[axis]) for axis in placement.axes)
-        # One instance an HDF5 chunk, of a trajectory one time.
-        first = 1 if len(shape) > 1 else min(shape[0], _ROWS)
-        inner = [1 if axis == "time" else max(1, len(self.file[axis])) for axis in placement.axes]
+        # One instance an HDF5 chunk; of a long trajectory fewer times, for it is read in parts.
+        chunks = [1 if len(shape) > 1 else min(shape[0], _ROWS), *(max(1, n) for n in shape[1:])]
+        if "time" in placement.axes:
+            state = prod(chunks[2:])
+            chunks[1] = max(1, min(chunks[1], _CHUNK // state))
         self.file.create_dataset(
-            placement.path, shape, values.dtype, chunks=(first, *inner[1:]), **FILTERS
+            placement.path, shape, values.dtype, chunks=tuple(chunks), **FILTERS
         )
 
     def _write(self, placement: Placement, index: int, values: NDArray[Any]) -> None:
