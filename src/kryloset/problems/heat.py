@@ -88,7 +88,7 @@ class Heat(EvolutionFamily):
         Variable("k", "conductivity", "W/(m K)", transform="log"),
         Variable("u0", "initial temperature", "K"),
     )
-    fields = (Variable("u", "temperature above that of the edges", "K"),)
+    fields = (Variable("u", "temperature", "K"),)
     operator = OperatorTraits(symmetric=True, definite=True, affine=True)
     boundary_conditions = (
         BoundaryCondition("x", "wall", ("u",), 0.0, "u = 0 on x = 0 and x = 1"),

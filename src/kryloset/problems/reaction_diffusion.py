@@ -47,7 +47,7 @@ class ReactionDiffusionSettings(Section):
 
 
 class ReactionDiffusion(NonlinearFamily):
-    r"""The concentration u of a substance that diffuses, is fed, and is used up by a reaction.
+    r"""The excess u of a substance over its equilibrium, which a cubic reaction restores.
 
     Find u with u = 0 on the boundary and, for all v that vanish there,
 
@@ -68,7 +68,7 @@ class ReactionDiffusion(NonlinearFamily):
         Variable("k", "diffusivity", transform="log"),
         Variable("f", "source"),
     )
-    fields = (Variable("u", "concentration"),)
+    fields = (Variable("u", "excess concentration"),)
     operator = OperatorTraits(symmetric=True, definite=True)
     boundary_conditions = (
         BoundaryCondition("x", "wall", ("u",), 0.0, "u = 0 on x = 0 and x = 1"),
