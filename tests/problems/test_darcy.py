@@ -290,7 +290,7 @@ def test_two_valued_set_is_within_its_bounds_and_as_published() -> None:
     assert mean / 12 <= integrals.min() and integrals.max() <= mean / 3
     # Of all domains of area 1 and all k >= 3 the disc with k = 3 has the largest head (Talenti,
     # Ann. Scuola Norm. Sup. Pisa 3, 1976, theorem 1).
-    assert 0 < u[:, 1:-1, 1:-1].min() and u.max() <= 1 / (4 * math.pi * 3)
+    assert u[:, 1:-1, 1:-1].min() > 0 and u.max() <= 1 / (4 * math.pi * 3)
     found = {"k": k.mean(axis=(1, 2)), "u": integrals}
     squares = {"k": np.square(k).mean(), "u": np.square(u).sum() / 60**2 / count}
     for name, means in found.items():
