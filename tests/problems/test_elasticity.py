@@ -483,7 +483,7 @@ def test_multigrid_is_faster_for_knowing_rigid_body_motions(points: int, dimensi
     matrix, rhs = discretisation.assemble(family.draw(generator(0, 0)))
     knowing = multigrid_iterations(matrix, rhs)
     # A copy by hand, for one of PETSc's takes the motions along.
-    ignorant = PETSc.Mat().createAIJ(matrix.size, csr=matrix.getValuesCSR())
+    ignorant = PETSc.Mat().createAIJ(matrix.size, bsize=dimension, csr=matrix.getValuesCSR())
     ignorant.assemble()
     assert knowing < multigrid_iterations(ignorant, rhs)
 

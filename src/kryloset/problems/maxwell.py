@@ -64,7 +64,7 @@ class Maxwell(SteadyFamily):
     Settings = MaxwellSettings
     parameters = (
         Variable("nu", "reluctivity", transform="log"),
-        Variable("H", "source magnetic field, across the plane"),
+        Variable("H", "source magnetic field"),
     )
     fields = (_FIELD,)
     # An edge has one degree of freedom, whatever the dimension: the field's integral along it.
