@@ -26,8 +26,9 @@ def describe_family(name: str) -> str:
             lines.append(
                 f"  {title} {variable.name}: {variable.long_name}{axes} [{variable.units}]"
             )
-    traits = [trait for trait, holds in vars(family.operator).items() if holds]
-    lines += [f"  operator: {', '.join(traits) or 'nothing is known of it'}", "", "parameters:"]
+    traits = vars(family.operator).items()
+    known = [trait.replace("_", " ") for trait, holds in traits if holds not in (False, "none")]
+    lines += [f"  operator: {', '.join(known) or 'nothing is known of it'}", "", "parameters:"]
     for key, field in family.Settings.model_fields.items():
         lines.append(
             f"  {key}: {field.get_default(call_default_factory=True)}    # {field.description}"
