@@ -44,7 +44,7 @@ class NavierStokesSettings(Section):
         (0.2, 0.8), description="Range of the lid's speed at its middle; at the corners it rests."
     )
     force: float = Field(
-        0.03,
+        0.02,
         gt=0,
         le=10,
         description="Standard deviation of the force's stream function, averaged over the cavity.",
