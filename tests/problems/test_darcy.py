@@ -25,12 +25,8 @@ from kryloset.errors import ConfigError, DataError
 from kryloset.krylov.solver import SequenceSolver
 from kryloset.krylov.state import SolverState
 from kryloset.problems import WeakForm, load_family
-from kryloset.problems.darcy import (
-    TETRAHEDRON_RULE,
-    Darcy,
-    DarcySettings,
-    least_at_quadrature,
-)
+from kryloset.problems.darcy import Darcy, DarcySettings
+from kryloset.problems.quadrature import TETRAHEDRON_RULE, least_at_quadrature
 from kryloset.problems.steady import SteadyDiscretisation
 from kryloset.sampling import GaussianField, generator
 

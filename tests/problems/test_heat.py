@@ -23,8 +23,8 @@ from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError
 from kryloset.krylov import SequenceSolver, solve_or_escalate
 from kryloset.problems import load_family
-from kryloset.problems.darcy import quadrature
 from kryloset.problems.heat import THETA, Heat, HeatSettings
+from kryloset.problems.quadrature import quadrature
 from kryloset.sampling import generator
 
 SCHEMES = tuple(THETA)

@@ -23,7 +23,7 @@ from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError, KrylosetError
 from kryloset.krylov import SequenceSolver, solve_or_escalate
 from kryloset.problems import load_family
-from kryloset.problems.darcy import quadrature
+from kryloset.problems.quadrature import quadrature
 from kryloset.problems.reaction_diffusion import ReactionDiffusion, ReactionDiffusionSettings
 from kryloset.sampling import generator
 from kryloset.stages import sample, solve, sort

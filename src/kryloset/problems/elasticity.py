@@ -29,8 +29,8 @@ from kryloset.problems.base import (
     Variable,
     degrees_of_freedom,
 )
-from kryloset.problems.darcy import least_at_quadrature, quadrature
 from kryloset.problems.finite_element_family import Dirichlet, SteadyFamily, WeakForm
+from kryloset.problems.quadrature import least_at_quadrature, quadrature
 from kryloset.sampling import GaussianField, Lognormal
 
 
@@ -213,7 +213,7 @@ class IncompressibleElasticity(Elasticity):
             )
 
     def make_element(self, cell: str) -> Any:
-        """Return the Taylor-Hood element (Boffi, Brezzi, Fortin 2013, section 8.8)."""
+        """Return the Taylor-Hood element (Boffi, Brezzi, Fortin 2013, chapter 8)."""
         import basix.ufl
 
         displacement = basix.ufl.element("Lagrange", cell, 2, shape=(self.dimension,))

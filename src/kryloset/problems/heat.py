@@ -12,8 +12,8 @@ from pydantic import Field
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError
 from kryloset.problems.base import Array, BoundaryCondition, Instance, OperatorTraits, Variable
-from kryloset.problems.darcy import quadrature
 from kryloset.problems.finite_element_family import EvolutionFamily, Step, WeakForm
+from kryloset.problems.quadrature import quadrature
 from kryloset.sampling import GaussianField, Lognormal
 
 if TYPE_CHECKING:

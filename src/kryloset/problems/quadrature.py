@@ -1,0 +1,60 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Quadrature with which forms of positive coefficients are definite."""
+
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+
+from kryloset.problems.base import Array
+
+#: Barycentric coordinates of the quadrature points of a tetrahedron, of weights 1/4, whose rule
+#: is exact for polynomials of degree 2 (Hammer and Stroud, Math. Tables Aids Comput. 10, 1956).
+TETRAHEDRON_RULE = np.full((4, 4), (5 - np.sqrt(5)) / 20) + np.eye(4) / np.sqrt(5)
+
+#: Those of a triangle, of weights 1/3: the middles of its sides, which are nodes of degree 2.
+TRIANGLE_RULE = (1 - np.eye(3)) / 2
+
+
+def quadrature(dimension: int, degree: int) -> dict[str, Any]:
+    """Return the rule for a(u, v) = (k grad u, grad v), as FFCx takes it.
+
+    For degree 1 it has one point. For degree 2 its points on triangles are nodes of k, at which
+    k is positive: so a is definite, however k jumps. On tetrahedra no rule of that order has
+    its points at nodes and positive weights.
+    """
+    if degree == 1:
+        return {"quadrature_degree": 1}
+    points = TRIANGLE_RULE if dimension == 2 else TETRAHEDRON_RULE
+    volume = 1 / 2 if dimension == 2 else 1 / 6
+    return {
+        "quadrature_rule": "custom",
+        "quadrature_points": points[:, 1:],
+        "quadrature_weights": np.full(len(points), volume / len(points)),
+    }
+
+
+def least_at_quadrature(k: Array) -> float:
+    """Return the least value of the quadratic interpolant of k at the quadrature points.
+
+    Args:
+        k: Values at the points of the grid, of which every second a side is a vertex, shape
+            (2 n + 1,) * 3. Each cube is cut into six tetrahedra around its diagonal.
+    """
+    size = k.shape[0] - 2
+
+    def at(offset: Array) -> Array:
+        return k[tuple(slice(o, o + size, 2) for o in offset.astype(int))]
+
+    least = np.inf
+    for order in permutations(2 * np.eye(3)):
+        vertices = np.vstack([np.zeros(3), np.cumsum(order, axis=0)])
+        for weights in TETRAHEDRON_RULE:
+            value = np.zeros_like(at(vertices[0]))
+            for i, vertex in enumerate(vertices):
+                value += weights[i] * (2 * weights[i] - 1) * at(vertex)
+                for j in range(i):
+                    value += 4 * weights[i] * weights[j] * at((vertex + vertices[j]) / 2)
+            least = min(least, float(value.min()))
+    return least
