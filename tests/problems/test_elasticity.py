@@ -199,7 +199,7 @@ class StiffIncompressibleElasticity(ExactIncompressibleElasticity):
 
 def test_displacement_locks_alone_and_not_with_a_pressure() -> None:
     # The exact displacement has no divergence. Of the P1 functions hardly one has none
-    # (Boffi, Brezzi, Fortin 2013, section 8.1), so that lambda forces their best to zero.
+    # (Boffi, Brezzi, Fortin 2013, chapter 8), so that lambda forces their best to zero.
     alone, mixed = [], []
     for ratio in (0.3, 0.499999):
         # Beyond what the settings allow, which is what they are for.
@@ -417,8 +417,8 @@ def test_operator_of_displacement_and_pressure_has_a_negative_eigenvalue_for_eac
 
 
 def test_inf_sup_constant_does_not_fall_with_the_mesh() -> None:
-    # Smallest beta with B M^-1 B^T >= beta^2 Q, for K the matrix of (eps(u), eps(v)) and E = 1
-    # (Boffi, Brezzi, Fortin 2013, section 5.1): the stability of the pair of elements.
+    # Largest beta with B K^-1 B^T >= beta^2 Q, K the block of u for E = 1 and Q the mass of p
+    # (Boffi, Brezzi, Fortin 2013, chapter 5): the stability of the pair of elements.
     constants = []
     for points in (5, 9, 17):
         family = make("incompressible_elasticity", points, 2, poisson_ratio=0.5)
