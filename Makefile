@@ -33,7 +33,7 @@ help: ## Say what there is (the default).
 
 run: $(ENVIRONMENT) $(CONFIG) ## Make the datasets of CONFIG, check them, draw their reports.
 	@$(SNAKEMAKE)
-	@$(BIN)/python workflow/scripts/summary.py $(CONFIG)
+	@$(foreach file,$(CONFIG),$(BIN)/python workflow/scripts/summary.py $(file);)
 
 test: $(ENVIRONMENT) ## The fast tests (slow ones: .venv/bin/pytest -m slow).
 	@$(BIN)/pytest
@@ -63,8 +63,8 @@ config: $(ENVIRONMENT) ## Write the files that are made from src/kryloset/config
 figures: run ## Make the pictures of the README and of the families' pages anew.
 	@mkdir -p docs/images/families
 	@cp results/darcy/figures/samples.png docs/images/samples.png
+	@$(MAKE) --no-print-directory run CONFIG="$(wildcard config/families/*.yaml)"
 	@for family in $(FAMILIES); do \
-	  $(MAKE) --no-print-directory run DATASET=$$family; \
 	  cp results/$$family/figures/samples.png docs/images/families/$$family.png; \
 	done
 

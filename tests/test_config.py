@@ -188,7 +188,8 @@ class Odd(SteadyFamily):
 @pytest.mark.parametrize(
     ("dimensions", "field", "message"),
     [("('x', 'y')", "'k'", "two variables 'k'"), ("('y', 'x')", "'u'", "in that order"),
-     ("('x', 'z')", "'u'", "must be axes of")],
+     ("('x', 'z')", "'u'", "must be axes of"), ("('x', 'y')", "'time'", "named 'time'"),
+     ("('corner',)", "'corner'", "named 'corner'")],
 )  # fmt: skip
 def test_variables_that_a_file_could_not_hold(
     dimensions: str, field: str, message: str, tmp_path: Path

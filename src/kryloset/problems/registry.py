@@ -131,11 +131,19 @@ def _check_dimension(family: type[Family], dataset: DatasetConfig) -> None:
 def _check_variables(family: Family, name: str) -> None:
     """Refuse names and axes that a file could not hold."""
     grid = list(family.coordinates)
+    variables = (*family.parameters, *family.fields, *family.unknowns)
+    # Names that the file gives to axes of its own.
+    taken = {"sample", "time", "component", *(axis for v in variables for axis in v.axes)}
     seen: set[str] = set()
-    for variable in (*family.parameters, *family.fields, *family.unknowns):
+    for variable in variables:
         if variable.name in seen:
             raise ConfigError(
                 f"family {name!r} names two variables {variable.name!r}; rename one of them"
+            )
+        if variable.name in taken or variable.name.endswith("_offsets"):
+            raise ConfigError(
+                f"family {name!r}: a variable must not be named {variable.name!r}, for the file "
+                "has an axis, or offsets, of that name; rename it"
             )
         seen.add(variable.name)
         own = [axis for axis in variable.axes if axis not in grid]
