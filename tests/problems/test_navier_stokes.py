@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Navier-Stokes flow against Taylor's vortex, balances, Ghia's cavity and finite differences."""
 
+from pathlib import Path
 from typing import Any
 
 from mpi4py import MPI
@@ -16,6 +17,7 @@ from factored import SolveFactored
 from numpy.typing import NDArray
 from operators import SolveAndKeep, false_claims
 from scipy.interpolate import CubicSpline
+from solve_on_ranks import solve_on_ranks
 
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError
@@ -347,3 +349,17 @@ def test_a_flow_too_fast_for_its_time_steps_is_refused() -> None:
         of.discretise(MPI.COMM_SELF).solve(of.draw(generator(0, 0)), SolveFactored())
     with pytest.raises(DataError, match="many more"):
         of.check_state(0.1, {"u": np.full((9, 9, 2), np.nan)})
+
+
+@pytest.mark.mpi
+def test_two_processes_store_the_same(tmp_path: Path) -> None:
+    dataset = {
+        "family": "navier_stokes",
+        "parameters": {"reynolds": 100, "steps": 12, "final_time": 0.1, "modes": 6},
+        "mesh": {"points": 17, "degree": 2},
+        "solver": {"method": "direct"},
+    }
+    one, two = (solve_on_ranks(ranks, dataset, tmp_path) for ranks in (1, 2))
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        np.testing.assert_allclose(two[name], values, atol=1e-8)

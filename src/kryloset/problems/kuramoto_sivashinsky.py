@@ -73,7 +73,7 @@ class KuramotoSivashinsky(EvolutionFamily):
     dimensions = (1,)
     Settings = KuramotoSivashinskySettings
     parameters = (Variable("u0", "initial state"),)
-    fields = (Variable("u", "velocity"), Variable("w", "minus the second derivative of u"))
+    fields = (Variable("u", "velocity"), Variable("w", "minus u_xx"))
     levels = 2
     operator = OperatorTraits(symmetric=True, constant=True)
     boundary_conditions = (BoundaryCondition("x", "wall", ("u", "w"), 0.0, "u = u_xx = 0"),)

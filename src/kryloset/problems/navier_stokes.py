@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from dolfinx import fem
 
 COURANT = 0.25
-"""Largest |u| dt / h, h being the spacing of the grid, with which convection may be explicit.
-
-With `GRID_REYNOLDS` flows were stable up to 0.4."""
+"""Largest |u| dt / h, h being the spacing of the grid, with which convection may be explicit."""
 
 GRID_REYNOLDS = 20
 """Largest Re h, beyond which layers at the walls are thinner than the grid shows."""
