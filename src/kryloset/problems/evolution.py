@@ -36,7 +36,9 @@ class EvolutionDiscretisation(Discretisation):
         space = self.elements.space
         self._previous = tuple(fem.Function(space) for _ in range(family.levels))
         self._time = fem.Constant(space.mesh, default_scalar_type(0))
-        step = Step(self._previous, float(family.times[1] - family.times[0]), self._time)
+        # A Constant, so that steps of another length need no other compiled form.
+        size = fem.Constant(space.mesh, default_scalar_type(family.times[1] - family.times[0]))
+        step = Step(self._previous, size, self._time)
         weak = family.weak_form(space, self.elements.parameters, step)
         stepping = [*self._previous, self._time]
         changing = [*self.elements.changing, *stepping]

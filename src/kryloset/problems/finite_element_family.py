@@ -84,12 +84,12 @@ class Step(NamedTuple):
     Attributes:
         previous: States at t, t - size, and so on, as Functions of the solution's space. In
             the first step the older ones are the initial state too.
-        size: Length of the step.
+        size: Length of the step, a Constant.
         time: t + size, a Constant.
     """
 
     previous: "tuple[fem.Function, ...]"
-    size: float
+    size: "fem.Constant"
     time: "fem.Constant"
 
 
