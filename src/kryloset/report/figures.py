@@ -4,6 +4,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from kryloset.report.theme import BLUE, INK, MUTED, SERIES, VERMILION, styled
 
 type Array = NDArray[np.float64]
+
+#: Letters of a label beside a picture; a longer one runs into that of the next row.
+WIDTH = 22
 
 #: Perceptually uniform maps: one for what is given, one for what is computed.
 COLOUR_MAPS = ("viridis", "magma")
@@ -72,7 +76,7 @@ def _graphs(row: Sequence[Axes], pictures: Pictures, x: Array) -> None:
     for axis, values in zip(row, pictures.values, strict=True):
         axis.plot(x, values, color=(BLUE, VERMILION)[pictures.computed])
         axis.set(xlim=(x[0], x[-1]), yscale="log" if pictures.logarithmic else "linear")
-    row[0].set_ylabel(pictures.label)
+    row[0].set_ylabel(fill(pictures.label, WIDTH))
 
 
 def _maps(figure: Figure, row: Sequence[Axes], pictures: Pictures, x: Array, y: Array) -> None:
@@ -95,7 +99,7 @@ def _maps(figure: Figure, row: Sequence[Axes], pictures: Pictures, x: Array, y: 
         axis.grid(False)
         axis.set_xticks([])
         axis.set_yticks([])
-    figure.colorbar(image, ax=row, label=pictures.label, aspect=14, pad=0.02)
+    figure.colorbar(image, ax=row, label=fill(pictures.label, WIDTH), aspect=14, pad=0.02)
 
 
 @styled
