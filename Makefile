@@ -61,11 +61,10 @@ config: $(ENVIRONMENT) ## Write the files that are made from src/kryloset/config
 	@$(BIN)/python -m kryloset.config_files
 
 figures: run ## Make the pictures of the README and of the families' pages anew.
-	@mkdir -p docs/images/families
-	@cp results/darcy/figures/samples.png docs/images/samples.png
+	@$(PICTURE) results/darcy/figures/samples.png docs/images/samples.png
 	@$(MAKE) --no-print-directory run CONFIG="$(wildcard config/families/*.yaml)"
 	@for family in $(FAMILIES); do \
-	  cp results/$$family/figures/samples.png docs/images/families/$$family.png; \
+	  $(PICTURE) results/$$family/figures/samples.png docs/images/families/$$family.png; \
 	done
 
 lock: $(UV) ## Choose the newest versions that pyproject.toml allows, with hashes.
@@ -85,6 +84,7 @@ clean: ## Remove what runs and tools made; results/ stays.
 config/families/%.yaml:
 	@echo "There is no small dataset $*; there is one of each of: $(FAMILIES)." >&2; exit 2
 
+PICTURE := $(BIN)/python workflow/scripts/copy_picture.py
 INSTALL := $(UV) pip install --quiet --require-hashes -r
 COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.12 \
   --generate-hashes --custom-compile-command "make lock"
