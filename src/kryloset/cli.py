@@ -396,7 +396,8 @@ def assembly(
 ) -> None:
     """Compare assembly by a sparse map with DOLFINx's and say which goals are met.
 
-    One thread, one run, both ways in turn for the same coefficients.
+    One thread, one run, both ways in turn for the same coefficients; milliseconds are
+    medians of processor time. What the map is: docs/assembly.md.
     """
     _one_thread()
     from json import dumps
