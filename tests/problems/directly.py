@@ -7,7 +7,7 @@ from petsc4py import PETSc
 
 
 class SolveDirectly:
-    """Solves A x = b by LU, pivoting and refining."""
+    """Solves A x = b by LU; where A is singular, by CG almost to rounding."""
 
     tolerance = 1e-9
 
@@ -15,9 +15,14 @@ class SolveDirectly:
         """Return x."""
         ksp = PETSc.KSP().create(operator.comm)
         ksp.setOperators(operator)
-        ksp.setType("preonly")
-        ksp.pc.setType("lu")
-        ksp.pc.setFactorSolverType("mumps")
+        if operator.getNullSpace().handle:
+            ksp.setType("cg")
+            ksp.pc.setType("icc")
+            ksp.setTolerances(rtol=1e-13)
+        else:
+            ksp.setType("preonly")
+            ksp.pc.setType("lu")
+            ksp.pc.setFactorSolverType("mumps")
         solution = rhs.duplicate()
         ksp.solve(rhs, solution)
         ksp.destroy()

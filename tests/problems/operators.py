@@ -47,7 +47,13 @@ def false_claims(traits: OperatorTraits, matrices: Sequence[sp.csr_array]) -> li
         symmetric = abs(a - a.T).max() <= 1e-12 * scale
         if traits.symmetric and not symmetric:
             false.append("symmetric")
-        if traits.definite and not _is_positive_definite((a + a.T) / 2):
+        ones, whole = np.ones(a.shape[0]), a
+        if traits.nullspace == "constants":
+            if abs(a @ ones).max() > 1e-12 * scale:
+                false.append("nullspace")
+            # What is definite on the rest is definite with the projector on the constants.
+            whole = sp.csr_array(a + scale * np.outer(ones, ones) / len(ones))
+        if traits.definite and not _is_positive_definite((whole + whole.T) / 2):
             false.append("definite")
         if traits.saddle_point and a.diagonal().min() > 0:
             false.append("saddle_point")

@@ -114,6 +114,8 @@ class OperatorTraits:
         saddle_point: A is (F, B^T; B, -C) with C zero or semidefinite (Benzi, Golub, Liesen,
             Acta Numerica 14, 2005), on which incomplete factorisations and relaxations break
             down.
+        nullspace: Functions that A maps to zero. The right-hand side is made orthogonal to
+            them, and so is the solution; A is definite on what is left, if `definite`.
         near_nullspace: Functions with little energy, which algebraic multigrid wants to know.
     """
 
@@ -123,6 +125,7 @@ class OperatorTraits:
     affine: bool = False
     affine_rhs: bool = False
     saddle_point: bool = False
+    nullspace: Literal["none", "constants"] = "none"
     near_nullspace: Literal["none", "rigid body motions"] = "none"
 
 

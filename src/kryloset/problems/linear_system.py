@@ -67,6 +67,10 @@ class LinearSystem:
         else:
             self.matrix = self._map.matrix
         declare_traits(self.matrix, traits)
+        self._nullspace: PETSc.NullSpace | None = None
+        if traits.nullspace == "constants":
+            self._nullspace = PETSc.NullSpace().create(constant=True, comm=self.matrix.comm)
+            self.matrix.setNullSpace(self._nullspace)
         if traits.near_nullspace == "rigid body motions":
             self.matrix.setNearNullSpace(rigid_body_motions(space))
 
@@ -97,6 +101,12 @@ class LinearSystem:
             self._assemble_rhs()
         return self.matrix, self.rhs
 
+    def remove_nullspace(self, vector: PETSc.Vec) -> PETSc.Vec:
+        """Make a vector orthogonal to what A maps to zero, in place, and return it."""
+        if self._nullspace is not None:
+            self._nullspace.remove(vector)
+        return vector
+
     def residual(self, x: Array) -> float:
         """Return ||b - A x|| / ||b|| of the present A and b, without PETSc's product. Serial."""
         rows, columns, entries = self.matrix.getValuesCSR()
@@ -120,6 +130,7 @@ class LinearSystem:
         self._rhs_assembled = True
         if self._rhs_map is not None:
             self._rhs_map.update()
+            self.remove_nullspace(self.rhs)
             return
         self._boundary.update()
         conditions = self._boundary.conditions
@@ -130,6 +141,7 @@ class LinearSystem:
             dolfinx.fem.petsc.apply_lifting(self.rhs, [self._a], [conditions])
         self.rhs.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
         dolfinx.fem.petsc.set_bc(self.rhs, conditions)
+        self.remove_nullspace(self.rhs)
 
 
 def declare_traits(matrix: PETSc.Mat, traits: OperatorTraits) -> None:

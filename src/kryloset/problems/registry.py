@@ -18,6 +18,7 @@ from kryloset.problems.base import Family
 FAMILIES = {
     "darcy": ("kryloset.problems.darcy", "Darcy"),
     "poisson": ("kryloset.problems.poisson", "Poisson"),
+    "neumann_poisson": ("kryloset.problems.neumann_poisson", "NeumannPoisson"),
     "elasticity": ("kryloset.problems.elasticity", "Elasticity"),
     "incompressible_elasticity": ("kryloset.problems.elasticity", "IncompressibleElasticity"),
     "maxwell": ("kryloset.problems.maxwell", "Maxwell"),
@@ -163,6 +164,11 @@ def _check_solver(family: Family, dataset: DatasetConfig) -> None:
         raise ConfigError(
             f"solver.method {solver.method}: the operator of family {dataset.family!r} has a block "
             "of zeros on its diagonal, on which the preconditioners here break down: take direct"
+        )
+    if operator.nullspace != "none" and solver.method == "direct":
+        raise ConfigError(
+            f"solver.method direct: the operator of family {dataset.family!r} is singular, and has "
+            "no factor: take cg with icc, or gcrodr"
         )
     if solver.method in ("cg", "rcg") and not (operator.symmetric and operator.definite):
         raise ConfigError(

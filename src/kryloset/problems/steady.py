@@ -47,7 +47,8 @@ class SteadyDiscretisation(Discretisation):
     def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
         """Assemble, solve, and gather the solution."""
         self._family.check_instance(instance)
-        return self.elements.write(solve(*self.assemble(instance)).array_r)
+        solution = self.system.remove_nullspace(solve(*self.assemble(instance)))
+        return self.elements.write(solution.array_r)
 
     def residual(self, instance: Instance, solution: Instance) -> float:
         """Return ||b - A x|| / ||b|| of a stored solution."""
