@@ -91,7 +91,7 @@ def choose_methods(config: SolverConfig, operator: OperatorTraits) -> list[Metho
 
     Methods take tolerance, restart, recycled vectors and preconditioner from the
     configuration, but for the preconditioner of CG, which has to be symmetric. A saddle
-    point is left to LU.
+    point is left to LU, which a singular matrix has not.
     """
     own = SequenceSolver(**config.model_dump())
     direct = Method("direct", "LU", replace(own, method="direct"))
@@ -114,7 +114,8 @@ def choose_methods(config: SolverConfig, operator: OperatorTraits) -> list[Metho
         rcg = replace(cg, method="rcg", restart=80, recycle=20)
         methods.append(Method("rcg", "recycling CG(80,20) + ICC", rcg))
         methods.append(Method("cg", "CG + ICC", cg))
-    methods.append(direct)
+    if operator.nullspace == "none":
+        methods.append(direct)
     if own not in [method.solver for method in methods]:
         methods.append(Method("configured", f"{config.method.upper()}{suffix}", own))
     return sorted(methods, key=lambda method: method.solver != own)
