@@ -76,3 +76,44 @@ def test_chunks_cover_the_order_once_and_differ_by_one(sizes: tuple[int, int]) -
 def test_partition_refuses_an_empty_chunk(count: int, chunks: int) -> None:
     with pytest.raises(ValueError, match="cannot fill"):
         partition(count, chunks)
+
+
+@given(
+    st.lists(st.floats(0, 100), min_size=0, max_size=300),
+    st.integers(1, 12),
+    st.floats(0, 0.9),
+)
+def test_bounds_are_on_the_longest_steps_within_reach(
+    lengths: list[float], chunks: int, tolerance: float
+) -> None:
+    count = len(lengths) + 1
+    chunks = min(chunks, count)
+    even = partition(count, chunks)
+    bounds = partition(count, chunks, np.array(lengths), tolerance=tolerance)
+    sizes = np.diff(bounds)
+    assert sizes.sum() == count and sizes.min() >= 1
+    assert (abs(sizes - count / chunks) < tolerance * count / chunks + 1).all()
+    reach = int(tolerance / 2 * (count // chunks))
+    for place, bound in zip(even[1:-1], bounds[1:-1], strict=True):
+        within = lengths[place - reach - 1 : place + reach]
+        assert abs(bound - place) <= reach
+        assert lengths[bound - 1] == max(within)
+
+
+def test_equal_steps_leave_chunks_as_they_are() -> None:
+    found = partition(100, 7, np.ones(99), tolerance=0.5)
+    assert found.tolist() == partition(100, 7).tolist()
+
+
+def test_a_few_instances_are_divided_evenly_whatever_the_steps() -> None:
+    # Half the tolerance of a chunk is less than an instance.
+    found = partition(64, 2, np.random.default_rng(0).uniform(size=63), tolerance=0.02)
+    assert found.tolist() == [0, 32, 64]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "tolerance", "message"), [(8, 0.1, "9 steps"), (9, 0.95, "tolerance 0.95")]
+)
+def test_partition_refuses(lengths: int, tolerance: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        partition(10, 2, np.ones(lengths), tolerance=tolerance)

@@ -4,35 +4,37 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
+from kryloset.ordering.checks import require_features
+from kryloset.ordering.dissimilarity import Dissimilarity, squared_frobenius
 from kryloset.progress import track
 
 
-def greedy_chain(features: NDArray[np.floating], start: int = 0) -> NDArray[np.int64]:
+def greedy_chain(
+    features: NDArray[np.floating],
+    start: int = 0,
+    *,
+    dissimilarity: Dissimilarity = squared_frobenius,
+) -> NDArray[np.int64]:
     """Order vectors by always going to the nearest that is left.
 
     Wang et al., "Accelerating data generation for neural operators via Krylov
     subspace recycling", ICLR 2024, algorithm 1, with the Euclidean (for
-    matrices, the Frobenius) distance; of several nearest the first given one
-    is taken. Exact: O(N^2 d) operations, O(N d) memory.
+    matrices, the Frobenius) distance if no other is given; of several nearest the
+    first given one is taken. Exact: O(N^2 d) operations, O(N d) memory.
 
     Args:
-        features: One vector an instance, shape (N, d), finite.
+        features: One vector or matrix an instance, shape (N, ...), finite.
         start: The instance that the chain begins with.
+        dissimilarity: What is small for those that are near.
 
     Returns:
         A permutation of 0, ..., N - 1: the instances in the order of the chain.
 
     Raises:
-        ValueError: The features are no matrix or not finite, or `start` is no instance.
+        ValueError: The features have one axis or are not finite, or `start` is no instance.
     """
-    features = np.asarray(features, dtype=float)
-    if features.ndim != 2:
-        raise ValueError(f"features has shape {features.shape}; it needs (instances, numbers)")
-    if not np.isfinite(features).all():
-        bad = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])
-        raise ValueError(f"features of instance {bad} are not finite")
+    features = require_features(features)
     count = len(features)
     if not 0 <= start < max(count, 1):
         raise ValueError(f"start {start} is not an instance of 0 to {count - 1}")
@@ -48,7 +50,7 @@ def greedy_chain(features: NDArray[np.floating], start: int = 0) -> NDArray[np.i
         here = points[place].copy()
         left[place], points[place] = left[last], points[last]
         if last > 0:
-            distances = cdist(here[None], points[:last], "sqeuclidean")[0]
+            distances = dissimilarity(here[None], points[:last])[0]
             nearest = np.flatnonzero(distances == distances.min())
             place = int(nearest[left[nearest].argmin()])
     return order

@@ -5,6 +5,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+BLOCK = 4096
+"""Instances whose differences are in memory at a time."""
+
 
 def steps(features: NDArray[np.floating], order: NDArray[np.integer]) -> NDArray[np.float64]:
     """Return the distances from each instance to the next along an order.
@@ -16,5 +19,9 @@ def steps(features: NDArray[np.floating], order: NDArray[np.integer]) -> NDArray
     Returns:
         Euclidean distances, shape (N - 1,); their sum is the length of the path.
     """
-    along = np.asarray(features, dtype=float)[order]
-    return np.asarray(np.linalg.norm(np.diff(along, axis=0), axis=1))
+    features = np.asarray(features, dtype=float)
+    found = np.empty(max(len(order) - 1, 0))
+    for begin in range(0, len(found), BLOCK):
+        along = features[order[begin : begin + BLOCK + 1]]
+        found[begin : begin + BLOCK] = np.linalg.norm(np.diff(along, axis=0), axis=1)
+    return found

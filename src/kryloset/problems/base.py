@@ -224,7 +224,9 @@ class Family(ABC):
         """Return the vector that stands for an instance when instances are sorted.
 
         The flattened parameters, so that Euclidean distances are the Frobenius
-        distances of the SKR paper (ICLR 2024, algorithm 1).
+        distances of the SKR paper (ICLR 2024, algorithm 1). Where instances are many,
+        `kryloset sort` shortens each parameter by itself along the axes of its grid; a
+        vector of a family's own it shortens as a whole.
         """
         varying = [v for v in self.parameters if not (v.fixed or v.ragged)]
         return np.concatenate([np.ravel(instance[v.name]) for v in varying])

@@ -25,8 +25,9 @@ class Order:
     """How the instances were sorted.
 
     Attributes:
-        method: `greedy` or `given`.
+        method: Such as `greedy`; `given` where nothing was sorted.
         seconds: Time the sort took.
+        seconds_features: Time it took to read what is compared.
         permutation: Instances in solving order, shape (N,).
         bounds: Positions where chunks begin, and N, shape (chunks + 1,).
         steps: Distances between neighbours in solving order, shape (N - 1,).
@@ -35,6 +36,7 @@ class Order:
 
     method: str
     seconds: float
+    seconds_features: float
     permutation: NDArray[np.int64]
     bounds: NDArray[np.int64]
     steps: Array
@@ -155,6 +157,7 @@ def _read_order(path: Path) -> Order:
         return Order(
             method=str(file.attrs["method"]),
             seconds=float(file.attrs["seconds"]),
+            seconds_features=float(file.attrs["seconds_features"]),
             permutation=file["permutation"][...],
             bounds=file["bounds"][...],
             steps=file["steps"][...],

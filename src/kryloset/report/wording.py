@@ -92,14 +92,24 @@ def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
+#: Orders in words, by the configuration's name.
+ORDERS = {
+    "greedy": "greedy chain",
+    "hilbert": "Hilbert curve, greedy inside cells,",
+    "or_opt": "Hilbert curve, greedy inside cells and refined by Or-opt,",
+    "spanning_tree": "walk around a spanning tree",
+}
+
+
 def describe_order(method: str, length: float, length_given: float) -> str:
     """Say how much shorter the path through the instances became."""
     if method == "given" or length_given == 0:
         return "The instances are solved as they were drawn; nothing was sorted."
     saved = 1 - length / length_given
     return (
-        f"The greedy chain is {abs(saved):.0%} {'shorter' if saved >= 0 else 'longer'} than the "
-        f"path through the instances as drawn ({_number(length)} against {_number(length_given)})."
+        f"The {ORDERS[method]} is {abs(saved):.0%} {'shorter' if saved >= 0 else 'longer'} than "
+        f"the path through the instances as drawn ({_number(length)} against "
+        f"{_number(length_given)})."
     )
 
 

@@ -4,18 +4,50 @@
 
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import create_hdf5, write_whole
-from kryloset.ordering import greedy_chain, partition, steps
-from kryloset.problems import load_family
+from kryloset.errors import DataError
+from kryloset.ordering import greedy_chain, hilbert_chain, partition, spanning_tree_walk, steps
+from kryloset.ordering.features import NUMBERS, REDUCTIONS, principal_axes
+from kryloset.problems import Family, load_family
+from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.stages.inputs import open_input, read_instance
 
 logger = logging.getLogger(__name__)
+
+type Array = NDArray[np.float64]
+
+GREEDY_UP_TO = 5000
+"""Instances up to which `sort: auto` compares all pairs."""
+
+WHOLE_UP_TO = 2**22
+"""Numbers of all instances up to which `features: auto` takes the parameters as they are."""
+
+SAMPLE = 1024
+"""Instances that principal axes are those of."""
+
+TOLERANCE = 0.02
+"""How far a chunk's size may be off, as a share, so that the longest steps are cut."""
+
+BYTES = 2**23
+"""Of parameters that are read at a time, at most, but an instance at least."""
+
+ORDERS: dict[str, Callable[[Array], NDArray[np.int64]]] = {
+    "greedy": greedy_chain,
+    "hilbert": hilbert_chain,
+    "or_opt": partial(hilbert_chain, cell=512, refine=True),
+    "spanning_tree": spanning_tree_walk,
+    "given": lambda features: np.arange(len(features)),
+}
 
 
 def run(
@@ -25,7 +57,9 @@ def run(
 
     Writes `/permutation`, `/bounds` (chunk c holds the positions bounds[c] to
     bounds[c + 1] - 1), `/features`, and the distances between neighbours along
-    the order (`/steps`) and along the given one (`/steps_given`).
+    the order (`/steps`) and along the given one (`/steps_given`). Attributes say what
+    was done (`method`, `features_kind`) and the seconds that it took, for the order
+    (`seconds`) and for reading the parameters and making features (`seconds_features`).
 
     Args:
         config: The dataset.
@@ -39,26 +73,113 @@ def run(
         ConfigError: There are more chunks than instances.
     """
     family = load_family(config)
-    with open_input(parameters, config, name, "parameters") as file:
-        features = np.stack(
-            [family.features(read_instance(file, family, i)) for i in range(config.count)]
-        )
     began = time.perf_counter()
-    given = np.arange(config.count)
-    permutation = greedy_chain(features) if config.sort == "greedy" else given
-    seconds = time.perf_counter() - began
-    bounds = partition(config.count, config.chunks if chunks is None else chunks)
-    along, along_given = steps(features, permutation), steps(features, given)
+    with open_input(parameters, config, name, "parameters") as file:
+        method = _choose_order(config)
+        kind = _choose_features(config, method, file, family)
+        features = make_features(file, family, config.count, kind)
+    read = time.perf_counter()
+    permutation = ORDERS[method](features)
+    seconds, seconds_features = time.perf_counter() - read, read - began
+    along, along_given = steps(features, permutation), steps(features, np.arange(config.count))
+    bounds = partition(
+        config.count, config.chunks if chunks is None else chunks, along, tolerance=TOLERANCE
+    )
     logger.info(
-        "%s order of %d instances in %.2f s: path %.4g, as drawn %.4g",
-        config.sort, config.count, seconds, along.sum(), along_given.sum(),
+        "%s order of %d instances in %.2f s, their features (%s) in %.2f s: "
+        "path %.4g, as drawn %.4g",
+        method, config.count, seconds, kind, seconds_features, along.sum(), along_given.sum(),
     )  # fmt: skip
     with write_whole(output) as part, create_hdf5(part) as file:
         file.attrs["code"] = stage_identity("sort", config)
-        file.attrs["method"] = config.sort
+        file.attrs["method"] = method
+        file.attrs["features_kind"] = kind
         file.attrs["seconds"] = seconds
+        file.attrs["seconds_features"] = seconds_features
         file["permutation"] = permutation
         file["bounds"] = bounds
         file.create_dataset("features", data=features, fletcher32=True, chunks=True)
         file["steps"] = along
         file["steps_given"] = along_given
+
+
+def _choose_order(config: DatasetConfig) -> str:
+    if config.sort != "auto":
+        return config.sort
+    return "greedy" if config.count <= GREEDY_UP_TO else "hilbert"
+
+
+def _choose_features(config: DatasetConfig, method: str, file: h5py.File, family: Family) -> str:
+    if config.features != "auto":
+        return config.features
+    numbers = config.count * sum(part[0].size for part in _read_parts(file, family, 0, 1))
+    whole = method in ("greedy", "given") and numbers <= WHOLE_UP_TO
+    return "parameters" if whole else "cosines"
+
+
+def make_features(file: h5py.File, family: Family, count: int, kind: str) -> Array:
+    """Return what instances are compared by, reading some of them at a time.
+
+    Args:
+        file: An open `parameters.h5`.
+        family: The family.
+        count: Instances.
+        kind: As the key `features` of the configuration, but for `auto`.
+
+    Returns:
+        A vector an instance, shape (count, d): of `parameters` what the family's `features`
+        are, of other kinds the reduced parameters one after the other.
+
+    Raises:
+        DataError: A parameter of the family is not there.
+    """
+    parts = _read_parts(file, family, 0, 1)
+    axes: list[Array] = []
+    if kind == "principal":
+        # Spread evenly; an instance each, since those between are not wanted.
+        sample = np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).astype(int))
+        read = [_read_parts(file, family, int(i), int(i) + 1) for i in sample]
+        axes = [
+            principal_axes(np.concatenate([_flat(one[p]) for one in read]))
+            for p in range(len(parts))
+        ]
+
+    def reduce(place: int, part: Array) -> Array:
+        if kind == "parameters" or part[0].size == 1:
+            return _flat(part)
+        return _flat(part) @ axes[place] if axes else REDUCTIONS[kind](part, NUMBERS)
+
+    features: Array | None = None
+    length = max(1, BYTES // max(1, 8 * sum(part[0].size for part in parts)))
+    blocks = range(0, count, length)
+    for begin in track(blocks, "making features of blocks of instances"):
+        end = min(begin + length, count)
+        parts = _read_parts(file, family, begin, end)
+        block = np.concatenate([reduce(p, part) for p, part in enumerate(parts)], axis=1)
+        if features is None:
+            features = np.empty((count, block.shape[1]))
+        features[begin:end] = block
+    assert features is not None
+    return features
+
+
+def _read_parts(file: h5py.File, family: Family, begin: int, end: int) -> list[Array]:
+    """Return what differs between the instances from `begin` to `end`, an array a parameter.
+
+    The features of a family that has its own are taken for one parameter.
+    """
+    if type(family).features is not Family.features:
+        own = [family.features(read_instance(file, family, i)) for i in range(begin, end)]
+        return [np.stack(own)]
+    parts = []
+    for variable in family.parameters:
+        key = f"parameters/{variable.name}"
+        if key not in file:
+            raise DataError(f"{file.filename} has no {key}: it was drawn for another family")
+        if not (variable.fixed or variable.ragged):
+            parts.append(np.asarray(file[key][begin:end]))
+    return parts
+
+
+def _flat(part: Array) -> Array:
+    return part.reshape(len(part), -1)

@@ -1,0 +1,113 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Clusters of instances around members of their own."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.ordering.checks import require_features
+from kryloset.ordering.dissimilarity import Dissimilarity, sine
+
+SAMPLE = 2048
+"""Instances among which medoids are looked for."""
+
+BLOCK = 8192
+"""Instances that are assigned at a time."""
+
+
+def k_medoids(
+    dissimilarities: NDArray[np.float64], clusters: int, *, seed: int = 0
+) -> NDArray[np.int64]:
+    """Choose the instances to which the others are nearest in sum.
+
+    The eager swaps of FasterPAM: E. Schubert, P. J. Rousseeuw, "Fast and eager k-medoids
+    clustering", Inf. Syst. 101 (2021). No swap of a medoid for another instance makes
+    the sum smaller. O(N^2) operations a pass, of which few are needed.
+
+    Args:
+        dissimilarities: Between all pairs, shape (N, N), not negative.
+        clusters: Medoids to choose, 1 to N.
+        seed: Of the first choice.
+
+    Returns:
+        The medoids, ascending, shape (clusters,).
+
+    Raises:
+        ValueError: There cannot be so many clusters.
+    """
+    count = len(dissimilarities)
+    if not 1 <= clusters <= count:
+        raise ValueError(f"{count} instances cannot have {clusters} medoids: take 1 to {count}")
+    columns = np.ascontiguousarray(dissimilarities.T)
+    medoids = np.random.default_rng(seed).choice(count, clusters, replace=False)
+    nearest, least, second = _nearest_two(columns[medoids])
+    slack = 1e-12 * least.sum()
+    untried, candidate = count, 0
+    while untried:
+        to_candidate = columns[candidate]
+        without = np.minimum(to_candidate, least)
+        # The part of all, and that of those which lose their medoid.
+        change = (without - least).sum() + np.bincount(
+            nearest, np.minimum(to_candidate, second) - without, minlength=clusters
+        )
+        leaving = int(change.argmin())
+        if change[leaving] < -slack:
+            medoids[leaving] = candidate
+            nearest, least, second = _nearest_two(columns[medoids])
+            untried = count
+        untried -= 1
+        candidate = (candidate + 1) % count
+    return np.sort(medoids)
+
+
+def cluster(
+    features: NDArray[np.floating],
+    clusters: int,
+    *,
+    dissimilarity: Dissimilarity = sine,
+    sample: int = SAMPLE,
+    seed: int = 0,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide instances into clusters around medoids.
+
+    Of more than `sample` instances so many are drawn, and the medoids are theirs (CLARA:
+    L. Kaufman, P. J. Rousseeuw, Finding groups in data, 1990); all are then assigned to
+    the nearest. O(sample^2 + N clusters) dissimilarities.
+
+    Args:
+        features: One vector or matrix an instance, shape (N, ...), finite.
+        clusters: Clusters to make.
+        dissimilarity: What is small for those that are near.
+        sample: Instances among which medoids are looked for, at most.
+        seed: Of all that is drawn.
+
+    Returns:
+        The medoids, ascending, shape (clusters,); and the cluster of each instance, shape
+        (N,), of equally near ones the first.
+
+    Raises:
+        ValueError: The features are not finite, or there cannot be so many clusters.
+    """
+    features = require_features(features)
+    drawn = np.arange(len(features))
+    if len(drawn) > sample:
+        drawn = np.sort(np.random.default_rng(seed).choice(drawn, sample, replace=False))
+    between = dissimilarity(features[drawn], features[drawn])
+    medoids = drawn[k_medoids(between, clusters, seed=seed)]
+    labels = np.empty(len(features), dtype=np.int64)
+    for begin in range(0, len(features), BLOCK):
+        block = slice(begin, begin + BLOCK)
+        labels[block] = dissimilarity(features[block], features[medoids]).argmin(axis=1)
+    return medoids, labels
+
+
+def _nearest_two(
+    to_medoids: NDArray[np.float64],
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the nearest medoid of each instance, and the dissimilarities to it and the next."""
+    nearest = to_medoids.argmin(axis=0)
+    places = np.arange(to_medoids.shape[1])
+    least = to_medoids[nearest, places]
+    others = to_medoids.copy()
+    others[nearest, places] = np.inf
+    return nearest, least, others.min(axis=0)

@@ -1,0 +1,146 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Short vectors that stand for fields: their distances are nearly those of the fields.
+
+Each kind is a linear map, applied to many fields at once: from shape (n, ...) to (n, q),
+with q at most `numbers`. But for the random projection it is an orthogonal one, so that
+distances never grow, and stay as they are where nothing was left out.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+type Array = NDArray[np.float64]
+type Reduction = Callable[[Array, int], Array]
+
+NUMBERS = 144
+"""Numbers that stand for a parameter: 12 x 12 on a plane, as in the code of the SKR paper."""
+
+
+def cosines(fields: Array, numbers: int = NUMBERS) -> Array:
+    """Return the coefficients of the lowest cosines, those of the orthonormal DCT-II.
+
+    Unlike a Fourier series it does not take a field for a periodic one, whose jump
+    from one side to the other would need high frequencies.
+
+    Args:
+        fields: Shape (n, ...).
+        numbers: Coefficients to keep, at most.
+    """
+    fields = _with_axes(fields)
+    kept = _shares(fields.shape[1:], numbers)
+    found = scipy.fft.dctn(fields, axes=tuple(range(1, fields.ndim)), norm="ortho")
+    return _flat(found[(slice(None), *map(slice, kept))])
+
+
+def fourier(fields: Array, numbers: int = NUMBERS) -> Array:
+    """Return the lowest frequencies of the discrete Fourier transform.
+
+    The truncated FFT of the SKR paper (appendix E.2.2), in the real form of Hartley,
+    Re F - Im F, which has as many numbers as the field.
+
+    Args:
+        fields: Shape (n, ...).
+        numbers: Coefficients to keep, at most.
+    """
+    fields = _with_axes(fields)
+    lengths = fields.shape[1:]
+    axes = tuple(range(1, fields.ndim))
+    found = scipy.fft.fftn(fields, axes=axes, norm="ortho")
+    found = found.real - found.imag
+    for axis, length, kept in zip(axes, lengths, _shares(lengths, numbers), strict=True):
+        if kept < length:
+            # Frequencies come in pairs of one size, but for that of zero.
+            half = (kept - 1) // 2
+            found = np.take(found, np.r_[0 : half + 1, length - half : length], axis)
+    return _flat(found)
+
+
+def blocks(fields: Array, numbers: int = NUMBERS) -> Array:
+    """Return means over blocks of grid points: the field on a coarse grid.
+
+    A mean is multiplied by the root of the number of points, so that distances compare.
+
+    Args:
+        fields: Shape (n, ...).
+        numbers: Blocks, at most.
+    """
+    found = _with_axes(fields)
+    for axis, parts in enumerate(_shares(found.shape[1:], numbers), start=1):
+        length = found.shape[axis]
+        bounds = np.arange(parts + 1) * length // parts
+        sums = np.add.reduceat(found, bounds[:-1], axis=axis)
+        shape = [-1 if other == axis else 1 for other in range(found.ndim)]
+        found = sums / np.sqrt(np.diff(bounds)).reshape(shape)
+    return _flat(found)
+
+
+def random_projection(fields: Array, numbers: int = NUMBERS) -> Array:
+    """Return random combinations of all numbers; squared distances keep their mean.
+
+    A subsampled randomised trigonometric transform, which needs no matrix: random signs,
+    then the DCT, of which a random part is kept (N. Halko, P. G. Martinsson, J. A.
+    Tropp, SIAM Rev. 53 (2011), section 4.6; after Ailon and Chazelle's Johnson-Lindenstrauss
+    transform). Always the same one for fields of one size.
+
+    Args:
+        fields: Shape (n, ...).
+        numbers: Combinations.
+    """
+    fields = _flat(_with_axes(fields))
+    length = fields.shape[1]
+    if length <= numbers:
+        return fields
+    generator = np.random.default_rng(0)
+    signs = generator.choice([-1.0, 1.0], length)
+    chosen = np.sort(generator.choice(length, numbers, replace=False))
+    found = scipy.fft.dct(fields * signs, axis=1, norm="ortho")[:, chosen]
+    return np.asarray(found * np.sqrt(length / numbers))
+
+
+REDUCTIONS: dict[str, Reduction] = {
+    "cosines": cosines,
+    "fourier": fourier,
+    "blocks": blocks,
+    "random": random_projection,
+}
+
+
+def principal_axes(sample: Array, numbers: int = NUMBERS) -> Array:
+    """Return the directions in which vectors vary most, by the singular value decomposition.
+
+    Of all orthogonal projections to so many numbers, that on these axes keeps the most
+    of the squared distances of the sample (Eckart and Young, 1936).
+
+    Args:
+        sample: Vectors, shape (n, d).
+        numbers: Axes, at most.
+
+    Returns:
+        Orthonormal columns, shape (d, at most `numbers`).
+    """
+    centred = sample - sample.mean(axis=0)
+    return np.asarray(np.linalg.svd(centred, full_matrices=False)[2][:numbers].T)
+
+
+def _shares(lengths: tuple[int, ...], numbers: int) -> list[int]:
+    """Return numbers to keep along each axis, alike but for short axes, which are kept whole."""
+    kept = list(lengths)
+    left = numbers
+    for place, axis in enumerate(np.argsort(lengths, kind="stable")):
+        root = left ** (1 / (len(lengths) - place))
+        # A root that is a whole number may have come out a little smaller.
+        kept[axis] = max(1, min(lengths[axis], int(root + 1e-9)))
+        left //= kept[axis]
+    return kept
+
+
+def _with_axes(fields: Array) -> Array:
+    return fields[:, None] if fields.ndim == 1 else fields
+
+
+def _flat(fields: Array) -> Array:
+    return np.ascontiguousarray(fields.reshape(len(fields), -1))

@@ -1,0 +1,108 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The stage `sort`: features read in parts, orders by the configuration, seconds said."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from kryloset.config import DatasetConfig
+from kryloset.ordering import greedy_chain, partition, steps
+from kryloset.ordering.features import REDUCTIONS
+from kryloset.problems import Family, load_family
+from kryloset.problems.darcy import Darcy
+from kryloset.stages import sample, sort
+
+COUNT = 40
+SETTINGS: dict[str, Any] = {
+    "count": COUNT,
+    "chunks": 3,
+    "mesh": {"points": 17},
+    "parameters": {"modes": 8, "source_deviation": 0.5},
+}
+
+
+@pytest.fixture(scope="module")
+def parameters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sort") / "parameters.h5"
+    sample.run(DatasetConfig(**SETTINGS), "set", output=path)
+    return path
+
+
+def run(parameters: Path, output: Path, **keys: Any) -> dict[str, Any]:
+    sort.run(DatasetConfig(**SETTINGS, **keys), "set", parameters=parameters, output=output)
+    with h5py.File(output) as file:
+        return {**file.attrs, **{name: file[name][...] for name in file}}
+
+
+def test_by_default_it_is_the_chain_of_the_paper_by_all_parameters(
+    parameters: Path, tmp_path: Path
+) -> None:
+    found = run(parameters, tmp_path / "order.h5")
+    with h5py.File(parameters) as file:
+        k, f = (file[f"parameters/{name}"][...].reshape(COUNT, -1) for name in "kf")
+    features = np.concatenate([k, f], axis=1)
+    assert (found["method"], found["features_kind"]) == ("greedy", "parameters")
+    np.testing.assert_array_equal(found["permutation"], greedy_chain(features))
+    np.testing.assert_array_equal(found["bounds"], partition(COUNT, 3))
+    assert found["seconds"] >= 0 and found["seconds_features"] > 0
+
+
+@pytest.mark.parametrize("order", ["greedy", "hilbert", "or_opt", "spanning_tree", "given"])
+@pytest.mark.parametrize("kind", ["parameters", "principal", *REDUCTIONS])
+def test_every_order_by_every_kind_of_features(
+    order: str, kind: str, parameters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Seven instances at a time.
+    monkeypatch.setattr(sort, "BYTES", 7 * 2 * 17**2 * 8)
+    output = tmp_path / "order.h5"
+    found = run(parameters, output, sort=order, features=kind)
+    assert sorted(found["permutation"]) == list(range(COUNT))
+    assert found["method"] == order
+    with h5py.File(parameters) as file, h5py.File(output) as ordered:
+        fields = [file[f"parameters/{name}"][...] for name in "kf"]
+        features = ordered["features"][...]
+        np.testing.assert_array_equal(
+            ordered["steps"], steps(features, ordered["permutation"][...])
+        )
+    if kind in REDUCTIONS:
+        expected = np.concatenate([REDUCTIONS[kind](field, 144) for field in fields], axis=1)
+        np.testing.assert_array_equal(features, expected)
+    if kind == "principal":
+        # All instances are in the sample, so all differences are in the space of the axes.
+        whole = np.concatenate([field.reshape(COUNT, -1) for field in fields], axis=1)
+        expected = np.linalg.norm(whole[1:] - whole[:-1], axis=1)
+        np.testing.assert_allclose(steps(features, np.arange(COUNT)), expected)
+
+
+def test_many_instances_are_ordered_along_the_curve_by_cosines(
+    parameters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sort, "WHOLE_UP_TO", 2 * 17**2 * COUNT - 1)
+    assert run(parameters, tmp_path / "order.h5")["method"] == "greedy"
+    monkeypatch.setattr(sort, "GREEDY_UP_TO", COUNT - 1)
+    found = run(parameters, tmp_path / "order.h5")
+    assert found["method"] == "hilbert"
+    with h5py.File(tmp_path / "order.h5") as file:
+        assert file.attrs["features_kind"] == "cosines"
+        assert file["features"].shape == (COUNT, 2 * 144)
+
+
+def test_features_of_a_family_of_ones_own_are_shortened_as_a_whole(
+    parameters: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Logarithmic(Darcy):
+        def features(self, instance: Any) -> Any:
+            return np.log(instance["k"]).ravel()
+
+    config = DatasetConfig(**SETTINGS)
+    family: Family = Logarithmic(load_family(config).settings, config.mesh)
+    with h5py.File(parameters) as file:
+        k = file["parameters/k"][...].reshape(COUNT, -1)
+        whole = sort.make_features(file, family, COUNT, "parameters")
+        short = sort.make_features(file, family, COUNT, "cosines")
+    np.testing.assert_array_equal(whole, np.log(k))
+    np.testing.assert_array_equal(short, REDUCTIONS["cosines"](np.log(k), 144))
