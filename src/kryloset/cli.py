@@ -416,6 +416,48 @@ def assembly(
         write_text_whole(json, dumps(result, indent=1, allow_nan=False) + "\n")
 
 
+@bench.command()
+def ordering(
+    fields: Annotated[
+        int | None, typer.Option(help="Permeabilities to compare on. [default: 5000, quick 1000]")
+    ] = None,
+    size: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Instances with generated features; repeat it for more. "
+            "[default: 10000, 100000, 1000000; quick 1000, 10000]"
+        ),
+    ] = None,
+    file: Annotated[
+        int | None,
+        typer.Option(help="Fields to run `kryloset sort` on. [default: 100000, quick 1000]"),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+) -> None:
+    """Measure orders of instances: seconds, memory, length of the path.
+
+    One thread. What is measured on what: docs/ordering.md.
+    """
+    _one_thread()
+    from json import dumps
+
+    from kryloset.bench import ordering as bench
+    from kryloset.dataset.atomic import write_text_whole
+
+    typer.echo(bench.describe_row(None, markdown=markdown))
+    result = bench.run(
+        fields=(bench.QUICK_FIELDS if quick else bench.FIELDS) if fields is None else fields,
+        sizes=size or (bench.QUICK_SIZES if quick else bench.SIZES),
+        file=(bench.QUICK_FIELDS if quick else bench.FILE) if file is None else file,
+        show=lambda row: typer.echo(bench.describe_row(row, markdown=markdown)),
+    )
+    typer.echo("\n" + bench.describe_goals(result["goals"], markdown=markdown))
+    if json is not None:
+        write_text_whole(json, dumps(result, indent=1, allow_nan=False) + "\n")
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one message and exit code 1."""
     # Under MPI every rank logs its warnings, and the first one what goes well.

@@ -4,8 +4,6 @@
 
 import logging
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import h5py
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import create_hdf5, write_whole
 from kryloset.errors import DataError
-from kryloset.ordering import greedy_chain, hilbert_chain, partition, spanning_tree_walk, steps
+from kryloset.ordering import ORDERS, partition, steps
 from kryloset.ordering.features import NUMBERS, REDUCTIONS, principal_axes
 from kryloset.problems import Family, load_family
 from kryloset.progress import track
@@ -40,14 +38,6 @@ TOLERANCE = 0.02
 
 BYTES = 2**23
 """Of parameters that are read at a time, at most, but an instance at least."""
-
-ORDERS: dict[str, Callable[[Array], NDArray[np.int64]]] = {
-    "greedy": greedy_chain,
-    "hilbert": hilbert_chain,
-    "or_opt": partial(hilbert_chain, cell=512, refine=True),
-    "spanning_tree": spanning_tree_walk,
-    "given": lambda features: np.arange(len(features)),
-}
 
 
 def run(

@@ -1,0 +1,22 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The orders by the names that configurations use."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.ordering.greedy import greedy_chain
+from kryloset.ordering.hilbert import hilbert_chain
+from kryloset.ordering.spanning_tree import spanning_tree_walk
+
+ORDERS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.int64]]] = {
+    "greedy": greedy_chain,
+    "hilbert": hilbert_chain,
+    "or_opt": partial(hilbert_chain, cell=512, refine=True),
+    "spanning_tree": spanning_tree_walk,
+    "given": lambda features: np.arange(len(features)),
+}
+"""From vectors, shape (N, d), to a permutation of 0, ..., N - 1."""
