@@ -184,8 +184,8 @@ class DatasetConfig(Section):
         "auto",
         description="auto: greedy up to 5,000 instances, hilbert beyond. greedy: the "
         "nearest-neighbour chain of the SKR paper, all pairs compared; hilbert: along a Hilbert "
-        "curve, greedy inside cells of 1,024; or_opt: that with cells of 512, shortened, 0.3 ms "
-        "an instance; spanning_tree: around a tree of near neighbours; given: as drawn.",
+        "curve, greedy inside cells of 1,024; or_opt: each cell then shortened, 0.6 ms an "
+        "instance; spanning_tree: around a tree of near neighbours; given: as drawn.",
     )
     features: Literal[
         "auto", "parameters", "cosines", "fourier", "blocks", "random", "principal"

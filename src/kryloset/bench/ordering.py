@@ -41,7 +41,7 @@ FILE = 100_000
 MODES = 6
 """Generated features are coefficients of MODES x MODES cosines."""
 
-LIMITS = {"greedy": 10_000, "or_opt": 100_000}
+LIMITS = {"greedy": 10_000, "or_opt": 10_000}
 """Instances up to which these orders are measured; others have no limit."""
 
 SAMPLE = 1024

@@ -15,7 +15,7 @@ from kryloset.ordering.spanning_tree import spanning_tree_walk
 ORDERS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.int64]]] = {
     "greedy": greedy_chain,
     "hilbert": hilbert_chain,
-    "or_opt": partial(hilbert_chain, cell=512, refine=True),
+    "or_opt": partial(hilbert_chain, refine=True),
     "spanning_tree": spanning_tree_walk,
     "given": lambda features: np.arange(len(features)),
 }
