@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The stage `sort`: features read in parts, orders by the configuration, seconds said."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,13 @@ def test_features_of_a_family_of_ones_own_are_shortened_as_a_whole(
         short = sort.make_features(file, family, COUNT, "cosines")
     np.testing.assert_array_equal(whole, np.log(k))
     np.testing.assert_array_equal(short, REDUCTIONS["cosines"](np.log(k), 144))
+
+
+def test_example_of_the_page_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs/ordering.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    assert found["features"].shape == (2000, 144)
+    assert sorted(found["order"]) == list(range(2000))
+    assert len(found["bounds"]) == 9 and len(found["medoids"]) == 5
