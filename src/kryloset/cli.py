@@ -458,6 +458,54 @@ def ordering(
         write_text_whole(json, dumps(result, indent=1, allow_nan=False) + "\n")
 
 
+@bench.command()
+def paper(
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="darcy, thermal, poisson or helmholtz; repeat it for more. [default: all]",
+        ),
+    ] = None,
+    preconditioner: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="none, jacobi, bjacobi, sor, asm, icc or ilu; repeat it for more. [default: all]"
+        ),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(help="Systems counted in a cell. [default: 2 to 6, quick 2]")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny systems, no goals.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write one object a row to this file.")] = None,
+) -> None:
+    """Make Tables 1 and 2 of the SKR paper again, beside what was published.
+
+    One thread, one run, every system handed to all methods in turn. What the systems
+    are: docs/paper.md.
+    """
+    _one_thread()
+    from json import dumps
+
+    from kryloset.bench import paper as bench
+    from kryloset.dataset.atomic import write_text_whole
+
+    rows = bench.run(
+        sets=sets or tuple(bench.SETS),
+        preconditioners=preconditioner or bench.PRECONDITIONERS,
+        quick=quick,
+        count=count,
+        show=lambda found: typer.echo(bench.describe(found, markdown=markdown)),
+    )
+    if quick:
+        typer.echo("No goal is judged by a quick run.")
+    else:
+        typer.echo(bench.describe_goals(bench.judge(rows), markdown=markdown))
+    if json is not None:
+        write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one message and exit code 1."""
     # Under MPI every rank logs its warnings, and the first one what goes well.

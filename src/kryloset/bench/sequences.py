@@ -51,7 +51,9 @@ class Sequence:
     rhs: Array
 
 
-def make_sequence(kind: str, size: int, count: int, *, drawn: int, seed: int = SEED) -> Sequence:
+def make_sequence(
+    kind: str, size: int, count: int, *, drawn: int, seed: int = SEED, strength: float = 1.0
+) -> Sequence:
     """Return the first systems of a sequence.
 
     Args:
@@ -60,9 +62,10 @@ def make_sequence(kind: str, size: int, count: int, *, drawn: int, seed: int = S
         count: Systems to return.
         drawn: Systems to draw, at least `count`.
         seed: Seed of NumPy's default generator.
+        strength: What the Gaussian fields are multiplied by.
     """
     generator = np.random.default_rng(seed)
-    parameters = np.exp(draw_fields(generator, drawn, size + 2)[:count])
+    parameters = np.exp(strength * draw_fields(generator, drawn, size + 2)[:count])
     matrices = [KINDS[kind](a) for a in parameters]
     wavenumbers = np.zeros(count)
     if kind in WAVES:
