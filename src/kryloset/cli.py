@@ -506,6 +506,85 @@ def paper(
         write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
 
 
+@bench.command()
+def automatic(
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Sequence, darcy or wind; both if not given.")
+    ] = None,
+    size: Annotated[
+        list[int] | None, typer.Option(help="Points a side. [default: 64 and 100, quick 64]")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(help="Systems. [default: 500, quick 100]", min=2)
+    ] = None,
+    ways: Annotated[int, typer.Option(help="Fixed ways to compare with.", min=1)] = 2,
+    tolerance: Annotated[float, typer.Option(help="On the true relative residual.")] = 1e-8,
+    quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+) -> None:
+    """Compare the automatic choice with each of its ways used throughout.
+
+    One thread, one run, all in turn on each system.
+    """
+    _one_thread()
+    from json import dumps
+
+    from kryloset.bench import automatic as bench
+    from kryloset.bench.sequences import KINDS
+    from kryloset.dataset.atomic import write_text_whole
+
+    for name in kind or ():
+        if name not in KINDS:
+            raise typer.BadParameter(f"{name} is not one of {', '.join(KINDS)}")
+    rows = [
+        row
+        for name in kind or bench.KINDS
+        for points in size or ((64,) if quick else bench.SIZES)
+        for row in bench.measure(
+            name,
+            points,
+            (100 if quick else bench.SYSTEMS) if count is None else count,
+            ways,
+            tolerance,
+        )
+    ]
+    typer.echo(bench.describe(rows))
+    if json is not None:
+        write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
+
+
+@bench.command()
+def omega(
+    size: Annotated[
+        int | None, typer.Option(help="Unknowns a side of the square. [default: 10, quick 6]")
+    ] = None,
+    turns: Annotated[
+        int | None, typer.Option(help="Systems of a game. [default: 5000, quick 1000]")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="Games. [default: 10, quick 2]")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+) -> None:
+    """Let the bandits of the policy choose the factor of SOR, as in 'Learning to relax'.
+
+    Mean iterations a system beside those of the best fixed factor and of the best for each.
+    """
+    _one_thread()
+    from json import dumps
+
+    from kryloset.bench import omega as bench
+    from kryloset.dataset.atomic import write_text_whole
+
+    rows = bench.run(
+        size=(6 if quick else 10) if size is None else size,
+        turns=(1_000 if quick else 5_000) if turns is None else turns,
+        trials=(2 if quick else 10) if trials is None else trials,
+    )
+    typer.echo(bench.describe(rows))
+    if json is not None:
+        write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one message and exit code 1."""
     # Under MPI every rank logs its warnings, and the first one what goes well.

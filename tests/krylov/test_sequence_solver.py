@@ -367,7 +367,7 @@ def test_a_damaged_or_missing_state_is_named(tmp_path):
     ("numbers", "message"),
     [
         ({"method": "sor"}, "use one of gcrodr, gmresdr, gmres"),
-        ({"preconditioner": "lu"}, "use one of none, jacobi"),
+        ({"preconditioner": "ilut"}, "use one of none, jacobi"),
         ({"tolerance": 1.0}, "between 0 and 1"),
         ({"tolerance": float("nan")}, "between 0 and 1"),
         ({"restart": 0}, "restart must be at least 1"),

@@ -30,10 +30,16 @@ def main(folder: Path) -> None:
         ("rbicgstab", "none"),
         ("bicgstab", "jacobi"),
         ("direct", "none"),
+        ("direct", "cholesky"),
+        ("cg", "cholesky"),
+        ("gmres", "lu"),
     ):
-        symmetric = method in ("rcg", "rminres")
+        symmetric = method in ("cg", "rcg", "rminres") or preconditioner == "cholesky"
         systems = sequence(20, 5, wind=0.0 if symmetric else 1.0)
-        solver = SequenceSolver(method, preconditioner, restart=20, recycle=8)
+        # A factor that preconditions is an earlier system's.
+        owned = method != "direct" and preconditioner in ("lu", "cholesky")
+        refresh = (0, 3) if owned else "always"
+        solver = SequenceSolver(method, preconditioner, restart=20, recycle=8, refresh=refresh)
         mat, state, iterations = to_mat(systems[0], comm), solver.init(), []
         for system in systems:
             refill(mat, system)

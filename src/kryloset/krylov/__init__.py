@@ -5,6 +5,7 @@
 Works on any sequence of matrices and right-hand sides; no PDE is in sight.
 """
 
+from kryloset.krylov.automatic import Automatic, AutomaticState, Recording
 from kryloset.krylov.block_gcrodr import BlockSolver, BlockSolveResult
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
 from kryloset.krylov.invariant import delta, wanted_space
@@ -15,14 +16,18 @@ from kryloset.krylov.recycling_cg import RecyclingCG
 from kryloset.krylov.recycling_minres import RecyclingMINRES
 from kryloset.krylov.solver import SequenceSolver, SolveResult
 from kryloset.krylov.state import SolverState
+from kryloset.krylov.structure import Structure, probe_structure
 
 __all__ = [
     "GCRODR",
     "GMRESDR",
     "Attempt",
+    "Automatic",
+    "AutomaticState",
     "BlockSolveResult",
     "BlockSolver",
     "Reason",
+    "Recording",
     "RecyclingBiCGStab",
     "RecyclingCG",
     "RecyclingMINRES",
@@ -30,7 +35,9 @@ __all__ = [
     "SolveError",
     "SolveResult",
     "SolverState",
+    "Structure",
     "delta",
+    "probe_structure",
     "solve_or_escalate",
     "wanted_space",
 ]

@@ -3,10 +3,12 @@
 """What to do when a solve fails: climb to a method that asks less of the matrix."""
 
 from dataclasses import dataclass, replace
+from typing import Any, overload
 
 from petsc4py import PETSc
 
 from kryloset.errors import KrylosetError
+from kryloset.krylov.automatic import Automatic, AutomaticState
 from kryloset.krylov.preconditioner import Preconditioner
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.solver import Method, SequenceSolver, SolveResult
@@ -22,7 +24,7 @@ class Attempt:
 
     Attributes:
         method: what ran; likewise the next one.
-        preconditioner: of that method ("none" for direct).
+        preconditioner: of that method; of direct "cholesky" or "none".
         reason: why it failed.
         true_residual: ||b - A x|| / ||b|| where it stopped.
         iterations: what it spent.
@@ -66,10 +68,15 @@ class SolveError(KrylosetError):
 def rungs(solver: SequenceSolver, failed: Reason) -> list[SequenceSolver]:
     """Return what to try after `solver` failed with that reason, cheapest first.
 
-    GMRES with a long restart, with jacobi if the preconditioner was at fault; then LU.
+    GMRES with a long restart, with jacobi if the preconditioner was at fault; then LU. None
+    uses the preconditioner of an earlier system.
     """
     ladder = []
-    if solver.method != "direct":
+    solver = replace(solver, refresh="always")
+    if solver.method == "direct":
+        if solver.preconditioner == "cholesky":
+            ladder.append(replace(solver, preconditioner="lu"))
+    else:
         restart = max(solver.restart, FALLBACK_RESTART)
         safe = failed in (Reason.PRECONDITIONER_FAILED, Reason.NON_FINITE)
         gmres = replace(
@@ -79,13 +86,21 @@ def rungs(solver: SequenceSolver, failed: Reason) -> list[SequenceSolver]:
             preconditioner="jacobi" if safe else solver.preconditioner,
         )
         ladder = [] if gmres == solver else [gmres]
-        ladder.append(replace(solver, method="direct"))
+        ladder.append(replace(solver, method="direct", preconditioner="lu"))
     return ladder
 
 
+@overload
 def solve_or_escalate(
     solver: SequenceSolver, operator: PETSc.Mat, rhs: PETSc.Vec, state: SolverState
-) -> tuple[SolveResult, SolverState, tuple[Attempt, ...]]:
+) -> tuple[SolveResult, SolverState, tuple[Attempt, ...]]: ...
+@overload
+def solve_or_escalate(
+    solver: Automatic, operator: PETSc.Mat, rhs: PETSc.Vec, state: AutomaticState
+) -> tuple[SolveResult, AutomaticState, tuple[Attempt, ...]]: ...
+def solve_or_escalate(
+    solver: Any, operator: PETSc.Mat, rhs: PETSc.Vec, state: Any
+) -> tuple[SolveResult, Any, tuple[Attempt, ...]]:
     """Solve as configured; if that fails climb to GMRES(200), then to a direct solve.
 
     Returns:
@@ -98,16 +113,18 @@ def solve_or_escalate(
     """
     attempts: list[Attempt] = []
     result, after = solver.solve(operator, rhs, state)
-    ladder = [solver] if result.converged else [solver, *rungs(solver, result.reason)]
+    first = after.last if isinstance(solver, Automatic) else solver
+    ladder = [first] if result.converged else [first, *rungs(first, result.reason)]
     for rung in ladder:
-        if rung is not solver:
+        if rung is not first:
             result, _ = rung.solve(operator, rhs, rung.init())
         if result.converged:
             return result, after, tuple(attempts)
+        plain = rung.method == "direct" and rung.preconditioner != "cholesky"
         attempts.append(
             Attempt(
                 rung.method,
-                "none" if rung.method == "direct" else rung.preconditioner,
+                "none" if plain else rung.preconditioner,
                 result.reason,
                 result.true_residual,
                 result.iterations,

@@ -8,36 +8,42 @@ from petsc4py import PETSc
 
 from kryloset.krylov.reason import Reason
 
-Preconditioner = Literal["none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu", "gamg"]
+Preconditioner = Literal[
+    "none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu", "gamg", "lu", "cholesky"
+]
 
 SYMMETRIC = 1e-8
 """Difference between a_ij and a_ji, relative to the matrix, that counts as rounding."""
 
 
 def set_up_preconditioner(
-    ksp: PETSc.KSP, name: Preconditioner | Literal["lu"], *, symmetric: bool
+    ksp: PETSc.KSP, name: Preconditioner, *, symmetric: bool, direct: bool = False
 ) -> Reason:
     """Set a KSP's preconditioner up for the present entries of its operator. Collective.
 
     Args:
         ksp: has its operator.
-        name: lu is MUMPS's where PETSc has it. On several ranks icc and ilu become block
-            Jacobi with icc or ilu in each rank's block.
+        name: On several ranks icc and ilu become block Jacobi with icc or ilu in each rank's
+            block. The factors lu and cholesky (L D L' where A is indefinite) are PETSc's own
+            in the order of nested dissection, on several ranks MUMPS's.
         symmetric: whether the method needs a symmetric preconditioner.
+        direct: whether a factor is applied once or twice and not in each iteration: then it is
+            MUMPS's, which factors faster (and pivots) where PETSc's own is applied faster.
 
     Returns:
         CONVERGED; PRECONDITIONER_FAILED; NOT_POSITIVE_DEFINITE for icc of a matrix that is
-        not symmetric where a symmetric preconditioner is needed.
+        not symmetric where a symmetric preconditioner is needed, and for its cholesky.
     """
     pc = ksp.getPC()
     operator, _ = ksp.getOperators()
     try:
-        if name == "icc" and symmetric:
-            # See _choose: a nonsymmetric matrix would hang PETSc here.
+        if name == "cholesky" or (name == "icc" and symmetric):
+            # See _choose: a nonsymmetric matrix would hang PETSc's icc; its Cholesky reads
+            # the upper triangle alone.
             tolerance = SYMMETRIC * operator.norm(PETSc.NormType.INFINITY)
             if not operator.isSymmetric(tolerance):
                 return Reason.NOT_POSITIVE_DEFINITE
-        _choose(ksp, name, symmetric)
+        _choose(ksp, name, symmetric, direct)
         ksp.setUp()
         # A KSP that is set up leaves a refilled matrix to the first application.
         pc.setUp()
@@ -49,7 +55,7 @@ def set_up_preconditioner(
     return Reason.PRECONDITIONER_FAILED if failed else Reason.CONVERGED
 
 
-def _choose(ksp: PETSc.KSP, name: str, symmetric: bool) -> None:
+def _choose(ksp: PETSc.KSP, name: str, symmetric: bool, direct: bool) -> None:
     """Set the type of a KSP's preconditioner, and of those of its blocks."""
     pc = ksp.getPC()
     parallel = pc.comm.size > 1
@@ -60,8 +66,12 @@ def _choose(ksp: PETSc.KSP, name: str, symmetric: bool) -> None:
         pc.reset()
         ksp.setOperators(operator)
     pc.setType("bjacobi" if parallel and name in ("icc", "ilu") else name)
-    if name == "lu" and PETSc.Sys.hasExternalPackage("mumps"):
-        pc.setFactorSolverType("mumps")
+    if name in ("lu", "cholesky"):
+        if (direct or parallel) and PETSc.Sys.hasExternalPackage("mumps"):
+            pc.setFactorSolverType("mumps")
+        elif not parallel:
+            pc.setFactorSolverType("petsc")
+            pc.setFactorOrdering("nd")
     if name == "asm" and symmetric:
         # The restricted variant, PETSc's default, is not symmetric.
         pc.setASMType(PETSc.PC.ASMType.BASIC)

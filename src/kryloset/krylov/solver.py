@@ -7,9 +7,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+from mpi4py import MPI
 from petsc4py import PETSc
 
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
+from kryloset.krylov.owner import NEIGHBOUR_GROWTH, NEIGHBOUR_LIMIT, Owner, SharedPreconditioner
 from kryloset.krylov.preconditioner import Preconditioner, set_up_preconditioner
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.recycling_bicgstab import RecyclingBiCGStab
@@ -31,6 +33,8 @@ Method = Literal[
     "hpddm",
     "direct",
 ]
+
+type Refresh = Literal["always", "rental"] | tuple[int, ...]
 
 INNER = 0.999
 """Part of the tolerance asked of PETSc, so that a residual summed in another order passes."""
@@ -104,15 +108,21 @@ class SequenceSolver:
             BiCGStab(2) on the space of GCRO-DR). hpddm is GCRO-DR of HPDDM,
             where PETSc has it; what it recycles stays in its KSP and not in the state.
             Nothing is carried by gmresdr (GMRES-DR(restart, recycle)), gmres (GMRES(restart),
-            from the right), cg, minres, bicgstab (BiCGStab(2)) and direct (MUMPS where PETSc
-            has it, else PETSc's LU; not iterative).
-        preconditioner: PETSc's, not used by direct. On several ranks icc and ilu become
-            block Jacobi with icc or ilu in each rank's block.
+            from the right), cg, minres, bicgstab (BiCGStab(2)) and direct (not iterative;
+            MUMPS where PETSc has it, else PETSc's own: LU, or the factor of a symmetric
+            matrix where the preconditioner is cholesky).
+        preconditioner: PETSc's. On several ranks icc and ilu become block Jacobi with icc or
+            ilu in each rank's block. The factors lu and cholesky are for `refresh`.
         tolerance: on the true relative residual ||b - A x|| / ||b||.
         restart: directions that a cycle of gcrodr, gmresdr, hpddm or gmres, or that rcg and
             rminres hold for the next space.
         recycle: of these, directions carried on.
         max_iterations: per system.
+        refresh: which systems get a preconditioner of their own: always; by the ski-rental
+            rule on measured seconds of `Rental`, the others using that of an earlier one,
+            scaled to fit; or those with these numbers, counted from 0 (a replay of
+            `SolverState.refreshes`). A system that an earlier one's preconditioner does not
+            solve gets its own too.
 
     Raises:
         ValueError: for a name that is not known, a number out of range, or hpddm where PETSc
@@ -125,6 +135,7 @@ class SequenceSolver:
     restart: int = 40
     recycle: int = 20
     max_iterations: int = 10_000
+    refresh: Refresh = "always"
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -137,6 +148,15 @@ class SequenceSolver:
         for key, least in (("restart", 1), ("recycle", 0), ("max_iterations", 1)):
             if getattr(self, key) < least:
                 raise ValueError(f"{key} must be at least {least}, got {getattr(self, key)}")
+        if isinstance(self.refresh, str) and self.refresh not in ("always", "rental"):
+            raise ValueError(
+                f"refresh {self.refresh!r} is not known: use always, rental or numbers of systems"
+            )
+        if self.refresh != "always" and self.method == "direct":
+            raise ValueError(
+                "a factor is reused by an iterative method: use cg or gmres with "
+                "preconditioner cholesky or lu"
+            )
         if self.method == "hpddm" and not PETSc.Sys.hasExternalPackage("hpddm"):
             raise ValueError("this PETSc was built without HPDDM: use method gcrodr")
         if self.method in (*CONTEXTS, "hpddm") and self.recycle >= self.restart:
@@ -185,64 +205,106 @@ class SequenceSolver:
             result = SolveResult(
                 solution, 0, 0, 0, residual, 0.0, 0.0, 0.0, reason, self.method, False
             )
-            return result, _count(state, result)
+            return result, replace(state, **_count(state, result))
 
         start = time.perf_counter()
         workspace = state.workspace
         if not (isinstance(workspace, _Workspace) and workspace.serves(self, operator)):
             workspace = _Workspace(self, operator)
-        reason = workspace.prepare()
-        seconds_setup = time.perf_counter() - start
+        workspace.counts = counts = _Counts()
+        owner = self._choose_owner(operator, state)
+        counts.setup = time.perf_counter() - start
 
-        start = time.perf_counter()
-        workspace.counts = _Counts()
-        residual = 1.0
-        if reason is Reason.CONVERGED:
-            reason, residual = workspace.run(rhs, solution, norm, state)
-        seconds_rebuild = workspace.counts.rebuild
-        seconds_iterate = time.perf_counter() - start - seconds_rebuild
+        reason, residual = workspace.attempt(operator, rhs, solution, norm, state, owner)
+        if reason is not Reason.CONVERGED and owner is not None and owner is state.owner:
+            solution.set(0.0)
+            counts.last = 0
+            start = time.perf_counter()
+            owner = Owner.of(operator)
+            counts.setup += time.perf_counter() - start
+            reason, residual = workspace.attempt(operator, rhs, solution, norm, state, owner)
 
-        counts = workspace.counts
         result = SolveResult(
             solution=solution,
             iterations=counts.iterations,
             operator_applications=counts.operator,
             preconditioner_applications=counts.preconditioner,
             true_residual=residual,
-            seconds_setup=seconds_setup,
-            seconds_rebuild=seconds_rebuild,
-            seconds_iterate=seconds_iterate,
+            seconds_setup=counts.setup,
+            seconds_rebuild=counts.rebuild,
+            seconds_iterate=counts.iterate,
             reason=reason,
             method=self.method,
             recycled=counts.recycled,
         )
+        carried = workspace.carried(result)
+        if self.refresh != "always":
+            carried |= _settle(state, owner if result.converged else None, counts, operator.comm)
         # A KSP that failed may hold half a factor: the next system gets a new one.
         kept = workspace if result.converged else None
-        return result, replace(_count(state, result), **workspace.carried(result), workspace=kept)
+        return result, replace(state, **_count(state, result), **carried, workspace=kept)
+
+    def _choose_owner(self, operator: PETSc.Mat, state: SolverState) -> Owner | None:
+        """Return the matrix to precondition with: None for the operator itself. Collective."""
+        if self.refresh == "always":
+            return None
+        due = state.rental.due if self.refresh == "rental" else state.systems in self.refresh
+        owner = state.owner
+        misfit = owner is None or owner.rows != operator.getLocalSize()[0]
+        if due or operator.comm.tompi4py().allreduce(int(misfit)) > 0:
+            return Owner.of(operator)
+        return owner
 
 
-def _count(state: SolverState, result: SolveResult) -> SolverState:
-    """Return the state with one more system counted."""
-    return replace(
-        state,
-        systems=state.systems + 1,
-        failures=state.failures + (not result.converged),
-        iterations=state.iterations + result.iterations,
-        operator_applications=state.operator_applications + result.operator_applications,
-        preconditioner_applications=(
+def _settle(
+    state: SolverState, owner: Owner | None, counts: "_Counts", comm: PETSc.Comm
+) -> dict[str, Any]:
+    """Return the owner and the account of the next state, the same on all ranks. Collective."""
+    times = (counts.price, counts.rent)
+    if comm.size > 1:
+        times = tuple(comm.tompi4py().allreduce(time, MPI.MAX) for time in times)
+    price, seconds = times
+    rental, refreshes = state.rental, state.refreshes
+    if owner is None:
+        rental = replace(rental, owed=0.0)
+    elif owner is state.owner:
+        rental = rental.after_neighbour(counts.last, seconds)
+    else:
+        rental = rental.after_refresh(counts.last, price, seconds)
+        refreshes = (*refreshes, state.systems)
+    return {"owner": owner, "rental": rental, "refreshes": refreshes}
+
+
+def _count(state: SolverState, result: SolveResult) -> dict[str, Any]:
+    """Return the statistics with one more system counted."""
+    return {
+        "systems": state.systems + 1,
+        "failures": state.failures + (not result.converged),
+        "iterations": state.iterations + result.iterations,
+        "operator_applications": state.operator_applications + result.operator_applications,
+        "preconditioner_applications": (
             state.preconditioner_applications + result.preconditioner_applications
         ),
-    )
+    }
 
 
 @dataclass
 class _Counts:
-    """Costs of one solve, over all runs of the KSP that it took."""
+    """Costs of one solve, over all runs of the KSP that it took.
+
+    `last`, `price` and `rent` are those of the last preconditioner that was tried: iterations,
+    and seconds of the processor for its set-up and for them.
+    """
 
     iterations: int = 0
+    last: int = 0
     operator: int = 0
     preconditioner: int = 0
+    setup: float = 0.0
     rebuild: float = 0.0
+    iterate: float = 0.0
+    price: float = 0.0
+    rent: float = 0.0
     recycled: bool = False
 
 
@@ -257,6 +319,7 @@ class _Workspace:
         # The KSP holds a reference, so that no other Mat can get this one's address.
         ksp.setOperators(operator)
         self.context: RecyclingKSP | None = None
+        self.shared: SharedPreconditioner | None = None
         match solver.method:
             case "direct":
                 ksp.setType(PETSc.KSP.Type.PREONLY)
@@ -279,16 +342,71 @@ class _Workspace:
                 ksp.setPythonContext(self.context)
 
     def serves(self, solver: SequenceSolver, operator: PETSc.Mat) -> bool:
-        """Whether this workspace was made for that solver and that Mat object."""
-        return self.solver == solver and self.ksp.getOperators()[0].handle == operator.handle
+        """Whether this workspace can be used for that solver and that Mat.
+
+        A limit of iterations of its own is no hindrance.
+
+        Where an earlier matrix preconditions, which only changes on our word, any Mat of the
+        same layout will do; else only the one that it was made for.
+        """
+        mine = self.ksp.getOperators()[0]
+        if self.solver != solver:
+            if self.solver != replace(solver, max_iterations=self.solver.max_iterations):
+                return False
+            self.solver = solver
+        if solver.refresh == "always":
+            return bool(mine.handle == operator.handle)
+        differs = mine.getSizes() != operator.getSizes() or mine.comm != operator.comm
+        return int(operator.comm.tompi4py().allreduce(int(differs))) == 0
+
+    def attempt(
+        self,
+        operator: PETSc.Mat,
+        rhs: PETSc.Vec,
+        solution: PETSc.Vec,
+        norm: float,
+        state: SolverState,
+        owner: Owner | None,
+    ) -> tuple[Reason, float]:
+        """Set the preconditioner up, of that owner if there is one, and run."""
+        counts, start, clock = self.counts, time.perf_counter(), time.process_time()
+        reason = self.prepare() if owner is None else self._share(operator, owner)
+        residual = 1.0
+        now = time.perf_counter()
+        counts.setup += now - start
+        counts.price = time.process_time() - clock
+        if reason is not Reason.CONVERGED:
+            return reason, residual
+        self.limit = self.solver.max_iterations
+        if owner is not None and owner is state.owner:
+            limit = NEIGHBOUR_LIMIT + NEIGHBOUR_GROWTH * int(state.rental.own)
+            self.limit = min(self.limit, limit)
+        rebuilt, clock = counts.rebuild, time.process_time()
+        reason, residual = self.run(rhs, solution, norm, state)
+        counts.rent = time.process_time() - clock
+        counts.iterate += time.perf_counter() - now - (counts.rebuild - rebuilt)
+        return reason, residual
 
     def prepare(self) -> Reason:
         """Set the preconditioner up for the operator's present entries."""
-        solver = self.solver
-        name: Preconditioner | Literal["lu"] = solver.preconditioner
-        if solver.method == "direct":
+        direct = self.solver.method == "direct"
+        name = self.solver.preconditioner
+        if direct and name != "cholesky":
             name = "lu"
-        return set_up_preconditioner(self.ksp, name, symmetric=solver.method in SYMMETRIC_METHODS)
+        symmetric = self.solver.method in SYMMETRIC_METHODS
+        return set_up_preconditioner(self.ksp, name, symmetric=symmetric, direct=direct)
+
+    def _share(self, operator: PETSc.Mat, owner: Owner) -> Reason:
+        """Let the preconditioner of the owner be that of the operator."""
+        self.ksp.setOperators(operator)
+        if self.shared is None:
+            self.shared = SharedPreconditioner(
+                self.solver.preconditioner, symmetric=self.solver.method in SYMMETRIC_METHODS
+            )
+            pc = self.ksp.getPC()
+            pc.setType(PETSc.PC.Type.PYTHON)
+            pc.setPythonContext(self.shared)
+        return self.shared.take(operator, owner)
 
     def run(
         self, rhs: PETSc.Vec, solution: PETSc.Vec, norm: float, state: SolverState
@@ -321,16 +439,17 @@ class _Workspace:
     def _once(self, rhs: PETSc.Vec, solution: PETSc.Vec, norm: float) -> Reason:
         """Run the KSP once more from the present solution, counting what it costs."""
         ksp, counts, solver = self.ksp, self.counts, self.solver
-        again = counts.iterations > 0
+        again = counts.last > 0
         if solver.method == "direct":
             # Iterative refinement: self.residual holds b - A x from the second run on.
             correction = solution.duplicate()
             ksp.solve(self.residual if again else rhs, correction)
             solution.axpy(1.0, correction)
             counts.iterations += 1
+            counts.last += 1
             counts.preconditioner += 1
             return _reason(ksp, solver.method)
-        left = solver.max_iterations - counts.iterations
+        left = self.limit - counts.last
         if left <= 0:
             return Reason.ITERATION_LIMIT
         ksp.setTolerances(rtol=self.asked, atol=0.0, divtol=1e30, max_it=left)
@@ -338,6 +457,7 @@ class _Workspace:
         ksp.solve(rhs, solution)
         its = ksp.getIterationNumber()
         counts.iterations += its
+        counts.last += its
         if self.context is not None:
             spent = self.context.counts
             counts.operator += spent.operator

@@ -3,7 +3,9 @@
 """What goes from one system of a sequence to the next."""
 
 import os
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from kryloset.errors import KrylosetError
 from kryloset.krylov.dense import Array
+from kryloset.krylov.owner import Owner, Rental
 
 if TYPE_CHECKING:
     from petsc4py import PETSc
@@ -25,6 +28,8 @@ NUMBERS = (
 
 ARRAYS = ("space", "solution")
 
+OWNED = tuple(field.name for field in fields(Owner))
+
 
 @dataclass(frozen=True, eq=False)
 class SolverState:
@@ -32,13 +37,18 @@ class SolverState:
 
     Each solve takes one and returns another; none is changed. Continuing from a loaded
     state gives the iterates of an uninterrupted run bit for bit on the same number of ranks
-    (for method direct, which carries nothing, up to the ordering MUMPS chooses).
+    (for method direct, which carries nothing, up to the ordering MUMPS chooses; where seconds
+    decide on refreshes, when these are replayed).
 
     Attributes:
         space: (local rows, at most k), Fortran order: recycled directions in the
             variable x, the rows of this rank. None when nothing is recycled.
         solution: (local rows), the last solution where the method recycles, else None.
         learnt: what the method keeps besides, as numbers (`RecyclingKSP.numbers`).
+        owner: the earlier matrix whose preconditioner is in use, where one is reused.
+        rental: what that has cost.
+        refreshes: numbers of the systems, from 0, that got a preconditioner of their own,
+            where one is reused.
         systems: systems handed to `SequenceSolver.solve`, failed ones counted.
         failures: those that did not reach the tolerance.
         iterations: sum over the systems; likewise the next two.
@@ -49,6 +59,9 @@ class SolverState:
     space: Array | None = None
     solution: Array | None = None
     learnt: tuple[float, ...] = ()
+    owner: Owner | None = None
+    rental: Rental = field(default_factory=Rental)
+    refreshes: tuple[int, ...] = ()
     systems: int = 0
     failures: int = 0
     iterations: int = 0
@@ -64,13 +77,46 @@ class SolverState:
     def for_operator(self, operator: "PETSc.Mat") -> Self:
         """Return this state, with nothing recycled where that has another size. Collective.
 
-        Instances that have a mesh each have operators of different sizes.
+        Instances that have a mesh each have operators of different sizes. (An owner of
+        another size is replaced by the next solve.)
         """
         rows = operator.getLocalSize()[0]
         fits = self.space is None or self.space.shape[0] == rows
         fits = fits and (self.solution is None or self.solution.shape[0] == rows)
         misfits = operator.comm.tompi4py().allreduce(int(not fits))
         return self.without_space() if misfits else self
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Return the value as arrays, what is None left out."""
+        arrays = {name: np.array(getattr(self, name)) for name in NUMBERS}
+        arrays["learnt"] = np.array(self.learnt)
+        arrays["rental"] = np.array(astuple(self.rental))
+        arrays["refreshes"] = np.array(self.refreshes, dtype=np.int64)
+        if self.owner is not None:
+            arrays |= {f"owner_{name}": getattr(self.owner, name) for name in OWNED}
+        for name in ARRAYS:
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
+        """Return the value that `to_arrays` was called on."""
+        owner = None
+        if "owner_entries" in arrays:
+            owner = Owner(*(arrays[f"owner_{name}"] for name in OWNED))
+        numbers: dict[str, Any] = {name: int(arrays[name]) for name in NUMBERS}
+        held: dict[str, Any] = {
+            name: np.asfortranarray(arrays[name]) for name in ARRAYS if name in arrays
+        }
+        return cls(
+            learnt=tuple(arrays["learnt"].tolist()),
+            owner=owner,
+            rental=Rental(*arrays["rental"].tolist()),
+            refreshes=tuple(arrays["refreshes"].tolist()),
+            **held,
+            **numbers,
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to `path`, one file a rank: the caller names it by rank.
@@ -79,15 +125,7 @@ class SolverState:
         not forced to the disk, which would cost as much again: after a power cut it may be
         damaged, and `load` says so.
         """
-        aside = Path(f"{os.fspath(path)}.part")
-        arrays = {name: np.array(getattr(self, name)) for name in NUMBERS}
-        arrays["learnt"] = np.array(self.learnt)
-        for name in ARRAYS:
-            if getattr(self, name) is not None:
-                arrays[name] = getattr(self, name)
-        with open(aside, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        os.replace(aside, path)
+        write_arrays(path, self.to_arrays())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -96,16 +134,31 @@ class SolverState:
         Raises:
             KrylosetError: if the file is missing, damaged or not such a state.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                numbers: dict[str, Any] = {name: int(file[name]) for name in NUMBERS}
-                arrays: dict[str, Any] = {
-                    name: np.asfortranarray(file[name]) for name in ARRAYS if name in file
-                }
-                learnt = tuple(file["learnt"].tolist())
-        except Exception as error:
-            raise KrylosetError(
-                f"{os.fspath(path)} is not a readable solver state ({error}): delete it and "
-                "start the sequence with nothing recycled"
-            ) from error
-        return cls(learnt=learnt, **arrays, **numbers)
+        with reading_state(path) as arrays:
+            return cls.from_arrays(arrays)
+
+
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
+    """Write arrays to a file that appears whole or not at all."""
+    aside = Path(f"{os.fspath(path)}.part")
+    with open(aside, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    os.replace(aside, path)
+
+
+@contextmanager
+def reading_state(path: str | os.PathLike[str]) -> Iterator[Mapping[str, Array]]:
+    """Open a file of `write_arrays`.
+
+    Raises:
+        KrylosetError: for whatever goes wrong within: the file is missing, damaged or of
+            another kind.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except Exception as error:
+        raise KrylosetError(
+            f"{os.fspath(path)} is not a readable solver state ({error}): delete it and "
+            "start the sequence with nothing recycled"
+        ) from error

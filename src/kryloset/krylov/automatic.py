@@ -1,0 +1,503 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The quickest way through a sequence, found while it is solved.
+
+The structure of the first matrix says which ways there are. Those that promise most are tried
+at once, on two or three systems each, and from then on the one whose systems took the fewest
+seconds is used. The others are tried, and all are tried again, from time to time, for a part
+of the whole time that is set beforehand.
+"""
+
+import json
+import math
+import os
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+from mpi4py import MPI
+from petsc4py import PETSc
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.csgraph
+
+from kryloset.errors import KrylosetError
+from kryloset.krylov.owner import NEIGHBOUR_LIMIT
+from kryloset.krylov.reason import Reason
+from kryloset.krylov.solver import SequenceSolver, SolveResult
+from kryloset.krylov.state import SolverState, reading_state, write_arrays
+from kryloset.krylov.structure import FACTOR_LIMIT, Structure, probe_structure
+
+TRIALS = 3
+"""Systems on which a way is tried. The first is for making its memory and orderings."""
+
+CLOSE = 1.5
+"""Two will do for a way that takes more than this many times the best way's time."""
+
+PROMPT = 3
+"""Ways that are tried at once."""
+
+SHORT = 25
+"""Iterations after which a way on trial is looked at."""
+
+CAP = 2.0
+"""A way on trial is given up when its iterations take this many times the best way's time."""
+
+HOPELESS = 3.0
+"""And it is given up after `SHORT` when they promise to take this many times it."""
+
+ALLOWANCE = 0.005
+"""Part of the time that all other trials may cost beyond what the best way would."""
+
+INTERVAL = 10
+"""Systems from one decision to the next: on such a trial, and on the way that is used."""
+
+MEMORY = 5
+"""Systems of a way of whose times the median counts: one that was held up is not the way's
+fault."""
+
+FRONT = 2.5
+"""Bandwidth (after reverse Cuthill-McKee), in units of the root of the number of rows, up to
+which factors are among the ways. It is about the size of the largest dense block in a factor:
+the root for linear elements on a square, twice that for quadratic ones, and for a cube 3 n^(1/6)
+/ 4 times it, where a factor takes longer to apply than incomplete ones to iterate with."""
+
+
+def choose_ways(
+    structure: Structure, *, factors: bool, tolerance: float, max_iterations: int
+) -> tuple[SequenceSolver, ...]:
+    """Return the ways for a kind of matrix, those that promise most first.
+
+    Args:
+        structure: of the matrices.
+        factors: whether factors are sparse (`has_sparse_factors`).
+        tolerance: as for `SequenceSolver`; likewise the next.
+        max_iterations: per system.
+    """
+    symmetric = "cholesky" if structure.symmetric else "lu"
+    direct: dict[str, Any] = {"method": "direct", "preconditioner": symmetric}
+    icc: dict[str, Any] = {"method": "cg", "preconditioner": "icc"}
+    gamg: dict[str, Any] = {"method": "cg", "preconditioner": "gamg", "refresh": "rental"}
+    recycling: dict[str, Any] = {"method": "rcg", "preconditioner": "icc", "restart": 80}
+    general: list[dict[str, Any]] = [
+        {"method": method} for method in ("bicgstab", "rbicgstab", "gcrodr", "gmres")
+    ]
+    rows: list[dict[str, Any]]
+    if structure.definite and factors:
+        owner = {"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}
+        rows = [owner, direct, icc, gamg, recycling]
+    elif structure.definite:
+        rows = [icc, gamg, recycling]
+    elif factors:
+        rows = [{"method": "gmres", "preconditioner": "lu", "refresh": "rental"}, direct, *general]
+    else:
+        # Incomplete factors may fail here.
+        rows = [*general, direct]
+    return tuple(
+        SequenceSolver(tolerance=tolerance, max_iterations=max_iterations, **row) for row in rows
+    )
+
+
+def has_sparse_factors(operator: PETSc.Mat) -> bool:
+    """Return whether a factor is cheap to apply. Collective; from the pattern alone.
+
+    Not on several ranks, where MUMPS applies its factors slowly.
+    """
+    if operator.comm.size > 1 or operator.getSize()[0] > FACTOR_LIMIT:
+        return False
+    offsets, columns, entries = operator.getValuesCSR()
+    pattern = sp.csr_array((np.ones(len(entries)), columns, offsets), shape=operator.getSize())
+    order = scipy.sparse.csgraph.reverse_cuthill_mckee(pattern)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    rows = np.repeat(np.arange(len(order)), np.diff(offsets))
+    front = np.abs(place[rows] - place[columns]).max(initial=0)
+    return bool(front <= FRONT * math.sqrt(len(order)))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Which way solved which system: enough to solve the sequence in the same way again.
+
+    Attributes:
+        ways: with the systems at which each made a preconditioner, where it reuses one.
+        choices: number of the way of each system.
+    """
+
+    ways: tuple[SequenceSolver, ...]
+    choices: tuple[int, ...]
+
+    def to_json(self) -> str:
+        """Return the recording as text."""
+        return json.dumps(
+            {"ways": [asdict(way) for way in self.ways], "choices": list(self.choices)}
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KrylosetError: if it is not that.
+        """
+        try:
+            read = json.loads(text)
+            ways = tuple(_read_way(way) for way in read["ways"])
+            choices = tuple(range(len(ways))[int(choice)] for choice in read["choices"])
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise KrylosetError(
+                f"this is no recording of a solver's choices ({error}): use a file that an "
+                "automatic run wrote"
+            ) from error
+        return cls(ways, choices)
+
+
+def _read_way(fields: dict[str, Any]) -> SequenceSolver:
+    refresh = fields["refresh"]
+    return SequenceSolver(
+        **{**fields, "refresh": tuple(refresh) if isinstance(refresh, list) else refresh}
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class AutomaticState:
+    """What goes from one system to the next: a value.
+
+    Attributes:
+        ways: empty before the first system.
+        states: of each way; None where it has been given up.
+        trials: systems that each way has solved, up to `TRIALS`.
+        recent: seconds of the last systems that each way has solved, at most `MEMORY`.
+        usual: their lower median, infinite before the first.
+        spent: seconds of all systems, trials and all.
+        overhead: seconds of trials, the prompt ones left out, beyond those of the best way.
+        current: number of the way that is used where there is no trial.
+        until: number of the system at which that is thought over.
+        choices: number of the way that solved each system.
+        failures: systems that no way solved.
+        iterations: of the ways that solved the systems; likewise the next two.
+        operator_applications: applications of A.
+        preconditioner_applications: applications of M^-1.
+    """
+
+    ways: tuple[SequenceSolver, ...] = ()
+    states: tuple[SolverState | None, ...] = ()
+    trials: tuple[int, ...] = ()
+    recent: tuple[tuple[float, ...], ...] = ()
+    usual: tuple[float, ...] = ()
+    spent: float = 0.0
+    overhead: float = 0.0
+    current: int = 0
+    until: int = 0
+    choices: tuple[int, ...] = ()
+    failures: int = 0
+    iterations: int = 0
+    operator_applications: int = 0
+    preconditioner_applications: int = 0
+
+    @property
+    def recording(self) -> Recording:
+        """What a replay needs: ways that solved nothing are left out."""
+        used = sorted(set(self.choices))
+        ways = []
+        for number in used:
+            way, state = self.ways[number], self.states[number] or SolverState()
+            ways.append(way if way.refresh == "always" else replace(way, refresh=state.refreshes))
+        return Recording(tuple(ways), tuple(used.index(choice) for choice in self.choices))
+
+    @property
+    def last(self) -> SequenceSolver:
+        """The way of the last system."""
+        return self.ways[self.choices[-1]]
+
+    @property
+    def systems(self) -> int:
+        """Systems handed to `Automatic.solve`."""
+        return len(self.choices)
+
+    @property
+    def best(self) -> int:
+        """The way with the fewest seconds a system."""
+        return min(range(len(self.usual)), key=self.usual.__getitem__)
+
+    def for_operator(self, operator: PETSc.Mat) -> Self:
+        """As `SolverState.for_operator`, for the state of each way. Collective."""
+        states = tuple(state and state.for_operator(operator) for state in self.states)
+        return replace(self, states=states)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the state to `path`, as `SolverState.save` does."""
+        arrays: dict[str, Any] = {}
+        for number, state in enumerate(self.states):
+            if state is not None:
+                held = state.to_arrays()
+                arrays |= {f"{number}_{key}": value for key, value in held.items()}
+        numbers = asdict(replace(self, states=()))
+        del numbers["states"]
+        arrays["automatic"] = np.array(json.dumps(numbers))
+        write_arrays(path, arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a state written by `save`.
+
+        Raises:
+            KrylosetError: if the file is missing, damaged or not such a state.
+        """
+        with reading_state(path) as file:
+            arrays = {key: file[key] for key in file}
+            numbers = json.loads(str(arrays["automatic"]))
+            ways = tuple(_read_way(way) for way in numbers.pop("ways"))
+            for key in ("trials", "usual", "choices"):
+                numbers[key] = tuple(numbers[key])
+            numbers["recent"] = tuple(map(tuple, numbers["recent"]))
+            states = tuple(_read_state(arrays, f"{number}_") for number in range(len(ways)))
+            return cls(ways=ways, states=states, **numbers)
+
+
+def _read_state(arrays: dict[str, Any], prefix: str) -> SolverState | None:
+    held = {key.removeprefix(prefix): arrays[key] for key in arrays if key.startswith(prefix)}
+    return SolverState.from_arrays(held) if held else None
+
+
+@dataclass(frozen=True)
+class Automatic:
+    """How to solve a sequence without saying how; used like `SequenceSolver`.
+
+    Seconds decide, so that two runs need not choose alike; the solutions are within the
+    tolerance either way. A replay of what `AutomaticState.recording` kept looks at no clock and
+    gives the same solutions bit for bit.
+
+    Attributes:
+        tolerance: on the true relative residual ||b - A x|| / ||b||.
+        max_iterations: per system.
+        structure: of the matrices, where it is known; else found from the first.
+        ways: those to choose from, best guess first; if empty those of `choose_ways`.
+        replay: choices to follow.
+    """
+
+    tolerance: float = 1e-8
+    max_iterations: int = 10_000
+    structure: Structure | None = None
+    ways: tuple[SequenceSolver, ...] = ()
+    replay: Recording | None = None
+
+    def init(self) -> AutomaticState:
+        """Return the state before the first system."""
+        return AutomaticState()
+
+    def solve(
+        self, operator: PETSc.Mat, rhs: PETSc.Vec, state: AutomaticState
+    ) -> tuple[SolveResult, AutomaticState]:
+        """Solve operator x = rhs by the way that is expected to be quickest. Collective.
+
+        If that fails the others are tried. The result is that of the way that solved the
+        system, its seconds those of that way; `AutomaticState.spent` has the failed trials too.
+
+        Raises:
+            ValueError: if the sizes do not fit.
+            KrylosetError: where a replay has no choice for this system.
+        """
+        if not state.ways:
+            state = self._start(operator, state)
+        if self.replay is not None:
+            return self._follow(operator, rhs, state, self.replay)
+        number, extra, trial = state.current, False, False
+        if len(state.choices) >= state.until:
+            number, extra, state = _choose(state)
+            trial = state.trials[number] < TRIALS and math.isfinite(state.usual[state.best])
+        result, after, seconds = self._try(operator, rhs, state, number, trial)
+        spent = seconds
+        tried = {number}
+        while after is None:
+            # A way that gave up or failed is not used again while another is there.
+            state = _give_up(state, number)
+            rest = [i for i, held in enumerate(state.states) if held and i not in tried]
+            if not rest:
+                break
+            number = min(rest, key=state.usual.__getitem__)
+            tried.add(number)
+            result, after, seconds = self._try(operator, rhs, state, number, False)
+            spent += seconds
+        return result, _settle(state, number, result, after, seconds, spent, extra)
+
+    def _start(self, operator: PETSc.Mat, state: AutomaticState) -> AutomaticState:
+        """Look at the first matrix and make room for the ways."""
+        ways = self.replay.ways if self.replay is not None else self.ways
+        if not ways:
+            structure = self.structure or probe_structure(operator)
+            ways = choose_ways(
+                structure,
+                factors=has_sparse_factors(operator),
+                tolerance=self.tolerance,
+                max_iterations=self.max_iterations,
+            )
+        count = len(ways)
+        return replace(
+            state,
+            ways=ways,
+            states=tuple(way.init() for way in ways),
+            trials=(0,) * count,
+            recent=((),) * count,
+            usual=(math.inf,) * count,
+        )
+
+    def _follow(
+        self, operator: PETSc.Mat, rhs: PETSc.Vec, state: AutomaticState, recording: Recording
+    ) -> tuple[SolveResult, AutomaticState]:
+        """Solve by the way that was recorded."""
+        turn = len(state.choices)
+        if turn >= len(recording.choices):
+            raise KrylosetError(
+                f"the recording has the choices for {len(recording.choices)} systems, this is "
+                "another one: replay it on the sequence that it was made on"
+            )
+        number = recording.choices[turn]
+        held = state.states[number] or SolverState()
+        result, after, seconds = _time(recording.ways[number], operator, rhs, held)
+        return result, _settle(state, number, result, after, seconds, seconds, False)
+
+    def _try(
+        self,
+        operator: PETSc.Mat,
+        rhs: PETSc.Vec,
+        state: AutomaticState,
+        number: int,
+        trial: bool,
+    ) -> tuple[SolveResult, SolverState | None, float]:
+        """Solve by one way, on trial only while it promises to be quick enough.
+
+        Returns:
+            The result, the next state of the way (None if it did not solve the system) and the
+            seconds that all of it took.
+        """
+        way, held = state.ways[number], state.states[number] or SolverState()
+        if not trial:
+            result, after, seconds = _time(way, operator, rhs, held)
+            return result, after if result.converged else None, seconds
+        best = state.usual[state.best]
+        # What is reused is strong, and would be renewed where it takes longer.
+        limit = SHORT if way.refresh == "always" else NEIGHBOUR_LIMIT
+        short = replace(way, max_iterations=min(limit, way.max_iterations))
+        result, after, seconds = _time(short, operator, rhs, held)
+        if result.converged:
+            return result, after, seconds
+        if result.reason is not Reason.ITERATION_LIMIT or not 0 < result.true_residual < 1:
+            return result, None, seconds
+        wall = result.seconds_setup + result.seconds_rebuild + result.seconds_iterate
+        step = _largest(result.seconds_iterate / wall * seconds, operator.comm) / result.iterations
+        # Krylov methods tend to get faster on the way: what is promised is an upper bound.
+        promised = result.iterations * math.log(way.tolerance) / math.log(result.true_residual)
+        if step * promised > HOPELESS * best:
+            return result, None, seconds
+        limit = min(int(CAP * best / step), way.max_iterations)
+        longer = replace(way, max_iterations=max(limit, SHORT))
+        again, after, more = _time(longer, operator, rhs, held)
+        return again, after if again.converged else None, seconds + more
+
+
+def _time(
+    way: SequenceSolver, operator: PETSc.Mat, rhs: PETSc.Vec, held: SolverState
+) -> tuple[SolveResult, SolverState, float]:
+    """Solve, and return the seconds on the rank where it took longest.
+
+    Those of the processor: what others do on the machine is not the way's fault.
+    """
+    start = time.process_time()
+    result, after = way.solve(operator, rhs, held)
+    return result, after, _largest(time.process_time() - start, operator.comm)
+
+
+def _choose(state: AutomaticState) -> tuple[int, bool, AutomaticState]:
+    """Choose the way for the next system.
+
+    Returns:
+        Its number, whether that is an extra trial, and the state that knows of the decision.
+    """
+    there = [number for number, held in enumerate(state.states) if held is not None]
+    for number in there:
+        trials = state.trials[number]
+        close = trials < 2 or state.usual[number] <= CLOSE * state.usual[state.best]
+        if close and (trials > 0 or number < PROMPT) and trials < TRIALS:
+            return number, number >= PROMPT, state
+    best = state.best
+    usual = state.usual[best]
+    state = replace(state, current=best, until=len(state.choices) + INTERVAL)
+    # A way that has not been tried yet, else the closest rival.
+    excess = {
+        number: max(state.usual[number] - usual, 0.0) if state.trials[number] else CAP * usual
+        for number in there
+        if number != best
+    }
+    left = ALLOWANCE * state.spent - state.overhead
+    affordable = [number for number in excess if excess[number] <= left]
+    if not affordable:
+        return best, False, state
+    rival = min(affordable, key=lambda number: (state.trials[number] > 0, excess[number]))
+    return rival, True, replace(state, until=0 if state.trials[rival] == 0 else state.until)
+
+
+def _give_up(state: AutomaticState, number: int) -> AutomaticState:
+    """Return the state without a way, unless it has solved systems: a replay needs it."""
+    states = state.states
+    if number not in state.choices:
+        states = _put(states, number, None)
+    return replace(
+        state,
+        states=states,
+        usual=_put(state.usual, number, math.inf),
+        trials=_put(state.trials, number, TRIALS),
+        until=0,
+    )
+
+
+def _settle(
+    state: AutomaticState,
+    number: int,
+    result: SolveResult,
+    after: SolverState | None,
+    seconds: float,
+    spent: float,
+    extra: bool,
+) -> AutomaticState:
+    """Return the state after a system that a way solved, or that none did."""
+    turns, recent, usual = state.trials[number], state.recent, state.usual
+    overhead = state.overhead
+    if extra:
+        overhead += max(spent - state.usual[state.current], 0.0)
+    # A zero right-hand side says nothing of the way.
+    if after is not None and result.operator_applications:
+        # The first system made memory and orderings, the later ones count.
+        before = recent[number][1 - MEMORY :] if turns > 1 else ()
+        recent = _put(recent, number, (*before, seconds))
+        usual = _put(usual, number, sorted(recent[number])[len(before) // 2])
+        turns = min(turns + 1, TRIALS)
+    # In full, since dataclasses.replace takes longer than all the rest.
+    return AutomaticState(
+        ways=state.ways,
+        states=state.states if after is None else _put(state.states, number, after),
+        trials=_put(state.trials, number, turns),
+        recent=recent,
+        usual=usual,
+        spent=state.spent + spent,
+        overhead=overhead,
+        current=state.current,
+        until=state.until,
+        choices=(*state.choices, number),
+        failures=state.failures + (not result.converged),
+        iterations=state.iterations + result.iterations,
+        operator_applications=state.operator_applications + result.operator_applications,
+        preconditioner_applications=(
+            state.preconditioner_applications + result.preconditioner_applications
+        ),
+    )
+
+
+def _put[T](values: tuple[T, ...], number: int, value: T) -> tuple[T, ...]:
+    """Return the values with one replaced."""
+    return (*values[:number], value, *values[number + 1 :])
+
+
+def _largest(seconds: float, comm: PETSc.Comm) -> float:
+    return seconds if comm.size == 1 else float(comm.tompi4py().allreduce(seconds, MPI.MAX))

@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a matrix is, found from its entries: pattern, symmetry, definiteness, constancy."""
+
+import hashlib
+from dataclasses import dataclass
+
+from petsc4py import PETSc
+
+from kryloset.krylov.preconditioner import SYMMETRIC
+
+FACTOR_LIMIT = 200_000
+"""Rows up to which a matrix is factored to learn whether it is definite."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What is known of a matrix.
+
+    Attributes:
+        symmetric: whether it equals its transpose (complex: its conjugate transpose) but for
+            rounding.
+        definite: whether it is symmetric positive definite. False where that is not known.
+    """
+
+    symmetric: bool
+    definite: bool
+
+
+def probe_structure(operator: PETSc.Mat) -> Structure:
+    """Find out what a matrix is. Collective; costs up to a factorisation."""
+    symmetric = is_symmetric(operator)
+    return Structure(symmetric, symmetric and is_positive_definite(operator))
+
+
+def is_symmetric(operator: PETSc.Mat) -> bool:
+    """Return whether A equals A' within rounding, relative to its largest row. Collective."""
+    tolerance = SYMMETRIC * operator.norm(PETSc.NormType.INFINITY)
+    # PETSc would remember the answer, and give it for other entries too.
+    complex_numbers = PETSc.ScalarType().dtype.kind == "c"
+    test = operator.isHermitian if complex_numbers else operator.isSymmetric
+    return bool(test(tolerance))
+
+
+def is_positive_definite(operator: PETSc.Mat) -> bool:
+    """Return whether a symmetric matrix is known to be positive definite. Collective.
+
+    A diagonal entry that is not positive answers at once. Otherwise the inertia of a factor
+    L D L' does, by Sylvester's law. One of more than `FACTOR_LIMIT` rows is not factored, and
+    taken for what its diagonal says: methods that ask for definite matrices notice and say so.
+    """
+    diagonal = operator.getDiagonal()
+    least = diagonal.min()[1] if PETSc.ScalarType().dtype.kind != "c" else 1.0
+    if not least > 0.0:
+        return False
+    if operator.getSize()[0] > FACTOR_LIMIT:
+        return True
+    pc = PETSc.PC().create(operator.comm)
+    try:
+        pc.setOperators(operator)
+        pc.setType(PETSc.PC.Type.CHOLESKY)
+        mumps = PETSc.Sys.hasExternalPackage("mumps")
+        pc.setFactorSolverType("mumps" if mumps else "petsc")
+        pc.setFactorSetUpSolverType()
+        factor = pc.getFactorMatrix()
+        if mumps:
+            # Null pivots are found; the last block is factored by one process, which counts.
+            factor.setMumpsIcntl(24, 1)
+            factor.setMumpsIcntl(13, 1)
+        pc.setUp()
+        if pc.getFailedReason() != PETSc.PC.FailedReason.NOERROR:
+            return False
+        negative, zero, _ = factor.getInertia()
+    except PETSc.Error:
+        return False
+    finally:
+        pc.destroy()
+    return bool(negative == 0 and zero == 0)
+
+
+def hash_pattern(operator: PETSc.Mat) -> str:
+    """Return a digest of where the entries of all ranks' rows lie. Collective."""
+    offsets, columns, _ = operator.getValuesCSR()
+    return _digest(operator, offsets.tobytes(), columns.tobytes())
+
+
+def hash_entries(operator: PETSc.Mat) -> str:
+    """Return a digest of pattern and entries: the same for matrices that are. Collective."""
+    return _digest(operator, *(part.tobytes() for part in operator.getValuesCSR()))
+
+
+def _digest(operator: PETSc.Mat, *parts: bytes) -> str:
+    digest = hashlib.sha256(repr(operator.getSizes()).encode())
+    for part in parts:
+        digest.update(part)
+    of_ranks = operator.comm.tompi4py().allgather(digest.digest())
+    return hashlib.sha256(b"".join(of_ranks)).hexdigest()

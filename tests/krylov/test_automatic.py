@@ -1,0 +1,189 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The quickest way, found while solving: nothing wrong is chosen, and a replay repeats all."""
+
+from dataclasses import replace
+
+from mpi4py import MPI  # noqa: F401  (before petsc4py)
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from systems import diffusion, laplacian, refill, sequence, to_mat, to_vec
+
+from kryloset.errors import KrylosetError
+from kryloset.krylov import SequenceSolver, SolveError, solve_or_escalate
+from kryloset.krylov.automatic import (
+    ALLOWANCE,
+    PROMPT,
+    TRIALS,
+    Automatic,
+    AutomaticState,
+    Recording,
+    choose_ways,
+    has_sparse_factors,
+)
+from kryloset.krylov.structure import Structure
+
+
+def run(solver, systems, b, state=None):
+    """Return the solutions and the last state; the systems refill one Mat."""
+    mat, state, solutions = to_mat(systems[0]), state or solver.init(), []
+    for system in systems:
+        refill(mat, system)
+        result, state = solver.solve(mat, to_vec(mat, b), state)
+        assert result.converged
+        solutions.append(result.solution.getArray().copy())
+    return solutions, state
+
+
+@pytest.mark.parametrize("wind", [0.0, 1.0])
+def test_every_system_is_solved_and_the_best_way_is_used(wind, rng, residual):
+    systems, b = sequence(20, 30, wind), rng.standard_normal(400)
+    solutions, state = run(Automatic(tolerance=1e-10), systems, b)
+    for system, x in zip(systems, solutions, strict=True):
+        assert np.linalg.norm(b - system @ x) <= 1e-10 * np.linalg.norm(b)
+    assert (state.systems, state.failures) == (30, 0)
+    prompt = [i for i in range(PROMPT) if state.states[i] is not None]
+    assert all(state.trials[i] >= 2 for i in prompt)
+    assert state.best in prompt
+    assert state.overhead <= 2 * ALLOWANCE * state.spent or state.overhead < 0.05
+
+
+def test_indefinite_systems_are_not_given_to_cg(rng, residual):
+    matrix = sp.csr_array(laplacian(15) - 1.5 * sp.eye_array(225))
+    b = rng.standard_normal(225)
+    solutions, state = run(Automatic(), [matrix] * 8, b)
+    assert not {way.method for way in state.ways} & {"cg", "rcg"}
+    for x in solutions:
+        assert np.linalg.norm(b - matrix @ x) <= 1e-8 * np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("wind", [0.0, 1.0])
+def test_a_replay_is_bit_identical(wind, rng, tmp_path):
+    systems, b = sequence(20, 25, wind), rng.standard_normal(400)
+    expected, state = run(Automatic(), systems, b)
+    recording = Recording.from_json(state.recording.to_json())
+    assert recording == state.recording and len(recording.choices) == 25
+    assert all(way.refresh != "rental" for way in recording.ways)
+    again, last = run(Automatic(replay=recording), systems, b)
+    for one, other in zip(expected, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert last.recording.choices == recording.choices
+
+    _, half = run(Automatic(replay=recording), systems[:11], b)
+    half.save(tmp_path / "state.npz")
+    resumed, _ = run(
+        Automatic(replay=recording), systems[11:], b, AutomaticState.load(tmp_path / "state.npz")
+    )
+    for one, other in zip(expected[11:], resumed, strict=True):
+        np.testing.assert_array_equal(one, other)
+    mat = to_mat(systems[0])
+    with pytest.raises(KrylosetError, match="choices for 25 systems"):
+        Automatic(replay=recording).solve(mat, to_vec(mat, b), last)
+
+
+def test_a_saved_state_goes_on_where_it_was(rng, tmp_path):
+    systems, b = sequence(15, 12), rng.standard_normal(225)
+    _, state = run(Automatic(), systems, b)
+    state.save(tmp_path / "state.npz")
+    loaded = AutomaticState.load(tmp_path / "state.npz")
+    for name in ("ways", "trials", "recent", "usual", "choices", "spent", "iterations", "until"):
+        assert getattr(loaded, name) == getattr(state, name)
+    assert loaded.recording == state.recording
+    _, after = run(Automatic(), systems, b, loaded)
+    assert after.systems == 24
+    (tmp_path / "state.npz").write_bytes(b"cut")
+    with pytest.raises(KrylosetError, match="not a readable solver state"):
+        AutomaticState.load(tmp_path / "state.npz")
+
+
+def test_the_quicker_of_two_ways_is_chosen(rng):
+    """GMRES without a preconditioner takes fifty times as long as CG with one factor for all."""
+    systems, b = sequence(60, 24), rng.standard_normal(3600)
+    slow = SequenceSolver("gmres", "none", max_iterations=100_000)
+    quick = SequenceSolver("cg", "cholesky", refresh="rental")
+    for ways in ((slow, quick), (quick, slow)):
+        _, state = run(Automatic(ways=ways), systems, b)
+        assert state.ways[state.best] == quick
+        assert state.choices.count(ways.index(quick)) >= 24 - 2 * TRIALS
+    # What took too long was given up in its first trial, and solved nothing.
+    assert slow not in state.recording.ways and set(state.recording.choices) == {0}
+
+
+def test_a_way_that_fails_is_replaced_by_another_in_the_same_system(rng, residual):
+    matrix, b = diffusion(15, rng, 30.0), rng.standard_normal(225)
+    ways = (SequenceSolver("cg", "icc"), SequenceSolver("gmres", "ilu"))
+    solutions, state = run(Automatic(ways=ways), [matrix] * 4, b)
+    assert state.choices == (1, 1, 1, 1) and state.states[0] is None
+    assert np.linalg.norm(b - matrix @ solutions[0]) <= 1e-8 * np.linalg.norm(b)
+
+
+def test_the_ladder_takes_over_when_all_ways_fail(rng, residual):
+    matrix, b = diffusion(15, rng, 30.0), rng.standard_normal(225)
+    mat = to_mat(matrix)
+    solver = Automatic(ways=(SequenceSolver("cg", "icc"),))
+    result, state, attempts = solve_or_escalate(solver, mat, to_vec(mat, b), solver.init())
+    assert residual(matrix, result.solution, b) <= 1e-8
+    assert [a.method for a in attempts] == ["cg"] and state.failures == 1
+    result, state, _ = solve_or_escalate(solver, mat, to_vec(mat, b), state)
+    assert result.converged and state.systems == 2
+    ones = sp.csr_array(np.ones((3, 3)))
+    with pytest.raises(SolveError):
+        mat = to_mat(ones)
+        solve_or_escalate(solver, mat, to_vec(mat, np.arange(3.0)), solver.init())
+
+
+def test_zero_right_hand_sides_say_nothing_of_a_way(rng):
+    matrix = laplacian(10)
+    mat, solver = to_mat(matrix), Automatic()
+    state = solver.init()
+    for _ in range(5):
+        result, state = solver.solve(mat, to_vec(mat, np.zeros(100)), state)
+        assert result.converged and result.solution.norm() == 0.0
+    assert set(state.trials) == {0}
+    result, state = solver.solve(mat, to_vec(mat, rng.standard_normal(100)), state)
+    assert result.converged
+
+
+def test_a_mesh_each(rng, residual):
+    solver = Automatic()
+    state = solver.init()
+    for size in (10, 12, 11, 12, 10, 13, 14, 15):
+        matrix, b = laplacian(size), rng.standard_normal(size**2)
+        mat = to_mat(matrix)
+        result, state = solver.solve(mat, to_vec(mat, b), state.for_operator(mat))
+        assert residual(matrix, result.solution, b) <= 1e-8
+
+
+def test_factors_are_tried_where_they_are_sparse():
+    """The bandwidth of a square is its side, that of a cube a part of its side's square."""
+    assert has_sparse_factors(to_mat(laplacian(60)))
+    side = 16
+    line = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(side, side))
+    eye = sp.eye_array(side)
+    cube = sum(
+        sp.kron(sp.kron(*parts[:2]), parts[2])
+        for parts in ((line, eye, eye), (eye, line, eye), (eye, eye, line))
+    )
+    assert not has_sparse_factors(to_mat(sp.csr_array(cube)))
+    for structure in (Structure(True, True), Structure(True, False), Structure(False, False)):
+        ways = choose_ways(structure, factors=False, tolerance=1e-8, max_iterations=9)
+        assert "rental" not in {w.refresh for w in ways if w.preconditioner in ("lu", "cholesky")}
+        assert {way.max_iterations for way in ways} == {9}
+
+
+def test_a_file_that_is_no_recording_is_named():
+    for text in ("", "{}", '{"ways": [], "choices": [0]}'):
+        with pytest.raises(KrylosetError, match="no recording"):
+            Recording.from_json(text)
+
+
+def test_the_choice_is_a_value(rng):
+    systems, b = sequence(15, 3), rng.standard_normal(225)
+    solver = Automatic()
+    _, state = run(solver, systems, b)
+    before = replace(state)
+    run(solver, systems, b, state)
+    for name in ("trials", "recent", "usual", "choices", "spent"):
+        assert getattr(state, name) == getattr(before, name)

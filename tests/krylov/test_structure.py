@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a matrix is, found from its entries."""
+
+from mpi4py import MPI  # noqa: F401  (before petsc4py)
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from systems import diffusion, laplacian, refill, to_mat
+
+from kryloset.krylov.structure import Structure, hash_entries, hash_pattern, probe_structure
+
+EYE = sp.eye_array(144)
+
+
+def smallest():
+    """Return the smallest eigenvalue of the Laplacian on 12 x 12 points."""
+    return 8 * np.sin(np.pi / 26) ** 2
+
+
+def rough(rng):
+    return diffusion(12, rng, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "symmetric", "definite"),
+    [
+        (lambda rng: laplacian(12), True, True),
+        (rough, True, True),
+        (lambda rng: diffusion(12, rng, 0.1), False, False),
+        # One eigenvalue crosses zero, and no diagonal entry does.
+        (lambda rng: laplacian(12) - 0.99 * smallest() * EYE, True, True),
+        (lambda rng: laplacian(12) - 1.01 * smallest() * EYE, True, False),
+        (lambda rng: -laplacian(12), True, False),
+        (lambda rng: 1e-20 * laplacian(12), True, True),
+        (lambda rng: sp.csr_array(np.array([[0.0, 1.0], [1.0, 0.0]])), True, False),
+    ],
+)
+def test_structure_is_that_of_the_eigenvalues(make, symmetric, definite, rng):
+    matrix = sp.csr_array(make(rng))
+    dense = matrix.toarray()
+    assert symmetric == np.allclose(dense, dense.T, rtol=1e-12, atol=0)
+    if symmetric:
+        assert definite == (np.linalg.eigvalsh(dense)[0] > 0)
+    assert probe_structure(to_mat(matrix)) == Structure(symmetric, definite)
+
+
+def test_a_refilled_mat_is_probed_anew(rng):
+    mat = to_mat(rough(rng))
+    assert probe_structure(mat) == Structure(True, True)
+    refill(mat, diffusion(12, rng, 1.0))
+    assert probe_structure(mat) == Structure(False, False)
+
+
+def test_rounding_does_not_hide_symmetry(rng):
+    matrix = laplacian(12)
+    matrix.data *= 1 + 1e-14 * rng.standard_normal(len(matrix.data))
+    assert probe_structure(to_mat(matrix)).symmetric
+
+
+def test_hashes_tell_entries_and_patterns_apart(rng):
+    one, other = rough(rng), rough(rng)
+    mats = [to_mat(one), to_mat(other), to_mat(one), to_mat(sp.csr_array(one @ one))]
+    entries = [hash_entries(mat) for mat in mats]
+    patterns = [hash_pattern(mat) for mat in mats]
+    assert entries[0] == entries[2] and len(set(entries)) == 3
+    assert patterns[0] == patterns[1] == patterns[2] != patterns[3]
