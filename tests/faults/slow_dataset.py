@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A dataset whose solving is slow enough to be interrupted, and runs of it."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -73,6 +74,8 @@ class Interrupted:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            # A shell has its background jobs ignore the interrupt, and they their children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def finish(self, process: psutil.Popen | None = None) -> Run:
