@@ -48,10 +48,9 @@ def is_positive_definite(operator: PETSc.Mat) -> bool:
     A diagonal entry that is not positive answers at once. Otherwise the inertia of a factor
     L D L' does, by Sylvester's law. One of more than `FACTOR_LIMIT` rows is not factored, and
     taken for what its diagonal says: methods that ask for definite matrices notice and say so.
+    Of complex numbers no factor here tells the inertia, so of those it is never known.
     """
-    diagonal = operator.getDiagonal()
-    least = diagonal.min()[1] if PETSc.ScalarType().dtype.kind != "c" else 1.0
-    if not least > 0.0:
+    if PETSc.ScalarType().dtype.kind == "c" or not operator.getDiagonal().min()[1] > 0.0:
         return False
     if operator.getSize()[0] > FACTOR_LIMIT:
         return True
