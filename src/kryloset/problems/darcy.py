@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import Array, BoundaryCondition, Instance, OperatorTraits, Variable
-from kryloset.problems.finite_element_family import SteadyFamily, WeakForm
+from kryloset.problems.finite_element_family import SteadyFamily, WeakForm, require_resolved
 from kryloset.problems.quadrature import least_at_quadrature, quadrature
 from kryloset.sampling import GaussianField, Lognormal, TwoValued
 
@@ -100,12 +100,8 @@ class Darcy(SteadyFamily):
 
     def check(self) -> None:
         """Refuse fields that the domain or the grid cannot have."""
-        settings, points = self.settings, self.mesh.points
-        if settings.modes >= points:
-            raise ConfigError(
-                f"parameters.modes {settings.modes} is not less than mesh.points {points}: take at "
-                f"most {points - 1} modes or a finer grid"
-            )
+        settings = self.settings
+        require_resolved(settings.modes, self.mesh.points)
         if settings.smoothness <= self.dimension / 2:
             raise ConfigError(
                 f"parameters.smoothness {settings.smoothness} is not more than "

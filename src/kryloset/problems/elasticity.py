@@ -29,7 +29,12 @@ from kryloset.problems.base import (
     Variable,
     degrees_of_freedom,
 )
-from kryloset.problems.finite_element_family import Dirichlet, SteadyFamily, WeakForm
+from kryloset.problems.finite_element_family import (
+    Dirichlet,
+    SteadyFamily,
+    WeakForm,
+    require_resolved,
+)
 from kryloset.problems.quadrature import least_at_quadrature, quadrature
 from kryloset.sampling import GaussianField, Lognormal
 
@@ -111,12 +116,7 @@ class Elasticity(SteadyFamily):
 
     def check(self) -> None:
         """Refuse more modes than the grid resolves."""
-        modes, points = self.settings.modes, self.mesh.points
-        if modes >= points:
-            raise ConfigError(
-                f"parameters.modes {modes} is not less than mesh.points {points}: take at most "
-                f"{points - 1} modes or a finer grid"
-            )
+        require_resolved(self.settings.modes, self.mesh.points)
 
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
         """Draw E at the points of the grid, and the traction.

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import Section
+from kryloset.errors import ConfigError
 from kryloset.problems.base import AXES, Array, Discretisation, Family, Instance
 
 if TYPE_CHECKING:
@@ -91,6 +92,19 @@ class Step(NamedTuple):
     previous: "tuple[fem.Function, ...]"
     size: "fem.Constant"
     time: "fem.Constant"
+
+
+def require_resolved(modes: int, points: int) -> None:
+    """Refuse a cosine series with more terms along an axis than a grid resolves.
+
+    Raises:
+        ConfigError: `modes` is not less than `points`.
+    """
+    if modes >= points:
+        raise ConfigError(
+            f"parameters.modes {modes} is not less than mesh.points {points}: take at most "
+            f"{points - 1} modes or a finer grid"
+        )
 
 
 class FiniteElementFamily(Family):

@@ -28,7 +28,7 @@ from kryloset.problems.base import (
     Variable,
     degrees_of_freedom,
 )
-from kryloset.problems.finite_element_family import SteadyFamily, WeakForm
+from kryloset.problems.finite_element_family import SteadyFamily, WeakForm, require_resolved
 from kryloset.sampling import GaussianField, Lognormal
 
 _FIELD = Variable("E", "electric field", rank=1)
@@ -91,12 +91,7 @@ class Maxwell(SteadyFamily):
                 f"mesh.degree {self.mesh.degree}: family `maxwell` has the edge elements of "
                 "lowest order only; take degree 1"
             )
-        modes, points = self.settings.modes, self.mesh.points
-        if modes >= points:
-            raise ConfigError(
-                f"parameters.modes {modes} is not less than mesh.points {points}: take at most "
-                f"{points - 1} modes or a finer grid"
-            )
+        require_resolved(self.settings.modes, self.mesh.points)
 
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
         """Draw the reluctivity, then the components of H, each with deviation 1."""

@@ -10,9 +10,8 @@ import ufl
 from pydantic import Field
 
 from kryloset.config import Section
-from kryloset.errors import ConfigError
 from kryloset.problems.base import Array, BoundaryCondition, OperatorTraits, Variable
-from kryloset.problems.finite_element_family import NonlinearFamily, NonlinearForm
+from kryloset.problems.finite_element_family import NonlinearFamily, NonlinearForm, require_resolved
 from kryloset.problems.quadrature import quadrature
 from kryloset.sampling import GaussianField
 
@@ -77,12 +76,7 @@ class ReactionDiffusion(NonlinearFamily):
 
     def check(self) -> None:
         """Refuse more modes than the grid resolves."""
-        modes, points = self.settings.modes, self.mesh.points
-        if modes >= points:
-            raise ConfigError(
-                f"parameters.modes {modes} is not less than mesh.points {points}: take at most "
-                f"{points - 1} modes or a finer grid"
-            )
+        require_resolved(self.settings.modes, self.mesh.points)
 
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
         """Draw k, then f, at the points of the grid."""

@@ -20,7 +20,12 @@ from kryloset.problems.base import (
     Variable,
     degrees_of_freedom,
 )
-from kryloset.problems.finite_element_family import Dirichlet, SteadyFamily, WeakForm
+from kryloset.problems.finite_element_family import (
+    Dirichlet,
+    SteadyFamily,
+    WeakForm,
+    require_resolved,
+)
 from kryloset.problems.polygons import distance_to_edges, is_inside, is_simple, mesh_polygon
 from kryloset.sampling import GaussianField, Lognormal
 
@@ -165,11 +170,8 @@ class Thermal(SteadyFamily):
                 _two_edges(self.outline)
             except DataError as error:
                 raise ConfigError(f"parameters.outline: {error}") from None
-        if self.settings.conductivity == "lognormal" and self.settings.modes >= self.mesh.points:
-            raise ConfigError(
-                f"parameters.modes {self.settings.modes} is not less than mesh.points "
-                f"{self.mesh.points}: take fewer modes or a finer grid"
-            )
+        if self.settings.conductivity == "lognormal":
+            require_resolved(self.settings.modes, self.mesh.points)
 
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
         """Draw temperatures and flux; then the polygon and the conductivity, if they are random.
