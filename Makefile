@@ -24,7 +24,7 @@ COMPLEX := .venv-complex/.made
 SNAKEMAKE := workflow/scripts/run.sh $(BIN)/snakemake --configfile $(CONFIG) --cores $(CORES)
 export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 
-.PHONY: help run test complex train learn slurm lint config figures lock clean
+.PHONY: help run test complex train bench learn slurm lint config figures lock clean
 
 help: ## Say what there is (the default).
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -44,6 +44,9 @@ complex: $(COMPLEX) ## The solvers' tests on a PETSc of complex numbers.
 train: $(LEARNING) $(CONFIG) ## Train a neural operator on each dataset of CONFIG (5 GB of torch).
 	@$(SNAKEMAKE) train
 	@$(BIN)/python workflow/scripts/summary.py $(CONFIG) train
+
+bench: $(ENVIRONMENT) ## Measure Kryloset beside what one would write by hand (an hour): results/yardstick/.
+	@$(SNAKEMAKE) yardstick
 
 learn: $(LEARNING) ## Install what training needs, and no more.
 

@@ -585,6 +585,21 @@ def omega(
         write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
 
 
+@bench.command()
+def page(
+    printed: Annotated[
+        list[Path], typer.Argument(help="What benches printed, in files named as they are.")
+    ],
+    output: Output,
+) -> None:
+    """Show what benches printed on one page."""
+    from kryloset.dataset.atomic import write_text_whole
+    from kryloset.report.yardstick import render_printed
+
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in printed}
+    write_text_whole(output, render_printed(texts))
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one message and exit code 1."""
     # Under MPI every rank logs its warnings, and the first one what goes well.

@@ -54,6 +54,11 @@ def test_training_is_asked_for_by_name(folder: Path):
     assert {"train_fno", "evaluate_fno", "report_training"} <= jobs.keys()
 
 
+def test_benches_are_asked_for_by_name_and_shown_on_one_page(folder: Path):
+    jobs = snakemake("-n", "yardstick", cwd=folder).jobs()
+    assert jobs == {"run_bench": 3, "show_benches": 1, "yardstick": 1}
+
+
 @pytest.mark.parametrize(("target", "rule"), [("run", "report_dataset"), ("train", "train_fno")])
 def test_make_asks_snakemake_for_what_it_says(target: str, rule: str, folder: Path):
     config = folder / "config/config.yaml"

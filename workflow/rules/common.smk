@@ -138,6 +138,11 @@ def training_figures(wildcards, input):
     return f"--metrics {input.metrics} --history {input.history}"
 
 
+def bench_length(wildcards):
+    """Return the option that makes a bench a first impression, for quick ones."""
+    return "--quick" if wildcards.length == "quick" else ""
+
+
 # Input.
 
 

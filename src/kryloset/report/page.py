@@ -5,10 +5,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -68,16 +67,24 @@ def illustrate(findings: Findings) -> dict[str, Illustration]:
     return {drawing.name: drawing for drawing in drawings if drawing is not None}
 
 
+def make_environment() -> Environment:
+    """Return what renders the templates of this folder: any text in them is escaped."""
+    return Environment(
+        loader=PackageLoader("kryloset.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+
+
 def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str:
     """Return the page as text."""
-    environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-    )
+    environment = make_environment()
     environment.filters |= {"size": _size, "scientific": _scientific}
-    source = files("kryloset.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     comparison, order, metrics = findings.comparison, findings.order, findings.metrics
     held_out = "test" if "test" in findings.splits else list(findings.splits)[-1]
-    return environment.from_string(source).render(
+    return environment.get_template("page.html.jinja").render(
         findings=findings,
         config=findings.config,
         family=findings.family,

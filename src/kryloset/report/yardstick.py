@@ -1,0 +1,19 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The page of the benchmarks: what their commands printed, unchanged."""
+
+from collections.abc import Mapping
+
+from kryloset import __version__
+from kryloset.report.page import make_environment
+from kryloset.report.theme import VARIABLES
+
+
+def render_printed(printed: Mapping[str, str]) -> str:
+    """Return the page as text.
+
+    Args:
+        printed: What each command printed, by its name, such as `families`.
+    """
+    template = make_environment().get_template("yardstick.html.jinja")
+    return template.render(printed=printed, version=__version__, colours=VARIABLES)

@@ -1,0 +1,57 @@
+# Measure Kryloset beside what one would write by hand: `snakemake --cores all yardstick`.
+
+
+rule run_bench:
+    output:
+        printed="<results>/yardstick/{length}/{bench}.txt",
+        rows="<results>/yardstick/{length}/{bench}.json",
+    log:
+        "<logs>/yardstick/{length}/{bench}.log",
+    benchmark:
+        "<benchmarks>/yardstick/{length}/{bench}.tsv"
+    wildcard_constraints:
+        length="full|quick",
+        bench="families|paper|scale",
+    conda:
+        "../../envs/kryloset.yaml"
+    # All of them, so that nothing else runs beside it.
+    threads: workflow.cores or 2
+    resources:
+        mem_mb=8000,
+        runtime=480,
+    params:
+        length=bench_length,
+    message:
+        "measure: kryloset bench {wildcards.bench} {params.length}"
+    shell:
+        "kryloset bench {wildcards.bench} {params.length} --json {output.rows}"
+        " > {output.printed} 2> {log}"
+
+
+rule show_benches:
+    input:
+        expand(
+            "<results>/yardstick/{{length}}/{bench}.txt",
+            bench=["families", "paper", "scale"],
+        ),
+    output:
+        report(
+            "<results>/yardstick/{length}.html",
+            caption="../report/yardstick.rst",
+            category="yardstick",
+            labels={"page": "{length}"},
+        ),
+    log:
+        "<logs>/yardstick/{length}.log",
+    benchmark:
+        "<benchmarks>/yardstick/{length}.tsv"
+    conda:
+        "../../envs/kryloset.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    message:
+        "show what the benches printed"
+    shell:
+        "kryloset bench page {input} --output {output} 2> {log}"
