@@ -13,25 +13,23 @@ import numpy as np
 import pytest
 
 from kryloset import cli
-from kryloset.bench import paper, sequences
+from kryloset.bench import paper, paper_systems, sequences
 from kryloset.bench.compare import Method
 from kryloset.bench.paper import (
     LIMIT,
     PRECONDITIONERS,
-    PUBLISHED,
-    SETS,
     Blocks,
     Run,
     choose_methods,
     divide,
     judge,
     make_rows,
-    make_source,
     make_workspace,
     measure,
     measure_ablation,
     measure_set,
 )
+from kryloset.bench.paper_systems import PUBLISHED, SETS, make_source
 from kryloset.krylov import SequenceSolver
 
 KEYS = {
@@ -315,7 +313,7 @@ def test_thermal_and_poisson_have_one_matrix(name, role):
 
 
 def test_published_thermal_has_one_temperature_and_a_flux_on_the_other_side():
-    family = paper.FAMILIES["published_thermal"](17)
+    family = paper_systems.FAMILIES["published_thermal"](17)
     instance = family.draw(np.random.default_rng(0))
     assert instance["flux"] < 0 < instance["left"]
     discretisation = family.discretise(MPI.COMM_SELF)
@@ -330,13 +328,13 @@ def test_published_thermal_has_one_temperature_and_a_flux_on_the_other_side():
     assert x.min() < -3.0
 
 
-@pytest.mark.parametrize("name", paper.ELIMINATED)
+@pytest.mark.parametrize("name", paper_systems.ELIMINATED)
 def test_without_prescribed_unknowns_the_others_are_the_same(name):
-    inside = paper.FamilySource(name, 9, 2)
-    family = paper.FAMILIES[name](9)
+    inside = paper_systems.FamilySource(name, 9, 2)
+    family = paper_systems.FAMILIES[name](9)
     discretisation = family.discretise(MPI.COMM_SELF)
     for number in range(2):
-        operator, rhs = discretisation.assemble(family.draw(paper.generator(0, number)))
+        operator, rhs = discretisation.assemble(family.draw(paper_systems.generator(0, number)))
         matrix = dense(operator)
         x = np.linalg.solve(matrix, rhs.getArray())
         prescribed = (matrix == np.eye(len(matrix))).all(axis=1)
@@ -353,7 +351,9 @@ def test_fields_are_as_strong_as_the_scripts():
     square = k[:, None] ** 2 + k**2
     spectrum = np.sqrt(2) * tau ** (alpha - 1) * (4 * np.pi**2 * square + tau**2) ** (-alpha / 2)
     spectrum[0, 0] = 0
-    systems = sequences.make_sequence("published", 48, 40, drawn=40, strength=paper.STRENGTH)
+    systems = sequences.make_sequence(
+        "published", 48, 40, drawn=40, strength=paper_systems.STRENGTH
+    )
     found = np.log(systems.parameters).var(axis=(1, 2)).mean()
     assert found == pytest.approx((spectrum**2).sum() / 2, rel=0.2)
 
