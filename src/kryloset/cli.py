@@ -489,10 +489,11 @@ def paper(
     from json import dumps
 
     from kryloset.bench import paper as bench
+    from kryloset.bench.paper_systems import SETS
     from kryloset.dataset.atomic import write_text_whole
 
     rows = bench.run(
-        sets=sets or tuple(bench.SETS),
+        sets=sets or tuple(SETS),
         preconditioners=preconditioner or bench.PRECONDITIONERS,
         quick=quick,
         count=count,

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Any, Literal, cast
 
+from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
 from petsc4py import PETSc
 
 import numpy as np
