@@ -15,7 +15,7 @@ TINY = {
     "count": 8,
     "mesh": {"points": 9},
     "parameters": {"modes": 8},
-    "solver": {"restart": 10, "recycle": 4},
+    "solver": {"method": "gcrodr", "restart": 10, "recycle": 4},
     "splits": {"train": 0.5, "valid": 0.25, "test": 0.25},
     "comparison": {"instances": 2},
 }

@@ -46,6 +46,15 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
         (of_dataset(mesh={"degree": 3}), ["datasets.one.mesh.degree", "1 or 2"]),
         (of_dataset(solver={"tolerance": 1}), ["datasets.one.solver.tolerance", "less than 1"]),
         (of_dataset(solver={"tolerance": 0}), ["datasets.one.solver.tolerance", "greater than 0"]),
+        (
+            of_dataset(solver={"method": "direct", "refresh": "rental"}),
+            ["solver", "refresh rental", "take cg or gmres"],
+        ),
+        (of_dataset(solver={"policy": "replay"}), ["solver.policy", "replay"]),
+        (
+            of_dataset(solver={"method": "cg", "policy": "replay choices.json"}),
+            ["solver", "chooses nothing"],
+        ),
         (of_dataset(solver={"method": "magic"}), ["solver.method", "gcrodr", "magic"]),
         (of_dataset(solver={"recycle": 40}), ["recycle 40", "restart 40", "20"]),
         (of_dataset(splits={"train": 0.5}), ["splits sum to 0.5"]),
@@ -164,7 +173,9 @@ class Plain(SteadyFamily):
      ({"method": "rcg", "preconditioner": "none"}, "solver.method rcg"),
      ({"method": "rminres", "preconditioner": "none"}, "solver.method rminres"),
      ({"method": "hpddm"}, "solver.method hpddm"),
-     ({"preconditioner": "icc"}, "solver.preconditioner icc")],
+     ({"preconditioner": "icc"}, "solver.preconditioner icc"),
+     ({"method": "direct", "preconditioner": "cholesky"}, "solver.preconditioner cholesky"),
+     ({"policy": "replay none.json"}, "one.solver.policy: there is no file none.json")],
 )  # fmt: skip
 def test_solver_must_fit_what_the_family_declares(
     solver: dict[str, str], message: str, tmp_path: Path

@@ -112,6 +112,9 @@ def merge(
     order: Order,
     output: Output,
     timings: Annotated[Path, typer.Option(help="JSON of seconds.", show_default=False)],
+    choices: Annotated[
+        Path, typer.Option(help="JSON of the solver's choices.", show_default=False)
+    ],
     chunks: Annotated[list[Path], typer.Argument(help="Files of `kryloset solve`.")],
 ) -> None:
     """Assemble the chunks into one dataset, in the drawn order."""
@@ -126,6 +129,7 @@ def merge(
         chunks=chunks,
         output=output,
         timings=timings,
+        choices=choices,
     )
 
 

@@ -73,6 +73,7 @@ class SolverConfig(Section):
     """How each linear system of the sequence is solved."""
 
     method: Literal[
+        "auto",
         "gcrodr",
         "gmresdr",
         "gmres",
@@ -85,16 +86,38 @@ class SolverConfig(Section):
         "hpddm",
         "direct",
     ] = Field(
-        "gcrodr",
-        description="Recycle a subspace from one instance to the next: gcrodr, GCRO-DR; rcg, "
+        "auto",
+        description="auto: the quickest way for the matrices at hand, found while they are "
+        "solved; `preconditioner`, `restart`, `recycle` and `refresh` are then chosen too, and "
+        "what they say here is used by the comparison alone. "
+        "A subspace is recycled from one instance to the next by gcrodr, GCRO-DR; rcg, "
         "recycling CG (symmetric definite families only); rminres, recycling MINRES (symmetric "
         "families only); rbicgstab, recycling BiCGStab(2); hpddm, the GCRO-DR of HPDDM, where "
         "PETSc has it. Nothing is recycled by "
         "gmresdr, GMRES with deflated restarting; gmres, restarted GMRES; cg; minres; bicgstab, "
-        "BiCGStab(2); direct, a sparse LU factorisation.",
+        "BiCGStab(2); direct, a sparse factorisation.",
     )
-    preconditioner: Literal["none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu", "gamg"] = (
-        Field("ilu", description="PETSc preconditioner; `direct` uses none.")
+    preconditioner: Literal[
+        "none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu", "gamg", "lu", "cholesky"
+    ] = Field(
+        "ilu",
+        description="PETSc preconditioner; the factors lu and cholesky pay where `refresh` is "
+        "rental. Of `direct`, cholesky asks for the factor of a symmetric matrix, any other for "
+        "LU.",
+    )
+    refresh: Literal["always", "rental"] = Field(
+        "always",
+        description="Which systems get a preconditioner of their own: always; or rental: it "
+        "serves the next ones too, until the iterations that this costs them have cost as much "
+        "as a new one (docs/automatic.md).",
+    )
+    policy: str = Field(
+        "measure",
+        pattern=r"^(measure|replay \S.*)$",
+        description="What decides on ways and refreshes: measure, the seconds that systems took; "
+        "or `replay FILE`, what a run recorded in its `choices.json`, looking at no clock: the "
+        "same solutions bit for bit. FILE is relative to the working directory, and a copy: a "
+        "run writes its own `choices.json` anew.",
     )
     tolerance: float = Field(
         1e-8,
@@ -115,6 +138,35 @@ class SolverConfig(Section):
     max_iterations: int = Field(
         10_000, ge=1, description="Iterations after which a method gives up and the next is tried."
     )
+
+    @model_validator(mode="after")
+    def _factors_are_reused_by_iterations(self) -> "SolverConfig":
+        if self.method == "direct" and self.refresh == "rental":
+            raise ValueError(
+                "refresh rental: a factor is reused by an iterative method, so take cg or gmres "
+                "with preconditioner cholesky or lu instead of direct"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _choices_are_there_to_replay(self) -> "SolverConfig":
+        if self.replayed and not self.chooses:
+            raise ValueError(
+                f"policy {self.policy}: method {self.method} with refresh always chooses nothing "
+                "that could be replayed, so take policy measure"
+            )
+        return self
+
+    @property
+    def chooses(self) -> bool:
+        """Whether seconds decide on anything."""
+        return self.method == "auto" or self.refresh == "rental"
+
+    @property
+    def replayed(self) -> Path | None:
+        """The recorded choices to follow; None where seconds decide."""
+        _, _, file = self.policy.partition(" ")
+        return Path(file) if file else None
 
     @model_validator(mode="after")
     def _recycle_below_restart(self) -> "SolverConfig":

@@ -11,11 +11,13 @@ import pytest
 
 from kryloset.bench.compare import choose_methods, measure
 from kryloset.config import DatasetConfig, SolverConfig
-from kryloset.problems import OperatorTraits, load_family
+from kryloset.krylov import Automatic
+from kryloset.problems import load_family
 from kryloset.sampling import generator
 from kryloset.stages import compare, sample, sort
 
-SPD = OperatorTraits(symmetric=True, definite=True)
+DARCY = load_family(DatasetConfig())
+WIND = load_family(DatasetConfig(family="advection_diffusion"))
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,12 @@ def config() -> DatasetConfig:
             "count": 8,
             "mesh": {"points": 25},
             "parameters": {"modes": 8},
-            "solver": {"preconditioner": "jacobi", "restart": 20, "recycle": 10},
+            "solver": {
+                "method": "gcrodr",
+                "preconditioner": "jacobi",
+                "restart": 20,
+                "recycle": 10,
+            },
             "comparison": {"instances": 7},
         }
     )
@@ -111,7 +118,7 @@ def test_a_system_is_assembled_once_for_all_methods_of_an_order(config):
     assembled = []
     assemble = discretisation.assemble
     discretisation.assemble = lambda instance: assembled.append(id(instance)) or assemble(instance)
-    methods = choose_methods(config.solver, family.operator)
+    methods = choose_methods(config.solver, family)
     records, _ = measure(discretisation, instances, methods)
     first, second = (id(parameters) for _, parameters in instances)
     # Each round: one for the solving order, one for the order of drawing.
@@ -125,14 +132,16 @@ def test_a_discretisation_is_told_the_tolerance(config):
     solve, told = discretisation.solve, []
     discretisation.solve = lambda p, solver: told.append(solver.tolerance) or solve(p, solver)
     instances = [(0, family.draw(generator(config.seed, 0)))]
-    measure(discretisation, instances, choose_methods(config.solver, family.operator))
+    measure(discretisation, instances, choose_methods(config.solver, family))
     assert set(told) == {config.solver.tolerance}
 
 
 @pytest.mark.parametrize(
     ("settings", "own"),
     [
-        ({}, "recycled"),
+        ({}, "configured"),
+        ({"method": "gcrodr"}, "recycled"),
+        ({"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}, "configured"),
         ({"method": "gmres"}, "gmres"),
         ({"method": "cg", "preconditioner": "icc"}, "cg"),
         ({"method": "cg", "preconditioner": "jacobi"}, "configured"),
@@ -141,13 +150,15 @@ def test_a_discretisation_is_told_the_tolerance(config):
 )
 def test_the_method_of_the_dataset_comes_first_and_once(settings, own):
     config = SolverConfig.model_validate(settings)
-    methods = choose_methods(config, SPD)
+    methods = choose_methods(config, DARCY)
     assert methods[0].name == own
-    assert methods[0].solver.method == config.method
+    assert isinstance(methods[0].solver, Automatic) == config.chooses
+    if not config.chooses:
+        assert methods[0].solver.method == config.method
     assert methods[0].carries and methods[0].order == "solving"
     assert len({method.name for method in methods}) == len(methods) == 7 + (own == "configured")
 
 
 def test_cg_is_left_out_where_the_operator_is_not_symmetric_definite():
-    names = [method.name for method in choose_methods(SolverConfig(), OperatorTraits())]
-    assert names == ["recycled", "unsorted", "fresh", "gmres", "direct"]
+    names = [method.name for method in choose_methods(SolverConfig(), WIND)]
+    assert names == ["configured", "recycled", "unsorted", "fresh", "gmres", "direct"]

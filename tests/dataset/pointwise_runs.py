@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Runs of the stages before `merge`, made in milliseconds by a family without a PDE."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,8 @@ class Run:
             parameters = [{name: a[i] for name, a in drawn.items()} for i in instances]
             u = np.stack([discretisation.solve(p, None)["u"] for p in parameters])
             file["fields/u"] = u
+            file.attrs["ways"] = json.dumps(["cg + icc"])
+            file["solver/way"] = np.zeros_like(instances)
             for key in (*COUNTS, "systems", "escalations", "reason"):
                 file[f"solver/{key}"] = instances + 1
             file["solver/predecessor"] = np.concatenate([[-1], instances[:-1]])
@@ -77,6 +80,7 @@ class Run:
             chunks=self.chunks if chunks is None else chunks,
             output=self.folder / output,
             timings=self.folder / "timings.json",
+            choices=self.folder / "choices.json",
         )
         return self.folder / output
 

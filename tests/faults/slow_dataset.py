@@ -38,7 +38,7 @@ CONFIG = {
     "count": 16,
     "chunks": 1,
     "mesh": {"points": 33},
-    "solver": {"restart": 10, "recycle": 4},
+    "solver": {"method": "gcrodr", "restart": 10, "recycle": 4},
 }
 
 
@@ -87,7 +87,7 @@ class Interrupted:
     def wait_until_solving(self, process: psutil.Popen) -> psutil.Process:
         """Return the process that solves, once it has solved a few instances."""
         deadline = time.monotonic() + 120
-        while not list(self.chunk.parent.glob("*.working/recycled-4-0.npz")):
+        while not list(self.chunk.parent.glob("*.working/state-*-0.npz")):
             assert process.poll() is None, process.stdout.read()
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -187,3 +187,41 @@ def test_the_choice_is_a_value(rng):
     run(solver, systems, b, state)
     for name in ("trials", "recent", "usual", "choices", "spent"):
         assert getattr(state, name) == getattr(before, name)
+
+
+@pytest.mark.parametrize(
+    ("structure", "methods"),
+    [
+        (Structure(True, False, saddle_point=True), {"direct"}),
+        (Structure(True, True, singular=True, constant=True), {"cg", "rcg"}),
+        (Structure(False, False, singular=True), {"bicgstab", "rbicgstab", "gcrodr", "gmres"}),
+    ],
+)
+@pytest.mark.parametrize("factors", [True, False])
+def test_ways_fit_the_structure(structure, methods, factors):
+    ways = choose_ways(structure, factors=factors, tolerance=1e-8, max_iterations=100)
+    assert {way.method for way in ways} == methods
+    if structure.singular:
+        assert not {way.preconditioner for way in ways} & {"lu", "cholesky"}
+
+
+@pytest.mark.parametrize("wind", [0.0, 1.0])
+def test_a_constant_matrix_is_factored_once_and_applied_in_one_iteration(wind, rng):
+    (system,), mat = sequence(20, 1, wind), None
+    mat = to_mat(system)
+    structure = Structure(wind == 0.0, wind == 0.0, constant=True)
+    solver = Automatic(structure=structure)
+    state = solver.init()
+    for _ in range(20):
+        result, state = solver.solve(mat, to_vec(mat, rng.standard_normal(400)), state)
+        assert result.converged and result.iterations <= 2
+    first = state.ways[0]
+    assert first.preconditioner in ("cholesky", "lu") and first.refresh == "always"
+
+
+def test_a_way_of_its_own_is_not_on_trial(rng):
+    """The only way may take many more iterations on one system than on those before."""
+    easy, hard = sp.csr_array(laplacian(15) + 100 * sp.eye_array(225)), sp.csr_array(laplacian(15))
+    way = SequenceSolver("cg", "none", 1e-10, refresh="rental")
+    _, state = run(Automatic(ways=(way,)), [easy, easy, hard, hard], rng.standard_normal(225))
+    assert state.failures == 0 and state.choices == (0, 0, 0, 0)

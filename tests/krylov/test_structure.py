@@ -10,7 +10,14 @@ import pytest
 import scipy.sparse as sp
 from systems import diffusion, laplacian, refill, to_mat
 
-from kryloset.krylov.structure import Structure, hash_entries, hash_pattern, probe_structure
+from kryloset.errors import KrylosetError
+from kryloset.krylov.structure import (
+    Structure,
+    confirm_structure,
+    hash_entries,
+    hash_pattern,
+    probe_structure,
+)
 
 EYE = sp.eye_array(144)
 
@@ -70,3 +77,33 @@ def test_hashes_tell_entries_and_patterns_apart(rng):
     patterns = [hash_pattern(mat) for mat in mats]
     assert entries[0] == entries[2] and len(set(entries)) == 3
     assert patterns[0] == patterns[1] == patterns[2] != patterns[3]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "claimed", "message"),
+    [
+        (np.array([[2.0, 1.0], [0.0, 2.0]]), Structure(True, False), "declared symmetric"),
+        (np.array([[1.0, 2.0], [2.0, 1.0]]), Structure(True, True), "declared positive definite"),
+        (
+            np.array([[1.0, -1.0], [-1.0, 2.0]]),
+            Structure(True, True, singular=True),
+            "declared singular",
+        ),
+    ],
+)
+def test_a_false_claim_is_named_also_where_petsc_was_told_it(matrix, claimed, message):
+    mat = to_mat(sp.csr_array(matrix))
+    mat.setOption(PETSc.Mat.Option.SYMMETRIC, True)
+    mat.setOption(PETSc.Mat.Option.SPD, claimed.definite)
+    mat.setNullSpace(PETSc.NullSpace().create(constant=True))
+    with pytest.raises(KrylosetError, match=message):
+        confirm_structure(mat, claimed)
+
+
+def test_a_true_claim_is_confirmed():
+    singular = np.array([[1.0, -1.0], [-1.0, 1.0]])
+    mat = to_mat(sp.csr_array(singular))
+    mat.setNullSpace(PETSc.NullSpace().create(constant=True))
+    confirm_structure(mat, Structure(True, True, singular=True))
+    if KNOWN:
+        confirm_structure(to_mat(laplacian(12)), Structure(True, True))

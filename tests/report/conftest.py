@@ -45,6 +45,7 @@ def make_files() -> Callable[[DatasetConfig, Path], dict[str, Path]]:
         for chunk, path in zip(chunks, solved, strict=True):
             solve.run(config, "small", **drawn, chunk=chunk, output=path, comm=MPI.COMM_SELF)
         written = {"output": paths["dataset"], "timings": paths["timings"]}
+        written["choices"] = folder / "choices.json"
         merge.run(config, "small", **drawn, chunks=solved, **written)
         check.run(paths["dataset"], paths["check"])
         compare.run(config, "small", **drawn, output=paths["comparison"])

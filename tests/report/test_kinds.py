@@ -39,6 +39,7 @@ def findings(request, run_files, tmp_path):
     chunk = tmp_path / "chunk.h5"
     solve.run(config, "set", **drawn, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
     written = {"output": paths["dataset"], "timings": paths["timings"]}
+    written["choices"] = tmp_path / "choices.json"
     merge.run(config, "set", **drawn, chunks=[chunk], **written)
     check.run(paths["dataset"], paths["check"])
     return read_findings(config, "set", **paths, comparison=run_files["comparison"])

@@ -9,6 +9,7 @@ from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
+import h5py
 import pytest
 
 from kryloset.config import DatasetConfig
@@ -123,6 +124,20 @@ def test_figures_are_files_too(pages):
     for path in trained.glob("*.svg"):
         assert ElementTree.parse(path).getroot().tag.endswith("svg")
     assert (trained / "samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_page_says_how_often_each_way_was_taken(config, page, run_files):
+    assert config.solver.method == "auto"
+    assert "The way through the systems was chosen" in page.text
+    with h5py.File(run_files["dataset"]) as file:
+        way, attributes = file["solver/way"][:], dict(file["solver/way"].attrs)
+    rows = re.findall(
+        r'<tr><th scope="row">([^<]+ \+ [^<]+)</th><td class="figure">(\d+)</td>', page.text
+    )
+    assert {name.replace(" ", ""): int(count) for name, count in rows} == {
+        name: int((way == number).sum())
+        for number, name in enumerate(attributes["flag_meanings"].split())
+    }
 
 
 def test_page_says_what_the_check_found(config, run_files, tmp_path):

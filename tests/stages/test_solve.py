@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The stages from draw to solved chunk: same data whatever the chunks, order or interruptions."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,15 +16,17 @@ import yaml
 
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.errors import DataError, KrylosetError
+from kryloset.krylov import automatic as krylov_automatic
+from kryloset.krylov.automatic import choose_ways
 from kryloset.problems import load_family
 from kryloset.problems.steady import SteadyDiscretisation
 from kryloset.sampling import generator
-from kryloset.stages import sample, solve, sort
+from kryloset.stages import check, merge, sample, solve, sort
 from kryloset.stages.solve import working_folder
 
 CONFIG = DatasetConfig(
     count=10, chunks=1, mesh={"points": 17}, parameters={"modes": 8},
-    solver={"restart": 12, "recycle": 5}, splits={"train": 0.5, "test": 0.5},
+    solver={"method": "gcrodr", "restart": 12, "recycle": 5}, splits={"train": 0.5, "test": 0.5},
 )  # fmt: skip
 
 
@@ -73,10 +76,17 @@ def test_order_says_what_it_is_worth(whole: tuple[Path, dict[int, np.ndarray]]) 
 
 @pytest.mark.parametrize(
     ("changes", "chunks"),
-    [({}, 3), ({"sort": "given"}, 1), ({"solver": {"method": "cg", "preconditioner": "icc"}}, 2),
-     ({"solver": {"method": "direct"}}, 1), ({"solver": {"method": "gmres"}}, 1)],
-    ids=["chunks", "order", "cg", "direct", "gmres"],
-)  # fmt: skip
+    [
+        ({}, 3),
+        ({"sort": "given"}, 1),
+        ({"solver": {"method": "auto"}}, 2),
+        ({"solver": {"method": "cg", "preconditioner": "icc"}}, 2),
+        ({"solver": {"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}}, 1),
+        ({"solver": {"method": "direct"}}, 1),
+        ({"solver": {"method": "gmres"}}, 1),
+    ],
+    ids=["chunks", "order", "auto", "cg", "rental", "direct", "gmres"],
+)
 def test_solutions_agree_whatever_chunks_order_and_method(
     changes: dict, chunks: int, whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path
 ) -> None:
@@ -116,10 +126,11 @@ def test_interrupted_chunk_resumes_and_ends_bit_for_bit_the_same(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(SteadyDiscretisation, "solve", interrupted)
+        patch.setattr(solve, "SAVE_EVERY", 0.0)
         run(CONFIG, tmp_path)
     output = tmp_path / "1-of-1.h5"
     assert not output.exists()
-    space = working_folder(output) / f"recycled-{stop}-0.npz"
+    space = working_folder(output) / f"state-{stop}-0.npz"
     if torn == "missing":  # as if killed after the journal's record and before the space
         space.unlink()
     elif torn == "damaged":  # as after a power cut
@@ -142,6 +153,137 @@ def test_interrupted_chunk_resumes_and_ends_bit_for_bit_the_same(
         for key in ("fields/u", "solver/iterations", "solver/true_residual", "instance"):
             assert np.array_equal(again[key], once[key]), key
     assert resumed.keys() == whole[1].keys()
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an automatic run of 24 instances in two chunks."""
+    folder = tmp_path_factory.mktemp("chosen")
+    run(automatic(), folder, 2)
+    return folder
+
+
+def automatic(**solver: object) -> DatasetConfig:
+    settings = {**CONFIG.model_dump(), "count": 24, "chunks": 2, "solver": solver}
+    return DatasetConfig(**settings)
+
+
+def merged(config: DatasetConfig, folder: Path) -> Path:
+    """Merge the two chunks of a folder and check the dataset."""
+    dataset = folder / "dataset.h5"
+    merge.run(
+        config,
+        "set",
+        parameters=folder / "parameters.h5",
+        order=folder / "order.h5",
+        chunks=[folder / "1-of-2.h5", folder / "2-of-2.h5"],
+        output=dataset,
+        timings=folder / "timings.json",
+        choices=folder / "choices.json",
+    )
+    assert check.run(dataset).passed
+    return dataset
+
+
+def test_ways_are_stored_by_name(chosen: Path) -> None:
+    dataset = merged(automatic(), chosen)
+    choices = json.loads((chosen / "choices.json").read_text())
+    assert list(choices) == ["1-of-2", "2-of-2"]
+    with h5py.File(dataset) as file:
+        way, attributes = file["solver/way"][:], file["solver/way"].attrs
+        names = dict(
+            zip(attributes["flag_values"], attributes["flag_meanings"].split(), strict=True)
+        )
+        told = [names[number] for number in way]
+        place = np.stack([file["solver/chunk"][:], file["solver/position"][:]], axis=1)
+    for number, chunk in enumerate(choices.values()):
+        expected = [chunk["ways"][choice]["method"] for choice in chunk["choices"]]
+        mine = sorted(np.flatnonzero(place[:, 0] == number), key=lambda i: place[i, 1])
+        assert [told[i].split("+")[0] for i in mine] == expected
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [{}, {"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}],
+    ids=["auto", "rental"],
+)
+def test_a_replay_makes_the_same_dataset_bit_for_bit(
+    solver: dict, chosen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    first.mkdir()
+    again.mkdir()
+    # Ways whose factors are PETSc's, for MUMPS orders as it likes.
+    monkeypatch.setattr(krylov_automatic, "choose_ways", without_mumps)
+    expected = run(automatic(**solver), first, 2)
+    merged(automatic(**solver), first)
+    copy = tmp_path / "recorded.json"
+    copy.write_bytes((first / "choices.json").read_bytes())
+    config = automatic(**solver, policy=f"replay {copy}")
+    repeated = run(config, again, 2)
+    for index, u in expected.items():
+        assert np.array_equal(repeated[index], u)
+    merged(config, again)
+    with h5py.File(first / "dataset.h5") as one, h5py.File(again / "dataset.h5") as other:
+        for key in one["solver"]:
+            assert np.array_equal(one["solver"][key], other["solver"][key]), key
+    assert json.loads((again / "choices.json").read_text()) == json.loads(copy.read_text())
+
+    with pytest.raises(DataError, match="has no choices for chunk 1-of-3"):
+        run(config, again, 3)
+    copy.write_text("{")
+    with pytest.raises(DataError, match="cannot be read"):
+        run(config, again, 2)
+
+
+def without_mumps(*arguments: object, **named: object) -> tuple:
+    ways = choose_ways(*arguments, **named)
+    return tuple(way for way in ways if way.method != "direct")
+
+
+def test_an_interrupted_automatic_run_ends_complete_and_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    solved: list[int] = []
+    original = SteadyDiscretisation.solve
+
+    def interrupted(self, instance, solver):
+        if len(solved) == 17:
+            raise KeyboardInterrupt
+        if len(solved) == 15:
+            monkeypatch.setattr(solve, "SAVE_EVERY", 1e9)
+        solved.append(1)
+        return original(self, instance, solver)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SteadyDiscretisation, "solve", interrupted)
+        patch.setattr(solve, "SAVE_EVERY", 0.0)
+        run(automatic(), tmp_path, 2)
+    solved.clear()
+    monkeypatch.setattr(
+        SteadyDiscretisation,
+        "solve",
+        lambda self, instance, solver: solved.append(1) or original(self, instance, solver),
+    )
+    assert len(run(automatic(), tmp_path, 2)) == 24
+    # The first chunk was whole, the second had states up to its third instance and two more.
+    assert len(solved) == 24 - 15
+    merged(automatic(), tmp_path)
+    recorded = json.loads((tmp_path / "choices.json").read_text())
+    assert [len(chunk["choices"]) for chunk in recorded.values()] == [12, 12]
+
+
+def test_a_false_declaration_is_named(tmp_path: Path) -> None:
+    (tmp_path / "false.py").write_text(
+        "from kryloset.problems.advection_diffusion import AdvectionDiffusion\n"
+        "from kryloset.problems import OperatorTraits\n"
+        "class False_(AdvectionDiffusion):\n"
+        "    operator = OperatorTraits(symmetric=True)\n"
+    )
+    changes = {"family": f"{tmp_path}/false.py:False_", "parameters": {}, "solver": {}}
+    config = DatasetConfig(**{**CONFIG.model_dump(), **changes})
+    with pytest.raises(KrylosetError, match=r"declared symmetric, and its transpose differs"):
+        run(config, tmp_path)
 
 
 def test_journal_of_other_work_is_not_taken(

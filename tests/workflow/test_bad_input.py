@@ -32,6 +32,10 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"parameters": {"modus": 8}},
         ["parameters", "modus", "no such key"],
     ),
+    "choices to replay missing": (
+        {"solver": {"policy": "replay mine.json"}},
+        ["datasets.tiny.solver.policy", "no file mine.json"],
+    ),
     "more chunks than instances": (
         {"chunks": 9},
         ["datasets.tiny", "chunks 9 is more than count 8", "at most 8"],

@@ -152,6 +152,12 @@ def family_source(wildcards):
     return [str(file)] if file else []
 
 
+def replayed_choices(wildcards):
+    """Return the file of recorded choices, where the solver is to follow some."""
+    file = DATASETS[wildcards.dataset].solver.replayed
+    return [str(file)] if file else []
+
+
 def solved_chunks(wildcards):
     """Return the chunk files of a dataset."""
     return getattr(gather, wildcards.dataset)(

@@ -10,6 +10,7 @@ rule solve_chunk:
         family=family_source,
         parameters="<results>/{dataset}/parameters.h5",
         order="<results>/{dataset}/order.h5",
+        choices=replayed_choices,
     output:
         ensure("<results>/{dataset}/chunks/{scatteritem}.h5", non_empty=True),
     log:
@@ -46,6 +47,7 @@ rule merge_chunks:
     output:
         dataset=ensure("<results>/{dataset}/dataset.h5", non_empty=True),
         timings=ensure("<results>/{dataset}/timings.json", non_empty=True),
+        choices=ensure("<results>/{dataset}/choices.json", non_empty=True),
     log:
         "<logs>/{dataset}/merge_chunks.log",
     benchmark:
@@ -63,6 +65,7 @@ rule merge_chunks:
     shell:
         "kryloset merge {input.config} {wildcards.dataset} --parameters {input.parameters}"
         " --order {input.order} --output {output.dataset} --timings {output.timings}"
+        " --choices {output.choices}"
         " {input.chunks} 2> {log}"
 
 

@@ -48,7 +48,7 @@ def measure(kind: str, size: int, count: int, ways: int, tolerance: float) -> li
         max_iterations=20_000,
     )[:ways]
     solvers: dict[str, Automatic | SequenceSolver] = {"auto": Automatic(tolerance)}
-    solvers |= {_label(way): way for way in there}
+    solvers |= {way.label: way for way in there}
     states: dict[str, Any] = {name: solver.init() for name, solver in solvers.items()}
     times: dict[str, list[float]] = {name: [] for name in solvers}
     iterations = dict.fromkeys(solvers, 0)
@@ -81,11 +81,6 @@ def measure(kind: str, size: int, count: int, ways: int, tolerance: float) -> li
         }
         for name in names
     ]
-
-
-def _label(way: SequenceSolver) -> str:
-    reused = ", reused" if way.refresh != "always" else ""
-    return f"{way.method} + {way.preconditioner}{reused}"
 
 
 def describe(rows: list[dict[str, Any]]) -> str:

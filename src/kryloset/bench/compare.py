@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from kryloset.bench.configured import fixed_solver, make_solver
 from kryloset.config import SolverConfig
-from kryloset.krylov import SequenceSolver, SolveResult, SolverState
-from kryloset.problems import Discretisation, Instance, OperatorTraits
+from kryloset.krylov import Automatic, SequenceSolver, SolveResult
+from kryloset.problems import Discretisation, Family, Instance
 from kryloset.progress import track
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ class Method:
     Attributes:
         name: Key in the results.
         label: What people call it.
-        solver: The solver and its numbers.
+        solver: A `SequenceSolver` or an `Automatic`.
         carries: Whether the solver's state goes from one instance to the next.
         order: `solving`, or `given` for the order in which the same instances were drawn.
     """
 
     name: str
     label: str
-    solver: SequenceSolver
+    solver: Any
     carries: bool = True
     order: Literal["solving", "given"] = "solving"
 
@@ -86,19 +87,20 @@ class Record:
         self.converged = self.converged and result.converged
 
 
-def choose_methods(config: SolverConfig, operator: OperatorTraits) -> list[Method]:
+def choose_methods(config: SolverConfig, family: Family) -> list[Method]:
     """Return what is compared for a dataset, the solver that makes the dataset first.
 
     Methods take tolerance, restart, recycled vectors and preconditioner from the
     configuration, but for the preconditioner of CG, which has to be symmetric. A saddle
     point is left to LU, which a singular matrix has not.
     """
-    own = SequenceSolver(**config.model_dump())
-    direct = Method("direct", "LU", replace(own, method="direct"))
+    own, operator = make_solver(config, family), family.operator
+    fixed = replace(fixed_solver(config), refresh="always")
+    direct = Method("direct", "LU", replace(fixed, method="direct"))
     if operator.saddle_point:
         # None of the preconditioners is fit for it.
-        return [direct]
-    gcrodr = replace(own, method="gcrodr")
+        return [direct] if own == direct.solver else [_configured(config, own), direct]
+    gcrodr = replace(fixed, method="gcrodr")
     name = PRECONDITIONERS.get(config.preconditioner, config.preconditioner.upper())
     suffix = name and f" + {name}"
     label = f"GCRO-DR({config.restart},{config.recycle}){suffix}"
@@ -106,10 +108,10 @@ def choose_methods(config: SolverConfig, operator: OperatorTraits) -> list[Metho
         Method("recycled", f"{label}, recycled", gcrodr),
         Method("unsorted", f"{label}, recycled, unsorted", gcrodr, order="given"),
         Method("fresh", f"{label}, nothing recycled", gcrodr, carries=False),
-        Method("gmres", f"GMRES({config.restart}){suffix}", replace(own, method="gmres")),
+        Method("gmres", f"GMRES({config.restart}){suffix}", replace(fixed, method="gmres")),
     ]
     if operator.symmetric and operator.definite:
-        cg = replace(own, method="cg", preconditioner="icc")
+        cg = replace(fixed, method="cg", preconditioner="icc")
         # Its harvest is long, since a step of it is short: see `RecyclingCG`.
         rcg = replace(cg, method="rcg", restart=80, recycle=20)
         methods.append(Method("rcg", "recycling CG(80,20) + ICC", rcg))
@@ -117,8 +119,17 @@ def choose_methods(config: SolverConfig, operator: OperatorTraits) -> list[Metho
     if operator.nullspace == "none":
         methods.append(direct)
     if own not in [method.solver for method in methods]:
-        methods.append(Method("configured", f"{config.method.upper()}{suffix}", own))
+        methods.append(_configured(config, own))
     return sorted(methods, key=lambda method: method.solver != own)
+
+
+def _configured(config: SolverConfig, own: SequenceSolver | Automatic) -> Method:
+    if config.method == "auto":
+        return Method("configured", "Chosen automatically", own)
+    name = PRECONDITIONERS.get(config.preconditioner, config.preconditioner.upper())
+    reused = ", reused" if config.refresh == "rental" else ""
+    suffix = f" + {name}{reused}" if name and config.method != "direct" else ""
+    return Method("configured", f"{config.method.upper()}{suffix}", own)
 
 
 def measure(
@@ -139,7 +150,7 @@ def measure(
         names of the methods as they took their turns, a list a round.
     """
     orders = {"solving": instances, "given": sorted(instances, key=lambda pair: pair[0])}
-    states = {method.name: method.solver.init() for method in methods}
+    states: dict[str, Any] = {method.name: method.solver.init() for method in methods}
     records: dict[str, list[Record]] = {method.name: [] for method in methods}
     rounds: list[list[str]] = []
     for turn in track(range(len(instances)), "comparing methods"):
@@ -172,13 +183,14 @@ class _SideBySide:
     """
 
     methods: Sequence[Method]
-    states: dict[str, SolverState]
+    states: dict[str, Any]
     records: Mapping[str, Sequence[Record]]
 
     @property
     def tolerance(self) -> float:
         """Largest true relative residual that is good enough."""
-        return min(method.solver.tolerance for method in self.methods)
+        tolerance: float = min(method.solver.tolerance for method in self.methods)
+        return tolerance
 
     def __call__(self, operator: "PETSc.Mat", rhs: "PETSc.Vec") -> "PETSc.Vec":
         """Return x of the method with the smallest residual, of those that converged if any did."""

@@ -45,6 +45,7 @@ SOLVER: Mapping[str, tuple[np.dtype[Any], str]] = MappingProxyType(
         "systems": (INTEGER, "linear systems solved"),
         "escalations": (INTEGER, "methods that failed before one succeeded"),
         "reason": (INTEGER, "why the solver stopped"),
+        "way": (INTEGER, "way that was taken for its last system"),
         "predecessor": (INTEGER, "instance whose recycled space was used, -1 for none"),
         "chunk": (INTEGER, "chunk in which it was solved, counted from 0"),
         "position": (INTEGER, "place in the solving order, counted from 0"),

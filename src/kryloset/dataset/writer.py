@@ -55,6 +55,7 @@ def write_dataset(
     reasons: Mapping[int, str],
     code: Mapping[str, str],
     meshes: Mapping[str, NDArray[Any]] | None = None,
+    ways: Sequence[str] = (),
 ) -> None:
     """Write a dataset file in one pass over the instances.
 
@@ -69,6 +70,7 @@ def write_dataset(
         reasons: The meanings of /solver/reason.
         code: Identity of the code that each stage before ran.
         meshes: What `Discretisation.meshes` returned.
+        ways: The meanings of /solver/way, numbered from 0.
 
     Raises:
         DataError: An array of an instance has not the shape of its variable.
@@ -79,7 +81,7 @@ def write_dataset(
         writer.dimensions()
         writer.boundary_conditions()
         writer.splits()
-        writer.solver(solver, reasons)
+        writer.solver(solver, reasons, dict(enumerate(ways)))
         writer.provenance(name, code)
         writer.data(instances)
         writer.meshes(meshes or {})
@@ -169,15 +171,21 @@ class _Writer:
             long_name = f"instances of the split {name}, ascending"
             self._array(f"splits/{name}", indices, (), long_name=long_name).make_scale(name)
 
-    def solver(self, quantities: Mapping[str, NDArray[Any]], reasons: Mapping[int, str]) -> None:
+    def solver(
+        self,
+        quantities: Mapping[str, NDArray[Any]],
+        reasons: Mapping[int, str],
+        ways: Mapping[int, str],
+    ) -> None:
         """Write what it took to solve each instance, and how well it is solved."""
         self.file.create_group("solver").attrs["tolerance"] = self.config.solver.tolerance
         for name, (dtype, long_name) in SOLVER.items():
             values = np.asarray(quantities[name], dtype=dtype)
             self._array(f"solver/{name}", values, ("sample",), long_name=long_name, units="1")
-        attributes = self.file["solver/reason"].attrs
-        attributes["flag_values"] = np.array(list(reasons), dtype=INTEGER)
-        attributes["flag_meanings"] = " ".join(reasons.values())
+        for name, meanings in (("reason", reasons), ("way", ways)):
+            attributes = self.file[f"solver/{name}"].attrs
+            attributes["flag_values"] = np.array(list(meanings), dtype=INTEGER)
+            attributes["flag_meanings"] = " ".join(meanings.values())
 
     def provenance(self, name: str, code: Mapping[str, str]) -> None:
         """Write what it takes to make the file again."""

@@ -16,7 +16,7 @@ from kryloset.krylov.recycling_cg import RecyclingCG
 from kryloset.krylov.recycling_minres import RecyclingMINRES
 from kryloset.krylov.solver import SequenceSolver, SolveResult
 from kryloset.krylov.state import SolverState
-from kryloset.krylov.structure import Structure, probe_structure
+from kryloset.krylov.structure import Structure, confirm_structure, probe_structure
 
 __all__ = [
     "GCRODR",
@@ -36,6 +36,7 @@ __all__ = [
     "SolveResult",
     "SolverState",
     "Structure",
+    "confirm_structure",
     "delta",
     "probe_structure",
     "solve_or_escalate",

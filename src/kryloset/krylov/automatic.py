@@ -27,7 +27,12 @@ from kryloset.krylov.owner import NEIGHBOUR_LIMIT
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.solver import SequenceSolver, SolveResult
 from kryloset.krylov.state import SolverState, reading_state, write_arrays
-from kryloset.krylov.structure import FACTOR_LIMIT, Structure, probe_structure
+from kryloset.krylov.structure import (
+    FACTOR_LIMIT,
+    Structure,
+    confirm_structure,
+    probe_structure,
+)
 
 TRIALS = 3
 """Systems on which a way is tried. The first is for making its memory and orderings."""
@@ -83,8 +88,22 @@ def choose_ways(
     general: list[dict[str, Any]] = [
         {"method": method} for method in ("bicgstab", "rbicgstab", "gcrodr", "gmres")
     ]
+    # Made once for all systems of a matrix, and applied in less time than MUMPS's.
+    once: dict[str, Any] = {
+        "method": "cg" if structure.definite else "gmres",
+        "preconditioner": "cholesky" if structure.definite else "lu",
+    }
     rows: list[dict[str, Any]]
-    if structure.definite and factors:
+    if structure.saddle_point:
+        rows = [{**direct, "preconditioner": "lu"}, direct] if structure.symmetric else [direct]
+    elif structure.singular and structure.definite:
+        rows = [icc, gamg, recycling]
+    elif structure.singular:
+        rows = general
+    elif structure.constant:
+        owner = {**once, "refresh": "rental"}
+        rows = [once, direct, owner, *([icc, gamg] if structure.definite else general)]
+    elif structure.definite and factors:
         owner = {"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}
         rows = [owner, direct, icc, gamg, recycling]
     elif structure.definite:
@@ -92,8 +111,8 @@ def choose_ways(
     elif factors:
         rows = [{"method": "gmres", "preconditioner": "lu", "refresh": "rental"}, direct, *general]
     else:
-        # Incomplete factors may fail here.
-        rows = [*general, direct]
+        # Incomplete factors may fail here, which takes long where there is nothing to compare.
+        rows = [direct, *general]
     return tuple(
         SequenceSolver(tolerance=tolerance, max_iterations=max_iterations, **row) for row in rows
     )
@@ -272,7 +291,8 @@ class Automatic:
     Attributes:
         tolerance: on the true relative residual ||b - A x|| / ||b||.
         max_iterations: per system.
-        structure: of the matrices, where it is known; else found from the first.
+        structure: of the matrices, where it is known, and confirmed by the first; else found
+            from that.
         ways: those to choose from, best guess first; if empty those of `choose_ways`.
         replay: choices to follow.
     """
@@ -297,7 +317,8 @@ class Automatic:
 
         Raises:
             ValueError: if the sizes do not fit.
-            KrylosetError: where a replay has no choice for this system.
+            KrylosetError: where a replay has no choice for this system, or the first matrix
+                is not what `structure` says.
         """
         if not state.ways:
             state = self._start(operator, state)
@@ -306,7 +327,9 @@ class Automatic:
         number, extra, trial = state.current, False, False
         if len(state.choices) >= state.until:
             number, extra, state = _choose(state)
-            trial = state.trials[number] < TRIALS and math.isfinite(state.usual[state.best])
+            best = state.best
+            known = math.isfinite(state.usual[best])
+            trial = known and number != best and state.trials[number] < TRIALS
         result, after, seconds = self._try(operator, rhs, state, number, trial)
         spent = seconds
         tried = {number}
@@ -327,6 +350,8 @@ class Automatic:
         ways = self.replay.ways if self.replay is not None else self.ways
         if not ways:
             structure = self.structure or probe_structure(operator)
+            if self.structure is not None:
+                confirm_structure(operator, structure)
             ways = choose_ways(
                 structure,
                 factors=has_sparse_factors(operator),

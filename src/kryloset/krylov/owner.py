@@ -75,13 +75,14 @@ class Owner:
         )
 
     def to_mat(self, operator: PETSc.Mat) -> PETSc.Mat:
-        """Make a Mat laid out like `operator`, with its blocks and near null space. Collective."""
+        """Make a Mat laid out like `operator`, with its blocks and null spaces. Collective."""
         mat = PETSc.Mat().createAIJ(
             operator.getSizes(),
             bsize=operator.getBlockSizes(),
             csr=(self.offsets, self.columns, self.entries),
             comm=operator.comm,
         )
+        mat.setNullSpace(operator.getNullSpace())
         mat.setNearNullSpace(operator.getNearNullSpace())
         return mat
 

@@ -165,6 +165,14 @@ class SequenceSolver:
                 "needs room for new directions"
             )
 
+    @property
+    def label(self) -> str:
+        """What people call it, such as "cg + cholesky, reused"."""
+        if self.method == "direct" and self.preconditioner != "cholesky":
+            return "direct + lu"
+        reused = ", reused" if self.refresh != "always" else ""
+        return f"{self.method} + {self.preconditioner}{reused}"
+
     def init(self) -> SolverState:
         """Return the state before the first system: nothing recycled."""
         return SolverState()

@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a matrix is, found from its entries: pattern, symmetry, definiteness, constancy."""
+"""What a matrix is: found from its entries, or claimed and confirmed by them."""
 
 import hashlib
 from dataclasses import dataclass
 
 from petsc4py import PETSc
 
+from kryloset.errors import KrylosetError
 from kryloset.krylov.preconditioner import SYMMETRIC
 
 FACTOR_LIMIT = 200_000
@@ -15,16 +16,25 @@ FACTOR_LIMIT = 200_000
 
 @dataclass(frozen=True)
 class Structure:
-    """What is known of a matrix.
+    """What is known of the matrices of a sequence.
 
     Attributes:
-        symmetric: whether it equals its transpose (complex: its conjugate transpose) but for
+        symmetric: whether each equals its transpose (complex: its conjugate transpose) but for
             rounding.
-        definite: whether it is symmetric positive definite. False where that is not known.
+        definite: whether each is symmetric positive definite, but for what `singular` says.
+            False where that is not known.
+        constant: whether systems in a row share a matrix that stays untouched, as all do or
+            the time steps of an instance, so that a factor is made once for them.
+        saddle_point: whether a block of the diagonal is zero or negative semidefinite, so that
+            factors need pivots and incomplete ones break down.
+        singular: whether they map their attached null space to zero, and have no factor.
     """
 
     symmetric: bool
     definite: bool
+    constant: bool = False
+    saddle_point: bool = False
+    singular: bool = False
 
 
 def probe_structure(operator: PETSc.Mat) -> Structure:
@@ -33,13 +43,39 @@ def probe_structure(operator: PETSc.Mat) -> Structure:
     return Structure(symmetric, symmetric and is_positive_definite(operator))
 
 
+def confirm_structure(operator: PETSc.Mat, claimed: Structure) -> None:
+    """Check what is claimed of a matrix by its entries. Collective; up to a factorisation.
+
+    Raises:
+        KrylosetError: names the claim that is wrong.
+    """
+    wrong = None
+    if claimed.symmetric and not is_symmetric(operator):
+        wrong = "symmetric, and its transpose differs"
+    elif claimed.singular and not operator.getNullSpace().test(operator):
+        wrong = "singular, and does not map its null space to zero"
+    elif claimed.definite and not (
+        operator.getDiagonal().min()[1] > 0.0
+        if claimed.singular
+        else is_positive_definite(operator)
+    ):
+        wrong = "positive definite, and has an eigenvalue that is not positive"
+    if wrong:
+        raise KrylosetError(
+            f"the matrix is declared {wrong}: correct what is declared of the operator, or how "
+            "it is assembled"
+        )
+
+
 def is_symmetric(operator: PETSc.Mat) -> bool:
     """Return whether A equals A' within rounding, relative to its largest row. Collective."""
     tolerance = SYMMETRIC * operator.norm(PETSc.NormType.INFINITY)
-    # PETSc would remember the answer, and give it for other entries too.
-    complex_numbers = PETSc.ScalarType().dtype.kind == "c"
-    test = operator.isHermitian if complex_numbers else operator.isSymmetric
-    return bool(test(tolerance))
+    # Not by PETSc's own test, which believes what is declared.
+    difference = operator.transpose(PETSc.Mat())
+    if PETSc.ScalarType().dtype.kind == "c":
+        difference.conjugate()
+    difference.axpy(-1.0, operator)
+    return bool(difference.norm(PETSc.NormType.INFINITY) <= tolerance)
 
 
 def is_positive_definite(operator: PETSc.Mat) -> bool:

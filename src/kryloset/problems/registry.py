@@ -160,15 +160,22 @@ def _check_variables(family: Family, name: str) -> None:
 def _check_solver(family: Family, dataset: DatasetConfig) -> None:
     """Refuse a solver that the family's operator is not fit for."""
     solver, operator = dataset.solver, family.operator
-    if operator.saddle_point and solver.method != "direct":
+    if operator.saddle_point and solver.method not in ("auto", "direct"):
         raise ConfigError(
             f"solver.method {solver.method}: the operator of family {dataset.family!r} has a block "
-            "of zeros on its diagonal, on which the preconditioners here break down: take direct"
+            "of zeros on its diagonal, on which the preconditioners here break down: take auto "
+            "or direct"
         )
-    if operator.nullspace != "none" and solver.method == "direct":
+    factored = solver.method == "direct" or solver.preconditioner in ("lu", "cholesky")
+    if operator.nullspace != "none" and factored:
+        culprit = (
+            "method direct"
+            if solver.method == "direct"
+            else (f"preconditioner {solver.preconditioner}")
+        )
         raise ConfigError(
-            f"solver.method direct: the operator of family {dataset.family!r} is singular, and has "
-            "no factor: take cg with icc, or gcrodr"
+            f"solver.{culprit}: the operator of family {dataset.family!r} is singular, and has "
+            "no factor: take auto, cg with icc, or gcrodr"
         )
     if solver.method in ("cg", "rcg") and not (operator.symmetric and operator.definite):
         raise ConfigError(
@@ -189,10 +196,14 @@ def _check_solver(family: Family, dataset: DatasetConfig) -> None:
             raise ConfigError(
                 "solver.method hpddm: this PETSc was built without HPDDM: take gcrodr"
             )
-    if solver.method != "direct" and solver.preconditioner == "icc" and not operator.symmetric:
+    needs_symmetry = {"icc": "ilu", "cholesky": "lu"}
+    if solver.method == "direct":
+        del needs_symmetry["icc"]
+    if solver.preconditioner in needs_symmetry and not operator.symmetric:
         raise ConfigError(
-            f"solver.preconditioner icc needs a symmetric operator, which family "
-            f"{dataset.family!r} does not declare: take ilu"
+            f"solver.preconditioner {solver.preconditioner} needs a symmetric operator, which "
+            f"family {dataset.family!r} does not declare: take "
+            f"{needs_symmetry[solver.preconditioner]}"
         )
 
 
@@ -202,7 +213,8 @@ def resolve_families(config: Config) -> Config:
     What is left says everything, also after a later version changed a default.
 
     Raises:
-        ConfigError: As `load_family`, with the dataset's key.
+        ConfigError: As `load_family`, with the dataset's key; or the choices that a dataset's
+            solver is to replay are not there.
     """
     datasets = {}
     for name, dataset in config.datasets.items():
@@ -210,6 +222,12 @@ def resolve_families(config: Config) -> Config:
             settings = load_family(dataset).settings
         except ConfigError as error:
             raise ConfigError(f"datasets.{name}: {error}") from error
+        replayed = dataset.solver.replayed
+        if replayed is not None and not replayed.is_file():
+            raise ConfigError(
+                f"datasets.{name}.solver.policy: there is no file {replayed} to replay; name the "
+                "copy of a run's choices.json, relative to the working directory"
+            )
         parameters = settings.model_dump(mode="json")
         datasets[name] = dataset.model_copy(update={"parameters": parameters})
     return config.model_copy(update={"datasets": datasets})

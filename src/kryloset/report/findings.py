@@ -72,6 +72,7 @@ class Findings:
         size: Bytes of that file.
         order: How it was sorted.
         solver: Evidence of the solver by quantity, in drawn order.
+        ways: What the numbers of `solver["way"]` mean.
         splits: Instances by split.
         provenance: Where the file comes from, as it says itself.
         timings: Content of `timings.json`.
@@ -88,6 +89,7 @@ class Findings:
     size: int
     order: Order
     solver: Mapping[str, NDArray[Any]]
+    ways: Mapping[int, str]
     splits: Mapping[str, int]
     provenance: Provenance
     timings: Mapping[str, Any]
@@ -132,6 +134,9 @@ def read_findings(
     """
     with Dataset(dataset) as data:
         solver = {key: values[...] for key, values in data.file["solver"].items()}
+        attributes = data.file["solver/way"].attrs
+        numbers, names = attributes["flag_values"].tolist(), attributes["flag_meanings"].split()
+        ways = dict(zip(numbers, names, strict=True))
         splits = {key: len(values) for key, values in data.splits().items()}
         provenance = _read_provenance(data.file["provenance"])
     return Findings(
@@ -142,6 +147,7 @@ def read_findings(
         size=dataset.stat().st_size,
         order=_read_order(order),
         solver=solver,
+        ways=ways,
         splits=splits,
         provenance=provenance,
         timings=_load(timings),

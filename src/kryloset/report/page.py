@@ -106,6 +106,7 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
         measures={"relative_l2": "relative L2", "relative_h1": "relative H1", "vrmse": "VRMSE"},
         iterations=float(np.median(findings.solver["iterations"])),
         residual=float(findings.solver["true_residual"].max()),
+        ways=_ways(findings),
         escalated=int((findings.solver["escalations"] > 0).sum()),
         seconds=sum(_parts(findings).values()),
         pictures=illustrations,
@@ -113,6 +114,16 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
         first_field=place(findings.family, findings.family.fields[0].name),
         colours=VARIABLES,
     )
+
+
+def _ways(findings: Findings) -> list[tuple[str, int, float]]:
+    """Return each way with its instances and their median iterations, the most used first."""
+    way, iterations = findings.solver["way"], findings.solver["iterations"]
+    rows = []
+    for number, name in findings.ways.items():
+        mine = way == number
+        rows.append((name.replace("+", " + "), int(mine.sum()), float(np.median(iterations[mine]))))
+    return sorted(rows, key=lambda row: -row[1])
 
 
 def _samples(findings: Findings) -> Illustration | None:

@@ -38,7 +38,7 @@ def run(config: DatasetConfig, name: str, *, parameters: Path, order: Path, outp
         numbers = file["permutation"][: config.comparison.instances].tolist()
     with open_input(parameters, config, name, "parameters") as file:
         instances = [(number, read_instance(file, family, number)) for number in numbers]
-    methods = choose_methods(config.solver, family.operator)
+    methods = choose_methods(config.solver, family)
     records, turns = measure(family.discretise(MPI.COMM_SELF), instances, methods)
     result = {
         "dataset": name,

@@ -72,6 +72,7 @@ def run(
     chunks: Sequence[Path],
     output: Path,
     timings: Path,
+    choices: Path,
 ) -> None:
     """Write the dataset file, having made sure that it is whole and right.
 
@@ -86,6 +87,8 @@ def run(
         chunks: The chunks' files, in any order.
         output: The dataset's file to write.
         timings: JSON file to write: seconds of the sort and, by drawn instance, of each part.
+        choices: JSON file to write: by chunk what its solver chose, for `policy: replay`;
+            empty where nothing was chosen.
 
     Raises:
         DataError: An input is missing, damaged or of another configuration; an
@@ -100,6 +103,7 @@ def run(
         files = [_open_chunk(stack, path, config) for path in chunks]
         places = _places(files, sorted_["permutation"][:], sorted_["bounds"][:])
         solver = _solver(places, config)
+        solver["way"], ways = _ways(places)
         seconds = {part: places.gather(f"seconds/{part}").tolist() for part in files[0]["seconds"]}
         reasons = {int(reason): reason.name.lower() for reason in Reason}
         with write_whole(output) as part:
@@ -111,11 +115,13 @@ def run(
                 "merge": stage_identity("merge", config),
             }
             write_dataset(
-                part, name, config, family, instances, solver, reasons, code, _meshes(files)
+                part, name, config, family, instances, solver, reasons, code, _meshes(files), ways
             )
             _verify(part, output)
+        chosen = _choices(places)
         times = {"sort": float(sorted_.attrs["seconds"]), "instances": seconds}
     write_text_whole(timings, json.dumps(times) + "\n")
+    write_text_whole(choices, json.dumps(chosen) + "\n")
     logger.info("%s: %d instances, %.1f MB", output, config.count, output.stat().st_size / 1e6)
 
 
@@ -206,6 +212,35 @@ def _solver(places: _Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:
             f"{config.solver.tolerance:.3g}, and {len(unsolved) - 1} others; solve the chunk again"
         )
     return {**solver, "chunk": places.chunk, "position": places.position}
+
+
+def _ways(places: _Places) -> tuple[NDArray[np.int64], list[str]]:
+    """Return the way of each instance in the drawn order, and what the numbers mean.
+
+    Each chunk numbers its ways by itself; here those that were taken have one number each.
+    """
+    labels = [json.loads(file.attrs["ways"]) for file in places.files]
+    names = [
+        [file_labels[way].replace(",", " +").replace(" ", "") for way in file["solver/way"][:]]
+        for file, file_labels in zip(places.files, labels, strict=True)
+    ]
+    taken = sorted({name for column in names for name in column})
+    numbers = [
+        taken.index(names[file][row]) for file, row in zip(places.file, places.row, strict=True)
+    ]
+    return np.array(numbers), taken
+
+
+def _choices(places: _Places) -> dict[str, Any]:
+    """Return the recorded choices by the name of the chunk, as in `1-of-2`."""
+    total = len(places.files)
+    return {
+        f"{places.chunk[file['instance'][0]] + 1}-of-{total}": json.loads(
+            file["choices"].asstr()[()]
+        )
+        for file in sorted(places.files, key=lambda file: places.chunk[file["instance"][0]])
+        if "choices" in file
+    }
 
 
 def _meshes(files: Sequence[h5py.File]) -> dict[str, NDArray[Any]]:

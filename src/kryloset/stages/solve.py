@@ -3,12 +3,14 @@
 """Solve one sorted chunk, recycling from each instance to the next.
 
 A chunk can be killed at any moment and taken up again where it stopped: each
-instance is appended to a journal once it is solved and verified, and the
-recycled space is saved beside it, so that the numbers after a resumption are,
-bit for bit, those of a run that was never interrupted.
+instance is appended to a journal once it is solved and verified, and the state of
+the solver is saved beside it every second. A resumption goes on from there, and its
+numbers are, bit for bit, those of a run that was never interrupted, unless seconds
+choose the solver.
 """
 
 import hashlib
+import json
 import logging
 import re
 import time
@@ -23,19 +25,34 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.bench.configured import fixed_solver, make_solver
+from kryloset.config import DatasetConfig, SolverConfig, dump_dataset
 from kryloset.dataset.atomic import create_hdf5, write_whole
 from kryloset.dataset.journal import Journal
 from kryloset.dataset.layout import grid_group
 from kryloset.dataset.ragged import append_rows
 from kryloset.errors import DataError, KrylosetError
-from kryloset.krylov import SequenceSolver, SolverState, solve_or_escalate
+from kryloset.krylov import (
+    Automatic,
+    AutomaticState,
+    Recording,
+    SequenceSolver,
+    SolverState,
+    solve_or_escalate,
+)
 from kryloset.problems import Discretisation, Family, Instance, family_file, load_family
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.stages.inputs import open_input, read_instance
 
 logger = logging.getLogger(__name__)
+
+type Solver = SequenceSolver | Automatic
+type State = SolverState | AutomaticState
+
+#: Seconds from one saved state to the next, which is what a kill can cost. A state may be
+#: megabytes, where an instance takes milliseconds.
+SAVE_EVERY = 1.0
 
 #: What a solve counts, and the parts that it times (`SolveResult`).
 COUNTED = ("iterations", "operator_applications", "preconditioner_applications")
@@ -50,11 +67,11 @@ class Evidence:
     residual is the largest of the linear systems, or that of the nonlinear equation.
     """
 
-    solver: SequenceSolver
-    state: SolverState
+    solver: Solver
+    state: State
     counts: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
-            (*COUNTED, "systems", "escalations", "reason", "recycled"), 0
+            (*COUNTED, "systems", "escalations", "reason", "way", "recycled"), 0
         )
     )
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TIMED, 0.0))
@@ -67,8 +84,11 @@ class Evidence:
 
     def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
         """Solve one system and add its evidence."""
+        solver: Any = self.solver
         state = self.state.for_operator(operator)
-        result, self.state, attempts = solve_or_escalate(self.solver, operator, rhs, state)
+        result, self.state, attempts = solve_or_escalate(solver, operator, rhs, state)
+        if isinstance(self.state, AutomaticState):
+            self.counts["way"] = self.state.choices[-1]
         for attempt in attempts:
             logger.warning("escalated: %s", attempt)
         for key in COUNTED:
@@ -96,7 +116,9 @@ def run(
     """Solve the instances of one chunk in their sorted order.
 
     Writes `/instance`, `/fields/<name>`, `/solver/<quantity>` and
-    `/seconds/<part>`, a row an instance in solving order. Fields are all that a
+    `/seconds/<part>`, a row an instance in solving order. The attribute `ways` names the
+    numbers of `/solver/way`, and where ways or refreshes were chosen `/choices` has
+    them as `Recording.to_json` does. Fields are all that a
     solution consists of, also on further grids: `/fields/grid_<points>/<name>`. The
     mesh that instances share is in `/mesh/<name>`.
 
@@ -111,31 +133,42 @@ def run(
 
     Raises:
         DataError: An input is missing, damaged or of another configuration; or an instance
-            is none of the problem.
+            is none of the problem. Recorded choices that are to be replayed are missing.
         KrylosetError: An instance could not be solved to the tolerance; named, and not stored.
+            The operator is not what the family declares.
     """
     family = load_family(config)
+    solver = make_solver(config.solver, family, read_choices(config.solver, chunk))
     with open_input(order, config, name, "permutation") as file:
         instances = chunk_instances(file, chunk)
     with open_input(parameters, config, name, "parameters") as file:
         if comm.rank > 0:
-            _solve_rest(config, family, file, instances, chunk, comm, None, output)
+            _solve_rest(config, family, solver, file, instances, chunk, comm, None, output)
             return
         work = fingerprint(file, config, family, instances, comm.size)
         with Journal(working_folder(output), work) as journal:
             # Only a job that had to wait for another one finds the chunk done.
             if _is_done(output, work):
                 logger.info("chunk %s was solved while this job waited for it", chunk)
-                comm.bcast(len(instances))
+                comm.bcast(None)
             else:
-                _solve_rest(config, family, file, instances, chunk, comm, journal, output)
+                state = _solve_rest(
+                    config, family, solver, file, instances, chunk, comm, journal, output
+                )
                 attributes = {
                     "config": dump_dataset(name, config),
                     "code": stage_identity("solve", config),
                     "fingerprint": work,
+                    "ways": json.dumps(
+                        # A family may solve without the solver that it is given.
+                        [way.label for way in state.ways] or ["none"]
+                        if isinstance(state, AutomaticState)
+                        else [fixed_solver(config.solver).label]
+                    ),
                 }
+                choices = state.recording.to_json() if isinstance(state, AutomaticState) else None
                 ragged = {f"fields/{v.name}" for v in family.unknowns if v.ragged}
-                write_chunk(output, journal, attributes, len(instances), ragged)
+                write_chunk(output, journal, attributes, len(instances), ragged, choices)
             journal.discard()
 
 
@@ -158,8 +191,31 @@ def chunk_instances(order: h5py.File, chunk: str) -> NDArray[np.int64]:
     return np.asarray(order["permutation"][bounds[number - 1] : bounds[number]])
 
 
+def read_choices(config: SolverConfig, chunk: str) -> Recording | None:
+    """Return the choices that a chunk is to follow; None where seconds decide.
+
+    Raises:
+        DataError: The file is missing, damaged, or of another division into chunks.
+    """
+    if config.replayed is None:
+        return None
+    try:
+        recorded = json.loads(config.replayed.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"solver.policy: {config.replayed} cannot be read: {error}; name the copy of a "
+            "run's choices.json"
+        ) from None
+    if not isinstance(recorded, dict) or chunk not in recorded:
+        raise DataError(
+            f"solver.policy: {config.replayed} has no choices for chunk {chunk}: replay those of "
+            "a run with the same solver and as many chunks"
+        )
+    return Recording.from_json(json.dumps(recorded[chunk]))
+
+
 def working_folder(output: Path) -> Path:
-    """Return the folder of a chunk's journal and recycled space while it is being solved."""
+    """Return the folder of a chunk's journal and the solver's states while it is being solved."""
     return output.with_name(output.name + ".working")
 
 
@@ -177,6 +233,8 @@ def fingerprint(
     own_file = family_file(config)
     if own_file is not None:
         digest.update(own_file.read_bytes())
+    if config.solver.replayed is not None:
+        digest.update(config.solver.replayed.read_bytes())
     digest.update(instances.tobytes())
     for index in instances:
         for values in read_instance(parameters, family, index).values():
@@ -194,20 +252,22 @@ def _is_done(output: Path, work: str) -> bool:
 def _solve_rest(
     config: DatasetConfig,
     family: Family,
+    solver: Solver,
     parameters: h5py.File,
     instances: NDArray[np.int64],
     chunk: str,
     comm: MPI.Comm,
     journal: Journal | None,
     output: Path,
-) -> None:
-    """Solve what the journal, which rank 0 holds, does not have yet."""
-    solver = SequenceSolver(**config.solver.model_dump())
+) -> State:
+    """Solve what the journal, which rank 0 holds, does not have yet; return the last state."""
     folder = working_folder(output)
     done = comm.bcast(None if journal is None else len(journal))
-    if done == len(instances):
-        return
+    if done is None:  # rank 0 found that another job has solved it
+        return solver.init()
     state, done = _restore(folder, solver, done, comm)
+    if done == len(instances):
+        return state
     if journal is not None:
         journal.truncate(done)
         if done:
@@ -217,6 +277,7 @@ def _solve_rest(
     discretisation = family.discretise(comm)
     quiet = comm.rank > 0
     rest = range(done, len(instances))
+    saved = time.monotonic()
     for row in rest if quiet else track(rest, f"solving chunk {chunk}", done=done):
         index = int(instances[row])
         evidence = Evidence(solver, state)
@@ -238,7 +299,12 @@ def _solve_rest(
             before = int(instances[row - 1]) if row else -1
             record = _record(index, before, fields, evidence)
             journal.append(record | {f"mesh/{name}": values for name, values in meshes.items()})
-        _save(folder, state, row + 1, comm)
+        # Rank 0 decides, so that all have the same states.
+        due = row + 1 == len(instances) or time.monotonic() - saved >= SAVE_EVERY
+        if comm.bcast(due):
+            _save(folder, state, row + 1, comm)
+            saved = time.monotonic()
+    return state
 
 
 def _solve(
@@ -304,39 +370,51 @@ def _record(
 
 
 def _state_path(folder: Path, position: int, comm: MPI.Comm) -> Path:
-    return folder / f"recycled-{position}-{comm.rank}.npz"
+    return folder / f"state-{position}-{comm.rank}.npz"
 
 
-def _save(folder: Path, state: SolverState, position: int, comm: MPI.Comm) -> None:
-    """Save the recycled space as it is before `position`; the one before it stays too."""
+def _saved(folder: Path, comm: MPI.Comm) -> list[int]:
+    """Return the positions whose states this process has saved, the last one first."""
+    paths = folder.glob(f"state-*-{comm.rank}.npz")
+    return sorted((int(path.name.split("-")[1]) for path in paths), reverse=True)
+
+
+def _save(folder: Path, state: State, position: int, comm: MPI.Comm) -> None:
+    """Save the state as it is before `position`; the one saved before it stays too."""
     state.save(_state_path(folder, position, comm))
-    _state_path(folder, position - 2, comm).unlink(missing_ok=True)
+    for old in _saved(folder, comm)[2:]:
+        _state_path(folder, old, comm).unlink()
 
 
-def _restore(
-    folder: Path, solver: SequenceSolver, done: int, comm: MPI.Comm
-) -> tuple[SolverState, int]:
-    """Find the last position whose recycled space every process has saved.
+def _restore(folder: Path, solver: Solver, done: int, comm: MPI.Comm) -> tuple[State, int]:
+    """Find the last position, up to that of the journal, whose state every process has saved.
 
-    A process may be killed between a journal's record and the space after it,
-    and one process may be an instance ahead of another: the last instance is
-    then solved again.
+    What was solved after it is solved again. A process may be killed before it has saved
+    the state that the others have: that is why each keeps two.
     """
-    for position in (done, done - 1):
-        if position <= 0:
-            return solver.init(), 0
+    kind = AutomaticState if isinstance(solver, Automatic) else SolverState
+    mine = set(_saved(folder, comm))
+    common = set.intersection(*comm.allgather(mine))
+    for position in sorted((p for p in common if p <= done), reverse=True):
         try:
-            state = SolverState.load(_state_path(folder, position, comm))
-        except KrylosetError:  # missing, or damaged by a power cut
+            state = kind.load(_state_path(folder, position, comm))
+        except KrylosetError:  # damaged by a power cut
             state = None
         if comm.allreduce(int(state is not None), MPI.MIN) and state is not None:
             return state, position
-    logger.warning("%s has no recycled space of its last instance; beginning a new one", folder)
-    return solver.init(), done
+    # States of positions that come again would be taken for newer ones.
+    for position in mine:
+        _state_path(folder, position, comm).unlink()
+    return solver.init(), 0
 
 
 def write_chunk(
-    output: Path, journal: Journal, attributes: dict[str, str], count: int, ragged: set[str]
+    output: Path,
+    journal: Journal,
+    attributes: dict[str, str],
+    count: int,
+    ragged: set[str],
+    choices: str | None = None,
 ) -> None:
     """Write the rows of a full journal as one file, whole or not at all.
 
@@ -346,6 +424,7 @@ def write_chunk(
         attributes: Attributes of the file.
         count: Number of rows.
         ragged: Arrays of which an instance has rows of its own number.
+        choices: What the solver chose, as text.
 
     Raises:
         DataError: The journal lacks a row.
@@ -354,6 +433,8 @@ def write_chunk(
         raise DataError(f"{journal.folder} has {len(journal)} of {count} instances")
     with write_whole(output) as part, create_hdf5(part) as file:
         file.attrs.update(attributes)
+        if choices is not None:
+            file["choices"] = choices
         for row, record in enumerate(journal.records()):
             for key, values in record.items():
                 if key in ragged:
