@@ -23,6 +23,7 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 
 from kryloset.errors import KrylosetError
+from kryloset.krylov.multigrid import has_interpolations
 from kryloset.krylov.owner import NEIGHBOUR_LIMIT
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.solver import SequenceSolver, SolveResult
@@ -65,7 +66,12 @@ the root for linear elements on a square, twice that for quadratic ones, and for
 
 
 def choose_ways(
-    structure: Structure, *, factors: bool, tolerance: float, max_iterations: int
+    structure: Structure,
+    *,
+    factors: bool,
+    tolerance: float,
+    max_iterations: int,
+    multigrid: bool = False,
 ) -> tuple[SequenceSolver, ...]:
     """Return the ways for a kind of matrix, those that promise most first.
 
@@ -74,9 +80,12 @@ def choose_ways(
         factors: whether factors are sparse (`has_sparse_factors`).
         tolerance: as for `SequenceSolver`; likewise the next.
         max_iterations: per system.
+        multigrid: whether the matrices bring interpolations along (`has_interpolations`).
     """
     symmetric = "cholesky" if structure.symmetric else "lu"
     direct: dict[str, Any] = {"method": "direct", "preconditioner": symmetric}
+    owner: dict[str, Any] = {"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}
+    geometric: dict[str, Any] = {"method": "cg", "preconditioner": "multigrid"}
     icc: dict[str, Any] = {"method": "cg", "preconditioner": "icc"}
     gamg: dict[str, Any] = {"method": "cg", "preconditioner": "gamg", "refresh": "rental"}
     recycling: dict[str, Any] = {"method": "rcg", "preconditioner": "icc", "restart": 80}
@@ -84,8 +93,10 @@ def choose_ways(
         {"method": method} for method in ("bicgstab", "rbicgstab", "gcrodr", "gmres")
     ]
     rows: list[dict[str, Any]]
-    if structure.definite and factors:
-        owner = {"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}
+    if structure.definite and multigrid:
+        # A factor is best where many systems have one matrix, icc where that is nearly diagonal.
+        rows = [geometric, direct, icc, owner] if factors else [geometric, icc]
+    elif structure.definite and factors:
         rows = [owner, direct, icc, gamg, recycling]
     elif structure.definite:
         rows = [icc, gamg, recycling]
@@ -330,6 +341,7 @@ class Automatic:
             ways = choose_ways(
                 structure,
                 factors=has_sparse_factors(operator),
+                multigrid=has_interpolations(operator),
                 tolerance=self.tolerance,
                 max_iterations=self.max_iterations,
             )

@@ -75,7 +75,10 @@ class Owner:
         )
 
     def to_mat(self, operator: PETSc.Mat) -> PETSc.Mat:
-        """Make a Mat laid out like `operator`, with its blocks and near null space. Collective."""
+        """Make a Mat laid out like `operator`, with what that brings along. Collective.
+
+        That are its blocks, its near null space and its interpolations.
+        """
         mat = PETSc.Mat().createAIJ(
             operator.getSizes(),
             bsize=operator.getBlockSizes(),
@@ -83,6 +86,7 @@ class Owner:
             comm=operator.comm,
         )
         mat.setNearNullSpace(operator.getNearNullSpace())
+        mat.setAttr("interpolations", operator.getAttr("interpolations"))
         return mat
 
     def fill(self, mat: PETSc.Mat) -> None:
