@@ -1,0 +1,22 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The bench of geometric multigrid on a small case."""
+
+import pytest
+
+from kryloset.bench.multigrid import Case, describe, measure
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("darcy", "darcy", 17, parameters=(("modes", 4),)),
+        Case("heat", "heat", 17, parameters=(("steps", 2),)),
+    ],
+)
+def test_all_methods_solve_all_systems(case):
+    rows = measure(case, 2, 1e-9)
+    assert len(rows) == 10 and all(row["true_residual"] <= 1e-9 for row in rows)
+    assert all(row["unknowns"] == 289 for row in rows)
+    assert min(row["to_fastest"] for row in rows) == 1
+    assert len(describe(rows).splitlines()) == 12
