@@ -218,6 +218,20 @@ def test_geometric_multigrid_is_tried_first_where_there_are_lattices(family, fir
     assert result.converged and state.ways[0].preconditioner == first
 
 
+def test_waves_may_be_solved_by_multigrid_and_winds_are_not():
+    ways = {}
+    for family in ("helmholtz", "advection_diffusion"):
+        loaded, discretisation = discretised(family, 64)
+        ((matrix, rhs),) = systems(loaded, discretisation, 1)
+        assert has_interpolations(matrix)
+        solver = Automatic()
+        result, state = solver.solve(matrix, rhs, solver.init())
+        assert result.converged
+        ways[family] = [(way.method, way.preconditioner) for way in state.ways]
+    assert ways["helmholtz"][2] == ("gmres", "multigrid")
+    assert ("gmres", "multigrid") not in ways["advection_diffusion"]
+
+
 @pytest.mark.mpi
 @pytest.mark.parametrize(
     ("family", "mesh"),
