@@ -591,6 +591,32 @@ def omega(
 
 
 @bench.command()
+def multigrid(
+    count: Annotated[
+        int | None, typer.Option(help="Instances. [default: 10, quick 4]", min=2)
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="On the true relative residual.")] = 1e-8,
+    quick: Annotated[bool, typer.Option("--quick", help="Some of the families.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a row.")] = False,
+) -> None:
+    """Compare geometric multigrid with factors, incomplete ones and algebraic multigrid.
+
+    One thread, one run, all in turn on each system; medians.
+    """
+    _one_thread()
+    from json import dumps
+
+    from kryloset.bench import multigrid as bench
+
+    rows = [
+        row
+        for case in (bench.QUICK if quick else bench.CASES)
+        for row in bench.measure(case, count or (4 if quick else 10), tolerance)
+    ]
+    typer.echo("\n".join(map(dumps, rows)) if json else bench.describe(rows))
+
+
+@bench.command()
 def page(
     printed: Annotated[
         list[Path], typer.Argument(help="What benches printed, in files named as they are.")

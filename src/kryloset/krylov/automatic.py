@@ -23,6 +23,7 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 
 from kryloset.errors import KrylosetError
+from kryloset.krylov.multigrid import has_interpolations
 from kryloset.krylov.owner import NEIGHBOUR_LIMIT
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.solver import SequenceSolver, SolveResult
@@ -70,7 +71,12 @@ the root for linear elements on a square, twice that for quadratic ones, and for
 
 
 def choose_ways(
-    structure: Structure, *, factors: bool, tolerance: float, max_iterations: int
+    structure: Structure,
+    *,
+    factors: bool,
+    tolerance: float,
+    max_iterations: int,
+    multigrid: bool = False,
 ) -> tuple[SequenceSolver, ...]:
     """Return the ways for a kind of matrix, those that promise most first.
 
@@ -79,9 +85,12 @@ def choose_ways(
         factors: whether factors are sparse (`has_sparse_factors`).
         tolerance: as for `SequenceSolver`; likewise the next.
         max_iterations: per system.
+        multigrid: whether the matrices bring interpolations along (`has_interpolations`).
     """
     symmetric = "cholesky" if structure.symmetric else "lu"
     direct: dict[str, Any] = {"method": "direct", "preconditioner": symmetric}
+    owner: dict[str, Any] = {"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}
+    geometric: dict[str, Any] = {"method": "cg", "preconditioner": "multigrid"}
     icc: dict[str, Any] = {"method": "cg", "preconditioner": "icc"}
     gamg: dict[str, Any] = {"method": "cg", "preconditioner": "gamg", "refresh": "rental"}
     recycling: dict[str, Any] = {"method": "rcg", "preconditioner": "icc", "restart": 80}
@@ -101,15 +110,20 @@ def choose_ways(
     elif structure.singular:
         rows = general
     elif structure.constant:
-        owner = {**once, "refresh": "rental"}
-        rows = [once, direct, owner, *([icc, gamg] if structure.definite else general)]
+        rows = [once, direct, {**once, "refresh": "rental"}]
+        rows += [icc, gamg] if structure.definite else general
+    elif structure.definite and multigrid:
+        # A factor is best where many systems have one matrix, icc where that is nearly diagonal.
+        rows = [geometric, direct, icc, owner] if factors else [geometric, icc]
     elif structure.definite and factors:
-        owner = {"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}
         rows = [owner, direct, icc, gamg, recycling]
     elif structure.definite:
         rows = [icc, gamg, recycling]
     elif factors:
         rows = [{"method": "gmres", "preconditioner": "lu", "refresh": "rental"}, direct, *general]
+        if multigrid and structure.symmetric:
+            # For waves; where there is a wind it fails on some systems.
+            rows.insert(2, geometric | {"method": "gmres"})
     else:
         # Incomplete factors may fail here, which takes long where there is nothing to compare.
         rows = [direct, *general]
@@ -355,6 +369,7 @@ class Automatic:
             ways = choose_ways(
                 structure,
                 factors=has_sparse_factors(operator),
+                multigrid=has_interpolations(operator),
                 tolerance=self.tolerance,
                 max_iterations=self.max_iterations,
             )

@@ -75,7 +75,10 @@ class Owner:
         )
 
     def to_mat(self, operator: PETSc.Mat) -> PETSc.Mat:
-        """Make a Mat laid out like `operator`, with its blocks and null spaces. Collective."""
+        """Make a Mat laid out like `operator`, with what that brings along. Collective.
+
+        That are its blocks, its null spaces and its interpolations.
+        """
         mat = PETSc.Mat().createAIJ(
             operator.getSizes(),
             bsize=operator.getBlockSizes(),
@@ -84,6 +87,7 @@ class Owner:
         )
         mat.setNullSpace(operator.getNullSpace())
         mat.setNearNullSpace(operator.getNearNullSpace())
+        mat.setAttr("interpolations", operator.getAttr("interpolations"))
         return mat
 
     def fill(self, mat: PETSc.Mat) -> None:

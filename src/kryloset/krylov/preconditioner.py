@@ -6,10 +6,21 @@ from typing import Literal
 
 from petsc4py import PETSc
 
+from kryloset.krylov.multigrid import set_multigrid
 from kryloset.krylov.reason import Reason
 
 Preconditioner = Literal[
-    "none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu", "gamg", "lu", "cholesky"
+    "none",
+    "jacobi",
+    "bjacobi",
+    "sor",
+    "asm",
+    "icc",
+    "ilu",
+    "gamg",
+    "multigrid",
+    "lu",
+    "cholesky",
 ]
 
 SYMMETRIC = 1e-8
@@ -24,8 +35,9 @@ def set_up_preconditioner(
     Args:
         ksp: has its operator.
         name: On several ranks icc and ilu become block Jacobi with icc or ilu in each rank's
-            block. The factors lu and cholesky (L D L' where A is indefinite) are PETSc's own
-            in the order of nested dissection, on several ranks MUMPS's.
+            block. gamg is algebraic multigrid, multigrid geometric (`set_multigrid`). The
+            factors lu and cholesky (L D L' where A is indefinite) are PETSc's own in the
+            order of nested dissection, on several ranks MUMPS's.
         symmetric: whether the method needs a symmetric preconditioner.
         direct: whether a factor is applied once or twice and not in each iteration: then it is
             MUMPS's, which factors faster (and pivots) where PETSc's own is applied faster.
@@ -33,6 +45,9 @@ def set_up_preconditioner(
     Returns:
         CONVERGED; PRECONDITIONER_FAILED; NOT_POSITIVE_DEFINITE for icc of a matrix that is
         not symmetric where a symmetric preconditioner is needed, and for its cholesky.
+
+    Raises:
+        KrylosetError: for multigrid of a matrix without interpolations.
     """
     pc = ksp.getPC()
     operator, _ = ksp.getOperators()
@@ -58,11 +73,15 @@ def set_up_preconditioner(
 def _choose(ksp: PETSc.KSP, name: str, symmetric: bool, direct: bool) -> None:
     """Set the type of a KSP's preconditioner, and of those of its blocks."""
     pc = ksp.getPC()
+    operator, _ = ksp.getOperators()
+    if name == "multigrid":
+        if pc.getType() != PETSc.PC.Type.MG:
+            set_multigrid(pc, operator)
+        return
     parallel = pc.comm.size > 1
     if name == "gamg":
         # GAMG would keep the prolongation of the first matrix it saw, and with it a
         # history that a saved state does not hold. A reset forgets the operator too.
-        operator, _ = ksp.getOperators()
         pc.reset()
         ksp.setOperators(operator)
     pc.setType("bjacobi" if parallel and name in ("icc", "ilu") else name)

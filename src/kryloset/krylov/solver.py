@@ -112,7 +112,8 @@ class SequenceSolver:
             MUMPS where PETSc has it, else PETSc's own: LU, or the factor of a symmetric
             matrix where the preconditioner is cholesky).
         preconditioner: PETSc's. On several ranks icc and ilu become block Jacobi with icc or
-            ilu in each rank's block. The factors lu and cholesky are for `refresh`.
+            ilu in each rank's block. For multigrid the matrix brings interpolations along, as
+            those of families on a lattice do. The factors lu and cholesky are for `refresh`.
         tolerance: on the true relative residual ||b - A x|| / ||b||.
         restart: directions that a cycle of gcrodr, gmresdr, hpddm or gmres, or that rcg and
             rminres hold for the next space.
@@ -192,6 +193,7 @@ class SequenceSolver:
 
         Raises:
             ValueError: if the sizes do not fit.
+            KrylosetError: for multigrid of a matrix without interpolations.
         """
         rows, columns = operator.getLocalSize()
         if rows != columns or rhs.getLocalSize() != rows:

@@ -15,6 +15,7 @@ from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.finite_element_family import EvolutionFamily, Step
 from kryloset.problems.finite_elements import FiniteElements
 from kryloset.problems.linear_system import LinearSystem
+from kryloset.problems.multilevel import declare_interpolations
 
 
 class EvolutionDiscretisation(Discretisation):
@@ -49,6 +50,7 @@ class EvolutionDiscretisation(Discretisation):
                 "the same for all steps of an instance, so take such terms to the right-hand side"
             )
         self.system = LinearSystem(space, weak, family.operator, changing)
+        declare_interpolations(self.system.matrix, self.elements, self.system.boundary)
 
     def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
         """Step through time, check each state, and gather all."""

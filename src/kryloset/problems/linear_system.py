@@ -30,6 +30,7 @@ class LinearSystem:
     Attributes:
         matrix: A.
         rhs: b.
+        boundary: What is prescribed.
     """
 
     def __init__(
@@ -50,8 +51,8 @@ class LinearSystem:
         Raises:
             ConfigError: The operator is not what `traits` say.
         """
-        self._boundary = BoundaryValues(space, weak.boundary)
-        conditions = self._boundary.conditions
+        self.boundary = BoundaryValues(space, weak.boundary)
+        conditions = self.boundary.conditions
         coefficients = _among((*weak.a.coefficients(), *weak.a.constants()), changing)
         if traits.constant and coefficients:
             raise ConfigError("the operator is declared constant, and its form has parameters")
@@ -76,10 +77,10 @@ class LinearSystem:
 
         self._l = fem.form(weak.L)
         sources = _among((*weak.L.coefficients(), *weak.L.constants()), changing)
-        self._rhs_constant = not sources and self._boundary.homogeneous
+        self._rhs_constant = not sources and self.boundary.homogeneous
         self._rhs_assembled = False
         self._rhs_map = None
-        if traits.affine_rhs and self._boundary.homogeneous:
+        if traits.affine_rhs and self.boundary.homogeneous:
             with _refused("the right-hand side"):
                 self._rhs_map = AffineVector(weak.L, sources, space, conditions)
             self.rhs = self._rhs_map.vector
@@ -122,7 +123,7 @@ class LinearSystem:
             self._map.update()
         else:
             self.matrix.zeroEntries()
-            dolfinx.fem.petsc.assemble_matrix(self.matrix, self._a, bcs=self._boundary.conditions)
+            dolfinx.fem.petsc.assemble_matrix(self.matrix, self._a, bcs=self.boundary.conditions)
             self.matrix.assemble()
         self._assembled = True
 
@@ -132,12 +133,12 @@ class LinearSystem:
             self._rhs_map.update()
             self.remove_nullspace(self.rhs)
             return
-        self._boundary.update()
-        conditions = self._boundary.conditions
+        self.boundary.update()
+        conditions = self.boundary.conditions
         with self.rhs.localForm() as local:
             local.set(0)
         dolfinx.fem.petsc.assemble_vector(self.rhs, self._l)
-        if not self._boundary.homogeneous:
+        if not self.boundary.homogeneous:
             dolfinx.fem.petsc.apply_lifting(self.rhs, [self._a], [conditions])
         self.rhs.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
         dolfinx.fem.petsc.set_bc(self.rhs, conditions)

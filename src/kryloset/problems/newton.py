@@ -15,6 +15,7 @@ from kryloset.problems.boundary import BoundaryValues
 from kryloset.problems.finite_element_family import NonlinearFamily
 from kryloset.problems.finite_elements import FiniteElements
 from kryloset.problems.linear_system import declare_traits
+from kryloset.problems.multilevel import declare_interpolations
 
 #: Newton's method is asked for this fraction of the tolerance, so that the residual holds
 #: it where it is computed again.
@@ -66,6 +67,7 @@ class NewtonDiscretisation(Discretisation):
         self._j = fem.form(ufl.derivative(weak.F, self._u, ufl.TrialFunction(space)))
         self.matrix = dolfinx.fem.petsc.create_matrix(self._j)
         declare_traits(self.matrix, family.operator)
+        declare_interpolations(self.matrix, self.elements, self._boundary)
         self._x, self._rhs = (dolfinx.fem.petsc.create_vector(space) for _ in range(2))
         self._relative: float | None = None
         self._snes = PETSc.SNES().create(comm)

@@ -11,6 +11,7 @@ from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.finite_element_family import SteadyFamily
 from kryloset.problems.finite_elements import FiniteElements
 from kryloset.problems.linear_system import LinearSystem
+from kryloset.problems.multilevel import declare_interpolations
 
 
 class SteadyDiscretisation(Discretisation):
@@ -34,6 +35,7 @@ class SteadyDiscretisation(Discretisation):
         self.system = LinearSystem(
             self.elements.space, weak, family.operator, self.elements.changing
         )
+        declare_interpolations(self.system.matrix, self.elements, self.system.boundary)
 
     def assemble(self, instance: Instance) -> tuple[PETSc.Mat, PETSc.Vec]:
         """Assemble one instance into the storage of all. Collective.
