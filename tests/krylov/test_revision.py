@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A matrix that has not changed: what was made of it is used again, and nothing else differs."""
 
-from mpi4py import MPI  # noqa: F401  (before petsc4py)
+from mpi4py import MPI
 from petsc4py import PETSc
 
 import numpy as np
