@@ -20,6 +20,7 @@ from scipy.linalg import lapack
 
 from kryloset.krylov.dense import DEPENDENT, Array, combine, inner, sum_over_ranks
 from kryloset.krylov.recycling_ksp import RecyclingKSP
+from kryloset.krylov.revision import Revision, get_revision
 
 SCALAR = np.dtype(PETSc.ScalarType)
 SINGLE = np.dtype(np.complex64 if SCALAR.kind == "c" else np.float32)
@@ -206,11 +207,16 @@ class RecyclingCG(RecyclingKSP):
         super().__init__(restart, recycle)
         self.pace = Pace()
         self._p_block: Array = np.zeros((0, 0), order="F")
+        self._held = 0
+        self._gram: Array = np.zeros((0, 0))
+        self._harvest: _Harvest
+        self._fitted: tuple[Revision, Array | None] | None = None
 
     def reset(self, ksp: PETSc.KSP) -> None:
         """Free the memory and forget the recycled space."""
         super().reset(ksp)
         self.pace = Pace()
+        self._fitted = None
 
     @property
     def numbers(self) -> tuple[float, ...]:
@@ -244,6 +250,7 @@ class RecyclingCG(RecyclingKSP):
         self._work_block, (self._r, self._z, self._q) = block(3)
         # A U, U and two columns for work.
         self._single = np.zeros((rows, 2 * self.recycle + 2), dtype=SINGLE, order="F")
+        self._fitted = None
 
     def _release(self) -> None:
         self._p_block = np.zeros((0, 0), order="F")
@@ -258,7 +265,7 @@ class RecyclingCG(RecyclingKSP):
         reason = self._start(ksp, b, x, self._r)
         if reason:
             return reason
-        self._held, self._selected = 0, False
+        self._selected = False
         self._fit()
         self.counts.recycled = self._held
         reason = self._run(ksp)
@@ -266,12 +273,38 @@ class RecyclingCG(RecyclingKSP):
             update, self.pace = self.pace.after(ksp.getIterationNumber())
             if update and self._harvest.steps + self._selected > 0:
                 self._held = self._select(self._u_block)
-        self.space = self._u_block[:, : self._held].copy(order="F") if self._held else None
+                self._keep_space()
         return reason
 
+    def _keep_space(self) -> None:
+        self.space = self._u_block[:, : self._held].copy(order="F") if self._held else None
+
     def _fit(self) -> None:
-        """Compute A U and E^-1, dropping the directions that depend on others."""
+        """Compute A U and E^-1, unless the last solve left them for these A and U.
+
+        They depend on nothing else, so that they are what would be computed, bit for bit.
+        """
         start = time.perf_counter()
+        revision = get_revision(self._operator)
+        fitted, self._fitted = self._fitted, None
+        kept = fitted is not None and fitted[0] == revision and fitted[1] is self.space
+        if self._comm.allreduce(int(not kept)) > 0:
+            self._apply_to_space()
+            self._keep_space()
+        if revision is not None:
+            self._fitted = revision, self.space
+        self._harvest = _Harvest(
+            # A space that is set aside for more than this solve would be dropped.
+            open=self.recycle > 0 and self.pace.due and self.gain.waiting <= 1,
+            gram=self._gram,
+            image=None,
+            coupling=np.eye(self._held, dtype=SCALAR),
+            first=np.zeros(self._held, dtype=SCALAR),
+        )
+        self.counts.rebuild = time.perf_counter() - start
+
+    def _apply_to_space(self) -> None:
+        """Compute A U and E^-1, dropping the directions that depend on others."""
         held = 0
         if self.space is not None:
             held = min(self.space.shape[1], self.recycle)
@@ -296,16 +329,7 @@ class RecyclingCG(RecyclingKSP):
             u[:, ~transform.any(axis=1)] = 0.0
             held = transform.shape[1]
             combine(u[:, :held], (u, transform))
-        self._held = held
-        self._harvest = _Harvest(
-            # A space that is set aside for more than this solve would be dropped.
-            open=self.recycle > 0 and self.pace.due and self.gain.waiting <= 1,
-            gram=gram,
-            image=None,
-            coupling=np.eye(held, dtype=SCALAR),
-            first=np.zeros(held, dtype=SCALAR),
-        )
-        self.counts.rebuild = time.perf_counter() - start
+        self._held, self._gram = held, gram
 
     def _remove_from_residual(self) -> None:
         """Set x += U E^-1 U'r and r to b - A x, so that U'r = 0."""
@@ -439,7 +463,8 @@ class RecyclingCG(RecyclingKSP):
         old = (self._v_block if self._selected else self._u_block)[:, :held]
         count = len(y.T)
         combine(out[:, :count], (old, y[:held]), (self._p_block[:, :steps], y[held:]))
-        self._selected = True
+        # In place of A U, or of U.
+        self._selected, self._fitted = True, None
         return count
 
 

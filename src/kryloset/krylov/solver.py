@@ -18,6 +18,7 @@ from kryloset.krylov.recycling_bicgstab import RecyclingBiCGStab
 from kryloset.krylov.recycling_cg import RecyclingCG
 from kryloset.krylov.recycling_ksp import RecyclingKSP
 from kryloset.krylov.recycling_minres import RecyclingMINRES
+from kryloset.krylov.revision import Revision, get_revision
 from kryloset.krylov.state import SolverState
 
 Method = Literal[
@@ -328,6 +329,7 @@ class _Workspace:
         self.ksp = ksp = PETSc.KSP().create(operator.comm)
         # The KSP holds a reference, so that no other Mat can get this one's address.
         ksp.setOperators(operator)
+        self.prepared: Revision | None = None
         self.context: RecyclingKSP | None = None
         self.shared: SharedPreconditioner | None = None
         match solver.method:
@@ -398,13 +400,22 @@ class _Workspace:
         return reason, residual
 
     def prepare(self) -> Reason:
-        """Set the preconditioner up for the operator's present entries."""
+        """Set the preconditioner up for the operator's present entries, unless it is."""
+        operator = self.ksp.getOperators()[0]
+        revision = get_revision(operator)
+        kept = revision is not None and revision == self.prepared
+        if operator.comm.tompi4py().allreduce(int(not kept)) == 0:
+            return Reason.CONVERGED
+        self.prepared = None
         direct = self.solver.method == "direct"
         name = self.solver.preconditioner
         if direct and name != "cholesky":
             name = "lu"
         symmetric = self.solver.method in SYMMETRIC_METHODS
-        return set_up_preconditioner(self.ksp, name, symmetric=symmetric, direct=direct)
+        reason = set_up_preconditioner(self.ksp, name, symmetric=symmetric, direct=direct)
+        if reason is Reason.CONVERGED:
+            self.prepared = get_revision(operator)
+        return reason
 
     def _share(self, operator: PETSc.Mat, owner: Owner) -> Reason:
         """Let the preconditioner of the owner be that of the operator."""
