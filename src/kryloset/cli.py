@@ -610,8 +610,10 @@ def bench_families(
 
     from kryloset.bench import families as bench
     from kryloset.dataset.atomic import write_text_whole
+    from kryloset.stages import sample, solve, sort
 
     rows = bench.run(
+        bench.Stages(sample.run, sort.run, solve.write_chunk),
         families=names or (),
         count=count,
         budget=budget,

@@ -195,7 +195,7 @@ def test_a_false_claim_is_found(solved: Any) -> None:
 
 @pytest.mark.parametrize("name", ["poisson", "thermal", "navier_stokes"])
 def test_what_is_prescribed_on_a_constant_operator_is_lifted_as_dolfinx_does(name):
-    """b - A g by one product, beside `apply_lifting` cell by cell for the same forms."""
+    """One product with A, beside `apply_lifting` cell by cell for the same forms."""
     systems = []
     for constant in (True, False):
         family = coarse_family(name)

@@ -26,7 +26,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import Any, NamedTuple
 
 from mpi4py import MPI
 from petsc4py import PETSc
@@ -42,9 +42,6 @@ from kryloset.krylov import Automatic, SequenceSolver, solve_or_escalate
 from kryloset.problems import Discretisation, Family, Instance, OperatorTraits, load_family
 from kryloset.problems.registry import FAMILIES, family_class
 from kryloset.progress import track
-from kryloset.stages import sample, sort
-from kryloset.stages.inputs import open_input, read_instance
-from kryloset.stages.solve import write_chunk
 
 COUNT, QUICK_COUNT = 200, 12
 
@@ -130,6 +127,20 @@ def choose_config(family: str, scale: int, count: int, points: int | None = None
         mesh=MeshConfig(points=cells + 1, degree=2 if setting.degree == 2 else 1),
         solver=SolverConfig(method="direct" if saddle_point else "gcrodr", tolerance=TOLERANCE),
     )
+
+
+class Stages(NamedTuple):
+    """What is measured of the product's stages, which lie above this package and are handed in.
+
+    Attributes:
+        sample: `kryloset.stages.sample.run`.
+        sort: `kryloset.stages.sort.run`.
+        write_chunk: `kryloset.stages.solve.write_chunk`.
+    """
+
+    sample: Callable[..., None]
+    sort: Callable[..., None]
+    write_chunk: Callable[..., None]
 
 
 # The methods
@@ -305,8 +316,9 @@ class Rows:
 class Chunk:
     """What the stage `solve` writes: a journal, the solver's state, and in the end one file."""
 
-    def __init__(self, folder: Path, family: Family) -> None:
-        """Open the journal."""
+    def __init__(self, folder: Path, family: Family, write_chunk: Callable[..., None]) -> None:
+        """Open the journal; `write_chunk` is that of `Stages`."""
+        self._write_chunk = write_chunk
         self._journal = Journal(folder / "journal", "bench")
         self._folder = folder
         self._saved = time.monotonic()
@@ -326,7 +338,7 @@ class Chunk:
     def finish(self) -> None:
         """Copy the journal to the chunk's file."""
         rows = len(self._journal)
-        write_chunk(self._folder / "chunk.h5", self._journal, {}, rows, self._ragged)
+        self._write_chunk(self._folder / "chunk.h5", self._journal, {}, rows, self._ragged)
         self._journal.discard()
 
 
@@ -458,26 +470,25 @@ def choose_peers(operator: OperatorTraits) -> dict[str, tuple[str, str, str]]:
 # The measurement
 
 
-def measure(config: DatasetConfig, budget: float) -> list[dict[str, Any]]:
+def measure(config: DatasetConfig, budget: float, stages: Stages) -> list[dict[str, Any]]:
     """Return a row a method for a family at a size, and one for the block solve if A is constant.
 
     Args:
         config: The dataset.
         budget: Seconds of the processor after which no new round begins.
+        stages: The product's.
     """
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        sample.run(config, config.family, output=folder / "parameters.h5")
-        parameters = stack.enter_context(
-            open_input(folder / "parameters.h5", config, config.family, "parameters")
-        )
+        stages.sample(config, config.family, output=folder / "parameters.h5")
+        parameters = stack.enter_context(h5py.File(folder / "parameters.h5", "r"))["parameters"]
         family, plain_family = load_family(config), load_family(config)
         plain_family.operator = replace(plain_family.operator, affine=False, affine_rhs=False)
         plain, plain_build = _timed(lambda: plain_family.discretise(MPI.COMM_SELF))
         own, own_build = _timed(lambda: family.discretise(MPI.COMM_SELF))
-        order, sort_seconds = _sort(config, folder)
+        order, sort_seconds = _sort(config, folder, stages)
         greedy = config.model_copy(update={"sort": "greedy", "features": "parameters"})
-        greedy_order, greedy_seconds = _sort(greedy, folder)
+        greedy_order, greedy_seconds = _sort(greedy, folder, stages)
 
         contestants = [
             Contestant(
@@ -509,14 +520,14 @@ def measure(config: DatasetConfig, budget: float) -> list[dict[str, Any]]:
                 own,
                 order,
                 Sequential(Automatic(TOLERANCE)),
-                Chunk(folder, family),
+                Chunk(folder, family, stages.write_chunk),
                 sort_seconds,
                 own_build,
             ),
         ]
 
         def read(number: int) -> Instance:
-            return read_instance(parameters, plain_family, number)
+            return {v.name: np.asarray(parameters[v.name][number]) for v in family.parameters}
 
         _race(contestants, read, plain, config, budget)
         rows = _summarise(contestants, config)
@@ -565,11 +576,11 @@ def _timed[T](make: Callable[[], T]) -> tuple[T, float]:
     return made, time.process_time() - start
 
 
-def _sort(config: DatasetConfig, folder: Path) -> tuple[list[int], float]:
+def _sort(config: DatasetConfig, folder: Path, stages: Stages) -> tuple[list[int], float]:
     """Run the stage `sort`; return the order, and its seconds an instance."""
     output = folder / f"order-{config.sort}.h5"
     _, seconds = _timed(
-        lambda: sort.run(
+        lambda: stages.sort(
             config, config.family, parameters=folder / "parameters.h5", output=output, chunks=1
         )
     )
@@ -779,6 +790,7 @@ def _where(row: Mapping[str, Any]) -> str:
 
 
 def run(
+    stages: Stages,
     *,
     families: Sequence[str] = (),
     count: int | None = None,
@@ -789,6 +801,7 @@ def run(
     """Measure families at both sizes.
 
     Args:
+        stages: The product's.
         families: Of `FAMILIES`; all of them if empty.
         count: Instances of each.
         budget: Seconds of the processor for each family at each size.
@@ -812,7 +825,7 @@ def run(
     for name in chosen:
         points = (SETTINGS.get(name, Setting()).points + 1) // 2 if quick else None
         for scale in (1, 4):
-            found = measure(choose_config(name, scale, count, points), budget)
+            found = measure(choose_config(name, scale, count, points), budget, stages)
             show(found)
             rows += found
     return rows

@@ -10,6 +10,9 @@ from kryloset.bench import families
 from kryloset.errors import KrylosetError
 from kryloset.problems import load_family
 from kryloset.problems.registry import FAMILIES
+from kryloset.stages import sample, solve, sort
+
+STAGES = families.Stages(sample.run, sort.run, solve.write_chunk)
 
 
 def test_the_larger_size_has_four_times_the_unknowns_of_the_default_one():
@@ -22,7 +25,7 @@ def test_the_larger_size_has_four_times_the_unknowns_of_the_default_one():
 
 
 def test_a_constant_operator_is_solved_by_all_methods_and_beside_a_block():
-    rows = families.measure(families.choose_config("poisson", 1, 2, points=17), budget=20)
+    rows = families.measure(families.choose_config("poisson", 1, 2, points=17), 20, STAGES)
     assert [row["method"] for row in rows] == [*"abcdef", "block"]
     assert all(row["instances"] == 2 for row in rows[:6])
     assert all(row["true_residual"] <= families.TOLERANCE for row in rows[:6])
@@ -36,10 +39,12 @@ def test_a_constant_operator_is_solved_by_all_methods_and_beside_a_block():
 
 
 def test_a_saddle_point_is_left_to_a_factor_and_the_rows_say_so():
-    config = families.choose_config("incompressible_elasticity", 1, 2, points=9)
-    rows = {row["method"]: row for row in families.measure(config, budget=20)}
+    config = families.choose_config("navier_stokes", 1, 2, points=17)
+    brief = {"reynolds": 200, "final_time": 0.02, "steps": 4}
+    config = config.model_copy(update={"parameters": brief})
+    rows = {row["method"]: row for row in families.measure(config, 20, STAGES)}
     assert rows["b"]["instances"] == 2
-    # ILU has no pivot where the block of pressures is.
+    # ILU has no pivot where the block of zeros is.
     assert rows["a"]["instances"] == 0 and rows["a"]["median_seconds"] is None
     assert rows["a"]["note"].startswith("fails: ")
 
@@ -87,4 +92,4 @@ def test_a_method_that_fails_has_no_goal_met():
 @pytest.mark.parametrize("options", [{"families": ["darci"]}, {"count": 1}, {"budget": 0.0}])
 def test_what_cannot_be_measured_is_refused(options):
     with pytest.raises(KrylosetError, match=r"unknown|2 instances"):
-        families.run(**options)
+        families.run(STAGES, **options)
