@@ -620,6 +620,7 @@ def bench_families(
         quick=quick,
         show=lambda found: typer.echo(bench.describe_case(found)),
     )
+    typer.echo(bench.describe_summary(rows))
     typer.echo(bench.describe_goals(bench.judge(rows)))
     if json is not None:
         write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")

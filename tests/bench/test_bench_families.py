@@ -36,6 +36,7 @@ def test_a_constant_operator_is_solved_by_all_methods_and_beside_a_block():
     # What is written has no NaN, which JSON has not.
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
     assert len(families.describe_case(rows).splitlines()) == 4 + len(rows)
+    assert len(families.describe_summary(rows).splitlines()) == 3
 
 
 def test_a_saddle_point_is_left_to_a_factor_and_the_rows_say_so():

@@ -743,11 +743,8 @@ def judge(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
 
     A peer that does not solve a family has no time, and any is faster.
     """
-    cases: dict[tuple[str, int], dict[str, Mapping[str, Any]]] = {}
-    for row in rows:
-        cases.setdefault((row["family"], row["points"]), {})[row["method"]] = row
     goals, faster = [], []
-    for methods in cases.values():
+    for methods in _cases(rows):
         auto, case = methods["f"], _where(methods["f"])
         for key, mean in (("ratio", "median"), ("ratio_mean", "mean")):
             text = f"(f) / the fastest of (a) to (e), {mean}"
@@ -763,6 +760,14 @@ def judge(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
     text = f"share of cases without (f) / (a) at most {1 / MUCH_FASTER:g}"
     goals.append(Goal(text, "all", 1 - share, 0.5, share >= 0.5))
     return goals
+
+
+def _cases(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Mapping[str, Any]]]:
+    """Return the rows of each family at each size by method."""
+    cases: dict[tuple[str, int], dict[str, Mapping[str, Any]]] = {}
+    for row in rows:
+        cases.setdefault((row["family"], row["points"]), {})[row["method"]] = row
+    return list(cases.values())
 
 
 def _goal(
@@ -860,6 +865,21 @@ def describe_case(rows: Sequence[Mapping[str, Any]]) -> str:
             *(_number(row["seconds"][part], ".2f", 1e3) for part in PARTS),
             row["note"],
         ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def describe_summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return median milliseconds an instance as a Markdown table with a line a case."""
+    lines = [
+        "| family | n | (a) | (b) | (c) | (d) | (e) | (f) | (f) / fastest | by mean | (f) by |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for methods in _cases(rows):
+        auto = methods["f"]
+        medians = [_number(methods[key]["median_seconds"], ".1f", 1e3) for key in "abcdef"]
+        ratios = [_number(auto[key], ".2f") for key in ("ratio", "ratio_mean")]
+        cells = [auto["family"], f"{auto['unknowns']:,}", *medians, *ratios, auto["note"]]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
