@@ -94,3 +94,10 @@ def test_a_method_that_fails_has_no_goal_met():
 def test_what_cannot_be_measured_is_refused(options):
     with pytest.raises(KrylosetError, match=r"unknown|2 instances"):
         families.run(STAGES, **options)
+
+
+def test_quick_grids_are_fine_enough_for_their_families():
+    for name in FAMILIES:
+        points = families.SETTINGS.get(name, families.Setting()).points * 5 // 8
+        for scale in (1, 4):
+            load_family(families.choose_config(name, scale, 2, points))

@@ -833,7 +833,7 @@ def run(
         )
     rows: list[dict[str, Any]] = []
     for name in chosen:
-        points = (SETTINGS.get(name, Setting()).points + 1) // 2 if quick else None
+        points = SETTINGS.get(name, Setting()).points * 5 // 8 if quick else None
         for scale in (1, 4):
             found = measure(choose_config(name, scale, count, points), budget, stages)
             show(found)
