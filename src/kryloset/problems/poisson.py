@@ -49,7 +49,7 @@ class Poisson(SteadyFamily):
         Variable("top", "potential on y = 1", dimensions=("x",)),
     )
     fields = (Variable("u", "potential"),)
-    operator = OperatorTraits(symmetric=True, definite=True, constant=True)
+    operator = OperatorTraits(symmetric=True, definite=True, constant=True, affine_rhs=True)
 
     def check(self) -> None:
         """Refuse polynomials that the grid does not determine."""

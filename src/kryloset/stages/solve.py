@@ -435,6 +435,10 @@ def write_chunk(
         file.attrs.update(attributes)
         if choices is not None:
             file["choices"] = choices
+        # To look a dataset up by its name, or to write one number, takes HDF5 as long as to
+        # write a field: datasets are kept, and numbers written when all are there.
+        arrays: dict[str, h5py.Dataset] = {}
+        numbers: dict[str, list[NDArray[Any]]] = {}
         for row, record in enumerate(journal.records()):
             for key, values in record.items():
                 if key in ragged:
@@ -443,12 +447,17 @@ def write_chunk(
                 if key.startswith("mesh/"):
                     file.create_dataset(key, data=values, chunks=True, fletcher32=True)
                     continue
+                if not values.ndim:
+                    numbers.setdefault(key, []).append(values)
+                    continue
                 if row == 0:
-                    file.create_dataset(
+                    arrays[key] = file.create_dataset(
                         key,
                         shape=(count, *values.shape),
-                        chunks=(1, *values.shape) if values.ndim else True,
+                        chunks=(1, *values.shape),
                         dtype=values.dtype,
                         fletcher32=True,
                     )
-                file[key][row] = values
+                arrays[key][row] = values
+        for key, column in numbers.items():
+            file.create_dataset(key, data=np.array(column), chunks=True, fletcher32=True)
