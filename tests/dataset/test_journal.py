@@ -109,7 +109,7 @@ def test_discarded_with_its_folder(tmp_path):
 
 def test_objects_are_refused(tmp_path):
     with Journal(tmp_path, "work") as journal:
-        with pytest.raises(ValueError, match="allow_pickle"):
+        with pytest.raises(ValueError, match="array of objects"):
             journal.append({"u": np.array([object()])})
         assert len(journal) == 0
 

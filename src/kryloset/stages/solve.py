@@ -354,6 +354,9 @@ def write_chunk(
         raise DataError(f"{journal.folder} has {len(journal)} of {count} instances")
     with write_whole(output) as part, create_hdf5(part) as file:
         file.attrs.update(attributes)
+        # To find an array in the file takes longer than to write a number to it.
+        arrays: dict[str, h5py.Dataset] = {}
+        numbers: dict[str, list[NDArray[Any]]] = {}
         for row, record in enumerate(journal.records()):
             for key, values in record.items():
                 if key in ragged:
@@ -362,12 +365,17 @@ def write_chunk(
                 if key.startswith("mesh/"):
                     file.create_dataset(key, data=values, chunks=True, fletcher32=True)
                     continue
+                if values.ndim == 0:
+                    numbers.setdefault(key, []).append(values)
+                    continue
                 if row == 0:
-                    file.create_dataset(
+                    arrays[key] = file.create_dataset(
                         key,
                         shape=(count, *values.shape),
-                        chunks=(1, *values.shape) if values.ndim else True,
+                        chunks=(1, *values.shape),
                         dtype=values.dtype,
                         fletcher32=True,
                     )
-                file[key][row] = values
+                arrays[key][row] = values
+        for key, column in numbers.items():
+            file.create_dataset(key, data=np.stack(column), chunks=True, fletcher32=True)
