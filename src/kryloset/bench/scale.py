@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -132,10 +132,11 @@ def _solving_seconds(chunk: Path) -> float:
 def fit(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Fit the seconds of every part, and the bytes, to the runs of one worker.
 
-    The model is J j + I i + U i n with i instances of n unknowns, and j chunks for the parts
-    `chunk` and `Snakemake`, 1 for the others; the coefficients are non-negative and minimise
+    The model is C + J j + I i + U i n with j chunks, and i instances of n unknowns; J is only of
+    the parts `chunk` and `Snakemake`, and C is not of `chunk`; the coefficients are non-negative and minimise
     the sum of the squares of relative errors (Lawson and Hanson, Solving least squares
-    problems, 1974, chapter 23).  Snakemake's seconds have no U, and a constant.
+    problems, 1974, chapter 23). Snakemake's seconds
+    depend on chunks alone, beside a constant.
 
     Args:
         rows: As of `measure_run`.
@@ -176,7 +177,7 @@ def _terms(part: str, case: Mapping[str, Any]) -> NDArray[np.float64]:
     """Return what the coefficients constant, a_job, an_instance, an_unknown are multiplied by."""
     chunked = part in ("chunk", "Snakemake")
     instances = 0 if part == "Snakemake" else case["instances"]
-    constant = part == "Snakemake" or not chunked
+    constant = part != "chunk"
     return np.array(
         [constant, case["chunks"] * chunked, instances, instances * case["unknowns"]], float
     )
@@ -254,7 +255,6 @@ def run(
     runs: Sequence[tuple[int, int, int]] = RUNS,
     solver: Mapping[str, Any] | None = None,
     root: Path | None = None,
-    show: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> list[dict[str, Any]]:
     """Measure, judge, fit and predict.
 
@@ -265,7 +265,6 @@ def run(
         runs: Instances, points a side and chunks of further runs, for the model.
         solver: Section `solver` of the configuration; the defaults if not given.
         root: The clone of the repository; the one the package is in by default.
-        show: Called with every row as soon as it is there.
 
     Returns:
         Rows as of `measure_run`, `judge`, `fit` and `predict`.
@@ -286,11 +285,8 @@ def run(
     rows = []
     for case in track(cases, "running the workflow"):
         rows.append(measure_run(root, *case, settings))
-        show(rows[-1])
     fitted = fit(rows)
-    for row in (found := [*judge(rows, instances, points), *fitted, *predict(fitted, PREDICTED)]):
-        show(row)
-    return [*rows, *found]
+    return [*rows, *judge(rows, instances, points), *fitted, *predict(fitted, PREDICTED)]
 
 
 def describe(rows: Sequence[Mapping[str, Any]]) -> str:
