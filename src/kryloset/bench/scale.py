@@ -132,11 +132,10 @@ def _solving_seconds(chunk: Path) -> float:
 def fit(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Fit the seconds of every part, and the bytes, to the runs of one worker.
 
-    The model is C + J j + I i + U i n with j chunks, and i instances of n unknowns; J is only of
-    the parts `chunk` and `Snakemake`, and C is not of `chunk`; the coefficients are non-negative and minimise
-    the sum of the squares of relative errors (Lawson and Hanson, Solving least squares
-    problems, 1974, chapter 23). Snakemake's seconds
-    depend on chunks alone, beside a constant.
+    The model is C + J j + I i + U i n with j chunks, and i instances of n unknowns, where
+    `solving` has neither C nor J, `chunk` no C, `Snakemake` neither I nor U, and the others no J.
+    The coefficients are non-negative and minimise the sum of the squares of relative errors
+    (Lawson and Hanson, Solving least squares problems, 1974, chapter 23).
 
     Args:
         rows: As of `measure_run`.
@@ -177,7 +176,7 @@ def _terms(part: str, case: Mapping[str, Any]) -> NDArray[np.float64]:
     """Return what the coefficients constant, a_job, an_instance, an_unknown are multiplied by."""
     chunked = part in ("chunk", "Snakemake")
     instances = 0 if part == "Snakemake" else case["instances"]
-    constant = part != "chunk"
+    constant = part not in ("solving", "chunk")
     return np.array(
         [constant, case["chunks"] * chunked, instances, instances * case["unknowns"]], float
     )
