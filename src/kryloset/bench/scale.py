@@ -100,7 +100,6 @@ def measure_run(
         # A benchmark file is written when its job ends.
         ends = [file.stat().st_mtime for file in files]
         begins = [end - job for end, job in zip(ends, jobs, strict=True)]
-        configs = sum(_job_seconds(path) for path in benchmarks.glob("resolve_config/*.tsv"))
         taken |= {"solving": solving, "chunk": sum(jobs) - solving}
         if workers == 1:
             taken["Snakemake"] = seconds - sum(taken.values())
@@ -113,7 +112,6 @@ def measure_run(
             "seconds": seconds,
             "phase": max(ends) - min(begins),
             **{f"seconds_{part}": value for part, value in taken.items()},
-            "seconds_configs": configs,
             "bytes": sum(path.stat().st_size for path in results.rglob("*") if path.is_file()),
         }
 
