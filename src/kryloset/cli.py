@@ -671,6 +671,50 @@ def page(
     write_text_whole(output, render_printed(texts))
 
 
+@bench.command()
+def scale(
+    instances: Annotated[
+        int | None, typer.Option(help="Of the runs of 1 and 2 workers. [default: 1000, quick 60]")
+    ] = None,
+    points: Annotated[
+        int | None, typer.Option(help="Points a side of these. [default: 100, quick 33]")
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(help="How often they are made. [default: 2, quick 1]", min=1)
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Key `solver.method`, if not the default.")
+    ] = None,
+    preconditioner: Annotated[
+        str | None, typer.Option(help="Key `solver.preconditioner`, alike.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write one object a row to this file.")] = None,
+) -> None:
+    """Run the whole workflow with one and two workers, and model a million instances.
+
+    What is not solving, what a second worker brings, and the bottleneck on 1,000 cores.
+    """
+    from json import dumps
+
+    from kryloset.bench import scale as bench
+    from kryloset.dataset.atomic import write_text_whole
+
+    chosen = {"method": method, "preconditioner": preconditioner}
+    rows = bench.run(
+        instances=(bench.QUICK_INSTANCES if quick else bench.INSTANCES)
+        if instances is None
+        else instances,
+        points=(bench.QUICK_POINTS if quick else bench.POINTS) if points is None else points,
+        repeats=(1 if quick else 2) if repeats is None else repeats,
+        runs=bench.QUICK_RUNS if quick else bench.RUNS,
+        solver={key: value for key, value in chosen.items() if value is not None},
+    )
+    typer.echo(bench.describe(rows))
+    if json is not None:
+        write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one message and exit code 1."""
     # Under MPI every rank logs its warnings, and the first one what goes well.

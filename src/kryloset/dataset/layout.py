@@ -25,8 +25,9 @@ from kryloset.sampling import split_generator
 LIBVER = ("v110", "v110")
 
 #: Filters of every array. Fletcher-32 makes a flipped bit an error instead of a number.
+#: A higher level of gzip takes up to twice as long, for 1 % less of a smooth field.
 FILTERS: Mapping[str, Any] = MappingProxyType(
-    {"shuffle": True, "compression": "gzip", "compression_opts": 4, "fletcher32": True}
+    {"shuffle": True, "compression": "gzip", "compression_opts": 1, "fletcher32": True}
 )
 
 #: Solutions are stored as they were computed: rounded to float32 they would have a

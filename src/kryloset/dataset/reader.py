@@ -65,6 +65,8 @@ class Dataset:
         self.fields = tuple(self.file.attrs["output_fields"])
         self.unknowns = tuple(self.file.attrs["unknowns"])
         self.times = self.file["time"][:] if len(self.file["time"]) > 1 else None
+        # To find an array and its attributes takes as long as to read an instance of it.
+        self._found: dict[str, tuple[h5py.Dataset, bool, bool]] = {}
 
     def __enter__(self) -> Self:
         """Return the dataset itself."""
@@ -114,11 +116,15 @@ class Dataset:
 
     def _read(self, name: str, index: int) -> NDArray[Any]:
         """Read one instance's values; a steady solution has no axis of time."""
-        array = self.array(name)
-        if offsets_path(array.name) in self.file:
+        if name not in self._found:
+            array = self.array(name)
+            ragged = offsets_path(array.name) in self.file
+            steady = self.times is None and bool(array.attrs["time_varying"])
+            self._found[name] = (array, ragged, steady)
+        array, ragged, steady = self._found[name]
+        if ragged:
             return read_rows(self.file, array.name, index)
         values = np.asarray(array[index])
-        steady = self.times is None and array.attrs["time_varying"]
         return np.asarray(values[0]) if steady else values
 
     def meshes(self) -> dict[str, NDArray[Any]]:
