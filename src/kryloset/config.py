@@ -98,12 +98,22 @@ class SolverConfig(Section):
         "BiCGStab(2); direct, a sparse factorisation.",
     )
     preconditioner: Literal[
-        "none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu", "gamg", "lu", "cholesky"
+        "none",
+        "jacobi",
+        "bjacobi",
+        "sor",
+        "asm",
+        "icc",
+        "ilu",
+        "gamg",
+        "multigrid",
+        "lu",
+        "cholesky",
     ] = Field(
         "ilu",
-        description="PETSc preconditioner; the factors lu and cholesky pay where `refresh` is "
-        "rental. Of `direct`, cholesky asks for the factor of a symmetric matrix, any other for "
-        "LU.",
+        description="PETSc preconditioner; multigrid is geometric, for families on a lattice; the "
+        "factors lu and cholesky pay where `refresh` is rental. Of `direct`, cholesky asks for the "
+        "factor of a symmetric matrix, any other for LU.",
     )
     refresh: Literal["always", "rental"] = Field(
         "always",

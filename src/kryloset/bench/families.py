@@ -35,6 +35,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.bench.configured import make_solver
 from kryloset.config import DatasetConfig, MeshConfig, SolverConfig
 from kryloset.dataset.journal import Journal
 from kryloset.errors import KrylosetError
@@ -119,7 +120,6 @@ def choose_config(family: str, scale: int, count: int, points: int | None = None
     found = family_class(family)
     cells = (setting.points if points is None else points) - 1
     cells = setting.degree * round(cells * scale ** (1 / found.dimensions[0]) / setting.degree)
-    saddle_point = found.operator.saddle_point
     return DatasetConfig(
         family=family,
         parameters=dict(setting.parameters),
@@ -128,7 +128,7 @@ def choose_config(family: str, scale: int, count: int, points: int | None = None
         # Nothing is trained on it.
         splits={"train": 1.0},
         mesh=MeshConfig(points=cells + 1, degree=2 if setting.degree == 2 else 1),
-        solver=SolverConfig(method="direct" if saddle_point else "gcrodr", tolerance=TOLERANCE),
+        solver=SolverConfig(tolerance=TOLERANCE),
     )
 
 
@@ -261,9 +261,7 @@ class Sequential:
         if not isinstance(self._solver, Automatic) or not self.state.choices:
             return ""
         choices = self.state.choices
-        way = self.state.ways[max(set(choices), key=choices.count)]
-        reused = ", reused" if way.refresh != "always" else ""
-        return f"{way.method} + {way.preconditioner}{reused}"
+        return str(self.state.ways[max(set(choices), key=choices.count)].label)
 
     def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
         """Return x.
@@ -522,7 +520,7 @@ def measure(config: DatasetConfig, budget: float, stages: Stages) -> list[dict[s
                 "auto",
                 own,
                 order,
-                Sequential(Automatic(TOLERANCE)),
+                Sequential(make_solver(config.solver, family)),
                 Chunk(folder, family, stages.write_chunk),
                 sort_seconds,
                 own_build,
