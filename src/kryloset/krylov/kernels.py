@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The compiled products of kernels.c, made at first use by the machine's own C compiler.
+"""The compiled kernels, made at first use by the machine's own C compiler.
 
-A C compiler is there wherever FEniCSx is, which compiles its forms in the same way. Without
-one, and for complex numbers, `dense` goes through BLAS, which is slower on these shapes.
+kernels.c has the products of tall blocks, factor.c a sparse factor. A C compiler is there
+wherever FEniCSx is, which compiles its forms in the same way. Without one, and for complex
+numbers, `dense` goes through BLAS, which is slower on these shapes, and factors are PETSc's.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from typing import Any
 
 from cffi import FFI
 
-SOURCE = Path(__file__).with_name("kernels.c")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "factor.c"))
 
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
 
@@ -32,6 +33,20 @@ int kryloset_combine(ptrdiff_t n, int k, uintptr_t out, ptrdiff_t ldo, int p, ui
                      ptrdiff_t lda, uintptr_t s, int q, uintptr_t b, ptrdiff_t ldb, uintptr_t t);
 void kryloset_project(ptrdiff_t n, int columns, int count, uintptr_t block, ptrdiff_t ld,
                       uintptr_t products, double first, double above, double second);
+int kryloset_analyse(int n, uintptr_t offsets, uintptr_t columns, uintptr_t order,
+                     uintptr_t starts, uintptr_t row_offsets, uintptr_t parents);
+int kryloset_rows(int n, uintptr_t offsets, uintptr_t columns, uintptr_t order, uintptr_t place,
+                  int count, uintptr_t starts, uintptr_t row_offsets, uintptr_t parents,
+                  uintptr_t rows);
+int kryloset_factorise(int n, uintptr_t offsets, uintptr_t columns, uintptr_t entries,
+                       uintptr_t offsets_h, uintptr_t columns_h, uintptr_t entries_h,
+                       uintptr_t scale, uintptr_t order, uintptr_t place, int count,
+                       uintptr_t starts, uintptr_t row_offsets, uintptr_t rows,
+                       uintptr_t parents, uintptr_t block_offsets, int symmetric,
+                       uintptr_t blocks);
+void kryloset_apply(int n, uintptr_t x, uintptr_t y, uintptr_t scale, uintptr_t order, int count,
+                    uintptr_t starts, uintptr_t row_offsets, uintptr_t rows,
+                    uintptr_t block_offsets, int symmetric, uintptr_t blocks, uintptr_t work);
 """
 
 ffi = FFI()
@@ -43,21 +58,21 @@ def load_kernels() -> Any | None:
     """Return the compiled library, or None where it cannot be made (said once in the log).
 
     It is kept in the user's cache (`XDG_CACHE_HOME`, else `~/.cache`), under a name that
-    holds what it was made of: the source, the compiler and the processor.
+    holds what it was made of: the sources, the compiler and the processor.
     """
     try:
         return ffi.dlopen(str(_compile()))
     except (OSError, subprocess.CalledProcessError) as error:
         logging.getLogger(__name__).warning(
-            "no compiled kernels (%s): recycling goes through BLAS, which is slower; "
-            "install a C compiler, or name one in CC",
+            "no compiled kernels (%s): recycling goes through BLAS and factors are PETSc's, which "
+            "is slower; install a C compiler, or name one in CC",
             error,
         )
         return None
 
 
 def _compile() -> Path:
-    """Compile kernels.c unless that has been done, and return the library's path."""
+    """Compile the sources unless that has been done, and return the library's path."""
     # The compiler of Python itself may be a cross compiler that is not installed here.
     candidates = (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc", "gcc")
     names = [candidate.split()[0] for candidate in candidates if candidate]
@@ -65,7 +80,8 @@ def _compile() -> Path:
     if compiler is None:
         raise FileNotFoundError(f"none of the C compilers {', '.join(names)} is installed")
     version = subprocess.run([compiler, "--version"], check=True, capture_output=True).stdout
-    made_of = b"\0".join([SOURCE.read_bytes(), " ".join(FLAGS).encode(), version, _processor()])
+    sources = [source.read_bytes() for source in SOURCES]
+    made_of = b"\0".join([*sources, " ".join(FLAGS).encode(), version, _processor()])
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kryloset"
     library = folder / f"kernels-{hashlib.sha256(made_of).hexdigest()[:16]}.so"
     if not library.exists():
@@ -73,7 +89,7 @@ def _compile() -> Path:
         # Renamed into place: several processes may be at it.
         with tempfile.TemporaryDirectory(dir=folder) as aside:
             made = Path(aside) / library.name
-            command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
+            command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(made)]
             subprocess.run(command, check=True, capture_output=True)
             os.replace(made, library)
     return library

@@ -18,10 +18,14 @@ from typing import Any, Self
 from petsc4py import PETSc
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from kryloset.krylov.factor import Factor, Supernodes, can_factor, is_symmetric, make_factor
 from kryloset.krylov.preconditioner import Preconditioner, set_up_preconditioner
 from kryloset.krylov.reason import Reason
+
+FACTORS = ("lu", "cholesky")
 
 YOUNG = 3
 """Neighbours after a refresh that tell what a new preconditioner would give the next ones."""
@@ -74,6 +78,19 @@ class Owner:
             self.columns, other.columns
         )
 
+    def diagonal(self, first: int) -> NDArray[Any]:
+        """Return the diagonal entries of the local rows, `first` being the first one's number."""
+        rows = np.repeat(np.arange(self.rows), np.diff(self.offsets))
+        there = self.columns == rows + first
+        diagonal = np.zeros(self.rows, dtype=self.entries.dtype)
+        diagonal[rows[there]] = self.entries[there]
+        return diagonal
+
+    def to_csr(self) -> sp.csr_array:
+        """Return the matrix, of one rank, as one of SciPy's."""
+        shape = (self.rows, self.rows)
+        return sp.csr_array((self.entries, self.columns, self.offsets), shape)
+
     def to_mat(self, operator: PETSc.Mat) -> PETSc.Mat:
         """Make a Mat laid out like `operator`, with what that brings along. Collective.
 
@@ -99,14 +116,27 @@ class Owner:
 class SharedPreconditioner:
     """The preconditioner of an owner, scaled to fit the operator: a Python context of a PC.
 
+    For lu and cholesky it is a `Factor` where there is one that is of use, and PETSc's else.
+
     Attributes:
         owner: whose preconditioner is set up, None before the first.
     """
 
-    def __init__(self, name: Preconditioner, *, symmetric: bool) -> None:
-        """Say which preconditioner, and whether the method needs a symmetric one."""
+    def __init__(self, name: Preconditioner, *, symmetric: bool, single: bool) -> None:
+        """Say which preconditioner, and what the method is content with.
+
+        Args:
+            name: of the preconditioner.
+            symmetric: whether the method needs a symmetric one.
+            single: whether single precision will do: not where residuals are known through
+                earlier applications, which then end at its rounding.
+        """
         self.owner: Owner | None = None
-        self._name, self._symmetric = name, symmetric
+        self._name, self._symmetric, self._single = name, symmetric, single
+        self._factor: Factor | None = None
+        self._supernodes: Supernodes | None = None
+        self._analysed: Owner | None = None
+        self._filled: Owner | None = None
 
     def take(self, operator: PETSc.Mat, owner: Owner) -> Reason:
         """Set up for the owner, unless that has been done, and for the operator. Collective.
@@ -115,26 +145,50 @@ class SharedPreconditioner:
             As `set_up_preconditioner`.
         """
         if owner is not self.owner:
-            same = self.owner is not None and owner.has_pattern_of(self.owner)
-            # Half a factor is not to be used again.
             self.owner = None
-            if operator.comm.tompi4py().allreduce(int(not same)) == 0:
-                owner.fill(self._matrix)
-            else:
-                self._make_room(operator, owner)
-            reason = set_up_preconditioner(self._ksp, self._name, symmetric=self._symmetric)
-            if reason is not Reason.CONVERGED:
-                return reason
-            self._matrix.getDiagonal(self._diagonal)
+            self._factor = self._make_factor(operator, owner)
+            if self._factor is None:
+                reason = self._set_up(operator, owner)
+                if reason is not Reason.CONVERGED:
+                    return reason
+            self._diagonal = owner.diagonal(operator.getOwnershipRange()[0])
             self.owner = owner
-        operator.getDiagonal(self._scale)
-        ratio = np.abs(self._diagonal.getArray(readonly=True))
-        size = np.abs(self._scale.getArray(readonly=True))
+        size = np.abs(operator.getDiagonal().getArray(readonly=True))
+        ratio = np.abs(self._diagonal)
         known = (ratio > 0) & (size > 0) & np.isfinite(ratio) & np.isfinite(size)
         scale = np.ones(len(ratio))
         np.divide(ratio, size, out=scale, where=known)
-        self._scale.setArray(np.sqrt(scale))
+        np.sqrt(scale, out=scale)
+        if self._factor is not None:
+            self._factor.fit(scale)
+        else:
+            self._scale.setArray(scale)
         return Reason.CONVERGED
+
+    def _make_factor(self, operator: PETSc.Mat, owner: Owner) -> Factor | None:
+        """Return the owner's factor, None where PETSc's preconditioner is to be used."""
+        if not (self._single and self._name in FACTORS and can_factor(operator.comm)):
+            return None
+        matrix = owner.to_csr()
+        symmetric = is_symmetric(matrix)
+        if self._name == "cholesky" and not symmetric:
+            return None
+        if self._analysed is None or not owner.has_pattern_of(self._analysed):
+            self._supernodes, self._analysed = Supernodes.of(matrix), owner
+        assert self._supernodes is not None
+        return make_factor(matrix, self._supernodes, symmetric=symmetric)
+
+    def _set_up(self, operator: PETSc.Mat, owner: Owner) -> Reason:
+        """Set PETSc's preconditioner up for the owner. Collective."""
+        same = self._filled is not None and owner.has_pattern_of(self._filled)
+        if operator.comm.tompi4py().allreduce(int(not same)) == 0:
+            owner.fill(self._matrix)
+        else:
+            self._make_room(operator, owner)
+        reason = set_up_preconditioner(self._ksp, self._name, symmetric=self._symmetric)
+        # One that failed is not filled again.
+        self._filled = owner if reason is Reason.CONVERGED else None
+        return reason
 
     def _make_room(self, operator: PETSc.Mat, owner: Owner) -> None:
         self._matrix = owner.to_mat(operator)
@@ -144,10 +198,14 @@ class SharedPreconditioner:
         self._ksp.setType(PETSc.KSP.Type.PREONLY)
         self._inner = self._ksp.getPC()
         self._scale, self._work = operator.createVecs()
-        self._diagonal = self._scale.duplicate()
 
     def apply(self, pc: PETSc.PC, x: PETSc.Vec, y: PETSc.Vec) -> None:
         """Set y to S^-1 M^-1 S^-1 x; called by PETSc."""
+        if self._factor is not None:
+            self._factor.apply(x.getArray(readonly=True), y.getArray())
+            # Written behind PETSc's back: its cached norms are stale.
+            y.stateIncrease()
+            return
         self._work.pointwiseMult(x, self._scale)
         self._inner.apply(self._work, y)
         y.pointwiseMult(y, self._scale)

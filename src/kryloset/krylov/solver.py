@@ -11,7 +11,13 @@ from mpi4py import MPI
 from petsc4py import PETSc
 
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
-from kryloset.krylov.owner import NEIGHBOUR_GROWTH, NEIGHBOUR_LIMIT, Owner, SharedPreconditioner
+from kryloset.krylov.owner import (
+    FACTORS,
+    NEIGHBOUR_GROWTH,
+    NEIGHBOUR_LIMIT,
+    Owner,
+    SharedPreconditioner,
+)
 from kryloset.krylov.preconditioner import Preconditioner, set_up_preconditioner
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.recycling_bicgstab import RecyclingBiCGStab
@@ -50,6 +56,10 @@ CONTEXTS: dict[str, type[RecyclingKSP]] = {
 
 SYMMETRIC_METHODS = ("rcg", "cg", "rminres", "minres")
 """Methods that need a symmetric preconditioner, and one that is positive definite."""
+
+SINGLE_METHODS = ("cg", "gmres")
+"""Methods that get along with a factor in single precision: CG, whose residual is updated by
+products with A alone, and GMRES, which is flexible then."""
 
 PROGRESS = 0.5
 """A continued solve or a step of refinement that leaves more than this was the last."""
@@ -343,7 +353,9 @@ class _Workspace:
             case "bicgstab":
                 ksp.setType(PETSc.KSP.Type.BCGSL)
             case "gmres":
-                ksp.setType(PETSc.KSP.Type.GMRES)
+                # Flexible, it keeps M^-1 v: in single precision that would not be the same again.
+                self.flexible = solver.refresh != "always" and solver.preconditioner in FACTORS
+                ksp.setType(PETSc.KSP.Type.FGMRES if self.flexible else PETSc.KSP.Type.GMRES)
                 ksp.setGMRESRestart(solver.restart)
                 ksp.setPCSide(PETSc.PC.Side.RIGHT)
             case "hpddm":
@@ -422,7 +434,9 @@ class _Workspace:
         self.ksp.setOperators(operator)
         if self.shared is None:
             self.shared = SharedPreconditioner(
-                self.solver.preconditioner, symmetric=self.solver.method in SYMMETRIC_METHODS
+                self.solver.preconditioner,
+                symmetric=self.solver.method in SYMMETRIC_METHODS,
+                single=self.solver.method in SINGLE_METHODS,
             )
             pc = self.ksp.getPC()
             pc.setType(PETSc.PC.Type.PYTHON)
@@ -489,7 +503,7 @@ class _Workspace:
             # A residual at the start of each cycle but that from zero, an update at its end.
             cycles = math.ceil(its / solver.restart)
             counts.operator += its + max(cycles - (not again), 0)
-            counts.preconditioner += its + cycles
+            counts.preconditioner += its + (0 if self.flexible else cycles)
         elif solver.method == "bicgstab":
             counts.operator += 2 * its + again
             counts.preconditioner += 2 * its + 1 + 2 * again

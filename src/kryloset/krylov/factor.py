@@ -1,0 +1,217 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A sparse factor in single precision, made once and applied thousands of times (factor.c).
+
+Applying a factor is bound by the memory it is read from. This one is half as wide as PETSc's,
+has one index for each row of a dense block where that has one for each entry, and of a
+symmetric matrix is one half, read in both sweeps.
+
+A = L S U is a block factorisation over supernodes, found by the multifrontal method (I. Duff and
+J. Reid, ACM Trans. Math. Software 9, 1983) in double precision. The inverses of the diagonal
+blocks S are kept, so that both sweeps are dense products, without a recurrence inside of a
+block. Small supernodes are amalgamated where that makes the factor cheaper to apply (C. Ashcraft
+and R. Grimes, ACM Trans. Math. Software 15, 1989). There is no pivoting: what that, or single
+precision, is not good enough for is found by a test and left to others.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from petsc4py import PETSc
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from kryloset.krylov.kernels import load_kernels
+from kryloset.krylov.preconditioner import SYMMETRIC
+
+WIDTH = 8
+"""Numbers in a pack, as in factor.c."""
+
+ACCURATE = 1e-2
+"""Relative error of the solution of one random system up to which a factor is of use."""
+
+
+@dataclass(frozen=True, eq=False)
+class Supernodes:
+    """What a factor owes to the pattern alone: which unknowns are eliminated together.
+
+    Attributes:
+        order: (n), old numbers in the order of elimination.
+        place: (n), the new number of each.
+        starts: (count + 1), new number of the first unknown of each supernode.
+        parents: (count), the supernode of its first row, -1 without one.
+        row_offsets: (count + 1), where in `rows` its rows begin.
+        rows: new numbers of the later unknowns that its elimination touches, ascending.
+    """
+
+    order: NDArray[np.int32]
+    place: NDArray[np.int32]
+    starts: NDArray[np.int32]
+    parents: NDArray[np.int32]
+    row_offsets: NDArray[np.int64]
+    rows: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, matrix: sp.csr_array) -> Self:
+        """Order the unknowns by PETSc's nested dissection, and find the supernodes.
+
+        Args:
+            matrix: (n, n), its entries do not matter.
+        """
+        kernels = load_kernels()
+        assert kernels is not None
+        n = matrix.shape[0]
+        ones = sp.csr_array((np.ones(matrix.nnz), matrix.indices, matrix.indptr), matrix.shape)
+        pattern = sp.csr_array(ones + ones.T)
+        csr = (pattern.indptr.astype(np.int32), pattern.indices.astype(np.int32), pattern.data)
+        mat = PETSc.Mat().createAIJ((n, n), csr=csr, comm=PETSc.COMM_SELF)
+        order = np.array(mat.getOrdering("nd")[0].getIndices(), dtype=np.int32)
+        mat.destroy()
+        starts, parents = np.empty(n + 1, dtype=np.int32), np.empty(n, dtype=np.int32)
+        row_offsets = np.empty(n + 1, dtype=np.int64)
+        found = [array.ctypes.data for array in (*csr[:2], order, starts, row_offsets, parents)]
+        count = kernels.kryloset_analyse(n, *found)
+        if count < 0:
+            raise MemoryError("no memory to analyse the pattern of a factor")
+        place = np.empty(n, dtype=np.int32)
+        place[order] = np.arange(n, dtype=np.int32)
+        # Copies, since n numbers are more than there are supernodes.
+        starts, parents = starts[: count + 1].copy(), parents[:count].copy()
+        row_offsets = row_offsets[: count + 1].copy()
+        rows = np.empty(row_offsets[-1], dtype=np.int32)
+        given = [array.ctypes.data for array in (*csr[:2], order, place)]
+        found = [array.ctypes.data for array in (starts, row_offsets, parents, rows)]
+        if kernels.kryloset_rows(n, *given, count, *found):
+            raise MemoryError("no memory to analyse the pattern of a factor")
+        return cls(order, place, starts, parents, row_offsets, rows)
+
+
+class Factor:
+    """A factor of T A T with T = |diag A|^(-1/2), and its application.
+
+    So scaled, entries and pivots are within the range of single precision.
+    """
+
+    def __init__(
+        self,
+        supernodes: Supernodes,
+        block_offsets: NDArray[np.int64],
+        blocks: NDArray[np.float32],
+        scale: NDArray[np.float64],
+        *,
+        symmetric: bool,
+    ) -> None:
+        """Take what `make_factor` computed.
+
+        Args:
+            supernodes: of the pattern.
+            block_offsets: (count + 1), where in `blocks` those of a supernode begin.
+            blocks: of all supernodes.
+            scale: (n), the diagonal of T.
+            symmetric: whether U is L', and not kept.
+        """
+        self._own, self._symmetric = scale, symmetric
+        self._scale = scale.copy()
+        n, s = len(scale), supernodes
+        widest = max(np.diff(s.row_offsets).max(initial=0), np.diff(s.starts).max(initial=0))
+        work = _aligned(int(_padded(n) + _padded(widest)))
+        # Held, since C is given addresses.
+        self._held = (supernodes, block_offsets, blocks, work)
+        before = (self._scale, s.order)
+        nodes = (s.starts, s.row_offsets, s.rows, block_offsets)
+        self._arguments = (
+            *(array.ctypes.data for array in before),
+            len(s.starts) - 1,
+            *(array.ctypes.data for array in nodes),
+            int(symmetric),
+            blocks.ctypes.data,
+            work.ctypes.data,
+        )
+        self._apply = load_kernels().kryloset_apply  # type: ignore[union-attr]
+
+    def fit(self, scale: NDArray[np.float64]) -> None:
+        """Apply D A^-1 D from now on, D the diagonal matrix of (n) numbers."""
+        np.multiply(self._own, scale, out=self._scale)
+
+    def apply(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+        """Set y (n) to A^-1 x but for single precision, in relation to the largest entry of T x.
+
+        Of a symmetric matrix the operator is symmetric but for that too.
+        """
+        self._apply(
+            len(x),
+            x.__array_interface__["data"][0],
+            y.__array_interface__["data"][0],
+            *self._arguments,
+        )
+
+
+def can_factor(comm: PETSc.Comm) -> bool:
+    """Return whether there are such factors: of real numbers on one rank, where C compiles."""
+    return comm.size == 1 and PETSc.ScalarType is np.float64 and load_kernels() is not None
+
+
+def make_factor(matrix: sp.csr_array, supernodes: Supernodes, *, symmetric: bool) -> Factor | None:
+    """Factor a matrix, or return None where such a factor is of no use.
+
+    So it is where a pivot is zero, or where single precision or the want of pivoting leaves a
+    relative error of more than `ACCURATE` in the solution of a random system.
+
+    Args:
+        matrix: (n, n), with int32 indices.
+        supernodes: of its pattern.
+        symmetric: whether it equals its transpose; it may be indefinite.
+    """
+    kernels = load_kernels()
+    assert kernels is not None
+    n, s = matrix.shape[0], supernodes
+    diagonal = np.abs(matrix.diagonal())
+    known = (diagonal > 0) & np.isfinite(diagonal)
+    scale = 1 / np.sqrt(np.where(known, diagonal, 1.0))
+    widths, rows = np.diff(s.starts).astype(np.int64), np.diff(s.row_offsets)
+    sizes = widths * (_padded(widths) + _padded(rows) * (1 if symmetric else 2))
+    block_offsets = np.concatenate([[0], np.cumsum(sizes)])
+    blocks = _aligned(int(block_offsets[-1]))
+    transposed = matrix if symmetric else sp.csr_array(matrix.T)
+    entries = [array for m in (matrix, transposed) for array in (m.indptr, m.indices, m.data)]
+    given = [array.ctypes.data for array in (*entries, scale, s.order, s.place)]
+    nodes = (s.starts, s.row_offsets, s.rows, s.parents, block_offsets)
+    status = kernels.kryloset_factorise(
+        n,
+        *given,
+        len(widths),
+        *(array.ctypes.data for array in nodes),
+        int(symmetric),
+        blocks.ctypes.data,
+    )
+    if status == 2:
+        raise MemoryError("no memory for a factor")
+    if status:
+        return None
+    factor = Factor(supernodes, block_offsets, blocks, scale, symmetric=symmetric)
+    expected = np.random.default_rng(0).standard_normal(n)
+    solution = np.empty(n)
+    factor.apply(matrix @ (scale * expected), solution)
+    error = np.linalg.norm(solution / scale - expected)
+    # A comparison that not a number does not pass.
+    return factor if error <= ACCURATE * np.linalg.norm(expected) else None
+
+
+def is_symmetric(matrix: sp.csr_array) -> bool:
+    """Return whether A equals A' within rounding, relative to its largest row."""
+    transposed = sp.csr_array(matrix.T)
+    largest = np.abs(matrix).sum(axis=1).max(initial=0.0)
+    return bool(np.abs(matrix - transposed).max() <= SYMMETRIC * largest)
+
+
+def _padded(rows: Any) -> Any:
+    return -(-rows // WIDTH) * WIDTH
+
+
+def _aligned(size: int) -> NDArray[np.float32]:
+    """Return zeros that begin where a pack may."""
+    raw = np.zeros(size + WIDTH, dtype=np.float32)
+    start = -raw.ctypes.data // raw.itemsize % WIDTH
+    return raw[start : start + size]
