@@ -715,6 +715,37 @@ def scale(
         write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
 
 
+@bench.command()
+def tolerance(
+    family: Annotated[
+        list[str] | None, typer.Option(help="Repeat it for more. [default: all]")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="One instance, coarse grids.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print an object a line instead of tables.")
+    ] = False,
+) -> None:
+    """Compare the error that a residual leaves with that of the discretisation, by family.
+
+    One thread. Both are relative L2 errors on the stored grid: docs/tolerance.md.
+    """
+    _one_thread()
+    from json import dumps
+
+    from kryloset.bench import tolerance as bench
+    from kryloset.config import SolverConfig
+
+    rows = bench.run(
+        family or tuple(bench.CASES),
+        instances=bench.QUICK_INSTANCES if quick else bench.INSTANCES,
+        halvings=0 if quick else bench.HALVINGS,
+    )
+    if json:
+        typer.echo("\n".join(dumps(row, allow_nan=False) for row in rows))
+    else:
+        typer.echo(bench.describe(rows, SolverConfig().tolerance))
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one message and exit code 1."""
     # Under MPI every rank logs its warnings, and the first one what goes well.

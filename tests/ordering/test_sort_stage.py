@@ -14,6 +14,7 @@ from kryloset.config import DatasetConfig
 from kryloset.ordering import greedy_chain, partition, steps
 from kryloset.ordering.features import REDUCTIONS
 from kryloset.problems import Family, load_family
+from kryloset.problems.coarse import CoarseGrid
 from kryloset.problems.darcy import Darcy
 from kryloset.stages import sample, sort
 
@@ -77,6 +78,24 @@ def test_every_order_by_every_kind_of_features(
         whole = np.concatenate([field.reshape(COUNT, -1) for field in fields], axis=1)
         expected = np.linalg.norm(whole[1:] - whole[:-1], axis=1)
         np.testing.assert_allclose(steps(features, np.arange(COUNT)), expected)
+
+
+def test_by_solutions_instances_are_as_far_apart_as_those_on_the_coarse_grid(
+    parameters: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "order.h5"
+    found = run(parameters, output, features="solutions")
+    assert (found["method"], found["features_kind"]) == ("greedy", "solutions")
+    grid = CoarseGrid(load_family(DatasetConfig(**SETTINGS)))
+    with h5py.File(parameters) as file:
+        k, f = (file[f"parameters/{name}"][...] for name in "kf")
+    solutions = np.stack(
+        [grid.solve({"k": a, "f": b})[0].ravel() for a, b in zip(k, f, strict=True)]
+    )
+    # 9 x 9 points, all of whose cosines are kept.
+    assert found["features"].shape == solutions.shape == (COUNT, 81)
+    order = np.arange(COUNT)
+    np.testing.assert_allclose(found["steps_given"], steps(solutions, order))
 
 
 def test_many_instances_are_ordered_along_the_curve_by_cosines(

@@ -87,9 +87,9 @@ DRAWN = {"family", "parameters", "count", "seed", "mesh"}
 SOLVED = {"family", "parameters", "mesh", "solver"}
 SECTIONS = {
     "sample": DRAWN,
-    "sort": {"family", "parameters", "mesh", "sort"},
+    "sort": {"family", "parameters", "mesh", "sort", "features"},
     "solve": SOLVED,
-    "merge": {*DRAWN, *SOLVED, "sort", "chunks", "splits"},
+    "merge": {*DRAWN, *SOLVED, "sort", "features", "chunks", "splits"},
     "compare": {*SOLVED, "comparison"},
     "train": {"training"},
 }

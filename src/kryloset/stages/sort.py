@@ -60,7 +60,8 @@ def run(
 
     Raises:
         DataError: `parameters` is missing, damaged or from another configuration.
-        ConfigError: There are more chunks than instances.
+        ConfigError: There are more chunks than instances, or `features` is `solutions` and the
+            family has no coarse grid.
     """
     family = load_family(config)
     began = time.perf_counter()
@@ -118,11 +119,15 @@ def make_features(file: h5py.File, family: Family, count: int, kind: str) -> Arr
 
     Returns:
         A vector an instance, shape (count, d): of `parameters` what the family's `features`
-        are, of other kinds the reduced parameters one after the other.
+        are, of `solutions` those of `make_solutions`, of other kinds the reduced parameters one
+        after the other.
 
     Raises:
+        ConfigError: As `make_solutions`.
         DataError: A parameter of the family is not there.
     """
+    if kind == "solutions":
+        return make_solutions(file, family, count)
     parts = _read_parts(file, family, 0, 1)
     axes: list[Array] = []
     if kind == "principal":
@@ -151,6 +156,36 @@ def make_features(file: h5py.File, family: Family, count: int, kind: str) -> Arr
         features[begin:end] = block
     assert features is not None
     return features
+
+
+def make_solutions(file: h5py.File, family: Family, count: int) -> Array:
+    """Return the instances' solutions on a coarse grid, 144 lowest cosines of each field.
+
+    Args:
+        file: An open `parameters.h5`.
+        family: The family.
+        count: Instances.
+
+    Returns:
+        A vector an instance, shape (count, d).
+
+    Raises:
+        ConfigError: The family has no coarse grid.
+        DataError: An instance has no solution there, or a parameter is not there.
+    """
+    # DOLFINx is needed here; for other features it is not.
+    from kryloset.problems.coarse import CoarseGrid
+
+    grid = CoarseGrid(family)
+    logger.info("solving on %d points a side", grid.points)
+    rows = []
+    for index in track(range(count), "solving instances on a coarse grid"):
+        try:
+            fields = grid.solve(read_instance(file, family, index))
+        except DataError as error:
+            raise DataError(f"instance {index}: {error}") from error
+        rows.append(np.concatenate([REDUCTIONS["cosines"](u[None], NUMBERS)[0] for u in fields]))
+    return np.stack(rows)
 
 
 def _read_parts(file: h5py.File, family: Family, begin: int, end: int) -> list[Array]:

@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""`kryloset bench tolerance`: errors that are known, and what follows from rows."""
+
+import json
+import sys
+
+import pytest
+
+from kryloset import cli
+from kryloset.bench import tolerance
+from kryloset.bench.tolerance import CASES, Case, describe, loosest, measure
+from kryloset.problems import FAMILIES
+
+
+def test_every_family_has_a_case() -> None:
+    assert set(CASES) == set(FAMILIES)
+
+
+def test_estimated_errors_fall_as_the_elements_order() -> None:
+    case = Case(17, parameters={"modes": 4})
+    coarse, fine = (measure("darcy", case, 1, times, (1e-8,))[0] for times in (1, 2))
+    assert 3 < coarse["discretisation_error"] / fine["discretisation_error"] < 5
+    assert fine["unknowns"] == 65**2
+
+
+def test_algebraic_errors_fall_with_the_tolerance() -> None:
+    rows = measure("poisson", Case(17), 1, 0, (1e-3, 1e-6, 1e-9))
+    for method in ("GCRO-DR + ILU", "CG + ICC"):
+        errors = [row["algebraic_error"] for row in rows if row["method"] == method]
+        assert errors[0] > 100 * errors[1] > 1e4 * errors[2] > 0
+
+
+def test_the_loosest_tolerance_is_one_from_which_on_all_is_well() -> None:
+    figures = [(1e-3, 0.005, 1e-2), (1e-4, 0.02, 1e-3), (1e-5, 0.001, 1e-6), (1e-6, 0.0, 1e-7)]
+    rows = [{"tolerance": t, "ratio": r, "algebraic_error": e} for t, r, e in figures]
+    assert loosest(rows) == (1e-5, 1e-5)
+    assert loosest(rows, beside=-1.0, target=1.0) == (None, 1e-3)
+
+
+def test_command_prints_an_object_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["kryloset", "bench", "tolerance", "--quick", "--family", "poisson", "--json"]
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 2 * len(tolerance.TOLERANCES)
+    assert "| poisson | 33 | 1,089 |" in describe(rows, 1e-8)
+
+
+def test_an_unknown_family_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["kryloset", "bench", "tolerance", "--family", "poison"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert "--family poison is not one of darcy" in capsys.readouterr().err
