@@ -114,7 +114,7 @@ def choose_ways(
         rows += [icc, gamg] if structure.definite else general
     elif structure.definite and multigrid:
         # A factor is best where many systems have one matrix, icc where that is nearly diagonal.
-        rows = [geometric, direct, icc, owner] if factors else [geometric, icc]
+        rows = [geometric, owner, icc, direct] if factors else [geometric, icc]
     elif structure.definite and factors:
         rows = [owner, direct, icc, gamg, recycling]
     elif structure.definite:
