@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,6 +30,9 @@ Parameters = Annotated[Path, typer.Option(help="File of `kryloset sample`.", sho
 Order = Annotated[Path, typer.Option(help="File of `kryloset sort`.", show_default=False)]
 Data = Annotated[Path, typer.Option(help="A dataset, of `kryloset merge`.", show_default=False)]
 Model = Annotated[Path, typer.Option(help="A model, of `kryloset train`.", show_default=False)]
+Json = Annotated[
+    Path | None, typer.Option(help="Write all figures to this file too, an object a row.")
+]
 
 #: What mpiexec is given to pass a last message on, also on a busy machine.
 _SECONDS_TO_PASS_ON = 3.0
@@ -323,6 +326,16 @@ def info(
     typer.echo(read_config_text(file) if config else describe(file))
 
 
+def _write_json(path: Path | None, found: Any) -> None:
+    """Write what a bench found, where a file is named for it."""
+    from json import dumps
+
+    from kryloset.dataset.atomic import write_text_whole
+
+    if path is not None:
+        write_text_whole(path, dumps(found, indent=1, allow_nan=False) + "\n")
+
+
 @bench.command()
 def solvers(
     kind: Annotated[
@@ -349,7 +362,7 @@ def solvers(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    json: Json = None,
 ) -> None:
     """Compare all solvers on reference sequences and say which goals are met.
 
@@ -357,13 +370,10 @@ def solvers(
     with what: docs/recycling.md.
     """
     _one_thread()
-    from json import dumps
-
     from mpi4py import MPI
 
     from kryloset.bench import solvers as bench
     from kryloset.bench.sequences import KINDS
-    from kryloset.dataset.atomic import write_text_whole
 
     def show(text: str) -> None:
         if MPI.COMM_WORLD.rank == 0:
@@ -381,8 +391,8 @@ def solvers(
         show=lambda case: show(bench.describe_case(case, markdown=markdown)),
     )
     show(bench.describe_goals(result["goals"], markdown=markdown))
-    if json is not None and MPI.COMM_WORLD.rank == 0:
-        write_text_whole(json, dumps(result, indent=1, allow_nan=False) + "\n")
+    if MPI.COMM_WORLD.rank == 0:
+        _write_json(json, result)
 
 
 @bench.command()
@@ -396,7 +406,7 @@ def assembly(
         int | None, typer.Option(help="How often all is assembled. [default: 50, quick 5]")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    json: Json = None,
 ) -> None:
     """Compare assembly by a sparse map with DOLFINx's and say which goals are met.
 
@@ -404,10 +414,7 @@ def assembly(
     medians of processor time. What the map is: docs/assembly.md.
     """
     _one_thread()
-    from json import dumps
-
     from kryloset.bench import assembly as bench
-    from kryloset.dataset.atomic import write_text_whole
 
     result = bench.run(
         size=(bench.QUICK_SIZE if quick else bench.SIZE) if size is None else size,
@@ -416,8 +423,7 @@ def assembly(
         repeats=(bench.QUICK_REPEATS if quick else bench.REPEATS) if repeats is None else repeats,
     )
     typer.echo(bench.describe(result))
-    if json is not None:
-        write_text_whole(json, dumps(result, indent=1, allow_nan=False) + "\n")
+    _write_json(json, result)
 
 
 @bench.command()
@@ -438,17 +444,14 @@ def ordering(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    json: Json = None,
 ) -> None:
     """Measure orders of instances: seconds, memory, length of the path.
 
     One thread. What is measured on what: docs/ordering.md.
     """
     _one_thread()
-    from json import dumps
-
     from kryloset.bench import ordering as bench
-    from kryloset.dataset.atomic import write_text_whole
 
     typer.echo(bench.describe_row(None, markdown=markdown))
     result = bench.run(
@@ -458,8 +461,7 @@ def ordering(
         show=lambda row: typer.echo(bench.describe_row(row, markdown=markdown)),
     )
     typer.echo("\n" + bench.describe_goals(result["goals"], markdown=markdown))
-    if json is not None:
-        write_text_whole(json, dumps(result, indent=1, allow_nan=False) + "\n")
+    _write_json(json, result)
 
 
 @bench.command()
@@ -482,7 +484,7 @@ def paper(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Tiny systems, no goals.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write one object a row to this file.")] = None,
+    json: Json = None,
 ) -> None:
     """Make Tables 1 and 2 of the SKR paper again, beside what was published.
 
@@ -490,11 +492,8 @@ def paper(
     are: docs/paper.md.
     """
     _one_thread()
-    from json import dumps
-
     from kryloset.bench import paper as bench
     from kryloset.bench.paper_systems import SETS
-    from kryloset.dataset.atomic import write_text_whole
 
     rows = bench.run(
         sets=sets or tuple(SETS),
@@ -507,8 +506,7 @@ def paper(
         typer.echo("No goal is judged by a quick run.")
     else:
         typer.echo(bench.describe_goals(bench.judge(rows), markdown=markdown))
-    if json is not None:
-        write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
+    _write_json(json, rows)
 
 
 @bench.command()
@@ -525,18 +523,15 @@ def automatic(
     ways: Annotated[int, typer.Option(help="Fixed ways to compare with.", min=1)] = 2,
     tolerance: Annotated[float, typer.Option(help="On the true relative residual.")] = 1e-8,
     quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    json: Json = None,
 ) -> None:
     """Compare the automatic choice with each of its ways used throughout.
 
     One thread, one run, all in turn on each system.
     """
     _one_thread()
-    from json import dumps
-
     from kryloset.bench import automatic as bench
     from kryloset.bench.sequences import KINDS
-    from kryloset.dataset.atomic import write_text_whole
 
     for name in kind or ():
         if name not in KINDS:
@@ -554,8 +549,7 @@ def automatic(
         )
     ]
     typer.echo(bench.describe(rows))
-    if json is not None:
-        write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
+    _write_json(json, rows)
 
 
 @bench.command()
@@ -568,17 +562,14 @@ def omega(
     ] = None,
     trials: Annotated[int | None, typer.Option(help="Games. [default: 10, quick 2]")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    json: Json = None,
 ) -> None:
     """Let the bandits of the policy choose the factor of SOR, as in 'Learning to relax'.
 
     Mean iterations a system beside those of the best fixed factor and of the best for each.
     """
     _one_thread()
-    from json import dumps
-
     from kryloset.bench import omega as bench
-    from kryloset.dataset.atomic import write_text_whole
 
     rows = bench.run(
         size=(6 if quick else 10) if size is None else size,
@@ -586,8 +577,7 @@ def omega(
         trials=(2 if quick else 10) if trials is None else trials,
     )
     typer.echo(bench.describe(rows))
-    if json is not None:
-        write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
+    _write_json(json, rows)
 
 
 @bench.command("families")
@@ -603,17 +593,14 @@ def bench_families(
         typer.Option(help="Seconds for each family at each size. [default: 45, quick 4]"),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write one object a row to this file.")] = None,
+    json: Json = None,
 ) -> None:
     """Make datasets of all families by Kryloset and by hand, and say which goals are met.
 
     One thread, one run, all methods in turn. What is compared with what: docs/yardstick.md.
     """
     _one_thread()
-    from json import dumps
-
     from kryloset.bench import families as bench
-    from kryloset.dataset.atomic import write_text_whole
     from kryloset.stages import sample, solve, sort
 
     rows = bench.run(
@@ -626,8 +613,7 @@ def bench_families(
     )
     typer.echo(bench.describe_summary(rows))
     typer.echo(bench.describe_goals(bench.judge(rows)))
-    if json is not None:
-        write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
+    _write_json(json, rows)
 
 
 @bench.command()
@@ -637,15 +623,13 @@ def multigrid(
     ] = None,
     tolerance: Annotated[float, typer.Option(help="On the true relative residual.")] = 1e-8,
     quick: Annotated[bool, typer.Option("--quick", help="Some of the families.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a row.")] = False,
+    json: Json = None,
 ) -> None:
     """Compare geometric multigrid with factors, incomplete ones and algebraic multigrid.
 
     One thread, one run, all in turn on each system; medians.
     """
     _one_thread()
-    from json import dumps
-
     from kryloset.bench import multigrid as bench
 
     rows = [
@@ -653,7 +637,8 @@ def multigrid(
         for case in (bench.QUICK if quick else bench.CASES)
         for row in bench.measure(case, count or (4 if quick else 10), tolerance)
     ]
-    typer.echo("\n".join(map(dumps, rows)) if json else bench.describe(rows))
+    typer.echo(bench.describe(rows))
+    _write_json(json, rows)
 
 
 @bench.command()
@@ -689,16 +674,13 @@ def scale(
         str | None, typer.Option(help="Key `solver.preconditioner`, alike.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write one object a row to this file.")] = None,
+    json: Json = None,
 ) -> None:
     """Run the whole workflow with one and two workers, and model a million instances.
 
     What is not solving, what a second worker brings, and the bottleneck on 1,000 cores.
     """
-    from json import dumps
-
     from kryloset.bench import scale as bench
-    from kryloset.dataset.atomic import write_text_whole
 
     chosen = {"method": method, "preconditioner": preconditioner}
     rows = bench.run(
@@ -711,8 +693,7 @@ def scale(
         solver={key: value for key, value in chosen.items() if value is not None},
     )
     typer.echo(bench.describe(rows))
-    if json is not None:
-        write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
+    _write_json(json, rows)
 
 
 @bench.command()
@@ -721,17 +702,13 @@ def tolerance(
         list[str] | None, typer.Option(help="Repeat it for more. [default: all]")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="One instance, coarse grids.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print an object a line instead of tables.")
-    ] = False,
+    json: Json = None,
 ) -> None:
     """Compare the error that a residual leaves with that of the discretisation, by family.
 
     One thread. Both are relative L2 errors on the stored grid: docs/tolerance.md.
     """
     _one_thread()
-    from json import dumps
-
     from kryloset.bench import tolerance as bench
     from kryloset.config import SolverConfig
 
@@ -740,10 +717,8 @@ def tolerance(
         instances=bench.QUICK_INSTANCES if quick else bench.INSTANCES,
         halvings=0 if quick else bench.HALVINGS,
     )
-    if json:
-        typer.echo("\n".join(dumps(row, allow_nan=False) for row in rows))
-    else:
-        typer.echo(bench.describe(rows, SolverConfig().tolerance))
+    typer.echo(bench.describe(rows, SolverConfig().tolerance))
+    _write_json(json, rows)
 
 
 def main() -> None:

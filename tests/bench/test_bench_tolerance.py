@@ -4,12 +4,13 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from kryloset import cli
 from kryloset.bench import tolerance
-from kryloset.bench.tolerance import CASES, Case, describe, loosest, measure
+from kryloset.bench.tolerance import CASES, Case, loosest, measure
 from kryloset.problems import FAMILIES
 
 
@@ -38,18 +39,17 @@ def test_the_loosest_tolerance_is_one_from_which_on_all_is_well() -> None:
     assert loosest(rows, beside=-1.0, target=1.0) == (None, 1e-3)
 
 
-def test_command_prints_an_object_a_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_command_prints_a_table_and_writes_its_rows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(
-        sys, "argv", ["kryloset", "bench", "tolerance", "--quick", "--family", "poisson", "--json"]
-    )
+    command = f"kryloset bench tolerance --quick --family poisson --json {tmp_path / 'rows.json'}"
+    monkeypatch.setattr(sys, "argv", command.split())
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert not ended.value.code
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    rows = json.loads((tmp_path / "rows.json").read_text())
     assert len(rows) == 2 * len(tolerance.TOLERANCES)
-    assert "| poisson | 33 | 1,089 |" in describe(rows, 1e-8)
+    assert "| poisson | 33 | 1,089 |" in capsys.readouterr().out
 
 
 def test_an_unknown_family_is_named(
