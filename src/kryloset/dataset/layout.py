@@ -7,6 +7,7 @@ arrays for h5py. Dimension scales are at the root, where xarray looks for them;
 `/dimensions`, where The Well looks, holds hard links to them.
 """
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -24,11 +25,26 @@ from kryloset.sampling import split_generator
 #: too, and fixed, so that the same data are the same bytes with a later library.
 LIBVER = ("v110", "v110")
 
-#: Filters of every array. Fletcher-32 makes a flipped bit an error instead of a number.
+#: Filters of arrays that shrink. Fletcher-32 makes a flipped bit an error instead of a number.
 #: A higher level of gzip takes up to twice as long, for 1 % less of a smooth field.
 FILTERS: Mapping[str, Any] = MappingProxyType(
     {"shuffle": True, "compression": "gzip", "compression_opts": 1, "fletcher32": True}
 )
+
+#: Those of an array on which gzip would spend more time than its bytes are worth.
+CHECKSUM: Mapping[str, Any] = MappingProxyType({"fletcher32": True})
+
+#: What gzip must leave of an array at most. Of a smooth field in float64 it leaves four fifths,
+#: in as long as it takes to solve for it; of a two-valued coefficient a hundredth.
+WORTHWHILE = 0.5
+
+
+def choose_filters(values: NDArray[Any]) -> Mapping[str, Any]:
+    """Return the filters for arrays of which `values` is the first, (...) of any type."""
+    shuffled = np.ascontiguousarray(values).reshape(-1, 1).view(np.uint8).T.tobytes()
+    worth = len(zlib.compress(shuffled, 1)) <= WORTHWHILE * len(shuffled)
+    return FILTERS if worth else CHECKSUM
+
 
 #: Solutions are stored as they were computed: rounded to float32 they would have a
 #: relative residual of about 1e-7 times the condition number, and nobody could verify

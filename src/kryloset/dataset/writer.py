@@ -29,6 +29,7 @@ from kryloset.dataset.layout import (
     SOLVER,
     WELL_GROUPS,
     Placement,
+    choose_filters,
     grid_coordinates,
     grid_group,
     place,
@@ -271,7 +272,7 @@ class _Writer:
             state = prod(chunks[2:])
             chunks[1] = max(1, min(chunks[1], _CHUNK // state))
         self.file.create_dataset(
-            placement.path, shape, values.dtype, chunks=tuple(chunks), **FILTERS
+            placement.path, shape, values.dtype, chunks=tuple(chunks), **choose_filters(values)
         )
 
     def _write(self, placement: Placement, index: int, values: NDArray[Any]) -> None:
