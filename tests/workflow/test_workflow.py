@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Which jobs Snakemake finds to do, from the root, from elsewhere and from another workflow."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -57,6 +58,18 @@ def test_training_is_asked_for_by_name(folder: Path):
 def test_benches_are_asked_for_by_name_and_shown_on_one_page(folder: Path):
     jobs = snakemake("-n", "yardstick", cwd=folder).jobs()
     assert jobs == {"run_bench": 3, "show_benches": 1, "yardstick": 1}
+
+
+@pytest.mark.slow
+def test_a_first_impression_of_the_benches_is_one_page(folder: Path):
+    run = snakemake("--cores", "2", "results/yardstick/quick.html", cwd=folder)
+    assert run.code == 0, run.output[-3000:]
+    made = folder / "results/yardstick"
+    page = (made / "quick.html").read_text()
+    for name, least in (("families", 40), ("paper", 400), ("scale", 10)):
+        assert f'<section id="{name}"' in page
+        rows = json.loads((made / f"quick/{name}.json").read_text())
+        assert len(rows) >= least and all(isinstance(row, dict) for row in rows)
 
 
 @pytest.mark.parametrize(("target", "rule"), [("run", "report_dataset"), ("train", "train_fno")])
