@@ -721,6 +721,47 @@ def tolerance(
     _write_json(json, rows)
 
 
+@bench.command()
+def ablation(
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Sequence, darcy or wind; both if not given.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Points a side. [default: 64, quick 24]", min=4)
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="Systems. [default: 60, quick 16]")] = None,
+    owners: Annotated[int, typer.Option(help="Clusters, each with a factor.")] = 5,
+    quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write one object a row to this file.")] = None,
+) -> None:
+    """Measure what sorting, recycling and reused factors are worth: order x recycle x reuse.
+
+    One thread, all ways through all orders in turn: docs/ablation.md.
+    """
+    _one_thread()
+    from json import dumps
+
+    from kryloset.bench import ablation as bench
+    from kryloset.dataset.atomic import write_text_whole
+
+    for name in kind or ():
+        if name not in bench.KINDS:
+            raise typer.BadParameter(f"{name} is not one of {', '.join(bench.KINDS)}")
+    rows = [
+        row
+        for name in kind or bench.KINDS
+        for row in bench.measure(
+            name,
+            (24 if quick else 64) if size is None else size,
+            (16 if quick else 60) if count is None else count,
+            owners,
+        )
+    ]
+    typer.echo(bench.describe(rows))
+    if json is not None:
+        write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one message and exit code 1."""
     # Under MPI every rank logs its warnings, and the first one what goes well.
