@@ -100,7 +100,7 @@ class AffineMatrix:
             self.matrix.setSizes((sizes, sizes), block)
             self.matrix.setType(PETSc.Mat.Type.AIJ)
             self.matrix.setPreallocationCOO(rows, columns)
-        with self._values.random():
+        with random_values(self._values.changing):
             self._fill()
             # Ones on the diagonal would hide what is small beside them.
             reference = dolfinx.fem.petsc.assemble_matrix(compiled, bcs=list(bcs), diag=0.0)
@@ -110,7 +110,7 @@ class AffineMatrix:
             reference.axpy(-1.0, self.matrix)
             (ones,) = np.nonzero(constrained[: sizes[0]])
             reference.zeroRows(_global(space, ones), diag=0.0)
-            _check(reference.norm(), norm)
+            check_agreement(reference.norm(), norm)
             reference.destroy()
         self._fill()
 
@@ -175,14 +175,14 @@ class AffineVector:
         stored = (self._map.data, self._map.indices, self._map.indptr)
         self.map_bytes: int = sum(array.nbytes for array in stored)
         self.vector = dolfinx.fem.petsc.create_vector(space)
-        with self._values.random():
+        with random_values(self._values.changing):
             self._fill()
             reference = dolfinx.fem.petsc.assemble_vector(compiled)
             reference.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
             reference.array_w[constrained[: reference.local_size]] = 0
             norm = reference.norm()
             reference.axpy(-1.0, self.vector)
-            _check(reference.norm(), norm)
+            check_agreement(reference.norm(), norm)
             reference.destroy()
         self._fill()
 
@@ -202,6 +202,37 @@ class AffineVector:
         with self.vector.localForm() as local:
             local.array_w[:] = self._map @ self._values.read()
         self.vector.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
+
+
+@contextmanager
+def random_values(coefficients: Sequence[Coefficient]) -> Iterator[None]:
+    """Let coefficients have random values between 1 and 2 meanwhile. Collective."""
+    generator = np.random.default_rng(1)
+    kept = [_numbers(coefficient).copy() for coefficient in coefficients]
+    for coefficient in coefficients:
+        _numbers(coefficient)[:] = generator.uniform(1.0, 2.0, _numbers(coefficient).size)
+        if isinstance(coefficient, fem.Function):
+            coefficient.x.scatter_forward()
+    try:
+        yield
+    finally:
+        for coefficient, numbers in zip(coefficients, kept, strict=True):
+            _numbers(coefficient)[:] = numbers
+
+
+def check_agreement(difference: float, norm: float) -> None:
+    """Compare with an ordinary assembly, for random coefficients.
+
+    Args:
+        difference: Norm of the difference from it.
+        norm: Its norm.
+
+    Raises:
+        ValueError: They differ by more than rounding.
+    """
+    # Written so that NaN fails.
+    if not difference <= AGREEMENT * norm:
+        raise ValueError("the form is not affine in its coefficients")
 
 
 class _Values:
@@ -234,21 +265,6 @@ class _Values:
             numbers = _numbers(coefficient)
             self._vector[start : start + numbers.size] = numbers
         return self._vector
-
-    @contextmanager
-    def random(self) -> Iterator[None]:
-        """Let the coefficients have random values between 1 and 2 meanwhile. Collective."""
-        generator = np.random.default_rng(1)
-        kept = [_numbers(coefficient).copy() for coefficient in self.changing]
-        for coefficient in self.changing:
-            _numbers(coefficient)[:] = generator.uniform(1.0, 2.0, _numbers(coefficient).size)
-            if isinstance(coefficient, fem.Function):
-                coefficient.x.scatter_forward()
-        try:
-            yield
-        finally:
-            for coefficient, numbers in zip(self.changing, kept, strict=True):
-                _numbers(coefficient)[:] = numbers
 
 
 class _Pattern:
@@ -500,12 +516,6 @@ def _with_short_indices(total: scipy.sparse.csr_array) -> scipy.sparse.csr_array
 def _largest(rows: scipy.sparse.csr_array) -> NDArray[np.float64]:
     """Return the absolute value of the largest entry of each row."""
     return np.asarray(abs(rows).max(axis=1).toarray()).ravel()
-
-
-def _check(difference: float, norm: float) -> None:
-    # Written so that NaN fails.
-    if not difference <= AGREEMENT * norm:
-        raise ValueError("the form is not affine in its coefficients")
 
 
 def _numbers(coefficient: Coefficient) -> NDArray[Any]:

@@ -110,7 +110,8 @@ class OperatorTraits:
         definite: x^T A x > 0 for every x but zero (with `symmetric`: positive definite).
         constant: A is the same for every instance, and for every time step.
         affine: The entries of A are an affine function of the parameters.
-        affine_rhs: So is the right-hand side, before what is prescribed is lifted.
+        affine_rhs: So is the right-hand side, before what is prescribed is lifted. That of a time
+            step is affine in the states before instead, by matrices that all steps share.
         saddle_point: A is (F, B^T; B, -C) with C zero or semidefinite (Benzi, Golub, Liesen,
             Acta Numerica 14, 2005), on which incomplete factorisations and relaxations break
             down.
