@@ -12,6 +12,7 @@ import dolfinx.fem.petsc
 import dolfinx.la
 import numpy as np
 import scipy.sparse
+import ufl
 from dolfinx import fem
 
 from kryloset.errors import ConfigError
@@ -62,10 +63,7 @@ class LinearSystem:
         self._a = fem.form(weak.a)
         self._constant = traits.constant
         self._assembled = False
-        self._map = None
-        if traits.affine:
-            with _refused("the operator"):
-                self._map = AffineMatrix(weak.a, coefficients, conditions)
+        self._map = make_map(weak.a, coefficients, traits, conditions)
         if self._map is None:
             self.matrix = dolfinx.fem.petsc.create_matrix(self._a)
         else:
@@ -177,6 +175,23 @@ class LinearSystem:
         self.rhs.axpy(-1.0, product)
 
 
+def make_map(
+    form: ufl.Form,
+    coefficients: Sequence[Any],
+    traits: OperatorTraits,
+    conditions: Sequence[fem.DirichletBC],
+) -> AffineMatrix | None:
+    """Return the sparse map that fills the matrix, if what is known of it allows one. Collective.
+
+    Raises:
+        ConfigError: The operator is not what `traits` say.
+    """
+    if not (traits.affine or traits.quadratic):
+        return None
+    with _refused("the operator", quadratic=traits.quadratic):
+        return AffineMatrix(form, coefficients, conditions, quadratic=traits.quadratic)
+
+
 def declare_traits(matrix: PETSc.Mat, traits: OperatorTraits) -> None:
     """Tell PETSc what it can rely on, for all entries that the matrix will have."""
     if traits.symmetric:
@@ -213,12 +228,13 @@ def rigid_body_motions(space: fem.FunctionSpace) -> PETSc.NullSpace:
 
 
 @contextmanager
-def _refused(what: str, by: str = "parameters") -> Iterator[None]:
+def _refused(what: str, by: str = "parameters", *, quadratic: bool = False) -> Iterator[None]:
     """Say which claim of a family is false."""
     try:
         yield
     except ValueError as error:
-        raise ConfigError(f"{what} is declared affine in the {by}: {error}") from error
+        kind = "quadratic" if quadratic else "affine"
+        raise ConfigError(f"{what} is declared {kind} in the {by}: {error}") from error
 
 
 def _among(found: Sequence[Any], changing: Sequence[Any]) -> list[Any]:
