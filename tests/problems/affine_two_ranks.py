@@ -27,17 +27,21 @@ def main(domain: mesh.Mesh, shape: tuple[int, ...], degree: int) -> None:
     b = k * test * ufl.dx + k * test * ufl.ds(1, subdomain_data=left)
     dofs = fem.locate_dofs_topological(space, dimension, facets)
     bcs = [fem.dirichletbc(fem.Function(space), dofs)]
-    matrix, vector = AffineMatrix(a, [k], bcs), AffineVector(b, [k], space, bcs)
+    vector = AffineVector(b, [k], space, bcs)
+    squared = a - k**2 * ufl.inner(u, v) * ufl.dx
+    matrices = [(a, AffineMatrix(a, [k], bcs))]
+    matrices.append((squared, AffineMatrix(squared, [k], bcs, quadratic=True)))
     for power in (1, 2):
         k.interpolate(lambda x, n=power: 1 + x[0] ** n + 2 * x[1])
-        expected = dolfinx.fem.petsc.assemble_matrix(fem.form(a), bcs=bcs)
-        expected.assemble()
-        (*pattern, entries), (*expected_pattern, right) = (
-            mat.getValuesCSR() for mat in (matrix.update(), expected)
-        )
-        assert all(map(np.array_equal, pattern, expected_pattern))
-        largest = comm.allreduce(abs(right).max(initial=0), MPI.MAX)
-        assert abs(entries - right).max(initial=0) <= 1e-12 * largest
+        for form, matrix in matrices:
+            expected = dolfinx.fem.petsc.assemble_matrix(fem.form(form), bcs=bcs)
+            expected.assemble()
+            (*pattern, entries), (*expected_pattern, right) = (
+                mat.getValuesCSR() for mat in (matrix.update(), expected)
+            )
+            assert all(map(np.array_equal, pattern, expected_pattern))
+            largest = comm.allreduce(abs(right).max(initial=0), MPI.MAX)
+            assert abs(entries - right).max(initial=0) <= 1e-12 * largest
 
         rhs = dolfinx.fem.petsc.assemble_vector(fem.form(b))
         rhs.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)

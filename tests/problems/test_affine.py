@@ -62,7 +62,9 @@ def draw(*coefficients: fem.Function | fem.Constant, seed: int) -> None:
             coefficient.value = np.exp(generator.normal(size=coefficient.value.shape))
 
 
-def assert_equal(affine: AffineMatrix, form: ufl.Form, bcs: list[fem.DirichletBC]) -> None:
+def assert_equal(
+    affine: AffineMatrix, form: ufl.Form, bcs: list[fem.DirichletBC], most: float = 1e-12
+) -> None:
     """Compare pattern and entries with an ordinary assembly."""
     expected = dolfinx.fem.petsc.assemble_matrix(fem.form(form), bcs=bcs)
     expected.assemble()
@@ -72,7 +74,7 @@ def assert_equal(affine: AffineMatrix, form: ufl.Form, bcs: list[fem.DirichletBC
     assert all(map(np.array_equal, pattern, expected_pattern))
     assert affine.matrix.getBlockSizes() == expected.getBlockSizes()
     assert abs(right).max() > 0
-    assert abs(entries - right).max() <= 1e-12 * abs(right).max()
+    assert abs(entries - right).max() <= most * abs(right).max()
 
 
 # Matrices
@@ -160,6 +162,35 @@ def test_elements_whose_basis_functions_have_an_orientation(make_mesh):
         draw(k, seed=8)
         affine.update()
         assert_equal(affine, form, [])
+
+
+@pytest.mark.parametrize("make_mesh", [interval, square])
+@pytest.mark.parametrize("degree", [1, 2])
+def test_forms_quadratic_in_coefficients(make_mesh, degree):
+    domain = make_mesh()
+    space = lagrange(domain, degree)
+    u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+    k, h, number = fem.Function(space), fem.Function(space), fem.Constant(domain, 1.0)
+    # Stiffness is large beside k^2, mass on the boundary is not.
+    inside = 1e4 * ufl.inner(ufl.grad(u), ufl.grad(v)) + (h - k**2 + number) * u * v
+    form = inside * ufl.dx + (k + h**2) * u * v * ufl.ds
+    bcs = fixed_sides(space)
+    affine = AffineMatrix(form, [k, h, number], bcs, quadratic=True)
+    for seed, scale in ((1, 1), (2, 1e3)):
+        draw(k, h, number, seed=seed)
+        k.x.array[:] *= scale
+        affine.update()
+        assert_equal(affine, form, bcs, 1e-14)
+
+
+@pytest.mark.parametrize("wrong", [lambda k, h: k**3, lambda k, h: k * h, lambda k, h: 1 / k])
+def test_forms_that_are_not_quadratic_are_refused(wrong):
+    domain = square()
+    space = lagrange(domain, 1)
+    u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+    k, h = fem.Function(space), fem.Function(space)
+    with pytest.raises(ValueError, match="not quadratic"):
+        AffineMatrix((1 + wrong(k, h)) * u * v * ufl.dx, [k, h], quadratic=True)
 
 
 def test_mixed_elements():

@@ -206,6 +206,100 @@ def test_matrix_that_changes_from_step_to_step_is_refused(kind: type[Rod]) -> No
         rod(kind).discretise(MPI.COMM_SELF)
 
 
+# Right-hand sides by products
+
+
+class Driven(TwoStepRod):
+    """Two states, a source that changes in time, and parameters at the ends."""
+
+    parameters = (*Rod.parameters, Variable("f", "source"), Variable("g", "value at the ends"))
+    operator = OperatorTraits(symmetric=True, definite=True, affine_rhs=True)
+
+    def draw(self, random):
+        """Draw source and values too."""
+        fields = {name: random.standard_normal(POINTS) for name in ("f", "g")}
+        return {**super().draw(random), **fields}
+
+    def weak_form(self, space, parameters, step):
+        """Return the forms."""
+        weak = super().weak_form(space, parameters, step)
+        v = ufl.TestFunction(space)
+        (x,) = ufl.SpatialCoordinate(space.mesh)
+        flux = parameters["kappa"] * ufl.dot(ufl.grad(step.previous[1]), ufl.grad(v))
+        source = parameters["f"] + ufl.sin(20 * step.time * x)
+        rhs = weak.L + step.size * (source * v - flux) * ufl.dx
+        return weak._replace(L=rhs, boundary=(Dirichlet(parameters["g"]),))
+
+
+class DrivenOnce(Driven):
+    """The same with a source that does not change, nor A."""
+
+    operator = OperatorTraits(symmetric=True, definite=True, constant=True, affine_rhs=True)
+
+    def weak_form(self, space, parameters, step):
+        """Return the forms."""
+        weak = super().weak_form(space, parameters, step)
+        at_start = ufl.replace(weak.L, {step.time: step.size})
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        return weak._replace(a=(u * v + ufl.dot(ufl.grad(u), ufl.grad(v))) * ufl.dx, L=at_start)
+
+
+@pytest.mark.parametrize("kind", [Driven, DrivenOnce])
+def test_products_give_what_is_assembled(kind: type[Rod]) -> None:
+    family = rod(kind)
+    discretisation = family.discretise(MPI.COMM_SELF)
+    differences = []
+
+    def compare(operator: Any, rhs: Any) -> Any:
+        b = rhs.array.copy()
+        _, form = discretisation.system.update(parameters=False, products=False)
+        differences.append(np.linalg.norm(form.array - b) / np.linalg.norm(b))
+        return solve_directly(operator, rhs)
+
+    # The second instance finds nothing of the first.
+    for index in range(2):
+        instance = family.draw(generator(0, index))
+        stored = discretisation.solve(instance, compare)
+        assert discretisation.residual(instance, stored) < 1e-13
+    assert len(differences) == 16 and 0 < max(differences) < 1e-13
+
+
+def test_residuals_take_no_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    discretisation, instance, stored = solved(rod(Driven))
+    monkeypatch.setattr(discretisation.system._step, "fill", None)
+    assert discretisation.residual(instance, stored) < 1e-13
+    with pytest.raises(TypeError):
+        discretisation.solve(instance, solve_directly)
+
+
+class Claimed(Driven):
+    """A family that claims too much."""
+
+    term = staticmethod(lambda now, time: now)
+
+    def weak_form(self, space, parameters, step):
+        """Return the forms with another term."""
+        weak = super().weak_form(space, parameters, step)
+        term = self.term(step.previous[0], step.time)
+        return weak._replace(L=weak.L + term * ufl.TestFunction(space) * ufl.dx)
+
+
+@pytest.mark.parametrize(
+    ("term", "why"),
+    [
+        (lambda now, time: now**2, "depends on the states or on the time"),
+        (lambda now, time: time * now, "depends on the states or on the time"),
+        # Its derivative is zero, where there is one.
+        (lambda now, time: ufl.sign(now), "not affine"),
+    ],
+)
+def test_false_claims_are_refused(term: Any, why: str) -> None:
+    family = rod(Claimed)
+    family.term = term
+    with pytest.raises(ConfigError, match=f"declared affine in the states before.*{why}"):
+        family.discretise(MPI.COMM_SELF)
+
+
 # What is stored
 
 

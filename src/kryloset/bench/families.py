@@ -484,7 +484,9 @@ def measure(config: DatasetConfig, budget: float, stages: Stages) -> list[dict[s
         stages.sample(config, config.family, output=folder / "parameters.h5")
         parameters = stack.enter_context(h5py.File(folder / "parameters.h5", "r"))["parameters"]
         family, plain_family = load_family(config), load_family(config)
-        plain_family.operator = replace(plain_family.operator, affine=False, affine_rhs=False)
+        plain_family.operator = replace(
+            plain_family.operator, affine=False, quadratic=False, affine_rhs=False
+        )
         plain, plain_build = _timed(lambda: plain_family.discretise(MPI.COMM_SELF))
         own, own_build = _timed(lambda: family.discretise(MPI.COMM_SELF))
         order, sort_seconds = _sort(config, folder, stages)

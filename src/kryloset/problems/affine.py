@@ -11,11 +11,20 @@ and every entry of the assembled matrix or vector is a sum of such tensors, that
 of a sparse matrix times (k, 1). The tensors come once from the kernels that FFCx compiles
 for the form, with unit vectors for coefficients. This is the tensor representation of
 Kirby and Logg (ACM Trans. Math. Softw. 32, 2006), with the geometry of the mesh put in too.
+
+A form that is quadratic in coefficients is affine in k and the products k_i k_j of two numbers of
+one cell. With D_j = T^c(e_j) - T^c(0) and so on, k_i k_j has the tensor
+
+    T_ij = T^c(e_i + e_j) - T^c(0) - D_i - D_j  (i < j),    T_jj = (T^c(2 e_j) - T^c(0)) / 2 - D_j,
+
+and k_j has D_j - T_jj. They are computed with s e_j, s such that T(0) and s^2 T_jj are about the
+same: the smaller one would lose digits.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, NamedTuple
 
 from petsc4py import PETSc
@@ -56,6 +65,8 @@ class AffineMatrix:
         form: ufl.Form,
         coefficients: Sequence[Coefficient],
         bcs: Sequence[fem.DirichletBC] = (),
+        *,
+        quadratic: bool = False,
     ) -> None:
         """Build the map, compare it with an ordinary assembly, and fill the matrix. Collective.
 
@@ -64,18 +75,19 @@ class AffineMatrix:
             coefficients: Functions and Constants whose values will change. Everything else in
                 the form keeps its present value.
             bcs: Dirichlet conditions, of which only the places matter.
+            quadratic: Whether it is quadratic in the numbers of any of the Functions.
 
         Raises:
-            ValueError: The form is not affine in the coefficients, it has integrals over
-                interior facets, its two spaces differ, or a coefficient's basis functions
-                depend on the orientation of cells.
+            ValueError: The form is not affine, or quadratic, in the coefficients, it has
+                integrals over interior facets, its two spaces differ, or a coefficient's
+                basis functions depend on the orientation of cells.
         """
         compiled = fem.form(form)
         test, trial = compiled.function_spaces
         if test is not trial:
             raise ValueError("the test and the trial functions of the form are of two spaces")
         space = form.arguments()[0].ufl_function_space()
-        self._values = _Values(compiled, coefficients)
+        self._values = _Values(compiled, coefficients, quadratic=quadratic)
         pattern, constrained = _Pattern(compiled, space), _constrained(space, bcs)
         self._map, self._spread = _share_rows(
             _matrix_map(compiled, space, self._values, pattern, constrained),
@@ -100,7 +112,7 @@ class AffineMatrix:
             self.matrix.setSizes((sizes, sizes), block)
             self.matrix.setType(PETSc.Mat.Type.AIJ)
             self.matrix.setPreallocationCOO(rows, columns)
-        with self._values.random():
+        with random_values(self._values.changing):
             self._fill()
             # Ones on the diagonal would hide what is small beside them.
             reference = dolfinx.fem.petsc.assemble_matrix(compiled, bcs=list(bcs), diag=0.0)
@@ -110,7 +122,8 @@ class AffineMatrix:
             reference.axpy(-1.0, self.matrix)
             (ones,) = np.nonzero(constrained[: sizes[0]])
             reference.zeroRows(_global(space, ones), diag=0.0)
-            _check(reference.norm(), norm)
+            kind = "quadratic" if quadratic else "affine"
+            check_agreement(reference.norm(), norm, kind)
             reference.destroy()
         self._fill()
 
@@ -175,14 +188,14 @@ class AffineVector:
         stored = (self._map.data, self._map.indices, self._map.indptr)
         self.map_bytes: int = sum(array.nbytes for array in stored)
         self.vector = dolfinx.fem.petsc.create_vector(space)
-        with self._values.random():
+        with random_values(self._values.changing):
             self._fill()
             reference = dolfinx.fem.petsc.assemble_vector(compiled)
             reference.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
             reference.array_w[constrained[: reference.local_size]] = 0
             norm = reference.norm()
             reference.axpy(-1.0, self.vector)
-            _check(reference.norm(), norm)
+            check_agreement(reference.norm(), norm)
             reference.destroy()
         self._fill()
 
@@ -204,21 +217,63 @@ class AffineVector:
         self.vector.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
 
 
+@contextmanager
+def random_values(coefficients: Sequence[Coefficient]) -> Iterator[None]:
+    """Let coefficients have random values between 1 and 2 meanwhile. Collective."""
+    generator = np.random.default_rng(1)
+    kept = [_numbers(coefficient).copy() for coefficient in coefficients]
+    for coefficient in coefficients:
+        _numbers(coefficient)[:] = generator.uniform(1.0, 2.0, _numbers(coefficient).size)
+        if isinstance(coefficient, fem.Function):
+            coefficient.x.scatter_forward()
+    try:
+        yield
+    finally:
+        for coefficient, numbers in zip(coefficients, kept, strict=True):
+            _numbers(coefficient)[:] = numbers
+
+
+def check_agreement(difference: float, norm: float, kind: str = "affine") -> None:
+    """Compare with an ordinary assembly, for random coefficients.
+
+    Args:
+        difference: Norm of the difference from it.
+        norm: Its norm.
+        kind: What the form is claimed to be.
+
+    Raises:
+        ValueError: They differ by more than rounding.
+    """
+    # Written so that NaN fails.
+    if not difference <= AGREEMENT * norm:
+        raise ValueError(f"the form is not {kind} in its coefficients")
+
+
 class _Values:
     """The vector (k, 1) of the degrees of freedom of all coefficients that occur in a form.
 
+    With products it is (k, p, 1), p being those of two numbers of a Function in one cell.
+
     Attributes:
         changing: These coefficients.
+        quadratic: Whether there are products.
         starts: Where each begins in the vector.
         size: Length of the vector on this process, ghosts included.
     """
 
-    def __init__(self, form: fem.Form, coefficients: Sequence[Coefficient]) -> None:
+    def __init__(
+        self, form: fem.Form, coefficients: Sequence[Coefficient], *, quadratic: bool = False
+    ) -> None:
         occurring = [*form._cpp_object.coefficients, *form._cpp_object.constants]
         self.changing = [c for c in coefficients if any(c._cpp_object is o for o in occurring)]
         sizes = [_numbers(coefficient).size for coefficient in self.changing]
         self.starts = np.cumsum([0, *sizes])
-        self.size = sum(sizes) + 1
+        self.quadratic, self._count = quadratic, sum(sizes)
+        self._pairs = np.empty(0, np.int64)
+        if quadratic:
+            self._pairs = np.unique(np.concatenate([self._pairs, *self._find_pairs(form)]))
+        self._first, self._second = np.divmod(self._pairs, max(self._count, 1))
+        self.size = self._count + len(self._pairs) + 1
         self._vector = np.ones(self.size, form.dtype)
 
     def find(self, cpp_object: Any) -> tuple[Coefficient, int] | None:
@@ -233,22 +288,23 @@ class _Values:
         for coefficient, start in zip(self.changing, self.starts, strict=False):
             numbers = _numbers(coefficient)
             self._vector[start : start + numbers.size] = numbers
+        if self.quadratic:
+            products = self._vector[self._count : -1]
+            np.multiply(self._vector[self._first], self._vector[self._second], out=products)
         return self._vector
 
-    @contextmanager
-    def random(self) -> Iterator[None]:
-        """Let the coefficients have random values between 1 and 2 meanwhile. Collective."""
-        generator = np.random.default_rng(1)
-        kept = [_numbers(coefficient).copy() for coefficient in self.changing]
-        for coefficient in self.changing:
-            _numbers(coefficient)[:] = generator.uniform(1.0, 2.0, _numbers(coefficient).size)
-            if isinstance(coefficient, fem.Function):
-                coefficient.x.scatter_forward()
-        try:
-            yield
-        finally:
-            for coefficient, numbers in zip(self.changing, kept, strict=True):
-                _numbers(coefficient)[:] = numbers
+    def find_products(self, one: Integers, other: Integers) -> Integers:
+        """Return the places of the products of the numbers at two places each."""
+        return self._count + np.searchsorted(self._pairs, self._key(one, other))
+
+    def _find_pairs(self, form: fem.Form) -> Iterator[Integers]:
+        for integral in _integrals(form):
+            for units in _function_units(form, integral, self):
+                for i, (_, one) in enumerate(units):
+                    yield from (np.unique(self._key(one, other)) for _, other in units[i:])
+
+    def _key(self, one: Integers, other: Integers) -> Integers:
+        return np.minimum(one, other) * self._count + np.maximum(one, other)
 
 
 class _Pattern:
@@ -331,31 +387,92 @@ def _integrals(form: fem.Form) -> Iterator[_Integral]:
 def _element_tensors(
     form: fem.Form, spaces: Sequence[fem.FunctionSpace], values: _Values
 ) -> Iterator[_Part]:
-    """Yield T(0), and T(e_j) - T(0) for every j, of all integrals."""
+    """Yield T(0), and T(e_j) - T(0) for every j, of all integrals; or the quadratic ones."""
     packed = fem.pack_coefficients(form)
     for integral in _integrals(form):
         numbers = fem.pack_constants(form).copy()
         coefficients = packed[integral.key].copy()
-        units = [(coefficients[:, j], p) for j, p in _function_units(form, integral, values)]
-        for j, place in _constant_units(form, values):
-            units.append((numbers[j : j + 1], np.full(len(integral.cells), place)))
-        for unit, _ in units:
+        functions = [
+            [(coefficients[:, j], places) for j, places in units]
+            for units in _function_units(form, integral, values)
+        ]
+        constants = [
+            (numbers[j : j + 1], np.full(len(integral.cells), place))
+            for j, place in _constant_units(form, values)
+        ]
+        for unit, _ in (*constants, *(unit for units in functions for unit in units)):
             unit[:] = 0
         tabulate = _Tabulation(form, spaces, integral, coefficients, numbers)
         at_zero = tabulate()
         last = np.full(len(integral.cells), values.size - 1)
         yield _Part(integral.cells, last, at_zero)
-        for unit, places in units:
-            unit[:] = 1
+        affine = constants if values.quadratic else [*constants, *chain.from_iterable(functions)]
+        for unit, places in affine:
+            yield _Part(integral.cells, places, _difference(tabulate, at_zero, unit))
+        if values.quadratic:
+            for units in functions:
+                yield from _quadratic_parts(integral.cells, tabulate, at_zero, units, values)
+
+
+def _quadratic_parts(
+    cells: Integers,
+    tabulate: "_Tabulation",
+    at_zero: NDArray[Any],
+    units: list[tuple[NDArray[Any], Integers]],
+    values: _Values,
+) -> Iterator[_Part]:
+    """Yield T_ij, and D_j - T_jj, of one Function."""
+
+    def square_of(unit: NDArray[Any], s: float) -> NDArray[Any]:
+        once, twice = (_difference(tabulate, at_zero, unit, value=n * s) for n in (1, 2))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(twice / 2 - once)
+
+    s = _balance(at_zero, square_of(units[0][0], 1))
+    differences = [_difference(tabulate, at_zero, unit, value=s) for unit, _ in units]
+    # Differences of differences are zero up to rounding, where they should be zero.
+    size = np.max([abs(at_zero), *map(abs, differences)], axis=(0, 2), initial=0)[:, None]
+
+    def rounded(tensors: NDArray[Any]) -> NDArray[Any]:
+        return np.where(abs(tensors) <= 10 * ROUNDING * size, 0, tensors)
+
+    for j, (unit, places) in enumerate(units):
+        square = square_of(unit, s)
+        yield _Part(cells, values.find_products(places, places), rounded(square) / s**2)
+        yield _Part(cells, places, rounded(differences[j] - square) / s)
+        for i, (other, other_places) in enumerate(units[:j]):
+            both = _difference(tabulate, at_zero, unit, other, value=s)
             with np.errstate(invalid="ignore"):
-                yield _Part(integral.cells, places, tabulate() - at_zero)
-            unit[:] = 0
+                both -= differences[i] + differences[j]
+            yield _Part(cells, values.find_products(other_places, places), rounded(both) / s**2)
+
+
+def _balance(at_zero: NDArray[Any], square: NDArray[Any]) -> float:
+    """Return s, a power of 2 and at least 1, such that s^2 times the second is like the first."""
+    sizes = [float(abs(tensors).max(initial=0)) for tensors in (at_zero, square)]
+    # Written so that NaN gives 1; the check of the map finds it.
+    if not (sizes[0] > sizes[1] > 0):
+        return 1.0
+    return 2.0 ** round(math.log2(sizes[0] / sizes[1]) / 2)
+
+
+def _difference(
+    tabulate: "_Tabulation", at_zero: NDArray[Any], *units: NDArray[Any], value: float = 1
+) -> NDArray[Any]:
+    """Return T - T(0), T with the value for these numbers, and zero for the others."""
+    for unit in units:
+        unit[:] = value
+    with np.errstate(invalid="ignore"):
+        difference = tabulate() - at_zero
+    for unit in units:
+        unit[:] = 0
+    return np.asarray(difference)
 
 
 def _function_units(
     form: fem.Form, integral: _Integral, values: _Values
-) -> Iterator[tuple[int, Integers]]:
-    """Yield the column of each packed number of a changing Function, and its place in (k, 1)."""
+) -> Iterator[list[tuple[int, Integers]]]:
+    """Yield the column of each packed number, and its place in (k, 1), a changing Function each."""
     begin = 0
     for number, cpp_object in enumerate(form._cpp_object.coefficients):
         found = values.find(cpp_object)
@@ -367,7 +484,7 @@ def _function_units(
                     "cells: use Lagrange or discontinuous elements"
                 )
             dofs = _cell_dofs(function.function_space, integral.cells)
-            yield from ((begin + j, start + places) for j, places in enumerate(dofs.T))
+            yield [(begin + j, start + places) for j, places in enumerate(dofs.T)]
         begin += cpp_object.function_space.element.space_dimension
 
 
@@ -500,12 +617,6 @@ def _with_short_indices(total: scipy.sparse.csr_array) -> scipy.sparse.csr_array
 def _largest(rows: scipy.sparse.csr_array) -> NDArray[np.float64]:
     """Return the absolute value of the largest entry of each row."""
     return np.asarray(abs(rows).max(axis=1).toarray()).ravel()
-
-
-def _check(difference: float, norm: float) -> None:
-    # Written so that NaN fails.
-    if not difference <= AGREEMENT * norm:
-        raise ValueError("the form is not affine in its coefficients")
 
 
 def _numbers(coefficient: Coefficient) -> NDArray[Any]:

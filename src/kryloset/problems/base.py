@@ -110,7 +110,11 @@ class OperatorTraits:
         definite: x^T A x > 0 for every x but zero (with `symmetric`: positive definite).
         constant: A is the same for every instance, and for every time step.
         affine: The entries of A are an affine function of the parameters.
-        affine_rhs: So is the right-hand side, before what is prescribed is lifted.
+        quadratic: They are sums of polynomials of degree 2 of one parameter function each (of a
+            Jacobian also of the solution), and an affine function of numbers.
+        affine_rhs: The right-hand side is an affine function of the parameters, before what is
+            prescribed is lifted. That of a time step is affine in the states before instead, by
+            matrices that all steps share.
         saddle_point: A is (F, B^T; B, -C) with C zero or semidefinite (Benzi, Golub, Liesen,
             Acta Numerica 14, 2005), on which incomplete factorisations and relaxations break
             down.
@@ -123,6 +127,7 @@ class OperatorTraits:
     definite: bool = False
     constant: bool = False
     affine: bool = False
+    quadratic: bool = False
     affine_rhs: bool = False
     saddle_point: bool = False
     nullspace: Literal["none", "constants"] = "none"

@@ -49,7 +49,7 @@ class EvolutionDiscretisation(Discretisation):
                 "the matrix of a time step depends on the state or the time before it: it must be "
                 "the same for all steps of an instance, so take such terms to the right-hand side"
             )
-        self.system = LinearSystem(space, weak, family.operator, changing)
+        self.system = LinearSystem(space, weak, family.operator, changing, step)
         declare_interpolations(self.system.matrix, self.elements, self.system.boundary)
 
     def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
@@ -64,9 +64,10 @@ class EvolutionDiscretisation(Discretisation):
     def residual(self, instance: Instance, solution: Instance) -> float:
         """Return the largest ||b - A x|| / ||b|| of a step, each from the stored states before.
 
-        That of the stored initial state, whose A is the identity, counts too.
+        That of the stored initial state, whose A is the identity, counts too. Each b is assembled
+        from its form, also where `solve` takes products.
         """
-        steps = self._steps(instance)
+        steps = self._steps(instance, products=False)
         initial = self._previous[0].x.array
         x = initial.copy()
         self.elements.read(_state_at(solution, 0), x)
@@ -94,7 +95,9 @@ class EvolutionDiscretisation(Discretisation):
         """Return nodes and cells."""
         return self.elements.meshes
 
-    def _steps(self, instance: Instance) -> Iterator[tuple[PETSc.Mat, PETSc.Vec]]:
+    def _steps(
+        self, instance: Instance, *, products: bool = True
+    ) -> Iterator[tuple[PETSc.Mat, PETSc.Vec]]:
         """Go back to the initial state, and yield A and b of each step.
 
         The caller hands each step's solution to `_advance` before it asks for the next.
@@ -103,12 +106,12 @@ class EvolutionDiscretisation(Discretisation):
         initial = self.family.initial_state(instance)
         for state in self._previous:
             self.elements.read(initial, state.x.array)
-        return self._yield_systems()
+        return self._yield_systems(products)
 
-    def _yield_systems(self) -> Iterator[tuple[PETSc.Mat, PETSc.Vec]]:
+    def _yield_systems(self, products: bool) -> Iterator[tuple[PETSc.Mat, PETSc.Vec]]:
         for number, time in enumerate(self.family.times[1:]):
             self._time.value = time
-            yield self.system.update(matrix=number == 0)
+            yield self.system.update(parameters=number == 0, products=products)
 
     def _checked_state(self, time: float) -> dict[str, Array]:
         """Return the present state; a fault that rank 0 finds is raised on every process."""

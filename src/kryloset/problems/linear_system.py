@@ -12,13 +12,15 @@ import dolfinx.fem.petsc
 import dolfinx.la
 import numpy as np
 import scipy.sparse
+import ufl
 from dolfinx import fem
 
 from kryloset.errors import ConfigError
 from kryloset.problems.affine import AffineMatrix, AffineVector
+from kryloset.problems.affine_step import AffineStep
 from kryloset.problems.base import Array, OperatorTraits
 from kryloset.problems.boundary import BoundaryValues
-from kryloset.problems.finite_element_family import WeakForm
+from kryloset.problems.finite_element_family import Step, WeakForm
 
 
 class LinearSystem:
@@ -39,6 +41,7 @@ class LinearSystem:
         weak: WeakForm,
         traits: OperatorTraits,
         changing: Sequence[Any],
+        step: Step | None = None,
     ) -> None:
         """Compile the forms and make the storage.
 
@@ -47,6 +50,7 @@ class LinearSystem:
             weak: The forms.
             traits: What is known of the operator.
             changing: Functions and Constants whose values change.
+            step: Which of these a time step changes, if there are such.
 
         Raises:
             ConfigError: The operator is not what `traits` say.
@@ -59,10 +63,7 @@ class LinearSystem:
         self._a = fem.form(weak.a)
         self._constant = traits.constant
         self._assembled = False
-        self._map = None
-        if traits.affine:
-            with _refused("the operator"):
-                self._map = AffineMatrix(weak.a, coefficients, conditions)
+        self._map = make_map(weak.a, coefficients, traits, conditions)
         if self._map is None:
             self.matrix = dolfinx.fem.petsc.create_matrix(self._a)
         else:
@@ -83,26 +84,35 @@ class LinearSystem:
         # With a constant operator what is prescribed is lifted by one product, else cell by cell.
         self._lifts_at_once = traits.constant and not self.boundary.homogeneous
         self._lifting: tuple[PETSc.Mat, PETSc.Vec, PETSc.Vec] | None = None
-        if traits.affine_rhs and sources and (self.boundary.homogeneous or self._lifts_at_once):
+        self._step: AffineStep | None = None
+        if traits.affine_rhs and step is not None:
+            with _refused("the right-hand side", "states before"):
+                self._step = AffineStep(weak.L, step, sources)
+        elif traits.affine_rhs and sources and (self.boundary.homogeneous or self._lifts_at_once):
             with _refused("the right-hand side"):
                 self._rhs_map = AffineVector(weak.L, sources, space, conditions)
-            self.rhs = self._rhs_map.vector
-        else:
+        if self._rhs_map is None:
             self.rhs = dolfinx.fem.petsc.create_vector(space)
+        else:
+            self.rhs = self._rhs_map.vector
 
-    def update(self, *, matrix: bool = True) -> tuple[PETSc.Mat, PETSc.Vec]:
+    def update(
+        self, *, parameters: bool = True, products: bool = True
+    ) -> tuple[PETSc.Mat, PETSc.Vec]:
         """Fill A and b from the present values of the parameters. Collective.
 
         Args:
-            matrix: Whether anything that A depends on has changed.
+            parameters: Whether any has changed, and not only what a time step changes.
+            products: Whether b may be a sum of products with the states before a time step. A
+                check assembles its form instead.
 
         Returns:
             `matrix` and `rhs`.
         """
-        if matrix and not (self._constant and self._assembled):
+        if parameters and not (self._constant and self._assembled):
             self._assemble_matrix()
         if not (self._rhs_constant and self._rhs_assembled):
-            self._assemble_rhs()
+            self._assemble_rhs(self._step if products else None, parameters)
         return self.matrix, self.rhs
 
     def remove_nullspace(self, vector: PETSc.Vec) -> PETSc.Vec:
@@ -130,7 +140,7 @@ class LinearSystem:
             self.matrix.assemble()
         self._assembled = True
 
-    def _assemble_rhs(self) -> None:
+    def _assemble_rhs(self, step: AffineStep | None, parameters: bool) -> None:
         self._rhs_assembled = True
         conditions = self.boundary.conditions
         self.boundary.update()
@@ -139,7 +149,10 @@ class LinearSystem:
         else:
             with self.rhs.localForm() as local:
                 local.set(0)
-            dolfinx.fem.petsc.assemble_vector(self.rhs, self._l)
+            if step is not None:
+                step.fill(self.rhs, parameters=parameters)
+            else:
+                dolfinx.fem.petsc.assemble_vector(self.rhs, self._l)
             if not self.boundary.homogeneous and not self._lifts_at_once:
                 dolfinx.fem.petsc.apply_lifting(self.rhs, [self._a], [conditions])
             self.rhs.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
@@ -160,6 +173,23 @@ class LinearSystem:
         dolfinx.fem.petsc.set_bc(prescribed, self.boundary.conditions)
         unconstrained.mult(prescribed, product)
         self.rhs.axpy(-1.0, product)
+
+
+def make_map(
+    form: ufl.Form,
+    coefficients: Sequence[Any],
+    traits: OperatorTraits,
+    conditions: Sequence[fem.DirichletBC],
+) -> AffineMatrix | None:
+    """Return the sparse map that fills the matrix, if what is known of it allows one. Collective.
+
+    Raises:
+        ConfigError: The operator is not what `traits` say.
+    """
+    if not (traits.affine or traits.quadratic):
+        return None
+    with _refused("the operator", quadratic=traits.quadratic):
+        return AffineMatrix(form, coefficients, conditions, quadratic=traits.quadratic)
 
 
 def declare_traits(matrix: PETSc.Mat, traits: OperatorTraits) -> None:
@@ -198,12 +228,13 @@ def rigid_body_motions(space: fem.FunctionSpace) -> PETSc.NullSpace:
 
 
 @contextmanager
-def _refused(what: str) -> Iterator[None]:
+def _refused(what: str, by: str = "parameters", *, quadratic: bool = False) -> Iterator[None]:
     """Say which claim of a family is false."""
     try:
         yield
     except ValueError as error:
-        raise ConfigError(f"{what} is declared affine in the parameters: {error}") from error
+        kind = "quadratic" if quadratic else "affine"
+        raise ConfigError(f"{what} is declared {kind} in the {by}: {error}") from error
 
 
 def _among(found: Sequence[Any], changing: Sequence[Any]) -> list[Any]:

@@ -14,7 +14,7 @@ from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.boundary import BoundaryValues
 from kryloset.problems.finite_element_family import NonlinearFamily
 from kryloset.problems.finite_elements import FiniteElements
-from kryloset.problems.linear_system import declare_traits
+from kryloset.problems.linear_system import declare_traits, make_map
 from kryloset.problems.multilevel import declare_interpolations
 
 #: Newton's method is asked for this fraction of the tolerance, so that the residual holds
@@ -64,8 +64,14 @@ class NewtonDiscretisation(Discretisation):
         weak = family.weak_form(space, self.elements.parameters, self._u)
         self._boundary = BoundaryValues(space, weak.boundary)
         self._f = fem.form(weak.F)
-        self._j = fem.form(ufl.derivative(weak.F, self._u, ufl.TrialFunction(space)))
-        self.matrix = dolfinx.fem.petsc.create_matrix(self._j)
+        jacobian = ufl.derivative(weak.F, self._u, ufl.TrialFunction(space))
+        self._j = fem.form(jacobian)
+        changing = [*self.elements.changing, self._u]
+        self._map = make_map(jacobian, changing, family.operator, self._boundary.conditions)
+        if self._map is None:
+            self.matrix = dolfinx.fem.petsc.create_matrix(self._j)
+        else:
+            self.matrix = self._map.matrix
         declare_traits(self.matrix, family.operator)
         declare_interpolations(self.matrix, self.elements, self._boundary)
         self._x, self._rhs = (dolfinx.fem.petsc.create_vector(space) for _ in range(2))
@@ -152,6 +158,9 @@ class NewtonDiscretisation(Discretisation):
         self, _: PETSc.SNES, x: PETSc.Vec, matrix: PETSc.Mat, __: PETSc.Mat
     ) -> None:
         self._set(x)
+        if self._map is not None:
+            self._map.update()
+            return
         matrix.zeroEntries()
         dolfinx.fem.petsc.assemble_matrix(matrix, self._j, bcs=self._boundary.conditions)
         matrix.assemble()
