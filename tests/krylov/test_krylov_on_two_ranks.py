@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-
 FILLED = {"cg-icc-iterations": 25, "bicgstab-ilu-iterations": 16}
 """Iterations on two ranks with levels of fill; without them, 28 and 18 at least."""
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Levels of fill and relaxation factors do what they are defined to do."""
 
-from mpi4py import MPI  # noqa: F401  (before petsc4py)
+from mpi4py import MPI
 from petsc4py import PETSc
 
 import numpy as np

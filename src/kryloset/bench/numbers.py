@@ -60,7 +60,7 @@ CASES = (
     Case("thermal, slab", "thermal", 64, None, (("conductivity", "lognormal"),)),
     Case("maxwell", "maxwell", 33),
     Case("maxwell, cube", "maxwell", 9, 3),
-    Case("helmholtz_absorbing", "helmholtz_absorbing", 33),
+    Case("helmholtz_absorbing", "helmholtz_absorbing", 49),
     Case("advection_diffusion", "advection_diffusion", 64),
     Case("advection_diffusion", "advection_diffusion", 127),
 )
