@@ -644,7 +644,7 @@ def multigrid(
 @bench.command()
 def numbers(
     count: Annotated[
-        int | None, typer.Option(help="Instances. [default: 12, quick 5]", min=2)
+        int | None, typer.Option(help="Instances. [default: 6, quick 4]", min=2)
     ] = None,
     tolerance: Annotated[float, typer.Option(help="On the true relative residual.")] = 1e-8,
     quick: Annotated[bool, typer.Option("--quick", help="Some of the families.")] = False,
@@ -663,7 +663,7 @@ def numbers(
     rows = [
         row
         for case in (bench.QUICK if quick else bench.CASES)
-        for row in bench.measure(case, count or (5 if quick else 12), tolerance)
+        for row in bench.measure(case, count or (4 if quick else 6), tolerance)
     ]
     typer.echo(bench.describe(rows))
     if json is not None:

@@ -194,15 +194,14 @@ def measure(case: Case, count: int, tolerance: float) -> list[dict[str, Any]]:
 def describe(rows: list[dict[str, Any]]) -> str:
     """Return the tables as Markdown, one for each number, a line for each case and way.
 
-    Cells are milliseconds and iterations; the last one is the quickest of `choose_ways` but for
-    those with incomplete factors.
+    Cells are milliseconds and iterations, the last one those of the quickest of all.
     """
     cases: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for row in rows:
         cases.setdefault((row["family"], row["unknowns"]), []).append(row)
     lines = []
     for kind in ("fill", "omega", "m, k"):
-        numbers = list(dict.fromkeys(row["number"] for row in rows if row["varied"] == kind))
+        numbers = sorted({row["number"] for row in rows if row["varied"] == kind})
         if not numbers:
             continue
         lines += ["", f"| family | n | way | {' | '.join(numbers)} | best of all |"]
