@@ -642,6 +642,35 @@ def multigrid(
 
 
 @bench.command()
+def numbers(
+    count: Annotated[
+        int | None, typer.Option(help="Instances. [default: 6, quick 4]", min=2)
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="On the true relative residual.")] = 1e-8,
+    quick: Annotated[bool, typer.Option("--quick", help="Some of the families.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+) -> None:
+    """Vary the levels of fill, the factor of SOR and what recycling holds.
+
+    One thread, one run, all in turn on each system; medians.
+    """
+    _one_thread()
+    from json import dumps
+
+    from kryloset.bench import numbers as bench
+    from kryloset.dataset.atomic import write_text_whole
+
+    rows = [
+        row
+        for case in (bench.QUICK if quick else bench.CASES)
+        for row in bench.measure(case, count or (4 if quick else 6), tolerance)
+    ]
+    typer.echo(bench.describe(rows))
+    if json is not None:
+        write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
+
+
+@bench.command()
 def page(
     printed: Annotated[
         list[Path], typer.Argument(help="What benches printed, in files named as they are.")

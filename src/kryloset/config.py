@@ -88,8 +88,8 @@ class SolverConfig(Section):
     ] = Field(
         "auto",
         description="auto: the quickest way for the matrices at hand, found while they are "
-        "solved; `preconditioner`, `restart`, `recycle` and `refresh` are then chosen too, and "
-        "what they say here is used by the comparison alone. "
+        "solved; `preconditioner`, `fill`, `omega`, `restart`, `recycle` and `refresh` are then "
+        "chosen too, and what they say here is used by the comparison alone. "
         "A subspace is recycled from one instance to the next by gcrodr, GCRO-DR; rcg, "
         "recycling CG (symmetric definite families only); rminres, recycling MINRES (symmetric "
         "families only); rbicgstab, recycling BiCGStab(2); hpddm, the GCRO-DR of HPDDM, where "
@@ -114,6 +114,21 @@ class SolverConfig(Section):
         description="PETSc preconditioner; multigrid is geometric, for families on a lattice; the "
         "factors lu and cholesky pay where `refresh` is rental. Of `direct`, cholesky asks for the "
         "factor of a symmetric matrix, any other for LU.",
+    )
+    fill: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="Levels of fill of icc and ilu; 0 keeps the pattern of the matrix. Each level "
+        "takes more memory and time to set up, and fewer iterations. The other preconditioners "
+        "have none.",
+    )
+    omega: float = Field(
+        1.0,
+        gt=0,
+        lt=2,
+        description="Relaxation factor of sor, symmetric sweeps; 1 is Gauss and Seidel's. The "
+        "other preconditioners have none.",
     )
     refresh: Literal["always", "rental"] = Field(
         "always",

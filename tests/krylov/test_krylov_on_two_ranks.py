@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+FILLED = {"cg-icc-iterations": 25, "bicgstab-ilu-iterations": 16}
+"""Iterations on two ranks with levels of fill; without them, 28 and 18 at least."""
+
 
 @pytest.mark.mpi
 def test_serial_and_two_ranks_agree(tmp_path):
@@ -26,3 +29,5 @@ def test_serial_and_two_ranks_agree(tmp_path):
             assert error < 1e-6, name  # tolerance 1e-8 x the condition number, some hundreds
         elif "icc" not in name and "ilu" not in name:  # these become blocks, one a rank
             assert abs(one[name] - two[name]).max() <= 1, name
+        elif name in FILLED:
+            assert two[name].max() <= FILLED[name], name

@@ -374,6 +374,9 @@ def test_a_damaged_or_missing_state_is_named(tmp_path):
         ({"recycle": -1}, "recycle must be at least 0"),
         ({"recycle": 40}, "smaller than restart"),
         ({"max_iterations": 0}, "max_iterations must be at least 1"),
+        ({"fill": -1}, "fill must be from 0 to 10"),
+        ({"fill": 11}, "take preconditioner lu or cholesky"),
+        ({"omega": 2.0}, "omega must lie between 0 and 2"),
     ],
 )
 def test_numbers_out_of_range_are_refused(numbers, message):

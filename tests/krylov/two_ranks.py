@@ -31,6 +31,8 @@ def main(folder: Path) -> None:
         ("bicgstab", "jacobi"),
         ("direct", "none"),
         ("direct", "cholesky"),
+        ("cg", "icc"),
+        ("bicgstab", "ilu"),
         ("cg", "cholesky"),
         ("gmres", "lu"),
     ):
@@ -39,7 +41,10 @@ def main(folder: Path) -> None:
         # A factor that preconditions is an earlier system's.
         owned = method != "direct" and preconditioner in ("lu", "cholesky")
         refresh = (0, 3) if owned else "always"
-        solver = SequenceSolver(method, preconditioner, restart=20, recycle=8, refresh=refresh)
+        fill = 2 if method in ("cg", "bicgstab") else 0
+        solver = SequenceSolver(
+            method, preconditioner, restart=20, recycle=8, refresh=refresh, fill=fill
+        )
         mat, state, iterations = to_mat(systems[0], comm), solver.init(), []
         for system in systems:
             refill(mat, system)

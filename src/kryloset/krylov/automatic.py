@@ -92,6 +92,9 @@ def choose_ways(
     owner: dict[str, Any] = {"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}
     geometric: dict[str, Any] = {"method": "cg", "preconditioner": "multigrid"}
     icc: dict[str, Any] = {"method": "cg", "preconditioner": "icc"}
+    # In a plane levels of fill pay, in space they grow too large, and sweeps need no set-up.
+    filled = icc | {"fill": 2}
+    swept: dict[str, Any] = {"method": "cg", "preconditioner": "sor", "omega": 1.5}
     gamg: dict[str, Any] = {"method": "cg", "preconditioner": "gamg", "refresh": "rental"}
     recycling: dict[str, Any] = {"method": "rcg", "preconditioner": "icc", "restart": 80}
     general: list[dict[str, Any]] = [
@@ -114,13 +117,14 @@ def choose_ways(
         rows += [icc, gamg] if structure.definite else general
     elif structure.definite and multigrid:
         # A factor is best where many systems have one matrix, icc where that is nearly diagonal.
-        rows = [geometric, owner, icc, direct] if factors else [geometric, icc]
+        rows = [geometric, owner, filled, direct, icc] if factors else [geometric, swept, icc]
     elif structure.definite and factors:
-        rows = [owner, direct, icc, gamg, recycling]
+        rows = [owner, direct, filled, gamg, recycling]
     elif structure.definite:
         rows = [icc, gamg, recycling]
     elif factors:
-        rows = [{"method": "gmres", "preconditioner": "lu", "refresh": "rental"}, direct, *general]
+        rows = [{"method": "gmres", "preconditioner": "lu", "refresh": "rental"}, direct]
+        rows += [{"method": "gmres", "preconditioner": "ilu", "fill": 3}, *general]
         if multigrid and structure.symmetric:
             # For waves; where there is a wind it fails on some systems.
             rows.insert(2, geometric | {"method": "gmres"})

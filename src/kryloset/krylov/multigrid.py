@@ -12,14 +12,10 @@ What makes the matrices attaches them, as `kryloset.problems.multilevel` does: t
 `interpolations` of a Mat is a function that returns them, the one to A's own rows first.
 """
 
-from typing import Any
-
 from petsc4py import PETSc
 
 from kryloset.errors import KrylosetError
-
-PREFIX = "kryloset_multigrid_"
-"""Of options that PETSc takes from its database only."""
+from kryloset.krylov.options import set_from_options
 
 
 def has_interpolations(operator: PETSc.Mat) -> bool:
@@ -50,7 +46,7 @@ def set_multigrid(pc: PETSc.PC, operator: PETSc.Mat) -> None:
         pc.setMGInterpolation(number, interpolation)
         _set_smoother(pc.getMGSmootherDown(number), "forward")
         _set_smoother(pc.getMGSmootherUp(number), "backward")
-    _set_from_options(pc, {"pc_mg_galerkin": "both"})
+    set_from_options(pc, {"pc_mg_galerkin": "both"})
 
 
 def _set_smoother(ksp: PETSc.KSP, order: str) -> None:
@@ -60,16 +56,4 @@ def _set_smoother(ksp: PETSc.KSP, order: str) -> None:
     ksp.setTolerances(max_it=1)
     ksp.setInitialGuessNonzero(order == "backward")
     ksp.getPC().setType(PETSc.PC.Type.SOR)
-    _set_from_options(ksp.getPC(), {f"pc_sor_local_{order}": None})
-
-
-def _set_from_options(pc: PETSc.PC, chosen: dict[str, Any]) -> None:
-    prefix = pc.getOptionsPrefix()
-    pc.setOptionsPrefix(PREFIX)
-    options = PETSc.Options(PREFIX)
-    for key, value in chosen.items():
-        options[key] = value
-    pc.setFromOptions()
-    for key in chosen:
-        del options[key]
-    pc.setOptionsPrefix(prefix)
+    set_from_options(ksp.getPC(), {f"pc_sor_local_{order}": None})

@@ -122,7 +122,15 @@ class SharedPreconditioner:
         owner: whose preconditioner is set up, None before the first.
     """
 
-    def __init__(self, name: Preconditioner, *, symmetric: bool, single: bool) -> None:
+    def __init__(
+        self,
+        name: Preconditioner,
+        *,
+        symmetric: bool,
+        single: bool,
+        fill: int = 0,
+        omega: float = 1.0,
+    ) -> None:
         """Say which preconditioner, and what the method is content with.
 
         Args:
@@ -130,9 +138,12 @@ class SharedPreconditioner:
             symmetric: whether the method needs a symmetric one.
             single: whether single precision will do: not where residuals are known through
                 earlier applications, which then end at its rounding.
+            fill: levels of icc and ilu.
+            omega: relaxation factor of sor.
         """
         self.owner: Owner | None = None
         self._name, self._symmetric, self._single = name, symmetric, single
+        self._fill, self._omega = fill, omega
         self._factor: Factor | None = None
         self._supernodes: Supernodes | None = None
         self._analysed: Owner | None = None
@@ -185,7 +196,13 @@ class SharedPreconditioner:
             owner.fill(self._matrix)
         else:
             self._make_room(operator, owner)
-        reason = set_up_preconditioner(self._ksp, self._name, symmetric=self._symmetric)
+        reason = set_up_preconditioner(
+            self._ksp,
+            self._name,
+            symmetric=self._symmetric,
+            fill=self._fill,
+            omega=self._omega,
+        )
         # One that failed is not filled again.
         self._filled = owner if reason is Reason.CONVERGED else None
         return reason

@@ -7,6 +7,7 @@ from typing import Literal
 from petsc4py import PETSc
 
 from kryloset.krylov.multigrid import set_multigrid
+from kryloset.krylov.options import set_from_options
 from kryloset.krylov.reason import Reason
 
 Preconditioner = Literal[
@@ -28,7 +29,13 @@ SYMMETRIC = 1e-8
 
 
 def set_up_preconditioner(
-    ksp: PETSc.KSP, name: Preconditioner, *, symmetric: bool, direct: bool = False
+    ksp: PETSc.KSP,
+    name: Preconditioner,
+    *,
+    symmetric: bool,
+    direct: bool = False,
+    fill: int = 0,
+    omega: float = 1.0,
 ) -> Reason:
     """Set a KSP's preconditioner up for the present entries of its operator. Collective.
 
@@ -41,6 +48,12 @@ def set_up_preconditioner(
         symmetric: whether the method needs a symmetric preconditioner.
         direct: whether a factor is applied once or twice and not in each iteration: then it is
             MUMPS's, which factors faster (and pivots) where PETSc's own is applied faster.
+        fill: levels of icc and ilu: fill-in whose level is higher is dropped. Of an entry of A
+            that is 0; of one that eliminations with entries of levels p and q bring about
+            p + q + 1 (Y. Saad, Iterative Methods for Sparse Linear Systems, 2003, section
+            10.3.3).
+        omega: relaxation factor of sor, a sweep of which goes both ways: symmetric, and definite
+            for 0 < omega < 2, where A is (Saad, section 10.2).
 
     Returns:
         CONVERGED; PRECONDITIONER_FAILED; NOT_POSITIVE_DEFINITE for icc of a matrix that is
@@ -58,7 +71,7 @@ def set_up_preconditioner(
             tolerance = SYMMETRIC * operator.norm(PETSc.NormType.INFINITY)
             if not operator.isSymmetric(tolerance):
                 return Reason.NOT_POSITIVE_DEFINITE
-        _choose(ksp, name, symmetric, direct)
+        _choose(ksp, name, symmetric, direct, fill, omega)
         ksp.setUp()
         # A KSP that is set up leaves a refilled matrix to the first application.
         pc.setUp()
@@ -70,7 +83,9 @@ def set_up_preconditioner(
     return Reason.PRECONDITIONER_FAILED if failed else Reason.CONVERGED
 
 
-def _choose(ksp: PETSc.KSP, name: str, symmetric: bool, direct: bool) -> None:
+def _choose(
+    ksp: PETSc.KSP, name: str, symmetric: bool, direct: bool, fill: int, omega: float
+) -> None:
     """Set the type of a KSP's preconditioner, and of those of its blocks."""
     pc = ksp.getPC()
     operator, _ = ksp.getOperators()
@@ -94,15 +109,18 @@ def _choose(ksp: PETSc.KSP, name: str, symmetric: bool, direct: bool) -> None:
     if name == "asm" and symmetric:
         # The restricted variant, PETSc's default, is not symmetric.
         pc.setASMType(PETSc.PC.ASMType.BASIC)
-    if name != "icc":
+    if name == "sor":
+        set_from_options(pc, {"pc_sor_omega": omega})
+    if name not in ("icc", "ilu"):
         return
     blocks = [pc]
     if parallel:
         pc.setUp()
         blocks = [block.getPC() for block in pc.getBJacobiSubKSP()]
     for block in blocks:
-        block.setType("icc")
-        if not symmetric:
+        block.setType(name)
+        block.setFactorLevels(fill)
+        if name == "icc" and not symmetric:
             # PETSc's default makes every pivot positive, and tries for ever on a
             # nonsymmetric matrix where it cannot. Others need no positive pivots.
             block.setFactorShift(PETSc.Mat.FactorShiftType.NONZERO)

@@ -27,6 +27,12 @@ from kryloset.krylov.recycling_minres import RecyclingMINRES
 from kryloset.krylov.revision import Revision, get_revision
 from kryloset.krylov.state import SolverState
 
+FILLED = ("icc", "ilu")
+"""Incomplete factors, which have levels of fill."""
+
+FILL_LIMIT = 10
+"""Beyond, an incomplete factor is about as large as a complete one, but takes longer to make."""
+
 Method = Literal[
     "gcrodr",
     "gmresdr",
@@ -135,6 +141,9 @@ class SequenceSolver:
             scaled to fit; or those with these numbers, counted from 0 (a replay of
             `SolverState.refreshes`). A system that an earlier one's preconditioner does not
             solve gets its own too.
+        fill: levels of fill of icc and ilu, from 0, the pattern of A, to `FILL_LIMIT`; the other
+            preconditioners have none, as cg has no restart.
+        omega: relaxation factor of sor, between 0 and 2; the other preconditioners have none.
 
     Raises:
         ValueError: for a name that is not known, a number out of range, or hpddm where PETSc
@@ -148,6 +157,8 @@ class SequenceSolver:
     recycle: int = 20
     max_iterations: int = 10_000
     refresh: Refresh = "always"
+    fill: int = 0
+    omega: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -160,6 +171,16 @@ class SequenceSolver:
         for key, least in (("restart", 1), ("recycle", 0), ("max_iterations", 1)):
             if getattr(self, key) < least:
                 raise ValueError(f"{key} must be at least {least}, got {getattr(self, key)}")
+        if not 0 <= self.fill <= FILL_LIMIT:
+            raise ValueError(
+                f"fill must be from 0 to {FILL_LIMIT}, got {self.fill}: with more levels take "
+                "preconditioner lu or cholesky, the complete factors"
+            )
+        if not 0 < self.omega < 2:
+            raise ValueError(
+                f"omega must lie between 0 and 2, where SOR converges, got {self.omega}: 1 is "
+                "Gauss and Seidel's"
+            )
         if isinstance(self.refresh, str) and self.refresh not in ("always", "rental"):
             raise ValueError(
                 f"refresh {self.refresh!r} is not known: use always, rental or numbers of systems"
@@ -179,11 +200,14 @@ class SequenceSolver:
 
     @property
     def label(self) -> str:
-        """What people call it, such as "cg + cholesky, reused"."""
+        """What people call it, such as "cg + cholesky, reused" or "cg + icc(2)"."""
         if self.method == "direct" and self.preconditioner != "cholesky":
             return "direct + lu"
         reused = ", reused" if self.refresh != "always" else ""
-        return f"{self.method} + {self.preconditioner}{reused}"
+        number = f"({self.fill})" if self.fill and self.preconditioner in FILLED else ""
+        if self.preconditioner == "sor" and self.omega != 1.0:
+            number = f"({self.omega:g})"
+        return f"{self.method} + {self.preconditioner}{number}{reused}"
 
     def init(self) -> SolverState:
         """Return the state before the first system: nothing recycled."""
@@ -424,7 +448,14 @@ class _Workspace:
         if direct and name != "cholesky":
             name = "lu"
         symmetric = self.solver.method in SYMMETRIC_METHODS
-        reason = set_up_preconditioner(self.ksp, name, symmetric=symmetric, direct=direct)
+        reason = set_up_preconditioner(
+            self.ksp,
+            name,
+            symmetric=symmetric,
+            direct=direct,
+            fill=self.solver.fill,
+            omega=self.solver.omega,
+        )
         if reason is Reason.CONVERGED:
             self.prepared = get_revision(operator)
         return reason
@@ -437,6 +468,8 @@ class _Workspace:
                 self.solver.preconditioner,
                 symmetric=self.solver.method in SYMMETRIC_METHODS,
                 single=self.solver.method in SINGLE_METHODS,
+                fill=self.solver.fill,
+                omega=self.solver.omega,
             )
             pc = self.ksp.getPC()
             pc.setType(PETSc.PC.Type.PYTHON)
