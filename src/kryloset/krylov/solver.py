@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from mpi4py import MPI
 from petsc4py import PETSc
 
+from kryloset.krylov.agreement import any_rank, largest
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
 from kryloset.krylov.owner import (
     FACTORS,
@@ -26,6 +26,7 @@ from kryloset.krylov.recycling_ksp import RecyclingKSP
 from kryloset.krylov.recycling_minres import RecyclingMINRES
 from kryloset.krylov.revision import Revision, get_revision
 from kryloset.krylov.state import SolverState
+from kryloset.krylov.values import evolve
 
 Method = Literal[
     "gcrodr",
@@ -226,7 +227,7 @@ class SequenceSolver:
             result = SolveResult(
                 solution, 0, 0, 0, residual, 0.0, 0.0, 0.0, reason, self.method, False
             )
-            return result, replace(state, **_count(state, result))
+            return result, evolve(state, **_count(state, result))
 
         start = time.perf_counter()
         workspace = state.workspace
@@ -263,7 +264,7 @@ class SequenceSolver:
             carried |= _settle(state, owner if result.converged else None, counts, operator.comm)
         # A KSP that failed may hold half a factor: the next system gets a new one.
         kept = workspace if result.converged else None
-        return result, replace(state, **_count(state, result), **carried, workspace=kept)
+        return result, evolve(state, **_count(state, result), **carried, workspace=kept)
 
     def _choose_owner(self, operator: PETSc.Mat, state: SolverState) -> Owner | None:
         """Return the matrix to precondition with: None for the operator itself. Collective."""
@@ -272,7 +273,7 @@ class SequenceSolver:
         due = state.rental.due if self.refresh == "rental" else state.systems in self.refresh
         owner = state.owner
         misfit = owner is None or owner.rows != operator.getLocalSize()[0]
-        if due or operator.comm.tompi4py().allreduce(int(misfit)) > 0:
+        if due or any_rank(operator.comm, misfit):
             return Owner.of(operator)
         return owner
 
@@ -281,13 +282,10 @@ def _settle(
     state: SolverState, owner: Owner | None, counts: "_Counts", comm: PETSc.Comm
 ) -> dict[str, Any]:
     """Return the owner and the account of the next state, the same on all ranks. Collective."""
-    times = (counts.price, counts.rent)
-    if comm.size > 1:
-        times = tuple(comm.tompi4py().allreduce(time, MPI.MAX) for time in times)
-    price, seconds = times
+    price, seconds = largest(comm, counts.price), largest(comm, counts.rent)
     rental, refreshes = state.rental, state.refreshes
     if owner is None:
-        rental = replace(rental, owed=0.0)
+        rental = evolve(rental, owed=0.0)
     elif owner is state.owner:
         rental = rental.after_neighbour(counts.last, seconds)
     else:
@@ -374,14 +372,16 @@ class _Workspace:
         same layout will do; else only the one that it was made for.
         """
         mine = self.ksp.getOperators()[0]
-        if self.solver != solver:
+        if self.solver is not solver and self.solver != solver:
             if self.solver != replace(solver, max_iterations=self.solver.max_iterations):
                 return False
             self.solver = solver
         if solver.refresh == "always":
             return bool(mine.handle == operator.handle)
-        differs = mine.getSizes() != operator.getSizes() or mine.comm != operator.comm
-        return int(operator.comm.tompi4py().allreduce(int(differs))) == 0
+        differs = mine.handle != operator.handle and (
+            mine.getSizes() != operator.getSizes() or mine.comm != operator.comm
+        )
+        return not any_rank(operator.comm, differs)
 
     def attempt(
         self,
@@ -397,17 +397,18 @@ class _Workspace:
         reason = self.prepare() if owner is None else self._share(operator, owner)
         residual = 1.0
         now = time.perf_counter()
+        ready = time.process_time()
         counts.setup += now - start
-        counts.price = time.process_time() - clock
+        counts.price = ready - clock
         if reason is not Reason.CONVERGED:
             return reason, residual
         self.limit = self.solver.max_iterations
         if owner is not None and owner is state.owner:
             limit = NEIGHBOUR_LIMIT + NEIGHBOUR_GROWTH * int(state.rental.own)
             self.limit = min(self.limit, limit)
-        rebuilt, clock = counts.rebuild, time.process_time()
+        rebuilt = counts.rebuild
         reason, residual = self.run(rhs, solution, norm, state)
-        counts.rent = time.process_time() - clock
+        counts.rent = time.process_time() - ready
         counts.iterate += time.perf_counter() - now - (counts.rebuild - rebuilt)
         return reason, residual
 
@@ -416,7 +417,7 @@ class _Workspace:
         operator = self.ksp.getOperators()[0]
         revision = get_revision(operator)
         kept = revision is not None and revision == self.prepared
-        if operator.comm.tompi4py().allreduce(int(not kept)) == 0:
+        if not any_rank(operator.comm, not kept):
             return Reason.CONVERGED
         self.prepared = None
         direct = self.solver.method == "direct"
