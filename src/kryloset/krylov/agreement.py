@@ -1,7 +1,8 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What ranks have to agree on. One rank alone asks nobody: a message to itself takes longer than
-all that is decided by it where systems take a millisecond.
+"""What ranks have to agree on.
+
+One rank alone asks nobody: where systems take a millisecond, messages to itself would be felt.
 """
 
 from mpi4py import MPI
