@@ -82,6 +82,7 @@ class SolveResult:
         seconds_setup: preconditioner or factorisation, and the KSP where a new one was due.
         seconds_rebuild: making C = A M^-1 U of the recycled space.
         seconds_iterate: the rest of the solve.
+        seconds_processor: of this rank's processor, for all of these.
         reason: why it ended.
         method: the method that ran.
         recycled: whether directions from an earlier system took part.
@@ -95,6 +96,7 @@ class SolveResult:
     seconds_setup: float
     seconds_rebuild: float
     seconds_iterate: float
+    seconds_processor: float
     reason: Reason
     method: Method
     recycled: bool
@@ -225,15 +227,15 @@ class SequenceSolver:
             reason = Reason.CONVERGED if norm == 0.0 else Reason.NON_FINITE
             residual = 0.0 if norm == 0.0 else math.nan
             result = SolveResult(
-                solution, 0, 0, 0, residual, 0.0, 0.0, 0.0, reason, self.method, False
+                solution, 0, 0, 0, residual, 0.0, 0.0, 0.0, 0.0, reason, self.method, False
             )
             return result, evolve(state, **_count(state, result))
 
-        start = time.perf_counter()
+        start, began = time.perf_counter(), time.process_time()
         workspace = state.workspace
         if not (isinstance(workspace, _Workspace) and workspace.serves(self, operator)):
             workspace = _Workspace(self, operator)
-        workspace.counts = counts = _Counts()
+        workspace.counts = counts = _Counts(clock=began)
         owner = self._choose_owner(operator, state)
         counts.setup = time.perf_counter() - start
 
@@ -255,6 +257,7 @@ class SequenceSolver:
             seconds_setup=counts.setup,
             seconds_rebuild=counts.rebuild,
             seconds_iterate=counts.iterate,
+            seconds_processor=counts.clock - began,
             reason=reason,
             method=self.method,
             recycled=counts.recycled,
@@ -312,7 +315,8 @@ class _Counts:
     """Costs of one solve, over all runs of the KSP that it took.
 
     `last`, `price` and `rent` are those of the last preconditioner that was tried: iterations,
-    and seconds of the processor for its set-up and for them.
+    and seconds of the processor for its set-up and for them. `clock` is the processor's when
+    that began to be measured, and then when it ended.
     """
 
     iterations: int = 0
@@ -324,6 +328,7 @@ class _Counts:
     iterate: float = 0.0
     price: float = 0.0
     rent: float = 0.0
+    clock: float = 0.0
     recycled: bool = False
 
 
@@ -393,13 +398,13 @@ class _Workspace:
         owner: Owner | None,
     ) -> tuple[Reason, float]:
         """Set the preconditioner up, of that owner if there is one, and run."""
-        counts, start, clock = self.counts, time.perf_counter(), time.process_time()
+        counts, start = self.counts, time.perf_counter()
         reason = self.prepare() if owner is None else self._share(operator, owner)
         residual = 1.0
         now = time.perf_counter()
         ready = time.process_time()
         counts.setup += now - start
-        counts.price = ready - clock
+        counts.price, counts.clock = ready - counts.clock, ready
         if reason is not Reason.CONVERGED:
             return reason, residual
         self.limit = self.solver.max_iterations
@@ -408,7 +413,8 @@ class _Workspace:
             self.limit = min(self.limit, limit)
         rebuilt = counts.rebuild
         reason, residual = self.run(rhs, solution, norm, state)
-        counts.rent = time.process_time() - ready
+        counts.clock = time.process_time()
+        counts.rent = counts.clock - ready
         counts.iterate += time.perf_counter() - now - (counts.rebuild - rebuilt)
         return reason, residual
 

@@ -145,7 +145,7 @@ def is_dominant(operator: PETSc.Mat) -> bool:
     matrix.data[matrix.data < LEAST * np.repeat(diagonal, np.diff(offsets))] = 0.0
     matrix.eliminate_zeros()
     count, part = scipy.sparse.csgraph.connected_components(matrix, directed=False)
-    return len(np.unique(part[excess > LEAST * diagonal])) == count
+    return bool(len(np.unique(part[excess > LEAST * diagonal])) == count)
 
 
 def hash_pattern(operator: PETSc.Mat) -> str:
