@@ -44,8 +44,9 @@ def test_every_system_is_solved_and_the_best_way_is_used(wind, rng, residual):
     for system, x in zip(systems, solutions, strict=True):
         assert np.linalg.norm(b - system @ x) <= 1e-10 * np.linalg.norm(b)
     assert (state.systems, state.failures) == (30, 0)
+    # But for the direct one, which a factor that is reused may have ruled out.
     prompt = [i for i in range(PROMPT) if state.states[i] is not None]
-    assert all(state.trials[i] >= 2 for i in prompt)
+    assert all(state.trials[i] >= 2 for i in prompt if state.ways[i].method != "direct")
     assert state.best in prompt
     assert state.overhead <= 2 * ALLOWANCE * state.spent or state.overhead < 0.05
 
@@ -109,6 +110,25 @@ def test_the_quicker_of_two_ways_is_chosen(rng):
         assert state.choices.count(ways.index(quick)) >= 24 - 2 * TRIALS
     # What took too long was given up in its first trial, and solved nothing.
     assert slow not in state.recording.ways and set(state.recording.choices) == {0}
+
+
+@pytest.mark.parametrize(("factor", "tried"), [(1.0, True), (1e9, False)])
+def test_direct_is_not_tried_at_once_where_a_factor_takes_long(factor, tried, rng):
+    """An owner's factor has told what it takes."""
+    ways = (
+        SequenceSolver("cg", "cholesky", refresh="rental"),
+        SequenceSolver("direct", "cholesky"),
+    )
+    systems, b = sequence(20, TRIALS + 1), rng.standard_normal(400)
+    solver = Automatic(ways=ways)
+    _, state = run(solver, systems[:TRIALS], b)
+    held = state.states[0]
+    assert state.choices == (0,) * TRIALS and held.rental.price > 0
+    price = factor * state.usual[0]
+    held = replace(held, rental=replace(held.rental, price=price))
+    state = replace(state, states=(held, *state.states[1:]))
+    _, after = run(solver, systems[TRIALS:], b, state)
+    assert after.choices[-1] == int(tried)
 
 
 def test_a_way_that_fails_is_replaced_by_another_in_the_same_system(rng, residual):

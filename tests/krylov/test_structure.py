@@ -16,6 +16,7 @@ from kryloset.krylov.structure import (
     confirm_structure,
     hash_entries,
     hash_pattern,
+    is_dominant,
     probe_structure,
 )
 
@@ -55,6 +56,25 @@ def test_structure_is_that_of_the_eigenvalues(make, symmetric, definite, rng):
     if symmetric:
         assert definite == (np.linalg.eigvalsh(dense)[0] > 0)
     assert probe_structure(to_mat(matrix)) == Structure(symmetric, definite and KNOWN)
+
+
+def test_dominance_is_seen_where_it_makes_definite(rng):
+    dirichlet = sp.csr_array(laplacian(6))
+    neumann = dirichlet - sp.diags_array(dirichlet.sum(axis=1))
+    apart = sp.csr_array(sp.block_diag([dirichlet, neumann]))
+    fixed = sp.csr_array(sp.block_diag([dirichlet, sp.eye_array(3)]))
+    for matrix, dominant in (
+        (dirichlet, True),
+        (fixed, True),
+        (sp.csr_array(neumann), False),
+        (apart, False),
+        (sp.csr_array(dirichlet - 0.01 * sp.eye_array(36)), False),
+        # Hangs together by rounding errors alone.
+        (sp.csr_array(apart - 1e-15 * sp.csr_array(np.ones(apart.shape))), False),
+    ):
+        assert is_dominant(to_mat(matrix)) == dominant
+        if dominant:
+            assert np.linalg.eigvalsh(matrix.toarray())[0] > 0
 
 
 def test_a_refilled_mat_is_probed_anew(rng):

@@ -11,11 +11,10 @@ of the whole time that is set beforehand.
 import json
 import math
 import os
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from mpi4py import MPI
+from mpi4py import MPI  # noqa: F401  (before petsc4py)
 from petsc4py import PETSc
 
 import numpy as np
@@ -23,8 +22,10 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 
 from kryloset.errors import KrylosetError
+from kryloset.krylov.agreement import any_rank, largest
+from kryloset.krylov.choices import Choices
 from kryloset.krylov.multigrid import has_interpolations
-from kryloset.krylov.owner import NEIGHBOUR_LIMIT
+from kryloset.krylov.owner import FACTORS, NEIGHBOUR_LIMIT
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.solver import SequenceSolver, SolveResult
 from kryloset.krylov.state import SolverState, reading_state, write_arrays
@@ -34,6 +35,7 @@ from kryloset.krylov.structure import (
     confirm_structure,
     probe_structure,
 )
+from kryloset.krylov.values import evolve
 
 TRIALS = 3
 """Systems on which a way is tried. The first is for making its memory and orderings."""
@@ -227,7 +229,7 @@ class AutomaticState:
     overhead: float = 0.0
     current: int = 0
     until: int = 0
-    choices: tuple[int, ...] = ()
+    choices: Choices = field(default_factory=Choices)
     failures: int = 0
     iterations: int = 0
     operator_applications: int = 0
@@ -260,6 +262,10 @@ class AutomaticState:
 
     def for_operator(self, operator: PETSc.Mat) -> Self:
         """As `SolverState.for_operator`, for the state of each way. Collective."""
+        rows = operator.getLocalSize()[0]
+        misfits = not all(state is None or state.fits(rows) for state in self.states)
+        if not any_rank(operator.comm, misfits):
+            return self
         states = tuple(state and state.for_operator(operator) for state in self.states)
         return replace(self, states=states)
 
@@ -270,8 +276,9 @@ class AutomaticState:
             if state is not None:
                 held = state.to_arrays()
                 arrays |= {f"{number}_{key}": value for key, value in held.items()}
-        numbers = asdict(replace(self, states=()))
+        numbers = asdict(replace(self, states=(), choices=Choices()))
         del numbers["states"]
+        numbers["choices"] = list(self.choices)
         arrays["automatic"] = np.array(json.dumps(numbers))
         write_arrays(path, arrays)
 
@@ -286,8 +293,9 @@ class AutomaticState:
             arrays = {key: file[key] for key in file}
             numbers = json.loads(str(arrays["automatic"]))
             ways = tuple(_read_way(way) for way in numbers.pop("ways"))
-            for key in ("trials", "usual", "choices"):
+            for key in ("trials", "usual"):
                 numbers[key] = tuple(numbers[key])
+            numbers["choices"] = Choices(numbers["choices"])
             numbers["recent"] = tuple(map(tuple, numbers["recent"]))
             states = tuple(_read_state(arrays, f"{number}_") for number in range(len(ways)))
             return cls(ways=ways, states=states, **numbers)
@@ -430,7 +438,7 @@ class Automatic:
         if result.reason is not Reason.ITERATION_LIMIT or not 0 < result.true_residual < 1:
             return result, None, seconds
         wall = result.seconds_setup + result.seconds_rebuild + result.seconds_iterate
-        step = _largest(result.seconds_iterate / wall * seconds, operator.comm) / result.iterations
+        step = largest(operator.comm, result.seconds_iterate / wall * seconds) / result.iterations
         # Krylov methods tend to get faster on the way: what is promised is an upper bound.
         promised = result.iterations * math.log(way.tolerance) / math.log(result.true_residual)
         if step * promised > HOPELESS * best:
@@ -448,9 +456,8 @@ def _time(
 
     Those of the processor: what others do on the machine is not the way's fault.
     """
-    start = time.process_time()
     result, after = way.solve(operator, rhs, held)
-    return result, after, _largest(time.process_time() - start, operator.comm)
+    return result, after, largest(operator.comm, result.seconds_processor)
 
 
 def _choose(state: AutomaticState) -> tuple[int, bool, AutomaticState]:
@@ -460,26 +467,50 @@ def _choose(state: AutomaticState) -> tuple[int, bool, AutomaticState]:
         Its number, whether that is an extra trial, and the state that knows of the decision.
     """
     there = [number for number, held in enumerate(state.states) if held is not None]
-    for number in there:
-        trials = state.trials[number]
-        close = trials < 2 or state.usual[number] <= CLOSE * state.usual[state.best]
-        if close and (trials > 0 or number < PROMPT) and trials < TRIALS:
-            return number, number >= PROMPT, state
     best = state.best
     usual = state.usual[best]
+    price = _price_of_factor(state)
+    for number in there:
+        trials = state.trials[number]
+        if trials == 0:
+            hopeless = state.ways[number].method == "direct" and price > CAP * usual
+            due = number < PROMPT and not hopeless
+        else:
+            due = trials < 2 or (trials < TRIALS and state.usual[number] <= CLOSE * usual)
+        if due:
+            return number, number >= PROMPT, state
     state = replace(state, current=best, until=len(state.choices) + INTERVAL)
     # A way that has not been tried yet, else the closest rival.
-    excess = {
-        number: max(state.usual[number] - usual, 0.0) if state.trials[number] else CAP * usual
-        for number in there
-        if number != best
-    }
+    excess = {}
+    for number in there:
+        if number == best:
+            continue
+        if state.trials[number]:
+            excess[number] = max(state.usual[number] - usual, 0.0)
+        else:
+            # Iterations are given up in time, a set-up is not.
+            way = state.ways[number]
+            costly = way.method == "direct" or way.refresh != "always"
+            excess[number] = HOPELESS * usual + costly * price
     left = ALLOWANCE * state.spent - state.overhead
     affordable = [number for number in excess if excess[number] <= left]
     if not affordable:
         return best, False, state
     rival = min(affordable, key=lambda number: (state.trials[number] > 0, excess[number]))
     return rival, True, replace(state, until=0 if state.trials[rival] == 0 else state.until)
+
+
+def _price_of_factor(state: AutomaticState) -> float:
+    """Return the seconds that a factor takes, as known from owners; 0 before the first.
+
+    The analysis of the pattern, which is less than half of it, can be among them.
+    """
+    prices = [
+        held.rental.price
+        for way, held in zip(state.ways, state.states, strict=True)
+        if held is not None and way.preconditioner in FACTORS and held.rental.price > 0.0
+    ]
+    return min(prices, default=0.0)
 
 
 def _give_up(state: AutomaticState, number: int) -> AutomaticState:
@@ -517,18 +548,15 @@ def _settle(
         recent = _put(recent, number, (*before, seconds))
         usual = _put(usual, number, sorted(recent[number])[len(before) // 2])
         turns = min(turns + 1, TRIALS)
-    # In full, since dataclasses.replace takes longer than all the rest.
-    return AutomaticState(
-        ways=state.ways,
+    return evolve(
+        state,
         states=state.states if after is None else _put(state.states, number, after),
         trials=_put(state.trials, number, turns),
         recent=recent,
         usual=usual,
         spent=state.spent + spent,
         overhead=overhead,
-        current=state.current,
-        until=state.until,
-        choices=(*state.choices, number),
+        choices=state.choices.plus(number),
         failures=state.failures + (not result.converged),
         iterations=state.iterations + result.iterations,
         operator_applications=state.operator_applications + result.operator_applications,
@@ -541,7 +569,3 @@ def _settle(
 def _put[T](values: tuple[T, ...], number: int, value: T) -> tuple[T, ...]:
     """Return the values with one replaced."""
     return (*values[:number], value, *values[number + 1 :])
-
-
-def _largest(seconds: float, comm: PETSc.Comm) -> float:
-    return seconds if comm.size == 1 else float(comm.tompi4py().allreduce(seconds, MPI.MAX))

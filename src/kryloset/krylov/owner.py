@@ -12,7 +12,7 @@ nonseparable elliptic equations", SIAM J. Numer. Anal. 10 (1973) 1103-1120. It i
 definite where M_o is, and for A_i = S A_o S as good as M_o is for A_o.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 from petsc4py import PETSc
@@ -21,9 +21,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from kryloset.krylov.agreement import any_rank
 from kryloset.krylov.factor import Factor, Supernodes, can_factor, is_symmetric, make_factor
 from kryloset.krylov.preconditioner import Preconditioner, set_up_preconditioner
 from kryloset.krylov.reason import Reason
+from kryloset.krylov.values import evolve
 
 FACTORS = ("lu", "cholesky")
 
@@ -192,7 +194,7 @@ class SharedPreconditioner:
     def _set_up(self, operator: PETSc.Mat, owner: Owner) -> Reason:
         """Set PETSc's preconditioner up for the owner. Collective."""
         same = self._filled is not None and owner.has_pattern_of(self._filled)
-        if operator.comm.tompi4py().allreduce(int(not same)) == 0:
+        if not any_rank(operator.comm, not same):
             owner.fill(self._matrix)
         else:
             self._make_room(operator, owner)
@@ -278,7 +280,7 @@ class Rental:
             price: seconds of the set-up.
             seconds: of the iterations.
         """
-        return replace(
+        return evolve(
             self,
             price=_mean(self.price, price),
             # The first, where there is nothing better yet.
@@ -297,7 +299,7 @@ class Rental:
         young = _mean(self.young, iterations) if self.age < YOUNG else self.young
         level = min(young, self.own + self.price / step) if step > 0.0 else young
         owed = max(self.owed + step * (iterations - level), 0.0)
-        return replace(self, step=step, young=young, age=self.age + 1, owed=owed)
+        return evolve(self, step=step, young=young, age=self.age + 1, owed=owed)
 
 
 def _mean(before: float, value: float) -> float:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from petsc4py import PETSc
 
+from kryloset.krylov.agreement import any_rank
 from kryloset.krylov.multigrid import set_multigrid
 from kryloset.krylov.options import set_from_options
 from kryloset.krylov.reason import Reason
@@ -79,8 +80,7 @@ def set_up_preconditioner(
     except PETSc.Error:
         return Reason.PRECONDITIONER_FAILED
     failed = pc.getFailedReason() != PETSc.PC.FailedReason.NOERROR
-    failed = ksp.comm.tompi4py().allreduce(int(failed)) > 0
-    return Reason.PRECONDITIONER_FAILED if failed else Reason.CONVERGED
+    return Reason.PRECONDITIONER_FAILED if any_rank(ksp.comm, failed) else Reason.CONVERGED
 
 
 def _choose(

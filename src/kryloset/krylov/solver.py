@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from mpi4py import MPI
 from petsc4py import PETSc
 
+from kryloset.krylov.agreement import any_rank, largest
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
 from kryloset.krylov.owner import (
     FACTORS,
@@ -26,6 +26,7 @@ from kryloset.krylov.recycling_ksp import RecyclingKSP
 from kryloset.krylov.recycling_minres import RecyclingMINRES
 from kryloset.krylov.revision import Revision, get_revision
 from kryloset.krylov.state import SolverState
+from kryloset.krylov.values import evolve
 
 FILLED = ("icc", "ilu")
 """Incomplete factors, which have levels of fill."""
@@ -87,6 +88,7 @@ class SolveResult:
         seconds_setup: preconditioner or factorisation, and the KSP where a new one was due.
         seconds_rebuild: making C = A M^-1 U of the recycled space.
         seconds_iterate: the rest of the solve.
+        seconds_processor: of this rank's processor, for all of these.
         reason: why it ended.
         method: the method that ran.
         recycled: whether directions from an earlier system took part.
@@ -100,6 +102,7 @@ class SolveResult:
     seconds_setup: float
     seconds_rebuild: float
     seconds_iterate: float
+    seconds_processor: float
     reason: Reason
     method: Method
     recycled: bool
@@ -248,15 +251,15 @@ class SequenceSolver:
             reason = Reason.CONVERGED if norm == 0.0 else Reason.NON_FINITE
             residual = 0.0 if norm == 0.0 else math.nan
             result = SolveResult(
-                solution, 0, 0, 0, residual, 0.0, 0.0, 0.0, reason, self.method, False
+                solution, 0, 0, 0, residual, 0.0, 0.0, 0.0, 0.0, reason, self.method, False
             )
-            return result, replace(state, **_count(state, result))
+            return result, evolve(state, **_count(state, result))
 
-        start = time.perf_counter()
+        start, began = time.perf_counter(), time.process_time()
         workspace = state.workspace
         if not (isinstance(workspace, _Workspace) and workspace.serves(self, operator)):
             workspace = _Workspace(self, operator)
-        workspace.counts = counts = _Counts()
+        workspace.counts = counts = _Counts(clock=began)
         owner = self._choose_owner(operator, state)
         counts.setup = time.perf_counter() - start
 
@@ -278,6 +281,7 @@ class SequenceSolver:
             seconds_setup=counts.setup,
             seconds_rebuild=counts.rebuild,
             seconds_iterate=counts.iterate,
+            seconds_processor=counts.clock - began,
             reason=reason,
             method=self.method,
             recycled=counts.recycled,
@@ -287,7 +291,7 @@ class SequenceSolver:
             carried |= _settle(state, owner if result.converged else None, counts, operator.comm)
         # A KSP that failed may hold half a factor: the next system gets a new one.
         kept = workspace if result.converged else None
-        return result, replace(state, **_count(state, result), **carried, workspace=kept)
+        return result, evolve(state, **_count(state, result), **carried, workspace=kept)
 
     def _choose_owner(self, operator: PETSc.Mat, state: SolverState) -> Owner | None:
         """Return the matrix to precondition with: None for the operator itself. Collective."""
@@ -296,7 +300,7 @@ class SequenceSolver:
         due = state.rental.due if self.refresh == "rental" else state.systems in self.refresh
         owner = state.owner
         misfit = owner is None or owner.rows != operator.getLocalSize()[0]
-        if due or operator.comm.tompi4py().allreduce(int(misfit)) > 0:
+        if due or any_rank(operator.comm, misfit):
             return Owner.of(operator)
         return owner
 
@@ -305,13 +309,10 @@ def _settle(
     state: SolverState, owner: Owner | None, counts: "_Counts", comm: PETSc.Comm
 ) -> dict[str, Any]:
     """Return the owner and the account of the next state, the same on all ranks. Collective."""
-    times = (counts.price, counts.rent)
-    if comm.size > 1:
-        times = tuple(comm.tompi4py().allreduce(time, MPI.MAX) for time in times)
-    price, seconds = times
+    price, seconds = largest(comm, counts.price), largest(comm, counts.rent)
     rental, refreshes = state.rental, state.refreshes
     if owner is None:
-        rental = replace(rental, owed=0.0)
+        rental = evolve(rental, owed=0.0)
     elif owner is state.owner:
         rental = rental.after_neighbour(counts.last, seconds)
     else:
@@ -338,7 +339,8 @@ class _Counts:
     """Costs of one solve, over all runs of the KSP that it took.
 
     `last`, `price` and `rent` are those of the last preconditioner that was tried: iterations,
-    and seconds of the processor for its set-up and for them.
+    and seconds of the processor for its set-up and for them. `clock` is the processor's when
+    that began to be measured, and then when it ended.
     """
 
     iterations: int = 0
@@ -350,6 +352,7 @@ class _Counts:
     iterate: float = 0.0
     price: float = 0.0
     rent: float = 0.0
+    clock: float = 0.0
     recycled: bool = False
 
 
@@ -398,14 +401,16 @@ class _Workspace:
         same layout will do; else only the one that it was made for.
         """
         mine = self.ksp.getOperators()[0]
-        if self.solver != solver:
+        if self.solver is not solver and self.solver != solver:
             if self.solver != replace(solver, max_iterations=self.solver.max_iterations):
                 return False
             self.solver = solver
         if solver.refresh == "always":
             return bool(mine.handle == operator.handle)
-        differs = mine.getSizes() != operator.getSizes() or mine.comm != operator.comm
-        return int(operator.comm.tompi4py().allreduce(int(differs))) == 0
+        differs = mine.handle != operator.handle and (
+            mine.getSizes() != operator.getSizes() or mine.comm != operator.comm
+        )
+        return not any_rank(operator.comm, differs)
 
     def attempt(
         self,
@@ -417,21 +422,23 @@ class _Workspace:
         owner: Owner | None,
     ) -> tuple[Reason, float]:
         """Set the preconditioner up, of that owner if there is one, and run."""
-        counts, start, clock = self.counts, time.perf_counter(), time.process_time()
+        counts, start = self.counts, time.perf_counter()
         reason = self.prepare() if owner is None else self._share(operator, owner)
         residual = 1.0
         now = time.perf_counter()
+        ready = time.process_time()
         counts.setup += now - start
-        counts.price = time.process_time() - clock
+        counts.price, counts.clock = ready - counts.clock, ready
         if reason is not Reason.CONVERGED:
             return reason, residual
         self.limit = self.solver.max_iterations
         if owner is not None and owner is state.owner:
             limit = NEIGHBOUR_LIMIT + NEIGHBOUR_GROWTH * int(state.rental.own)
             self.limit = min(self.limit, limit)
-        rebuilt, clock = counts.rebuild, time.process_time()
+        rebuilt = counts.rebuild
         reason, residual = self.run(rhs, solution, norm, state)
-        counts.rent = time.process_time() - clock
+        counts.clock = time.process_time()
+        counts.rent = counts.clock - ready
         counts.iterate += time.perf_counter() - now - (counts.rebuild - rebuilt)
         return reason, residual
 
@@ -440,7 +447,7 @@ class _Workspace:
         operator = self.ksp.getOperators()[0]
         revision = get_revision(operator)
         kept = revision is not None and revision == self.prepared
-        if operator.comm.tompi4py().allreduce(int(not kept)) == 0:
+        if not any_rank(operator.comm, not kept):
             return Reason.CONVERGED
         self.prepared = None
         direct = self.solver.method == "direct"

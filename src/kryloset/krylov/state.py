@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from kryloset.errors import KrylosetError
+from kryloset.krylov.agreement import any_rank
 from kryloset.krylov.dense import Array
 from kryloset.krylov.owner import Owner, Rental
 
@@ -80,11 +81,13 @@ class SolverState:
         Instances that have a mesh each have operators of different sizes. (An owner of
         another size is replaced by the next solve.)
         """
-        rows = operator.getLocalSize()[0]
-        fits = self.space is None or self.space.shape[0] == rows
-        fits = fits and (self.solution is None or self.solution.shape[0] == rows)
-        misfits = operator.comm.tompi4py().allreduce(int(not fits))
+        misfits = any_rank(operator.comm, not self.fits(operator.getLocalSize()[0]))
         return self.without_space() if misfits else self
+
+    def fits(self, rows: int) -> bool:
+        """Whether what is recycled has so many local rows."""
+        fits = self.space is None or self.space.shape[0] == rows
+        return fits and (self.solution is None or self.solution.shape[0] == rows)
 
     def to_arrays(self) -> dict[str, Array]:
         """Return the value as arrays, what is None left out."""

@@ -7,11 +7,21 @@ from dataclasses import dataclass
 
 from petsc4py import PETSc
 
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.csgraph
+
 from kryloset.errors import KrylosetError
 from kryloset.krylov.preconditioner import SYMMETRIC
 
 FACTOR_LIMIT = 200_000
 """Rows up to which a matrix is factored to learn whether it is definite."""
+
+ROUNDING = 1e-13
+"""What a row may lack of diagonal dominance, relative to its diagonal."""
+
+LEAST = 1e-6
+"""Relative size of what counts where one has to be sure that it is there."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,8 @@ def is_symmetric(operator: PETSc.Mat) -> bool:
 def is_positive_definite(operator: PETSc.Mat) -> bool:
     """Return whether a symmetric matrix is known to be positive definite. Collective.
 
-    A diagonal entry that is not positive answers at once. Otherwise the inertia of a factor
+    A diagonal entry that is not positive answers at once, and so does `is_dominant`. Otherwise
+    the inertia of a factor
     L D L' does, by Sylvester's law. One of more than `FACTOR_LIMIT` rows is not factored, and
     taken for what its diagonal says: methods that ask for definite matrices notice and say so.
     Of complex numbers no factor here tells the inertia, so of those it is never known.
@@ -89,6 +100,8 @@ def is_positive_definite(operator: PETSc.Mat) -> bool:
     if PETSc.ScalarType().dtype.kind == "c" or not operator.getDiagonal().min()[1] > 0.0:
         return False
     if operator.getSize()[0] > FACTOR_LIMIT:
+        return True
+    if is_dominant(operator):
         return True
     pc = PETSc.PC().create(operator.comm)
     try:
@@ -111,6 +124,28 @@ def is_positive_definite(operator: PETSc.Mat) -> bool:
     finally:
         pc.destroy()
     return bool(negative == 0 and zero == 0)
+
+
+def is_dominant(operator: PETSc.Mat) -> bool:
+    """Return whether no row's diagonal is less than its other entries together, by magnitude.
+
+    And is more in a row at least of each part that hangs together: then a symmetric matrix with
+    a positive diagonal is positive definite (O. Taussky, "A recurring theorem on determinants",
+    Amer. Math. Monthly 56, 1949, theorem II). Up to rounding, and with a
+    distance from it. False on several ranks, where it is not looked for.
+    """
+    if operator.comm.size > 1:
+        return False
+    offsets, columns, entries = operator.getValuesCSR()
+    matrix = sp.csr_array((np.abs(entries), columns, offsets), shape=operator.getSize())
+    diagonal = matrix.diagonal()
+    excess = 2 * diagonal - matrix.sum(axis=1)
+    if not np.all(excess >= -ROUNDING * diagonal):
+        return False
+    matrix.data[matrix.data < LEAST * np.repeat(diagonal, np.diff(offsets))] = 0.0
+    matrix.eliminate_zeros()
+    count, part = scipy.sparse.csgraph.connected_components(matrix, directed=False)
+    return bool(len(np.unique(part[excess > LEAST * diagonal])) == count)
 
 
 def hash_pattern(operator: PETSc.Mat) -> str:

@@ -1,0 +1,52 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Numbers that are added one at a time, of which every earlier tuple stays what it was."""
+
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Any, Self, overload
+
+
+class Choices(Sequence[int]):
+    """A value like a tuple of ints, to which one is added in constant time.
+
+    Values that grew from one another share their numbers: each has the first so many of them.
+    """
+
+    def __init__(self, numbers: Iterable[int] = ()) -> None:
+        """Hold these numbers."""
+        self._shared = array("q", numbers)
+        self._length = len(self._shared)
+
+    def plus(self, number: int) -> Self:
+        """Return the numbers with one more at the end."""
+        grown = type(self).__new__(type(self))
+        # Another value may have grown from this one, which is then copied.
+        fresh = len(self._shared) == self._length
+        grown._shared = self._shared if fresh else self._shared[: self._length]
+        grown._shared.append(number)
+        grown._length = self._length + 1
+        return grown
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self._length
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[int, ...]: ...
+    def __getitem__(self, place: int | slice) -> int | tuple[int, ...]:
+        """Return the number there, or several of them."""
+        places = range(self._length)[place]
+        if isinstance(places, range):
+            return tuple(self._shared[i] for i in places)
+        return self._shared[places]
+
+    def __eq__(self, other: Any) -> bool:
+        """Return whether the other sequence has the same numbers."""
+        return isinstance(other, Choices | tuple) and tuple(self) == tuple(other)
+
+    def __repr__(self) -> str:
+        """Return it as it is made."""
+        return f"Choices({tuple(self)})"
