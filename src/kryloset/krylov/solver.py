@@ -10,7 +10,9 @@ from typing import Any, Literal, get_args
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from kryloset.krylov.dense import Array
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
+from kryloset.krylov.guess import Guess
 from kryloset.krylov.owner import (
     FACTORS,
     NEIGHBOUR_GROWTH,
@@ -135,6 +137,9 @@ class SequenceSolver:
             scaled to fit; or those with these numbers, counted from 0 (a replay of
             `SolverState.refreshes`). A system that an earlier one's preconditioner does not
             solve gets its own too.
+        guess: none, or projection: the combination of earlier solutions with the least residual,
+            for systems that share a matrix, as time steps do; one that is within the tolerance
+            is the solution.
 
     Raises:
         ValueError: for a name that is not known, a number out of range, or hpddm where PETSc
@@ -148,6 +153,7 @@ class SequenceSolver:
     recycle: int = 20
     max_iterations: int = 10_000
     refresh: Refresh = "always"
+    guess: Literal["none", "projection"] = "none"
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -169,6 +175,13 @@ class SequenceSolver:
                 "a factor is reused by an iterative method: use cg or gmres with "
                 "preconditioner cholesky or lu"
             )
+        if self.guess not in ("none", "projection"):
+            raise ValueError(f"guess {self.guess!r} is not known: use none or projection")
+        if self.guess != "none" and self.refresh != "always":
+            raise ValueError(
+                "guesses are for systems that share a matrix, whose preconditioner is kept "
+                "anyway: use refresh always"
+            )
         if self.method == "hpddm" and not PETSc.Sys.hasExternalPackage("hpddm"):
             raise ValueError("this PETSc was built without HPDDM: use method gcrodr")
         if self.method in (*CONTEXTS, "hpddm") and self.recycle >= self.restart:
@@ -180,10 +193,11 @@ class SequenceSolver:
     @property
     def label(self) -> str:
         """What people call it, such as "cg + cholesky, reused"."""
-        if self.method == "direct" and self.preconditioner != "cholesky":
-            return "direct + lu"
+        factor = self.method == "direct" and self.preconditioner != "cholesky"
+        preconditioner = "lu" if factor else self.preconditioner
         reused = ", reused" if self.refresh != "always" else ""
-        return f"{self.method} + {self.preconditioner}{reused}"
+        guessed = ", guessed" if self.guess != "none" else ""
+        return f"{self.method} + {preconditioner}{reused}{guessed}"
 
     def init(self) -> SolverState:
         """Return the state before the first system: nothing recycled."""
@@ -235,6 +249,10 @@ class SequenceSolver:
         workspace.counts = counts = _Counts()
         owner = self._choose_owner(operator, state)
         counts.setup = time.perf_counter() - start
+        start = time.perf_counter()
+        guess = Guess.serve(operator, state.guess) if self.guess != "none" else None
+        workspace.guess = first = guess.combine(rhs) if guess is not None else None
+        counts.iterate = time.perf_counter() - start
 
         reason, residual = workspace.attempt(operator, rhs, solution, norm, state, owner)
         if reason is not Reason.CONVERGED and owner is not None and owner is state.owner:
@@ -244,6 +262,11 @@ class SequenceSolver:
             owner = Owner.of(operator)
             counts.setup += time.perf_counter() - start
             reason, residual = workspace.attempt(operator, rhs, solution, norm, state, owner)
+        start = time.perf_counter()
+        if guess is not None and counts.preconditioner and reason is Reason.CONVERGED:
+            guess = guess.extend(operator, solution, first)
+            counts.operator += 1
+        counts.iterate += time.perf_counter() - start
 
         result = SolveResult(
             solution=solution,
@@ -258,7 +281,7 @@ class SequenceSolver:
             method=self.method,
             recycled=counts.recycled,
         )
-        carried = workspace.carried(result)
+        carried = workspace.carried(result) | {"guess": guess if result.converged else None}
         if self.refresh != "always":
             carried |= _settle(state, owner if result.converged else None, counts, operator.comm)
         # A KSP that failed may hold half a factor: the next system gets a new one.
@@ -342,6 +365,7 @@ class _Workspace:
         self.prepared: Revision | None = None
         self.context: RecyclingKSP | None = None
         self.shared: SharedPreconditioner | None = None
+        self.guess: Array | None = None
         match solver.method:
             case "direct":
                 ksp.setType(PETSc.KSP.Type.PREONLY)
@@ -453,6 +477,13 @@ class _Workspace:
         tolerance = self.solver.tolerance
         self.asked = INNER * tolerance
         residual = math.inf
+        self.started = self.guess is not None
+        if self.guess is not None:
+            solution.setArray(self.guess)
+            self.counts.recycled = True
+            guessed = self._true_residual(rhs, solution) / norm
+            if guessed <= self.asked:
+                return Reason.CONVERGED, guessed
         while True:
             try:
                 reason = self._once(rhs, solution, norm)
@@ -474,7 +505,7 @@ class _Workspace:
     def _once(self, rhs: PETSc.Vec, solution: PETSc.Vec, norm: float) -> Reason:
         """Run the KSP once more from the present solution, counting what it costs."""
         ksp, counts, solver = self.ksp, self.counts, self.solver
-        again = counts.last > 0
+        again = counts.last > 0 or self.started
         if solver.method == "direct":
             # Iterative refinement: self.residual holds b - A x from the second run on.
             correction = solution.duplicate()
