@@ -60,6 +60,16 @@ def main(folder: Path) -> None:
         name = f"{method}-{preconditioner}"
         found[f"{name}-iterations"] = np.array(iterations)
         found[f"{name}-solution"] = np.concatenate(comm.allgather(result.solution.getArray()))
+    # Systems that share a matrix, the last in the span of the first two.
+    mat, rng = to_mat(systems[0], comm), np.random.default_rng(6)
+    first, second = rng.standard_normal((2, 400))
+    solver = SequenceSolver("direct", guess="projection")
+    state, iterations = solver.init(), []
+    for values in (first, second, first - 2 * second):
+        result, state = solver.solve(mat, to_vec(mat, values), state)
+        iterations.append(result.iterations)
+    found["guessed-iterations"] = np.array(iterations)
+    found["guessed-solution"] = np.concatenate(comm.allgather(result.solution.getArray()))
     if comm.rank == 0:
         np.savez(folder / f"ranks-{comm.size}.npz", **found)
 

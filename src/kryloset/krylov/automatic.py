@@ -109,6 +109,9 @@ def choose_ways(
     }
     rows: list[dict[str, Any]]
     if structure.saddle_point:
+        if structure.constant:
+            # A guess takes less time than MUMPS's factor, and is often good enough.
+            direct["guess"] = "projection"
         rows = [{**direct, "preconditioner": "lu"}, direct] if structure.symmetric else [direct]
     elif structure.singular and structure.definite:
         rows = [icc, gamg, recycling]

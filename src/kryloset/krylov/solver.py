@@ -10,7 +10,9 @@ from typing import Any, Literal, get_args
 from petsc4py import PETSc
 
 from kryloset.krylov.agreement import any_rank, largest
+from kryloset.krylov.dense import Array
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
+from kryloset.krylov.guess import Guess
 from kryloset.krylov.owner import (
     FACTORS,
     NEIGHBOUR_GROWTH,
@@ -147,6 +149,9 @@ class SequenceSolver:
         fill: levels of fill of icc and ilu, from 0, the pattern of A, to `FILL_LIMIT`; the other
             preconditioners have none, as cg has no restart.
         omega: relaxation factor of sor, between 0 and 2; the other preconditioners have none.
+        guess: none, or projection: the combination of earlier solutions with the least residual,
+            for systems that share a matrix, as time steps do; one that is within the tolerance
+            is the solution.
 
     Raises:
         ValueError: for a name that is not known, a number out of range, or hpddm where PETSc
@@ -162,6 +167,7 @@ class SequenceSolver:
     refresh: Refresh = "always"
     fill: int = 0
     omega: float = 1.0
+    guess: Literal["none", "projection"] = "none"
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -193,6 +199,13 @@ class SequenceSolver:
                 "a factor is reused by an iterative method: use cg or gmres with "
                 "preconditioner cholesky or lu"
             )
+        if self.guess not in ("none", "projection"):
+            raise ValueError(f"guess {self.guess!r} is not known: use none or projection")
+        if self.guess != "none" and self.refresh != "always":
+            raise ValueError(
+                "guesses are for systems that share a matrix, whose preconditioner is kept "
+                "anyway: use refresh always"
+            )
         if self.method == "hpddm" and not PETSc.Sys.hasExternalPackage("hpddm"):
             raise ValueError("this PETSc was built without HPDDM: use method gcrodr")
         if self.method in (*CONTEXTS, "hpddm") and self.recycle >= self.restart:
@@ -204,13 +217,15 @@ class SequenceSolver:
     @property
     def label(self) -> str:
         """What people call it, such as "cg + cholesky, reused" or "cg + icc(2)"."""
-        if self.method == "direct" and self.preconditioner != "cholesky":
-            return "direct + lu"
+        factor = self.method == "direct" and self.preconditioner != "cholesky"
+        preconditioner: str = "lu" if factor else self.preconditioner
+        if self.fill and self.preconditioner in FILLED:
+            preconditioner += f"({self.fill})"
+        elif self.preconditioner == "sor" and self.omega != 1.0:
+            preconditioner += f"({self.omega:g})"
         reused = ", reused" if self.refresh != "always" else ""
-        number = f"({self.fill})" if self.fill and self.preconditioner in FILLED else ""
-        if self.preconditioner == "sor" and self.omega != 1.0:
-            number = f"({self.omega:g})"
-        return f"{self.method} + {self.preconditioner}{number}{reused}"
+        guessed = ", guessed" if self.guess != "none" else ""
+        return f"{self.method} + {preconditioner}{reused}{guessed}"
 
     def init(self) -> SolverState:
         """Return the state before the first system: nothing recycled."""
@@ -262,6 +277,10 @@ class SequenceSolver:
         workspace.counts = counts = _Counts(clock=began)
         owner = self._choose_owner(operator, state)
         counts.setup = time.perf_counter() - start
+        start = time.perf_counter()
+        guess = Guess.serve(operator, state.guess) if self.guess != "none" else None
+        workspace.guess = first = guess.combine(rhs) if guess is not None else None
+        counts.iterate = time.perf_counter() - start
 
         reason, residual = workspace.attempt(operator, rhs, solution, norm, state, owner)
         if reason is not Reason.CONVERGED and owner is not None and owner is state.owner:
@@ -271,6 +290,11 @@ class SequenceSolver:
             owner = Owner.of(operator)
             counts.setup += time.perf_counter() - start
             reason, residual = workspace.attempt(operator, rhs, solution, norm, state, owner)
+        start = time.perf_counter()
+        if guess is not None and counts.preconditioner and reason is Reason.CONVERGED:
+            guess = guess.extend(operator, solution, first)
+            counts.operator += 1
+        counts.iterate += time.perf_counter() - start
 
         result = SolveResult(
             solution=solution,
@@ -286,7 +310,7 @@ class SequenceSolver:
             method=self.method,
             recycled=counts.recycled,
         )
-        carried = workspace.carried(result)
+        carried = workspace.carried(result) | {"guess": guess if result.converged else None}
         if self.refresh != "always":
             carried |= _settle(state, owner if result.converged else None, counts, operator.comm)
         # A KSP that failed may hold half a factor: the next system gets a new one.
@@ -369,6 +393,7 @@ class _Workspace:
         self.prepared: Revision | None = None
         self.context: RecyclingKSP | None = None
         self.shared: SharedPreconditioner | None = None
+        self.guess: Array | None = None
         match solver.method:
             case "direct":
                 ksp.setType(PETSc.KSP.Type.PREONLY)
@@ -493,6 +518,13 @@ class _Workspace:
         tolerance = self.solver.tolerance
         self.asked = INNER * tolerance
         residual = math.inf
+        self.started = self.guess is not None
+        if self.guess is not None:
+            solution.setArray(self.guess)
+            self.counts.recycled = True
+            guessed = self._true_residual(rhs, solution) / norm
+            if guessed <= self.asked:
+                return Reason.CONVERGED, guessed
         while True:
             try:
                 reason = self._once(rhs, solution, norm)
@@ -514,7 +546,7 @@ class _Workspace:
     def _once(self, rhs: PETSc.Vec, solution: PETSc.Vec, norm: float) -> Reason:
         """Run the KSP once more from the present solution, counting what it costs."""
         ksp, counts, solver = self.ksp, self.counts, self.solver
-        again = counts.last > 0
+        again = counts.last > 0 or self.started
         if solver.method == "direct":
             # Iterative refinement: self.residual holds b - A x from the second run on.
             correction = solution.duplicate()

@@ -14,6 +14,7 @@ import numpy as np
 from kryloset.errors import KrylosetError
 from kryloset.krylov.agreement import any_rank
 from kryloset.krylov.dense import Array
+from kryloset.krylov.guess import Guess
 from kryloset.krylov.owner import Owner, Rental
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class SolverState:
         solution: (local rows), the last solution where the method recycles, else None.
         learnt: what the method keeps besides, as numbers (`RecyclingKSP.numbers`).
         owner: the earlier matrix whose preconditioner is in use, where one is reused.
+        guess: what initial guesses are made of, where they are.
         rental: what that has cost.
         refreshes: numbers of the systems, from 0, that got a preconditioner of their own,
             where one is reused.
@@ -61,6 +63,7 @@ class SolverState:
     solution: Array | None = None
     learnt: tuple[float, ...] = ()
     owner: Owner | None = None
+    guess: Guess | None = None
     rental: Rental = field(default_factory=Rental)
     refreshes: tuple[int, ...] = ()
     systems: int = 0
@@ -78,8 +81,8 @@ class SolverState:
     def for_operator(self, operator: "PETSc.Mat") -> Self:
         """Return this state, with nothing recycled where that has another size. Collective.
 
-        Instances that have a mesh each have operators of different sizes. (An owner of
-        another size is replaced by the next solve.)
+        Instances that have a mesh each have operators of different sizes. (An owner or
+        a guess of another size is replaced by the next solve.)
         """
         misfits = any_rank(operator.comm, not self.fits(operator.getLocalSize()[0]))
         return self.without_space() if misfits else self
@@ -97,6 +100,10 @@ class SolverState:
         arrays["refreshes"] = np.array(self.refreshes, dtype=np.int64)
         if self.owner is not None:
             arrays |= {f"owner_{name}": getattr(self.owner, name) for name in OWNED}
+        if self.guess is not None:
+            arrays["guess_directions"] = self.guess.directions
+            arrays["guess_images"] = self.guess.images
+            arrays["guess_digest"] = np.array(self.guess.digest)
         for name in ARRAYS:
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)
@@ -108,6 +115,10 @@ class SolverState:
         owner = None
         if "owner_entries" in arrays:
             owner = Owner(*(arrays[f"owner_{name}"] for name in OWNED))
+        guess = None
+        if "guess_digest" in arrays:
+            directions, images = (arrays[f"guess_{name}"] for name in ("directions", "images"))
+            guess = Guess(directions, images, str(arrays["guess_digest"]))
         numbers: dict[str, Any] = {name: int(arrays[name]) for name in NUMBERS}
         held: dict[str, Any] = {
             name: np.asfortranarray(arrays[name]) for name in ARRAYS if name in arrays
@@ -115,6 +126,7 @@ class SolverState:
         return cls(
             learnt=tuple(arrays["learnt"].tolist()),
             owner=owner,
+            guess=guess,
             rental=Rental(*arrays["rental"].tolist()),
             refreshes=tuple(arrays["refreshes"].tolist()),
             **held,

@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Initial guesses from the earlier solutions of systems with one matrix."""
+
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from petsc4py import PETSc
+
+import numpy as np
+
+from kryloset.krylov.dense import Array
+from kryloset.krylov.revision import Revision, get_revision
+from kryloset.krylov.structure import hash_entries
+
+LENGTH = 16
+"""Directions that are kept at most."""
+
+DEPENDENT = 1e-10
+"""A direction whose image is the others' but for this part would add rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """Directions P with orthonormal images Q = A P: a value.
+
+    The guess x0 = P Q'b has the least residual ||b - A x0|| in their span. What a solve adds to
+    it is the next direction, made orthogonal; where there is no more room all are dropped for
+    the last solution (Fischer, *Comput. Methods Appl. Mech. Engrg.* 163, 1998, with the
+    residual's norm for that of A).
+
+    Attributes:
+        directions: P', (at most `LENGTH`, local rows).
+        images: Q', of that shape.
+        digest: of the entries of A.
+        revision: of A, where this has met it; not part of the value, never saved.
+    """
+
+    directions: Array
+    images: Array
+    digest: str
+    revision: Revision | None = field(default=None, repr=False)
+
+    @classmethod
+    def serve(cls, operator: PETSc.Mat, held: Self | None) -> Self:
+        """Return what is held if it is that of A, else one without directions. Collective."""
+        revision = get_revision(operator)
+        kept = held is not None and revision is not None and held.revision == revision
+        if held is not None and operator.comm.tompi4py().allreduce(int(not kept)) == 0:
+            return held
+        digest = hash_entries(operator)
+        if held is not None and held.digest == digest:
+            return replace(held, revision=revision)
+        empty = np.zeros((0, operator.getLocalSize()[0]), dtype=PETSc.ScalarType)
+        return cls(empty, empty, digest, revision)
+
+    def combine(self, rhs: PETSc.Vec) -> Array | None:
+        """Return the local rows of x0, None without directions. Collective."""
+        if len(self.directions) == 0:
+            return None
+        guess: Array = _dots(self.images, rhs.array_r, rhs.comm) @ self.directions
+        return guess
+
+    def extend(self, operator: PETSc.Mat, x: PETSc.Vec, guess: Array | None) -> Self:
+        """Return this with one direction more, x - x0, from one product with A. Collective."""
+        directions, images = self.directions, self.images
+        if guess is None or len(directions) == LENGTH:
+            directions, images, guess = directions[:0], images[:0], None
+        step = x.duplicate()
+        step.setArray(x.array_r if guess is None else x.array_r - guess)
+        product = operator.createVecLeft()
+        operator.mult(step, product)
+        p, q, size = step.array_r.copy(), product.array_r.copy(), product.norm()
+        # Twice is enough.
+        for _ in range(2):
+            overlap = _dots(images, q, x.comm)
+            p -= overlap @ directions
+            q -= overlap @ images
+        norm = np.sqrt(abs(_dots(q[None], q, x.comm)[0]))
+        if not norm > DEPENDENT * size:
+            return self
+        return replace(
+            self,
+            directions=np.vstack((directions, p / norm)),
+            images=np.vstack((images, q / norm)),
+        )
+
+
+def _dots(rows: Array, vector: Array, comm: PETSc.Comm) -> Array:
+    """Return the inner products of rows, spread over the ranks, with a vector."""
+    local: Array = rows.conj() @ vector
+    return local if comm.size == 1 else comm.tompi4py().allreduce(local)
