@@ -648,17 +648,14 @@ def numbers(
     ] = None,
     tolerance: Annotated[float, typer.Option(help="On the true relative residual.")] = 1e-8,
     quick: Annotated[bool, typer.Option("--quick", help="Some of the families.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    json: Json = None,
 ) -> None:
     """Vary the levels of fill, the factor of SOR and what recycling holds.
 
     One thread, one run, all in turn on each system; medians.
     """
     _one_thread()
-    from json import dumps
-
     from kryloset.bench import numbers as bench
-    from kryloset.dataset.atomic import write_text_whole
 
     rows = [
         row
@@ -666,8 +663,7 @@ def numbers(
         for row in bench.measure(case, count or (4 if quick else 6), tolerance)
     ]
     typer.echo(bench.describe(rows))
-    if json is not None:
-        write_text_whole(json, dumps(rows, indent=1, allow_nan=False) + "\n")
+    _write_json(json, rows)
 
 
 @bench.command()
