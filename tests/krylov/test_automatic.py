@@ -222,7 +222,9 @@ def test_ways_fit_the_structure(structure, methods, factors):
     ways = choose_ways(structure, factors=factors, tolerance=1e-8, max_iterations=100)
     assert {way.method for way in ways} == methods
     if structure.singular:
-        assert not {way.preconditioner for way in ways} & {"lu", "cholesky"}
+        # But for a factor that is made once, whose use shows at once whether it is one.
+        kept = ways[1:] if structure.constant else ways
+        assert not {way.preconditioner for way in kept} & {"lu", "cholesky"}
 
 
 @pytest.mark.parametrize("wind", [0.0, 1.0])

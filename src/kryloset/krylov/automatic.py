@@ -114,7 +114,10 @@ def choose_ways(
             direct["guess"] = "projection"
         rows = [{**direct, "preconditioner": "lu"}, direct] if structure.symmetric else [direct]
     elif structure.singular and structure.definite:
-        rows = [icc, gamg, recycling]
+        # The last pivot of a factor is rounding, which misleads no method that knows the null
+        # space; where it is negative the method says so, and another one solves the system.
+        rows = [*([once] if structure.constant else []), *([geometric] if multigrid else [])]
+        rows += [icc, gamg, recycling]
     elif structure.singular:
         rows = general
     elif structure.constant:

@@ -65,8 +65,9 @@ def confirm_structure(operator: PETSc.Mat, claimed: Structure) -> None:
     elif claimed.singular and not operator.getNullSpace().test(operator):
         wrong = "singular, and does not map its null space to zero"
     elif claimed.definite and not (
+        # Of singular and complex matrices no inertia is known here.
         operator.getDiagonal().min()[1] > 0.0
-        if claimed.singular
+        if claimed.singular or PETSc.ScalarType().dtype.kind == "c"
         else is_positive_definite(operator)
     ):
         wrong = "positive definite, and has an eigenvalue that is not positive"
@@ -92,9 +93,9 @@ def is_positive_definite(operator: PETSc.Mat) -> bool:
     """Return whether a symmetric matrix is known to be positive definite. Collective.
 
     A diagonal entry that is not positive answers at once, and so does `is_dominant`. Otherwise
-    the inertia of a factor
-    L D L' does, by Sylvester's law. One of more than `FACTOR_LIMIT` rows is not factored, and
-    taken for what its diagonal says: methods that ask for definite matrices notice and say so.
+    the inertia of a factor L D L' does, by Sylvester's law. One of more than `FACTOR_LIMIT` rows
+    is not factored, and taken for what its diagonal says: methods that ask for definite
+    matrices notice and say so.
     Of complex numbers no factor here tells the inertia, so of those it is never known.
     """
     if PETSc.ScalarType().dtype.kind == "c" or not operator.getDiagonal().min()[1] > 0.0:
