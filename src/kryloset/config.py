@@ -271,7 +271,7 @@ class DatasetConfig(Section):
     ] = Field(
         "auto",
         description="What instances are compared by when they are sorted, 144 numbers a parameter "
-        "at most. auto: parameters where these are 4 million numbers or fewer and compared "
+        "at most. auto: parameters where these are 262,144 numbers or fewer and compared "
         "directly (greedy, given), else cosines. parameters: all numbers; cosines: the lowest "
         "of the DCT; fourier: of the FFT, as the SKR paper; blocks: means over blocks of the "
         "grid; random: a random projection; principal: principal axes of 1,024 instances; "
