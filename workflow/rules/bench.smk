@@ -14,8 +14,8 @@ rule run_bench:
         bench="families|paper|scale",
     conda:
         "../../envs/kryloset.yaml"
-    # All of them, so that nothing else runs beside it.
-    threads: workflow.cores or 2
+    # One to measure on, and one for the second worker of `scale`.
+    threads: 2
     resources:
         mem_mb=8000,
         runtime=480,
