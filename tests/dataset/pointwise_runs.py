@@ -2,19 +2,30 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Runs of the stages before `merge`, made in milliseconds by a family without a PDE."""
 
+import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.dataset.integrity import ATTRIBUTES, SEALS, Digests, read_seals
+from kryloset.dataset.ragged import offsets_path
+from kryloset.dataset.staged import TABLES, StagedFile, create_staged, table_path
 from kryloset.problems import Family, load_family
 from kryloset.stages import merge, sample, sort
 
 FAMILY = f"{Path(__file__).parent / 'pointwise.py'}:Pointwise{{}}"
-COUNTS = ("iterations", "operator_applications", "preconditioner_applications")
+COUNTS = (
+    "iterations", "operator_applications", "preconditioner_applications", "systems", "escalations",
+    "reason",
+)  # fmt: skip
+PARTS = ("assemble", "setup", "rebuild", "iterate")
 
 
 @dataclass(frozen=True)
@@ -51,23 +62,26 @@ class Run:
         """Write a chunk's file, each quantity a function of the instance's number."""
         path = self.folder / "chunks" / f"{number + 1}-of-{self.config.chunks}.h5"
         discretisation = self.family.discretise(None)
-        with h5py.File(self.folder / "parameters.h5") as file:
-            drawn = {name: array[:] for name, array in file["parameters"].items()}
-        with h5py.File(path, "w") as file:
+        with StagedFile(self.folder / "parameters.h5") as file:
+            names, digest = file.names("parameters"), file.digest("parameters")
+            parameters = [{n: file.row(f"parameters/{n}", i) for n in names} for i in instances]
+        columns = {
+            "instance": instances,
+            "solver/way": np.zeros_like(instances),
+            "solver/predecessor": np.concatenate([[-1], instances[:-1]]),
+            "solver/true_residual": 1e-12 * (instances + 1.0),
+        }
+        columns |= {f"solver/{key}": instances + 1 for key in COUNTS}
+        columns |= {f"seconds/{key}": instances / 10 for key in PARTS}
+        with create_staged(path) as file:
             file.attrs["config"] = dump_dataset(self.name, self.config)
             file.attrs["code"] = f"solved-{number}"
-            file["instance"] = instances
-            parameters = [{name: a[i] for name, a in drawn.items()} for i in instances]
-            u = np.stack([discretisation.solve(p, None)["u"] for p in parameters])
-            file["fields/u"] = u
+            file.attrs["parameters"] = digest
             file.attrs["ways"] = json.dumps(["cg + icc"])
-            file["solver/way"] = np.zeros_like(instances)
-            for key in (*COUNTS, "systems", "escalations", "reason"):
-                file[f"solver/{key}"] = instances + 1
-            file["solver/predecessor"] = np.concatenate([[-1], instances[:-1]])
-            file["solver/true_residual"] = 1e-12 * (instances + 1.0)
-            for key in ("assemble", "setup", "rebuild", "iterate"):
-                file[f"seconds/{key}"] = instances / 10
+            for instance in parameters:
+                file.row("fields/u", discretisation.solve(instance, None)["u"], len(instances))
+            for key, column in columns.items():
+                file.array(key, column)
         return path
 
     def merge(self, output: str = "dataset.h5", chunks: list[Path] | None = None) -> Path:
@@ -83,6 +97,37 @@ class Run:
             choices=self.folder / "choices.json",
         )
         return self.folder / output
+
+
+@contextmanager
+def changed(path: Path) -> Iterator[h5py.File]:
+    """Change a file of a stage, and seal it again as if the stage had written it so."""
+    with h5py.File(path, "r+") as file:
+        yield file
+        paths = [key for key in read_seals(file) if key != ATTRIBUTES]
+        del file[SEALS]
+        digests = Digests()
+        for key in paths:
+            array = key.removeprefix(f"{TABLES}/")
+            if array not in file:
+                if table_path(array) in file:
+                    del file[table_path(array)]
+            elif array != key:
+                _tabulate(file, array)
+            if key in file:
+                digests.add(key, file[key][()])
+        digests.seal(file)
+
+
+def _tabulate(file: h5py.File, path: str) -> None:
+    """Write the digests of an array's rows anew."""
+    rows = list(file[path][:])
+    if offsets_path(path) in file:
+        ends = file[offsets_path(path)][:]
+        rows = [file[path][a:b] for a, b in itertools.pairwise(ends)]
+    table = [np.frombuffer(sha256(np.ascontiguousarray(row)).digest(), np.uint8) for row in rows]
+    del file[table_path(path)]
+    file[table_path(path)] = np.array(table)
 
 
 def make_run(folder: Path, dimensions: int = 2, **settings) -> Run:

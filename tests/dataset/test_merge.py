@@ -8,7 +8,7 @@ import time
 import h5py
 import numpy as np
 import pytest
-from pointwise_runs import make_run
+from pointwise_runs import changed, make_run
 
 from kryloset.errors import DataError
 
@@ -97,7 +97,7 @@ def test_a_chunk_in_another_order_is_named(run):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_value_that_is_not_finite_is_named(run, value):
-    with h5py.File(run.chunks[2], "r+") as file:
+    with changed(run.chunks[2]) as file:
         instance = file["instance"][1]
         file["fields/u"][1, 2, 3] = value
     with pytest.raises(DataError, match=f"instance {instance} of .*3-of-3.h5 .*'u'.*not finite"):
@@ -107,7 +107,7 @@ def test_a_value_that_is_not_finite_is_named(run, value):
 
 @pytest.mark.parametrize("value", [1.1e-8, np.nan])
 def test_an_unsolved_instance_is_named(run, value):
-    with h5py.File(run.chunks[2], "r+") as file:
+    with changed(run.chunks[2]) as file:
         instance = file["instance"][1]
         file["solver/true_residual"][1] = value
     with pytest.raises(DataError, match=f"instance {instance} of .*3-of-3.h5 .*tolerance 1e-08"):
@@ -134,7 +134,7 @@ def test_a_chunk_of_another_configuration_is_named(run):
 def test_a_damaged_chunk_is_named(run):
     data = run.chunks[0].read_bytes()
     run.chunks[0].write_bytes(data[: len(data) // 2])
-    with pytest.raises(DataError, match=r"1-of-3.h5 cannot be read.*solve that chunk again"):
+    with pytest.raises(DataError, match=r"1-of-3.h5 cannot be read.*make it again"):
         run.merge()
     assert nothing_written(run)
 
@@ -142,10 +142,10 @@ def test_a_damaged_chunk_is_named(run):
 def test_statistics_are_of_the_training_split_alone(run):
     """Change an instance that is not in train, and they stay; change one that is, and not."""
 
-    def statistics(changed: int | None) -> dict[str, float]:
+    def statistics(instance: int | None) -> dict[str, float]:
         for path in run.chunks:
-            with h5py.File(path, "r+") as file:
-                row = np.flatnonzero(file["instance"][:] == changed)
+            with changed(path) as file:
+                row = np.flatnonzero(file["instance"][:] == instance)
                 if row.size:
                     file["fields/u"][row[0]] *= 2
         with h5py.File(run.merge()) as file:

@@ -47,5 +47,6 @@ def make_data(path: Path, **settings) -> Data:
         {key: np.zeros(config.count) for key in SOLVER},
         {1: "converged"},
         {},
+        "",
     )
     return Data(path, config, parameters, solutions)

@@ -36,7 +36,7 @@ def make(folder, family, dimension):
     solved = [solve(instance, None) for instance in drawn]
     both = [a | b for a, b in zip(drawn, solved, strict=True)]
     path, solver = folder / "dataset.h5", {key: np.zeros(4) for key in SOLVER}
-    write_dataset(path, "various", config, made, both, solver, {1: "converged"}, {})
+    write_dataset(path, "various", config, made, both, solver, {1: "converged"}, {}, "")
     return path, drawn, solved
 
 

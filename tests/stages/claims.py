@@ -14,7 +14,7 @@ class Settings(Section):
 
     undrawable: int = -1
     unsolvable: int = -1
-    residual: float | None = None
+    residual: str | None = None
 
 
 class Claims(Family):
@@ -59,8 +59,9 @@ class Claiming(Discretisation):
 
     def residual(self, instance, solution):
         """Claim what the settings say."""
-        return self.family.settings.residual or 0.0
+        return float(self.family.settings.residual or 0)
 
     def nonlinear_residual(self):
         """Claim what the settings say."""
-        return self.family.settings.residual
+        claimed = self.family.settings.residual
+        return None if claimed is None else float(claimed)

@@ -41,7 +41,7 @@ def test_the_summary_names_the_grid_of_the_file(
     solve = made.discretise(None).solve
     write_dataset(
         folder / "dataset.h5", "set", config, made, [p | solve(p, None) for p in drawn],
-        {key: np.zeros(4) for key in SOLVER}, {1: "converged"}, {},
+        {key: np.zeros(4) for key in SOLVER}, {1: "converged"}, {}, "",
     )  # fmt: skip
     found = {"checks": [{"passed": True}] * 9, "residual_max": 3e-9}
     (folder / "check.json").write_text(json.dumps(found))

@@ -13,12 +13,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import h5py
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
+from kryloset.dataset.staged import StagedFile, create_staged
 from kryloset.errors import KrylosetError
 from kryloset.ordering import ORDERS, steps
 from kryloset.ordering.features import REDUCTIONS, principal_axes
@@ -181,16 +181,14 @@ def measure_file(count: int = FILE) -> dict[str, Any]:
         )
         dataset = {"count": count, "chunks": min(count, 100)}
         config.write_text(yaml.safe_dump({"datasets": {"darcy": dataset}}))
-        with h5py.File(parameters, "w") as file:
-            shape = logarithms.shape[1:]
-            k = file.create_dataset(
-                "parameters/k", (count, *shape), float, chunks=(1, *shape), fletcher32=True
-            )
+        with create_staged(parameters) as file:
+            file.attrs["config"] = config.read_text()
             for begin in track(range(0, count, 500), "writing fields, 500 at a time"):
                 length = min(500, count - begin)
                 g, h = logarithms[random.integers(0, len(logarithms), (2, length))]
                 angle = random.uniform(0, 2 * np.pi, (length, 1, 1))
-                k[begin : begin + length] = np.exp(g * np.cos(angle) + h * np.sin(angle))
+                for k in np.exp(g * np.cos(angle) + h * np.sin(angle)):
+                    file.row("parameters/k", k, count)
         command = [sys.executable, "-m", "kryloset", "sort", str(config), "darcy"]
         command += ["--parameters", str(parameters), "--output", str(order)]
         log = Path(folder, "log")
@@ -203,7 +201,7 @@ def measure_file(count: int = FILE) -> dict[str, Any]:
         seconds = time.perf_counter() - began
         if process.returncode:
             raise KrylosetError(f"`{' '.join(command)}` failed:\n{log.read_text()}")
-        with h5py.File(order) as file:
+        with StagedFile(order) as file:
             return {
                 "table": "file",
                 "instances": count,
@@ -214,7 +212,7 @@ def measure_file(count: int = FILE) -> dict[str, Any]:
                 "seconds_all": seconds,
                 "memory_mb": usage.ru_maxrss * 1024 / 1e6,
                 "to_greedy": None,
-                "to_given": float(file["steps"][...].sum() / file["steps_given"][...].sum()),
+                "to_given": float(file.array("steps").sum() / file.array("steps_given").sum()),
             }
 
 

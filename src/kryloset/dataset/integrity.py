@@ -47,7 +47,7 @@ class Digests:
         group = file.create_group(SEALS)
         for path, digest in self.finished().items():
             group.attrs[path] = digest
-        group.attrs[ATTRIBUTES] = _digest_attributes(file)
+        group.attrs[ATTRIBUTES] = digest_attributes(file)
 
 
 def read_seals(file: h5py.File) -> dict[str, str]:
@@ -68,9 +68,7 @@ def damage(file: h5py.File) -> list[str]:
             return [f"it is no dataset of Kryloset: it has no /{SEALS}"]
         seals = read_seals(file)
         paths = dict(_datasets(file))
-        found = (
-            [] if _digest_attributes(file) == seals[ATTRIBUTES] else ["an attribute was changed"]
-        )
+        found = [] if digest_attributes(file) == seals[ATTRIBUTES] else ["an attribute was changed"]
     except Exception as error:
         return [f"the structure of the file cannot be read: {error}"]
     found += [f"{path} is missing" for path in seals if path not in {*paths, ATTRIBUTES}]
@@ -115,7 +113,8 @@ def _parts(dataset: h5py.Dataset) -> Iterator[NDArray[Any] | bytes]:
         yield dataset[begin : begin + step]
 
 
-def _digest_attributes(file: h5py.File) -> str:
+def digest_attributes(file: h5py.File) -> str:
+    """Return the digest of all attributes of a file, but for the seals."""
     nodes: dict[str, Any] = {"/": file}
     file.visititems(lambda path, node: nodes.update({path: node}))
     tree = {

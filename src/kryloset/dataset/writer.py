@@ -55,6 +55,7 @@ def write_dataset(
     solver: Mapping[str, NDArray[Any]],
     reasons: Mapping[int, str],
     code: Mapping[str, str],
+    parameters: str,
     meshes: Mapping[str, NDArray[Any]] | None = None,
     ways: Sequence[str] = (),
 ) -> None:
@@ -70,6 +71,7 @@ def write_dataset(
         solver: Each quantity of `layout.SOLVER`, a number an instance in the drawn order.
         reasons: The meanings of /solver/reason.
         code: Identity of the code that each stage before ran.
+        parameters: Digest of the parameters, as `staged.digest_instances` makes it.
         meshes: What `Discretisation.meshes` returned.
         ways: The meanings of /solver/way, numbered from 0.
 
@@ -83,7 +85,7 @@ def write_dataset(
         writer.boundary_conditions()
         writer.splits()
         writer.solver(solver, reasons, dict(enumerate(ways)))
-        writer.provenance(name, code)
+        writer.provenance(name, code, parameters)
         writer.data(instances)
         writer.meshes(meshes or {})
         writer.digests.seal(file)
@@ -188,10 +190,11 @@ class _Writer:
             attributes["flag_values"] = np.array(list(meanings), dtype=INTEGER)
             attributes["flag_meanings"] = " ".join(meanings.values())
 
-    def provenance(self, name: str, code: Mapping[str, str]) -> None:
+    def provenance(self, name: str, code: Mapping[str, str], parameters: str) -> None:
         """Write what it takes to make the file again."""
         group = self.file.create_group("provenance")
         group.attrs["seed"] = np.uint64(self.config.seed)
+        group.attrs["parameters"] = parameters
         self._text("provenance/config", dump_dataset(name, self.config, exclude=USES))
         source = provenance.family_source(self.config)
         if source is not None:

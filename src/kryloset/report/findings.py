@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
-from kryloset.dataset.reader import Dataset, open_hdf5
+from kryloset.dataset.reader import Dataset
+from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError
 from kryloset.problems import Family, Variable, load_family
 
@@ -139,13 +140,14 @@ def read_findings(
         ways = dict(zip(numbers, names, strict=True))
         splits = {key: len(values) for key, values in data.splits().items()}
         provenance = _read_provenance(data.file["provenance"])
+        drawn = str(data.file["provenance"].attrs["parameters"])
     return Findings(
         name=name,
         config=config,
         family=load_family(config),
         path=dataset,
         size=dataset.stat().st_size,
-        order=_read_order(order),
+        order=_read_order(order, drawn),
         solver=solver,
         ways=ways,
         splits=splits,
@@ -158,16 +160,19 @@ def read_findings(
     )
 
 
-def _read_order(path: Path) -> Order:
-    with open_hdf5(path) as file:
+def _read_order(path: Path, drawn: str) -> Order:
+    """Read an order of the parameters with a digest."""
+    with StagedFile(path) as file:
+        if file.attrs.get("parameters") != drawn:
+            raise DataError(f"{path} is the order of other parameters; make it again")
         return Order(
             method=str(file.attrs["method"]),
             seconds=float(file.attrs["seconds"]),
             seconds_features=float(file.attrs["seconds_features"]),
-            permutation=file["permutation"][...],
-            bounds=file["bounds"][...],
-            steps=file["steps"][...],
-            steps_given=file["steps_given"][...],
+            permutation=file.array("permutation"),
+            bounds=file.array("bounds"),
+            steps=file.array("steps"),
+            steps_given=file.array("steps_given"),
         )
 
 

@@ -12,7 +12,13 @@ from kryloset.bench.compare import choose_methods, measure, summarise
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.problems import load_family
-from kryloset.stages.inputs import open_input, read_instance
+from kryloset.stages.inputs import (
+    FAMILY,
+    open_input,
+    read_instance,
+    require_made_from,
+    require_same,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +40,14 @@ def run(config: DatasetConfig, name: str, *, parameters: Path, order: Path, outp
         DataError: An input is missing, damaged or from another configuration.
     """
     family = load_family(config)
-    with open_input(order, config, name, "permutation") as file:
-        numbers = file["permutation"][: config.comparison.instances].tolist()
-    with open_input(parameters, config, name, "parameters") as file:
-        instances = [(number, read_instance(file, family, number)) for number in numbers]
+    with (
+        open_input(order, config, name, "permutation") as sorted_,
+        open_input(parameters, config, name, "parameters") as drawn,
+    ):
+        require_same(drawn, config, FAMILY)
+        require_made_from(sorted_, drawn)
+        numbers = sorted_.array("permutation")[: config.comparison.instances].tolist()
+        instances = [(number, read_instance(drawn, family, number)) for number in numbers]
     methods = choose_methods(config.solver, family)
     records, turns = measure(family.discretise(MPI.COMM_SELF), instances, methods)
     result = {

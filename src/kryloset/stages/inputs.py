@@ -2,21 +2,25 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What several stages read: files of earlier stages, with errors for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
-import h5py
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
-from kryloset.config import DatasetConfig
+from kryloset.config import DatasetConfig, parse_config
+from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError
 from kryloset.problems import Family
 
+#: Keys of a dataset's configuration that the meaning of its parameters depends on.
+FAMILY = frozenset({"family", "parameters", "mesh"})
+
 
 @contextmanager
-def open_input(path: Path, config: DatasetConfig, name: str, group: str) -> Iterator[h5py.File]:
+def open_input(path: Path, config: DatasetConfig, name: str, group: str) -> Iterator[StagedFile]:
     """Open a file of an earlier stage for reading.
 
     Args:
@@ -28,36 +32,67 @@ def open_input(path: Path, config: DatasetConfig, name: str, group: str) -> Iter
     Raises:
         DataError: The file is missing, damaged, or of another size.
     """
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}; make it again") from None
-    with file:
-        if group not in file:
+    with StagedFile(path) as file:
+        paths = [group] if group in file else [f"{group}/{inner}" for inner in file.names(group)]
+        if not paths:
             raise DataError(f"{path} has no {group!r}: it is no file of that stage")
-        node = file[group]
-        sizes = {len(d) for d in (node.values() if isinstance(node, h5py.Group) else [node])}
+        sizes = {file.length(inner) for inner in paths}
         if sizes != {config.count}:
             raise DataError(
                 f"{path} holds {', '.join(map(str, sizes))} instances, dataset {name} has "
                 f"{config.count}: make it again with this configuration"
             )
-        try:
-            yield file
-        except OSError as error:
-            raise DataError(f"{path} is damaged: {error}; make it again") from None
+        yield file
 
 
-def read_instance(file: h5py.File, family: Family, index: int) -> dict[str, NDArray[np.float64]]:
+def require_same(file: StagedFile, config: DatasetConfig, keys: Set[str]) -> None:
+    """Refuse a file that was made with another configuration.
+
+    Raises:
+        DataError: One of the keys differs, or the file does not say what it was made with.
+    """
+    text = file.attrs.get("config")
+    if text is None:
+        raise DataError(f"{file.path} does not say what it was made with; make it again")
+    source = f"{file.path}: the attribute 'config'"
+    (other,) = parse_config(yaml.safe_load(text), source).datasets.values()
+    for key in sorted(keys):
+        if getattr(other, key) != getattr(config, key):
+            raise DataError(
+                f"{file.path} was made with another {key}: {getattr(other, key)}, "
+                f"not {getattr(config, key)}; make it again with this configuration"
+            )
+
+
+def require_made_from(made: StagedFile, parameters: StagedFile) -> None:
+    """Refuse a file that a stage made from other parameters.
+
+    Raises:
+        DataError: The digest of the parameters that it carries is not that of `parameters`.
+    """
+    if made.attrs.get("parameters") != parameters.digest("parameters"):
+        raise DataError(
+            f"{made.path} was made from other parameters than those of {parameters.path}; make it "
+            "again from these"
+        )
+
+
+def read_instance(file: StagedFile, family: Family, index: int) -> dict[str, NDArray[np.float64]]:
     """Read the parameters of one instance from an open `parameters.h5`.
 
     Raises:
-        DataError: A parameter of the family is not there.
+        DataError: A parameter of the family is not there, or damaged.
     """
-    instance = {}
-    for variable in family.parameters:
-        key = f"parameters/{variable.name}"
-        if key not in file:
-            raise DataError(f"{file.filename} has no {key}: it was drawn for another family")
-        instance[variable.name] = np.asarray(file[key][index])
-    return instance
+    return {v.name: file.row(parameter_path(file, v.name), index) for v in family.parameters}
+
+
+def parameter_path(file: StagedFile, name: str) -> str:
+    """Return the path of a parameter in an open `parameters.h5`.
+
+    Raises:
+        DataError: It is not there.
+    """
+    path = f"parameters/{name}"
+    if path not in file:
+        raise DataError(f"{file.path} has no {path}: it was drawn for another family")
+    return path

@@ -12,27 +12,33 @@ from typing import Any
 
 import h5py
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from kryloset.config import DatasetConfig, parse_config
+from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole, write_whole
 from kryloset.dataset.integrity import damage
 from kryloset.dataset.layout import PLACES, SOLVER, grid_group
-from kryloset.dataset.ragged import read_rows
+from kryloset.dataset.staged import StagedFile
 from kryloset.dataset.writer import write_dataset
 from kryloset.errors import DataError
 from kryloset.krylov import Reason
 from kryloset.problems import Family, load_family
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
-from kryloset.stages.inputs import open_input, read_instance
+from kryloset.stages.inputs import (
+    FAMILY,
+    open_input,
+    read_instance,
+    require_made_from,
+    require_same,
+)
 
 logger = logging.getLogger(__name__)
 
-#: Keys of a dataset's configuration that its parameters depend on, and its solutions.
-_DRAWN_WITH = {"family", "parameters", "mesh", "count", "seed"}
-_SOLVED_WITH = {*_DRAWN_WITH, "solver"}
+#: Keys of a dataset's configuration that its parameters depend on; and its solutions beside the
+#: parameters themselves, whose digest the chunks carry.
+_DRAWN_WITH = FAMILY | {"count", "seed"}
+_SOLVED_WITH = FAMILY | {"solver"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class _Places:
         position: Place in the solving order, by instance.
     """
 
-    files: Sequence[h5py.File]
+    files: Sequence[StagedFile]
     file: NDArray[np.int64]
     row: NDArray[np.int64]
     chunk: NDArray[np.int64]
@@ -55,7 +61,7 @@ class _Places:
 
     def gather(self, path: str) -> NDArray[Any]:
         """Return a quantity that has a number for each row, in the drawn order."""
-        columns = [file[path][:] for file in self.files]
+        columns = [file.array(path) for file in self.files]
         gathered = np.empty(len(self.file), dtype=columns[0].dtype)
         for number, column in enumerate(columns):
             mine = self.file == number
@@ -98,13 +104,16 @@ def run(
     family = load_family(config)
     with ExitStack() as stack:
         drawn = stack.enter_context(open_input(parameters, config, name, "parameters"))
-        _require_same(drawn, config, _DRAWN_WITH)
+        require_same(drawn, config, _DRAWN_WITH)
         sorted_ = stack.enter_context(open_input(order, config, name, "permutation"))
-        files = [_open_chunk(stack, path, config) for path in chunks]
-        places = _places(files, sorted_["permutation"][:], sorted_["bounds"][:])
+        require_made_from(sorted_, drawn)
+        files = [_open_chunk(stack, path, config, drawn) for path in chunks]
+        places = _places(files, sorted_.array("permutation"), sorted_.array("bounds"))
         solver = _solver(places, config)
         solver["way"], ways = _ways(places)
-        seconds = {part: places.gather(f"seconds/{part}").tolist() for part in files[0]["seconds"]}
+        seconds = {
+            part: places.gather(f"seconds/{part}").tolist() for part in files[0].names("seconds")
+        }
         reasons = {int(reason): reason.name.lower() for reason in Reason}
         with write_whole(output) as part:
             instances = _instances(places, drawn, family, config)
@@ -115,8 +124,9 @@ def run(
                 "merge": stage_identity("merge", config),
             }
             write_dataset(
-                part, name, config, family, instances, solver, reasons, code, _meshes(files), ways
-            )
+                part, name, config, family, instances, solver, reasons, code,
+                drawn.digest("parameters"), _meshes(files), ways,
+            )  # fmt: skip
             _verify(part, output)
         chosen = _choices(places)
         times = {"sort": float(sorted_.attrs["seconds"]), "instances": seconds}
@@ -125,34 +135,19 @@ def run(
     logger.info("%s: %d instances, %.1f MB", output, config.count, output.stat().st_size / 1e6)
 
 
-def _open_chunk(stack: ExitStack, path: Path, config: DatasetConfig) -> h5py.File:
-    try:
-        file = stack.enter_context(h5py.File(path, "r"))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}; solve that chunk again") from None
+def _open_chunk(
+    stack: ExitStack, path: Path, config: DatasetConfig, drawn: StagedFile
+) -> StagedFile:
+    file = stack.enter_context(StagedFile(path))
     if "instance" not in file:
         raise DataError(f"{path} has no 'instance': it is no file of a solved chunk")
-    _require_same(file, config, _SOLVED_WITH)
+    require_same(file, config, _SOLVED_WITH)
+    require_made_from(file, drawn)
     return file
 
 
-def _require_same(file: h5py.File, config: DatasetConfig, keys: set[str]) -> None:
-    """Refuse a file that was made with another configuration."""
-    text = file.attrs.get("config")
-    if text is None:
-        raise DataError(f"{file.filename} does not say what it was made with; make it again")
-    source = f"{file.filename}: the attribute 'config'"
-    (other,) = parse_config(yaml.safe_load(text), source).datasets.values()
-    for key in sorted(keys):
-        if getattr(other, key) != getattr(config, key):
-            raise DataError(
-                f"{file.filename} was made with another {key}: {getattr(other, key)}, "
-                f"not {getattr(config, key)}; make it again with this configuration"
-            )
-
-
 def _places(
-    files: Sequence[h5py.File], permutation: NDArray[np.int64], bounds: NDArray[np.int64]
+    files: Sequence[StagedFile], permutation: NDArray[np.int64], bounds: NDArray[np.int64]
 ) -> _Places:
     """Find every instance once, and every chunk in its solving order.
 
@@ -163,32 +158,30 @@ def _places(
     owner = np.full(count, -1)
     row = np.zeros(count, dtype=np.int64)
     for number, file in enumerate(files):
-        for place, instance in enumerate(file["instance"][:]):
+        for place, instance in enumerate(file.array("instance")):
             if not 0 <= instance < count:
-                raise DataError(
-                    f"{file.filename} has instance {instance}; there are {count} in all"
-                )
+                raise DataError(f"{file.path} has instance {instance}; there are {count} in all")
             if owner[instance] >= 0:
                 raise DataError(
-                    f"instance {instance} is doubled: {files[owner[instance]].filename} has it, "
-                    f"and {file.filename} too; remove the file that is of another run"
+                    f"instance {instance} is doubled: {files[owner[instance]].path} has it, "
+                    f"and {file.path} too; remove the file that is of another run"
                 )
             owner[instance], row[instance] = number, place
     missing = np.flatnonzero(owner < 0)
     if len(missing):
         raise DataError(
             f"instance {missing[0]} is missing, and {len(missing) - 1} others: none of "
-            f"{', '.join(file.filename for file in files)} has it; solve all chunks"
+            f"{', '.join(str(file.path) for file in files)} has it; solve all chunks"
         )
     position = np.empty(count, dtype=np.int64)
     position[permutation] = np.arange(count)
     chunk = np.searchsorted(bounds, position, side="right") - 1
     for file in files:
-        found = position[file["instance"][:]]
-        first = chunk[file["instance"][0]]
+        found = position[file.array("instance")]
+        first = chunk[file.array("instance")[0]]
         if not np.array_equal(found, np.arange(bounds[first], bounds[first + 1])):
             raise DataError(
-                f"{file.filename} does not have the instances of a chunk in their sorted order: "
+                f"{file.path} does not have the instances of a chunk in their sorted order: "
                 "it was solved for another order; solve it again"
             )
     return _Places(files, owner, row, chunk, position)
@@ -207,7 +200,7 @@ def _solver(places: _Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:
     if len(unsolved):
         worst = unsolved[0]
         raise DataError(
-            f"instance {worst} of {places.files[places.file[worst]].filename} has the true "
+            f"instance {worst} of {places.files[places.file[worst]].path} has the true "
             f"residual {solver['true_residual'][worst]:.3g}, above the tolerance "
             f"{config.solver.tolerance:.3g}, and {len(unsolved) - 1} others; solve the chunk again"
         )
@@ -221,7 +214,7 @@ def _ways(places: _Places) -> tuple[NDArray[np.int64], list[str]]:
     """
     labels = [json.loads(file.attrs["ways"]) for file in places.files]
     names = [
-        [file_labels[way].replace(",", " +").replace(" ", "") for way in file["solver/way"][:]]
+        [file_labels[way].replace(",", " +").replace(" ", "") for way in file.array("solver/way")]
         for file, file_labels in zip(places.files, labels, strict=True)
     ]
     taken = sorted({name for column in names for name in column})
@@ -233,74 +226,67 @@ def _ways(places: _Places) -> tuple[NDArray[np.int64], list[str]]:
 
 def _choices(places: _Places) -> dict[str, Any]:
     """Return the recorded choices by the name of the chunk, as in `1-of-2`."""
-    total = len(places.files)
+    numbers = {int(places.chunk[file.array("instance")[0]]): file for file in places.files}
     return {
-        f"{places.chunk[file['instance'][0]] + 1}-of-{total}": json.loads(
-            file["choices"].asstr()[()]
-        )
-        for file in sorted(places.files, key=lambda file: places.chunk[file["instance"][0]])
+        f"{number + 1}-of-{len(numbers)}": json.loads(file.text("choices"))
+        for number, file in sorted(numbers.items())
         if "choices" in file
     }
 
 
-def _meshes(files: Sequence[h5py.File]) -> dict[str, NDArray[Any]]:
+def _meshes(files: Sequence[StagedFile]) -> dict[str, NDArray[Any]]:
     """Return the mesh that all chunks share.
 
     Raises:
         DataError: A chunk has another one, or none.
     """
-    first, *others = ({name: a[:] for name, a in f.get("mesh", {}).items()} for f in files)
+    first, *others = (
+        {name: file.array(f"mesh/{name}") for name in file.names("mesh")} for file in files
+    )
     for file, meshes in zip(files[1:], others, strict=True):
         if meshes.keys() != first.keys() or not all(
             np.array_equal(meshes[name], values) for name, values in first.items()
         ):
             raise DataError(
-                f"{file.filename} was solved on another mesh than {files[0].filename}; solve both "
+                f"{file.path} was solved on another mesh than {files[0].path}; solve both "
                 "chunks again on the same machine"
             )
     return first
 
 
-def _solution_names(files: Sequence[h5py.File], family: Family, config: DatasetConfig) -> list[str]:
+def _solution_names(
+    files: Sequence[StagedFile], family: Family, config: DatasetConfig
+) -> list[str]:
     """Return the names of all arrays that every chunk must have."""
     fields = [variable.name for variable in family.fields]
     names = [*fields, *(variable.name for variable in family.unknowns)]
     for group in map(grid_group, config.mesh.grids):
-        resampled = {name for file in files for name in file.get(f"fields/{group}", ())}
+        resampled = {name for file in files for name in file.names(f"fields/{group}")}
         names += [f"{group}/{name}" for name in sorted(resampled.union(fields))]
     return names
 
 
 def _instances(
-    places: _Places, drawn: h5py.File, family: Family, config: DatasetConfig
+    places: _Places, drawn: StagedFile, family: Family, config: DatasetConfig
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """Yield parameters and solution, those on further grids too, in the drawn order.
 
     Raises:
         DataError: A number is not finite, or a field is damaged or missing.
     """
-    ragged = {variable.name for variable in family.unknowns if variable.ragged}
     names = _solution_names(places.files, family, config)
     for index in track(range(len(places.row)), "merging"):
         file, row = places.files[places.file[index]], places.row[index]
         try:
-            fields = {
-                name: read_rows(file, f"fields/{name}", row)
-                if name in ragged
-                else file[f"fields/{name}"][row]
-                for name in names
-            }
-        except (OSError, KeyError) as error:
-            raise DataError(
-                f"instance {index} of {file.filename} cannot be read: {error}; "
-                "remove the file and solve the chunk again"
-            ) from None
+            fields = {name: file.row(f"fields/{name}", row) for name in names}
+        except DataError as error:
+            raise DataError(f"instance {index} cannot be merged: {error}") from None
         parameters = read_instance(drawn, family, index)
         for source, arrays in ((drawn, parameters), (file, fields)):
             for key, values in arrays.items():
                 if not np.isfinite(values).all():
                     raise DataError(
-                        f"instance {index} of {source.filename} has values of {key!r} that are "
+                        f"instance {index} of {source.path} has values of {key!r} that are "
                         "not finite; remove the file and make it again"
                     )
         yield parameters | fields

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from kryloset.config import DatasetConfig, dump_dataset
-from kryloset.dataset.atomic import create_hdf5, write_whole
 from kryloset.dataset.layout import require_storable
+from kryloset.dataset.staged import create_staged
 from kryloset.errors import DataError
 from kryloset.problems import load_family
 from kryloset.progress import track
@@ -33,10 +33,10 @@ def run(config: DatasetConfig, name: str, *, output: Path) -> None:
     """
     family = load_family(config)
     require_storable(family)
-    with write_whole(output) as part, create_hdf5(part) as file:
+    shapes: dict[str, tuple[int, ...]] = {}
+    with create_staged(output) as file:
         file.attrs["config"] = dump_dataset(name, config)
         file.attrs["code"] = stage_identity("sample", config)
-        group = file.create_group("parameters")
         for index in track(range(config.count), "drawing instances"):
             try:
                 instance = family.draw(generator(config.seed, index))
@@ -54,17 +54,10 @@ def run(config: DatasetConfig, name: str, *, output: Path) -> None:
                         f"instance {index}: parameter {variable.name!r} is not finite; mend "
                         f"`draw` of family {config.family} or its settings"
                     )
-                if index == 0:
-                    group.create_dataset(
-                        variable.name,
-                        shape=(config.count, *values.shape),
-                        chunks=(1, *values.shape),
-                        dtype=np.float64,
-                        fletcher32=True,
-                    )
-                if values.shape != group[variable.name].shape[1:]:
+                shape = shapes.setdefault(variable.name, values.shape)
+                if values.shape != shape:
                     raise DataError(
                         f"instance {index}: parameter {variable.name!r} has shape {values.shape}, "
-                        f"instance 0 has {group[variable.name].shape[1:]}"
+                        f"instance 0 has {shape}"
                     )
-                group[variable.name][index] = values
+                file.row(f"parameters/{variable.name}", values, config.count)

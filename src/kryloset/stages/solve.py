@@ -21,16 +21,14 @@ from typing import Any
 from mpi4py import MPI
 from petsc4py import PETSc
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.bench.configured import fixed_solver, make_solver
 from kryloset.config import DatasetConfig, SolverConfig, dump_dataset
-from kryloset.dataset.atomic import create_hdf5, write_whole
 from kryloset.dataset.journal import Journal
 from kryloset.dataset.layout import grid_group
-from kryloset.dataset.ragged import append_rows
+from kryloset.dataset.staged import StagedFile, create_staged
 from kryloset.errors import DataError, KrylosetError
 from kryloset.krylov import (
     Automatic,
@@ -43,7 +41,14 @@ from kryloset.krylov import (
 from kryloset.problems import Discretisation, Family, Instance, family_file, load_family
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
-from kryloset.stages.inputs import open_input, read_instance
+from kryloset.stages.inputs import (
+    FAMILY,
+    open_input,
+    parameter_path,
+    read_instance,
+    require_made_from,
+    require_same,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -139,9 +144,13 @@ def run(
     """
     family = load_family(config)
     solver = make_solver(config.solver, family, read_choices(config.solver, chunk))
-    with open_input(order, config, name, "permutation") as file:
-        instances = chunk_instances(file, chunk)
-    with open_input(parameters, config, name, "parameters") as file:
+    with (
+        open_input(order, config, name, "permutation") as sorted_,
+        open_input(parameters, config, name, "parameters") as file,
+    ):
+        require_same(file, config, FAMILY)
+        require_made_from(sorted_, file)
+        instances = chunk_instances(sorted_, chunk)
         if comm.rank > 0:
             _solve_rest(config, family, solver, file, instances, chunk, comm, None, output)
             return
@@ -158,6 +167,7 @@ def run(
                 attributes = {
                     "config": dump_dataset(name, config),
                     "code": stage_identity("solve", config),
+                    "parameters": file.digest("parameters"),
                     "fingerprint": work,
                     "ways": json.dumps(
                         # A family may solve without the solver that it is given.
@@ -172,7 +182,7 @@ def run(
             journal.discard()
 
 
-def chunk_instances(order: h5py.File, chunk: str) -> NDArray[np.int64]:
+def chunk_instances(order: StagedFile, chunk: str) -> NDArray[np.int64]:
     """Return the drawn numbers of a chunk's instances, in solving order.
 
     Raises:
@@ -182,13 +192,13 @@ def chunk_instances(order: h5py.File, chunk: str) -> NDArray[np.int64]:
     if match is None:
         raise DataError(f"chunk {chunk!r} is not of the form 1-of-2")
     number, total = map(int, match.groups())
-    bounds = order["bounds"][:]
+    bounds = order.array("bounds")
     if total != len(bounds) - 1 or not 1 <= number <= total:
         raise DataError(
-            f"chunk {chunk}: {order.filename} is divided into {len(bounds) - 1} chunks; "
+            f"chunk {chunk}: {order.path} is divided into {len(bounds) - 1} chunks; "
             "sort again with the number of chunks that you solve"
         )
-    return np.asarray(order["permutation"][bounds[number - 1] : bounds[number]])
+    return np.asarray(order.array("permutation")[bounds[number - 1] : bounds[number]])
 
 
 def read_choices(config: SolverConfig, chunk: str) -> Recording | None:
@@ -220,7 +230,7 @@ def working_folder(output: Path) -> Path:
 
 
 def fingerprint(
-    parameters: h5py.File,
+    parameters: StagedFile,
     config: DatasetConfig,
     family: Family,
     instances: NDArray[np.int64],
@@ -237,23 +247,27 @@ def fingerprint(
         digest.update(config.solver.replayed.read_bytes())
     digest.update(instances.tobytes())
     for index in instances:
-        for values in read_instance(parameters, family, index).values():
-            digest.update(values.tobytes())
+        for variable in family.parameters:
+            path = parameter_path(parameters, variable.name)
+            digest.update(parameters.row_seal(path, index))
     return digest.hexdigest()
 
 
 def _is_done(output: Path, work: str) -> bool:
     if not output.exists():
         return False
-    with h5py.File(output, "r") as file:
-        return bool(file.attrs.get("fingerprint") == work)
+    try:
+        with StagedFile(output) as file:
+            return bool(file.attrs.get("fingerprint") == work)
+    except DataError:  # of an earlier version, or damaged
+        return False
 
 
 def _solve_rest(
     config: DatasetConfig,
     family: Family,
     solver: Solver,
-    parameters: h5py.File,
+    parameters: StagedFile,
     instances: NDArray[np.int64],
     chunk: str,
     comm: MPI.Comm,
@@ -431,33 +445,15 @@ def write_chunk(
     """
     if len(journal) != count:
         raise DataError(f"{journal.folder} has {len(journal)} of {count} instances")
-    with write_whole(output) as part, create_hdf5(part) as file:
+    with create_staged(output) as file:
         file.attrs.update(attributes)
         if choices is not None:
-            file["choices"] = choices
-        # To look a dataset up by its name, or to write one number, takes HDF5 as long as to
-        # write a field: datasets are kept, and numbers written when all are there.
-        arrays: dict[str, h5py.Dataset] = {}
-        numbers: dict[str, list[NDArray[Any]]] = {}
-        for row, record in enumerate(journal.records()):
+            file.text("choices", choices)
+        for record in journal.records():
             for key, values in record.items():
                 if key in ragged:
-                    append_rows(file, key, values, fletcher32=True)
-                    continue
-                if key.startswith("mesh/"):
-                    file.create_dataset(key, data=values, chunks=True, fletcher32=True)
-                    continue
-                if not values.ndim:
-                    numbers.setdefault(key, []).append(values)
-                    continue
-                if row == 0:
-                    arrays[key] = file.create_dataset(
-                        key,
-                        shape=(count, *values.shape),
-                        chunks=(1, *values.shape),
-                        dtype=values.dtype,
-                        fletcher32=True,
-                    )
-                arrays[key][row] = values
-        for key, column in numbers.items():
-            file.create_dataset(key, data=np.array(column), chunks=True, fletcher32=True)
+                    file.ragged_row(key, values)
+                elif key.startswith("mesh/"):
+                    file.array(key, values)
+                else:
+                    file.row(key, values, count)

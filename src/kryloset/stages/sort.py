@@ -6,19 +6,24 @@ import logging
 import time
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
-from kryloset.dataset.atomic import create_hdf5, write_whole
+from kryloset.dataset.staged import StagedFile, create_staged
 from kryloset.errors import DataError
 from kryloset.ordering import ORDERS, partition, steps
 from kryloset.ordering.features import NUMBERS, REDUCTIONS, principal_axes
 from kryloset.problems import Family, load_family
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
-from kryloset.stages.inputs import open_input, read_instance
+from kryloset.stages.inputs import (
+    FAMILY,
+    open_input,
+    parameter_path,
+    read_instance,
+    require_same,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +58,8 @@ def run(
     bounds[c + 1] - 1), `/features`, and the distances between neighbours along
     the order (`/steps`) and along the given one (`/steps_given`). Attributes say what
     was done (`method`, `features_kind`) and the seconds that it took, for the order
-    (`seconds`) and for reading the parameters and making features (`seconds_features`).
+    (`seconds`) and for reading the parameters and making features (`seconds_features`);
+    `parameters` is the digest of what was sorted.
 
     Args:
         config: The dataset.
@@ -70,6 +76,8 @@ def run(
     family = load_family(config)
     began = time.perf_counter()
     with open_input(parameters, config, name, "parameters") as file:
+        require_same(file, config, FAMILY)
+        drawn = file.digest("parameters")
         method = _choose_order(config)
         kind = _choose_features(config, method, file, family)
         features = make_features(file, family, config.count, kind)
@@ -85,17 +93,18 @@ def run(
         "path %.4g, as drawn %.4g",
         method, config.count, seconds, kind, seconds_features, along.sum(), along_given.sum(),
     )  # fmt: skip
-    with write_whole(output) as part, create_hdf5(part) as file:
-        file.attrs["code"] = stage_identity("sort", config)
-        file.attrs["method"] = method
-        file.attrs["features_kind"] = kind
-        file.attrs["seconds"] = seconds
-        file.attrs["seconds_features"] = seconds_features
-        file["permutation"] = permutation
-        file["bounds"] = bounds
-        file.create_dataset("features", data=features, fletcher32=True, chunks=True)
-        file["steps"] = along
-        file["steps_given"] = along_given
+    with create_staged(output) as order:
+        order.attrs["code"] = stage_identity("sort", config)
+        order.attrs["parameters"] = drawn
+        order.attrs["method"] = method
+        order.attrs["features_kind"] = kind
+        order.attrs["seconds"] = seconds
+        order.attrs["seconds_features"] = seconds_features
+        order.array("permutation", permutation)
+        order.array("bounds", bounds)
+        order.array("features", features)
+        order.array("steps", along)
+        order.array("steps_given", along_given)
 
 
 def _choose_order(config: DatasetConfig) -> str:
@@ -104,7 +113,7 @@ def _choose_order(config: DatasetConfig) -> str:
     return "greedy" if config.count <= GREEDY_UP_TO else "hilbert"
 
 
-def _choose_features(config: DatasetConfig, method: str, file: h5py.File, family: Family) -> str:
+def _choose_features(config: DatasetConfig, method: str, file: StagedFile, family: Family) -> str:
     if config.features != "auto":
         return config.features
     numbers = config.count * sum(part[0].size for part in _read_parts(file, family, 0, 1))
@@ -112,7 +121,7 @@ def _choose_features(config: DatasetConfig, method: str, file: h5py.File, family
     return "parameters" if whole else "cosines"
 
 
-def make_features(file: h5py.File, family: Family, count: int, kind: str) -> Array:
+def make_features(file: StagedFile, family: Family, count: int, kind: str) -> Array:
     """Return what instances are compared by, reading some of them at a time.
 
     Args:
@@ -162,7 +171,7 @@ def make_features(file: h5py.File, family: Family, count: int, kind: str) -> Arr
     return features
 
 
-def make_solutions(file: h5py.File, family: Family, count: int) -> Array:
+def make_solutions(file: StagedFile, family: Family, count: int) -> Array:
     """Return the instances' solutions on a coarse grid, 144 lowest cosines of each field.
 
     Args:
@@ -192,7 +201,7 @@ def make_solutions(file: h5py.File, family: Family, count: int) -> Array:
     return np.stack(rows)
 
 
-def _read_parts(file: h5py.File, family: Family, begin: int, end: int) -> list[Array]:
+def _read_parts(file: StagedFile, family: Family, begin: int, end: int) -> list[Array]:
     """Return what differs between the instances from `begin` to `end`, an array a parameter.
 
     The features of a family that has its own are taken for one parameter.
@@ -202,11 +211,9 @@ def _read_parts(file: h5py.File, family: Family, begin: int, end: int) -> list[A
         return [np.stack(own)]
     parts = []
     for variable in family.parameters:
-        key = f"parameters/{variable.name}"
-        if key not in file:
-            raise DataError(f"{file.filename} has no {key}: it was drawn for another family")
+        path = parameter_path(file, variable.name)
         if not (variable.fixed or variable.ragged):
-            parts.append(np.asarray(file[key][begin:end]))
+            parts.append(file.rows(path, begin, end))
     return parts
 
 

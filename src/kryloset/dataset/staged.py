@@ -1,0 +1,311 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Files that one stage hands to the next: sealed as they are written, compared as they are read.
+
+An array that has a row an instance has a digest a row, in a table under `/digests`, so that
+a job that needs some of the instances verifies these and reads no others. The tables and all
+other arrays have one digest each, and so have all attributes together, as in a dataset.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.dataset.atomic import create_hdf5, write_whole
+from kryloset.dataset.integrity import ATTRIBUTES, SEALS, Digests, digest_attributes, read_seals
+from kryloset.dataset.layout import CHECKSUM, LIBVER
+from kryloset.dataset.ragged import append_rows, offsets_path
+from kryloset.errors import DataError
+
+#: The group of the digests of rows.
+TABLES = "digests"
+#: Numbers in an HDF5 chunk of an array that is written at once.
+_CHUNK = 2**16
+
+
+class Rows:
+    """What seals arrays that are made a row at a time."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._tables: dict[str, list[bytes]] = {}
+        self._numbers: dict[str, list[NDArray[Any]]] = {}
+
+    def add(self, path: str, values: NDArray[Any]) -> int:
+        """Add the next row of an array and return its number; numbers are sealed together."""
+        rows: list[Any] = (
+            self._tables.setdefault(path, []) if values.ndim else self._numbers.setdefault(path, [])
+        )
+        rows.append(_digest(values) if values.ndim else values)
+        return len(rows) - 1
+
+    def tables(self) -> dict[str, NDArray[np.uint8]]:
+        """Return the digests of the rows, (rows, 32), by the paths of the tables."""
+        return {
+            table_path(path): np.frombuffer(b"".join(table), np.uint8).reshape(len(table), -1)
+            for path, table in self._tables.items()
+        }
+
+    def numbers(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that have a number a row, by their paths."""
+        return {path: np.array(column) for path, column in self._numbers.items()}
+
+
+def table_path(path: str) -> str:
+    """Return the path of the table of an array's digests."""
+    return f"{TABLES}/{path}"
+
+
+def digest_instances(group: str, instances: Iterable[Mapping[str, NDArray[Any]]]) -> str:
+    """Return what `StagedFile.digest` does of a file with these instances in a group."""
+    rows, digests = Rows(), Digests()
+    for instance in instances:
+        for name, values in instance.items():
+            rows.add(f"{group}/{name}", np.asarray(values))
+    for path, values in (rows.tables() | rows.numbers()).items():
+        digests.add(path, values)
+    return _join(digests.finished())
+
+
+class StagedWriter:
+    """A file for the next stage, being written; `create_staged` makes it."""
+
+    def __init__(self, file: h5py.File) -> None:
+        """Begin an empty file."""
+        self._file = file
+        self._digests = Digests()
+        self._rows = Rows()
+        # To look an array up by its name takes HDF5 as long as to write a field.
+        self._arrays: dict[str, h5py.Dataset] = {}
+
+    @property
+    def attrs(self) -> h5py.AttributeManager:
+        """Attributes of the file."""
+        return self._file.attrs
+
+    def array(self, path: str, values: NDArray[Any]) -> None:
+        """Write an array at once."""
+        options: dict[str, Any] = {}
+        if values.size:
+            rows = max(1, min(len(values), _CHUNK // values[0].size))
+            options = {"chunks": (rows, *values.shape[1:]), **CHECKSUM}
+        self._file.create_dataset(path, data=values, **options)
+        self._digests.add(path, values)
+
+    def text(self, path: str, text: str) -> None:
+        """Write a text."""
+        self._file.create_dataset(path, data=text, dtype=h5py.string_dtype())
+        self._digests.add(path, text.encode())
+
+    def row(self, path: str, values: NDArray[Any], count: int) -> None:
+        """Write the next row of an array of `count` rows, all of the shape of the first."""
+        number = self._rows.add(path, values)
+        if not values.ndim:
+            return
+        if path not in self._arrays:
+            self._arrays[path] = self._file.create_dataset(
+                path, (count, *values.shape), values.dtype, chunks=(1, *values.shape), **CHECKSUM
+            )
+        self._arrays[path][number] = values
+
+    def ragged_row(self, path: str, values: NDArray[Any]) -> None:
+        """Write the next instance's rows of an array in which each has its own number of them."""
+        self._rows.add(path, values)
+        self._digests.add(offsets_path(path), append_rows(self._file, path, values, **CHECKSUM))
+
+    def seal(self) -> None:
+        """Write the numbers and all digests, when all else is in the file."""
+        for path, values in (self._rows.numbers() | self._rows.tables()).items():
+            self.array(path, values)
+        self._digests.seal(self._file)
+
+
+@contextmanager
+def create_staged(path: Path) -> Iterator[StagedWriter]:
+    """Create a file for the next stage, whole or not at all.
+
+    Raises:
+        DataError: The file cannot be written: no permission, no space.
+    """
+    with write_whole(path) as part, create_hdf5(part, libver=LIBVER) as file:
+        writer = StagedWriter(file)
+        yield writer
+        writer.seal()
+
+
+class StagedFile:
+    """A file of an earlier stage; use it in a `with` statement. All that is read is compared.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        path: The file.
+        attrs: Its attributes, compared with their seal.
+
+    Raises:
+        DataError: The file is missing, damaged, or carries no seals.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file and read its seals."""
+        self.path = path
+        try:
+            self._file = h5py.File(path, "r")
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error}; make it again") from None
+        self._whole: dict[str, NDArray[Any]] = {}
+        self._arrays: dict[str, h5py.Dataset] = {}
+        try:
+            self._read_seals()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _read_seals(self) -> None:
+        # HDF5 and h5py raise errors of a dozen types for damage.
+        try:
+            unsealed = SEALS not in self._file
+            self._seals = {} if unsealed else read_seals(self._file)
+            found = digest_attributes(self._file)
+            self.attrs = dict(self._file.attrs)
+        except Exception as error:
+            raise DataError(f"{self.path} is damaged: {error}; make it again") from None
+        if unsealed:
+            arrays: list[str] = []
+            self._file.visit(arrays.append)
+            raise DataError(
+                f"{self.path} carries no digests that {', '.join(arrays) or 'anything'} could be "
+                "compared with: it is no file of a stage of this version; make it again"
+            )
+        if found != self._seals.get(ATTRIBUTES):
+            raise DataError(f"{self.path} is damaged: an attribute was changed; make it again")
+
+    def __enter__(self) -> Self:
+        """Return the file itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __contains__(self, path: str) -> bool:
+        """Return whether the file was sealed with an array or a text of that path."""
+        return path in self._seals or table_path(path) in self._seals
+
+    def names(self, group: str) -> list[str]:
+        """Return the names of the arrays and groups in a group, ascending."""
+        before = f"{group}/"
+        paths = [path.removeprefix(f"{TABLES}/") for path in self._seals]
+        inside = {path.removeprefix(before) for path in paths if path.startswith(before)}
+        return sorted({path.partition("/")[0] for path in inside})
+
+    def length(self, path: str) -> int:
+        """Return the number of rows of an array, or of instances of a ragged one."""
+        return len(self.array(path if path in self._seals else table_path(path)))
+
+    def digest(self, group: str) -> str:
+        """Return the digest of all arrays of a group."""
+        inside = (f"{group}/", f"{table_path(group)}/")
+        return _join({path: seal for path, seal in self._seals.items() if path.startswith(inside)})
+
+    def array(self, path: str) -> NDArray[Any]:
+        """Return an array, which is kept in memory.
+
+        Raises:
+            DataError: It is missing, damaged or changed.
+        """
+        if path not in self._whole:
+            values = self._read(path, ())
+            self._compare(path, values)
+            self._whole[path] = values
+        return self._whole[path]
+
+    def text(self, path: str) -> str:
+        """Return a text.
+
+        Raises:
+            DataError: It is missing, damaged or changed.
+        """
+        text = self._read(path, ()).item()
+        self._compare(path, text)
+        return str(text.decode())
+
+    def row(self, path: str, number: int) -> NDArray[Any]:
+        """Return a row of an array, or of a ragged one the rows of an instance.
+
+        Raises:
+            DataError: It is missing, damaged or changed.
+        """
+        row: NDArray[Any] = self.rows(path, number, number + 1)[0]
+        return row
+
+    def rows(self, path: str, begin: int, end: int) -> NDArray[Any]:
+        """Return some rows of an array; of a ragged one those of one instance, in an axis of one.
+
+        Raises:
+            DataError: One is missing, damaged or changed.
+        """
+        if path in self._seals:
+            return self.array(path)[begin:end]
+        if offsets_path(path) in self._seals:
+            first, last = self.array(offsets_path(path))[[begin, end]].tolist()
+            values: NDArray[Any] = self._read(path, slice(first, last))[np.newaxis]
+        else:
+            values = self._read(path, slice(begin, end))
+        if len(values) != (1 if offsets_path(path) in self._seals else end - begin):
+            raise DataError(f"{self.path} is damaged: {path} lacks rows; make the file again")
+        for number, row in enumerate(values, begin):
+            if _digest(row) != self.row_seal(path, number):
+                raise DataError(
+                    f"{self.path} is damaged: row {number} of {path} was changed, for its digest "
+                    "differs; make the file again"
+                )
+        return values
+
+    def row_seal(self, path: str, number: int) -> bytes:
+        """Return what stands for a row: its digest, or the number that it is."""
+        source = path if path in self._seals else table_path(path)
+        return bytes(self.array(source)[number].tobytes())
+
+    def _read(self, path: str, selection: Any) -> NDArray[Any]:
+        if path not in self:
+            raise DataError(f"{self.path} has no {path}: it is no file of that stage")
+        try:
+            if path not in self._arrays:
+                self._arrays[path] = self._file[path]
+            return np.asarray(self._arrays[path][selection])
+        except Exception as error:
+            raise DataError(
+                f"{self.path} is damaged: {path} cannot be read: {error}; make the file again"
+            ) from None
+
+    def _compare(self, path: str, values: NDArray[Any] | bytes) -> None:
+        digests = Digests()
+        digests.add(path, values)
+        if digests.finished()[path] != self._seals[path]:
+            raise DataError(
+                f"{self.path} is damaged: {path} was changed, for its digest differs; make the "
+                "file again"
+            )
+
+
+def _digest(values: NDArray[Any]) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(values)).digest()
+
+
+def _join(seals: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(dict(sorted(seals.items()))).encode()).hexdigest()
