@@ -7,7 +7,7 @@
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -419,17 +419,14 @@ def load_dataset(path: Path, name: str) -> DatasetConfig:
     return datasets[name]
 
 
-#: Sections that say how a dataset is measured and used; its data do not depend on them.
-USES = {"comparison", "training"}
-
-
-def dump_dataset(name: str, dataset: DatasetConfig, exclude: set[str] | None = None) -> str:
+def dump_dataset(name: str, dataset: DatasetConfig, keys: Set[str] | None = None) -> str:
     """Return one dataset with all its defaults as the YAML text of a configuration.
 
     Args:
         name: Name of the dataset.
         dataset: The dataset.
-        exclude: Sections to leave out.
+        keys: The keys to write; all by default.
     """
-    tree = {"datasets": {name: dataset.model_dump(mode="json", exclude=exclude)}}
+    include = None if keys is None else set(keys)
+    tree = {"datasets": {name: dataset.model_dump(mode="json", include=include)}}
     return yaml.safe_dump(tree, sort_keys=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from kryloset.config import dump_dataset, parse_config
+from kryloset.dependence import keys_of
 from kryloset.errors import KrylosetError
 from kryloset.problems import family_file, load_family, resolve_families
 from kryloset.provenance import stage_identity
@@ -77,22 +78,12 @@ wildcard_constraints:
     stage="[a-z]+",
 
 
-# The parts of a dataset's configuration that a stage depends on. Each stage reads a
-# configuration file of its own, written anew when one of these parts changes, so
-# that an edit reruns the stages that it concerns and those after them.
+# Each stage reads a configuration file of its own, written anew when a key that the
+# stage depends on has changed (kryloset.dependence), so that an edit reruns the stages
+# that it concerns and those after them.
 #
 # One file for all stages would need `ancient` inputs, and Snakemake (9.27) skips the
 # look for changed params in every job downstream of one that has to run, ancient or not.
-DRAWN = {"family", "parameters", "count", "seed", "mesh"}
-SOLVED = {"family", "parameters", "mesh", "solver"}
-SECTIONS = {
-    "sample": DRAWN,
-    "sort": {"family", "parameters", "mesh", "sort", "features"},
-    "solve": SOLVED,
-    "merge": {*DRAWN, *SOLVED, "sort", "features", "chunks", "splits"},
-    "compare": {*SOLVED, "comparison"},
-    "train": {"training"},
-}
 
 
 # Params.
@@ -101,7 +92,7 @@ SECTIONS = {
 def settings(wildcards):
     """Return what a stage depends on; a change makes Snakemake write its file anew."""
     return DATASETS[wildcards.dataset].model_dump(
-        mode="json", include=SECTIONS[wildcards.stage]
+        mode="json", include=set(keys_of(wildcards.stage))
     )
 
 

@@ -30,7 +30,7 @@ rule compare_solvers:
 
 rule report_dataset:
     input:
-        config="<results>/{dataset}/config/merge.yaml",
+        config="<results>/{dataset}/config/report.yaml",
         order="<results>/{dataset}/order.h5",
         dataset="<results>/{dataset}/dataset.h5",
         timings="<results>/{dataset}/timings.json",
@@ -69,7 +69,7 @@ rule report_dataset:
 # The same page with the training in it.
 use rule report_dataset as report_training with:
     input:
-        config="<results>/{dataset}/config/merge.yaml",
+        config="<results>/{dataset}/config/report.yaml",
         order="<results>/{dataset}/order.h5",
         dataset="<results>/{dataset}/dataset.h5",
         timings="<results>/{dataset}/timings.json",

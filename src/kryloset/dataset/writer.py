@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset import __version__, provenance
-from kryloset.config import USES, DatasetConfig, dump_dataset
+from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.atomic import create_hdf5
 from kryloset.dataset.integrity import Digests
 from kryloset.dataset.layout import (
@@ -37,6 +37,7 @@ from kryloset.dataset.layout import (
 )
 from kryloset.dataset.ragged import append_rows, offsets_path
 from kryloset.dataset.statistics import Moments
+from kryloset.dependence import keys_of
 from kryloset.errors import DataError
 from kryloset.problems.base import BoundaryCondition, Family
 
@@ -195,7 +196,7 @@ class _Writer:
         group = self.file.create_group("provenance")
         group.attrs["seed"] = np.uint64(self.config.seed)
         group.attrs["parameters"] = parameters
-        self._text("provenance/config", dump_dataset(name, self.config, exclude=USES))
+        self._text("provenance/config", dump_dataset(name, self.config, keys_of("merge")))
         source = provenance.family_source(self.config)
         if source is not None:
             self._text("provenance/family", source)

@@ -13,7 +13,6 @@ from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.problems import load_family
 from kryloset.stages.inputs import (
-    FAMILY,
     open_input,
     read_instance,
     require_made_from,
@@ -44,7 +43,7 @@ def run(config: DatasetConfig, name: str, *, parameters: Path, order: Path, outp
         open_input(order, config, name, "permutation") as sorted_,
         open_input(parameters, config, name, "parameters") as drawn,
     ):
-        require_same(drawn, config, FAMILY)
+        require_same(drawn, config, "sample")
         require_made_from(sorted_, drawn)
         numbers = sorted_.array("permutation")[: config.comparison.instances].tolist()
         instances = [(number, read_instance(drawn, family, number)) for number in numbers]

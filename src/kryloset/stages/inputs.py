@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What several stages read: files of earlier stages, with errors for people."""
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig, parse_config
 from kryloset.dataset.staged import StagedFile
+from kryloset.dependence import keys_of
 from kryloset.errors import DataError
 from kryloset.problems import Family
-
-#: Keys of a dataset's configuration that the meaning of its parameters depends on.
-FAMILY = frozenset({"family", "parameters", "mesh"})
 
 
 @contextmanager
@@ -45,8 +43,8 @@ def open_input(path: Path, config: DatasetConfig, name: str, group: str) -> Iter
         yield file
 
 
-def require_same(file: StagedFile, config: DatasetConfig, keys: Set[str]) -> None:
-    """Refuse a file that was made with another configuration.
+def require_same(file: StagedFile, config: DatasetConfig, stage: str) -> None:
+    """Refuse a file that a stage made with another configuration.
 
     Raises:
         DataError: One of the keys differs, or the file does not say what it was made with.
@@ -56,7 +54,7 @@ def require_same(file: StagedFile, config: DatasetConfig, keys: Set[str]) -> Non
         raise DataError(f"{file.path} does not say what it was made with; make it again")
     source = f"{file.path}: the attribute 'config'"
     (other,) = parse_config(yaml.safe_load(text), source).datasets.values()
-    for key in sorted(keys):
+    for key in sorted(keys_of(stage)):
         if getattr(other, key) != getattr(config, key):
             raise DataError(
                 f"{file.path} was made with another {key}: {getattr(other, key)}, "

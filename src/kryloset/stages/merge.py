@@ -26,7 +26,6 @@ from kryloset.problems import Family, load_family
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.stages.inputs import (
-    FAMILY,
     open_input,
     read_instance,
     require_made_from,
@@ -34,11 +33,6 @@ from kryloset.stages.inputs import (
 )
 
 logger = logging.getLogger(__name__)
-
-#: Keys of a dataset's configuration that its parameters depend on; and its solutions beside the
-#: parameters themselves, whose digest the chunks carry.
-_DRAWN_WITH = FAMILY | {"count", "seed"}
-_SOLVED_WITH = FAMILY | {"solver"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +98,7 @@ def run(
     family = load_family(config)
     with ExitStack() as stack:
         drawn = stack.enter_context(open_input(parameters, config, name, "parameters"))
-        require_same(drawn, config, _DRAWN_WITH)
+        require_same(drawn, config, "sample")
         sorted_ = stack.enter_context(open_input(order, config, name, "permutation"))
         require_made_from(sorted_, drawn)
         files = [_open_chunk(stack, path, config, drawn) for path in chunks]
@@ -141,7 +135,7 @@ def _open_chunk(
     file = stack.enter_context(StagedFile(path))
     if "instance" not in file:
         raise DataError(f"{path} has no 'instance': it is no file of a solved chunk")
-    require_same(file, config, _SOLVED_WITH)
+    require_same(file, config, "solve")
     require_made_from(file, drawn)
     return file
 

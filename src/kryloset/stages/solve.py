@@ -29,6 +29,7 @@ from kryloset.config import DatasetConfig, SolverConfig, dump_dataset
 from kryloset.dataset.journal import Journal
 from kryloset.dataset.layout import grid_group
 from kryloset.dataset.staged import StagedFile, create_staged
+from kryloset.dependence import keys_of
 from kryloset.errors import DataError, KrylosetError
 from kryloset.krylov import (
     Automatic,
@@ -42,7 +43,6 @@ from kryloset.problems import Discretisation, Family, Instance, family_file, loa
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.stages.inputs import (
-    FAMILY,
     open_input,
     parameter_path,
     read_instance,
@@ -148,7 +148,7 @@ def run(
         open_input(order, config, name, "permutation") as sorted_,
         open_input(parameters, config, name, "parameters") as file,
     ):
-        require_same(file, config, FAMILY)
+        require_same(file, config, "sample")
         require_made_from(sorted_, file)
         instances = chunk_instances(sorted_, chunk)
         if comm.rank > 0:
@@ -238,7 +238,7 @@ def fingerprint(
 ) -> str:
     """Return a digest of all that the solutions of a chunk depend on, bit for bit."""
     digest = hashlib.sha256()
-    settings = config.model_dump_json(include={"family", "parameters", "mesh", "solver"})
+    settings = config.model_dump_json(include=set(keys_of("solve")))
     digest.update(f"{settings} {stage_identity('solve', config)} {processes}".encode())
     own_file = family_file(config)
     if own_file is not None:

@@ -18,7 +18,6 @@ from kryloset.problems import Family, load_family
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.stages.inputs import (
-    FAMILY,
     open_input,
     parameter_path,
     read_instance,
@@ -76,7 +75,7 @@ def run(
     family = load_family(config)
     began = time.perf_counter()
     with open_input(parameters, config, name, "parameters") as file:
-        require_same(file, config, FAMILY)
+        require_same(file, config, "sample")
         drawn = file.digest("parameters")
         method = _choose_order(config)
         kind = _choose_features(config, method, file, family)

@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Every key, changed on existing results, ends in the dataset that a fresh run makes."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from kryloset.config import DatasetConfig
+from kryloset.dependence import keys_of
+from kryloset.krylov import Recording, SequenceSolver
+from running import ROOT, Run, snakemake
+
+BASE = {
+    "count": 4,
+    "chunks": 1,
+    "mesh": {"points": 5},
+    "parameters": {"modes": 4},
+    "solver": {"method": "gcrodr", "restart": 10, "recycle": 4},
+    "splits": {"train": 0.5, "test": 0.5},
+}
+REPLAY = {"refresh": "rental", "policy": "replay never.json"}
+
+#: By key: what is laid over `BASE` before, and after. Of `family`: test_another_family.py.
+CHANGES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+    "parameters": ({}, {"parameters": {"modes": 4, "length": 0.5}}),
+    "count": ({}, {"count": 7}),
+    "seed": ({}, {"seed": 7}),
+    "mesh.points": ({}, {"mesh": {"points": 6}}),
+    "mesh.degree": ({}, {"mesh": {"degree": 2}}),
+    "mesh.dimension": ({}, {"mesh": {"dimension": 3}}),
+    "mesh.grids": ({}, {"mesh": {"grids": [3]}}),
+    "sort": ({}, {"sort": "given"}),
+    "features": ({}, {"features": "blocks"}),
+    "chunks": ({}, {"chunks": 2}),
+    "solver.method": ({}, {"solver": {"method": "gmresdr"}}),
+    "solver.preconditioner": ({}, {"solver": {"preconditioner": "jacobi"}}),
+    "solver.fill": ({}, {"solver": {"fill": 1}}),
+    "solver.omega": ({"solver": {"preconditioner": "sor"}}, {"solver": {"omega": 1.5}}),
+    "solver.refresh": (
+        {"solver": REPLAY},
+        {"solver": {"refresh": "always", "policy": "measure"}},
+    ),
+    "solver.policy": ({"solver": REPLAY}, {"solver": {"policy": "replay always.json"}}),
+    "solver.tolerance": ({}, {"solver": {"tolerance": 1e-4}}),
+    "solver.restart": ({}, {"solver": {"restart": 6}}),
+    "solver.recycle": ({}, {"solver": {"recycle": 2}}),
+    "solver.max_iterations": ({}, {"solver": {"max_iterations": 5}}),
+    "splits": ({}, {"splits": {"train": 0.75, "test": 0.25}}),
+}
+#: Keys that no dataset depends on, and other values for them.
+USES = {
+    "comparison": {"instances": 3},
+    "training": {
+        "epochs": 2,
+        "batch_size": 2,
+        "learning_rate": 0.1,
+        "weight_decay": 0.1,
+        "modes": 2,
+        "width": 2,
+        "layers": 1,
+        "loss": "h1",
+        "seed": 1,
+    },
+}
+#: More that a dataset must come through, by name.
+MORE = {"count_lowered": ({"count": 7}, {"count": 4}), "uses": ({}, USES)}
+DATASETS = {key.replace(".", "_"): change for key, change in CHANGES.items()} | MORE
+
+
+def leaves(model: type[BaseModel]) -> Iterator[str]:
+    """Yield the full names of the keys of a section."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from (f"{name}.{leaf}" for leaf in leaves(field.annotation))
+        else:
+            yield name
+
+
+def test_every_key_has_a_change_here():
+    uses = {f"{section}.{key}" for section, values in USES.items() for key in values}
+    assert {*CHANGES, *uses, "family"} == set(leaves(DatasetConfig))
+
+
+def test_every_key_belongs_to_a_stage():
+    stages = ("sample", "sort", "solve", "merge", "compare", "report", "train")
+    assert frozenset().union(*map(keys_of, stages)) == set(DatasetConfig.model_fields)
+    assert set(DatasetConfig.model_fields) - keys_of("merge") == set(USES)
+
+
+def laid(*trees: Mapping[str, Any]) -> dict[str, Any]:
+    """Return trees laid one over the other; lists and families' settings are replaced."""
+    found: dict[str, Any] = {}
+    for tree in trees:
+        for key, value in tree.items():
+            inner = isinstance(value, dict) and key not in ("parameters", "splits")
+            found[key] = laid(found.get(key, {}), value) if inner else value
+    return found
+
+
+class Folder:
+    """A working folder, and the datasets made in it."""
+
+    def __init__(self, path: Path) -> None:
+        """Lay it out."""
+        self.path = path
+        for name in ("Snakefile", "workflow", "profiles", "envs"):
+            (path / name).symlink_to(ROOT / name)
+        way = {"restart": 10, "recycle": 4}
+        for name, refreshed in (("never", (0,)), ("always", (0, 1, 2, 3))):
+            recording = Recording((SequenceSolver(**way, refresh=refreshed),), (0, 0, 0, 0))
+            text = json.dumps({"1-of-1": json.loads(recording.to_json())})
+            (path / f"{name}.json").write_text(text)
+
+    def make(self, *names: str, changed: bool) -> Run:
+        """Make datasets, all by default, before or after their change."""
+        datasets = {
+            name: laid(BASE, before, after if changed else {})
+            for name, (before, after) in DATASETS.items()
+        }
+        (self.path / "config.yaml").write_text(yaml.safe_dump({"datasets": datasets}))
+        targets = [f"results/{name}/dataset.h5" for name in names or DATASETS]
+        arguments = ("--cores", "2", "--configfile", "config.yaml", "--", *targets)
+        run = snakemake(*arguments, cwd=self.path)
+        assert run.code == 0, run.output[-5000:]
+        return run
+
+    def datasets(self) -> dict[str, bytes]:
+        """Return the bytes of each dataset."""
+        return {name: (self.path / f"results/{name}/dataset.h5").read_bytes() for name in DATASETS}
+
+
+@pytest.mark.slow
+def test_a_changed_key_ends_in_the_dataset_of_a_fresh_run(tmp_path: Path):
+    folder, fresh = tmp_path / "folder", tmp_path / "fresh"
+    folder.mkdir(), fresh.mkdir()
+    edited, anew = Folder(folder), Folder(fresh)
+    edited.make(changed=False)
+    before = edited.datasets()
+    edited.make(changed=True)
+    anew.make(changed=True)
+    after, expected = edited.datasets(), anew.datasets()
+
+    assert [name for name in DATASETS if after[name] != expected[name]] == []
+    assert [name for name in DATASETS if after[name] == before[name]] == ["uses"]
+    assert edited.make(changed=True).jobs() == {}
+
+    again = ("count", "count_lowered", "seed")
+    edited.make(*again, changed=False)
+    back = edited.datasets()
+    assert [name for name in again if back[name] != before[name]] == []
