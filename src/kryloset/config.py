@@ -7,6 +7,7 @@
 """
 
 import difflib
+import math
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -287,7 +288,8 @@ class DatasetConfig(Section):
     splits: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Fraction] = Field(
         default={"train": 0.75, "valid": 0.125, "test": 0.125},
         description="Fractions of the instances by split; they sum to 1 and `train` is one of "
-        "them. Statistics are those of `train` alone.",
+        "them. Statistics are those of `train` alone. With another `count` an instance stays in "
+        "its split.",
     )
     comparison: ComparisonConfig = Field(
         default_factory=ComparisonConfig, description="With and without recycling, measured."
@@ -308,22 +310,14 @@ class DatasetConfig(Section):
             raise ValueError(f"splits sum to {total:g}, not to 1: change one of {self.splits}")
         if "train" not in self.splits:
             raise ValueError("splits lacks `train`: the statistics are made from it")
-        for name, size in self.split_sizes().items():
-            if size == 0:
+        for name, fraction in self.splits.items():
+            if self.count * fraction < 1 - 1e-9:
                 raise ValueError(
-                    f"splits.{name} {self.splits[name]:g} of count {self.count} is no instance at "
-                    "all: draw more instances or take another fraction"
+                    f"splits.{name} {fraction:g} of count {self.count} is less than an instance: "
+                    f"draw {math.ceil(1 / fraction - 1e-9)} instances or more, or take another "
+                    "fraction"
                 )
         return self
-
-    def split_sizes(self) -> dict[str, int]:
-        """Instances by split: cumulative fractions rounded, so that they sum to `count`."""
-        sizes, total, begun = {}, 0.0, 0
-        for name, fraction in self.splits.items():
-            total += fraction
-            end = round(total * self.count)
-            sizes[name], begun = end - begun, end
-        return sizes
 
 
 class Config(Section):

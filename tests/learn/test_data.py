@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 
 import torch
 
+from kryloset.dataset.splits import split_indices
 from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs, Scaling
 
@@ -22,7 +23,7 @@ SPLITS = ("train", "valid", "test")
 @pytest.mark.parametrize("split", SPLITS)
 def test_pairs_are_the_parameters_and_the_solution_of_the_drawn_instances(data, split):
     pairs = FieldPairs(data.path, split)
-    assert len(pairs) == len(pairs.instances) == data.config.split_sizes()[split]
+    assert len(pairs) == len(pairs.instances) == len(split_indices(data.config)[split])
     for item, instance in enumerate(pairs.instances):
         drawn = data.parameters[instance]
         expected = np.stack(

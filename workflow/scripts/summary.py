@@ -19,7 +19,7 @@ def summarise(name: str, dataset: DatasetConfig, folder: Path) -> str:
     with Dataset(folder / "dataset.h5") as data:
         grid = " x ".join(map(str, data.grid))
         states = "" if data.times is None else f", at {len(data.times)} times"
-    splits = ", ".join(f"{split} {size}" for split, size in dataset.split_sizes().items())
+        splits = ", ".join(f"{name} {len(indices)}" for name, indices in data.splits().items())
     return (
         f"{name}: {dataset.count} instances of {dataset.family} on {grid} points"
         f"{states} ({splits})\n"

@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import DatasetConfig
 from kryloset.errors import DataError
 from kryloset.problems.base import Family, Variable
-from kryloset.sampling import split_generator
 
 #: The HDF5 format of 2016 (HDF5 1.10): the first with checksums on its own structure
 #: too, and fixed, so that the same data are the same bytes with a later library.
@@ -182,17 +180,3 @@ def require_storable(family: Family) -> None:
             f"{type(family).__name__} has {len(family.times)} times: a trajectory has the initial "
             "one and another; a steady family has None"
         )
-
-
-def split_indices(config: DatasetConfig) -> dict[str, NDArray[np.int64]]:
-    """Return the instances of each split, ascending.
-
-    The order of N raw 64-bit numbers of Philox keyed with the seed is a uniformly
-    random permutation; its consecutive parts are the splits. The raw stream is
-    the one thing of NumPy's generators that is promised never to change.
-    """
-    keys = split_generator(config.seed).bit_generator.random_raw(config.count)
-    permutation = np.argsort(keys, kind="stable").astype(INTEGER)
-    sizes = config.split_sizes()
-    parts = np.split(permutation, np.cumsum(list(sizes.values()))[:-1])
-    return {name: np.sort(part) for name, part in zip(sizes, parts, strict=True)}

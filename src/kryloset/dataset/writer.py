@@ -33,9 +33,9 @@ from kryloset.dataset.layout import (
     grid_coordinates,
     grid_group,
     place,
-    split_indices,
 )
 from kryloset.dataset.ragged import append_rows, offsets_path
+from kryloset.dataset.splits import split_indices
 from kryloset.dataset.statistics import Moments
 from kryloset.dependence import keys_of
 from kryloset.errors import DataError
@@ -100,6 +100,7 @@ class _Writer:
         self.config = config
         self.family = family
         self.digests = Digests()
+        self._splits = split_indices(config)
 
     def describe(self, name: str) -> None:
         """Write what the file is, as The Well, CF and ACDD name it."""
@@ -171,7 +172,7 @@ class _Writer:
     def splits(self) -> None:
         """Write the instances of each split, each a dimension of its own."""
         self.file.create_group("splits")
-        for name, indices in split_indices(self.config).items():
+        for name, indices in self._splits.items():
             long_name = f"instances of the split {name}, ascending"
             self._array(f"splits/{name}", indices, (), long_name=long_name).make_scale(name)
 
@@ -210,7 +211,7 @@ class _Writer:
         for group in WELL_GROUPS:
             self.file.create_group(group)
         placements: dict[str, Placement] = {}
-        train = np.isin(np.arange(self.config.count), split_indices(self.config)["train"])
+        train = np.isin(np.arange(self.config.count), self._splits["train"])
         names = [v.name for v in (*self.family.parameters, *self.family.fields)]
         moments = {name: Moments() for name in names}
         for index, arrays in enumerate(instances):

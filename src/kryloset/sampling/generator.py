@@ -30,7 +30,7 @@ def generator(seed: int, index: int) -> np.random.Generator:
 
 
 def split_generator(seed: int) -> np.random.Generator:
-    """Return the generator that shuffles the instances of a dataset into splits."""
+    """Return the generator by which the instances of a dataset are given to splits."""
     return _keyed(seed, _SPLITS)
 
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from kryloset import provenance
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.dataset.integrity import damage, read_seals
-from kryloset.dataset.layout import split_indices
 from kryloset.dataset.reader import Dataset, open_hdf5
+from kryloset.dataset.splits import split_indices
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError, KrylosetError
 from kryloset.problems import Discretisation, Family, load_family

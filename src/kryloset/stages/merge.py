@@ -135,8 +135,8 @@ def _open_chunk(
     file = stack.enter_context(StagedFile(path))
     if "instance" not in file:
         raise DataError(f"{path} has no 'instance': it is no file of a solved chunk")
-    require_same(file, config, "solve")
     require_made_from(file, drawn)
+    require_same(file, config, "solve")
     return file
 
 

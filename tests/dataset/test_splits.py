@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Splits partition the instances by the seed alone, and stay what they are as a set grows."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kryloset.config import DatasetConfig
+from kryloset.dataset.splits import split_indices
+
+NAMES = ("train", "valid", "test", "extra", "more")
+
+
+@st.composite
+def datasets(draw: st.DrawFn) -> DatasetConfig:
+    """Return any fractions, at a count and a seed at which each split has an instance."""
+    weights = draw(st.lists(st.integers(1, 60), min_size=1, max_size=len(NAMES)))
+    fractions = [weight / sum(weights) for weight in weights]
+    count = draw(st.integers(int(1 / min(fractions)) + 1, 400))
+    return DatasetConfig(
+        count=count,
+        chunks=1,
+        seed=draw(st.integers(0, 2**64 - 1)),
+        splits=dict(zip(NAMES, fractions, strict=False)),
+    )
+
+
+def assigned(config: DatasetConfig) -> np.ndarray:
+    """Return the number of each instance's split."""
+    found = np.full(config.count, -1)
+    for number, indices in enumerate(split_indices(config).values()):
+        assert np.all(np.diff(indices) > 0)
+        assert np.all(found[indices] == -1)
+        found[indices] = number
+    assert np.all(found >= 0)
+    return found
+
+
+@given(config=datasets())
+def test_a_split_is_never_off_by_an_instance_whatever_the_count(config: DatasetConfig):
+    counts = np.arange(1, config.count + 1)
+    for number, fraction in enumerate(config.splits.values()):
+        sizes = np.cumsum(assigned(config) == number)
+        # The fractions are as exact as their 16 digits.
+        assert np.all(np.abs(sizes - fraction * counts) < 1 + 1e-9)
+    assert all(len(indices) >= 1 for indices in split_indices(config).values())
+
+
+@given(config=datasets(), more=st.integers(1, 400))
+def test_a_larger_set_moves_no_instance(config: DatasetConfig, more: int):
+    larger = config.model_copy(update={"count": config.count + more})
+    np.testing.assert_array_equal(assigned(larger)[: config.count], assigned(config))
+
+
+def test_another_seed_splits_otherwise():
+    trains = {tuple(split_indices(DatasetConfig(seed=seed))["train"]) for seed in range(20)}
+    assert len(trains) == 20
+
+
+@pytest.mark.parametrize("fractions", [(0.75, 0.125, 0.125), (0.5, 0.5), (0.9, 0.05, 0.05)])
+def test_the_instances_of_a_split_are_no_lattice(fractions: tuple[float, ...]):
+    """Distances from one test instance to the next vary, and none is taken by most."""
+    splits = dict(zip(NAMES, fractions, strict=False))
+    config = DatasetConfig(count=2000, splits=splits)
+    *_, last = split_indices(config).values()
+    _, hits = np.unique(np.diff(last), return_counts=True)
+    assert len(hits) >= 3
+    assert hits.max() < 0.7 * hits.sum()
+
+
+def test_the_splits_of_a_seed_never_change():
+    """A dataset's splits can be made again with any later version."""
+    splits = split_indices(DatasetConfig(count=20, seed=1))
+    assert splits["valid"].tolist() == [4, 13]
+    assert splits["test"].tolist() == [1, 8, 17]
