@@ -85,7 +85,8 @@ def test_every_mistake_is_told_at_once() -> None:
         ("nowhere.py:Heat", {}, ["no file nowhere.py"]),
         ("broken.py:Heat", {}, ["broken.py does not import", "ZeroDivisionError"]),
         ("empty.py:Heat", {}, ["no class 'Heat'"]),
-        ("half.py:Half", {}, ["lacks draw, weak_form, parameters, fields"]),
+        ("leaves.py:Heat", {}, ["leaves.py does not import, line 2 of leaves.py", "sys.exit"]),
+        ("half.py:Half", {}, ["lacks draw, weak_form, summary, equation, parameters, fields"]),
     ],
 )
 def test_families_are_refused_by_key(
@@ -98,6 +99,7 @@ def test_families_are_refused_by_key(
     monkeypatch.chdir(tmp_path)
     Path("broken.py").write_text("1 / 0\n")
     Path("empty.py").write_text("Heat = 3\n")
+    Path("leaves.py").write_text("import sys\nsys.exit(0)\n")
     Path("half.py").write_text(
         "from kryloset.problems import SteadyFamily\nclass Half(SteadyFamily): pass\n"
     )
@@ -143,6 +145,7 @@ def test_resolved_dataset_is_an_ordinary_configuration() -> None:
 PLAIN = """
 from kryloset.problems import SteadyFamily, Variable
 class Plain(SteadyFamily):
+    summary = equation = "plain"
     parameters, fields = (Variable("k", "k"),), (Variable("u", "u"),)
     draw = weak_form = lambda self, *_: None
 """
@@ -171,6 +174,7 @@ def test_solver_must_fit_what_the_family_declares(
 ODD = """
 from kryloset.problems import SteadyFamily, Variable
 class Odd(SteadyFamily):
+    summary = equation = "odd"
     parameters = (Variable("k", "k", dimensions={DIMENSIONS}),)
     fields = (Variable({FIELD}, "u"),)
     draw = weak_form = lambda self, *_: None

@@ -11,5 +11,9 @@ class ConfigError(KrylosetError):
     """A configuration that cannot be run: the message names the key and the fix."""
 
 
+class FamilyError(ConfigError):
+    """A mistake in a family of PDE instances: the message names class, method and the fix."""
+
+
 class DataError(KrylosetError):
     """A file that is missing, damaged or from another run: the message names file and fix."""

@@ -15,7 +15,7 @@ from directly import solve_directly
 from dolfinx import fem
 
 from kryloset.config import MeshConfig, Section
-from kryloset.errors import ConfigError, DataError
+from kryloset.errors import ConfigError, DataError, FamilyError
 from kryloset.problems import (
     Dirichlet,
     OperatorTraits,
@@ -153,7 +153,7 @@ def test_degrees_of_freedom_off_the_grid_must_be_declared() -> None:
     class Forgetful(Everything):
         unknowns = ()
 
-    with pytest.raises(ValueError, match="p are not the points of the grid"):
+    with pytest.raises(FamilyError, match="p are not the points of the grid"):
         Forgetful(Section(), MeshConfig(points=5, degree=2)).discretise(MPI.COMM_SELF)
 
 

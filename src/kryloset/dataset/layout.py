@@ -149,8 +149,8 @@ def grid_coordinates(family: Family, points: int) -> dict[str, NDArray[np.float6
     """
     grid = grid_group(points)
     return {
-        _axis(family, grid, grid, axis): np.linspace(values[0], values[-1], points)
-        for axis, values in family.coordinates.items()
+        _axis(family, grid, grid, axis): values
+        for axis, values in family.further_grid(points).items()
     }
 
 

@@ -198,7 +198,17 @@ class Family(ABC):
     @property
     @abstractmethod
     def coordinates(self) -> dict[str, Array]:
-        """Coordinates of the grid by axis, in the order of the axes."""
+        """Coordinates of the grid by axis, in the order of the axes; each ascends."""
+
+    def further_grid(self, points: int) -> dict[str, Array]:
+        """Return the coordinates of one of `mesh.grids`: equidistant, with the same end points.
+
+        Args:
+            points: Points along each axis.
+        """
+        return {
+            axis: np.linspace(line[0], line[-1], points) for axis, line in self.coordinates.items()
+        }
 
     @property
     def times(self) -> Array | None:

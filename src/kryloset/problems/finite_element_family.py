@@ -123,7 +123,10 @@ class FiniteElementFamily(Family):
 
     @property
     def coordinates(self) -> dict[str, Array]:
-        """The grid along each axis, boundaries included."""
+        """The grid along each axis, boundaries included.
+
+        Another may have points that are not equidistant, and of another number along each axis.
+        """
         points = self.mesh.points
         return {
             axis: np.linspace(0.0, side, points)
@@ -148,18 +151,41 @@ class FiniteElementFamily(Family):
         return {}
 
     def make_mesh(self, comm: "MPI.Comm") -> "Mesh":
-        """Return the mesh: the box in simplices, whose vertices are points of the grid."""
+        """Return the mesh: the box in simplices, whose vertices are points of the grid.
+
+        Raises:
+            ConfigError: Cells of `mesh.degree` do not fit the number of points along an axis.
+        """
         from dolfinx import mesh
 
-        cells = (self.mesh.cells,) * self.dimension
-        corners = [np.zeros(self.dimension), np.array(self.sides)]
+        lines = list(self.coordinates.values())
+        cells = [self._cells_along(axis) for axis in self.coordinates]
+        corners = [np.array([line[end] for line in lines]) for end in (0, -1)]
         match self.dimension:
             case 1:
-                return mesh.create_interval(comm, cells[0], [0.0, self.sides[0]])
+                domain = mesh.create_interval(comm, cells[0], np.ravel(corners))
             case 2:
-                return mesh.create_rectangle(comm, corners, cells)
+                domain = mesh.create_rectangle(comm, corners, cells)
             case _:
-                return mesh.create_box(comm, corners, cells)
+                domain = mesh.create_box(comm, corners, cells)
+        for number, line in enumerate(lines):
+            vertices = line[:: self.mesh.degree]
+            even = np.linspace(line[0], line[-1], len(vertices))
+            # Vertices that are where they should be keep their last digit.
+            if not np.allclose(vertices, even, rtol=0, atol=1e-12 * np.ptp(line)):
+                along = domain.geometry.x[:, number]
+                along[:] = np.interp(along, even, vertices)
+        return domain
+
+    def _cells_along(self, axis: str) -> int:
+        points, degree = len(self.coordinates[axis]), self.mesh.degree
+        if (points - 1) % degree:
+            raise ConfigError(
+                f"{type(self).__name__}.coordinates: {points} points along {axis} do not fit "
+                f"mesh.degree {degree}: a cell has {degree + 1} points a side, so take "
+                f"{points + 1}, or make a mesh of your own"
+            )
+        return (points - 1) // degree
 
     def make_element(self, cell: str) -> Any:
         """Return the element of the solution on that kind of cell: Lagrange of `mesh.degree`."""

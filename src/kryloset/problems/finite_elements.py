@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The finite elements of a family: mesh, space, coefficient functions, and what is stored."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,12 @@ from dolfinx import default_scalar_type, fem
 from dolfinx.mesh import Mesh
 from scipy.interpolate import RegularGridInterpolator
 
-from kryloset.errors import DataError
+from kryloset.errors import DataError, FamilyError
 from kryloset.problems.base import Array, Instance, Variable
 from kryloset.problems.evaluation import Evaluation
 from kryloset.problems.finite_element_family import FiniteElementFamily
+from kryloset.problems.mistakes import describe_class
+from kryloset.problems.stored import check_stored
 from kryloset.problems.unknowns import Unknowns
 
 
@@ -26,13 +29,14 @@ class Part:
         fields: The fields that its components are, one after another.
         unknowns: Its degrees of freedom.
         nodal: Whether these are the points of the grid.
-        evaluations: By points a side of a grid, how its functions are evaluated there.
+        evaluations: How its functions are evaluated on other grids than that of its nodes:
+            on that of the dataset, None, and on further ones by their points a side.
     """
 
     fields: tuple[Variable, ...]
     unknowns: Unknowns
     nodal: bool
-    evaluations: dict[int, Evaluation]
+    evaluations: dict[int | None, Evaluation]
 
 
 class FiniteElements:
@@ -55,24 +59,32 @@ class FiniteElements:
         Args:
             family: The family.
             domain: Its mesh.
+
+        Raises:
+            FamilyError: The family's fields and unknowns are not those of the space.
         """
         self.family = family
-        self._axes = family.coordinates
         self.domain = domain
         cell = domain.basix_cell()
         self.space = fem.functionspace(domain, family.make_element(cell))
-        self._grids = {n: self._grid_points(n) for n in (family.mesh.points, *family.mesh.grids)}
+        # That of the dataset is None; further ones go by their points a side.
+        self._grids: dict[int | None, dict[str, Array]] = {None: family.coordinates}
+        self._grids |= {points: family.further_grid(points) for points in family.mesh.grids}
         self.parts = self._make_parts()
+        stored = self.write(np.zeros_like(fem.Function(self.space).x.array))
+        # Those of a mesh an instance are made beside.
+        if stored and not any(variable.ragged for variable in family.unknowns):
+            check_stored(family, stored, one_state=True)
         self.meshes = self._make_meshes()
 
-        self._coefficients: dict[int, tuple[Unknowns, bool, dict[int, Evaluation]]] = {}
+        self._coefficients: dict[int, tuple[Unknowns, bool, dict[int | None, Evaluation]]] = {}
         self.parameters: dict[str, Any] = {}
         self._functions: dict[str, Variable] = {}
         for variable in family.parameters:
             if not variable.axes and not variable.rank:
                 constant = fem.Constant(domain, default_scalar_type(0))
                 self.parameters[variable.name] = constant
-            elif set(variable.axes) <= set(family.coordinates):
+            elif set(variable.axes) <= set(self._axes):
                 self.parameters[variable.name] = self._make_coefficient(variable)
                 self._functions[variable.name] = variable
         self.changing: list[Any] = list(self.parameters.values())
@@ -128,8 +140,8 @@ class FiniteElements:
                 continue
             if not part.nodal:
                 stored[f"{part.fields[0].name}_dofs"] = values
-                values = part.evaluations[self.family.mesh.points](values)
-            stored |= self._fields_of(part, values, self.family.mesh.points)
+                values = part.evaluations[None](values)
+            stored |= self._fields_of(part, values, None)
         return stored
 
     def read(self, stored: Instance, array: Array) -> None:
@@ -159,11 +171,11 @@ class FiniteElements:
                 continue
             unknowns, nodal, evaluations = self._coefficients[variable.rank]
             values = np.asarray(instance[name])
-            shape = (points,) * self.family.dimension + values.shape[len(variable.axes) :]
+            shape = self._lengths(points) + values.shape[len(variable.axes) :]
             if nodal:
                 values = evaluations[points](values.reshape(unknowns.shape))
             else:
-                values = self._interpolate(values, self._grids[points])
+                values = self._interpolate(values, self._points(points))
             found[name] = values.reshape(shape)
         found |= self.family.resample_parameters(points, instance)
         for part in self.parts:
@@ -175,23 +187,66 @@ class FiniteElements:
         fields = self.family.fields
         if self.space.dofmap.index_map_bs == 1 and self.space.num_sub_spaces > 1:
             collapsed = [self.space.sub(i).collapse() for i in range(self.space.num_sub_spaces)]
+            if len(collapsed) != len(fields):
+                raise self._fault(
+                    f"make_element has {len(collapsed)} parts, and `fields` are "
+                    f"{', '.join(field.name for field in fields)}: give each part its field"
+                )
             spaces: list[tuple[tuple[Variable, ...], Unknowns]] = [
                 ((field,), Unknowns(space, np.asarray(dofs)))
                 for field, (space, dofs) in zip(fields, collapsed, strict=True)
             ]
         else:
             spaces = [(fields, Unknowns(self.space))]
-        declared = {variable.name for variable in self.family.unknowns}
         parts = []
         for members, unknowns in spaces:
+            self._require_components(members, unknowns)
             nodal = self._is_grid(unknowns)
-            if not nodal and f"{members[0].name}_dofs" not in declared:
-                raise ValueError(
-                    f"{type(self.family).__name__}: the degrees of freedom of {members[0].name} "
-                    "are not the points of the grid: add degrees_of_freedom to its `unknowns`"
-                )
             parts.append(Part(members, unknowns, nodal, self._evaluations(unknowns, nodal)))
+        self._require_unknowns(parts)
         return parts
+
+    def _fault(self, what: str) -> FamilyError:
+        return FamilyError(f"{describe_class(self.family)}: {what}")
+
+    def _require_components(self, fields: tuple[Variable, ...], unknowns: Unknowns) -> None:
+        """Refuse a space that has not as many components as its fields."""
+        names = ", ".join(field.name for field in fields)
+        for field in fields:
+            if field.axes != tuple(self._axes):
+                raise self._fault(
+                    f"field {field.name} has the dimensions {field.axes}; a field is on all axes "
+                    "of the grid: leave its `dimensions` out"
+                )
+        wanted = sum(self.family.dimension if field.rank else 1 for field in fields)
+        found = math.prod(unknowns.space.ufl_element().reference_value_shape)
+        if wanted != found:
+            raise self._fault(
+                f"the element of {names} has {found} components, and {names} {wanted}: a scalar "
+                f"has 1, a field with rank=1 has {self.family.dimension}"
+            )
+
+    def _require_unknowns(self, parts: list[Part]) -> None:
+        """Refuse declared unknowns that are not those which are stored beside the fields."""
+        stored = {
+            f"{part.fields[0].name}_dofs": ", ".join(field.name for field in part.fields)
+            for part in parts
+            if not part.nodal
+        }
+        declared = {variable.name for variable in self.family.unknowns}
+        for name, fields in stored.items():
+            if name not in declared:
+                raise self._fault(
+                    f"the degrees of freedom of {fields} are not the points of the grid: add "
+                    f"degrees_of_freedom({name.removesuffix('_dofs')}) to `unknowns`, or make a "
+                    "mesh whose nodes are these points"
+                )
+        for field in (field for part in parts for field in part.fields if part.nodal):
+            if f"{field.name}_dofs" in declared:
+                raise self._fault(
+                    f"{field.name} is on the grid, whose points are its degrees of freedom: drop "
+                    f"{field.name}_dofs from `unknowns`"
+                )
 
     def _make_coefficient(self, variable: Variable) -> fem.Function:
         """Return a Function for a parameter; those of one rank share a space."""
@@ -218,23 +273,30 @@ class FiniteElements:
                     meshes[f"{name}_tangents"] = part.unknowns.tangents
         return meshes
 
-    def _evaluations(self, unknowns: Unknowns, nodal: bool) -> dict[int, Evaluation]:
+    @property
+    def _axes(self) -> dict[str, Array]:
+        """Coordinates of the dataset's grid."""
+        return self._grids[None]
+
+    def _lengths(self, grid: int | None) -> tuple[int, ...]:
+        """Return the number of points along each axis of a grid."""
+        return tuple(map(len, self._grids[grid].values()))
+
+    def _points(self, grid: int | None) -> Array:
+        """Return the points of a grid, (points, dimension), in C order."""
+        lines = self._grids[grid].values()
+        return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, len(lines))
+
+    def _evaluations(self, unknowns: Unknowns, nodal: bool) -> dict[int | None, Evaluation]:
         """Return evaluations on all grids, but for the one that the nodes are."""
-        own = self.family.mesh.points
-        return {n: Evaluation(unknowns, x) for n, x in self._grids.items() if n != own or not nodal}
+        others = [grid for grid in self._grids if grid is not None or not nodal]
+        return {grid: Evaluation(unknowns, self._points(grid)) for grid in others}
 
     def _is_grid(self, unknowns: Unknowns) -> bool:
-        grid = self._grids[self.family.mesh.points]
-        nodes = unknowns.points
+        grid, nodes = self._points(None), unknowns.points
         if unknowns.tangents is not None or nodes.shape != grid.shape:
             return False
-        return bool(np.allclose(nodes, grid, rtol=0, atol=1e-9 * max(self.family.sides)))
-
-    def _grid_points(self, points: int) -> Array:
-        """Return the points of a grid with the corners of the dataset's, in C order."""
-        axes = self._axes.values()
-        lines = [np.linspace(axis[0], axis[-1], points) for axis in axes]
-        return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, len(lines))
+        return bool(np.allclose(nodes, grid, rtol=0, atol=1e-9 * np.ptp(grid, axis=0).max()))
 
     def _shape_of(self, variable: Variable) -> tuple[int, ...]:
         shape = tuple(len(self._axes[axis]) for axis in variable.axes)
@@ -263,10 +325,9 @@ class FiniteElements:
         columns = [np.reshape(stored[field.name], (nodes, -1)) for field in part.fields]
         return np.concatenate(columns, axis=1).reshape(part.unknowns.shape)
 
-    def _fields_of(self, part: Part, values: Array, points: int) -> dict[str, Array]:
+    def _fields_of(self, part: Part, values: Array, grid: int | None) -> dict[str, Array]:
         """Return the fields of a part from its components at the points of a grid."""
-        grid = (points,) * self.family.dimension
-        components = values.reshape(*grid, -1)
+        components = values.reshape(*self._lengths(grid), -1)
         found, begin = {}, 0
         for field in part.fields:
             size = self.family.dimension if field.rank else 1

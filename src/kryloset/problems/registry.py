@@ -11,8 +11,10 @@ from types import ModuleType
 from pydantic import ValidationError
 
 from kryloset.config import Config, DatasetConfig, describe
-from kryloset.errors import ConfigError
+from kryloset.errors import ConfigError, FamilyError
 from kryloset.problems.base import Family
+from kryloset.problems.declarations import check_class, check_declarations
+from kryloset.problems.mistakes import blamed, in_words, last_place
 
 #: Families of the package: name -> (module, class). Imported when used.
 FAMILIES = {
@@ -67,12 +69,7 @@ def family_class(name: str) -> type[Family]:
             f"family {name!r}: {path} has no class {attribute!r} that derives from "
             "kryloset.problems.Family; see docs/families.md"
         )
-    missing = sorted(getattr(candidate, "__abstractmethods__", ()))
-    missing += [a for a in ("parameters", "fields") if not hasattr(candidate, a)]
-    if missing:
-        raise ConfigError(
-            f"family {name!r}: class {attribute} lacks {', '.join(missing)}; see docs/families.md"
-        )
+    check_class(candidate, name)
     return candidate
 
 
@@ -90,11 +87,13 @@ def _import_file(path: Path, name: str) -> ModuleType:
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        place = last_place(error, {path.stem})
         del sys.modules[path.stem]
-        raise ConfigError(
-            f"family {name!r}: {path} does not import: {type(error).__name__}: {error}"
-        ) from error
+        where = f"{path} does not import" + (f", {place}" if place else "")
+        raise FamilyError(f"family {name!r}: {where}: {in_words(error)}") from error
     return module
 
 
@@ -106,16 +105,18 @@ def load_family(dataset: DatasetConfig) -> Family:
     """
     found = family_class(dataset.family)
     _check_dimension(found, dataset)
-    try:
-        settings = found.Settings.model_validate(dataset.parameters)
-    except ValidationError as error:
-        keys = {name: name for name in found.Settings.model_fields}
-        source = f"parameters of family {dataset.family}"
-        raise ConfigError(describe(error, source, keys)) from None
-    family = found(settings, dataset.mesh)
-    _check_variables(family, dataset.family)
+    with blamed(found):
+        try:
+            settings = found.Settings.model_validate(dataset.parameters)
+        except ValidationError as error:
+            keys = {name: name for name in found.Settings.model_fields}
+            source = f"parameters of family {dataset.family}"
+            raise ConfigError(describe(error, source, keys)) from None
+        family = found(settings, dataset.mesh)
+    check_declarations(family, dataset.family)
     _check_solver(family, dataset)
-    family.check()
+    with blamed(family, "check"):
+        family.check()
     return family
 
 
@@ -127,34 +128,6 @@ def _check_dimension(family: type[Family], dataset: DatasetConfig) -> None:
             f"mesh.dimension {dimension}: family {dataset.family!r} is written for "
             f"{' and '.join(map(str, family.dimensions))} space dimensions"
         )
-
-
-def _check_variables(family: Family, name: str) -> None:
-    """Refuse names and axes that a file could not hold."""
-    grid = list(family.coordinates)
-    variables = (*family.parameters, *family.fields, *family.unknowns)
-    # Names that the file gives to axes of its own.
-    taken = {"sample", "time", "component", *(axis for v in variables for axis in v.axes)}
-    seen: set[str] = set()
-    for variable in variables:
-        if variable.name in seen:
-            raise ConfigError(
-                f"family {name!r} names two variables {variable.name!r}; rename one of them"
-            )
-        if variable.name in taken or variable.name.endswith("_offsets"):
-            raise ConfigError(
-                f"family {name!r}: a variable must not be named {variable.name!r}, for the file "
-                "has an axis, or offsets, of that name; rename it"
-            )
-        seen.add(variable.name)
-        own = [axis for axis in variable.axes if axis not in grid]
-        known = [axis for axis in grid if axis in variable.axes]
-        if list(variable.axes) != known and list(variable.axes) != own:
-            raise ConfigError(
-                f"family {name!r}: variable {variable.name!r} has the dimensions "
-                f"{variable.axes}; they must be axes of {tuple(grid)}, in that order, "
-                "or axes of its own, and not some of both"
-            )
 
 
 def _check_solver(family: Family, dataset: DatasetConfig) -> None:

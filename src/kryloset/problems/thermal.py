@@ -193,12 +193,12 @@ class Thermal(SteadyFamily):
                 deviation=settings.log_deviation, length=settings.length, modes=settings.modes
             )
             drawn["c"] = Lognormal(field).draw(generator, self.mesh.points)
-        drawn["inside"] = self._mask(outline, self.mesh.points)
+        drawn["inside"] = self._mask(outline, self.coordinates)
         return drawn
 
     def resample_parameters(self, points: int, instance: Instance) -> dict[str, Array]:
         """Return the mask of the domain on another grid."""
-        return {"inside": self._mask(self.outline, points)}
+        return {"inside": self._mask(self.outline, self.further_grid(points))}
 
     def make_mesh(self, comm: "MPI.Comm") -> "Mesh":
         """Mesh the domain as finely as the grid is."""
@@ -250,10 +250,9 @@ class Thermal(SteadyFamily):
         radii = generator.uniform(0.5, 1.0, count)
         return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
 
-    def _mask(self, outline: Array, points: int) -> Array:
-        """Return 1 where a grid of that many points a side is in the domain or on its boundary."""
-        lines = [np.linspace(axis[0], axis[-1], points) for axis in self.coordinates.values()]
-        axes = np.meshgrid(*lines, indexing="ij")
+    def _mask(self, outline: Array, coordinates: dict[str, Array]) -> Array:
+        """Return 1 where a grid is in the domain or on its boundary."""
+        axes = np.meshgrid(*coordinates.values(), indexing="ij")
         at = np.stack(axes, axis=-1).reshape(-1, 2)
         inside = is_inside(at, outline)
         for hole in self.holes:

@@ -40,6 +40,7 @@ from kryloset.krylov import (
     solve_or_escalate,
 )
 from kryloset.problems import Discretisation, Family, Instance, family_file, load_family
+from kryloset.problems.stored import check_resampled, check_stored
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.stages.inputs import (
@@ -309,7 +310,16 @@ def _solve_rest(
         # The first record alone carries the mesh. Every process takes part in gathering it.
         meshes = {} if row else discretisation.meshes()
         if journal is not None:
-            fields = solution | _resample(config, discretisation, instance, solution)
+            further = _resample(config, discretisation, instance, solution)
+            if row == done:
+                check_stored(family, solution)
+                for points, resampled in further.items():
+                    check_resampled(family, points, resampled)
+            fields = solution | {
+                f"{grid_group(points)}/{name}": values
+                for points, resampled in further.items()
+                for name, values in resampled.items()
+            }
             before = int(instances[row - 1]) if row else -1
             record = _record(index, before, fields, evidence)
             journal.append(record | {f"mesh/{name}": values for name, values in meshes.items()})
@@ -349,17 +359,16 @@ def _resample(
     discretisation: Discretisation,
     instance: Instance,
     solution: Instance,
-) -> dict[str, NDArray[Any]]:
-    """Return parameters and fields on the further grids, by `grid_<points>/<name>`.
+) -> dict[int, dict[str, NDArray[Any]]]:
+    """Return parameters and fields on the further grids, by their points a side and name.
 
     Raises:
         DataError: The discretisation knows its own grid only.
     """
     try:
         return {
-            f"{grid_group(points)}/{name}": values
+            points: discretisation.resample(points, instance, solution)
             for points in config.mesh.grids
-            for name, values in discretisation.resample(points, instance, solution).items()
         }
     except NotImplementedError as error:
         raise DataError(

@@ -1,0 +1,157 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a family declares is checked before any work: its words, variables, grid and times."""
+
+from typing import Any
+
+import numpy as np
+
+from kryloset.errors import FamilyError
+from kryloset.problems.base import Family, OperatorTraits, Variable
+from kryloset.problems.finite_element_family import FiniteElementFamily
+from kryloset.problems.mistakes import blamed, describe_class
+
+#: Axes that the file gives to arrays by itself.
+RESERVED = ("sample", "time", "component")
+
+
+def check_class(kind: type[Family], name: str) -> None:
+    """Refuse a class that lacks what every family has.
+
+    Args:
+        kind: The class.
+        name: As the configuration names it.
+
+    Raises:
+        FamilyError: A method or an attribute is missing, or of another type.
+    """
+    missing = sorted(getattr(kind, "__abstractmethods__", ()))
+    missing += [a for a in ("summary", "equation", "parameters", "fields") if not hasattr(kind, a)]
+    if missing:
+        raise FamilyError(
+            f"family {name!r}: class {kind.__name__} lacks {', '.join(missing)}; see "
+            "docs/families.md"
+        )
+    for words in ("summary", "equation"):
+        if not isinstance(getattr(kind, words), str):
+            raise FamilyError(f"family {name!r}: `{words}` must be a text")
+    for attribute in ("parameters", "fields", "unknowns"):
+        _check_tuple(kind, name, attribute)
+    if not isinstance(kind.operator, OperatorTraits):
+        raise FamilyError(
+            f"family {name!r}: `operator` must be an OperatorTraits, as in "
+            "`operator = OperatorTraits(symmetric=True)`"
+        )
+
+
+def check_declarations(family: Family, name: str) -> None:
+    """Refuse a family whose variables, grid or times a file could not hold.
+
+    Args:
+        family: The family.
+        name: As the configuration names it.
+
+    Raises:
+        FamilyError: They could not be held.
+    """
+    for attribute in ("parameters", "fields", "unknowns"):
+        _check_tuple(family, name, attribute)
+    check_grid(family)
+    _check_times(family)
+    _check_variables(family, name)
+
+
+def check_grid(family: Family) -> None:
+    """Refuse coordinates that are no grid.
+
+    Raises:
+        FamilyError: They are no dictionary of an axis a dimension, or those of an axis are no
+            finite, ascending numbers.
+    """
+    with blamed(family, "coordinates"):
+        coordinates = family.coordinates
+    where = f"{describe_class(family)}, coordinates"
+    if not isinstance(coordinates, dict):
+        raise FamilyError(
+            f"{where}: {type(coordinates).__name__} is no dictionary: return an array an axis, as "
+            '{"x": np.linspace(0, 1, 9)}'
+        )
+    if isinstance(family, FiniteElementFamily) and len(coordinates) != family.dimension:
+        raise FamilyError(
+            f"{where}: the grid has the axes {', '.join(coordinates)}, and the domain "
+            f"{family.dimension} dimensions: return an array an axis of space"
+        )
+    for axis, points in coordinates.items():
+        fault = _fault_of_line(points)
+        if not fault and len(points) < 2:
+            fault = f"are {len(points)}, and must be two or more"
+        if fault:
+            raise FamilyError(f"{where}: those along {axis} {fault}")
+
+
+def _fault_of_line(points: Any) -> str | None:
+    line = np.asarray(points)
+    if line.dtype.kind == "c":
+        return "are no real numbers"
+    if line.dtype.kind not in "iuf":
+        return "are no numbers"
+    if line.ndim != 1:
+        return f"have the shape {line.shape}, and must be a line"
+    if not np.isfinite(line).all():
+        return "are not finite"
+    (falls,) = np.nonzero(~(np.diff(line) > 0))
+    if len(falls):
+        here, after = line[falls[0]], line[falls[0] + 1]
+        return f"do not ascend: {here:g} is followed by {after:g}"
+    if not isinstance(points, np.ndarray):
+        return f"are a {type(points).__name__}, and must be a NumPy array"
+    return None
+
+
+def _check_times(family: Family) -> None:
+    """Refuse times that are no ascending line that begins at a finite time."""
+    with blamed(family, "times"):
+        times = family.times
+    if times is None:
+        return
+    fault = _fault_of_line(times)
+    if fault:
+        raise FamilyError(f"{describe_class(family)}, times: they {fault}")
+
+
+def _check_tuple(family: Family | type[Family], name: str, attribute: str) -> None:
+    variables = getattr(family, attribute)
+    if isinstance(variables, list | tuple) and all(isinstance(v, Variable) for v in variables):
+        return
+    raise FamilyError(
+        f"family {name!r}: `{attribute}` must be a tuple of Variables, as in "
+        f'`{attribute} = (Variable("k", "permeability"),)`, with a comma after a single one'
+    )
+
+
+def _check_variables(family: Family, name: str) -> None:
+    """Refuse names and axes that a file could not hold."""
+    grid = list(family.coordinates)
+    variables = (*family.parameters, *family.fields, *family.unknowns)
+    # Names that the file gives to axes of its own.
+    taken = {*RESERVED, *(axis for v in variables for axis in v.axes)}
+    seen: set[str] = set()
+    for variable in variables:
+        if variable.name in seen:
+            raise FamilyError(
+                f"family {name!r} names two variables {variable.name!r}; rename one of them"
+            )
+        if variable.name in taken or variable.name.endswith("_offsets"):
+            raise FamilyError(
+                f"family {name!r}: a variable must not be named {variable.name!r}, for the file "
+                "has an axis, or offsets, of that name; rename it"
+            )
+        seen.add(variable.name)
+        own = [axis for axis in variable.axes if axis not in grid]
+        known = [axis for axis in grid if axis in variable.axes]
+        if list(variable.axes) != known and list(variable.axes) != own:
+            raise FamilyError(
+                f"family {name!r}: variable {variable.name!r} has the dimensions "
+                f"{variable.axes}; they must be axes of {tuple(grid)}, in that order, "
+                "or axes of its own, and not some of both"
+            )

@@ -1,0 +1,110 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""An exception out of a user's own family, told as one message with the line to mend."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import walk_tb
+from types import CodeType
+from typing import NamedTuple
+
+from kryloset.errors import FamilyError, KrylosetError
+from kryloset.problems.base import Family
+
+logger = logging.getLogger(__name__)
+
+
+class Place(NamedTuple):
+    """A line of a user's file.
+
+    Attributes:
+        code: The function that it is in.
+        line: Its number.
+    """
+
+    code: CodeType
+    line: int
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"line {self.line} of {Path(self.code.co_filename).name}"
+
+
+@contextmanager
+def blamed(
+    family: Family | type[Family], method: str | None = None, *, doing: str = ""
+) -> Iterator[None]:
+    """Turn what a user's own family raises into a message that names class, method and line.
+
+    Errors that are meant for people pass as they are, and so does whatever a family of the
+    package raises, for that is a fault of the program. `sys.exit` is an exception as any other:
+    it would end a job that has written nothing as if all were well.
+
+    Args:
+        family: The family, or its class.
+        method: The method that is called, to which any exception is due; None where code of the
+            program runs too, whose own exceptions pass.
+        doing: What was done, as in "instance 3".
+
+    Raises:
+        FamilyError: The family raised something.
+    """
+    try:
+        yield
+    except (KrylosetError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        own = own_modules(family)
+        place = last_place(error, own)
+        if not own or (method is None and place is None):
+            raise
+        logger.debug("what a family raised", exc_info=error)
+        parts = [
+            describe_class(family),
+            method or (place and place.code.co_name),
+            doing,
+            place and str(place),
+        ]
+        where = ", ".join(part for part in parts if part)
+        raise FamilyError(f"{where}: {in_words(error)}") from error
+
+
+def describe_class(family: Family | type[Family]) -> str:
+    """Return how a message names a family, as in `mine.py:Heat`."""
+    kind = family if isinstance(family, type) else type(family)
+    module = sys.modules.get(kind.__module__)
+    file = getattr(module, "__file__", None)
+    if not own_modules(family) or file is None:
+        return f"family {kind.__name__}"
+    return f"family {Path(file).name}:{kind.__name__}"
+
+
+def in_words(error: BaseException) -> str:
+    """Return an exception in words."""
+    if isinstance(error, SystemExit):
+        return (
+            "it ends the program (sys.exit): raise kryloset.errors.DataError with a message to "
+            "refuse an instance, and remove the call"
+        )
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def own_modules(family: Family | type[Family]) -> set[str]:
+    """Return the modules outside of the package that a family's class and its bases are in."""
+    kind = family if isinstance(family, type) else type(family)
+    modules = {base.__module__ for base in kind.__mro__}
+    return {m for m in modules if m.partition(".")[0] not in ("kryloset", "abc", "builtins")}
+
+
+def last_place(error: BaseException, modules: set[str]) -> Place | None:
+    """Return the innermost place in these modules that an exception passed."""
+    places = [
+        Place(frame.f_code, line)
+        for frame, line in walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__") in modules
+    ]
+    return places[-1] if places else None

@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a discretisation hands over must be what its family declares, or no file could hold it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.errors import FamilyError
+from kryloset.problems.base import Array, Family, Variable
+from kryloset.problems.mistakes import describe_class
+
+
+def check_stored(
+    family: Family, solution: Mapping[str, NDArray[Any]], *, one_state: bool = False
+) -> None:
+    """Refuse a solution whose arrays are not those of the family's fields and unknowns.
+
+    Args:
+        family: The family.
+        solution: Its arrays by name, as `Discretisation.solve` returns them.
+        one_state: Whether there is no axis of time, though the family has times.
+
+    Raises:
+        FamilyError: An array is missing, superfluous, no array of real numbers, or has another
+            shape than its variable.
+    """
+    where = describe_class(family)
+    variables = {v.name: v for v in (*family.fields, *family.unknowns)}
+    _same_names(where, solution, variables)
+    before = () if one_state else _times(family)
+    for name, variable in variables.items():
+        _check_array(where, variable, solution[name], before, family.coordinates)
+
+
+def check_resampled(family: Family, points: int, resampled: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse values on a further grid that are not on it.
+
+    Args:
+        family: The family.
+        points: Points of that grid a side.
+        resampled: Its arrays by name, as `Discretisation.resample` returns them.
+
+    Raises:
+        FamilyError: As `check_stored`.
+    """
+    where = f"{describe_class(family)}, grid of {points} points"
+    fields = {v.name: v for v in family.fields}
+    parameters = {v.name: v for v in family.parameters if v.name in resampled}
+    _same_names(where, resampled, fields | parameters)
+    coordinates = family.further_grid(points)
+    for name, variable in (fields | parameters).items():
+        before = _times(family) if name in fields else ()
+        _check_array(where, variable, resampled[name], before, coordinates)
+
+
+def _times(family: Family) -> tuple[int, ...]:
+    times = family.times
+    return () if times is None else (len(times),)
+
+
+def _same_names(where: str, found: Mapping[str, Any], wanted: Iterable[str]) -> None:
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise FamilyError(
+            f"{where}: {', '.join(missing)} is declared, and the solution has only "
+            f"{', '.join(found) or 'nothing'}: return it, or drop it from the family's `fields` "
+            "or `unknowns`"
+        )
+    others = [name for name in found if name not in set(wanted)]
+    if others:
+        raise FamilyError(
+            f"{where}: the solution has {', '.join(others)}, which the family does not declare: "
+            "add a Variable of that name to `fields` or `unknowns`, or do not return it"
+        )
+
+
+def _check_array(
+    where: str,
+    variable: Variable,
+    array: NDArray[Any],
+    before: tuple[int, ...],
+    coordinates: Mapping[str, Array],
+) -> None:
+    values = np.asarray(array)
+    if values.dtype.kind not in "biuf":
+        raise FamilyError(
+            f"{where}: {variable.name} of the solution has the type {values.dtype}, and must be "
+            "of real numbers"
+        )
+    lengths: list[int | None] = [*before]
+    lengths += [len(coordinates[a]) if a in coordinates else None for a in variable.axes]
+    lengths += [len(coordinates)] if variable.rank else []
+    fits = values.ndim == len(lengths) and all(
+        wanted in (None, found) for wanted, found in zip(lengths, values.shape, strict=True)
+    )
+    if not fits:
+        shape = ", ".join("any" if length is None else str(length) for length in lengths)
+        raise FamilyError(
+            f"{where}: {variable.name} of the solution has the shape {values.shape}, its Variable "
+            f"({shape}): mend its `dimensions` and `rank`, or what is returned"
+        )
