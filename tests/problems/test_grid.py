@@ -58,11 +58,10 @@ def clustered(points: int, end: float = 1.0) -> np.ndarray:
 
 
 LINES = {
-    "clustered": {"x": clustered(9), "y": clustered(9)},
     "rectangle": {"x": np.linspace(1, 5, 17), "y": np.linspace(0, 1, 5)},
-    "both": {"x": clustered(13, 2.0), "y": np.linspace(-1, 1, 5)},
-    "line": {"x": clustered(9)},
-    "box": {"x": clustered(5), "y": np.linspace(0, 2, 3), "z": clustered(7)},
+    "line": {"x": np.linspace(-1, 1, 6)},
+    "box": {"x": np.linspace(0, 1, 3), "y": np.linspace(0, 2, 5), "z": np.linspace(0, 1, 4)},
+    "clustered": {"x": clustered(13, 2.0), "y": clustered(5)},
 }
 
 
@@ -70,6 +69,14 @@ LINES = {
 def test_the_mesh_has_its_nodes_at_the_points_of_the_grid(kind: str) -> None:
     class Own(Projection):
         lines: ClassVar = LINES[kind]
+
+        def make_mesh(self, comm: Any) -> Any:
+            domain = super().make_mesh(comm)
+            for number, line in enumerate(self.lines.values()):
+                equal = np.linspace(line[0], line[-1], len(line))
+                along = domain.geometry.x[:, number]
+                along[:] = np.interp(along, equal, line)
+            return domain
 
     dimension: Any = len(LINES[kind])
     family = Own(Section(), MeshConfig(points=9, dimension=dimension, grids=(6,)))
@@ -90,7 +97,7 @@ def test_the_mesh_has_its_nodes_at_the_points_of_the_grid(kind: str) -> None:
 class OnAnotherMesh(Projection):
     """The unknowns are not at the points of the grid."""
 
-    lines: ClassVar = LINES["both"]
+    lines: ClassVar = {"x": clustered(13, 2.0), "y": np.linspace(-1, 1, 5)}
     unknowns = (degrees_of_freedom(U),)
 
     def make_mesh(self, comm: Any) -> Any:
@@ -108,6 +115,14 @@ def test_off_the_nodes_fields_are_evaluated_at_the_points_of_the_grid() -> None:
     np.testing.assert_allclose(stored["u"], instance["f"], atol=1e-12)
     further = discretisation.resample(6, instance, stored)
     np.testing.assert_allclose(further["f"], further["u"], atol=1e-12)
+
+
+def test_a_mesh_with_other_nodes_is_refused_where_they_would_be_lost() -> None:
+    class Lost(OnAnotherMesh):
+        unknowns = ()
+
+    with pytest.raises(FamilyError, match="u are not the points of the grid: add degrees_of_fr"):
+        Lost(Section(), MeshConfig(points=9)).discretise(MPI.COMM_SELF)
 
 
 def test_elements_of_degree_two_need_an_odd_number_of_points() -> None:

@@ -10,6 +10,7 @@ import basix.ufl
 import numpy as np
 import pytest
 import ufl
+from directly import solve_directly
 
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import FamilyError
@@ -48,13 +49,9 @@ def lagrange(degree: int, shape: tuple[int, ...] | None = None) -> Any:
 
 V = Variable("v", "v", rank=1)
 DECLARED: dict[str, tuple[dict[str, Any], str]] = {
-    "degrees of freedom of a nodal field": (
-        {"unknowns": (degrees_of_freedom(U),)},
-        "u is on the grid, whose points are its degrees of freedom: drop u_dofs",
-    ),
     "degrees of freedom of the second field": (
         {"fields": (U, Variable("w", "w")), "unknowns": (degrees_of_freedom(Variable("w", "w")),)},
-        "w is on the grid",
+        "w_dofs is declared, and the solution has only u, w",
     ),
     "no degrees of freedom": (
         {"element": lagrange(2)},
@@ -86,7 +83,7 @@ DECLARED: dict[str, tuple[dict[str, Any], str]] = {
             "element": lagrange(2, (2,)),
             "unknowns": (Variable("v_dofs", "v_dofs", dimensions=("v_dof",)),),
         },
-        r"v_dofs of the solution has the shape \(81, 2\), its Variable \(any\)",
+        r"v_dofs of the solution has the shape \(81, 2\), its Variable \(any,\)",
     ),
 }
 
@@ -99,6 +96,14 @@ def test_fields_and_unknowns_that_do_not_fit_the_space(case: str) -> None:
     )
     with pytest.raises(FamilyError, match=rf"test_stored.py:Own: .*{message}"):
         family.discretise(MPI.COMM_SELF)
+
+
+def test_degrees_of_freedom_that_happen_to_be_on_the_grid_are_stored_too() -> None:
+    attributes = {"unknowns": (degrees_of_freedom(U),), "__module__": __name__}
+    family = type("Own", (Plain,), attributes)(Section(), MeshConfig(points=5))
+    solution = family.discretise(MPI.COMM_SELF).solve({"c": np.float64(2.0)}, solve_directly)
+    assert np.array_equal(solution["u"].ravel(), solution["u_dofs"])
+    np.testing.assert_allclose(solution["u"], 2.0, rtol=1e-12)
 
 
 class Any2D(Family):

@@ -33,11 +33,11 @@ class Claims(Family):
         return {"x": np.linspace(0, 1, self.mesh.points)}
 
     def draw(self, generator):
-        """Number the instances in the order in which they are drawn."""
-        self.drawn = getattr(self, "drawn", -1) + 1
-        if self.drawn == self.settings.undrawable:
+        """Return the number of the instance, which is half of the generator's key."""
+        _, number = generator.bit_generator.state["state"]["key"]
+        if number == self.settings.undrawable:
             raise DataError("the polygon crosses itself")
-        return {"a": np.asarray(float(self.drawn))}
+        return {"a": np.asarray(float(number))}
 
     def discretise(self, comm):
         """Return what claims."""

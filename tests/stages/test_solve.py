@@ -344,32 +344,6 @@ def test_inputs_of_another_run_are_refused(
     assert list(tmp_path.glob("o.h5*")) == []
 
 
-FAULTY = """
-import numpy as np
-from kryloset.problems import SteadyFamily, Variable
-class Faulty(SteadyFamily):
-    parameters = (Variable("k", "k"),)
-    fields = (Variable("u", "u"),)
-    def draw(self, generator):
-        return {RETURNED}
-    def weak_form(self, space, parameters):
-        raise NotImplementedError
-"""
-
-
-@pytest.mark.parametrize(
-    ("returned", "message"),
-    [("{}", "returned no 'k'"), ("{'k': np.nan}", "'k' is not finite"),
-     ("{'k': np.ones(generator.integers(1, 99))}", "instance 0 has")],
-)  # fmt: skip
-def test_faulty_draw_is_named(returned: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "faulty.py").write_text(FAULTY.replace("{RETURNED}", returned))
-    config = DatasetConfig(family=f"{tmp_path}/faulty.py:Faulty")
-    with pytest.raises(DataError, match=message):
-        sample.run(config, "set", output=tmp_path / "parameters.h5")
-    assert not (tmp_path / "parameters.h5").exists()
-
-
 @pytest.mark.mpi
 @pytest.mark.slow
 def test_two_processes_agree_with_one(

@@ -84,6 +84,24 @@ class Variable:
             raise ValueError(f"variable {self.name} is not on a grid yet")
         return self.dimensions
 
+    def lengths(self, coordinates: Mapping[str, Array]) -> tuple[int | None, ...]:
+        """Return the shape of an array of one instance on a grid; None along axes of its own."""
+        lengths = [len(coordinates[a]) if a in coordinates else None for a in self.axes]
+        return (*lengths, len(coordinates)) if self.rank else tuple(lengths)
+
+
+def fits(shape: tuple[int, ...], lengths: tuple[int | None, ...]) -> bool:
+    """Return whether an array has these lengths, None standing for any."""
+    return len(shape) == len(lengths) and all(
+        wanted in (None, found) for wanted, found in zip(lengths, shape, strict=True)
+    )
+
+
+def in_words(lengths: tuple[int | None, ...]) -> str:
+    """Return a shape as in "(3, any)"."""
+    comma = "," if len(lengths) == 1 else ""
+    return f"({', '.join('any' if n is None else str(n) for n in lengths)}{comma})"
+
 
 def degrees_of_freedom(field: Variable, *, ragged: bool = False) -> Variable:
     """Return the variable that holds the degrees of freedom of a field.

@@ -151,7 +151,9 @@ class FiniteElementFamily(Family):
         return {}
 
     def make_mesh(self, comm: "MPI.Comm") -> "Mesh":
-        """Return the mesh: the box in simplices, whose vertices are points of the grid.
+        """Return the mesh: the box in equal simplices, as many as the grid has points for.
+
+        Their vertices are points of the grid, if that is equidistant.
 
         Raises:
             ConfigError: Cells of `mesh.degree` do not fit the number of points along an axis.
@@ -163,19 +165,11 @@ class FiniteElementFamily(Family):
         corners = [np.array([line[end] for line in lines]) for end in (0, -1)]
         match self.dimension:
             case 1:
-                domain = mesh.create_interval(comm, cells[0], np.ravel(corners))
+                return mesh.create_interval(comm, cells[0], np.ravel(corners))
             case 2:
-                domain = mesh.create_rectangle(comm, corners, cells)
+                return mesh.create_rectangle(comm, corners, cells)
             case _:
-                domain = mesh.create_box(comm, corners, cells)
-        for number, line in enumerate(lines):
-            vertices = line[:: self.mesh.degree]
-            even = np.linspace(line[0], line[-1], len(vertices))
-            # Vertices that are where they should be keep their last digit.
-            if not np.allclose(vertices, even, rtol=0, atol=1e-12 * np.ptp(line)):
-                along = domain.geometry.x[:, number]
-                along[:] = np.interp(along, even, vertices)
-        return domain
+                return mesh.create_box(comm, corners, cells)
 
     def _cells_along(self, axis: str) -> int:
         points, degree = len(self.coordinates[axis]), self.mesh.degree

@@ -70,6 +70,7 @@ class FiniteElements:
         # That of the dataset is None; further ones go by their points a side.
         self._grids: dict[int | None, dict[str, Array]] = {None: family.coordinates}
         self._grids |= {points: family.further_grid(points) for points in family.mesh.grids}
+        self._unknowns = {variable.name for variable in family.unknowns}
         self.parts = self._make_parts()
         stored = self.write(np.zeros_like(fem.Function(self.space).x.array))
         # Those of a mesh an instance are made beside.
@@ -138,8 +139,10 @@ class FiniteElements:
             values = part.unknowns.gather(array)
             if values is None:
                 continue
+            name = f"{part.fields[0].name}_dofs"
+            if name in self._unknowns:
+                stored[name] = values
             if not part.nodal:
-                stored[f"{part.fields[0].name}_dofs"] = values
                 values = part.evaluations[None](values)
             stored |= self._fields_of(part, values, None)
         return stored
@@ -227,25 +230,18 @@ class FiniteElements:
             )
 
     def _require_unknowns(self, parts: list[Part]) -> None:
-        """Refuse declared unknowns that are not those which are stored beside the fields."""
-        stored = {
+        """Refuse fields whose degrees of freedom would be lost."""
+        needed = {
             f"{part.fields[0].name}_dofs": ", ".join(field.name for field in part.fields)
             for part in parts
             if not part.nodal
         }
-        declared = {variable.name for variable in self.family.unknowns}
-        for name, fields in stored.items():
-            if name not in declared:
+        for name, fields in needed.items():
+            if name not in self._unknowns:
                 raise self._fault(
                     f"the degrees of freedom of {fields} are not the points of the grid: add "
                     f"degrees_of_freedom({name.removesuffix('_dofs')}) to `unknowns`, or make a "
                     "mesh whose nodes are these points"
-                )
-        for field in (field for part in parts for field in part.fields if part.nodal):
-            if f"{field.name}_dofs" in declared:
-                raise self._fault(
-                    f"{field.name} is on the grid, whose points are its degrees of freedom: drop "
-                    f"{field.name}_dofs from `unknowns`"
                 )
 
     def _make_coefficient(self, variable: Variable) -> fem.Function:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.errors import FamilyError
-from kryloset.problems.base import Array, Family, Variable
+from kryloset.problems.base import Array, Family, Variable, fits, in_words
 from kryloset.problems.mistakes import describe_class
 
 
@@ -90,15 +90,9 @@ def _check_array(
             f"{where}: {variable.name} of the solution has the type {values.dtype}, and must be "
             "of real numbers"
         )
-    lengths: list[int | None] = [*before]
-    lengths += [len(coordinates[a]) if a in coordinates else None for a in variable.axes]
-    lengths += [len(coordinates)] if variable.rank else []
-    fits = values.ndim == len(lengths) and all(
-        wanted in (None, found) for wanted, found in zip(lengths, values.shape, strict=True)
-    )
-    if not fits:
-        shape = ", ".join("any" if length is None else str(length) for length in lengths)
+    lengths = (*before, *variable.lengths(coordinates))
+    if not fits(values.shape, lengths):
         raise FamilyError(
             f"{where}: {variable.name} of the solution has the shape {values.shape}, its Variable "
-            f"({shape}): mend its `dimensions` and `rank`, or what is returned"
+            f"{in_words(lengths)}: mend its `dimensions` and `rank`, or what is returned"
         )

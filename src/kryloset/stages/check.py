@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Verify a dataset from its file alone, trusting nothing that made it."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +23,9 @@ from kryloset.dataset.splits import split_indices
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError, KrylosetError
 from kryloset.problems import Discretisation, Family, load_family
+from kryloset.problems.drawing import Drawing
+from kryloset.problems.variety import Variety, never_varying, varying
 from kryloset.progress import track
-from kryloset.sampling import generator
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +155,8 @@ def _finite(data: Dataset) -> str:
 def _not_constant(data: Dataset) -> str:
     """No solution is the same everywhere, and no parameter the same in all instances.
 
-    Those that the family says are fixed are the same, indeed.
+    Those that the family says are fixed are the same, indeed, and those may be that its settings
+    make so.
     """
     solutions = (data.solution(index) for index in range(len(data)))
     wrong = [
@@ -164,34 +165,34 @@ def _not_constant(data: Dataset) -> str:
         for name in data.fields
         if solution[name].size > 1 and np.ptp(solution[name]) == 0
     ]
-    first = data.instance(0)
-    varied = {
-        name
-        for index in range(1, len(data))
-        for name, values in data.instance(index).items()
-        if not np.array_equal(values, first[name])
-    }
+    variety = _variety(data)
+    varied = variety.varied
     fixed = {name for name in data.parameters if data.array(name).attrs.get("fixed", False)}
-    if len(data) > 1:
-        constant = [name for name in data.parameters if name not in varied | fixed]
-        wrong += [f"all instances: {name}" for name in constant]
+    constant = [name for name in variety.constant if name not in fixed]
+    if constant:
+        family, seed = _family(data), data.config.seed
+        # Either it was drawn so, or the file says other than what was drawn.
+        unlike = varying(family, seed, len(data)).union(never_varying(family, seed, constant))
+        wrong += [f"all instances: {name}" for name in constant if name in unlike]
     _refuse("fields that are constant", wrong)
     _refuse("parameters that are declared fixed, and vary", sorted(varied & fixed))
+    same = {"declared fixed": sorted(fixed), "by its settings": constant}
+    but = [f"{', '.join(names)}, {why}" for why, names in same.items() if names]
     return "every solution varies in space, every parameter from instance to instance" + (
-        f" but {', '.join(sorted(fixed))}, declared fixed" if fixed else ""
+        f" but {'; '.join(but)}" if but else ""
     )
 
 
-def _no_duplicates(data: Dataset) -> str:
-    seen: dict[bytes, int] = {}
-    wrong = []
+def _variety(data: Dataset) -> Variety:
+    variety = Variety()
     for index in range(len(data)):
-        digest = hashlib.sha256()
-        for values in data.instance(index).values():
-            digest.update(values.tobytes())
-        first = seen.setdefault(digest.digest(), index)
-        if first != index:
-            wrong.append(f"instances {first} and {index}")
+        variety.add(index, data.instance(index))
+    return variety
+
+
+def _no_duplicates(data: Dataset) -> str:
+    duplicates = _variety(data).duplicates
+    wrong = [f"instances {first} and {index}" for first, index in duplicates]
     _refuse("parameters that are the same", wrong)
     return f"{len(data)} different parameter sets"
 
@@ -249,13 +250,15 @@ def _family(data: Dataset) -> Family:
 
 def _parameters(data: Dataset) -> str:
     """Every instance drawn again from (seed, index) is the stored one, bit for bit."""
-    family = _family(data)
+    draw = Drawing(_family(data))
     wrong = []
     for index in track(range(len(data)), "drawing again"):
         stored = data.instance(index)
-        for name, values in family.draw(generator(data.config.seed, index)).items():
-            if np.asarray(values, dtype=np.float64).tobytes() != stored[name].tobytes():
-                wrong.append(f"instance {index}: {name}")
+        wrong += [
+            f"instance {index}: {name}"
+            for name, values in draw(data.config.seed, index).items()
+            if values.tobytes() != stored[name].tobytes()
+        ]
     _refuse("parameters that are not those of the seed", wrong)
     return f"{len(data)} instances drawn again from seed {data.config.seed}, bit for bit"
 
