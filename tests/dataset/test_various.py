@@ -17,7 +17,7 @@ from various_runs import various
 from kryloset.dataset import reader, writer
 from kryloset.dataset.integrity import read_seals
 from kryloset.dataset.reader import Dataset
-from kryloset.errors import DataError
+from kryloset.errors import DataError, FamilyError
 from kryloset.sampling import generator
 from kryloset.stages import check, solve
 
@@ -308,8 +308,13 @@ def test_a_changed_value_is_found(runs, tmp_path, family, change, name, detail):
 def test_a_fixed_parameter_may_be_constant_and_must_be(runs, tmp_path):
     details = {c.name: c.detail for c in check.examine(copied(runs, "Various", tmp_path)).checks}
     assert "inside, declared fixed" in details["not constant"]
-    path = various(tmp_path / "unfixed", "Unfixed").merge()
+    path = copied(runs, "Various", tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["t0_fields/inside"][3] *= 2
+    seal_again(path)
     assert failures(path)["not constant"] == "parameters that are declared fixed, and vary: inside"
+    with pytest.raises(FamilyError, match="inside is declared fixed, and differs"):
+        various(tmp_path / "unfixed", "Unfixed")
 
 
 @pytest.mark.parametrize(
