@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from kryloset.config import DatasetConfig, dump_dataset
-from kryloset.dataset.integrity import ATTRIBUTES, SEALS, Digests, read_seals
+from kryloset.dataset.integrity import SEALS, STRUCTURE, Digests, read_seals
 from kryloset.dataset.ragged import offsets_path
 from kryloset.dataset.staged import TABLES, StagedFile, create_staged, table_path
 from kryloset.problems import Family, load_family
@@ -104,7 +104,7 @@ def changed(path: Path) -> Iterator[h5py.File]:
     """Change a file of a stage, and seal it again as if the stage had written it so."""
     with h5py.File(path, "r+") as file:
         yield file
-        paths = [key for key in read_seals(file) if key != ATTRIBUTES]
+        paths = [key for key in read_seals(file) if key != STRUCTURE]
         del file[SEALS]
         digests = Digests()
         for key in paths:

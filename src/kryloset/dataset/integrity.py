@@ -9,21 +9,23 @@ tell whether two files hold the same data whatever the compression.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-#: Where the digests are, as attributes named by the datasets' paths.
+from kryloset.dataset.structure import read_structure
+from kryloset.errors import DataError
+
+#: The text that holds the digests, a line each as of `sha256sum`. Not attributes, for netCDF
+#: allows no slash in their names.
 SEALS = "provenance/digests"
-#: The name of the digest of all attributes.
-ATTRIBUTES = "attributes"
-#: The hard links of The Well to what is sealed under its own name, and the seals themselves.
-_SKIPPED = ("dimensions", SEALS)
-#: Attributes of the HDF5 library: references between dimension scales and arrays.
-_INTERNAL = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST")
+#: The name of the digest of all that is said beside the numbers, the other digests included.
+STRUCTURE = "structure"
+#: More than a dataset's digests take.
+_LONGEST = 2**24
 
 
 class Digests:
@@ -44,15 +46,27 @@ class Digests:
 
     def seal(self, file: h5py.File) -> None:
         """Write the digests, when all else is in the file."""
-        group = file.create_group(SEALS)
-        for path, digest in self.finished().items():
-            group.attrs[path] = digest
-        group.attrs[ATTRIBUTES] = digest_attributes(file)
+        file.require_group(SEALS.rpartition("/")[0])
+        seals = self.finished()
+        seals[STRUCTURE] = digest_structure(read_structure(file), seals)
+        text = "".join(f"{digest}  {path}\n" for path, digest in seals.items())
+        file.create_dataset(SEALS, data=text, dtype=h5py.string_dtype())
 
 
 def read_seals(file: h5py.File) -> dict[str, str]:
-    """Return the digests that the file carries, by path."""
-    return {path: str(digest) for path, digest in file[SEALS].attrs.items()}
+    """Return the digests that the file carries, by path.
+
+    Raises:
+        DataError: It carries none.
+    """
+    node = file.get(SEALS)
+    if not isinstance(node, h5py.Dataset) or node.ndim or not h5py.check_string_dtype(node.dtype):
+        raise DataError(f"it carries no digests (/{SEALS}), so nothing in it can be trusted")
+    text = node.asstr()[()]
+    if len(text) > _LONGEST:
+        raise DataError(f"/{SEALS} has {len(text)} characters")
+    lines = [line.partition("  ") for line in text.splitlines()]
+    return {path: digest for digest, _, path in lines}
 
 
 def damage(file: h5py.File) -> list[str]:
@@ -64,19 +78,22 @@ def damage(file: h5py.File) -> list[str]:
     """
     # HDF5 and h5py raise errors of a dozen types for damage; all of them are findings here.
     try:
-        if SEALS not in file:
-            return [f"it is no dataset of Kryloset: it has no /{SEALS}"]
+        structure = read_structure(file)
         seals = read_seals(file)
-        paths = dict(_datasets(file))
-        found = [] if digest_attributes(file) == seals[ATTRIBUTES] else ["an attribute was changed"]
+    except DataError as error:
+        return [str(error)]
     except Exception as error:
         return [f"the structure of the file cannot be read: {error}"]
-    found += [f"{path} is missing" for path in seals if path not in {*paths, ATTRIBUTES}]
-    for path, dataset in paths.items():
+    found = []
+    if seals.pop(STRUCTURE, None) != digest_structure(structure, seals):
+        found.append("a group, an axis, a type or an attribute was changed")
+    paths = [path for path, node in structure.items() if "shape" in node and path != SEALS]
+    found += [f"{path} is missing" for path in seals if path not in paths]
+    for path in paths:
         if path not in seals:
             found.append(f"{path} has no digest: it was added later")
             continue
-        digests, read = Digests(), 0
+        digests, read, dataset = Digests(), 0, file[path]
         try:
             for part in _parts(dataset):
                 digests.add(path, part)
@@ -86,21 +103,9 @@ def damage(file: h5py.File) -> list[str]:
             where = f" at instance {read}" if dataset.ndim > 1 and dataset.chunks[0] == 1 else ""
             found.append(f"{path} cannot be read{where}: {error}")
             continue
-        if digests.finished()[path] != seals[path]:
+        if digests.finished().get(path) != seals[path]:
             found.append(f"{path} was changed: its digest differs")
     return found
-
-
-def _datasets(group: h5py.Group, base: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
-    for name in group:
-        path = base + name
-        if path in _SKIPPED:
-            continue
-        node = group[name]
-        if isinstance(node, h5py.Dataset):
-            yield path, node
-        else:
-            yield from _datasets(node, path + "/")
 
 
 def _parts(dataset: h5py.Dataset) -> Iterator[NDArray[Any] | bytes]:
@@ -113,18 +118,7 @@ def _parts(dataset: h5py.Dataset) -> Iterator[NDArray[Any] | bytes]:
         yield dataset[begin : begin + step]
 
 
-def digest_attributes(file: h5py.File) -> str:
-    """Return the digest of all attributes of a file, but for the seals."""
-    nodes: dict[str, Any] = {"/": file}
-    file.visititems(lambda path, node: nodes.update({path: node}))
-    tree = {
-        path: {key: _plain(node.attrs[key]) for key in node.attrs if key not in _INTERNAL}
-        for path, node in nodes.items()
-        if path != SEALS
-    }
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """Return an attribute as JSON can write it, without loss."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+def digest_structure(structure: Mapping[str, Any], seals: Mapping[str, str]) -> str:
+    """Return the digest of what a file says beside its numbers, and of the other seals."""
+    tree = {path: node for path, node in structure.items() if path != SEALS}
+    return hashlib.sha256(json.dumps([tree, seals], sort_keys=True).encode()).hexdigest()

@@ -49,6 +49,8 @@ def choose_filters(values: NDArray[Any]) -> Mapping[str, Any]:
 #: from the file alone that they solve their equations.
 FLOAT = np.dtype("<f8")
 INTEGER = np.dtype("<i8")
+#: Truth values are 1 and 0, for netCDF has no others, and xarray could not save them again.
+TRUTH = np.dtype("i1")
 
 #: What /solver holds of each instance: name -> (type, what it is).
 SOLVER: Mapping[str, tuple[np.dtype[Any], str]] = MappingProxyType(

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.dataset.atomic import create_hdf5, write_whole
-from kryloset.dataset.integrity import ATTRIBUTES, SEALS, Digests, digest_attributes, read_seals
+from kryloset.dataset.integrity import SEALS, STRUCTURE, Digests, digest_structure, read_seals
 from kryloset.dataset.layout import CHECKSUM, LIBVER
 from kryloset.dataset.ragged import append_rows, offsets_path
+from kryloset.dataset.structure import read_structure
 from kryloset.errors import DataError
 
 #: The group of the digests of rows.
@@ -173,21 +174,22 @@ class StagedFile:
     def _read_seals(self) -> None:
         # HDF5 and h5py raise errors of a dozen types for damage.
         try:
-            unsealed = SEALS not in self._file
-            self._seals = {} if unsealed else read_seals(self._file)
-            found = digest_attributes(self._file)
+            structure = read_structure(self._file)
+            arrays = [path for path, node in structure.items() if "shape" in node]
             self.attrs = dict(self._file.attrs)
+            self._seals = read_seals(self._file) if SEALS in arrays else {}
         except Exception as error:
             raise DataError(f"{self.path} is damaged: {error}; make it again") from None
-        if unsealed:
-            arrays: list[str] = []
-            self._file.visit(arrays.append)
+        if not self._seals:
             raise DataError(
                 f"{self.path} carries no digests that {', '.join(arrays) or 'anything'} could be "
                 "compared with: it is no file of a stage of this version; make it again"
             )
-        if found != self._seals.get(ATTRIBUTES):
-            raise DataError(f"{self.path} is damaged: an attribute was changed; make it again")
+        if self._seals.pop(STRUCTURE, None) != digest_structure(structure, self._seals):
+            raise DataError(
+                f"{self.path} is damaged: a shape, a type or an attribute was changed; make it "
+                "again"
+            )
 
     def __enter__(self) -> Self:
         """Return the file itself."""

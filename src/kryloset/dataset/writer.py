@@ -27,6 +27,7 @@ from kryloset.dataset.layout import (
     LIBVER,
     ROLES,
     SOLVER,
+    TRUTH,
     WELL_GROUPS,
     Placement,
     choose_filters,
@@ -163,9 +164,10 @@ class _Writer:
         group.attrs["bc_type"] = condition.kind
         group.attrs["description"] = condition.description
         _varying(group, sample=False, time=False)
-        mask = np.zeros(len(self.file[axis]), dtype=bool)
-        mask[[0, -1]] = True
-        self._array(f"{group.name[1:]}/mask", mask, (axis,))
+        mask = np.zeros(len(self.file[axis]), dtype=TRUTH)
+        mask[[0, -1]] = 1
+        # By the attribute xarray reads truth values, and writes them again.
+        self._array(f"{group.name[1:]}/mask", mask, (axis,), dtype="bool")
         values = np.full(mask.sum(), condition.value, dtype=FLOAT)
         self._array(f"{group.name[1:]}/values", values, ()).make_scale("values")
 
@@ -313,10 +315,10 @@ class _Writer:
         if variable.transform != "identity":
             array.attrs["transform"] = variable.transform
         if variable.fixed:
-            array.attrs["fixed"] = np.bool_(True)
+            array.attrs["fixed"] = TRUTH.type(True)
         if placement.on_grid and (variable.axes or variable.rank):
             varying = [axis in variable.axes for axis in self.family.coordinates]
-            array.attrs["dim_varying"] = np.array(varying)
+            array.attrs["dim_varying"] = np.array(varying, dtype=TRUTH)
 
     def _number(self, path: str, length: int) -> None:
         """Make the scale of an axis that is not one of the grid: the numbers along it."""
@@ -359,5 +361,5 @@ def _strings(node: h5py.Group, name: str, values: Sequence[str]) -> None:
 
 
 def _varying(node: h5py.HLObject, *, sample: bool, time: bool) -> None:
-    node.attrs["sample_varying"] = np.bool_(sample)
-    node.attrs["time_varying"] = np.bool_(time)
+    node.attrs["sample_varying"] = TRUTH.type(sample)
+    node.attrs["time_varying"] = TRUTH.type(time)

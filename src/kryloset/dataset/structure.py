@@ -1,0 +1,153 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a file says beside the numbers in its arrays: groups, types, shapes, axes, attributes.
+
+It is a tree that JSON can write, so that it can be sealed by a digest and compared with the one
+that a configuration and a family make.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.errors import DataError
+
+#: Attributes of the HDF5 library, by which dimension scales and arrays refer to each other.
+_REFERENCES = ("REFERENCE_LIST", "DIMENSION_LIST")
+#: Bounds on what is read into memory, far beyond what a dataset has.
+_NODES, _ATTRIBUTES = 10_000, 2**24
+#: What HDF5's gzip may make of a byte at most, and a little more.
+_EXPANSION = 1100
+
+
+def nodes(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset | str]]:
+    """Yield everything that has a name in a file, a group's content before that of its groups.
+
+    Yields:
+        A path, and the group or array there; or the path under which it came before, for a
+        second name.
+
+    Raises:
+        DataError: A link leads to another file, or nowhere fixed; or there is too much.
+    """
+    root = file["/"]
+    seen = {h5py.h5o.get_info(root.id).addr: "/"}
+    groups = deque([("", root)])
+    yield "/", root
+    while groups:
+        base, group = groups.popleft()
+        for name in group:
+            path = base + name
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise DataError(
+                    f"{path} is a link to something else, perhaps of another file; a dataset "
+                    "stands alone"
+                )
+            node = group[name]
+            first = seen.setdefault(h5py.h5o.get_info(node.id).addr, path)
+            if len(seen) > _NODES:
+                raise DataError(f"{path}: there are more groups and arrays than a dataset has")
+            yield path, node if first == path else first
+            if first == path and isinstance(node, h5py.Group):
+                groups.append((path + "/", node))
+
+
+def read_structure(file: h5py.File) -> dict[str, Any]:
+    """Return what a file says beside the numbers in its arrays, by path.
+
+    Raises:
+        DataError: As `nodes`; or an array names an axis that is not there, or says that it is
+            larger than the file has bytes for; or attributes are too large.
+    """
+    found = dict(nodes(file))
+    places = {
+        h5py.h5o.get_info(node.id).addr: path
+        for path, node in found.items()
+        if not isinstance(node, str)
+    }
+    tree: dict[str, Any] = {}
+    for path, node in found.items():
+        if isinstance(node, str):
+            tree[path] = {"same as": node}
+            continue
+        tree[path] = {"attributes": _attributes(node, path)}
+        if isinstance(node, h5py.Dataset):
+            require_stored(node, path, file)
+            tree[path] |= {
+                "type": repr(node.dtype),
+                "shape": list(node.shape),
+                "axes": _axes(node, path, places),
+            }
+        elif not isinstance(node, h5py.Group):
+            raise DataError(f"{path} is neither a group nor an array")
+    return tree
+
+
+def require_stored(array: h5py.Dataset, path: str, file: h5py.File) -> None:
+    """Refuse an array that claims more bytes than the file can hold.
+
+    Raises:
+        DataError: It does, or it is kept in another file.
+    """
+    if array.external or array.is_virtual:
+        raise DataError(f"{path} is kept in another file; a dataset stands alone")
+    try:
+        stored, claimed = array.id.get_storage_size(), array.size * array.dtype.itemsize
+    except Exception as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    if claimed > _EXPANSION * min(stored, file.id.get_filesize()):
+        raise DataError(
+            f"{path} claims the shape {array.shape}, {claimed} bytes, of which {stored} are stored"
+        )
+    if array.chunks is not None and any(
+        chunk > max(1, length) and limit is not None
+        for chunk, length, limit in zip(array.chunks, array.shape, array.maxshape, strict=True)
+    ):
+        raise DataError(f"{path} has HDF5 chunks of the shape {array.chunks}, beyond its own")
+
+
+def _attributes(node: h5py.HLObject, path: str) -> dict[str, Any]:
+    """Return the attributes of a node as JSON can write them, without loss."""
+    names = [name for name in node.attrs if name not in _REFERENCES]
+    kept = (node.attrs.get_id(name) for name in names)
+    size = sum(prod(attribute.shape) * attribute.dtype.itemsize for attribute in kept)
+    if size > _ATTRIBUTES:
+        raise DataError(f"{path} has {size} bytes of attributes")
+    return {name: _plain(node.attrs[name]) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufS":
+        values: NDArray[Any] = np.asarray(value)
+        return {values.dtype.str: values.astype(str).tolist()}
+    return value.tolist() if isinstance(value, np.ndarray) else str(value)
+
+
+def _axes(array: h5py.Dataset, path: str, places: dict[int, str]) -> list[list[str]]:
+    """Return the paths of the dimension scales of each axis.
+
+    Raises:
+        DataError: An axis is named that is not there, or has another length.
+    """
+    if "DIMENSION_LIST" not in array.attrs:
+        return []
+    found: list[list[str]] = []
+    for number, references in enumerate(array.attrs["DIMENSION_LIST"]):
+        where = f"axis {number} of {path}"
+        try:
+            scales = [h5py.h5r.dereference(reference, array.id) for reference in references]
+            names = [places[h5py.h5o.get_info(scale).addr] for scale in scales]
+            lengths = [h5py.Dataset(scale).shape for scale in scales]
+        except Exception as error:
+            raise DataError(
+                f"{where}: its dimension scale cannot be found (DIMENSION_LIST): {error}"
+            ) from None
+        if any(length != (array.shape[number],) for length in lengths):
+            raise DataError(f"{where} has another length than its dimension scale {names}")
+        found.append(names)
+    return found
