@@ -46,6 +46,8 @@ class Digests:
 
     def seal(self, file: h5py.File) -> None:
         """Write the digests, when all else is in the file."""
+        # What HDF5 still keeps in memory would seem to be missing.
+        file.flush()
         file.require_group(SEALS.rpartition("/")[0])
         seals = self.finished()
         seals[STRUCTURE] = digest_structure(read_structure(file), seals)
