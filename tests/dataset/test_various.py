@@ -87,7 +87,7 @@ def test_vectors_and_times_follow_the_specification_of_the_well(made):
         fields = {
             group: file[group] for group in ("t0_fields", "t1_fields", "t2_fields", "scalars")
         }
-        names = {"t0_fields": {"k", "inside", "u"}, "t1_fields": {"wind", "drift", "flux"}}
+        names = {"t0_fields": {"k", "soil", "u"}, "t1_fields": {"wind", "drift", "flux"}}
         for group, node in fields.items():
             assert set(node) == set(node.attrs["field_names"]) == names.get(group, set())
             for name, array in node.items():
@@ -307,13 +307,13 @@ def test_a_changed_value_is_found(runs, tmp_path, family, change, name, detail):
 
 def test_a_fixed_parameter_may_be_constant_and_must_be(runs, tmp_path):
     details = {c.name: c.detail for c in check.examine(copied(runs, "Various", tmp_path)).checks}
-    assert "inside, declared fixed" in details["not constant"]
+    assert "soil, declared fixed" in details["not constant"]
     path = copied(runs, "Various", tmp_path)
     with h5py.File(path, "r+") as file:
-        file["t0_fields/inside"][3] *= 2
+        file["t0_fields/soil"][3] *= 2
     seal_again(path)
-    assert failures(path)["not constant"] == "parameters that are declared fixed, and vary: inside"
-    with pytest.raises(FamilyError, match="inside is declared fixed, and differs"):
+    assert failures(path)["not constant"] == "parameters that are declared fixed, and vary: soil"
+    with pytest.raises(FamilyError, match="soil is declared fixed, and differs"):
         various(tmp_path / "unfixed", "Unfixed")
 
 

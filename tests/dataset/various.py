@@ -14,18 +14,18 @@ U = Variable("u", "concentration", "kg m-3")
 class Various(Family):
     """Scalars, vectors, profiles, numbers, a mask and a polygon; u and its flux.
 
-    u = (1 + t) sum(weights) k inside, flux = u (wind + drift), and the degrees of freedom
+    u = (1 + t) sum(weights) k soil, flux = u (wind + drift), and the degrees of freedom
     of u are its values on the grid in reverse.
     """
 
     summary = "Everything"
-    equation = "u = (1 + t) sum(weights) k inside, flux = u (wind + drift)"
+    equation = "u = (1 + t) sum(weights) k soil, flux = u (wind + drift)"
     dimensions = (1, 2, 3)
     parameters = (
         Variable("k", "coefficient", transform="log"),
         Variable("wind", "wind", "m s-1", rank=1),
         Variable("drift", "wind that is the same everywhere", "m s-1", (), rank=1),
-        Variable("inside", "1 in the domain, 0 outside", fixed=True),
+        Variable("soil", "1 in soil, 0 in rock", fixed=True),
         Variable("corners", "corners of a polygon", "m", ("corner",), rank=1),
         Variable("weights", "weights of the corners", dimensions=("corner",)),
     )
@@ -41,13 +41,13 @@ class Various(Family):
     def draw(self, generator):
         """Draw numbers between 1 and 2, and a mask without randomness."""
         shape, n = (self.mesh.points,) * self.dimension, self.dimension
-        inside = np.ones(shape)
-        inside[0] = 0
+        soil = np.ones(shape)
+        soil[0] = 0
         return {
             "k": 1 + generator.random(shape),
             "wind": 1 + generator.random((*shape, n)),
             "drift": 1 + generator.random(n),
-            "inside": inside,
+            "soil": soil,
             "corners": 1 + generator.random((4, n)),
             "weights": 1 + generator.random(4),
         }
@@ -72,7 +72,7 @@ class Multiplication(Discretisation):
 
     def solve(self, instance, solve):
         """Multiply."""
-        u = instance["weights"].sum() * instance["k"] * instance["inside"]
+        u = instance["weights"].sum() * instance["k"] * instance["soil"]
         flux = u[..., None] * (instance["wind"] + instance["drift"])
         found = {"u": u, "flux": flux, "u_dofs": u.ravel()[::-1]}
         return {name: self.states(values) for name, values in found.items()}
@@ -157,7 +157,7 @@ class Unfixed(Various):
     def draw(self, generator):
         """Draw another mask."""
         drawn = super().draw(generator)
-        return drawn | {"inside": drawn["inside"] * generator.random()}
+        return drawn | {"soil": drawn["soil"] * generator.random()}
 
 
 class OwnGridOnly(Various):

@@ -46,7 +46,7 @@ def test_components_are_channels_and_the_last_state_is_the_solution(family, dime
     path, drawn, solved = make(tmp_path, family, dimension)
     pairs, axes = FieldPairs(path, "train"), "xyz"[:dimension]
     winds, drifts = ([f"{name}_{a}" for a in axes] for name in ("wind", "drift"))
-    assert pairs.inputs == ("k", *winds, *drifts, "inside")
+    assert pairs.inputs == ("k", *winds, *drifts, "soil")
     assert pairs.outputs == ("u", *(f"flux_{a}" for a in axes))
     assert pairs.logarithmic == (True, *[False] * (2 * dimension + 1))
     for item, instance in enumerate(pairs.instances):
@@ -59,7 +59,7 @@ def test_components_are_channels_and_the_last_state_is_the_solution(family, dime
             np.testing.assert_array_equal(x[1 + axis], given["wind"][..., axis])
             assert (x[1 + dimension + axis] == given["drift"][axis]).all()
             np.testing.assert_array_equal(y[1 + axis], solution["flux"][..., axis])
-        np.testing.assert_array_equal(x[-1], given["inside"])
+        np.testing.assert_array_equal(x[-1], given["soil"])
         np.testing.assert_array_equal(y[0], solution["u"])
         assert {name: values.shape for name, values in pairs[item].items()} == {
             "x": (len(pairs.inputs), *pairs.grid),

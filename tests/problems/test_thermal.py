@@ -22,7 +22,7 @@ from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems import load_family
 from kryloset.problems.evaluation import Evaluation
-from kryloset.problems.polygons import distance_to_edges, is_inside, is_simple, mesh_polygon
+from kryloset.problems.polygons import distance_to_edges, is_simple, mesh_polygon
 from kryloset.problems.steady import SteadyDiscretisation
 from kryloset.problems.thermal import SLAB, SLOT, Thermal, ThermalSettings
 from kryloset.sampling import generator
@@ -67,7 +67,7 @@ def test_solution_converges_at_the_theoretical_order(outline: Any, degree: int) 
     size = 0.25
     domain = mesh_polygon(MPI.COMM_SELF, family.outline, family.holes, size)
     x, y = np.meshgrid(*family.coordinates.values(), indexing="ij")
-    instance = {"left": 0.0, "right": 0.0, "flux": 0.0, "inside": 0 * x, "c": 4 + x + y}
+    instance = {"left": 0.0, "right": 0.0, "flux": 0.0, "c": 4 + x + y}
     errors = []
     for _ in range(3):
         discretisation = SteadyDiscretisation(family, domain)
@@ -209,6 +209,16 @@ def test_the_slab_agrees_with_finite_volumes() -> None:
 
 # Polygons and their meshes
 
+
+def is_inside(points: Any, corners: Any) -> Any:
+    """Return whether points lie inside a polygon: a ray crosses it an odd number of times."""
+    x, y = points[:, :1], points[:, 1:]
+    (x0, y0), (x1, y1) = corners.T, np.roll(corners, -1, axis=0).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crosses = ((y0 > y) != (y1 > y)) & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
+    return crosses.sum(axis=1) % 2 == 1
+
+
 polygons = st.builds(
     lambda n, seed: thermal(corners=n, outline="drawn")._draw_corners(generator(seed, 0)),
     st.integers(5, 12),
@@ -237,18 +247,35 @@ def test_distance_to_edges_is_that_to_segments() -> None:
     np.testing.assert_allclose(found, [[0.25, 0.5, 0.75, 0.5], [5**0.5, 2**0.5, 2**0.5, 5**0.5]])
 
 
+def expected_mask(family: Thermal, points: int) -> Any:
+    """Return whether each point of a grid is in the polygon or on its boundary."""
+    lines = [np.linspace(axis[0], axis[-1], points) for axis in family.coordinates.values()]
+    at = np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, 2)
+    mask = is_inside(at, family.outline)
+    for hole in family.holes:
+        mask &= ~is_inside(at, hole)
+    for corners in (family.outline, *family.holes):
+        mask |= distance_to_edges(at, corners).min(axis=1) < 1e-9
+    return mask.reshape(points, points)
+
+
 @pytest.mark.parametrize("outline", ["slab", "drawn"])
-def test_mask_is_where_the_mesh_is(outline: str) -> None:
+def test_mask_is_the_polygon_and_T_is_NaN_elsewhere(outline: str) -> None:
     family = thermal(points=33, outline=outline)
+    family.mesh = family.mesh.model_copy(update={"grids": (21,)})
+    discretisation = family.discretise(MPI.COMM_SELF)
     for index in range(4):
         instance = family.draw(generator(0, index))
         own = family if outline == "slab" else family.on_own_mesh(instance)
-        discretisation = SteadyDiscretisation(own, own.make_mesh(MPI.COMM_SELF))
-        (part,) = discretisation.elements.parts
-        inside = part.evaluations[None].inside
-        assert np.array_equal(inside, instance["inside"].ravel() == 1)
         stored = discretisation.solve(instance, solve_directly)
-        assert (stored["T"].ravel()[~inside] == 0).all()
+        resampled = discretisation.resample(21, instance, stored)
+        shared = discretisation.masks()
+        for grid, points, arrays in ((None, 33, stored), (21, 21, resampled)):
+            mask: Any = shared[grid] if outline == "slab" else arrays["inside"]
+            assert mask.dtype == np.int8
+            np.testing.assert_array_equal(mask, expected_mask(own, points))
+            np.testing.assert_array_equal(np.isfinite(arrays["T"]), mask)
+        assert (outline == "slab") == ("inside" not in stored) == bool(shared)
 
 
 def test_mesh_has_the_area_of_the_slab_without_its_slot() -> None:
@@ -297,6 +324,6 @@ def test_slab_is_that_of_the_paper() -> None:
     family = thermal(points=33)
     x, y = family.coordinates.values()
     assert (x[0], x[-1], y[0], y[-1]) == (*SLAB[0, :1], 0.5, -0.8, 0.8)
-    mask = family.draw(generator(0, 0))["inside"]
+    mask = family.discretise(MPI.COMM_SELF).masks()[None]
     assert mask[16, 16] == 0 and mask[0].all() and mask[-1].all()
     assert SLOT.max() < SLAB.max()

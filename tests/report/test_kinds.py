@@ -49,7 +49,7 @@ def test_samples_are_seen_whatever_the_kind(findings):
     """Pictures of a line are its values, of a box its middle, of a vector its magnitude."""
     drawing = illustrate(findings)["samples"]
     dimension, moving = findings.family.dimension, findings.family.times is not None
-    rows = ["k", "wind", "inside", *["u", "flux"] * (3 if moving else 1)]
+    rows = ["k", "wind", "soil", *["u", "flux"] * (3 if moving else 1)]
     assert drawing.description.startswith("Graphs" if dimension == 1 else "Maps")
     assert drawing.description.count("magnitude of") == 2 + 2 * moving
     assert ("time 0.5" in drawing.description) == moving

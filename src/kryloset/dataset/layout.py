@@ -8,7 +8,7 @@ arrays for h5py. Dimension scales are at the root, where xarray looks for them;
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from kryloset.errors import DataError
 from kryloset.problems.base import Family, Variable
+from kryloset.problems.coverage import INSIDE
 
 #: The HDF5 format of 2016 (HDF5 1.10): the first with checksums on its own structure
 #: too, and fixed, so that the same data are the same bytes with a later library.
@@ -77,6 +78,8 @@ WELL_GROUPS = ("t0_fields", "t1_fields", "t2_fields", "scalars")
 #: What the variables of a family are: the names of its attributes, and of the groups
 #: of those variables that The Well has no place for.
 ROLES = ("parameters", "fields", "unknowns")
+#: The role of the mask of the domain, which no family names.
+MASK = "mask"
 #: The axis of a vector's components.
 COMPONENT = "component"
 
@@ -87,7 +90,7 @@ class Placement:
 
     Attributes:
         variable: The variable.
-        role: Which of `ROLES` it has.
+        role: Which of `ROLES` it has, or `MASK`.
         path: Path of its array.
         axes: Paths of the dimension scales of that array, in order.
         on_grid: Whether its own axes are axes of the grid.
@@ -100,9 +103,9 @@ class Placement:
     on_grid: bool
 
     @property
-    def solved(self) -> bool:
-        """Whether it is part of the solution."""
-        return self.role != "parameters"
+    def masked(self) -> bool:
+        """Whether it has values at the points of the domain alone, where there is a mask."""
+        return self.on_grid and self.role == "fields"
 
 
 def place(family: Family, key: str) -> Placement:
@@ -117,6 +120,7 @@ def place(family: Family, key: str) -> Placement:
     """
     grid, _, name = key.rpartition("/")
     variables = {v.name: (role, v) for role in ROLES for v in getattr(family, role)}
+    variables[INSIDE.name] = (MASK, INSIDE.on(tuple(family.coordinates)))
     if name not in variables:
         raise DataError(f"{type(family).__name__} has no variable {name!r}: it has {[*variables]}")
     role, variable = variables[name]
@@ -125,7 +129,7 @@ def place(family: Family, key: str) -> Placement:
     if not grid and on_grid and role != "unknowns":
         group = f"t{variable.rank}_fields" if variable.axes or variable.rank else "scalars"
     own = [_axis(family, grid, group, axis) for axis in variable.axes]
-    before = ["sample", *(["time"] if role != "parameters" else [])]
+    before = ["sample", *(["time"] if role in ("fields", "unknowns") else [])]
     after = [COMPONENT] if variable.rank else []
     axes = (*([] if variable.ragged else before), *own, *after)
     return Placement(variable, role, f"{group}/{name}", axes, on_grid)
@@ -136,6 +140,23 @@ def _axis(family: Family, grid: str, group: str, axis: str) -> str:
     if grid:
         return f"{grid}/{axis}_{grid.removeprefix('grid_')}"
     return axis if axis in family.coordinates else f"{group}/{axis}"
+
+
+def mask_key(key: str) -> str:
+    """Return the key of the mask that belongs to a variable, on the same grid."""
+    grid, slash, _ = key.rpartition("/")
+    return f"{grid}{slash}{INSIDE.name}"
+
+
+def find_masked(family: Family, keys: Collection[str]) -> dict[str, int]:
+    """Return by key the rank of each field that has values in the domain alone.
+
+    Args:
+        family: The family.
+        keys: Of all variables of an instance, masks included.
+    """
+    placements = {key: place(family, key) for key in keys if mask_key(key) in keys}
+    return {key: p.variable.rank for key, p in placements.items() if p.masked}
 
 
 def grid_group(points: int) -> str:

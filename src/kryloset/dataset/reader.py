@@ -5,7 +5,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import h5py
 import numpy as np
@@ -13,9 +13,10 @@ import yaml
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig, parse_config
-from kryloset.dataset.layout import ROLES, WELL_GROUPS, grid_group
+from kryloset.dataset.layout import ROLES, WELL_GROUPS, grid_group, mask_key
 from kryloset.dataset.ragged import offsets_path, read_rows
 from kryloset.errors import DataError
+from kryloset.problems.coverage import INSIDE, select
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -46,6 +47,8 @@ class Dataset:
         fields: Names of the fields of a solution.
         unknowns: Names of what else of a solution is stored.
         times: Times of the stored states; None for a steady problem.
+        masked: `shared` where the grid has points outside of the domain of all instances, `own`
+            where each instance has a domain of its own; None where there are no such points.
 
     Raises:
         DataError: The file is missing, damaged, or no dataset of Kryloset.
@@ -65,6 +68,7 @@ class Dataset:
         self.fields = tuple(self.file.attrs["output_fields"])
         self.unknowns = tuple(self.file.attrs["unknowns"])
         self.times = self.file["time"][:] if len(self.file["time"]) > 1 else None
+        self.masked = self._find_mask()
         # To find an array and its attributes takes as long as to read an instance of it.
         self._found: dict[str, tuple[h5py.Dataset, bool, bool]] = {}
 
@@ -94,11 +98,21 @@ class Dataset:
         Raises:
             KeyError: The file has no such array.
         """
+        array = self._find(name)
+        if array is None:
+            raise KeyError(name)
+        return array
+
+    def _find(self, name: str) -> h5py.Dataset | None:
         groups = ["/"] if "/" in name else [f"/{group}/" for group in (*WELL_GROUPS, *ROLES)]
-        for group in groups:
-            if group + name in self.file:
-                return self.file[group + name]
-        raise KeyError(name)
+        return next((self.file[g + name] for g in groups if g + name in self.file), None)
+
+    def _find_mask(self) -> Literal["shared", "own"] | None:
+        """Return whose the masks are."""
+        grids = [f"{grid_group(points)}/" for points in self.config.mesh.grids]
+        masks = [self._find(mask_key(grid)) for grid in ("", *grids)]
+        kinds = {bool(mask.attrs["sample_varying"]) for mask in masks if mask is not None}
+        return None if not kinds else "own" if True in kinds else "shared"
 
     def instance(self, index: int) -> dict[str, NDArray[Any]]:
         """Return the parameters of an instance."""
@@ -106,12 +120,46 @@ class Dataset:
 
     def solution(self, index: int) -> dict[str, NDArray[Any]]:
         """Return an instance's fields and unknowns as `Discretisation.solve` returned them."""
-        return {name: self._read(name, index) for name in (*self.fields, *self.unknowns)}
+        own = (INSIDE.name,) if self.masked == "own" else ()
+        return {name: self._read(name, index) for name in (*self.fields, *self.unknowns, *own)}
+
+    def inside(self, index: int, points: int | None = None) -> NDArray[np.bool_] | None:
+        """Return which points of the grid lie in an instance's domain.
+
+        Args:
+            index: The instance.
+            points: Of a further grid, a side.
+
+        Returns:
+            (*grid); None where all of them do. Elsewhere fields are NaN.
+        """
+        name = mask_key("" if points is None else f"{grid_group(points)}/")
+        if self.masked == "own":
+            return self._read(name, index).astype(np.bool_)
+        if self.masked == "shared" and (array := self._find(name)) is not None:
+            return np.asarray(array[:], np.bool_)
+        return None
+
+    def within(self, name: str, index: int) -> NDArray[Any]:
+        """Return the values of a parameter or field that count: those in the domain.
+
+        A parameter that is not on the whole grid counts as it is.
+        """
+        values, inside = self._read(name, index), self.inside(index)
+        if inside is None or not np.all(self.array(name).attrs.get("dim_varying", False)):
+            return values
+        return select(values, inside, self.rank(name))
+
+    def rank(self, name: str) -> int:
+        """Return 1 for a vector on the grid, which has an axis of components, else 0."""
+        return int(self.array(name).parent.name == "/t1_fields")
 
     def resampled(self, points: int, index: int) -> dict[str, NDArray[Any]]:
         """Return parameters and fields of an instance on a further grid."""
         group = grid_group(points)
-        names = [name for name in (*self.parameters, *self.fields) if name in self.file[group]]
+        own = (INSIDE.name,) if self.masked == "own" else ()
+        every = (*self.parameters, *self.fields, *own)
+        names = [name for name in every if name in self.file[group]]
         return {name: self._read(f"{group}/{name}", index) for name in names}
 
     def _read(self, name: str, index: int) -> NDArray[Any]:
@@ -200,11 +248,24 @@ def _counts(dataset: Dataset) -> str:
     if dataset.times is not None:
         begin, end = dataset.times[[0, -1]]
         lines.append(f"States at {len(dataset.times)} times from {begin:g} to {end:g}")
+    lines += _domain(dataset)
     grids = dataset.config.mesh.grids
     lines += [f"On a further grid of {n} points a side: /{grid_group(n)}" for n in grids]
     if meshes := dataset.meshes():
         lines.append(f"On the mesh of all instances, /mesh: {', '.join(meshes)}")
     return "\n".join([*lines, f"Splits: {splits}"])
+
+
+def _domain(dataset: Dataset) -> list[str]:
+    """Return what there is to say of points outside of the domain, perhaps nothing."""
+    several = {"shared": 1, "own": len(dataset)}
+    masks = [dataset.inside(index) for index in range(several.get(dataset.masked or "", 0))]
+    counts = [int(mask.sum()) for mask in masks if mask is not None]
+    if not counts:
+        return []
+    few, many = min(counts), max(counts)
+    told = f"{few}" if few == many else f"Between {few} and {many}"
+    return [f"{told} of these points lie in the domain (`inside`); fields are NaN at the others"]
 
 
 def _variable(dataset: Dataset, name: str) -> Sequence[str]:

@@ -25,6 +25,7 @@ from kryloset.dataset.layout import (
     FLOAT,
     INTEGER,
     LIBVER,
+    MASK,
     ROLES,
     SOLVER,
     TRUTH,
@@ -33,6 +34,7 @@ from kryloset.dataset.layout import (
     choose_filters,
     grid_coordinates,
     grid_group,
+    mask_key,
     place,
 )
 from kryloset.dataset.ragged import append_rows, offsets_path
@@ -40,7 +42,8 @@ from kryloset.dataset.splits import split_indices
 from kryloset.dataset.statistics import Moments
 from kryloset.dependence import keys_of
 from kryloset.errors import DataError
-from kryloset.problems.base import BoundaryCondition, Family
+from kryloset.problems.base import BoundaryCondition, Family, Variable
+from kryloset.problems.coverage import select
 
 #: Entries of an HDF5 chunk of an array that has a number for each instance.
 _ROWS = 4096
@@ -59,6 +62,7 @@ def write_dataset(
     code: Mapping[str, str],
     parameters: str,
     meshes: Mapping[str, NDArray[Any]] | None = None,
+    masks: Mapping[str, NDArray[np.int8]] | None = None,
     ways: Sequence[str] = (),
 ) -> None:
     """Write a dataset file in one pass over the instances.
@@ -69,12 +73,14 @@ def write_dataset(
         config: What it was made with.
         family: Its family.
         instances: Parameters, fields and unknowns of each instance by name, and those on a
-            further grid by `grid_<points>/<name>`, in the drawn order.
+            further grid by `grid_<points>/<name>`, in the drawn order; and `inside` among them
+            where each instance has a domain of its own.
         solver: Each quantity of `layout.SOLVER`, a number an instance in the drawn order.
         reasons: The meanings of /solver/reason.
         code: Identity of the code that each stage before ran.
         parameters: Digest of the parameters, as `staged.digest_instances` makes it.
         meshes: What `Discretisation.meshes` returned.
+        masks: What `Discretisation.masks` returned, by the same names as those of instances.
         ways: The meanings of /solver/way, numbered from 0.
 
     Raises:
@@ -88,7 +94,7 @@ def write_dataset(
         writer.splits()
         writer.solver(solver, reasons, dict(enumerate(ways)))
         writer.provenance(name, code, parameters)
-        writer.data(instances)
+        writer.data(instances, masks or {})
         writer.meshes(meshes or {})
         writer.digests.seal(file)
 
@@ -208,10 +214,18 @@ class _Writer:
         for stage, identity in code.items():
             group.require_group("code").attrs[stage] = identity
 
-    def data(self, instances: Iterable[Mapping[str, NDArray[Any]]]) -> None:
-        """Write parameters and solutions, and the statistics of the training split."""
+    def data(
+        self,
+        instances: Iterable[Mapping[str, NDArray[Any]]],
+        masks: Mapping[str, NDArray[np.int8]],
+    ) -> None:
+        """Write parameters, solutions and masks, and the statistics of the training split."""
         for group in WELL_GROUPS:
             self.file.create_group(group)
+        shared = {key: place(self.family, key) for key in masks}
+        for key, placement in shared.items():
+            self._array(placement.path, masks[key], placement.axes[1:])
+            self._describe(placement, sample=False)
         placements: dict[str, Placement] = {}
         train = np.isin(np.arange(self.config.count), self._splits["train"])
         names = [v.name for v in (*self.family.parameters, *self.family.fields)]
@@ -226,11 +240,15 @@ class _Writer:
                 values = self._values(placement, index, arrays[key])
                 self._write(placement, index, values)
                 if train[index] and key in moments:
-                    moments[key].add(values)
-        for placement in placements.values():
+                    inside = arrays.get(mask_key(key), masks.get(mask_key(key)))
+                    moments[key].add(self._within(placement.variable, values, inside))
+        for key, placement in placements.items():
             self._finish(placement)
+            if placement.masked and mask_key(key) in placements | shared:
+                self._name_mask(placement, place(self.family, mask_key(key)))
         for group in WELL_GROUPS:
-            found = [p.variable.name for p in placements.values() if p.path.startswith(group)]
+            every = (*placements.values(), *shared.values())
+            found = [p.variable.name for p in every if p.path.startswith(group)]
             _strings(self.file[group], "field_names", found)
         for name, moment in moments.items():
             self.file.create_group(f"statistics/{name}").attrs.update(moment.summary())
@@ -309,7 +327,12 @@ class _Writer:
                 f"first row of each instance in {variable.name}, and the end"
             )
         self._attach(array, placement.axes)
-        _varying(array, sample=True, time="time" in placement.axes)
+        self._describe(placement, sample=True)
+
+    def _describe(self, placement: Placement, *, sample: bool) -> None:
+        """Say what a whole array is."""
+        array, variable = self.file[placement.path], placement.variable
+        _varying(array, sample=sample, time="time" in placement.axes)
         array.attrs["long_name"] = variable.long_name
         array.attrs["units"] = variable.units
         if variable.transform != "identity":
@@ -319,6 +342,25 @@ class _Writer:
         if placement.on_grid and (variable.axes or variable.rank):
             varying = [axis in variable.axes for axis in self.family.coordinates]
             array.attrs["dim_varying"] = np.array(varying, dtype=TRUTH)
+        if placement.role == MASK:
+            array.attrs["flag_values"] = np.array([0, 1], TRUTH)
+            array.attrs["flag_meanings"] = "outside inside"
+
+    def _name_mask(self, placement: Placement, mask: Placement) -> None:
+        """Say of a field where it has values, and what it is elsewhere, as CF has it."""
+        attributes = self.file[placement.path].attrs
+        attributes["_FillValue"] = np.array([np.nan], FLOAT)
+        group, _, name = mask.path.rpartition("/")
+        same = placement.path.startswith(f"{group}/")
+        attributes["ancillary_variables"] = name if same else f"/{mask.path}"
+
+    def _within(
+        self, variable: Variable, values: NDArray[Any], inside: NDArray[np.int8] | None
+    ) -> NDArray[Any]:
+        """Return the values that count: of what is on the whole grid those in the domain."""
+        if inside is None or variable.axes != tuple(self.family.coordinates):
+            return values
+        return select(values, inside.astype(np.bool_), variable.rank)
 
     def _number(self, path: str, length: int) -> None:
         """Make the scale of an axis that is not one of the grid: the numbers along it."""
@@ -351,8 +393,11 @@ class _Writer:
 
 
 def _dtype(values: NDArray[Any]) -> np.dtype[Any]:
-    """Return the type in which numbers are stored: integers stay what they are."""
-    return INTEGER if np.asarray(values).dtype.kind in "iu" else FLOAT
+    """Return the type in which numbers are stored: integers and masks stay what they are."""
+    dtype = np.asarray(values).dtype
+    if dtype == TRUTH:
+        return dtype
+    return INTEGER if dtype.kind in "iu" else FLOAT
 
 
 def _strings(node: h5py.Group, name: str, values: Sequence[str]) -> None:

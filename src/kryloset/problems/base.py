@@ -56,7 +56,7 @@ class Variable:
             that is not one of the grid, such as `corner`, is one of this variable alone.
         transform: `log` where learning should see the logarithm of a positive quantity.
         rank: 0 for a scalar, 1 for a vector, which has a component an axis of the grid.
-        fixed: Whether it is the same for every instance, such as the mask of a domain.
+        fixed: Whether it is the same for every instance, such as a map of materials.
         ragged: Whether the length of its first axis differs from instance to instance.
     """
 
@@ -277,7 +277,9 @@ class Discretisation(ABC):
 
         Returns:
             The fields and unknowns by name on rank 0, with an axis of time in front if
-            the family has times; an empty dictionary on other ranks.
+            the family has times; an empty dictionary on other ranks. Where each instance has
+            a mesh of its own, also `inside`: which points of the grid lie in the domain, (*grid)
+            of int8. At the others fields are NaN.
 
         Raises:
             DataError: The instance is none of the problem, such as one with a negative
@@ -306,12 +308,24 @@ class Discretisation(ABC):
             solution: What `solve` returned.
 
         Returns:
-            The variables that are on the grid, by name, on rank 0.
+            The variables that are on the grid, by name, on rank 0; `inside` as of `solve`.
 
         Raises:
             NotImplementedError: The discretisation knows its own grid only.
         """
         raise NotImplementedError(f"{type(self).__name__} knows its own grid only")
+
+    def evaluate(self, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Return again what `solve` found on the grid by evaluating a function, from its unknowns.
+
+        Args:
+            instance: The parameters.
+            solution: What `solve` returned, of which the unknowns are believed.
+
+        Returns:
+            Fields by name, and `inside` as of `solve`, on rank 0; by default there are none.
+        """
+        return {}
 
     def meshes(self) -> dict[str, Array]:
         """Return the mesh that all instances share, for methods on graphs and point clouds.
@@ -320,5 +334,14 @@ class Discretisation(ABC):
             By name, on rank 0: `<field>_points` (nodes, axes) and `<field>_cells` (cells,
             nodes of a cell), the numbers of the nodes being those of the degrees of
             freedom: the points of the grid in C order, or the rows of `<field>_dofs`.
+        """
+        return {}
+
+    def masks(self) -> dict[int | None, NDArray[np.int8]]:
+        """Return which points lie in the domain, where a mesh that all share leaves some out.
+
+        Returns:
+            By points a side of a further grid, or None for that of the dataset: (*grid), 1 inside
+            and 0 outside, where fields are NaN. Grids that the mesh covers are not there.
         """
         return {}

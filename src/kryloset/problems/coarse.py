@@ -11,7 +11,6 @@ import scipy.sparse.linalg
 
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import Array, Family, Instance, Variable
-from kryloset.problems.finite_element_family import FiniteElementFamily
 
 SIDES = (9, 11, 13, 17, 25, 33)
 """Points a side of coarse grids, coarsest first; odd, as elements of degree 2 need it."""
@@ -79,13 +78,12 @@ class CoarseGrid:
 
     def restrict(self, instance: Instance) -> dict[str, Array]:
         """Return the parameters on the coarse grid."""
-        coarse = {v.name: self._restrict(v, instance[v.name]) for v in self._family.parameters}
-        if isinstance(self._coarse, FiniteElementFamily):
-            coarse |= self._coarse.resample_parameters(self.points, instance)
-        return coarse
+        return {v.name: self._restrict(v, instance[v.name]) for v in self._family.parameters}
 
     def solve(self, instance: Instance) -> list[Array]:
         """Return the fields of an instance on the coarse grid, each (points, ...).
+
+        Outside of the domain, where they have no values, they are 0 in every instance.
 
         Raises:
             DataError: The instance has no solution there, such as waves at resonance.
@@ -97,7 +95,7 @@ class CoarseGrid:
                 f"on a coarse grid of {self.points} points a side, {error}; "
                 "take other features than solutions"
             ) from error
-        return [np.asarray(solution[v.name]) for v in self._coarse.fields]
+        return [np.nan_to_num(solution[v.name]) for v in self._coarse.fields]
 
     def _restrict(self, variable: Variable, values: Array) -> Array:
         for place, axis in enumerate(variable.axes):

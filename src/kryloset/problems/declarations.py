@@ -8,6 +8,7 @@ import numpy as np
 
 from kryloset.errors import FamilyError
 from kryloset.problems.base import Family, OperatorTraits, Variable
+from kryloset.problems.coverage import INSIDE
 from kryloset.problems.finite_element_family import FiniteElementFamily
 from kryloset.problems.mistakes import blamed, describe_class
 
@@ -140,6 +141,12 @@ def _check_variables(family: Family, name: str) -> None:
         if variable.name in seen:
             raise FamilyError(
                 f"family {name!r} names two variables {variable.name!r}; rename one of them"
+            )
+        if variable.name == INSIDE.name:
+            raise FamilyError(
+                f"family {name!r}: a variable must not be named {INSIDE.name!r}, which is the mask "
+                "of the domain: it is made from the mesh and stored by itself, so leave it out, or "
+                "rename it"
             )
         if variable.name in taken or variable.name.endswith("_offsets"):
             raise FamilyError(

@@ -68,12 +68,14 @@ class Evaluation:
         parts = domain.comm.gather((located.points, *entries))
         self.inside: NDArray[np.bool_] | None = None
         self._matrix: scipy.sparse.csr_array | None = None
+        self._outside = np.zeros(0, np.int64)
         if parts is not None:
             found, values, *at = (np.concatenate(part) for part in zip(*parts, strict=True))
             shape = (len(points) * self._components, len(unknowns.points))
             self._matrix = scipy.sparse.csr_array((values, at), shape)
             self.inside = np.zeros(len(points), np.bool_)
             self.inside[found] = True
+            self._outside = np.flatnonzero(np.repeat(~self.inside, self._components))
 
     def __call__(self, values: Array) -> Array:
         """Evaluate a function, on rank 0.
@@ -83,7 +85,7 @@ class Evaluation:
 
         Returns:
             (points,), or (points, block) in a space of vectors, or (points, dimension) in a
-                Nedelec space; 0 outside the mesh.
+                Nedelec space; NaN outside the mesh.
 
         Raises:
             RuntimeError: On another rank than 0.
@@ -91,6 +93,8 @@ class Evaluation:
         if self._matrix is None:
             raise RuntimeError("an evaluation is known on rank 0 only: call it there")
         at_points: Array = self._matrix @ values
+        if self._outside.size:
+            at_points[self._outside] = np.nan
         return at_points if self._components == 1 else at_points.reshape(-1, self._components)
 
 

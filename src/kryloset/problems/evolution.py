@@ -9,6 +9,7 @@ from petsc4py import PETSc
 
 import numpy as np
 from dolfinx import default_scalar_type, fem
+from numpy.typing import NDArray
 
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
@@ -91,9 +92,19 @@ class EvolutionDiscretisation(Discretisation):
             for name, values in states[0].items()
         }
 
+    def evaluate(self, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Evaluate the fields that are not nodal again, at all times."""
+        numbers = range(len(self.family.times))
+        states = [self.elements.evaluate(_state_at(solution, number)) for number in numbers]
+        return {name: np.stack([state[name] for state in states]) for name in states[0]}
+
     def meshes(self) -> dict[str, Array]:
         """Return nodes and cells."""
         return self.elements.meshes
+
+    def masks(self) -> dict[int | None, NDArray[np.int8]]:
+        """Return the masks of the domain."""
+        return self.elements.masks
 
     def _steps(
         self, instance: Instance, *, products: bool = True

@@ -138,18 +138,6 @@ class FiniteElementFamily(Family):
         """Number of components of all fields together."""
         return sum(self.dimension if field.rank else 1 for field in self.fields)
 
-    def resample_parameters(self, points: int, instance: Instance) -> dict[str, Array]:
-        """Return parameters that are no continuous functions, such as a mask, on another grid.
-
-        Args:
-            points: Points of that grid a side.
-            instance: The parameters on the grid of the dataset.
-
-        Returns:
-            Those parameters by name; by default there are none.
-        """
-        return {}
-
     def make_mesh(self, comm: "MPI.Comm") -> "Mesh":
         """Return the mesh: the box in equal simplices, as many as the grid has points for.
 

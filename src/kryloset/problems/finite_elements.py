@@ -10,10 +10,12 @@ import basix.ufl
 import numpy as np
 from dolfinx import default_scalar_type, fem
 from dolfinx.mesh import Mesh
+from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
 from kryloset.errors import DataError, FamilyError
 from kryloset.problems.base import Array, Instance, Variable
+from kryloset.problems.coverage import require_any, require_within
 from kryloset.problems.evaluation import Evaluation
 from kryloset.problems.finite_element_family import FiniteElementFamily
 from kryloset.problems.mistakes import describe_class
@@ -51,6 +53,7 @@ class FiniteElements:
             among them.
         changing: All of these; kinds of discretisations add what changes more often.
         meshes: As `Discretisation.meshes` returns them.
+        masks: As `Discretisation.masks` returns them, on every process.
     """
 
     def __init__(self, family: FiniteElementFamily, domain: Mesh) -> None:
@@ -77,6 +80,7 @@ class FiniteElements:
         if stored and not any(variable.ragged for variable in family.unknowns):
             check_stored(family, stored, one_state=True)
         self.meshes = self._make_meshes()
+        self.masks = self._make_masks()
 
         self._coefficients: dict[int, tuple[Unknowns, bool, dict[int | None, Evaluation]]] = {}
         self.parameters: dict[str, Any] = {}
@@ -180,10 +184,18 @@ class FiniteElements:
             else:
                 values = self._interpolate(values, self._points(points))
             found[name] = values.reshape(shape)
-        found |= self.family.resample_parameters(points, instance)
         for part in self.parts:
             values = part.evaluations[points](self._at_nodes(part, stored))
             found |= self._fields_of(part, values, points)
+        return found
+
+    def evaluate(self, stored: Instance) -> dict[str, Array]:
+        """Return the fields that are not nodal on the grid from their unknowns, on rank 0."""
+        found: dict[str, Array] = {}
+        for part in self.parts:
+            if not part.nodal:
+                values = part.evaluations[None](self._at_nodes(part, stored))
+                found |= self._fields_of(part, values, None)
         return found
 
     def _make_parts(self) -> list[Part]:
@@ -255,6 +267,8 @@ class FiniteElements:
             unknowns = Unknowns(function.function_space)
             nodal = self._is_grid(unknowns)
             evaluations = self._evaluations(unknowns, nodal) if nodal else {}
+            if not nodal:
+                require_within(self.family, unknowns.points)
             self._coefficients[variable.rank] = (unknowns, nodal, evaluations)
         return function
 
@@ -268,6 +282,16 @@ class FiniteElements:
                 if part.unknowns.tangents is not None:
                     meshes[f"{name}_tangents"] = part.unknowns.tangents
         return meshes
+
+    def _make_masks(self) -> dict[int | None, NDArray[np.int8]]:
+        """Return the masks of the grids that the mesh does not cover. Collective."""
+        masks, part = {}, self.parts[0]
+        for grid, evaluation in part.evaluations.items():
+            inside = self.domain.comm.bcast(evaluation.inside)
+            if not inside.all():
+                require_any(self.family, inside, self._points(grid), part.unknowns.points)
+                masks[grid] = inside.reshape(self._lengths(grid)).astype(np.int8)
+        return masks
 
     @property
     def _axes(self) -> dict[str, Array]:

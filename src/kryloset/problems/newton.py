@@ -6,8 +6,10 @@ from mpi4py import MPI
 from petsc4py import PETSc
 
 import dolfinx.fem.petsc
+import numpy as np
 import ufl
 from dolfinx import fem
+from numpy.typing import NDArray
 
 from kryloset.errors import KrylosetError
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
@@ -128,9 +130,17 @@ class NewtonDiscretisation(Discretisation):
         """Evaluate parameters and fields on another grid."""
         return self.elements.resample(points, instance, solution)
 
+    def evaluate(self, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Evaluate the fields that are not nodal again."""
+        return self.elements.evaluate(solution)
+
     def meshes(self) -> dict[str, Array]:
         """Return nodes and cells."""
         return self.elements.meshes
+
+    def masks(self) -> dict[int | None, NDArray[np.int8]]:
+        """Return the masks of the domain."""
+        return self.elements.masks
 
     def _relative_norm_at(self, x: PETSc.Vec) -> float:
         zero, residual = self._x.duplicate(), self._rhs.duplicate()

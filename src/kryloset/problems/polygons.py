@@ -1,12 +1,11 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Polygons: which points lie inside, and their meshes by Gmsh."""
+"""Polygons: how far points are from their edges, and their meshes by Gmsh."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kryloset.errors import DataError, KrylosetError
 from kryloset.problems.base import Array
@@ -31,25 +30,6 @@ def distance_to_edges(points: Array, corners: Array) -> Array:
     towards = points[:, None] - corners
     at = np.clip(np.sum(towards * along, axis=-1) / np.sum(along**2, axis=-1), 0, 1)
     return np.asarray(np.linalg.norm(towards - at[..., None] * along, axis=-1))
-
-
-def is_inside(points: Array, corners: Array) -> NDArray[np.bool_]:
-    """Return whether points lie inside a closed polygon; those on its boundary may be either.
-
-    Inside, a ray crosses the polygon an odd number of times.
-
-    Args:
-        points: (points, 2).
-        corners: (corners, 2), in order.
-
-    Returns:
-        (points,).
-    """
-    x, y = points[:, :1], points[:, 1:]
-    (x0, y0), (x1, y1) = corners.T, np.roll(corners, -1, axis=0).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        crosses = ((y0 > y) != (y1 > y)) & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
-    return np.asarray(crosses.sum(axis=1) % 2 == 1)
 
 
 def is_simple(corners: Array) -> bool:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A steady family with a mesh of its own for each instance."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from mpi4py import MPI
 
@@ -11,6 +11,7 @@ import numpy as np
 from dolfinx import mesh
 
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
+from kryloset.problems.coverage import INSIDE
 from kryloset.problems.finite_element_family import SteadyFamily
 from kryloset.problems.steady import SteadyDiscretisation
 
@@ -23,7 +24,7 @@ class Remeshable(Protocol):
 
 
 class RemeshedDiscretisation(Discretisation):
-    """A mesh an instance; what is stored has its nodes and cells.
+    """A mesh an instance; what is stored has its nodes and cells, and the mask of its domain.
 
     A stored solution is read on the stored mesh, so that it does not depend on the
     program that made the mesh.
@@ -42,7 +43,8 @@ class RemeshedDiscretisation(Discretisation):
         """
         own = self._family.on_own_mesh(instance)
         discretisation = SteadyDiscretisation(own, own.make_mesh(self._comm))
-        return {**discretisation.solve(instance, solve), **discretisation.meshes()}
+        solution = discretisation.solve(instance, solve)
+        return {**_with_mask(discretisation, None, solution), **discretisation.meshes()}
 
     def residual(self, instance: Instance, solution: Instance) -> float:
         """Return ||b - A x|| / ||b|| on the stored mesh."""
@@ -51,7 +53,13 @@ class RemeshedDiscretisation(Discretisation):
     def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
         """Evaluate on another grid the functions on the stored mesh."""
         discretisation = self._on_stored_mesh(instance, solution)
-        return discretisation.resample(points, instance, solution)
+        resampled = discretisation.resample(points, instance, solution)
+        return _with_mask(discretisation, points, resampled)
+
+    def evaluate(self, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Evaluate the fields again, and find the mask, on the stored mesh."""
+        discretisation = self._on_stored_mesh(instance, solution)
+        return _with_mask(discretisation, None, discretisation.evaluate(instance, solution))
 
     def _on_stored_mesh(self, instance: Instance, solution: Instance) -> SteadyDiscretisation:
         own = self._family.on_own_mesh(instance)
@@ -65,3 +73,14 @@ class RemeshedDiscretisation(Discretisation):
         element = basix.ufl.element("Lagrange", "triangle", 1, shape=(2,))
         domain = mesh.create_mesh(MPI.COMM_SELF, cells.reshape(-1, 3), element, points[corners])
         return SteadyDiscretisation(own, domain)
+
+
+def _with_mask(
+    discretisation: SteadyDiscretisation, grid: int | None, arrays: dict[str, Array]
+) -> dict[str, Any]:
+    """Add the mask of an instance's domain, which every instance has, to what is on a grid."""
+    if not arrays:  # not rank 0
+        return arrays
+    family = discretisation.elements.family
+    everywhere = np.ones(arrays[family.fields[0].name].shape[: family.dimension], np.int8)
+    return {**arrays, INSIDE.name: discretisation.masks().get(grid, everywhere)}

@@ -5,7 +5,9 @@
 from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
 from petsc4py import PETSc
 
+import numpy as np
 from dolfinx.mesh import Mesh
+from numpy.typing import NDArray
 
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.finite_element_family import SteadyFamily
@@ -63,6 +65,14 @@ class SteadyDiscretisation(Discretisation):
         """Evaluate parameters and fields on another grid."""
         return self.elements.resample(points, instance, solution)
 
+    def evaluate(self, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Evaluate the fields that are not nodal again."""
+        return self.elements.evaluate(solution)
+
     def meshes(self) -> dict[str, Array]:
         """Return nodes and cells."""
         return self.elements.meshes
+
+    def masks(self) -> dict[int | None, NDArray[np.int8]]:
+        """Return the masks of the domain."""
+        return self.elements.masks

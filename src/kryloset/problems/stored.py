@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kryloset.errors import FamilyError
 from kryloset.problems.base import Array, Family, Variable, fits, in_words
+from kryloset.problems.coverage import INSIDE
 from kryloset.problems.mistakes import describe_class
 
 
@@ -30,6 +31,7 @@ def check_stored(
     where = describe_class(family)
     variables = {v.name: v for v in (*family.fields, *family.unknowns)}
     _same_names(where, solution, variables)
+    _check_mask(where, solution, family.coordinates)
     before = () if one_state else _times(family)
     for name, variable in variables.items():
         _check_array(where, variable, solution[name], before, family.coordinates)
@@ -51,6 +53,7 @@ def check_resampled(family: Family, points: int, resampled: Mapping[str, NDArray
     parameters = {v.name: v for v in family.parameters if v.name in resampled}
     _same_names(where, resampled, fields | parameters)
     coordinates = family.further_grid(points)
+    _check_mask(where, resampled, coordinates)
     for name, variable in (fields | parameters).items():
         before = _times(family) if name in fields else ()
         _check_array(where, variable, resampled[name], before, coordinates)
@@ -69,12 +72,20 @@ def _same_names(where: str, found: Mapping[str, Any], wanted: Iterable[str]) -> 
             f"{', '.join(found) or 'nothing'}: return it, or drop it from the family's `fields` "
             "or `unknowns`"
         )
-    others = [name for name in found if name not in set(wanted)]
+    others = [name for name in found if name not in {*wanted, INSIDE.name}]
     if others:
         raise FamilyError(
             f"{where}: the solution has {', '.join(others)}, which the family does not declare: "
             "add a Variable of that name to `fields` or `unknowns`, or do not return it"
         )
+
+
+def _check_mask(
+    where: str, found: Mapping[str, NDArray[Any]], coordinates: Mapping[str, Array]
+) -> None:
+    """Refuse a mask that is not on the grid, where each instance has one."""
+    if INSIDE.name in found:
+        _check_array(where, INSIDE.on(tuple(coordinates)), found[INSIDE.name], (), coordinates)
 
 
 def _check_array(

@@ -26,7 +26,7 @@ from kryloset.problems.finite_element_family import (
     WeakForm,
     require_resolved,
 )
-from kryloset.problems.polygons import distance_to_edges, is_inside, is_simple, mesh_polygon
+from kryloset.problems.polygons import distance_to_edges, is_simple, mesh_polygon
 from kryloset.sampling import GaussianField, Lognormal
 
 if TYPE_CHECKING:
@@ -100,7 +100,6 @@ class Thermal(SteadyFamily):
         Variable("left", "temperature on the left", "degC", ()),
         Variable("right", "temperature on the right", "degC", ()),
         Variable("flux", "heat flux inwards", "W/m^2", ()),
-        Variable("inside", "domain, 1 inside and 0 outside", fixed=True),
     )
     fields = (Variable("T", "temperature", "degC"),)
     operator = OperatorTraits(symmetric=True, definite=True)
@@ -117,14 +116,13 @@ class Thermal(SteadyFamily):
         """
         self._box = box
         drawn, random = settings.outline == "drawn", settings.conductivity == "lognormal"
-        *scalars, inside = self.parameters
+        parameters = list(self.parameters)
         if drawn:
-            inside = Variable(inside.name, inside.long_name)
             corners = Variable("corners", "corners of the polygon", "m", ("corner",), rank=1)
-            scalars.append(corners)
+            parameters.append(corners)
         if random:
-            scalars.append(Variable("c", "conductivity", "W/(m K)", transform="log"))
-        self.parameters = (*scalars, inside)
+            parameters.append(Variable("c", "conductivity", "W/(m K)", transform="log"))
+        self.parameters = tuple(parameters)
         unknowns = [degrees_of_freedom(self.fields[0], ragged=drawn)]
         if drawn:
             unknowns += [
@@ -183,22 +181,15 @@ class Thermal(SteadyFamily):
         settings = self.settings
         ranges = {"left": settings.left, "right": settings.right, "flux": settings.flux}
         drawn = {name: np.asarray(generator.uniform(*range_)) for name, range_ in ranges.items()}
-        outline = self.outline
         if settings.outline == "drawn":
-            outline = self._draw_corners(generator)
-            _two_edges(outline)
-            drawn["corners"] = outline
+            drawn["corners"] = self._draw_corners(generator)
+            _two_edges(drawn["corners"])
         if settings.conductivity == "lognormal":
             field = GaussianField(
                 deviation=settings.log_deviation, length=settings.length, modes=settings.modes
             )
             drawn["c"] = Lognormal(field).draw(generator, self.mesh.points)
-        drawn["inside"] = self._mask(outline, self.coordinates)
         return drawn
-
-    def resample_parameters(self, points: int, instance: Instance) -> dict[str, Array]:
-        """Return the mask of the domain on another grid."""
-        return {"inside": self._mask(self.outline, self.further_grid(points))}
 
     def make_mesh(self, comm: "MPI.Comm") -> "Mesh":
         """Mesh the domain as finely as the grid is."""
@@ -249,17 +240,6 @@ class Thermal(SteadyFamily):
         angles = 2 * np.pi * (np.arange(count) + generator.uniform(-0.3, 0.3, count)) / count
         radii = generator.uniform(0.5, 1.0, count)
         return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
-
-    def _mask(self, outline: Array, coordinates: dict[str, Array]) -> Array:
-        """Return 1 where a grid is in the domain or on its boundary."""
-        axes = np.meshgrid(*coordinates.values(), indexing="ij")
-        at = np.stack(axes, axis=-1).reshape(-1, 2)
-        inside = is_inside(at, outline)
-        for hole in self.holes:
-            inside &= ~is_inside(at, hole)
-        for corners in (outline, *self.holes):
-            inside |= distance_to_edges(at, corners).min(axis=1) < _ON
-        return inside.reshape(axes[0].shape).astype(np.float64)
 
 
 def _two_edges(corners: Array) -> tuple[int, int]:

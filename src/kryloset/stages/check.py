@@ -23,6 +23,7 @@ from kryloset.dataset.splits import split_indices
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError, KrylosetError
 from kryloset.problems import Discretisation, Family, load_family
+from kryloset.problems.coverage import respects
 from kryloset.problems.drawing import Drawing
 from kryloset.problems.variety import Variety, never_varying, varying
 from kryloset.progress import track
@@ -142,13 +143,18 @@ def _integrity(path: Path) -> str:
 
 
 def _finite(data: Dataset) -> str:
-    wrong = [
-        f"instance {index}: {name}"
-        for index in range(len(data))
-        for name, values in {**data.instance(index), **data.solution(index)}.items()
-        if not np.isfinite(values).all()
-    ]
-    _refuse("values that are not finite", wrong)
+    """All values are finite, but for those of fields outside of the domain, which are NaN."""
+    wrong = []
+    for index in range(len(data)):
+        inside = data.inside(index)
+        for name, values in {**data.instance(index), **data.solution(index)}.items():
+            if inside is None or name not in data.fields:
+                right = bool(np.isfinite(values).all())
+            else:
+                right = respects(values, inside, data.rank(name))
+            if not right:
+                wrong.append(f"instance {index}: {name}")
+    _refuse("values that are not finite, or outside of the domain not NaN", wrong)
     return f"all values of {', '.join((*data.parameters, *data.fields, *data.unknowns))}"
 
 
@@ -158,13 +164,12 @@ def _not_constant(data: Dataset) -> str:
     Those that the family says are fixed are the same, indeed, and those may be that its settings
     make so.
     """
-    solutions = (data.solution(index) for index in range(len(data)))
-    wrong = [
-        f"instance {index}: {name}"
-        for index, solution in enumerate(solutions)
-        for name in data.fields
-        if solution[name].size > 1 and np.ptp(solution[name]) == 0
-    ]
+    wrong = []
+    for index in range(len(data)):
+        for name in data.fields:
+            values = data.within(name, index)
+            if values.size > 1 and np.ptp(values) == 0:
+                wrong.append(f"instance {index}: {name}")
     variety = _variety(data)
     varied = variety.varied
     fixed = {name for name in data.parameters if data.array(name).attrs.get("fixed", False)}
@@ -215,10 +220,9 @@ def _statistics(data: Dataset) -> str:
     names = (*data.parameters, *data.fields)
     moments = {name: Moments() for name in names}
     for index in data.splits()["train"]:
-        arrays = {**data.instance(index), **data.solution(index)}
         for name in names:
             with np.errstate(invalid="ignore"):  # values that are not finite are named elsewhere
-                moments[name].add(arrays[name])
+                moments[name].add(data.within(name, index))
     wrong = []
     for name in names:
         expected, stored = moments[name].summary(), data.statistics(name)
@@ -281,31 +285,45 @@ def _residuals(
 
 
 def _grids(data: Dataset, discretise: Callable[[], Discretisation]) -> str:
-    """What is stored on further grids are the same functions, evaluated again."""
+    """What was stored by evaluating a function is that function, evaluated again."""
     grids = data.config.mesh.grids
-    if not grids:
-        return "no further grids"
     discretisation = discretise()
     wrong = []
     for index in track(range(len(data)), "evaluating again"):
         instance, solution = data.instance(index), data.solution(index)
+        again = discretisation.evaluate(instance, solution)
+        own = {name: solution[name] for name in again if name in solution}
+        wrong += [f"instance {index}: {name}" for name in _differing(own, again)]
         for points in grids:
             expected = discretisation.resample(points, instance, solution)
             wrong += [
                 f"instance {index}: {name} on the grid of {points} points"
                 for name in _differing(data.resampled(points, index), expected)
             ]
-    _refuse("values on further grids that are not those of the functions", wrong)
-    return f"grids of {', '.join(map(str, grids))} points a side, evaluated again"
+    _refuse("values on grids that are not those of the functions", wrong)
+    told = "".join(f", that of {points} points a side" for points in grids)
+    return f"the grid{told}: evaluated again"
 
 
 def _mesh(data: Dataset, discretise: Callable[[], Discretisation]) -> str:
-    """The stored mesh is the one that the family makes again."""
-    stored = data.meshes()
-    _refuse(
-        "parts of the mesh that are not those made again", _differing(stored, discretise().meshes())
-    )
-    return f"{', '.join(stored)}: made again" if stored else "no mesh is shared by all instances"
+    """The stored mesh and its masks are those that the family makes again."""
+    stored, expected = data.meshes(), discretise().masks()
+    wrong = _differing(stored, discretise().meshes())
+    if data.masked != "own":
+        wrong += [
+            "the mask of the grid" + (f" of {points} points a side" if points else "")
+            for points in (None, *data.config.mesh.grids)
+            if not _same_mask(data.inside(0, points), expected.get(points))
+        ]
+    _refuse("parts of the mesh that are not those made again", wrong)
+    names = [*stored, *(["its masks"] if expected else [])]
+    return f"{', '.join(names)}: made again" if names else "no mesh is shared by all instances"
+
+
+def _same_mask(stored: NDArray[np.bool_] | None, expected: NDArray[np.int8] | None) -> bool:
+    if stored is None or expected is None:
+        return (stored is None) == (expected is None)
+    return np.array_equal(stored, expected)
 
 
 def _differing(
@@ -319,8 +337,11 @@ def _differing(
         mine, other = stored[name], np.asarray(expected[name])
         if mine.shape != other.shape:
             return False
-        scale = float(np.abs(other).max(initial=0.0)) * _ROUNDING
-        return bool((np.abs(mine - other) <= scale).all())
+        # Outside of the domain both are NaN.
+        outside = np.isnan(other)
+        scale = float(np.abs(other).max(initial=0.0, where=~outside)) * _ROUNDING
+        near = np.abs(mine - other) <= scale
+        return bool(np.where(outside, np.isnan(mine), near).all())
 
     return [name for name in dict.fromkeys([*stored, *expected]) if not same(name)]
 

@@ -4,7 +4,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole, write_whole
 from kryloset.dataset.integrity import damage
-from kryloset.dataset.layout import PLACES, SOLVER, grid_group
+from kryloset.dataset.layout import PLACES, SOLVER, find_masked, grid_group, mask_key
 from kryloset.dataset.staged import StagedFile
 from kryloset.dataset.writer import write_dataset
 from kryloset.errors import DataError
 from kryloset.krylov import Reason
 from kryloset.problems import Family, load_family
+from kryloset.problems.coverage import INSIDE, respects
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.stages.inputs import (
@@ -110,7 +111,8 @@ def run(
         }
         reasons = {int(reason): reason.name.lower() for reason in Reason}
         with write_whole(output) as part:
-            instances = _instances(places, drawn, family, config)
+            masks = _masks(files)
+            instances = _instances(places, drawn, family, config, masks)
             code = {
                 "sample": str(drawn.attrs["code"]),
                 "sort": str(sorted_.attrs["code"]),
@@ -119,7 +121,7 @@ def run(
             }
             write_dataset(
                 part, name, config, family, instances, solver, reasons, code,
-                drawn.digest("parameters"), _meshes(files), ways,
+                drawn.digest("parameters"), _shared(files, "mesh"), masks, ways,
             )  # fmt: skip
             _verify(part, output)
         chosen = _choices(places)
@@ -228,14 +230,14 @@ def _choices(places: _Places) -> dict[str, Any]:
     }
 
 
-def _meshes(files: Sequence[StagedFile]) -> dict[str, NDArray[Any]]:
-    """Return the mesh that all chunks share.
+def _shared(files: Sequence[StagedFile], group: str) -> dict[str, NDArray[Any]]:
+    """Return the mesh that all chunks share, or its masks.
 
     Raises:
         DataError: A chunk has another one, or none.
     """
     first, *others = (
-        {name: file.array(f"mesh/{name}") for name in file.names("mesh")} for file in files
+        {name: file.array(f"{group}/{name}") for name in file.names(group)} for file in files
     )
     for file, meshes in zip(files[1:], others, strict=True):
         if meshes.keys() != first.keys() or not all(
@@ -248,12 +250,23 @@ def _meshes(files: Sequence[StagedFile]) -> dict[str, NDArray[Any]]:
     return first
 
 
+def _masks(files: Sequence[StagedFile]) -> dict[str, NDArray[np.int8]]:
+    """Return the masks that all chunks share, by their names among an instance's arrays."""
+    return {
+        mask_key("" if grid == "grid" else f"{grid}/"): mask
+        for grid, mask in _shared(files, "mask").items()
+    }
+
+
 def _solution_names(
     files: Sequence[StagedFile], family: Family, config: DatasetConfig
 ) -> list[str]:
     """Return the names of all arrays that every chunk must have."""
     fields = [variable.name for variable in family.fields]
     names = [*fields, *(variable.name for variable in family.unknowns)]
+    # Where each instance has a domain of its own.
+    own = {INSIDE.name for file in files if INSIDE.name in file.names("fields")}
+    names += sorted(own)
     for group in map(grid_group, config.mesh.grids):
         resampled = {name for file in files for name in file.names(f"fields/{group}")}
         names += [f"{group}/{name}" for name in sorted(resampled.union(fields))]
@@ -261,14 +274,20 @@ def _solution_names(
 
 
 def _instances(
-    places: _Places, drawn: StagedFile, family: Family, config: DatasetConfig
+    places: _Places,
+    drawn: StagedFile,
+    family: Family,
+    config: DatasetConfig,
+    masks: Mapping[str, NDArray[np.int8]],
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """Yield parameters and solution, those on further grids too, in the drawn order.
 
     Raises:
-        DataError: A number is not finite, or a field is damaged or missing.
+        DataError: A number is not finite, or not NaN outside of the domain; or a field is
+            damaged or missing.
     """
     names = _solution_names(places.files, family, config)
+    ranks = find_masked(family, {*names, *masks})
     for index in track(range(len(places.row)), "merging"):
         file, row = places.files[places.file[index]], places.row[index]
         try:
@@ -278,7 +297,12 @@ def _instances(
         parameters = read_instance(drawn, family, index)
         for source, arrays in ((drawn, parameters), (file, fields)):
             for key, values in arrays.items():
-                if not np.isfinite(values).all():
+                if key in ranks:
+                    inside = {**masks, **arrays}[mask_key(key)].astype(np.bool_)
+                    right = respects(values, inside, ranks[key])
+                else:
+                    right = bool(np.isfinite(values).all())
+                if not right:
                     raise DataError(
                         f"instance {index} of {source.path} has values of {key!r} that are "
                         "not finite; remove the file and make it again"

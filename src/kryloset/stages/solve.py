@@ -126,7 +126,8 @@ def run(
     numbers of `/solver/way`, and where ways or refreshes were chosen `/choices` has
     them as `Recording.to_json` does. Fields are all that a
     solution consists of, also on further grids: `/fields/grid_<points>/<name>`. The
-    mesh that instances share is in `/mesh/<name>`.
+    mesh that instances share is in `/mesh/<name>`, the masks of its domain in `/mask/grid` and
+    `/mask/grid_<points>`.
 
     Args:
         config: The dataset.
@@ -307,8 +308,9 @@ def _solve_rest(
             raise KrylosetError(f"{where}: {error}") from error
         seconds, state = evidence.seconds, evidence.state
         seconds["assemble"] = time.perf_counter() - began - sum(seconds.values())
-        # The first record alone carries the mesh. Every process takes part in gathering it.
-        meshes = {} if row else discretisation.meshes()
+        # The first record alone carries what instances share. Every process takes part in
+        # gathering it.
+        shared = {} if row else _shared(discretisation)
         if journal is not None:
             further = _resample(config, discretisation, instance, solution)
             if row == done:
@@ -322,7 +324,7 @@ def _solve_rest(
             }
             before = int(instances[row - 1]) if row else -1
             record = _record(index, before, fields, evidence)
-            journal.append(record | {f"mesh/{name}": values for name, values in meshes.items()})
+            journal.append(record | shared)
         # Rank 0 decides, so that all have the same states.
         due = row + 1 == len(instances) or time.monotonic() - saved >= SAVE_EVERY
         if comm.bcast(due):
@@ -375,6 +377,16 @@ def _resample(
             f"mesh.grids {list(config.mesh.grids)}: family {config.family} cannot be evaluated on "
             f"further grids ({error}); leave `grids` empty"
         ) from error
+
+
+def _shared(discretisation: Discretisation) -> dict[str, NDArray[Any]]:
+    """Return the mesh of all instances, and its masks, by their names in the chunk's file."""
+    meshes = {f"mesh/{name}": values for name, values in discretisation.meshes().items()}
+    masks = {
+        f"mask/{'grid' if points is None else grid_group(points)}": mask
+        for points, mask in discretisation.masks().items()
+    }
+    return meshes | masks
 
 
 def _record(
@@ -443,7 +455,7 @@ def write_chunk(
 
     Args:
         output: The file.
-        journal: Its records become rows; what they have in `mesh/` is of all instances.
+        journal: Its records become rows; what they have in `mesh/` and `mask/` is of all.
         attributes: Attributes of the file.
         count: Number of rows.
         ragged: Arrays of which an instance has rows of its own number.
@@ -462,7 +474,7 @@ def write_chunk(
             for key, values in record.items():
                 if key in ragged:
                     file.ragged_row(key, values)
-                elif key.startswith("mesh/"):
+                elif key.startswith(("mesh/", "mask/")):
                     file.array(key, values)
                 else:
                     file.row(key, values, count)

@@ -1,0 +1,117 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Families of one's own on a square with a square hole, whose solutions are known exactly."""
+
+import numpy as np
+import ufl
+from dolfinx import fem, mesh
+
+from kryloset.problems import (
+    Dirichlet,
+    OperatorTraits,
+    SteadyFamily,
+    Variable,
+    WeakForm,
+    degrees_of_freedom,
+)
+
+U = Variable("u", "temperature", "K")
+FLOW = Variable("w", "displacement", "m", rank=1)
+
+#: What is drawn at points in the hole.
+NOTHING = 1e6
+
+
+def in_hole(x, y):
+    """Return whether points are in the hole (1/4, 3/4)^2, its boundary left out."""
+    return np.maximum(abs(x - 0.5), abs(y - 0.5)) < 0.25
+
+
+class Perforated(SteadyFamily):
+    """-a div grad u = 0, u = g on the boundary, g affine: then u = g."""
+
+    summary = "Heat in a square with a hole"
+    equation = "-a div grad u = 0 in (0, 1)^2 without [1/4, 3/4]^2, u = g on the boundary"
+    parameters = (
+        Variable("g", "temperature on the boundary", "K"),
+        Variable("a", "conductivity and mean of g", "1", dimensions=()),
+    )
+    fields = (U,)
+    unknowns = (degrees_of_freedom(U),)
+    operator = OperatorTraits(symmetric=True, definite=True)
+
+    def make_mesh(self, comm):
+        """Leave the cells of the hole out of those of the square."""
+        square = mesh.create_unit_square(comm, 8, 8)
+        cells = np.arange(square.topology.index_map(2).size_local, dtype=np.int32)
+        middle = mesh.compute_midpoints(square, 2, cells)
+        return mesh.create_submesh(square, 2, cells[~in_hole(middle[:, 0], middle[:, 1])])[0]
+
+    def draw(self, generator):
+        """Draw an affine g with another value in the hole."""
+        a, b, c = generator.uniform(1, 2, 3)
+        x, y = np.meshgrid(*self.coordinates.values(), indexing="ij")
+        g = np.where(in_hole(x, y), NOTHING, a + b * (x - 0.5) + c * (y - 0.5))
+        return {"g": g, "a": np.asarray(a)}
+
+    def weak_form(self, space, parameters):
+        """Return a times the Laplacian."""
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        nothing = fem.Constant(space.mesh, np.zeros(u.ufl_shape))
+        return WeakForm(
+            parameters["a"] * ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx,
+            ufl.inner(nothing, v) * ufl.dx,
+            (Dirichlet(parameters["g"]),),
+        )
+
+
+class Vectors(Perforated):
+    """The same for a vector, whose two components are g."""
+
+    parameters = (
+        Variable("g", "displacement of the boundary", "m", rank=1),
+        *Perforated.parameters[1:],
+    )
+    fields = (FLOW,)
+    unknowns = (degrees_of_freedom(FLOW),)
+
+    def draw(self, generator):
+        """Draw two components that are the same."""
+        drawn = super().draw(generator)
+        return {**drawn, "g": np.stack([drawn["g"]] * 2, axis=-1)}
+
+
+class Named(Perforated):
+    """A parameter has the name of the mask."""
+
+    parameters = (*Perforated.parameters, Variable("inside", "domain", fixed=True))
+
+
+class Millimetres(Perforated):
+    """The mesh has another unit of length than the grid."""
+
+    def make_mesh(self, comm):
+        """Return a thousand times the mesh."""
+        domain = super().make_mesh(comm)
+        domain.geometry.x[:] *= 1000
+        return domain
+
+
+class Beside(Perforated):
+    """The mesh is beside the grid."""
+
+    @property
+    def coordinates(self):
+        """Return a grid in the hole."""
+        return {axis: np.linspace(0.3, 0.7, self.mesh.points) for axis in "xy"}
+
+    parameters = Perforated.parameters[1:]
+
+    def draw(self, generator):
+        """Draw a number alone."""
+        return {"a": generator.uniform(1, 2)}
+
+    def weak_form(self, space, parameters):
+        """Return a Laplacian and a source."""
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        return WeakForm(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx, parameters["a"] * v * ufl.dx)
