@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kryloset.errors import ConfigError
 
@@ -22,6 +22,32 @@ class Section(BaseModel):
     """A part of the configuration: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _plain_path(path: str) -> str:
+    """Refuse a path that Snakemake, or a command, reads as more than a path."""
+    if not path or path.startswith("-") or not path.isprintable() or set(path) & set("{}<>"):
+        raise ValueError(
+            "a path here must not begin with a hyphen, and have no braces, angle brackets or "
+            "control characters, which mean something to Snakemake or to commands: take another"
+        )
+    return path
+
+
+def _plain_family(family: str) -> str:
+    """Refuse a user's own file of which the path is not plain."""
+    path, colon, _ = family.rpartition(":")
+    if colon:
+        _plain_path(path)
+    return family
+
+
+def _plain_policy(policy: str) -> str:
+    """Refuse a file to replay of which the path is not plain."""
+    _, blank, path = policy.partition(" ")
+    if blank:
+        _plain_path(path)
+    return policy
 
 
 class MeshConfig(Section):
@@ -137,7 +163,7 @@ class SolverConfig(Section):
         "serves the next ones too, until the iterations that this costs them have cost as much "
         "as a new one (docs/automatic.md).",
     )
-    policy: str = Field(
+    policy: Annotated[str, AfterValidator(_plain_policy)] = Field(
         "measure",
         pattern=r"^(measure|replay \S.*)$",
         description="What decides on ways and refreshes: measure, the seconds that systems took; "
@@ -245,7 +271,7 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 class DatasetConfig(Section):
     """One dataset: what is drawn, how it is solved, split and used."""
 
-    family: str = Field(
+    family: Annotated[str, AfterValidator(_plain_family)] = Field(
         "darcy",
         min_length=1,
         description="A family that `kryloset families` lists, or `path/to/file.py:Class`, "
@@ -328,7 +354,9 @@ class Config(Section):
         min_length=1,
         description="The datasets to make, by name. A name is a folder of `results/`.",
     )
-    pathvars: dict[Literal["results", "logs", "benchmarks"], str] = Field(
+    pathvars: dict[
+        Literal["results", "logs", "benchmarks"], Annotated[str, AfterValidator(_plain_path)]
+    ] = Field(
         default_factory=dict,
         description="Other folders for Snakemake's `results`, `logs` and `benchmarks`.",
     )

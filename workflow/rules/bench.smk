@@ -24,8 +24,8 @@ rule run_bench:
     message:
         "measure: kryloset bench {wildcards.bench} {params.length}"
     shell:
-        "kryloset bench {wildcards.bench} {params.length} --json {output.rows}"
-        " > {output.printed} 2> {log}"
+        "kryloset bench {wildcards.bench} {params.length:q} --json {output.rows:q}"
+        " > {output.printed:q} 2> {log:q}"
 
 
 rule show_benches:
@@ -54,4 +54,4 @@ rule show_benches:
     message:
         "show what the benches printed"
     shell:
-        "kryloset bench page {input} --output {output} 2> {log}"
+        "kryloset bench page {input:q} --output {output:q} 2> {log:q}"

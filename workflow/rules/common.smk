@@ -126,7 +126,7 @@ def launcher(wildcards, resources):
 
 def training_figures(wildcards, input):
     """Return the options that add the training to a report."""
-    return f"--metrics {input.metrics} --history {input.history}"
+    return ["--metrics", input.metrics, "--history", input.history]
 
 
 def bench_length(wildcards):

@@ -24,7 +24,7 @@ rule resolve_config:
     message:
         "{wildcards.dataset}: write the configuration of the stage {wildcards.stage}"
     shell:
-        "printf '%s' {params.text:q} > {output} 2> {log}"
+        "printf '%s' {params.text:q} > {output:q} 2> {log:q}"
 
 
 rule sample_parameters:
@@ -48,7 +48,7 @@ rule sample_parameters:
     message:
         "{wildcards.dataset}: draw the instances"
     shell:
-        "kryloset sample {input.config} {wildcards.dataset} --output {output} 2> {log}"
+        "kryloset sample {input.config:q} {wildcards.dataset} --output {output:q} 2> {log:q}"
 
 
 rule sort_instances:
@@ -74,5 +74,5 @@ rule sort_instances:
     message:
         "{wildcards.dataset}: sort the instances"
     shell:
-        "kryloset sort {input.config} {wildcards.dataset} --parameters {input.parameters}"
-        " --chunks {params.chunks} --output {output} 2> {log}"
+        "kryloset sort {input.config:q} {wildcards.dataset} --parameters {input.parameters:q}"
+        " --chunks {params.chunks:q} --output {output:q} 2> {log:q}"

@@ -23,8 +23,8 @@ rule train_fno:
     message:
         "{wildcards.dataset}: train a neural operator"
     shell:
-        "kryloset train {input.config} {wildcards.dataset} --data {input.dataset}"
-        " --model {output.model} --history {output.history} 2> {log}"
+        "kryloset train {input.config:q} {wildcards.dataset} --data {input.dataset:q}"
+        " --model {output.model:q} --history {output.history:q} 2> {log:q}"
 
 
 rule evaluate_fno:
@@ -49,5 +49,5 @@ rule evaluate_fno:
     message:
         "{wildcards.dataset}: measure the neural operator"
     shell:
-        "kryloset evaluate {input.config} {wildcards.dataset} --data {input.dataset}"
-        " --model {input.model} --output {output} 2> {log}"
+        "kryloset evaluate {input.config:q} {wildcards.dataset} --data {input.dataset:q}"
+        " --model {input.model:q} --output {output:q} 2> {log:q}"

@@ -24,8 +24,8 @@ rule compare_solvers:
     message:
         "{wildcards.dataset}: solve the same instances with and without recycling"
     shell:
-        "kryloset compare {input.config} {wildcards.dataset} --parameters {input.parameters}"
-        " --order {input.order} --output {output} 2> {log}"
+        "kryloset compare {input.config:q} {wildcards.dataset} --parameters {input.parameters:q}"
+        " --order {input.order:q} --output {output:q} 2> {log:q}"
 
 
 rule report_dataset:
@@ -56,14 +56,14 @@ rule report_dataset:
         runtime=array_minutes,
     params:
         code=code("report"),
-        training="",
+        training=[],
     message:
         "{wildcards.dataset}: draw the report"
     shell:
-        "kryloset report {input.config} {wildcards.dataset} --order {input.order}"
-        " --data {input.dataset} --timings {input.timings} --check {input.check}"
-        " --comparison {input.comparison} {params.training}"
-        " --figures {output.figures} --output {output.page} 2> {log}"
+        "kryloset report {input.config:q} {wildcards.dataset} --order {input.order:q}"
+        " --data {input.dataset:q} --timings {input.timings:q} --check {input.check:q}"
+        " --comparison {input.comparison:q} {params.training:q}"
+        " --figures {output.figures:q} --output {output.page:q} 2> {log:q}"
 
 
 # The same page with the training in it.

@@ -32,9 +32,9 @@ rule solve_chunk:
     message:
         "{wildcards.dataset}: solve chunk {wildcards.scatteritem}"
     shell:
-        "{params.launcher} kryloset solve {input.config} {wildcards.dataset}"
-        " --parameters {input.parameters} --order {input.order}"
-        " --chunk {wildcards.scatteritem} --output {output} 2> {log}"
+        "{params.launcher} kryloset solve {input.config:q} {wildcards.dataset}"
+        " --parameters {input.parameters:q} --order {input.order:q}"
+        " --chunk {wildcards.scatteritem} --output {output:q} 2> {log:q}"
 
 
 rule merge_chunks:
@@ -63,10 +63,10 @@ rule merge_chunks:
     message:
         "{wildcards.dataset}: assemble the dataset"
     shell:
-        "kryloset merge {input.config} {wildcards.dataset} --parameters {input.parameters}"
-        " --order {input.order} --output {output.dataset} --timings {output.timings}"
-        " --choices {output.choices}"
-        " {input.chunks} 2> {log}"
+        "kryloset merge {input.config:q} {wildcards.dataset} --parameters {input.parameters:q}"
+        " --order {input.order:q} --output {output.dataset:q} --timings {output.timings:q}"
+        " --choices {output.choices:q}"
+        " {input.chunks:q} 2> {log:q}"
 
 
 rule check_dataset:
@@ -90,4 +90,4 @@ rule check_dataset:
     message:
         "{wildcards.dataset}: check the dataset"
     shell:
-        "kryloset check {input.dataset} --output {output} 2> {log}"
+        "kryloset check {input.dataset:q} --output {output:q} 2> {log:q}"

@@ -6,6 +6,7 @@ After a training: how good the operator is beside the two simple predictors.
 """
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -26,9 +27,9 @@ def summarise(name: str, dataset: DatasetConfig, folder: Path) -> str:
         f"  made      {folder}/dataset.h5, shown by {folder}/report.html\n"
         f"  verified  {len(check['checks'])} checks passed, largest true relative residual"
         f" {check['residual_max']:.1e}: {folder}/check.json\n"
-        f'  open it   import xarray; xarray.open_datatree("{folder}/dataset.h5", '
+        f"  open it   import xarray; xarray.open_datatree({json.dumps(f'{folder}/dataset.h5')}, "
         'engine="h5netcdf")\n'
-        f"  say more  .venv/bin/kryloset info {folder}/dataset.h5"
+        f"  say more  .venv/bin/kryloset info {shlex.quote(f'{folder}/dataset.h5')}"
     )
 
 
