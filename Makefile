@@ -20,20 +20,24 @@ ENVIRONMENT := .venv/.made
 LEARNING := .venv/.made-learn
 SLURM := .venv/.made-slurm
 COMPLEX := .venv-complex/.made
+# Any name is one word to the shell.
+quote = '$(subst ','\'',$(1))'
 # --configfile takes all that follows it, so a target must not come next.
-SNAKEMAKE := workflow/scripts/run.sh $(BIN)/snakemake --configfile $(CONFIG) --cores $(CORES)
+SNAKEMAKE := $(BIN)/python workflow/scripts/run.py $(BIN)/snakemake \
+  --configfile $(call quote,$(CONFIG)) --cores $(CORES)
+SUMMARY := $(BIN)/python workflow/scripts/summary.py $(call quote,$(CONFIG))
 export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 
-.PHONY: help run test complex train bench learn slurm lint config figures lock clean
+.PHONY: help configured run test complex train bench learn slurm lint config figures lock clean
 
 help: ## Say what there is (the default).
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 	@echo "DATASET=name makes a small dataset of a family: $(FAMILIES)."
 	@echo "CONFIG=file.yaml makes the datasets of another configuration; CORES=n limits the jobs."
 
-run: $(ENVIRONMENT) $(CONFIG) ## Make the datasets of CONFIG, check them, draw their reports.
+run: configured $(ENVIRONMENT) ## Make the datasets of CONFIG, check them, draw their reports.
 	@$(SNAKEMAKE)
-	@$(foreach file,$(CONFIG),$(BIN)/python workflow/scripts/summary.py $(file);)
+	@$(SUMMARY)
 
 test: $(ENVIRONMENT) ## The fast tests (slow ones: .venv/bin/pytest -m slow).
 	@$(BIN)/pytest
@@ -41,9 +45,9 @@ test: $(ENVIRONMENT) ## The fast tests (slow ones: .venv/bin/pytest -m slow).
 complex: $(COMPLEX) ## The solvers' tests on a PETSc of complex numbers.
 	@.venv-complex/bin/pytest tests/krylov
 
-train: $(LEARNING) $(CONFIG) ## Train a neural operator on each dataset of CONFIG (5 GB of torch).
+train: configured $(LEARNING) ## Train a neural operator on each dataset of CONFIG (5 GB of torch).
 	@$(SNAKEMAKE) train
-	@$(BIN)/python workflow/scripts/summary.py $(CONFIG) train
+	@$(SUMMARY) train
 
 bench: $(ENVIRONMENT) ## Measure Kryloset beside what one would write by hand (an hour): results/yardstick/.
 	@$(SNAKEMAKE) yardstick
@@ -65,8 +69,8 @@ config: $(ENVIRONMENT) ## Write the files that are made from src/kryloset/config
 
 figures: run ## Make the pictures of the README and of the families' pages anew.
 	@$(PICTURE) results/darcy/figures/samples.png docs/images/samples.png
-	@$(MAKE) --no-print-directory run CONFIG="$(wildcard config/families/*.yaml)"
 	@for family in $(FAMILIES); do \
+	  $(MAKE) --no-print-directory run DATASET=$$family; \
 	  $(PICTURE) results/$$family/figures/samples.png docs/images/families/$$family.png; \
 	done
 
@@ -84,8 +88,13 @@ clean: ## Remove what runs and tools made; results/ stays.
 	@rm -rf .venv .venv-complex .tools .snakemake logs benchmarks .make.lock \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-config/families/%.yaml:
-	@echo "There is no small dataset $*; there is one of each of: $(FAMILIES)." >&2; exit 2
+# Before the environment is made, which takes minutes.
+configured:
+	@[[ -f $(call quote,$(CONFIG)) ]] || { printf '%s\n' $(call quote,$(strip $(MISSING))) >&2; exit 2; }
+
+MISSING = $(if $(DATASET),\
+  DATASET: there is no small dataset $(DATASET); there is one of each of: $(FAMILIES),\
+  CONFIG: there is no file $(CONFIG) in $(CURDIR); config/config.yaml is one to begin with)
 
 PICTURE := $(BIN)/python workflow/scripts/copy_picture.py
 INSTALL := $(UV) pip install --quiet --require-hashes -r

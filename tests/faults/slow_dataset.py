@@ -64,11 +64,16 @@ class Interrupted:
         (folder / "config/config.yaml").write_text(yaml.safe_dump({"datasets": {"slow": CONFIG}}))
         (folder / "slow.py").write_text(SLOW)
 
-    def start(self) -> psutil.Popen:
-        """Start what `make run` starts, in a process group of its own."""
-        snakemake = Path(sys.executable).parent / "snakemake"
+    def start(self, *, plain: bool = False) -> psutil.Popen:
+        """Start what `make run` starts, or a plain Snakemake, in a process group of its own."""
+        snakemake = [
+            Path(sys.executable).parent / "snakemake",
+            "--cores",
+            "1",
+            "results/slow/dataset.h5",
+        ]
         return psutil.Popen(
-            ["workflow/scripts/run.sh", snakemake, "--cores", "1", "results/slow/dataset.h5"],
+            snakemake if plain else [sys.executable, "workflow/scripts/run.py", *snakemake],
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -36,7 +36,8 @@ def test_a_solver_is_killed(interrupted: Interrupted, undisturbed: bytes):
 def test_everything_is_killed(interrupted: Interrupted, undisturbed: bytes):
     run = interrupted.start()
     interrupted.wait_until_solving(run)
-    os.killpg(run.pid, signal.SIGKILL)
+    for process in (*run.children(recursive=True), run):
+        process.kill()
     run.wait()
 
     assert "The run before was killed" in goes_on(interrupted, undisturbed)
@@ -67,21 +68,49 @@ def test_all_but_the_job_is_killed(interrupted: Interrupted, undisturbed: bytes)
     assert str(solver.pid) in goes_on(interrupted, undisturbed)
 
 
+def test_a_plain_snakemake_is_killed(interrupted: Interrupted, undisturbed: bytes):
+    run = interrupted.start(plain=True)
+    interrupted.wait_until_solving(run)
+    for process in (*run.children(recursive=True), run):
+        process.kill()
+    run.wait()
+
+    assert "A Snakemake was killed here" in goes_on(interrupted, undisturbed)
+
+
 def test_an_interrupt_from_the_keyboard(interrupted: Interrupted, undisturbed: bytes):
     run = interrupted.start()
     interrupted.wait_until_solving(run)
     os.killpg(run.pid, signal.SIGINT)
+    stopped = interrupted.finish(run)
+    assert stopped.code == 128 + signal.SIGINT
+    assert "Interrupted: run again to go on" in stopped.output
+    assert "rror in rule" not in stopped.output
+
+    goes_on(interrupted, undisturbed)
+
+
+def test_a_termination_of_all_processes(interrupted: Interrupted, undisturbed: bytes):
+    """What Slurm sends when the time of a job is over; Snakemake may then wait for itself."""
+    run = interrupted.start()
+    interrupted.wait_until_solving(run)
+    for process in (*run.children(recursive=True), run):
+        process.terminate()
     assert interrupted.finish(run).code != 0
 
     goes_on(interrupted, undisturbed)
 
 
-def test_a_second_run_waits_for_the_first(interrupted: Interrupted, undisturbed: bytes):
-    first = interrupted.start()
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_second_run_waits_for_the_first(
+    interrupted: Interrupted, undisturbed: bytes, plain: bool
+):
+    first = interrupted.start(plain=plain)
     interrupted.wait_until_solving(first)
     second = interrupted.finish()
 
-    assert f"Another run is under way here (process {first.pid})" in second.output
+    told = "Snakemake is at work" if plain else f"run is under way here (process {first.pid})"
+    assert f"Another {told}" in second.output
     assert interrupted.finish(first).code == 0
     assert second.code == 0
     assert "Nothing to be done" in second.output

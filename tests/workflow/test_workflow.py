@@ -3,6 +3,7 @@
 """Which jobs Snakemake finds to do, from the root, from elsewhere and from another workflow."""
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -77,8 +78,8 @@ def test_make_asks_snakemake_for_what_it_says(target: str, rule: str, folder: Pa
     config = folder / "config/config.yaml"
     command = ["make", "--dry-run", "--always-make", target, f"CONFIG={config}"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    (line,) = [line for line in said.splitlines() if line.startswith("workflow/scripts/run.sh")]
-    _, _, *arguments = line.split()
+    (line,) = [line for line in said.replace("\\\n", " ").splitlines() if "scripts/run.py" in line]
+    _, _, _, *arguments = shlex.split(line)
     assert rule in snakemake("-n", *arguments, cwd=folder).jobs()
 
 

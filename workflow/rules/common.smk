@@ -2,6 +2,8 @@
 
 import os
 import sys
+from contextlib import suppress
+from fcntl import LOCK_SH, flock
 from math import prod
 from pathlib import Path
 
@@ -25,6 +27,14 @@ os.environ.update(
 # processes. It is not the place of what a job starts, whose MPI would fail by it.
 for name in [name for name in os.environ if name.startswith("PMI_")]:
     del os.environ[name]
+
+
+# Held by every Snakemake here until it ends, in whatever way: by it `make run` knows a
+# folder that a killed one left locked. Some file systems have no such locks.
+os.makedirs(".snakemake", exist_ok=True)
+ALIVE = open(".snakemake/alive.lock", "a+")
+with suppress(OSError):
+    flock(ALIVE, LOCK_SH)
 
 
 def checked_datasets():

@@ -158,6 +158,30 @@ class Journal:
             begin = end
 
 
+def count_records(path: Path, begin: int = 0) -> tuple[int, int]:
+    """Count the records of a journal from their lengths alone, the one that names the work too.
+
+    Args:
+        path: The file, which a process may be appending to.
+        begin: Where to begin: 0, or where an earlier call ended.
+
+    Returns:
+        Number of records from there on, and where they end.
+
+    Raises:
+        OSError: The file is not there.
+    """
+    count = 0
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        while len(head := os.pread(file.fileno(), _HEAD.size, begin)) == _HEAD.size:
+            end = begin + _HEAD.size + _HEAD.unpack(head)[0]
+            if end > size:
+                break
+            count, begin = count + 1, end
+    return count, begin
+
+
 def _pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return named arrays as bytes."""
     for name, values in arrays.items():

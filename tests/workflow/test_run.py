@@ -1,0 +1,202 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""`make run` goes on after any end, waits for nothing dead and takes nothing from the living.
+
+Programs of three lines stand for Snakemake here; tests/faults kills the real one.
+"""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import psutil
+import pytest
+
+from kryloset.dataset.journal import Journal
+from running import ROOT
+
+SCRIPTS = ROOT / "workflow/scripts"
+sys.path.append(str(SCRIPTS))
+from solving import Solving  # noqa: E402
+
+#: run.py with less patience.
+RUN = f"""
+import sys
+sys.path.insert(0, {str(SCRIPTS)!r})
+import run
+run.PATIENCE = 1.0
+sys.exit(run.main([sys.executable, "-c", sys.argv[1]]))
+"""
+WORKS = "import time; print('works', flush=True); time.sleep(60)"
+TALKS = """
+import signal, time
+def stop(*_): print('Error in rule', flush=True); raise SystemExit(1)
+signal.signal(signal.SIGINT, stop)
+print('works', flush=True)
+time.sleep(60)
+"""
+DEAF = """
+import signal, time
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)
+print('works', flush=True)
+time.sleep(60)
+"""
+
+type Start = Callable[[str], psutil.Popen]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Return what starts a run of a program in place of Snakemake."""
+    started = []
+
+    def begin(program: str) -> psutil.Popen:
+        process = psutil.Popen(
+            [sys.executable, "-c", RUN, program],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.is_running():
+            for child in (*process.children(recursive=True), process):
+                child.kill()
+            process.wait()
+
+
+def at_work(run: psutil.Popen) -> psutil.Process:
+    """Return the program of a run, once it has said that it works."""
+    while "works" not in (line := run.stderr.readline()):
+        assert line, "ended"
+    (program,) = run.children()
+    return program
+
+
+def ended(run: psutil.Popen) -> tuple[int, str]:
+    """Return status and output of a run."""
+    _, output = run.communicate(timeout=30)
+    return run.returncode, output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_is_one_line(start: Start, number: signal.Signals):
+    run = start(TALKS)
+    program = at_work(run)
+    run.send_signal(number)
+    status, output = ended(run)
+    assert status == 128 + number
+    assert output.splitlines() == ["Interrupted: run again to go on from here."]
+    assert not program.is_running()
+    assert ended(start("print('next')")) == (
+        0,
+        "The run before was killed; going on from what it left.\nnext\n",
+    )
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_the_status_and_the_output_are_those_of_snakemake(start: Start, status: int):
+    assert ended(start(f"print('text', flush=True); raise SystemExit({status})")) == (
+        status,
+        "text\n",
+    )
+
+
+def test_what_does_not_listen_is_killed(start: Start):
+    run = start(DEAF)
+    program = at_work(run)
+    began = time.monotonic()
+    run.send_signal(signal.SIGTERM)
+    assert ended(run)[0] == 128 + signal.SIGTERM
+    assert not program.is_running()
+    assert time.monotonic() - began < 10
+
+
+def test_what_a_killed_run_left_and_does_not_listen_is_killed(start: Start):
+    run = start(DEAF)
+    program = at_work(run)
+    run.kill()
+    run.wait()
+    status, output = ended(start("print('next')"))
+    assert status == 0
+    assert f"Ending jobs that a killed run left behind: {program.pid}" in output
+    assert output.endswith("next\n")
+
+
+def test_a_run_waits_for_another(start: Start):
+    first = start("import time; print('works', flush=True); time.sleep(2)")
+    at_work(first)
+    status, output = ended(start("print('next')"))
+    assert status == 0
+    assert f"Another run is under way here (process {first.pid})" in output
+    assert first.poll() == 0
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Path:
+    """Return the lock of a Snakemake."""
+    lock = tmp_path / ".snakemake/locks/0.input.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("results/tiny/dataset.h5\n")
+    return lock
+
+
+def test_the_locks_of_a_killed_snakemake_are_removed(start: Start, locked: Path):
+    (locked.parents[1] / "alive.lock").touch()
+    status, output = ended(start("print('next')"))
+    assert (status, output) == (0, "A Snakemake was killed here; its locks are removed.\nnext\n")
+    assert not locked.exists()
+
+
+def test_a_living_snakemake_keeps_its_locks(start: Start, locked: Path):
+    with (locked.parents[1] / "alive.lock").open("a+") as alive:
+        fcntl.flock(alive, fcntl.LOCK_SH)
+        run = start("print('next')")
+        assert "Another Snakemake is at work here" in run.stderr.readline()
+        time.sleep(0.5)
+        assert locked.exists()
+        locked.unlink()
+    assert ended(run) == (0, "next\n")
+
+
+def test_locks_of_another_workflow_stay(start: Start, locked: Path):
+    status, output = ended(start("print('next')"))
+    assert status == 1
+    assert "--unlock" in output
+    assert locked.exists()
+
+
+def test_progress_is_one_line_for_the_chunks_of_all_datasets(tmp_path: Path):
+    solving = Solving(tmp_path)
+    assert solving.line() is None
+    for name, bounds in (("one", [0, 4, 10]), ("two", [0, 20]), ("done", [0, 50])):
+        (tmp_path / name / "chunks").mkdir(parents=True)
+        with h5py.File(tmp_path / name / "order.h5", "w") as file:
+            file["bounds"] = np.array(bounds)
+    with (
+        Journal(tmp_path / "one/chunks/2-of-2.h5.working", "work") as first,
+        Journal(tmp_path / "two/chunks/1-of-1.h5.working", "work") as second,
+    ):
+        assert solving.line() == "solving: 0 of 30 instances"
+        for journal in (first, first, second):
+            journal.append({"x": np.zeros(3)})
+        line = solving.line()
+        assert line is not None
+        assert line.startswith("solving: 3 of 30 instances, ")
+        assert line.endswith(" s left")
+        (tmp_path / "one/chunks/1-of-2.h5").touch()
+        assert str(solving.line()).startswith("solving: 7 of 30 instances, ")
+    old = tmp_path / "one/chunks/1-of-2.h5"
+    os.utime(old, (0, 0))
+    assert str(solving.line()).startswith("solving: 3 of 26 instances, ")
