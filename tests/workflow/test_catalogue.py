@@ -33,8 +33,16 @@ def test_make_names_the_small_datasets() -> None:
     said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert all(path.stem in said.stdout for path in CONFIGS)
     wrong = subprocess.run(
-        ["make", "config/families/nosuch.yaml"],
+        ["make", "run", "DATASET=nosuch"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert wrong.returncode == 2
+    assert "no small dataset nosuch" in wrong.stderr and "darcy" in wrong.stderr
+
+
+def test_make_names_a_configuration_that_is_not_there() -> None:
+    wrong = subprocess.run(
+        ["make", "run", "CONFIG=it's no;file.yaml"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert wrong.returncode == 2
-    assert "no small dataset nosuch" in wrong.stderr and "darcy" in wrong.stderr
+    assert "there is no file it's no;file.yaml" in wrong.stderr
