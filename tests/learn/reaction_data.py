@@ -24,7 +24,8 @@ class Data:
     solutions: list[np.ndarray]
 
 
-def make_data(path: Path, **settings) -> Data:
+def make_data(path: Path, masks: list[np.ndarray] | None = None, **settings) -> Data:
+    """Make it; `masks` say of each instance which points lie in its domain."""
     config = DatasetConfig.model_validate(
         {
             "family": f"{Path(__file__).parent / 'reaction.py'}:Reaction",
@@ -38,15 +39,27 @@ def make_data(path: Path, **settings) -> Data:
     family = load_family(config)
     parameters = [family.draw(generator(config.seed, i)) for i in range(config.count)]
     solutions = [family.solve(**p) for p in parameters]
+    instances = [p | {"u": u} for p, u in zip(parameters, solutions, strict=True)]
+    shared = {}
+    if masks is not None:
+        for instance, mask in zip(instances, masks, strict=True):
+            instance["u"] = np.where(mask, instance["u"], np.nan)
+        if all(np.array_equal(mask, masks[0]) for mask in masks):
+            shared["inside"] = masks[0].astype(np.int8)
+        else:
+            instances = [
+                i | {"inside": m.astype(np.int8)} for i, m in zip(instances, masks, strict=True)
+            ]
     write_dataset(
         path,
         "reaction",
         config,
         family,
-        [p | {"u": u} for p, u in zip(parameters, solutions, strict=True)],
+        instances,
         {key: np.zeros(config.count) for key in SOLVER},
         {1: "converged"},
         {},
         "",
+        masks=shared,
     )
     return Data(path, config, parameters, solutions)

@@ -53,7 +53,7 @@ def kill_in(training, epoch, step):
 
 
 def test_training_beats_the_mean_predictor(begin):
-    training = begin(epochs=20, learning_rate=2e-2)
+    training = begin(epochs=40, learning_rate=2e-2)
     record = training.run()
     pairs = training.loader.dataset
     mean = fit_mean(*pairs.stack(range(len(pairs))))

@@ -3,7 +3,8 @@
 """What a neural operator has to beat: the mean solution, and the best linear map found.
 
 Both minimise the sum of squared relative errors over the train split, so that
-neither loses to the operator by aiming at another figure.
+neither loses to the operator by aiming at another figure. Outputs that are NaN, at points
+outside of an instance's domain, count for nothing.
 """
 
 from dataclasses import dataclass
@@ -50,11 +51,17 @@ class Affine:
 
 
 def fit_mean(x: Array, y: Array) -> Affine:
-    """Return the constant map to the mean solution, weighted by 1/||y||²: rank 0."""
-    weights = _weights(y) ** 2
-    size, flat = x[0].size, y.reshape(len(y), -1)
+    """Return the constant map to the mean solution, weighted by 1/||y||²: rank 0.
+
+    At each point it is the mean of the instances in whose domain that lies, and 0 of none.
+    """
+    flat, inside = _continue(y)
+    weights = _weights(flat) ** 2
+    total = weights @ inside
+    size = x[0].size
     nothing = np.zeros((size, 0)), np.zeros((flat.shape[1], 0))
-    return Affine(np.zeros(size), weights @ flat / weights.sum(), *nothing, y.shape[1:], 0.0)
+    mean = weights @ flat / np.where(total, total, 1)
+    return Affine(np.zeros(size), mean, *nothing, y.shape[1:], 0.0)
 
 
 def fit_linear(train: tuple[Array, Array], valid: tuple[Array, Array]) -> Affine:
@@ -67,23 +74,25 @@ def fit_linear(train: tuple[Array, Array], valid: tuple[Array, Array]) -> Affine
     of the weighted, centred inputs gives the solution for every r and α; the pair with the
     least mean relative error on the valid split is taken.
 
+    At points outside of its domain an instance is taken for 0 in the fit.
+
     Args:
         train: Inputs (N, C, *grid) and outputs (N, K, *grid) to fit.
         valid: Inputs and outputs to choose r and α by.
     """
-    x, y = (values.reshape(len(values), -1) for values in train)
+    x, y = train[0].reshape(len(train[0]), -1), _continue(train[1])[0]
     weights = _weights(y)
     share = weights**2 / np.sum(weights**2)
     origin, value = share @ x, share @ y
     left, singular, right = np.linalg.svd((x - origin) * weights[:, None], full_matrices=False)
     loads = left.T @ ((y - value) * weights[:, None])
     scores = (valid[0].reshape(len(valid[0]), -1) - origin) @ right.T
-    truth = valid[1].reshape(len(valid[1]), -1)
+    truth, inside = _continue(valid[1])
     scale = _weights(truth)
 
     def error(rank: int, penalty: float) -> float:
         filters = singular[:rank] / (singular[:rank] ** 2 + penalty * singular[0] ** 2)
-        residual = value + (scores[:, :rank] * filters) @ loads[:rank] - truth
+        residual = (value + (scores[:, :rank] * filters) @ loads[:rank] - truth) * inside
         return float(np.mean(np.linalg.norm(residual, axis=1) * scale))
 
     full = len(singular)
@@ -95,5 +104,12 @@ def fit_linear(train: tuple[Array, Array], valid: tuple[Array, Array]) -> Affine
     return Affine(origin, value, right[:rank].T, outputs, train[1].shape[1:], penalty)
 
 
-def _weights(y: Array) -> Array:
-    return 1 / np.linalg.norm(y.reshape(len(y), -1), axis=1)
+def _continue(y: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Return flattened outputs with 0 in place of NaN, and which of them are none."""
+    flat = y.reshape(len(y), -1)
+    inside = ~np.isnan(flat)
+    return np.where(inside, flat, 0), inside
+
+
+def _weights(flat: Array) -> Array:
+    return 1 / np.linalg.norm(flat, axis=1)

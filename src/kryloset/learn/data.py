@@ -21,6 +21,7 @@ from kryloset.dataset.layout import WELL_GROUPS
 from kryloset.dataset.reader import Dataset, open_hdf5
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
+from kryloset.problems.coverage import INSIDE
 
 type Array = NDArray[np.float64]
 
@@ -59,7 +60,9 @@ class _Quantity:
     def read(self, file: h5py.File, instance: int) -> Array:
         """Return an instance's channels (C, *grid); of a solution those of the last time."""
         array = file[self.place]
-        values = array[instance, -1] if array.attrs["time_varying"] else array[instance]
+        # A mask of all instances has no axis of them.
+        at: tuple[int, ...] = (instance,) if array.attrs["sample_varying"] else ()
+        values = array[*at, -1] if array.attrs["time_varying"] else array[at]
         components = np.moveaxis(values, -1, 0) if _is_vector(array) else np.asarray(values)
         spread = np.reshape(components, (len(self.channels), *self.shape))
         return np.broadcast_to(spread, (len(self.channels), *self.grid))
@@ -83,6 +86,9 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
     is constant along the others; one that has axes of its own is left out. Of a
     trajectory the solution is the last state.
 
+    Where the grid has points outside of the domain, the last channel in is the mask,
+    `inside`, 1 in the domain and 0 outside of it, where the solution is NaN.
+
     Items are read when they are asked for, so that a dataset may be larger than
     memory. Each process opens the file for itself: a `DataLoader` may have workers.
 
@@ -94,6 +100,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         inputs: Names of the channels in: those of parameters, with `_x`, `_y` or `_z` for
             the components of vectors.
         outputs: Names of the channels out, alike.
+        masked: Whether the last input is the mask of the domain.
         logarithmic: For each input, whether its logarithm is what a network should see.
         coordinates: Coordinates of the grid, an array an axis.
         instances: The instances of the split, as drawn.
@@ -119,6 +126,11 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             axes = dataset.file["dimensions"].attrs["spatial_dims"]
             self.coordinates = tuple(np.asarray(dataset.file[axis][:]) for axis in axes)
             given = [name for name in dataset.parameters if _on_grid(dataset.array(name))]
+            # A domain that varies is something to learn from, too.
+            nothing = not given and dataset.masked != "own"
+            self.masked = dataset.masked is not None
+            if self.masked:
+                given.append(INSIDE.name)
             self._inputs = [_Quantity.find(dataset, name) for name in given]
             self._outputs = [_Quantity.find(dataset, name) for name in dataset.fields]
             self.inputs = tuple(c for quantity in self._inputs for c in quantity.channels)
@@ -127,7 +139,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             self.instances = splits[split]
             seals = json.dumps(read_seals(dataset.file), sort_keys=True)
             self.digest = hashlib.sha256(seals.encode()).hexdigest()
-        if not self.inputs:
+        if nothing:
             raise DataError(
                 f"{path}: no parameter is a function on the grid or a number, so there is nothing "
                 "that a neural operator could be given"
@@ -186,14 +198,18 @@ class Scaling(nn.Module):  # type: ignore[misc]
 
     In: x -> (t(x) - m) / s, where t is the logarithm of a positive coefficient, and
     else the identity. Out: z -> m + s z. Mean m and standard deviation s are over all
-    points of all instances of the train split. They are buffers, and so part of a
-    model's weights.
+    points of all instances of the train split that lie in the domain. They are buffers, and
+    so part of a model's weights.
+
+    Where there is a mask of the domain, it is seen as it is, and everything else as 0 at the
+    points outside.
 
     Args:
         logarithmic: Whether t is the logarithm, for each channel in.
         inputs: m and s of each channel in, after t.
         outputs: m and s of each channel out.
         dimensions: Number of axes of the grid.
+        masked: Whether the last channel in is the mask.
     """
 
     logarithmic: Tensor
@@ -208,9 +224,12 @@ class Scaling(nn.Module):  # type: ignore[misc]
         inputs: Iterable[tuple[float, float]],
         outputs: Iterable[tuple[float, float]],
         dimensions: int,
+        *,
+        masked: bool = False,
     ) -> None:
         """Keep the numbers in the shapes in which they broadcast."""
         super().__init__()
+        self.masked = masked
         means_in, stds_in = zip(*inputs, strict=True)
         means_out, stds_out = zip(*outputs, strict=True)
         numbers = {
@@ -237,6 +256,9 @@ class Scaling(nn.Module):  # type: ignore[misc]
         ]
         for item in range(len(pairs)):
             x, y = pairs.arrays(item)
+            # Without a mask this only makes points one axis.
+            inside = x[-1] != 0 if pairs.masked else np.ones(pairs.grid, np.bool_)
+            x, y = x[:, inside], y[:, inside]
             for name, transform, moments, values in zip(
                 pairs.inputs, transforms, inputs, x, strict=True
             ):
@@ -249,15 +271,26 @@ class Scaling(nn.Module):  # type: ignore[misc]
                 moments.add(transform(values))
             for moments, values in zip(outputs, y, strict=True):
                 moments.add(values)
+        scales = [_mean_and_scale(moments) for moments in inputs]
+        if pairs.masked:
+            scales[-1] = (0.0, 1.0)
         return cls(
             pairs.logarithmic,
-            [_mean_and_scale(moments) for moments in inputs],
+            scales,
             [_mean_and_scale(moments) for moments in outputs],
             len(pairs.grid),
+            masked=pairs.masked,
         )
 
     def encode(self, x: Tensor) -> Tensor:
         """Return what the network sees of physical inputs (N, C, *grid)."""
+        if not self.masked:
+            return self._scale(x)
+        inside = x[:, -1:] != 0
+        # Twice `where`, for the same reason as below.
+        return torch.where(inside, self._scale(torch.where(inside, x, 1)), 0)
+
+    def _scale(self, x: Tensor) -> Tensor:
         # Twice `where`, for the gradient of log at a negative value of another channel is NaN.
         positive = torch.where(self.logarithmic, x, 1)
         return (torch.where(self.logarithmic, positive.log(), x) - self.input_mean) / self.input_std

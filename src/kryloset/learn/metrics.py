@@ -6,12 +6,18 @@ Functions are arrays (N, K, *grid): N instances of K fields on a tensor grid. Ea
 error is an array (N, K); what is reported is its mean. Integrals are by the
 trapezoidal rule on the grid, so that on a finer one the error of the same functions
 is the same. Many papers sum over all points alike, those on the boundary too.
+
+Where the truth is NaN a point lies outside of the domain, and counts for nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from kryloset.learn.norms import square_h1, square_l2
 
 type Array = NDArray[np.float64]
 
@@ -24,8 +30,7 @@ def relative_l2(prediction: Array, truth: Array, coordinates: Sequence[Array]) -
         truth: True functions u, alike.
         coordinates: Coordinates of the grid, an array an axis.
     """
-    error = _integral(np.square(prediction - truth), coordinates)
-    return np.sqrt(error / _integral(np.square(truth), coordinates))
+    return _relative(square_l2, prediction, truth, coordinates)
 
 
 def relative_h1(prediction: Array, truth: Array, coordinates: Sequence[Array]) -> Array:
@@ -39,8 +44,7 @@ def relative_h1(prediction: Array, truth: Array, coordinates: Sequence[Array]) -
         truth: True functions u, alike.
         coordinates: Coordinates of the grid, an array an axis.
     """
-    error = _integral(_density(prediction - truth, coordinates), coordinates)
-    return np.sqrt(error / _integral(_density(truth, coordinates), coordinates))
+    return _relative(square_h1, prediction, truth, coordinates)
 
 
 def vrmse(prediction: Array, truth: Array, epsilon: float = 1e-7) -> Array:
@@ -59,9 +63,16 @@ def vrmse(prediction: Array, truth: Array, epsilon: float = 1e-7) -> Array:
         truth: True functions u, alike.
         epsilon: ε, in the square of the field's unit.
     """
-    axes = tuple(range(2, truth.ndim))
-    error = np.square(prediction - truth).mean(axis=axes)
-    return np.sqrt(error / (truth.var(axis=axes, ddof=1) + epsilon))
+    axes, inside = tuple(range(2, truth.ndim)), ~np.isnan(truth)
+    points = inside.sum(axis=axes, keepdims=True)
+
+    def add(values: Array) -> Array:
+        return np.where(inside, values, 0).sum(axis=axes, keepdims=True)
+
+    deviation = truth - add(truth) / points
+    variance = add(np.square(deviation)) / (points - 1)
+    error = add(np.square(prediction - truth)) / points
+    return np.asarray(np.sqrt(error / (variance + epsilon)).squeeze(axes))
 
 
 def measure(
@@ -75,16 +86,16 @@ def measure(
     }
 
 
-def _integral(values: Array, coordinates: Sequence[Array]) -> Array:
-    """Integrate over the trailing axes."""
-    for points in reversed(coordinates):
-        values = np.asarray(np.trapezoid(values, points, axis=-1))
-    return values
-
-
-def _density(values: Array, coordinates: Sequence[Array]) -> Array:
-    """Return u² + |∇u|² at every point."""
-    density = np.square(values)
-    for axis, points in enumerate(coordinates, start=values.ndim - len(coordinates)):
-        density = density + np.square(np.gradient(values, points, axis=axis, edge_order=2))
-    return density
+def _relative(
+    square: Callable[[Tensor, Tensor, Sequence[Tensor]], Tensor],
+    prediction: Array,
+    truth: Array,
+    coordinates: Sequence[Array],
+) -> Array:
+    """Return ||p - u|| / ||u|| for the square of a norm."""
+    p, u, *axes = (
+        torch.as_tensor(a, dtype=torch.float64) for a in (prediction, truth, *coordinates)
+    )
+    outside = u.isnan()
+    error = square(p - u, outside, axes) / square(u, outside, axes)
+    return np.asarray(error.sqrt().numpy())

@@ -15,6 +15,7 @@ from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
 from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs, Scaling
+from kryloset.problems.coverage import INSIDE
 
 
 class Operator(nn.Module):  # type: ignore[misc]
@@ -36,9 +37,12 @@ class Operator(nn.Module):  # type: ignore[misc]
         self.about: Mapping[str, Any] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs (N, K, *grid) for inputs (N, C, *grid), in physical units."""
+        """Return the outputs (N, K, *grid) for inputs (N, C, *grid), in physical units.
+
+        Where the inputs have a mask, the outputs are NaN at the points outside of the domain.
+        """
         result: Tensor = self.scaling.decode(self.network(self.scaling.encode(x)))
-        return result
+        return torch.where(x[:, -1:] != 0, result, torch.nan) if self.scaling.masked else result
 
 
 def build_fno(
@@ -115,7 +119,13 @@ def load_model(path: Path | str) -> Operator:
     network = build_fno(TrainingConfig(**about["settings"]), about["dimensions"], *channels)
     # Numbers of the right shapes only; the true ones come with the weights.
     inputs, outputs = ([(0.0, 1.0)] * count for count in channels)
-    scaling = Scaling([False] * channels[0], inputs, outputs, about["dimensions"])
+    scaling = Scaling(
+        [False] * channels[0],
+        inputs,
+        outputs,
+        about["dimensions"],
+        masked=about["inputs"][-1] == INSIDE.name,
+    )
     operator = Operator(scaling, network)
     operator.load_state_dict(state)
     operator.eval()

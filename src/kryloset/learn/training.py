@@ -8,13 +8,15 @@ by the epoch only, forgets the best validation error when it resumes, and prints
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from neuralop.losses import H1Loss, LpLoss
+from neuralop.losses import LpLoss
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -24,7 +26,10 @@ from kryloset.errors import KrylosetError
 from kryloset.learn.data import FieldPairs, Scaling
 from kryloset.learn.metrics import relative_l2
 from kryloset.learn.models import Operator, build_fno, describe, weights
+from kryloset.learn.norms import square_h1
 from kryloset.progress import track
+
+type Array = NDArray[np.float64]
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +107,7 @@ class Training:
         self.operator = Operator(Scaling.fit(train), network).to(self.device)
         self.shuffle = torch.Generator().manual_seed(settings.seed)
         self.loader = DataLoader(train, settings.batch_size, shuffle=True, generator=self.shuffle)
-        self.loss = _loss(settings.loss, train)
+        self.loss = make_loss(settings.loss, train.coordinates)
         self.optimiser = torch.optim.AdamW(
             self.operator.parameters(),
             lr=settings.learning_rate,
@@ -190,10 +195,27 @@ def error(operator: Operator, pairs: FieldPairs) -> float:
     return float(np.concatenate(errors).mean())
 
 
-def _loss(norm: Literal["l2", "h1"], pairs: FieldPairs) -> LpLoss | H1Loss:
-    dimensions = len(pairs.grid)
-    if norm == "l2":
-        return LpLoss(d=dimensions, p=2, reduction="mean")
-    lengths = [float(np.ptp(points)) for points in pairs.coordinates]
-    sides = {f"periodic_in_{axis}": False for axis in "xyz"}
-    return H1Loss(d=dimensions, measure=lengths, reduction="mean", **sides)
+def make_loss(
+    norm: Literal["l2", "h1"], coordinates: Sequence[Array]
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the mean relative error of a batch, as a function of prediction and truth.
+
+    Points where the truth is NaN, outside of the domain, count for nothing.
+
+    Args:
+        norm: L2, a sum over all points alike, or H1, that of `kryloset.learn.metrics`.
+        coordinates: Coordinates of the grid, an array an axis.
+    """
+    sum_up = LpLoss(d=len(coordinates), p=2, reduction="mean")
+
+    def l2(prediction: Tensor, truth: Tensor) -> Tensor:
+        outside = truth.isnan()
+        mean: Tensor = sum_up(torch.where(outside, 0, prediction), torch.where(outside, 0, truth))
+        return mean
+
+    def h1(prediction: Tensor, truth: Tensor) -> Tensor:
+        outside, axes = truth.isnan(), [truth.new_tensor(points) for points in coordinates]
+        error = square_h1(prediction - truth, outside, axes) / square_h1(truth, outside, axes)
+        return error.sqrt().mean()
+
+    return l2 if norm == "l2" else h1

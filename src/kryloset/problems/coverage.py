@@ -78,6 +78,14 @@ def select(values: Array, inside: Mask, rank: int = 0) -> Array:
     return np.asarray(values[(slice(None),) * times + (inside,)])
 
 
+def blank(values: Array, inside: Mask, rank: int = 0) -> Array:
+    """Return the values with NaN at the points outside; arguments as of `select`."""
+    blanked = np.array(values, np.float64)
+    times = values.ndim - inside.ndim - rank
+    blanked[(slice(None),) * times + (~inside,)] = np.nan
+    return blanked
+
+
 def respects(values: Array, inside: Mask, rank: int = 0) -> bool:
     """Return whether a field is finite inside and NaN outside; arguments as of `select`."""
     within = np.isfinite(select(values, inside, rank)).all()

@@ -30,7 +30,7 @@ class Pictures:
 
     Attributes:
         label: Long name and unit.
-        values: Shape (instance, x) or (instance, x, y).
+        values: Shape (instance, x) or (instance, x, y); NaN outside of the domain.
         computed: Whether it is part of a solution; it is a parameter otherwise.
         logarithmic: Whether colours follow the logarithm.
     """
@@ -84,7 +84,8 @@ def _maps(figure: Figure, row: Sequence[Axes], pictures: Pictures, x: Array, y: 
     # Values stand at the points of the grid, so a pixel reaches half a cell beyond the last.
     dx, dy = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
     extent = (x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy)
-    low, high = float(pictures.values.min()), float(pictures.values.max())
+    # Points outside of the domain are NaN, and stay blank.
+    low, high = float(np.nanmin(pictures.values)), float(np.nanmax(pictures.values))
     norm = LogNorm(low, high) if pictures.logarithmic else Normalize(low, high)
     for axis, values in zip(row, pictures.values, strict=True):
         image = axis.imshow(

@@ -17,6 +17,7 @@ from kryloset.dataset.reader import Dataset
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError
 from kryloset.problems import Family, Variable, load_family
+from kryloset.problems.coverage import blank
 
 type Array = NDArray[np.float64]
 
@@ -105,15 +106,22 @@ class Findings:
         return [v for v in variables if v.axes == tuple(self.family.coordinates)]
 
     def values(self, variable: Variable, instances: list[int]) -> Array:
-        """Read a variable of a few instances.
+        """Read a variable of a few instances that is on the whole grid.
+
+        Parameters, too, are NaN at points outside of the domain, where they mean nothing.
 
         Returns:
             Shape (instance, time, *grid, component); there is a time only for fields of a
             family with times, and a component only for vectors.
         """
         with Dataset(self.path) as dataset:
-            read = dataset.solution if variable.name in dataset.fields else dataset.instance
-            return np.stack([read(index)[variable.name] for index in instances])
+            return np.stack([_read_inside(dataset, variable, index) for index in instances])
+
+
+def _read_inside(dataset: Dataset, variable: Variable, index: int) -> Array:
+    read = dataset.solution if variable.name in dataset.fields else dataset.instance
+    values, inside = read(index)[variable.name], dataset.inside(index)
+    return values if inside is None else blank(values, inside, variable.rank)
 
 
 def read_findings(

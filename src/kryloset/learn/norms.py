@@ -1,0 +1,76 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Integrals and derivatives of functions on a grid, of which a part may lie outside of the domain.
+
+Functions are tensors (N, K, *grid). What they are at points outside counts for nothing.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def integrate(values: Tensor, outside: Tensor, coordinates: Sequence[Tensor]) -> Tensor:
+    """Return the integrals over the domain, (N, K), by the trapezoidal rule.
+
+    Args:
+        values: (N, K, *grid).
+        outside: Whether a point is outside of the domain, alike.
+        coordinates: Coordinates of the grid, an array an axis.
+    """
+    integrals = torch.where(outside, 0, values)
+    for points in reversed(coordinates):
+        integrals = torch.trapezoid(integrals, points, dim=-1)
+    return integrals
+
+
+def square_l2(values: Tensor, outside: Tensor, coordinates: Sequence[Tensor]) -> Tensor:
+    """Return ∫ u² dx; arguments as of `integrate`."""
+    return integrate(torch.where(outside, 0, values).square(), outside, coordinates)
+
+
+def square_h1(values: Tensor, outside: Tensor, coordinates: Sequence[Tensor]) -> Tensor:
+    """Return ∫ u² + |∇u|² dx; arguments as of `integrate`.
+
+    Derivatives are differences of second order along each axis: central where a point has both
+    its neighbours in the domain, one-sided of three points beside what is outside, or of two
+    where there are no more.
+    """
+    known = torch.where(outside, torch.nan, values)
+    density = torch.where(outside, 0, values).square()
+    for axis, points in enumerate(coordinates, start=values.ndim - len(coordinates)):
+        # Squared only where it is known, for the gradient of a square is no number where it is not.
+        slope = torch.where(outside, 0, derive(known, points, axis))
+        density = density + slope.square()
+    return integrate(density, outside, coordinates)
+
+
+def derive(values: Tensor, points: Tensor, axis: int) -> Tensor:
+    """Return the derivatives along an axis, as `square_h1` has them.
+
+    Args:
+        values: Of any shape, NaN outside of the domain.
+        points: Coordinates along the axis.
+        axis: The axis.
+    """
+    steps = points.diff()
+    slopes = values.movedim(axis, -1).diff(dim=-1) / steps
+    left, right, before, after = slopes[..., :-1], slopes[..., 1:], steps[:-1], steps[1:]
+    bend = (right - left) / (before + after)
+    candidates = (
+        _pad(left + before * bend, 1, 1),
+        _pad(left - before * bend, 0, 2),
+        _pad(right + after * bend, 2, 0),
+        _pad(slopes, 0, 1),
+        _pad(slopes, 1, 0),
+    )
+    found, *others = candidates
+    for other in others:
+        found = torch.where(found.isnan(), other, found)
+    # A point without neighbours.
+    return torch.where(found.isnan(), 0, found).movedim(-1, axis)
+
+
+def _pad(values: Tensor, before: int, after: int) -> Tensor:
+    return torch.nn.functional.pad(values, (before, after), value=torch.nan)
