@@ -6,12 +6,13 @@ import hashlib
 import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import decode_source
 from pathlib import Path
 
 import grimp
 
 from kryloset.config import DatasetConfig
-from kryloset.problems.registry import FAMILIES, family_file
+from kryloset.problems.registry import FAMILIES, family_files
 
 
 @cache
@@ -62,10 +63,15 @@ def stage_identity(stage: str, dataset: DatasetConfig) -> str:
     return code_identity(*modules)
 
 
-def family_source(dataset: DatasetConfig) -> str | None:
-    """Return the text of the user's own family file; None for a family of the package."""
-    path = family_file(dataset)
-    return None if path is None else path.read_text()
+def family_sources(dataset: DatasetConfig) -> dict[str, str]:
+    """Return the texts of the user's own family file and of the modules beside it that it imports.
+
+    Returns:
+        By the paths in the folder that imports start from, the family file first; nothing for a
+        family of the package.
+    """
+    files = family_files(dataset)
+    return {place: decode_source(path.read_bytes()) for place, path in files.items()}
 
 
 def versions() -> dict[str, str]:

@@ -216,10 +216,15 @@ def test_a_users_family_that_has_changed_since_is_named(tmp_path, monkeypatch):
     """The text in a data file is never run; that beside it must be the same."""
     monkeypatch.chdir(tmp_path)
     text = (Path(__file__).parent / "pointwise.py").read_text()
-    Path("mine.py").write_text(text)
+    Path("mine.py").write_text(text + "\nimport parts\n")
+    Path("parts.py").touch()
     path = make_run(tmp_path, family="mine.py:Pointwise2").merge()
     assert failures(path) == {}
-    Path("mine.py").write_text(text + "\n# edited\n")
-    assert "not the text the dataset was made with" in failures(path)["residuals"]
+    for file in ("parts.py", "mine.py"):
+        before = Path(file).read_text()
+        Path(file).write_text(before + "\n# edited\n")
+        found = failures(path)["residuals"]
+        assert f"{file} of family mine.py:Pointwise2 is not the text" in found
+        Path(file).write_text(before)
     Path("mine.py").unlink()
     assert "there is no file mine.py" in failures(path)["residuals"]

@@ -17,7 +17,8 @@ from running import ROOT, TINY, Run
 pytestmark = pytest.mark.slow
 
 MERGE_AND_AFTER = {"merge_chunks", "check_dataset", "report_dataset", "all"}
-FAMILY = "from kryloset.problems.darcy import Darcy\n\n\nclass Mine(Darcy):\n    pass\n"
+FAMILY = "from parts import Base\n\n\nclass Mine(Base):\n    pass\n"
+PARTS = "from kryloset.problems.darcy import Darcy as Base\n"
 
 
 class Project:
@@ -31,6 +32,7 @@ class Project:
             (folder / name).symlink_to(ROOT / name)
         (folder / "config").mkdir()
         (folder / "mine.py").write_text(FAMILY)
+        (folder / "parts.py").write_text(PARTS)
         self.configure()
         run = self.snakemake("--cores", "2")
         assert run.code == 0, run.output
@@ -144,10 +146,11 @@ def test_an_edit_of_a_solver_reruns_the_stages_that_solve(
     assert project.pending() == MERGE_AND_AFTER | {"solve_chunk", "compare_solvers"}
 
 
-def test_an_edit_of_a_users_family_reruns_everything(
-    project: Project, edited: Callable[[str], None]
+@pytest.mark.parametrize("file", ["mine.py", "parts.py"])
+def test_an_edit_of_a_users_family_or_of_what_it_imports_reruns_everything(
+    project: Project, edited: Callable[[str], None], file: str
 ):
-    edited("mine.py")
+    edited(file)
     assert {"sample_parameters", "solve_chunk", "merge_chunks"} <= project.pending()
 
 

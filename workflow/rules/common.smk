@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 from kryloset.config import dump_dataset, parse_config
 from kryloset.dependence import keys_of
 from kryloset.errors import KrylosetError
-from kryloset.problems import family_file, load_family, resolve_families
+from kryloset.problems import family_files, load_family, resolve_families
 from kryloset.provenance import stage_identity
 
 # Jobs run the `kryloset` that stands beside this Python, as after activating its
@@ -148,9 +148,8 @@ def bench_length(wildcards):
 
 
 def family_source(wildcards):
-    """Return the user's own family file, where there is one."""
-    file = family_file(DATASETS[wildcards.dataset])
-    return [str(file)] if file else []
+    """Return the user's own family file and the modules it imports from beside it."""
+    return list(map(str, family_files(DATASETS[wildcards.dataset]).values()))
 
 
 def replayed_choices(wildcards):

@@ -180,6 +180,21 @@ class Dataset:
         group = self.file.get("mesh", {})
         return {name: array[:] for name, array in group.items() if not array.is_scale}
 
+    def family_sources(self) -> dict[str, str]:
+        """Return what `provenance.family_sources` did when the file was made."""
+        group = self.file["provenance"]
+        if "family" not in group:
+            return {}
+        texts = {str(group["family"].attrs["file"]): group["family"].asstr()[()]}
+
+        def read(place: str, node: h5py.HLObject) -> None:
+            if isinstance(node, h5py.Dataset):
+                texts[place] = node.asstr()[()]
+
+        if "modules" in group:
+            group["modules"].visititems(read)
+        return texts
+
     @property
     def grid(self) -> tuple[int, ...]:
         """Points along each axis of the grid."""

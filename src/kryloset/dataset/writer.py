@@ -206,9 +206,11 @@ class _Writer:
         group.attrs["seed"] = np.uint64(self.config.seed)
         group.attrs["parameters"] = parameters
         self._text("provenance/config", dump_dataset(name, self.config, keys_of("merge")))
-        source = provenance.family_source(self.config)
-        if source is not None:
-            self._text("provenance/family", source)
+        sources = provenance.family_sources(self.config)
+        for number, (file, source) in enumerate(sources.items()):
+            self._text(f"provenance/modules/{file}" if number else "provenance/family", source)
+        if sources:
+            self.file["provenance/family"].attrs["file"] = next(iter(sources))
         for program, version in provenance.versions().items():
             group.require_group("versions").attrs[program] = version
         for stage, identity in code.items():

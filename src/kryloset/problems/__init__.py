@@ -22,7 +22,7 @@ from kryloset.problems.finite_element_family import (
     Step,
     WeakForm,
 )
-from kryloset.problems.registry import FAMILIES, family_file, load_family, resolve_families
+from kryloset.problems.registry import FAMILIES, family_files, load_family, resolve_families
 
 __all__ = [
     "FAMILIES",
@@ -42,7 +42,7 @@ __all__ = [
     "Variable",
     "WeakForm",
     "degrees_of_freedom",
-    "family_file",
+    "family_files",
     "load_family",
     "resolve_families",
 ]

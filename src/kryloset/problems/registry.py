@@ -3,18 +3,16 @@
 """Families by name: those of the package, and a user's own files."""
 
 import importlib
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 from pydantic import ValidationError
 
 from kryloset.config import Config, DatasetConfig, describe
-from kryloset.errors import ConfigError, FamilyError
+from kryloset.errors import ConfigError
 from kryloset.problems.base import Family
 from kryloset.problems.declarations import check_class, check_declarations
-from kryloset.problems.mistakes import blamed, in_words, last_place
+from kryloset.problems.mistakes import blamed
+from kryloset.problems.own_files import import_file, source_files
 
 #: Families of the package: name -> (module, class). Imported when used.
 FAMILIES = {
@@ -38,10 +36,14 @@ FAMILIES = {
 }
 
 
-def family_file(dataset: DatasetConfig) -> Path | None:
-    """Return the user's own file that a dataset's family is in, or None for the package's."""
+def family_files(dataset: DatasetConfig) -> dict[str, Path]:
+    """Return the user's own file that a dataset's family is in, and the modules that it imports.
+
+    Returns:
+        As `source_files` does; nothing for a family of the package.
+    """
     path, colon, _ = dataset.family.rpartition(":")
-    return Path(path) if colon else None
+    return source_files(Path(path)) if colon else {}
 
 
 def family_class(name: str) -> type[Family]:
@@ -63,7 +65,7 @@ def family_class(name: str) -> type[Family]:
         module, attribute = FAMILIES[name]
         found: type[Family] = getattr(importlib.import_module(module), attribute)
         return found
-    candidate = getattr(_import_file(Path(path), name), attribute, None)
+    candidate = getattr(import_file(Path(path), name), attribute, None)
     if not (isinstance(candidate, type) and issubclass(candidate, Family)):
         raise ConfigError(
             f"family {name!r}: {path} has no class {attribute!r} that derives from "
@@ -71,30 +73,6 @@ def family_class(name: str) -> type[Family]:
         )
     check_class(candidate, name)
     return candidate
-
-
-def _import_file(path: Path, name: str) -> ModuleType:
-    if not path.is_file():
-        raise ConfigError(
-            f"family {name!r}: there is no file {path} in {Path.cwd()}; "
-            "name it relative to the working directory"
-        )
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"family {name!r}: {path} is no Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    # Registered, as any import is: classes find their own module there.
-    sys.modules[path.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        place = last_place(error, {path.stem})
-        del sys.modules[path.stem]
-        where = f"{path} does not import" + (f", {place}" if place else "")
-        raise FamilyError(f"family {name!r}: {where}: {in_words(error)}") from error
-    return module
 
 
 def load_family(dataset: DatasetConfig) -> Family:

@@ -239,16 +239,17 @@ def _statistics(data: Dataset) -> str:
 def _family(data: Dataset) -> Family:
     """Load the family; one in a user's own file must be the file the dataset was made with.
 
-    The text in the dataset is not run: a data file of somebody else's would run
-    code of theirs.
+    So must be the modules beside it that it imports. The text in the dataset is not run: a
+    data file of somebody else's would run code of theirs.
     """
     family = load_family(data.config)
-    source = provenance.family_source(data.config)
-    if source is not None and source != data.file["provenance/family"].asstr()[()]:
-        raise DataError(
-            f"{data.config.family} is not the text the dataset was made with, which is in "
-            "the file as /provenance/family"
-        )
+    sources, stored = provenance.family_sources(data.config), data.family_sources()
+    for place in dict.fromkeys([*sources, *stored]):
+        if sources.get(place) != stored.get(place):
+            raise DataError(
+                f"{place} of family {data.config.family} is not the text the dataset was made "
+                "with, which `kryloset restore` brings back"
+            )
     return family
 
 

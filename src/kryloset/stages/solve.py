@@ -39,7 +39,7 @@ from kryloset.krylov import (
     SolverState,
     solve_or_escalate,
 )
-from kryloset.problems import Discretisation, Family, Instance, family_file, load_family
+from kryloset.problems import Discretisation, Family, Instance, family_files, load_family
 from kryloset.problems.stored import check_resampled, check_stored
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
@@ -242,9 +242,8 @@ def fingerprint(
     digest = hashlib.sha256()
     settings = config.model_dump_json(include=set(keys_of("solve")))
     digest.update(f"{settings} {stage_identity('solve', config)} {processes}".encode())
-    own_file = family_file(config)
-    if own_file is not None:
-        digest.update(own_file.read_bytes())
+    for place, file in family_files(config).items():
+        digest.update(place.encode() + file.read_bytes())
     if config.solver.replayed is not None:
         digest.update(config.solver.replayed.read_bytes())
     digest.update(instances.tobytes())
