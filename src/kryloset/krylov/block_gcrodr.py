@@ -29,10 +29,17 @@ from kryloset.krylov.dense import (
     orthonormalise,
     sum_over_ranks,
 )
-from kryloset.krylov.gcrodr import EPSILON, MISMATCH, STAGNATION_CYCLES, STAGNATION_FACTOR
+from kryloset.krylov.gcrodr import (
+    EPSILON,
+    MISMATCH,
+    RISE,
+    STAGNATION_CYCLES,
+    STAGNATION_FACTOR,
+)
 from kryloset.krylov.preconditioner import Preconditioner, set_up_preconditioner
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.recycling_ksp import Counts
+from kryloset.krylov.scaling import is_safe, shift
 from kryloset.krylov.solver import SequenceSolver
 from kryloset.krylov.state import SolverState
 
@@ -175,6 +182,11 @@ class BlockSolver:
         comm = operator.comm.tompi4py()
         b = right_hand_sides.getDenseArray(readonly=True)
         x = np.zeros(b.shape, dtype=PETSc.ScalarType, order="F")
+        exponents = _exponents(b, comm)
+        if exponents.any():
+            b = b.copy(order="F")
+            for j in np.flatnonzero(exponents):
+                shift(b[:, j], -exponents[j])
         norms = _norms(b, comm)
         residuals = np.where(norms > 0, 1.0, 0.0)
         counts, iterations, space, kept = Counts(), 0, state.space, state.workspace
@@ -196,6 +208,12 @@ class BlockSolver:
                 reason = method.run(b, x, norms, state.space)
                 residuals[norms > 0] = (method.norms / np.where(norms > 0, norms, 1))[norms > 0]
             counts, iterations, space, kept = method.counts, method.iterations, method.space, method
+            for j in np.flatnonzero(exponents):
+                # At the ends of the range digits are lost.
+                shift(x[:, j], exponents[j])
+                residuals[j] = method.residual_of(b[:, j], x[:, j], -exponents[j]) / norms[j]
+            if reason is Reason.CONVERGED and not (residuals <= self.tolerance).all():
+                reason = Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE
             iterate = time.perf_counter() - start - counts.rebuild
         result = BlockSolveResult(
             solutions=_to_dense(x, operator, right_hand_sides.getSizes()[1]),
@@ -310,6 +328,12 @@ class _BlockGCRODR:
         del self._b, self._x
         return reason
 
+    def residual_of(self, b: Array, x: Array, exponent: int) -> float:
+        """Return ||b - 2^exponent A x||, b and x the local rows of a vector. Collective."""
+        scaled = x[:, None].copy(order="F")
+        shift(scaled[:, 0], exponent)
+        return float(_norms(b[:, None] - self._multiply(scaled), self._comm)[0])
+
     def _run_cycles(self) -> Reason:
         self._active = np.flatnonzero(self.norms > 0)
         self._residual[:, : self._active.size] = self._b[:, self._active]
@@ -321,6 +345,7 @@ class _BlockGCRODR:
         while np.isfinite(measure).all():
             if self.iterations >= self._solver.max_iterations:
                 return Reason.ITERATION_LIMIT
+            started = self._held
             implicit, norms = self._arnoldi(measure)
             if not np.isfinite(norms).all():
                 break
@@ -336,13 +361,15 @@ class _BlockGCRODR:
                 block[:, : rest.size] = block[:, rest]
             previous, implicit, norms = measure[rest], implicit[rest], norms[rest]
             measure = self._begin_cycle()
+            falls = measure <= RISE * previous
+            self._accept(falls, norms)
             believed = measure <= MISMATCH * implicit + EPSILON * first[self._active]
-            if self._held == 0 or believed.all():
-                self._accept(np.full(rest.size, True), norms)
-            else:
-                # As in GCRODR: B U = C has drifted (make C again) or U is no good.
+            if not falls.all() or (self._held and not believed.all()):
+                # As in GCRODR: B U = C has drifted (make C again), U is no good, or nothing can
+                # be gained.
                 doubts += 1
-                self._accept(measure <= previous, norms)
+                if not falls.any() and started == 0:
+                    return Reason.STAGNATION
                 if doubts == 1:
                     self._rebuild(self._u[:, : self._held])
                 else:
@@ -595,6 +622,14 @@ class _BlockGCRODR:
 def _norms(block: Array, comm: MPI.Comm) -> NDArray[np.float64]:
     """Return the Euclidean norms of the columns of a tall block."""
     return np.sqrt(sum_over_ranks(np.linalg.norm(block, axis=0) ** 2, comm))
+
+
+def _exponents(block: Array, comm: MPI.Comm) -> NDArray[np.int64]:
+    """Return, of each column, the exponent to base 2 of its size where that is far from 1."""
+    sizes = np.abs(block).max(axis=0, initial=0.0)
+    sizes = np.asarray(comm.allreduce(sizes, MPI.MAX) if comm.size > 1 else sizes)
+    far = [0.0 < size < math.inf and not is_safe(size) for size in sizes.tolist()]
+    return np.where(far, np.frexp(sizes)[1], 0).astype(np.int64)
 
 
 def _tall_qr(block: Array, comm: MPI.Comm) -> tuple[Array, Array]:

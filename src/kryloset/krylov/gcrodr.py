@@ -49,6 +49,9 @@ STAGNATION_FACTOR = 0.99
 MISMATCH = 10.0
 """Ratio of computed to implicit residual at which B U = C is no longer believed."""
 
+RISE = 1 + math.sqrt(EPSILON)
+"""Ratio of a residual to that of the cycle before up to which it is the same but for rounding."""
+
 
 class GCRODR(RecyclingKSP):
     """GCRO-DR(m, k) as a Python context of a PETSc KSP.
@@ -179,6 +182,7 @@ class GCRODR(RecyclingKSP):
             if its >= limit:
                 reason = diverged.DIVERGED_MAX_IT
                 break
+            started = self._held
             its, steps, implicit, reason = self._arnoldi(ksp, its, limit, norm, measure)
             if reason < 0:
                 break
@@ -191,23 +195,23 @@ class GCRODR(RecyclingKSP):
             if reason > 0:
                 self._candidate.copy(self._x)
                 break
-            previous = measure
-            measure = self._begin_cycle()
-            if self._held and not measure <= MISMATCH * implicit + EPSILON * history[0]:
-                # The cycle kept less than it promised: either B U = C has drifted (make C
-                # again) or U is no good (go on without).
+            previous, measure = measure, self._begin_cycle()
+            falls = measure <= RISE * previous
+            if falls:
+                self._candidate.copy(self._x)
+            if not falls or (self._held and measure > MISMATCH * implicit + EPSILON * history[0]):
+                # The cycle kept less than it promised. Either B U = C has drifted (make C again),
+                # or U is no good, as where A is singular (go on without), or nothing can be gained.
                 doubts += 1
-                if measure <= previous:
-                    self._candidate.copy(self._x)
-                if doubts == 1:
+                if not falls and started == 0:
+                    reason = diverged.DIVERGED_BREAKDOWN
+                elif doubts == 1:
                     self._rebuild(self._u[:, : self._held])
                 else:
                     self._held = 0
                 self._compute_residual(self._b, self._x, self._residual)
                 norm = self._residual.norm()
                 measure = self._begin_cycle()
-            else:
-                self._candidate.copy(self._x)
             history.append(measure)
             if (
                 reason == 0

@@ -44,7 +44,7 @@ _MESSAGES = {
     ),
     Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE: (
         "rounding keeps ||b - A x|| above the tolerance although the method's own estimate is "
-        "below: scale the equations, or ask for less"
+        "below: scale the equations, or ask for less; if A is singular, b must lie in its range"
     ),
     Reason.NOT_POSITIVE_DEFINITE: (
         "A or the preconditioner is not symmetric positive definite, which cg and rcg ask of "

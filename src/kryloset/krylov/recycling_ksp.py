@@ -12,6 +12,7 @@ from petsc4py import PETSc
 
 from kryloset.krylov.dense import Array
 from kryloset.krylov.gain import Gain
+from kryloset.krylov.scaling import is_safe, largest_entry
 
 
 @dataclass
@@ -43,6 +44,9 @@ class RecyclingKSP(ABC):
     Only the norm of b - A x, computed, ends a solve with success. Before anything else a
     multiple of the last solution is tried (one product with A), so that a system solved again
     is solved at once.
+
+    A right-hand side whose norm is below 1e-90 or above 1e90 is DIVERGED_NANORINF, since the
+    squares of its residuals would not be numbers: scale it, as `SequenceSolver` does.
 
     Attributes:
         restart: m, the largest number of directions held at a time.
@@ -151,8 +155,11 @@ class RecyclingKSP(ABC):
         self._identity = self._pc.getType() == PETSc.PC.Type.NONE
         if not self.gain.expected:
             self.space = None
-        reason = self._iterate(ksp, b, x)
+        reason = self._iterate(ksp, b, x) if _is_measurable(b) else _NOT_MEASURABLE
         ksp.setConvergedReason(reason)
+        if reason == PETSc.KSP.ConvergedReason.DIVERGED_BREAKDOWN:
+            # Directions that were found where nothing moves any more are rounding.
+            self.space = None
         its = ksp.getIterationNumber()
         if reason > 0 and its > 0 and self.recycle > 0:
             self.gain = self.gain.after(its, self.counts.recycled > 0)
@@ -238,6 +245,14 @@ class RecyclingKSP(ABC):
         ksp.logConvergenceHistory(norm)
         ksp.monitor(its, norm)
 
+
+def _is_measurable(b: PETSc.Vec) -> bool:
+    """Return whether squares of residuals are numbers, or b is zero or not finite anyway."""
+    norm = float(b.norm())
+    return is_safe(norm) or (norm == 0.0 and largest_entry(b) == 0.0)
+
+
+_NOT_MEASURABLE = int(PETSc.KSP.ConvergedReason.DIVERGED_NANORINF)
 
 _SIDE_NAMES = {
     PETSc.PC.Side.LEFT: "left",

@@ -41,6 +41,11 @@ is, and a true x grows beyond bounds, hence ..."""
 DOUBT_STEPS = 100
 """... the residual is computed after at most as many steps."""
 
+DIP = 1e-3
+"""Part of ||K|| ||r|| below which K r is on its way to zero, or A has small eigenvalues. The
+residual is computed there, and again where K r is a tenth of what it was: a singular system
+that is not consistent passes its least residual at the bottom, and leaves it in one step."""
+
 MISMATCH = 10.0
 """Ratio of computed to implicit residual at which the recurrence is no longer believed."""
 
@@ -251,6 +256,7 @@ class RecyclingMINRES(RecyclingKSP):
         self._implicit = 0.0 if ended else float(np.sqrt(left))
         self._signed = self._implicit
         self._doubtful = False
+        self._depth = DIP
         self._rotations = (1.0, 0.0, 1.0, 0.0)
         self._alpha_before = self._beta[0] = 0.0
         # <U', K z> for the chosen space U' and the vectors z before and at column 0.
@@ -365,6 +371,9 @@ class RecyclingMINRES(RecyclingKSP):
         self._doubtful = self._doubtful or steepness <= DOUBTFUL * self._size
         if steepness <= SINGULAR * self._size:
             return False
+        if steepness <= self._depth * self._size:
+            self._depth = 0.1 * steepness / self._size
+            self._compare()
         rho = float(np.hypot(diagonal, beta_next))
         last, oldest = self._directions
         oldest.axpby(1.0 / rho, -above / rho, z)
@@ -386,16 +395,28 @@ class RecyclingMINRES(RecyclingKSP):
         Returns:
             The norm of the residual and what the convergence test says.
         """
+        norm = self._compare()
+        self._log(ksp, its, norm)
+        reason = int(ksp.callConvergenceTest(its, norm))
+        if reason > 0:
+            # A test of the user's may prefer it to a better one.
+            self._candidate.copy(self._x)
+            self._norm = norm
+        return norm, reason
+
+    def _compare(self) -> float:
+        """Complete the iterate, keep it if it is the best so far, and return its residual's norm.
+
+        The residual itself stays in `_residual`.
+        """
         self._partial.copy(self._candidate)
         self._add_recycled(self._candidate, self._lacking)
         self._compute_residual(self._rhs, self._candidate, self._residual)
         norm = float(self._residual.norm())
-        self._log(ksp, its, norm)
-        reason = int(ksp.callConvergenceTest(its, norm))
-        if reason > 0 or norm < self._norm:
+        if norm < self._norm:
             self._candidate.copy(self._x)
             self._norm = norm
-        return norm, reason
+        return norm
 
     def _recurrence_holds(self) -> bool:
         """Whether the computed residual is what the recurrence says, in the norm of M^-1."""

@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 
 from petsc4py import PETSc
 
+import numpy as np
+
 from kryloset.krylov.agreement import any_rank, largest
 from kryloset.krylov.dense import Array
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
@@ -27,6 +29,7 @@ from kryloset.krylov.recycling_cg import RecyclingCG
 from kryloset.krylov.recycling_ksp import RecyclingKSP
 from kryloset.krylov.recycling_minres import RecyclingMINRES
 from kryloset.krylov.revision import Revision, get_revision
+from kryloset.krylov.scaling import Scaling, is_safe, largest_entry, needs_scaling
 from kryloset.krylov.state import SolverState
 from kryloset.krylov.values import evolve
 
@@ -236,8 +239,10 @@ class SequenceSolver:
     ) -> tuple[SolveResult, SolverState]:
         """Solve operator x = rhs with what `state` recycles. Collective.
 
-        A failure is a result too (`reason`, and x where it stopped); the state that comes
-        back then recycles nothing, so that a bad space ends with the system that made it.
+        A failure is a result too: `reason`, and the best x that there is, which may be 0. The
+        state that comes back then recycles nothing, so that a bad space ends with the system that
+        made it. Where the squares of a norm would leave the range of double precision, b and A
+        are scaled by powers of two first.
 
         Args:
             operator: square, assembled.
@@ -259,17 +264,64 @@ class SequenceSolver:
                 f"the state recycles vectors with {state.space.shape[0]} local rows, the "
                 f"operator has {rows}: start with SequenceSolver.init() or use the same ranks"
             )
+        norm = rhs.norm()
+        if is_safe(norm):
+            # What leaves the range of numbers on its way is found by the residual.
+            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+                result, after = self._solve(operator, rhs, norm, state)
+            if result.converged or not needs_scaling(operator):
+                return result, after
+        size = largest_entry(rhs)
+        if 0.0 < size < math.inf:
+            return self._solve_scaled(operator, rhs, state)
+        reason = Reason.CONVERGED if size == 0.0 else Reason.NON_FINITE
         solution = rhs.duplicate()
         solution.set(0.0)
-        norm = rhs.norm()
-        if norm == 0.0 or not math.isfinite(norm):
-            reason = Reason.CONVERGED if norm == 0.0 else Reason.NON_FINITE
-            residual = 0.0 if norm == 0.0 else math.nan
-            result = SolveResult(
-                solution, 0, 0, 0, residual, 0.0, 0.0, 0.0, 0.0, reason, self.method, False
-            )
-            return result, evolve(state, **_count(state, result))
+        result = SolveResult(
+            solution, 0, 0, 0, 0.0 if size == 0.0 else math.nan, 0.0, 0.0, 0.0, 0.0, reason,
+            self.method, False,
+        )  # fmt: skip
+        return result, evolve(state, **_count(state, result))
 
+    def _solve_scaled(
+        self, operator: PETSc.Mat, rhs: PETSc.Vec, state: SolverState
+    ) -> tuple[SolveResult, SolverState]:
+        """Solve for b times a power of two, and A too where it asks for that. Collective.
+
+        A matrix that is scaled is another one: nothing is recycled for it, or from it.
+        """
+        scaling = Scaling.of(operator, rhs)
+        scaled, b = scaling.apply(operator, rhs)
+        norm = b.norm()
+        held = self.init() if scaling.operator else state
+        result, after = self._solve(scaled, b, norm, held)
+        solution = scaling.restore(result.solution)
+        # Of x as it is now, of which digits may be gone.
+        difference = scaled.createVecLeft()
+        scaled.mult(scaling.take(solution), difference)
+        difference.aypx(-1.0, b)
+        residual, reason = difference.norm() / norm, result.reason
+        if result.converged and not residual <= self.tolerance:
+            finite = math.isfinite(residual)
+            reason = Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE if finite else Reason.NON_FINITE
+        if not residual <= 1.0:
+            solution.set(0.0)
+            residual = 1.0
+        applied = result.operator_applications + 1
+        result = replace(
+            result, solution=solution, true_residual=residual, reason=reason,
+            operator_applications=applied,
+        )  # fmt: skip
+        if scaling.operator:
+            after = evolve(state.without_space(), owner=None, guess=None, workspace=None)
+        return result, evolve(after, **_count(state, result))
+
+    def _solve(
+        self, operator: PETSc.Mat, rhs: PETSc.Vec, norm: float, state: SolverState
+    ) -> tuple[SolveResult, SolverState]:
+        """Solve a system as it is, whose right-hand side has that norm. Collective."""
+        solution = rhs.duplicate()
+        solution.set(0.0)
         start, began = time.perf_counter(), time.process_time()
         workspace = state.workspace
         if not (isinstance(workspace, _Workspace) and workspace.serves(self, operator)):
@@ -291,6 +343,8 @@ class SequenceSolver:
             counts.setup += time.perf_counter() - start
             reason, residual = workspace.attempt(operator, rhs, solution, norm, state, owner)
         start = time.perf_counter()
+        if reason is not Reason.CONVERGED:
+            residual = workspace.settle_for(rhs, solution, residual)
         if guess is not None and counts.preconditioner and reason is Reason.CONVERGED:
             guess = guess.extend(operator, solution, first)
             counts.operator += 1
@@ -511,13 +565,17 @@ class _Workspace:
     def run(
         self, rhs: PETSc.Vec, solution: PETSc.Vec, norm: float, state: SolverState
     ) -> tuple[Reason, float]:
-        """Solve until the true residual is within the tolerance or no longer falls."""
+        """Solve until the true residual is within the tolerance or no longer falls.
+
+        Returns:
+            The reason, and the relative residual of the best solution found.
+        """
         if self.context is not None:
             self.context.space, self.context.solution = state.space, state.solution
             self.context.numbers = state.learnt
         tolerance = self.solver.tolerance
         self.asked = INNER * tolerance
-        residual = math.inf
+        residual, before = math.inf, solution
         self.started = self.guess is not None
         if self.guess is not None:
             solution.setArray(self.guess)
@@ -531,15 +589,21 @@ class _Workspace:
             except PETSc.Error:
                 return Reason.PRECONDITIONER_FAILED, self._true_residual(rhs, solution) / norm
             previous, residual = residual, self._true_residual(rhs, solution) / norm
-            if not math.isfinite(residual):
+            # What a row or column of zeros lets grow is in no residual.
+            finite = math.isfinite(residual) and bool(np.isfinite(solution.array_r).all())
+            if any_rank(rhs.comm, not finite):
                 return Reason.NON_FINITE, residual
             if residual <= tolerance:
                 return Reason.CONVERGED, residual
+            if not residual <= previous:
+                before.copy(solution)
+                residual = previous
             if reason is not Reason.CONVERGED:
                 return reason, residual
             # The method's own estimate was too kind: go on from here while that helps.
             if residual > PROGRESS * previous:
                 return Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE, residual
+            before = solution.copy()
             # Some methods judge by the norm of M^-1 r, which they have to make smaller then.
             self.asked *= PROGRESS * tolerance / residual
 
@@ -590,6 +654,19 @@ class _Workspace:
         self.counts.operator += 1
         self.residual.aypx(-1.0, rhs)
         return float(self.residual.norm())
+
+    def settle_for(self, rhs: PETSc.Vec, solution: PETSc.Vec, residual: float) -> float:
+        """Put x = 0 for what a method that failed has left, where that is worse.
+
+        Returns:
+            The relative residual.
+        """
+        fit = residual <= 1.0 and bool(np.isfinite(solution.array_r).all())
+        if any_rank(rhs.comm, not fit):
+            solution.set(0.0)
+            # With a matrix that is not finite that is none.
+            residual = self._true_residual(rhs, solution) / rhs.norm()
+        return residual
 
     def carried(self, result: SolveResult) -> dict[str, Any]:
         """Return what goes on to the next system: nothing after a failure."""

@@ -12,6 +12,7 @@ from dolfinx import default_scalar_type, fem
 from numpy.typing import NDArray
 
 from kryloset.errors import ConfigError, DataError
+from kryloset.krylov.scaling import norm_of
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.finite_element_family import EvolutionFamily, Step
 from kryloset.problems.finite_elements import FiniteElements
@@ -72,7 +73,7 @@ class EvolutionDiscretisation(Discretisation):
         initial = self._previous[0].x.array
         x = initial.copy()
         self.elements.read(_state_at(solution, 0), x)
-        largest = float(np.linalg.norm(x - initial) / (np.linalg.norm(initial) or 1.0))
+        largest = norm_of(x - initial) / (norm_of(initial) or 1.0)
         for number, _ in enumerate(steps, start=1):
             self.elements.read(_state_at(solution, number), x)
             # Not `max`, which would lose a NaN.

@@ -16,6 +16,7 @@ import ufl
 from dolfinx import fem
 
 from kryloset.errors import ConfigError
+from kryloset.krylov.scaling import norm_of
 from kryloset.problems.affine import AffineMatrix, AffineVector
 from kryloset.problems.affine_step import AffineStep
 from kryloset.problems.base import Array, OperatorTraits
@@ -126,8 +127,8 @@ class LinearSystem:
         rows, columns, entries = self.matrix.getValuesCSR()
         operator = scipy.sparse.csr_array((entries, columns, rows), shape=self.matrix.size)
         b = self.rhs.array_r[: operator.shape[0]]
-        norm = float(np.linalg.norm(b))
-        difference = float(np.linalg.norm(b - operator @ x[: operator.shape[0]]))
+        norm = norm_of(b)
+        difference = norm_of(b - operator @ x[: operator.shape[0]])
         # x = 0 solves A x = 0; nothing else is near in a relative sense.
         return difference / norm if norm else difference
 

@@ -12,6 +12,7 @@ from dolfinx import fem
 from numpy.typing import NDArray
 
 from kryloset.errors import KrylosetError
+from kryloset.krylov.scaling import norm_of_vector
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.boundary import BoundaryValues
 from kryloset.problems.finite_element_family import NonlinearFamily
@@ -147,7 +148,7 @@ class NewtonDiscretisation(Discretisation):
         norms = []
         for point in (zero, x):
             self._compute_residual(self._snes, point, residual)
-            norms.append(float(residual.norm()))
+            norms.append(norm_of_vector(residual))
         # Where F(0) = 0, u = 0 is the solution, and nothing else is near in a relative sense.
         return norms[1] / norms[0] if norms[0] else norms[1]
 

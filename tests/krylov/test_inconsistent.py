@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Singular systems without a solution: the best iterate comes back, with an honest reason.
+
+What is left of such a system is rounding, which differs between processors: the last test runs
+the others on kernels of BLAS for other ones.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+from mpi4py import MPI  # noqa: F401  (before petsc4py)
+from petsc4py import PETSc
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from systems import laplacian, to_mat, to_vec
+
+from kryloset.krylov import BlockSolver, Reason, SequenceSolver
+from kryloset.krylov.recycling_minres import RecyclingMINRES
+from kryloset.krylov.solver import Method
+
+SEEDS = range(25)
+
+METHODS = [method for method in get_args(Method) if method != "hpddm"]
+
+LEAST = ("gcrodr", "gmresdr", "rminres", "minres", "rbicgstab")
+"""Methods that find the least residual of a symmetric matrix where nothing preconditions it."""
+
+
+def ring(n):
+    """Return the periodic Laplacian in one dimension."""
+    one = sp.diags_array(
+        [-1.0, 2.0, -1.0, -1.0, -1.0], offsets=[-1, 0, 1, n - 1, 1 - n], shape=(n, n)
+    )
+    return sp.csr_array(one)
+
+
+def insulated(n):
+    """Return the Laplacian of n x n points, insulated."""
+    ends = np.zeros(n)
+    ends[[0, -1]] = 1.0
+    one = sp.diags_array([-1.0, 2.0 - ends, -1.0], offsets=[-1, 0, 1], shape=(n, n))
+    return sp.csr_array(sp.kron(one, sp.eye_array(n)) + sp.kron(sp.eye_array(n), one))
+
+
+def without_a_row(n):
+    """Return the Laplacian of n x n points with one row and column of zeros."""
+    keep = np.ones(n * n)
+    keep[5] = 0.0
+    matrix = sp.csr_array(sp.diags_array(keep) @ laplacian(n) @ sp.diags_array(keep))
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def windy(n):
+    """Return the periodic Laplacian with a wind."""
+    return sp.csr_array(
+        ring(n) + sp.diags_array([-0.5, 0.5, 0.5], offsets=[0, 1, 1 - n], shape=(n, n))
+    )
+
+
+INDEFINITE = ring(40) - float(2 - 2 * np.cos(2 * np.pi * 5 / 40)) * sp.eye_array(40)
+
+MATRICES = {
+    "ring": ring(60),
+    "insulated": insulated(8),
+    "indefinite": sp.csr_array(INDEFINITE),
+    "row of zeros": without_a_row(6),
+    "windy": windy(40),
+}
+
+
+def least(matrix, b):
+    """Return the least ||b - A x|| / ||b||."""
+    dense = matrix.toarray()
+    x = np.linalg.lstsq(dense, b, rcond=1e-10)[0]
+    return np.linalg.norm(b - dense @ x) / np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("name", MATRICES)
+@pytest.mark.parametrize("method", METHODS)
+def test_the_best_iterate_comes_back_with_a_reason(method, name, residual):
+    matrix = MATRICES[name]
+    mat, state = to_mat(matrix), None
+    solver = SequenceSolver(method, "none", restart=20, recycle=5, max_iterations=600)
+    for seed in SEEDS[:5]:
+        b = np.random.default_rng(seed).standard_normal(matrix.shape[0]) + 1.0
+        result, state = solver.solve(mat, to_vec(mat, b), state or solver.init())
+        assert not result.converged
+        assert np.isfinite(result.solution.array_r).all()
+        computed = residual(matrix, result.solution, b)
+        assert computed == pytest.approx(result.true_residual, rel=1e-6)
+        assert computed <= 1.0
+        if method in LEAST and name != "windy":
+            assert computed <= 1.001 * least(matrix, b)
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_so_it_does_for_blocks(name, residual):
+    matrix = MATRICES[name]
+    mat, solver = to_mat(matrix), BlockSolver("none", restart=20, recycle=5, max_iterations=300)
+    state = solver.init()
+    for seed in SEEDS[:3]:
+        b = np.random.default_rng(seed).standard_normal((matrix.shape[0], 2)) + 1.0
+        block = PETSc.Mat().createDense(b.shape, array=b, comm=mat.comm)
+        result, state = solver.solve(mat, block, state)
+        assert result.reason in (Reason.STAGNATION, Reason.ITERATION_LIMIT)
+        x = result.solutions.getDenseArray()
+        computed = np.linalg.norm(b - matrix @ x, axis=0) / np.linalg.norm(b, axis=0)
+        assert computed == pytest.approx(result.true_residuals, rel=1e-6)
+        assert (computed <= 1.0).all()
+        if name != "windy":
+            expected = [least(matrix, column) for column in b.T]
+            assert (computed <= 1.001 * np.array(expected)).all()
+
+
+@pytest.mark.parametrize("name", ["ring", "insulated", "indefinite"])
+def test_recycling_minres_finds_the_least_residual_whatever_was_kept(name):
+    """A KSP of the user's, which no solver of sequences begins anew after a failure."""
+    matrix = MATRICES[name]
+    mat = to_mat(matrix)
+    for seed in SEEDS:
+        context = RecyclingMINRES(20, 5)
+        ksp = PETSc.KSP().create(mat.comm)
+        ksp.setOperators(mat)
+        ksp.setType("python")
+        ksp.setPythonContext(context)
+        ksp.getPC().setType("none")
+        ksp.setTolerances(rtol=1e-8, atol=0.0, divtol=1e30, max_it=20_000)
+        rng = np.random.default_rng(seed)
+        for _ in range(3):
+            b = rng.standard_normal(matrix.shape[0]) + 1.0
+            x = to_vec(mat, b)
+            ksp.solve(to_vec(mat, b), x)
+            assert ksp.getConvergedReason() == PETSc.KSP.ConvergedReason.DIVERGED_BREAKDOWN
+            computed = np.linalg.norm(b - matrix @ x.array_r) / np.linalg.norm(b)
+            assert computed <= 1.001 * least(matrix, b)
+
+
+NEEDED = {"SkylakeX": "avx512bw", "Prescott": "sse2"}
+"""Instructions that OpenBLAS's kernels for a processor need."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("core", NEEDED)
+def test_on_the_kernels_for_another_processor(core):
+    """NumPy, SciPy and PETSc each bring an OpenBLAS along, which reads this when it is loaded."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        flags = []
+    if NEEDED[core] not in flags:
+        pytest.skip(f"this processor has no {NEEDED[core]}, which kernels for {core} need")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-m", "not slow", __file__],
+        env=os.environ | {"OPENBLAS_CORETYPE": core},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
