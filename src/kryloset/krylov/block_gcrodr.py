@@ -627,7 +627,8 @@ def _norms(block: Array, comm: MPI.Comm) -> NDArray[np.float64]:
 def _exponents(block: Array, comm: MPI.Comm) -> NDArray[np.int64]:
     """Return, of each column, the exponent to base 2 of its size where that is far from 1."""
     sizes = np.abs(block).max(axis=0, initial=0.0)
-    sizes = np.asarray(comm.allreduce(sizes, MPI.MAX) if comm.size > 1 else sizes)
+    if comm.size > 1:
+        comm.Allreduce(MPI.IN_PLACE, sizes, MPI.MAX)
     far = [0.0 < size < math.inf and not is_safe(size) for size in sizes.tolist()]
     return np.where(far, np.frexp(sizes)[1], 0).astype(np.int64)
 
