@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from dolfinx import fem, mesh
 
+from kryloset.errors import FamilyError
 from kryloset.problems.finite_element_family import Dirichlet
 
 
@@ -24,12 +25,20 @@ class BoundaryValues:
         Args:
             space: The space of the solution.
             prescribed: What is prescribed, and where.
+
+        Raises:
+            FamilyError: There is nothing where something is prescribed.
         """
         self.conditions: list[fem.DirichletBC] = []
         self.homogeneous = True
         self._refilled: list[tuple[fem.Function, fem.Function | fem.Constant]] = []
-        for dirichlet in prescribed:
+        for number, dirichlet in enumerate(prescribed, start=1):
             condition, values = _locate(space, dirichlet)
+            if not space.mesh.comm.allreduce(len(condition.dof_indices()[0])):
+                raise FamilyError(
+                    f"condition {number} of `weak_form` prescribes nothing: its `where` finds "
+                    f"{'no node' if dirichlet.nodal else 'no whole facet on the boundary'}"
+                )
             self.conditions.append(condition)
             if isinstance(dirichlet.value, fem.Function | fem.Constant):
                 self._refilled.append((values, dirichlet.value))

@@ -27,6 +27,9 @@ _KINDS = {
     "V": "records: make each of their fields a parameter",
 }
 
+#: Instances that are drawn for an example, some of which may be none of the problem.
+_TRIED = 8
+
 
 class Drawing:
     """Draws the instances of a family, each from (seed, index) alone."""
@@ -125,3 +128,19 @@ def _to_numbers(named: str, drawn: Any) -> Array:
                 "does not hold every one: return floats, or smaller integers"
             )
     return numbers
+
+
+def draw_example(family: Family) -> dict[str, Array]:
+    """Return an instance of a family, to see the shapes of its parameters.
+
+    Raises:
+        DataError: None of the first few is an instance of the problem.
+        FamilyError: As `Drawing`.
+    """
+    draw = Drawing(family)
+    for index in range(_TRIED):
+        try:
+            return draw(0, index)
+        except DataError:
+            continue
+    return draw(0, _TRIED)

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from kryloset.errors import ConfigError, DataError
 from kryloset.krylov.scaling import norm_of
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
-from kryloset.problems.finite_element_family import EvolutionFamily, Step
-from kryloset.problems.finite_elements import FiniteElements
+from kryloset.problems.finite_element_family import EvolutionFamily, Step, WeakForm
+from kryloset.problems.finite_elements import FiniteElements, make_domain
+from kryloset.problems.forms import read_weak_form
 from kryloset.problems.linear_system import LinearSystem
+from kryloset.problems.mistakes import blamed
 from kryloset.problems.multilevel import declare_interpolations
 
 
@@ -35,14 +37,14 @@ class EvolutionDiscretisation(Discretisation):
             ConfigError: The matrix of a step is not the same for all.
         """
         self.family = family
-        self.elements = FiniteElements(family, family.make_mesh(comm))
+        self.elements = FiniteElements(family, make_domain(family, comm))
         space = self.elements.space
         self._previous = tuple(fem.Function(space) for _ in range(family.levels))
         self._time = fem.Constant(space.mesh, default_scalar_type(0))
         # A Constant, so that steps of another length need no other compiled form.
         size = fem.Constant(space.mesh, default_scalar_type(family.times[1] - family.times[0]))
         step = Step(self._previous, size, self._time)
-        weak = family.weak_form(space, self.elements.parameters, step)
+        weak = read_weak_form(family, WeakForm, space, self.elements.parameters, step)
         stepping = [*self._previous, self._time]
         changing = [*self.elements.changing, *stepping]
         found = [*weak.a.coefficients(), *weak.a.constants()]
@@ -51,7 +53,8 @@ class EvolutionDiscretisation(Discretisation):
                 "the matrix of a time step depends on the state or the time before it: it must be "
                 "the same for all steps of an instance, so take such terms to the right-hand side"
             )
-        self.system = LinearSystem(space, weak, family.operator, changing, step)
+        with blamed(family, "weak_form"):
+            self.system = LinearSystem(space, weak, family.operator, changing, step)
         declare_interpolations(self.system.matrix, self.elements, self.system.boundary)
 
     def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:

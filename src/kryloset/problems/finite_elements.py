@@ -4,7 +4,10 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+from mpi4py import MPI
 
 import basix.ufl
 import numpy as np
@@ -16,9 +19,10 @@ from scipy.interpolate import RegularGridInterpolator
 from kryloset.errors import DataError, FamilyError
 from kryloset.problems.base import Array, Instance, Variable
 from kryloset.problems.coverage import require_any, require_within
+from kryloset.problems.drawing import draw_example
 from kryloset.problems.evaluation import Evaluation
 from kryloset.problems.finite_element_family import FiniteElementFamily
-from kryloset.problems.mistakes import describe_class
+from kryloset.problems.mistakes import blamed, describe_class
 from kryloset.problems.stored import check_stored
 from kryloset.problems.unknowns import Unknowns
 
@@ -41,6 +45,29 @@ class Part:
     evaluations: dict[int | None, Evaluation]
 
 
+def make_domain(family: FiniteElementFamily, comm: MPI.Comm) -> Mesh:
+    """Return the mesh that a family makes.
+
+    Raises:
+        FamilyError: It is none, or of another dimension than the grid.
+    """
+    with blamed(family, "make_mesh"):
+        domain = family.make_mesh(comm)
+    where = f"{describe_class(family)}, make_mesh"
+    if not isinstance(domain, Mesh):
+        returned = "nothing" if domain is None else f"a {type(domain).__name__}"
+        raise FamilyError(f"{where} returned {returned}: return a dolfinx.mesh.Mesh")
+    axes = tuple(family.coordinates)
+    if not domain.geometry.dim == domain.topology.dim == len(axes):
+        raise FamilyError(
+            f"{where} returned a mesh of dimension {domain.topology.dim} in space of dimension "
+            f"{domain.geometry.dim}, and the grid has the axes {', '.join(axes)}"
+        )
+    if MPI.Comm.Compare(domain.comm, comm) not in (MPI.IDENT, MPI.CONGRUENT):
+        raise FamilyError(f"{where} returned a mesh on other processes: make it on `comm`")
+    return domain
+
+
 class FiniteElements:
     """What all instances on a mesh share: its space, and the functions that are refilled.
 
@@ -49,8 +76,7 @@ class FiniteElements:
         domain: The mesh.
         space: The space of the solution.
         parts: Its sub-spaces.
-        parameters: By name a Function or a Constant; those with axes of their own are not
-            among them.
+        parameters: By name a Function on the grid, or a Constant of the parameter's shape.
         changing: All of these; kinds of discretisations add what changes more often.
         meshes: As `Discretisation.meshes` returns them.
         masks: As `Discretisation.masks` returns them, on every process.
@@ -68,8 +94,8 @@ class FiniteElements:
         """
         self.family = family
         self.domain = domain
-        cell = domain.basix_cell()
-        self.space = fem.functionspace(domain, family.make_element(cell))
+        with blamed(family, "make_element"):
+            self.space = fem.functionspace(domain, family.make_element(domain.basix_cell()))
         # That of the dataset is None; further ones go by their points a side.
         self._grids: dict[int | None, dict[str, Array]] = {None: family.coordinates}
         self._grids |= {points: family.further_grid(points) for points in family.mesh.grids}
@@ -86,12 +112,11 @@ class FiniteElements:
         self.parameters: dict[str, Any] = {}
         self._functions: dict[str, Variable] = {}
         for variable in family.parameters:
-            if not variable.axes and not variable.rank:
-                constant = fem.Constant(domain, default_scalar_type(0))
-                self.parameters[variable.name] = constant
-            elif set(variable.axes) <= set(self._axes):
+            if variable.axes and set(variable.axes) <= set(self._axes):
                 self.parameters[variable.name] = self._make_coefficient(variable)
                 self._functions[variable.name] = variable
+            else:
+                self.parameters[variable.name] = fem.Constant(domain, self._zero(variable))
         self.changing: list[Any] = list(self.parameters.values())
 
     def set_parameters(self, instance: Instance) -> None:
@@ -109,7 +134,12 @@ class FiniteElements:
             if not np.isfinite(values).all():
                 raise DataError(f"parameter {name} is not finite: mend the family's `draw`")
             if name not in self._functions:
-                parameter.value = float(values)
+                if values.shape != parameter.value.shape:
+                    raise DataError(
+                        f"parameter {name} has shape {values.shape}, and its Constant "
+                        f"{parameter.value.shape}: let `draw` return as many numbers each time"
+                    )
+                parameter.value = values
                 continue
             variable = self._functions[name]
             if variable.transform == "log" and not (values > 0).all():
@@ -255,6 +285,18 @@ class FiniteElements:
                     f"degrees_of_freedom({name.removesuffix('_dofs')}) to `unknowns`, or make a "
                     "mesh whose nodes are these points"
                 )
+
+    def _zero(self, variable: Variable) -> Any:
+        """Return zeros in the shape of a parameter that is on no axis of the grid."""
+        lengths = variable.lengths(self._axes)
+        if None in lengths:
+            # How long an axis of its own is, only an instance says.
+            lengths = self._example[variable.name].shape
+        return np.zeros(lengths, default_scalar_type)
+
+    @cached_property
+    def _example(self) -> Instance:
+        return draw_example(self.family)
 
     def _make_coefficient(self, variable: Variable) -> fem.Function:
         """Return a Function for a parameter; those of one rank share a space."""

@@ -16,6 +16,9 @@ from kryloset.problems.base import Family
 
 logger = logging.getLogger(__name__)
 
+#: Letters of an exception's own words that a message has, at most.
+LONGEST = 300
+
 
 class Place(NamedTuple):
     """A line of a user's file.
@@ -89,7 +92,11 @@ def in_words(error: BaseException) -> str:
             "it ends the program (sys.exit): raise kryloset.errors.DataError with a message to "
             "refuse an instance, and remove the call"
         )
-    said = " ".join(str(error).split())
+    # The text of a KeyError is in quotes again.
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    said = " ".join(text.split())
+    if len(said) > LONGEST:
+        said = f"{said[:LONGEST]} ..."
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 

@@ -15,9 +15,11 @@ from kryloset.errors import KrylosetError
 from kryloset.krylov.scaling import norm_of_vector
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.boundary import BoundaryValues
-from kryloset.problems.finite_element_family import NonlinearFamily
-from kryloset.problems.finite_elements import FiniteElements
+from kryloset.problems.finite_element_family import NonlinearFamily, NonlinearForm
+from kryloset.problems.finite_elements import FiniteElements, make_domain
+from kryloset.problems.forms import read_weak_form
 from kryloset.problems.linear_system import declare_traits, make_map
+from kryloset.problems.mistakes import blamed
 from kryloset.problems.multilevel import declare_interpolations
 
 #: Newton's method is asked for this fraction of the tolerance, so that the residual holds
@@ -61,14 +63,15 @@ class NewtonDiscretisation(Discretisation):
 
     def __init__(self, family: NonlinearFamily, comm: MPI.Comm) -> None:
         """Build everything that the instances and their Newton steps share."""
-        self.elements = FiniteElements(family, family.make_mesh(comm))
+        self.elements = FiniteElements(family, make_domain(family, comm))
         space = self.elements.space
         self._u = fem.Function(space)
-        weak = family.weak_form(space, self.elements.parameters, self._u)
-        self._boundary = BoundaryValues(space, weak.boundary)
-        self._f = fem.form(weak.F)
-        jacobian = ufl.derivative(weak.F, self._u, ufl.TrialFunction(space))
-        self._j = fem.form(jacobian)
+        weak = read_weak_form(family, NonlinearForm, space, self.elements.parameters, self._u)
+        with blamed(family, "weak_form"):
+            self._boundary = BoundaryValues(space, weak.boundary)
+            self._f = fem.form(weak.F)
+            jacobian = ufl.derivative(weak.F, self._u, ufl.TrialFunction(space))
+            self._j = fem.form(jacobian)
         changing = [*self.elements.changing, self._u]
         self._map = make_map(jacobian, changing, family.operator, self._boundary.conditions)
         if self._map is None:

@@ -13,6 +13,7 @@ from dolfinx import mesh
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.coverage import INSIDE
 from kryloset.problems.finite_element_family import SteadyFamily
+from kryloset.problems.finite_elements import make_domain
 from kryloset.problems.steady import SteadyDiscretisation
 
 
@@ -42,7 +43,7 @@ class RemeshedDiscretisation(Discretisation):
             DataError: The instance cannot be meshed.
         """
         own = self._family.on_own_mesh(instance)
-        discretisation = SteadyDiscretisation(own, own.make_mesh(self._comm))
+        discretisation = SteadyDiscretisation(own, make_domain(own, self._comm))
         solution = discretisation.solve(instance, solve)
         return {**_with_mask(discretisation, None, solution), **discretisation.meshes()}
 

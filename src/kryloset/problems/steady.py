@@ -10,9 +10,11 @@ from dolfinx.mesh import Mesh
 from numpy.typing import NDArray
 
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
-from kryloset.problems.finite_element_family import SteadyFamily
+from kryloset.problems.finite_element_family import SteadyFamily, WeakForm
 from kryloset.problems.finite_elements import FiniteElements
+from kryloset.problems.forms import read_weak_form
 from kryloset.problems.linear_system import LinearSystem
+from kryloset.problems.mistakes import blamed
 from kryloset.problems.multilevel import declare_interpolations
 
 
@@ -30,13 +32,16 @@ class SteadyDiscretisation(Discretisation):
         Args:
             family: The family.
             domain: Its mesh.
+
+        Raises:
+            FamilyError: Its forms cannot be compiled, or its fields and unknowns not be stored.
         """
         self._family = family
         self.elements = FiniteElements(family, domain)
-        weak = family.weak_form(self.elements.space, self.elements.parameters)
-        self.system = LinearSystem(
-            self.elements.space, weak, family.operator, self.elements.changing
-        )
+        space, parameters = self.elements.space, self.elements.parameters
+        weak = read_weak_form(family, WeakForm, space, parameters)
+        with blamed(family, "weak_form"):
+            self.system = LinearSystem(space, weak, family.operator, self.elements.changing)
         declare_interpolations(self.system.matrix, self.elements, self.system.boundary)
 
     def assemble(self, instance: Instance) -> tuple[PETSc.Mat, PETSc.Vec]:
@@ -50,7 +55,8 @@ class SteadyDiscretisation(Discretisation):
 
     def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
         """Assemble, solve, and gather the solution."""
-        self._family.check_instance(instance)
+        with blamed(self._family, "check_instance"):
+            self._family.check_instance(instance)
         solution = self.system.remove_nullspace(solve(*self.assemble(instance)))
         return self.elements.write(solution.array_r)
 
