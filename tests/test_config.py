@@ -30,7 +30,7 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
     [
         ({"datasets": {}}, ["datasets", "at least 1"]),
         ({"datsets": {}}, ["datsets", "no such key"]),
-        ({"datasets": {"A b": {}}}, ["datasets.A b", "pattern"]),
+        ({"datasets": {"A b": {}}}, ["datasets.A b", "small letters"]),
         (of_dataset(cuont=3), ["datasets.one.cuont", "no such key: is `count` meant?"]),
         (of_dataset(tolerence=3), ["is `solver.tolerance` meant?"]),
         (of_dataset(zzz=3), ["datasets.one.zzz: no such key; `kryloset config` lists all"]),

@@ -14,9 +14,6 @@ import typer
 from kryloset.errors import KrylosetError
 
 app = typer.Typer(
-    help="Datasets for neural operators by recycling Krylov solvers.\n\n"
-    "The stages in order: sample, sort, solve, merge, check, report; train and evaluate "
-    "go on from the dataset. `snakemake` runs them all.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -56,6 +53,28 @@ def _one_thread() -> None:
 def _patient_threads() -> None:
     """Let idle threads of torch sleep: spinning, they take the cores of other jobs."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from kryloset import __version__
+
+        typer.echo(f"kryloset {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version."),
+    ] = False,
+) -> None:
+    """Datasets for neural operators by recycling Krylov solvers.
+
+    The stages in order: sample, sort, solve, merge, check, report; train and evaluate go on
+    from the dataset. `snakemake` runs them all.
+    """
 
 
 @app.command(rich_help_panel=STAGES)
@@ -324,6 +343,17 @@ def info(
     from kryloset.dataset.reader import describe, read_config_text
 
     typer.echo(read_config_text(file) if config else describe(file))
+
+
+@app.command(rich_help_panel=LOOKS)
+def restore(
+    file: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="A new folder.", show_default=False)],
+) -> None:
+    """Write what makes a dataset again into a folder: its configuration, a family of your own."""
+    from kryloset.dataset.restore import restore
+
+    typer.echo(restore(file, folder))
 
 
 def _write_json(path: Path | None, found: Any) -> None:

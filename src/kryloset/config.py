@@ -17,6 +17,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from kryloset.errors import ConfigError
 
+#: Names of datasets and splits, which are names of folders and groups; and what decides on ways.
+_NAME = r"^[a-z][a-z0-9_]*$"
+_POLICY = r"^(measure|replay \S.*)$"
+
 
 class Section(BaseModel):
     """A part of the configuration: immutable, and an unknown key is an error."""
@@ -165,7 +169,7 @@ class SolverConfig(Section):
     )
     policy: Annotated[str, AfterValidator(_plain_policy)] = Field(
         "measure",
-        pattern=r"^(measure|replay \S.*)$",
+        pattern=_POLICY,
         description="What decides on ways and refreshes: measure, the seconds that systems took; "
         "or `replay FILE`, what a run recorded in its `choices.json`, looking at no clock: the "
         "same solutions bit for bit. FILE is relative to the working directory, and a copy: a "
@@ -311,7 +315,7 @@ class DatasetConfig(Section):
         "runs within a chunk, so take as many as there are workers, not more.",
     )
     solver: SolverConfig = Field(default_factory=SolverConfig, description="Linear solver.")
-    splits: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Fraction] = Field(
+    splits: dict[Annotated[str, Field(pattern=_NAME)], Fraction] = Field(
         default={"train": 0.75, "valid": 0.125, "test": 0.125},
         description="Fractions of the instances by split; they sum to 1 and `train` is one of "
         "them. Statistics are those of `train` alone. With another `count` an instance stays in "
@@ -349,7 +353,7 @@ class DatasetConfig(Section):
 class Config(Section):
     """Everything a run is told."""
 
-    datasets: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], DatasetConfig] = Field(
+    datasets: dict[Annotated[str, Field(pattern=_NAME)], DatasetConfig] = Field(
         default_factory=lambda: {"darcy": DatasetConfig()},
         min_length=1,
         description="The datasets to make, by name. A name is a folder of `results/`.",
@@ -360,6 +364,13 @@ class Config(Section):
         default_factory=dict,
         description="Other folders for Snakemake's `results`, `logs` and `benchmarks`.",
     )
+
+
+#: What a pattern asks for, in words.
+_IN_WORDS = {
+    _NAME: "a name has small letters, digits and underscores, and begins with a letter",
+    _POLICY: "take `measure`, or `replay FILE`",
+}
 
 
 def parse_config(tree: object, source: str = "config") -> Config:
@@ -408,6 +419,8 @@ def describe(error: ValidationError, source: str, keys: Mapping[str, str]) -> st
             nearest = difflib.get_close_matches(str(item["loc"][-1]), keys, n=1)
             meant = f": is `{keys[nearest[0]]}` meant?" if nearest else ""
             message = f"no such key{meant}; `kryloset config` lists all"
+        if item["type"] == "string_pattern_mismatch":
+            message = _IN_WORDS.get(item["ctx"]["pattern"], message)
         given = item["input"]
         shown = "" if isinstance(given, dict | BaseModel) else f" (found {given!r})"
         lines.append(f"  {key}: {message}{shown}")

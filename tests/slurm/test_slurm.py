@@ -41,7 +41,6 @@ def profile(folder: Path) -> Path:
     """The project's own profile, with what this site needs as its comments say."""
     tree = yaml.safe_load((ROOT / "workflow/profiles/slurm/profile.v9+.yaml").read_text())
     tree["default-resources"] = {"slurm_partition": "main", "mem_mb": 500, "runtime": 5}
-    tree["slurm-status-command"] = "squeue"
     tree["slurm-init-seconds-before-status-checks"] = 2
     tree["latency-wait"] = 5
     tree["retries"] = 0

@@ -36,6 +36,10 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"solver": {"policy": "replay mine.json"}},
         ["datasets.tiny.solver.policy", "no file mine.json"],
     ),
+    "name of a folder": (
+        {"splits": {"train": 0.5, "Te st": 0.5}},
+        ["datasets.tiny.splits.Te st", "small letters"],
+    ),
     "more chunks than instances": (
         {"chunks": 9},
         ["datasets.tiny", "chunks 9 is more than count 8", "at most 8"],
@@ -91,6 +95,24 @@ def test_a_results_folder_that_cannot_be_written(folder: Path):
     said = refused(folder, "--config", "pathvars={results: taken/results}")
     assert "pathvars.results" in said
     assert "name another folder" in said
+
+
+def test_another_family_under_the_name_of_a_dataset(folder: Path):
+    made = folder / "data/tiny"
+    (made / "config").mkdir(parents=True)
+    run = ("-n", "--config", "pathvars={results: data}")
+    for family in ("heat", "darcy"):
+        text = yaml.safe_dump({"datasets": {"tiny": {"family": family}}})
+        (made / "config/sample.yaml").write_text(text)
+        (made / "dataset.h5").touch()
+        if family == "darcy":
+            assert snakemake(*run, cwd=folder).code == 0
+            continue
+        said = refused(folder, *run)
+        assert "data/tiny holds a dataset of another family, heat;" in said
+        assert "give the one of darcy another name, or move or remove that folder" in said
+        (made / "dataset.h5").unlink()
+        assert snakemake(*run, cwd=folder).code == 0
 
 
 def test_a_missing_configuration(folder: Path):

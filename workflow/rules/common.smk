@@ -9,7 +9,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from kryloset.config import dump_dataset, parse_config
+from kryloset.config import dump_dataset, load_dataset, parse_config
 from kryloset.dependence import keys_of
 from kryloset.errors import KrylosetError
 from kryloset.problems import family_files, load_family, resolve_families
@@ -45,12 +45,37 @@ def checked_datasets():
         raise WorkflowError(str(error)) from None
 
 
+def folder_of(pathvar):
+    """Return the folder that stands for `<results>`, `<logs>` or `<benchmarks>`."""
+    return Path(workflow.pathvars.apply(workflow.modifier.modify_path(f"<{pathvar}>")))
+
+
+def require_same_families():
+    """Stop when a dataset would take the place of one of another family."""
+    for name, dataset in DATASETS.items():
+        folder = folder_of("results") / name
+        before = made_of(folder, name)
+        if before not in (None, dataset.family):
+            raise WorkflowError(
+                f"datasets.{name}: {folder} holds a dataset of another family, {before}; give the "
+                f"one of {dataset.family} another name, or move or remove that folder"
+            )
+
+
+def made_of(folder, name):
+    """Return the family of the dataset in a folder; None where there is none."""
+    if not (folder / "dataset.h5").exists():
+        return None
+    try:
+        return load_dataset(folder / "config/sample.yaml", name).family
+    except KrylosetError:
+        return None
+
+
 def require_writable(*pathvars):
     """Stop when a folder that the run writes to cannot be written."""
     for pathvar in pathvars:
-        folder = Path(
-            workflow.pathvars.apply(workflow.modifier.modify_path(f"<{pathvar}>"))
-        )
+        folder = folder_of(pathvar)
         absolute = folder.absolute()
         existing = next(p for p in (absolute, *absolute.parents) if p.exists())
         if not (existing.is_dir() and os.access(existing, os.W_OK)):
@@ -79,6 +104,7 @@ def require_filled_chunks():
 DATASETS = checked_datasets()
 FAMILIES = {name: load_family(dataset) for name, dataset in DATASETS.items()}
 require_writable("results", "logs", "benchmarks")
+require_same_families()
 workflow.scattergather(**{name: dataset.chunks for name, dataset in DATASETS.items()})
 require_filled_chunks()
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Read a dataset file: its instances, its configuration, and what to tell people about it."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -251,8 +252,8 @@ def describe(path: Path) -> str:
             f'  tree = xarray.open_datatree("{path}", engine="h5netcdf")\n'
             f'  tree["t0_fields"].isel(sample=0)',
             f"Make it again:\n"
-            f"  kryloset info {path} --config > again.yaml\n"
-            f"  snakemake --cores all --configfile again.yaml",
+            f"  kryloset restore {shlex.quote(str(path))} again\n"
+            f"and run the command that it says",
         ]
     return "\n\n".join(parts) + "\n"
 

@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Bring back from a dataset file what makes it again: its configuration and a user's family."""
+
+import shlex
+from pathlib import Path, PurePosixPath
+
+import kryloset
+from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.dataset.atomic import write_text_whole
+from kryloset.dataset.reader import Dataset
+from kryloset.dependence import keys_of
+from kryloset.errors import DataError
+
+
+def restore(path: Path, folder: Path) -> str:
+    """Write `config/config.yaml`, and where it is a user's own the family file and its modules.
+
+    Nothing of it is run. The family file comes to where the configuration says; one that was named
+    by an absolute path, or by one that leaves the folder, to the folder itself.
+
+    Args:
+        path: The dataset's file.
+        folder: A folder to write to, new or empty.
+
+    Returns:
+        What to do then, in words and as a command.
+
+    Raises:
+        DataError: The file is no dataset or names files outside of the folder; or the folder is not
+            empty.
+    """
+    with Dataset(path) as data:
+        name, config, sources = data.name, data.config, data.family_sources()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} is there already: name a new folder, or an empty one")
+    base = PurePosixPath()
+    if sources:
+        config, base = _placed(config, next(iter(sources)))
+    for place in sources:
+        if not _is_inside(PurePosixPath(place)) or not place.endswith(".py"):
+            raise DataError(f"{path}: the file {place!r} of its family is none of a Python module")
+    for place, text in sources.items():
+        write_text_whole(folder / base / place, text)
+    write_text_whole(folder / "config/config.yaml", dump_dataset(name, config, keys_of("merge")))
+    needed = config.solver.replayed
+    copy = f"Copy the choices that it replays to {folder / needed}, then:\n" if needed else ""
+    return f"{copy}{command(folder)}"
+
+
+def command(folder: Path) -> str:
+    """Return the command that makes what was restored to a folder."""
+    snakefile = Path(kryloset.__file__).parents[2] / "workflow/Snakefile"
+    clone = shlex.quote(str(snakefile)) if snakefile.exists() else "CLONE/workflow/Snakefile"
+    line = f"snakemake --cores all --snakefile {clone} --directory {shlex.quote(str(folder))}"
+    return line if snakefile.exists() else f"{line}  (CLONE: a clone of Kryloset's repository)"
+
+
+def _placed(config: DatasetConfig, place: str) -> tuple[DatasetConfig, PurePosixPath]:
+    """Return the configuration, and the folder below which the files of its family belong."""
+    named, _, kind = config.family.rpartition(":")
+    if _is_inside(PurePosixPath(named)) and f"/{named}".endswith(f"/{place}"):
+        return config, PurePosixPath(named.removesuffix(place))
+    return config.model_copy(update={"family": f"{place}:{kind}"}), PurePosixPath()
+
+
+def _is_inside(path: PurePosixPath) -> bool:
+    """Return whether a path stays in the folder that it is relative to."""
+    return not path.is_absolute() and ".." not in path.parts and str(path).isprintable()

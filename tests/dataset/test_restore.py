@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a dataset file carries makes it again, anywhere."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import pytest
+import yaml
+from pointwise_runs import make_run
+
+from kryloset.config import load_config
+from kryloset.dataset.restore import restore
+from kryloset.errors import DataError
+from kryloset.problems import load_family
+from running import TINY, snakemake
+
+POINTWISE = (Path(__file__).parent / "pointwise.py").read_text()
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dataset of a family in a folder, which imports a module of another folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models/lib").mkdir(parents=True)
+    (tmp_path / "models/lib/parts.py").touch()
+    (tmp_path / "models/mine.py").write_text(POINTWISE + "\nimport lib.parts\n")
+    return make_run(tmp_path, family="models/mine.py:Pointwise2").merge()
+
+
+def test_a_family_comes_to_where_the_configuration_says(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    restore(made, tmp_path / "again")
+    files = {str(f.relative_to(tmp_path / "again")) for f in tmp_path.glob("again/**/*.*")}
+    assert files == {"config/config.yaml", "models/mine.py", "models/lib/parts.py"}
+    monkeypatch.chdir(tmp_path / "again")
+    (dataset,) = load_config(Path("config/config.yaml")).datasets.values()
+    assert type(load_family(dataset)).__name__ == "Pointwise2"
+
+
+def test_a_family_of_an_absolute_path_comes_to_the_folder(tmp_path: Path):
+    (tmp_path / "mine.py").write_text(POINTWISE)
+    made = make_run(tmp_path, family=f"{tmp_path}/mine.py:Pointwise2").merge()
+    restore(made, tmp_path / "again")
+    (dataset,) = load_config(tmp_path / "again/config/config.yaml").datasets.values()
+    assert dataset.family == "mine.py:Pointwise2"
+    assert (tmp_path / "again/mine.py").read_text() == POINTWISE
+
+
+def test_a_folder_with_something_in_it_is_left_alone(made: Path, tmp_path: Path):
+    with pytest.raises(DataError, match="there already"):
+        restore(made, tmp_path)
+
+
+@pytest.mark.parametrize("place", ["/etc/mine.py", "../mine.py", "a/../../mine.py", "mine.sh"])
+def test_a_file_that_names_others_outside_writes_nothing(made: Path, tmp_path: Path, place: str):
+    with h5py.File(made, "r+") as file:
+        file["provenance/family"].attrs["file"] = place
+    with pytest.raises(DataError, match="none of a Python module"):
+        restore(made, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.slow
+def test_the_command_that_is_said_makes_the_same_bytes(folder: Path, tmp_path: Path):
+    (folder / "mine.py").write_text("from parts import Mine\n")
+    (folder / "parts.py").write_text("from kryloset.problems.darcy import Darcy as Mine\n")
+    tree = {"datasets": {"tiny": TINY | {"family": "mine.py:Mine"}}}
+    (folder / "config/config.yaml").write_text(yaml.safe_dump(tree))
+    run = snakemake("--cores", "2", "results/tiny/dataset.h5", cwd=folder)
+    assert run.code == 0, run.output
+    first = folder / "results/tiny/dataset.h5"
+
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    told = restore(first, elsewhere / "again")
+    assert told.startswith("snakemake --cores all --snakefile ")
+    subprocess.run(
+        [*shlex.split(told), "results/tiny/dataset.h5"],
+        cwd=elsewhere,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        check=True,
+    )
+    assert (elsewhere / "again/results/tiny/dataset.h5").read_bytes() == first.read_bytes()
