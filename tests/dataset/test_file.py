@@ -272,7 +272,7 @@ def test_described_for_people(run):
         "(sample 12, time 1, x 5, y 6) float64",
         "at most 1.2e-11, tolerance 1e-08",
         "9 of 12 instances",
-        f"kryloset info {path} --config",
+        f"kryloset restore {path} again",
     ):
         assert expected in text
     recipe = lines[lines.index("Open it:") + 1 :][:3]
