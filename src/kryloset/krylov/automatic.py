@@ -25,7 +25,8 @@ from kryloset.errors import KrylosetError
 from kryloset.krylov.agreement import any_rank, largest
 from kryloset.krylov.choices import Choices
 from kryloset.krylov.multigrid import has_interpolations
-from kryloset.krylov.owner import FACTORS, NEIGHBOUR_LIMIT
+from kryloset.krylov.owner import NEIGHBOUR_LIMIT
+from kryloset.krylov.preconditioner import FACTORS
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.solver import SequenceSolver, SolveResult
 from kryloset.krylov.state import SolverState, reading_state, write_arrays

@@ -18,6 +18,15 @@ FALLBACK_RESTART = 200
 """Restart of the GMRES on the second rung: what a hard system needs, while memory allows."""
 
 
+UNFIT = (
+    Reason.PRECONDITIONER_FAILED,
+    Reason.SINGULAR,
+    Reason.OUT_OF_MEMORY,
+    Reason.NON_FINITE,
+)
+"""Reasons that lie with the preconditioner."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """A rung that failed.
@@ -78,7 +87,7 @@ def rungs(solver: SequenceSolver, failed: Reason) -> list[SequenceSolver]:
             ladder.append(replace(solver, preconditioner="lu"))
     else:
         restart = max(solver.restart, FALLBACK_RESTART)
-        safe = failed in (Reason.PRECONDITIONER_FAILED, Reason.NON_FINITE)
+        safe = failed in UNFIT
         gmres = replace(
             solver,
             method="gmres",

@@ -23,11 +23,9 @@ from numpy.typing import NDArray
 
 from kryloset.krylov.agreement import any_rank
 from kryloset.krylov.factor import Factor, Supernodes, can_factor, is_symmetric, make_factor
-from kryloset.krylov.preconditioner import Preconditioner, set_up_preconditioner
+from kryloset.krylov.preconditioner import FACTORS, Preconditioner, set_up_preconditioner
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.values import evolve
-
-FACTORS = ("lu", "cholesky")
 
 YOUNG = 3
 """Neighbours after a refresh that tell what a new preconditioner would give the next ones."""

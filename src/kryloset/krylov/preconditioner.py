@@ -8,6 +8,7 @@ from petsc4py import PETSc
 
 from kryloset.krylov.agreement import any_rank
 from kryloset.krylov.multigrid import set_multigrid
+from kryloset.krylov.mumps import set_up_mumps
 from kryloset.krylov.options import set_from_options
 from kryloset.krylov.reason import Reason
 
@@ -24,6 +25,8 @@ Preconditioner = Literal[
     "lu",
     "cholesky",
 ]
+
+FACTORS = ("lu", "cholesky")
 
 SYMMETRIC = 1e-8
 """Difference between a_ij and a_ji, relative to the matrix, that counts as rounding."""
@@ -57,8 +60,9 @@ def set_up_preconditioner(
             for 0 < omega < 2, where A is (Saad, section 10.2).
 
     Returns:
-        CONVERGED; PRECONDITIONER_FAILED; NOT_POSITIVE_DEFINITE for icc of a matrix that is
-        not symmetric where a symmetric preconditioner is needed, and for its cholesky.
+        CONVERGED; PRECONDITIONER_FAILED; what MUMPS says (`set_up_mumps`); NOT_POSITIVE_DEFINITE
+        for icc of a matrix that is not symmetric where a symmetric preconditioner is needed, and
+        for its cholesky.
 
     Raises:
         KrylosetError: for multigrid of a matrix without interpolations.
@@ -73,6 +77,10 @@ def set_up_preconditioner(
             if not operator.isSymmetric(tolerance):
                 return Reason.NOT_POSITIVE_DEFINITE
         _choose(ksp, name, symmetric, direct, fill, omega)
+        if name in FACTORS and pc.getFactorSolverType() == "mumps":
+            reason = set_up_mumps(pc)
+            if reason is not Reason.CONVERGED:
+                return reason
         ksp.setUp()
         # A KSP that is set up leaves a refilled matrix to the first application.
         pc.setUp()
@@ -100,7 +108,7 @@ def _choose(
         pc.reset()
         ksp.setOperators(operator)
     pc.setType("bjacobi" if parallel and name in ("icc", "ilu") else name)
-    if name in ("lu", "cholesky"):
+    if name in FACTORS:
         if (direct or parallel) and PETSc.Sys.hasExternalPackage("mumps"):
             pc.setFactorSolverType("mumps")
         elif not parallel:

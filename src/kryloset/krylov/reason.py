@@ -16,6 +16,8 @@ class Reason(IntEnum):
     PRECONDITIONER_FAILED = -5
     TRUE_RESIDUAL_ABOVE_TOLERANCE = -6
     NOT_POSITIVE_DEFINITE = -7
+    SINGULAR = -8
+    OUT_OF_MEMORY = -9
 
     @property
     def message(self) -> str:
@@ -49,5 +51,13 @@ _MESSAGES = {
     Reason.NOT_POSITIVE_DEFINITE: (
         "A or the preconditioner is not symmetric positive definite, which cg and rcg ask of "
         "both, minres and rminres of the preconditioner: try gcrodr or gmres"
+    ),
+    Reason.SINGULAR: (
+        "the factorisation found A singular: say what A maps to zero (`nullspace` of a family), or "
+        "check how it was assembled, boundary conditions too"
+    ),
+    Reason.OUT_OF_MEMORY: (
+        "the factorisation ran out of memory: ask for more, use more processes, or an iterative "
+        "method"
     ),
 }

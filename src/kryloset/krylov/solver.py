@@ -16,13 +16,12 @@ from kryloset.krylov.dense import Array
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
 from kryloset.krylov.guess import Guess
 from kryloset.krylov.owner import (
-    FACTORS,
     NEIGHBOUR_GROWTH,
     NEIGHBOUR_LIMIT,
     Owner,
     SharedPreconditioner,
 )
-from kryloset.krylov.preconditioner import Preconditioner, set_up_preconditioner
+from kryloset.krylov.preconditioner import FACTORS, Preconditioner, set_up_preconditioner
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.recycling_bicgstab import RecyclingBiCGStab
 from kryloset.krylov.recycling_cg import RecyclingCG
@@ -345,6 +344,7 @@ class SequenceSolver:
         start = time.perf_counter()
         if reason is not Reason.CONVERGED:
             residual = workspace.settle_for(rhs, solution, residual)
+            reason = reason if math.isfinite(residual) else Reason.NON_FINITE
         if guess is not None and counts.preconditioner and reason is Reason.CONVERGED:
             guess = guess.extend(operator, solution, first)
             counts.operator += 1

@@ -12,7 +12,9 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 
 from kryloset.errors import KrylosetError
+from kryloset.krylov.mumps import set_up_mumps
 from kryloset.krylov.preconditioner import SYMMETRIC
+from kryloset.krylov.reason import Reason
 
 FACTOR_LIMIT = 200_000
 """Rows up to which a matrix is factored to learn whether it is definite."""
@@ -110,15 +112,16 @@ def is_positive_definite(operator: PETSc.Mat) -> bool:
         pc.setType(PETSc.PC.Type.CHOLESKY)
         mumps = PETSc.Sys.hasExternalPackage("mumps")
         pc.setFactorSolverType("mumps" if mumps else "petsc")
-        pc.setFactorSetUpSolverType()
-        factor = pc.getFactorMatrix()
         if mumps:
             # Null pivots are found; the last block is factored by one process, which counts.
-            factor.setMumpsIcntl(24, 1)
-            factor.setMumpsIcntl(13, 1)
-        pc.setUp()
-        if pc.getFailedReason() != PETSc.PC.FailedReason.NOERROR:
-            return False
+            reason = set_up_mumps(pc, {24: 1, 13: 1})
+            if reason is not Reason.CONVERGED:
+                return False
+        else:
+            pc.setUp()
+            if pc.getFailedReason() != PETSc.PC.FailedReason.NOERROR:
+                return False
+        factor = pc.getFactorMatrix()
         negative, zero, _ = factor.getInertia()
     except PETSc.Error:
         return False
