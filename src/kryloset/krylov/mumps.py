@@ -7,6 +7,7 @@ The numbers are those of its Users' Guide, sections "Control parameters" and "Er
 """
 
 import logging
+import math
 from collections.abc import Mapping
 
 from petsc4py import PETSc
@@ -38,7 +39,7 @@ def set_up_mumps(pc: PETSc.PC, settings: Settings | None = None) -> Reason:
         settings: of MUMPS, before the first factor of a pattern.
 
     Returns:
-        CONVERGED, SINGULAR, OUT_OF_MEMORY or PRECONDITIONER_FAILED.
+        CONVERGED, SINGULAR, NON_FINITE, OUT_OF_MEMORY or PRECONDITIONER_FAILED.
     """
     if settings:
         _control(pc, settings)
@@ -76,7 +77,9 @@ def _explain(pc: PETSc.PC) -> Reason:
         return Reason.CONVERGED
     code = _code(pc)
     if code in SINGULAR:
-        return Reason.SINGULAR
+        # Of what is no number no pivot is large enough.
+        finite = math.isfinite(pc.getOperators()[0].norm())
+        return Reason.SINGULAR if finite else Reason.NON_FINITE
     if code in (*NO_MEMORY, *TOO_SMALL):
         return Reason.OUT_OF_MEMORY
     logging.getLogger(__name__).warning(
