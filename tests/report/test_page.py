@@ -181,6 +181,21 @@ def test_a_single_instance_has_a_page_too(config, make_files, tmp_path):
     assert "nothing was sorted" in page.text
 
 
+def test_solutions_without_iterations_have_a_page_too(config, make_files, tmp_path):
+    """Each is a multiple of the first, and all are the same to the sort, on points that cluster."""
+    family = f"{Path(__file__).with_name('amplitude.py')}:Amplitude"
+    settings = {"family": family, "parameters": {}, "chunks": 1, "mesh": {"points": 9}}
+    amplitude = DatasetConfig.model_validate(config.model_dump() | settings)
+    files = make_files(amplitude, tmp_path)
+    comparison = json.loads(files["comparison"].read_text())
+    iterations = {m["name"]: m["median"]["iterations"] for m in comparison["methods"]}
+    assert iterations["recycled"] == 0 < iterations["gmres"]
+    report.run(amplitude, "small", **files, output=tmp_path / "r.html", figures=tmp_path / "f")
+    page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "needed fewer iterations than" in page.text
+    assert (tmp_path / "f" / "samples.svg").exists()
+
+
 @pytest.mark.parametrize("name", ["order", "dataset", "timings", "check", "comparison"])
 def test_a_damaged_file_is_named_and_nothing_is_written(name, config, run_files, tmp_path):
     damaged = tmp_path / run_files[name].name

@@ -9,6 +9,7 @@ from kryloset.report.wording import (
     compare_seconds,
     describe_comparison,
     describe_order,
+    describe_training,
 )
 
 #: Label, and medians of iterations, applications of A and seconds.
@@ -47,6 +48,8 @@ def comparison(methods=METHODS, **unconverged):
         (1.0, "about as many iterations as", "about as fast as"),
         (0.96, "about as many iterations as", "about as fast as"),
         (1.5, "1.5 times more iterations than", "1.5 times slower than"),
+        (0.0, "fewer iterations than", "faster than"),
+        (float("inf"), "more iterations than", "slower than"),
     ],
 )
 def test_ratios_in_words(ratio, iterations, seconds):
@@ -78,6 +81,25 @@ def test_a_method_that_missed_the_tolerance_is_not_the_fastest():
     assert not any("needed" in sentence for sentence in rest), "GMRES is no measure any more"
     assert "CG missed the tolerance on 1 of the 2 instances." in rest
     assert "GMRES missed the tolerance on 2 of the 2 instances." in rest
+
+
+@pytest.mark.parametrize("zero", ["recycled", "gmres", "all"])
+def test_nothing_divides_by_a_median_of_zero(zero):
+    chosen = METHODS if zero == "all" else (zero,)
+    nothing = {name: (METHODS[name][0], 0.0, 0.0, 0.0) for name in chosen}
+    first, against_gmres, *_ = describe_comparison(comparison(METHODS | nothing))
+    assert "was the fastest: 0 ms" in first
+    word = {"recycled": "fewer iterations than GMRES (0 against 60) and was faster than it",
+            "gmres": "more iterations than GMRES (20 against 0) and was slower than it",
+            "all": "about as many iterations as GMRES (0 against 0)"}[zero]  # fmt: skip
+    assert f"Recycling GCRO-DR needed {word}" in against_gmres
+
+
+def test_training_without_an_error_is_told():
+    metrics = {name: {"test": {"relative_l2": 0.0}} for name in ("fno", "linear", "mean")}
+    assert "larger than that of the mean one" in describe_training(metrics, "test")
+    metrics["mean"] = {"test": {"relative_l2": 0.5}}
+    assert "and smaller than that of the mean one" in describe_training(metrics, "test")
 
 
 def test_order_in_words():

@@ -213,7 +213,8 @@ def summarise(
     Returns:
         By method its name, label and order, `unconverged` (instances that missed the
         tolerance), `true_residual` (the largest, None if one is not finite), `median`
-        (over the instances), `to_gmres` (its medians over those of GMRES, where that ran) and
+        (over the instances), `to_gmres` (its medians over those of GMRES, where that ran; None
+        where they are 0) and
         `records` (a list a quantity).
     """
     medians = {
@@ -232,7 +233,7 @@ def summarise(
             "true_residual": _finite(np.max([r.true_residual for r in records[method.name]])),
             "median": medians[method.name],
             "to_gmres": {
-                key: medians[method.name][key] / medians["gmres"][key]
+                key: _ratio(medians[method.name][key], medians["gmres"][key])
                 for key in ("iterations", "seconds")
                 if "gmres" in medians
             },
@@ -246,6 +247,10 @@ def _columns(records: Sequence[Record]) -> dict[str, list[Any]]:
     rows = [asdict(record) | {"seconds": record.seconds} for record in records]
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     return columns | {"true_residual": [_finite(value) for value in columns["true_residual"]]}
+
+
+def _ratio(first: float, second: float) -> float | None:
+    return first / second if second else None
 
 
 def _finite(value: float) -> float | None:

@@ -5,6 +5,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -81,21 +82,12 @@ def _graphs(row: Sequence[Axes], pictures: Pictures, x: Array) -> None:
 
 def _maps(figure: Figure, row: Sequence[Axes], pictures: Pictures, x: Array, y: Array) -> None:
     """Draw functions of two variables with one colour scale."""
-    # Values stand at the points of the grid, so a pixel reaches half a cell beyond the last.
-    dx, dy = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
-    extent = (x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy)
     # Points outside of the domain are NaN, and stay blank.
     low, high = float(np.nanmin(pictures.values)), float(np.nanmax(pictures.values))
     norm = LogNorm(low, high) if pictures.logarithmic else Normalize(low, high)
+    colours = {"norm": norm, "cmap": COLOUR_MAPS[pictures.computed]}
     for axis, values in zip(row, pictures.values, strict=True):
-        image = axis.imshow(
-            values.T,
-            origin="lower",
-            extent=extent,
-            interpolation="bilinear",
-            norm=norm,
-            cmap=COLOUR_MAPS[pictures.computed],
-        )
+        image = _map(axis, x, y, values.T, colours)
         axis.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
         axis.grid(False)
         axis.set_xticks([])
@@ -103,12 +95,29 @@ def _maps(figure: Figure, row: Sequence[Axes], pictures: Pictures, x: Array, y: 
     figure.colorbar(image, ax=row, label=fill(pictures.label, WIDTH), aspect=14, pad=0.02)
 
 
+def _map(axis: Axes, x: Array, y: Array, values: Array, colours: Mapping[str, Any]) -> Any:
+    """Draw a function of two variables, shape (y, x), where its points are."""
+    if not (_equidistant(x) and _equidistant(y)):
+        axis.set_aspect("equal")
+        return axis.pcolormesh(x, y, values, shading="nearest", rasterized=True, **colours)
+    # Values stand at the points of the grid, so a pixel reaches half a cell beyond the last.
+    dx, dy = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
+    extent = (x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy)
+    return axis.imshow(values, origin="lower", extent=extent, interpolation="bilinear", **colours)
+
+
+def _equidistant(line: Array) -> bool:
+    steps = np.diff(line)
+    return bool(np.allclose(steps, steps[0], rtol=1e-6, atol=0))
+
+
 @styled
 def neighbours(ordered: Array, given: Array) -> Figure:
     """Draw the distances between neighbours along the solving order and along the given one."""
     figure = Figure(figsize=(7.2, 2.7))
     along, spread = figure.subplots(1, 2, width_ratios=(2.4, 1))
-    bins = np.linspace(0, max(ordered.max(), given.max()), 25)
+    # Where all instances are the same to the sort, their distances are 0.
+    bins = np.linspace(0, max(ordered.max(), given.max()) or 1.0, 25)
     for distances, label, colour in (
         (given, "as drawn", VERMILION),
         (ordered, "solving order", BLUE),

@@ -81,7 +81,7 @@ def make_environment() -> Environment:
 def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str:
     """Return the page as text."""
     environment = make_environment()
-    environment.filters |= {"size": _size, "scientific": _scientific}
+    environment.filters |= {"size": _size, "scientific": _scientific, "ratio": _ratio}
     comparison, order, metrics = findings.comparison, findings.order, findings.metrics
     held_out = "test" if "test" in findings.splits else list(findings.splits)[-1]
     return environment.get_template("page.html.jinja").render(
@@ -245,6 +245,10 @@ def _size(count: int) -> str:
     while value >= 1000 and unit != "TB":
         value, unit = value / 1000, next(units)
     return f"{value:.3g} {unit}"
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _scientific(value: float) -> str:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Sentences made from figures, so that the page says what was measured and no more."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,17 +11,20 @@ SAME = 0.05
 
 
 def compare_iterations(ratio: float) -> str:
-    """Say how many iterations one method needs, as in "2.1 times fewer iterations than"."""
+    """Say how many iterations one method needs, as in "2.1 times fewer iterations than".
+
+    A ratio of nothing, 0 or infinite, is no number of times.
+    """
     if abs(ratio - 1) <= SAME:
         return "about as many iterations as"
-    return f"{_size(ratio)} times {'more' if ratio > 1 else 'fewer'} iterations than"
+    return f"{_times(ratio)}{'more' if ratio > 1 else 'fewer'} iterations than"
 
 
 def compare_seconds(ratio: float) -> str:
     """Say how fast one method is, as in "1.3 times slower than"."""
     if abs(ratio - 1) <= SAME:
         return "about as fast as"
-    return f"{_size(ratio)} times {'slower' if ratio > 1 else 'faster'} than"
+    return f"{_times(ratio)}{'slower' if ratio > 1 else 'faster'} than"
 
 
 def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
@@ -44,7 +48,7 @@ def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
         if own is fastest:
             sentences[-1] += " It is the method that made this dataset."
         elif not own["unconverged"]:
-            ratio = own["median"]["seconds"] / fastest["median"]["seconds"]
+            ratio = ratio_of(own["median"]["seconds"], fastest["median"]["seconds"])
             sentences[-1] += (
                 f" {own['label']}, which made this dataset, was {compare_seconds(ratio)} that."
             )
@@ -52,10 +56,13 @@ def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
     def versus(name: str, other: str, text: str) -> None:
         if name in methods and other in methods:
             first, second = methods[name]["median"], methods[other]["median"]
+            ratios = {key: ratio_of(first[key], second[key]) for key in ("iterations", "seconds")}
             sentences.append(
                 text.format(
-                    iterations=compare_iterations(first["iterations"] / second["iterations"]),
-                    seconds=compare_seconds(first["seconds"] / second["seconds"]),
+                    iterations=compare_iterations(
+                        ratio_of(first["iterations"], second["iterations"])
+                    ),
+                    seconds=compare_seconds(ratios["seconds"]),
                     applied=f"{first['operator_applications']:g}",
                     applied_other=f"{second['operator_applications']:g}",
                     other=methods[other]["label"],
@@ -119,7 +126,8 @@ def describe_training(metrics: Mapping[str, Any], split: str) -> str:
 
     def versus(name: str) -> str:
         word = "smaller" if errors["fno"] < errors[name] else "larger"
-        return f"{_size(errors[name] / errors['fno'])} times {word} than that of the {name} one"
+        times = _times(ratio_of(errors[name], errors["fno"]))
+        return f"{times}{word} than that of the {name} one"
 
     return (
         f"On the split {split} the relative L2 error of the neural operator is "
@@ -132,5 +140,14 @@ def _number(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
-def _size(ratio: float) -> str:
-    return f"{max(ratio, 1 / ratio):.3g}"
+def ratio_of(first: float, second: float) -> float:
+    """Return first / second of two numbers that are not negative; of two zeros it is 1."""
+    if second:
+        return first / second
+    return math.inf if first else 1.0
+
+
+def _times(ratio: float) -> str:
+    if not 0 < ratio < math.inf:
+        return ""
+    return f"{max(ratio, 1 / ratio):.3g} times "
