@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Krylov solvers for sequences of PETSc systems that carry what they learnt onwards.
 
-Works on any sequence of matrices and right-hand sides; no PDE is in sight.
+Works on any sequence of matrices and right-hand sides; no PDE is in sight. To import it sets two
+options of PETSc's (`keep_bits`), so that GMRES gives the same bits in every run.
 """
 
 from kryloset.krylov.automatic import Automatic, AutomaticState, Recording
@@ -10,6 +11,7 @@ from kryloset.krylov.block_gcrodr import BlockSolver, BlockSolveResult
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
 from kryloset.krylov.invariant import delta, wanted_space
 from kryloset.krylov.ladder import Attempt, SolveError, solve_or_escalate
+from kryloset.krylov.options import keep_bits
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.recycling_bicgstab import RecyclingBiCGStab
 from kryloset.krylov.recycling_cg import RecyclingCG
@@ -17,6 +19,8 @@ from kryloset.krylov.recycling_minres import RecyclingMINRES
 from kryloset.krylov.solver import SequenceSolver, SolveResult
 from kryloset.krylov.state import SolverState
 from kryloset.krylov.structure import Structure, confirm_structure, probe_structure
+
+keep_bits()
 
 __all__ = [
     "GCRODR",
