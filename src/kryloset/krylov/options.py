@@ -11,8 +11,8 @@ PREFIX = "kryloset_"
 ADDRESSES = ("vec_mdot_use_gemv", "vec_maxpy_use_gemv")
 """Options by which PETSc leaves products of a basis to BLAS, on as of PETSc 3.20.
 
-BLAS sums in an order that depends on the addresses of the vectors, and these on chance: the iterates
-of GMRES differ from run to run in their last digits then. PETSc's own loops take as long."""
+BLAS sums in an order that depends on the addresses of the vectors, and these on chance: iterates of
+GMRES differ from run to run in their last digits then. PETSc's own loops take as long."""
 
 
 def keep_bits() -> None:
