@@ -164,10 +164,12 @@ def test_a_living_snakemake_keeps_its_locks(start: Start, locked: Path):
         fcntl.flock(alive, fcntl.LOCK_SH)
         run = start("print('next')")
         assert "Another Snakemake is at work here" in run.stderr.readline()
-        time.sleep(0.5)
+        second = start("print('second')")
+        assert f"Another run is under way here (process {run.pid})" in second.stderr.readline()
         assert locked.exists()
         locked.unlink()
     assert ended(run) == (0, "next\n")
+    assert ended(second) == (0, "second\n")
 
 
 def test_locks_of_another_workflow_stay(start: Start, locked: Path):

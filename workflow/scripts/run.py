@@ -71,13 +71,18 @@ def end_holders() -> None:
         time.sleep(0.1)
 
 
-def be_alone() -> None:
-    """Take the lock, when no other run is under way and no job of one is left."""
+def be_alone() -> bool:
+    """Take the lock, when no other run is under way and no job of one is left.
+
+    Returns:
+        Whether the run before did not end by itself.
+    """
     os.dup2(os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o666), 0)
     try:
         fcntl.flock(0, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        master, found = LOCK.read_text().strip(), holders()
+        time.sleep(0.5)  # the holder may just be writing its id
+        master, found = LOCK.read_text(), holders()
         if master in map(str, found):
             say(f"Another run is under way here (process {master}); waiting for its end.")
         else:
@@ -86,18 +91,23 @@ def be_alone() -> None:
         fcntl.flock(0, fcntl.LOCK_EX)
     except OSError as error:
         say(f"This file system has no locks ({error.strerror}): start no second run here.")
+    killed = bool(LOCK.read_text())
+    LOCK.write_text(str(os.getpid()))
+    return killed
 
 
-def unlock() -> None:
-    """Remove the locks of a Snakemake that was killed; wait for one that is at work."""
+def unlock() -> str | None:
+    """Remove the locks of a Snakemake that was killed; wait for one that is at work.
+
+    Returns:
+        Why the locks have to stay; None where there are none any more.
+    """
 
     def locks() -> list[Path]:
         return list(Path(".snakemake/locks").glob("*.lock"))
 
-    if LOCK.stat().st_size:
-        say("The run before was killed; going on from what it left.")
     if not locks():
-        return
+        return None
     told = False
     try:
         with ALIVE.open("r+") as alive:
@@ -114,10 +124,11 @@ def unlock() -> None:
                 for lock in locks():
                     lock.unlink()
     except OSError as error:
-        sys.exit(
+        return (
             f"The folder is locked by a Snakemake, and whether that one lives cannot be told "
             f"({error}). If it does not, run: {sys.argv[1]} --unlock"
         )
+    return None
 
 
 class Screen:
@@ -233,10 +244,14 @@ def results_folder(arguments: list[str]) -> Path:
 
 def main(command: list[str]) -> int:
     """Run Snakemake alone in the folder."""
-    be_alone()
-    unlock()
-    LOCK.write_text(str(os.getpid()))
-    status = Supervision(command, Screen(results_folder(command))).wait()
+    if be_alone():
+        say("The run before was killed; going on from what it left.")
+    locked = unlock()
+    if locked:
+        say(locked)
+        status = 1
+    else:
+        status = Supervision(command, Screen(results_folder(command))).wait()
     # Above 128: ended by a signal, so the mark stays.
     if status < 128:
         LOCK.write_text("")
@@ -244,4 +259,7 @@ def main(command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:  # while waiting for another run
+        sys.exit(128 + signal.SIGINT)
