@@ -238,7 +238,7 @@ class EvolutionFamily(FiniteElementFamily):
 
         Args:
             time: Of the state.
-            state: Fields and unknowns.
+            state: Fields, NaN at points outside of the domain, and unknowns.
 
         Raises:
             DataError: The time step is too long for explicit terms; the caller adds the
