@@ -25,6 +25,12 @@ def test_estimated_errors_fall_as_the_elements_order() -> None:
     assert fine["unknowns"] == 65**2
 
 
+def test_what_is_outside_of_the_domain_is_left_out() -> None:
+    row = measure("thermal", Case(9), 1, 0, (1e-8,))[0]
+    assert 0 < row["discretisation_error"] < 1
+    assert 0 < row["ratio"] < 1e-3
+
+
 def test_algebraic_errors_fall_with_the_tolerance() -> None:
     rows = measure("poisson", Case(17), 1, 0, (1e-3, 1e-6, 1e-9))
     for method in ("GCRO-DR + ILU", "CG + ICC"):

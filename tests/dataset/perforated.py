@@ -6,8 +6,10 @@ import numpy as np
 import ufl
 from dolfinx import fem, mesh
 
+from kryloset.config import Section
 from kryloset.problems import (
     Dirichlet,
+    EvolutionFamily,
     OperatorTraits,
     SteadyFamily,
     Variable,
@@ -20,6 +22,13 @@ FLOW = Variable("w", "displacement", "m", rank=1)
 
 #: What is drawn at points in the hole.
 NOTHING = 1e6
+
+
+class Steps(Section):
+    """Time steps."""
+
+    steps: int = 3
+    final_time: float = 0.5
 
 
 def in_hole(x, y):
@@ -87,6 +96,38 @@ class Named(Perforated):
     parameters = (*Perforated.parameters, Variable("inside", "domain", fixed=True))
 
 
+class Cooling(EvolutionFamily):
+    """u_t = a div grad u, which begins with an affine g and stays so."""
+
+    summary = "Heat in a square with a hole, in time"
+    equation = "u_t = a div grad u in (0, 1)^2 without [1/4, 3/4]^2, u = g on the boundary"
+    Settings = Steps
+    parameters = Perforated.parameters
+    fields = Perforated.fields
+    unknowns = Perforated.unknowns
+    operator = Perforated.operator
+    make_mesh = Perforated.make_mesh
+
+    def draw(self, generator):
+        """Draw an affine g in the hole, too, but nothing else where a node is not."""
+        drawn = Perforated.draw(self, generator)
+        return {**drawn, "g": np.where(drawn["g"] == NOTHING, 0.0, drawn["g"])}
+
+    def initial_state(self, instance):
+        """Return g on the grid; the nodes are others."""
+        return {"u": instance["g"]}
+
+    def weak_form(self, space, parameters, step):
+        """Return a step of the implicit Euler method."""
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        flux = parameters["a"] * ufl.inner(ufl.grad(u), ufl.grad(v))
+        return WeakForm(
+            (u * v + step.size * flux) * ufl.dx,
+            step.previous[0] * v * ufl.dx,
+            (Dirichlet(parameters["g"]),),
+        )
+
+
 class Millimetres(Perforated):
     """The mesh has another unit of length than the grid."""
 
@@ -100,10 +141,12 @@ class Millimetres(Perforated):
 class Beside(Perforated):
     """The mesh is beside the grid."""
 
+    low, high = 0.3, 0.7
+
     @property
     def coordinates(self):
         """Return a grid in the hole."""
-        return {axis: np.linspace(0.3, 0.7, self.mesh.points) for axis in "xy"}
+        return {axis: np.linspace(self.low, self.high, self.mesh.points) for axis in "xy"}
 
     parameters = Perforated.parameters[1:]
 
@@ -115,3 +158,15 @@ class Beside(Perforated):
         """Return a Laplacian and a source."""
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         return WeakForm(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx, parameters["a"] * v * ufl.dx)
+
+
+class Metres(Beside):
+    """The grid has another unit of length than the mesh: one point of it is in the mesh."""
+
+    low, high = 0.0, 1000.0
+
+
+class Window(Beside):
+    """The grid is a part of the domain."""
+
+    low, high = 0.0, 0.5

@@ -264,12 +264,36 @@ def test_a_chunk_with_a_wrong_value_is_not_merged(tmp_path, place, monkeypatch):
             "Millimetres",
             r"the mesh, \[0, 1000\] x .* reaches beyond the grid, \[0, 1\]",
         ),
-        ("Beside", r"no point of the grid, \[0.3, 0.7\] x .* lies in the mesh"),
+        ("Beside", r"no point of the grid, \[0.3, 0.7\] x .*, lies in the mesh"),
+        (
+            "Metres",
+            r"1 of 9 points along x of the grid, \[0, 1000\] x .*, lies in the mesh, \[0, 1\]",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_solving(tmp_path, family, message):
     with pytest.raises(FamilyError, match=message):
         make(tmp_path, f"{FAMILIES}:{family}")
+
+
+def test_a_grid_that_is_a_part_of_the_domain_is_said(tmp_path, caplog):
+    path = make(tmp_path, f"{FAMILIES}:Window").merge()
+    assert "Window: the mesh, [0, 1] x [0, 1], reaches beyond the grid, [0, 0.5]" in caplog.text
+    with Dataset(path) as data:
+        x, y = np.meshgrid(*2 * [np.linspace(0, 0.5, 9)], indexing="ij")
+        np.testing.assert_array_equal(data.inside(0), ~in_hole(x, y))
+
+
+def test_a_trajectory_begins_with_what_the_grid_says_of_its_nodes(tmp_path):
+    path, (_, _, mask) = make(tmp_path, f"{FAMILIES}:Cooling").merge(), grid_and_mask(9)
+    assert failures(path) == {}
+    with Dataset(path) as data:
+        for index in range(len(data)):
+            u, g = data.solution(index)["u"], data.instance(index)["g"]
+            assert u.shape == (4, 9, 9)
+            assert respects(u, mask)
+            for state in u:
+                np.testing.assert_allclose(state[mask], g[mask], rtol=1e-7)
 
 
 def test_select_and_respects_with_times_and_components():

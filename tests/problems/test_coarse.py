@@ -42,6 +42,15 @@ def test_on_nested_grids_it_is_the_instance_that_is_drawn_there(name: str) -> No
         np.testing.assert_allclose(field, expected[variable.name], rtol=1e-6, atol=1e-7)
 
 
+def test_outside_of_the_domain_solutions_are_zero() -> None:
+    family = make("thermal", points=65)
+    grid = CoarseGrid(family)
+    (field,) = grid.solve(family.draw(generator(0, 3)))
+    assert np.isfinite(field).all()
+    middle = grid.points // 2
+    assert field[middle, middle] == 0 != field[0, 0]
+
+
 def test_linear_parameters_are_the_same_on_grids_that_are_not_nested() -> None:
     family = make("maxwell", points=30)
     grid = CoarseGrid(family)

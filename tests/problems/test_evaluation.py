@@ -14,7 +14,8 @@ import pytest
 from basix import LagrangeVariant
 from dolfinx import fem, mesh
 
-from kryloset.problems.evaluation import TOUCHING, Evaluation
+from kryloset.problems.coverage import ROUNDING
+from kryloset.problems.evaluation import Evaluation
 from kryloset.problems.unknowns import Unknowns
 
 COMM = MPI.COMM_SELF
@@ -143,7 +144,7 @@ def boundary_points(d: int, outwards: float) -> np.ndarray:
 def test_the_boundary_is_inside_and_what_is_beyond_is_not(d: int, element: tuple):
     unknowns = Unknowns(fem.functionspace(slanted_mesh(d), element))
     ones = np.ones(unknowns.shape)
-    for outwards, expected in ((0.0, True), (TOUCHING / 10, True), (1e-8, False), (0.5, False)):
+    for outwards, expected in ((0.0, True), (ROUNDING / 10, True), (1e-5, False), (0.5, False)):
         evaluation = Evaluation(unknowns, boundary_points(d, outwards))
         assert (evaluation.inside == expected).all(), outwards
         if not expected:
@@ -179,6 +180,26 @@ def test_where_cells_meet_the_first_one_counts():
     unknowns = Unknowns(fem.functionspace(domain, ("DG", 0)))
     found = Evaluation(unknowns, np.linspace(0, 1, 5)[:, None])(np.arange(4.0))
     np.testing.assert_allclose(found, [0, 0, 1, 2, 3])
+
+
+def test_cells_that_touch_a_point_come_before_those_that_nearly_do():
+    domain = mesh.create_unit_interval(COMM, 4)
+    unknowns = Unknowns(fem.functionspace(domain, ("DG", 0)))
+    beside = np.array([0.25, 0.5, 0.75])[:, None] + ROUNDING / 10
+    np.testing.assert_allclose(Evaluation(unknowns, beside)(np.arange(4.0)), [1, 2, 3])
+
+
+def test_the_boundary_of_a_mesh_in_single_precision_is_inside():
+    domain = mesh.create_unit_square(COMM, 7, 7)
+    domain.geometry.x[:, :2] = slant(domain.geometry.x[:, :2]).astype(np.float32)
+    function = fem.Function(fem.functionspace(domain, ("Lagrange", 1)))
+    exact = polynomial(2, 1, seed=3)
+    function.interpolate(exact)
+    unknowns, values = gather(function)
+    points = boundary_points(2, 0.0)
+    evaluation = Evaluation(unknowns, points)
+    assert evaluation.inside.all()
+    np.testing.assert_allclose(evaluation(values), exact(points.T), atol=1e-12)
 
 
 def test_a_part_of_a_mixed_space_is_evaluated():

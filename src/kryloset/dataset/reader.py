@@ -69,7 +69,8 @@ class Dataset:
         self.fields = tuple(self.file.attrs["output_fields"])
         self.unknowns = tuple(self.file.attrs["unknowns"])
         self.times = self.file["time"][:] if len(self.file["time"]) > 1 else None
-        self.masked = self._find_mask()
+        self._shared: dict[str, NDArray[np.bool_]] = {}
+        self.masked = self._find_masks()
         # To find an array and its attributes takes as long as to read an instance of it.
         self._found: dict[str, tuple[h5py.Dataset, bool, bool]] = {}
 
@@ -108,12 +109,16 @@ class Dataset:
         groups = ["/"] if "/" in name else [f"/{group}/" for group in (*WELL_GROUPS, *ROLES)]
         return next((self.file[g + name] for g in groups if g + name in self.file), None)
 
-    def _find_mask(self) -> Literal["shared", "own"] | None:
-        """Return whose the masks are."""
+    def _find_masks(self) -> Literal["shared", "own"] | None:
+        """Return whose the masks are, and keep those of all instances."""
         grids = [f"{grid_group(points)}/" for points in self.config.mesh.grids]
-        masks = [self._find(mask_key(grid)) for grid in ("", *grids)]
-        kinds = {bool(mask.attrs["sample_varying"]) for mask in masks if mask is not None}
-        return None if not kinds else "own" if True in kinds else "shared"
+        for key in map(mask_key, ("", *grids)):
+            mask = self._find(key)
+            if mask is not None and mask.attrs["sample_varying"]:
+                return "own"
+            if mask is not None:
+                self._shared[key] = np.asarray(mask[:], np.bool_)
+        return "shared" if self._shared else None
 
     def instance(self, index: int) -> dict[str, NDArray[Any]]:
         """Return the parameters of an instance."""

@@ -128,7 +128,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             given = [name for name in dataset.parameters if _on_grid(dataset.array(name))]
             # A domain that varies is something to learn from, too.
             nothing = not given and dataset.masked != "own"
-            self.masked = dataset.masked is not None
+            self.masked = dataset.inside(0) is not None
             if self.masked:
                 given.append(INSIDE.name)
             self._inputs = [_Quantity.find(dataset, name) for name in given]

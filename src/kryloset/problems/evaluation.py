@@ -14,10 +14,11 @@ from dolfinx.mesh import Mesh
 from numpy.typing import NDArray
 
 from kryloset.problems.base import Array
+from kryloset.problems.coverage import ROUNDING
 from kryloset.problems.unknowns import Unknowns, order_cells
 
 TOUCHING = 1e-10
-"""Part of the domain's extent by which a point may miss a cell and still count as inside."""
+"""Part of the domain's extent by which a point may miss a cell and still count as in it."""
 
 
 class Evaluation:
@@ -132,9 +133,12 @@ def _locate(domain: Mesh, points: Array) -> _Located:
     corners = domain.geometry.x
     box = np.stack((corners.max(axis=0, initial=-np.inf), -corners.min(axis=0, initial=np.inf)))
     comm.Allreduce(MPI.IN_PLACE, box, MPI.MAX)
-    tolerance = TOUCHING * box.sum(axis=0).max()
+    extent = box.sum(axis=0).max()
     tree = geometry.bb_tree(
-        domain, dimension, padding=tolerance, entities=np.arange(end - begin, dtype=np.int32)
+        domain,
+        dimension,
+        padding=ROUNDING * extent,
+        entities=np.arange(end - begin, dtype=np.int32),
     )
     padded = np.zeros((len(points), 3))
     padded[:, :dimension] = points
@@ -144,12 +148,15 @@ def _locate(domain: Mesh, points: Array) -> _Located:
     barycentric = np.einsum("nij,nj->ni", gradients[cells], points[at] - vertices[cells, 0])
     barycentric[:, 0] += 1
     # The distance from a facet is the coordinate that is 0 there over its gradient's length.
-    allowed = tolerance * np.linalg.norm(gradients, axis=2)
-    inside = (barycentric >= -allowed[cells]).all(axis=1)
-    best = np.full(len(points), np.iinfo(np.int64).max)
-    np.minimum.at(best, at[inside], ranks[cells[inside]])
-    comm.Allreduce(MPI.IN_PLACE, best, MPI.MIN)
-    chosen = inside & (ranks[cells] == best[at])
+    distances = (barycentric / np.linalg.norm(gradients, axis=2)[cells]).min(axis=1)
+    nowhere = np.iinfo(np.int64).max
+    best = np.full(len(points), nowhere)
+    # Points that no cell touches may be on a boundary that is known to few digits.
+    for tolerance in (TOUCHING, ROUNDING):
+        touched = (distances >= -tolerance * extent) & (best[at] == nowhere)
+        np.minimum.at(best, at[touched], ranks[cells[touched]])
+        comm.Allreduce(MPI.IN_PLACE, best, MPI.MIN)
+    chosen = ranks[cells] == best[at]
     at, cells = at[chosen], cells[chosen]
     return _Located(at, cells, vertices[cells], barycentric[chosen], gradients[cells])
 

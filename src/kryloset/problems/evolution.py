@@ -118,7 +118,7 @@ class EvolutionDiscretisation(Discretisation):
         The caller hands each step's solution to `_advance` before it asks for the next.
         """
         self.elements.set_parameters(instance)
-        initial = self.family.initial_state(instance)
+        initial = self.elements.complete(self.family.initial_state(instance))
         for state in self._previous:
             self.elements.read(initial, state.x.array)
         return self._yield_systems(products)

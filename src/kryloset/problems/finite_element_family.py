@@ -225,7 +225,11 @@ class EvolutionFamily(FiniteElementFamily):
 
     @abstractmethod
     def initial_state(self, instance: Instance) -> dict[str, Array]:
-        """Return the fields at time 0 on the grid, or the unknowns of those not nodal there."""
+        """Return the fields at time 0 on the grid, or the unknowns of those not nodal there.
+
+        A field that is not nodal, and whose unknowns are not returned, is interpolated at its
+        nodes, linearly along each axis of the grid, as parameters are.
+        """
 
     @abstractmethod
     def weak_form(

@@ -18,7 +18,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from kryloset.errors import DataError, FamilyError
 from kryloset.problems.base import Array, Instance, Variable
-from kryloset.problems.coverage import require_any, require_within
+from kryloset.problems.coverage import require_seen, require_within
 from kryloset.problems.drawing import draw_example
 from kryloset.problems.evaluation import Evaluation
 from kryloset.problems.finite_element_family import FiniteElementFamily
@@ -90,7 +90,8 @@ class FiniteElements:
             domain: Its mesh.
 
         Raises:
-            FamilyError: The family's fields and unknowns are not those of the space.
+            FamilyError: The family's fields and unknowns are not those of the space, or its mesh
+                and its grid are in different places.
         """
         self.family = family
         self.domain = domain
@@ -117,6 +118,7 @@ class FiniteElements:
                 self._functions[variable.name] = variable
             else:
                 self.parameters[variable.name] = fem.Constant(domain, self._zero(variable))
+        require_within(family, self.parts[0].unknowns.points, parameters=bool(self._functions))
         self.changing: list[Any] = list(self.parameters.values())
 
     def set_parameters(self, instance: Instance) -> None:
@@ -190,6 +192,22 @@ class FiniteElements:
         """
         for part in self.parts:
             part.unknowns.scatter(self._at_nodes(part, stored), array)
+
+    def complete(self, state: Instance) -> Instance:
+        """Return fields on the grid with the unknowns that they lack, interpolated at the nodes."""
+        found = dict(state)
+        for part in self.parts:
+            name = f"{part.fields[0].name}_dofs"
+            if part.nodal or name in state or part.unknowns.tangents is not None:
+                continue
+            nodes = part.unknowns.points
+            require_within(self.family, nodes, parameters=True)
+            columns = [
+                self._interpolate(np.asarray(state[field.name]), nodes).reshape(len(nodes), -1)
+                for field in part.fields
+            ]
+            found[name] = np.concatenate(columns, axis=1).reshape(part.unknowns.shape)
+        return found
 
     def resample(self, points: int, instance: Instance, stored: Instance) -> dict[str, Array]:
         """Evaluate parameters and fields on one of `mesh.grids`, on rank 0.
@@ -309,8 +327,6 @@ class FiniteElements:
             unknowns = Unknowns(function.function_space)
             nodal = self._is_grid(unknowns)
             evaluations = self._evaluations(unknowns, nodal) if nodal else {}
-            if not nodal:
-                require_within(self.family, unknowns.points)
             self._coefficients[variable.rank] = (unknowns, nodal, evaluations)
         return function
 
@@ -329,10 +345,12 @@ class FiniteElements:
         """Return the masks of the grids that the mesh does not cover. Collective."""
         masks, part = {}, self.parts[0]
         for grid, evaluation in part.evaluations.items():
-            inside = self.domain.comm.bcast(evaluation.inside)
+            found = self.domain.comm.bcast(evaluation.inside)
+            inside = found.reshape(self._lengths(grid))
+            if grid is None:
+                require_seen(self.family, inside, part.unknowns.points)
             if not inside.all():
-                require_any(self.family, inside, self._points(grid), part.unknowns.points)
-                masks[grid] = inside.reshape(self._lengths(grid)).astype(np.int8)
+                masks[grid] = inside.astype(np.int8)
         return masks
 
     @property
