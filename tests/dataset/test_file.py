@@ -4,7 +4,6 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -13,6 +12,7 @@ import pytest
 import xarray as xr
 from pointwise_runs import make_run
 
+from documentation import find_block
 from kryloset.config import TrainingConfig, dump_dataset, load_config
 from kryloset.dataset import reader
 from kryloset.dataset.layout import CHECKSUM, FILTERS, choose_filters
@@ -152,16 +152,13 @@ def test_the_well_loads_it(any_run):
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
     """Runs the only Python block of docs/dataset.md with a certain text, and returns its names."""
-    text = (Path(__file__).parents[2] / "docs" / "dataset.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (tmp_path / "results" / "darcy").mkdir(parents=True)
     make_run(tmp_path / "results" / "darcy").merge()
     monkeypatch.chdir(tmp_path)
 
     def execute(word: str) -> dict[str, Any]:
-        (block,) = [block for block in blocks if word in block]
         scope: dict[str, Any] = {}
-        exec(block, scope)
+        exec(find_block("docs/dataset.md", word), scope)
         return scope
 
     return execute

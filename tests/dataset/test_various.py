@@ -2,9 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Trajectories, vectors, own axes, meshes and further grids go through all stages unchanged."""
 
-import re
 import time
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,6 +12,7 @@ from pointwise_runs import changed
 from test_check import failures, seal_again
 from various_runs import various
 
+from documentation import find_block
 from kryloset.dataset import reader, writer
 from kryloset.dataset.integrity import read_seals
 from kryloset.dataset.reader import Dataset
@@ -173,8 +172,7 @@ def test_rows_of_ragged_arrays_stand_one_after_another(runs, tmp_path):
 
 
 def test_the_documented_recipe_for_ragged_arrays(runs, tmp_path):
-    text = (Path(__file__).parents[2] / "docs" / "dataset.md").read_text()
-    (block,) = re.findall(r"```python\n(begin, end = .*?)```", text, re.DOTALL)
+    block = find_block("docs/dataset.md", "begin, end = ")
     path = copied(runs, "Meshed", tmp_path)
     with h5py.File(path) as file, Dataset(path) as data:
         for index in range(len(data)):

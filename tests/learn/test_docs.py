@@ -2,18 +2,15 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The programs of docs/training.md run as they are printed."""
 
-import re
-from pathlib import Path
-
 import pytest
+
+from documentation import read_blocks
 
 pytest.importorskip("torch")
 
 from kryloset.learn import FieldPairs
 from kryloset.learn.models import describe, save_model, weights
 from kryloset.learn.training import Training
-
-PAGE = Path(__file__).parents[2] / "docs/training.md"
 
 
 def test_programs_of_the_page_run(data, tmp_path, monkeypatch):
@@ -25,7 +22,7 @@ def test_programs_of_the_page_run(data, tmp_path, monkeypatch):
     about = describe(pairs[0], data.config.training)
     save_model(results / "model.pt", about, weights(training.operator))
     monkeypatch.chdir(tmp_path)
-    load, own = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    load, own = read_blocks("docs/training.md")
     found = {}
     exec(load, found)
     assert found["u"].shape == found["pair"]["y"].shape

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The stage `sort`: features read in parts, orders by the configuration, seconds said."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from documentation import read_blocks
 from kryloset.config import DatasetConfig
 from kryloset.dataset.staged import StagedFile
 from kryloset.ordering import greedy_chain, partition, steps
@@ -131,8 +131,7 @@ def test_features_of_a_family_of_ones_own_are_shortened_as_a_whole(
 
 
 def test_example_of_the_page_runs() -> None:
-    page = (Path(__file__).parents[2] / "docs/ordering.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (code,) = read_blocks("docs/ordering.md")
     found: dict[str, Any] = {}
     exec(code, found)
     assert found["features"].shape == (2000, 144)

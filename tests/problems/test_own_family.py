@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The example of docs/families.md runs as printed, and solves the equation it states."""
 
-import re
 from pathlib import Path
 
 from mpi4py import MPI
@@ -12,12 +11,12 @@ import numpy as np
 import pytest
 from directly import solve_directly
 
+from documentation import ROOT, read_blocks
 from kryloset.config import load_dataset
 from kryloset.problems import load_family
 from kryloset.problems.catalogue import describe_family
 from kryloset.stages import sample, solve, sort
 
-ROOT = Path(__file__).parents[2]
 FILE = ROOT / "config/examples/heat.py"
 
 
@@ -28,9 +27,8 @@ def in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_page_prints_the_file_and_the_configuration() -> None:
-    page = (ROOT / "docs/families.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (config,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (code,) = read_blocks("docs/families.md")
+    (config,) = read_blocks("docs/families.md", "yaml")
     assert code == FILE.read_text()
     assert config in (ROOT / "config/examples/heat.yaml").read_text()
 

@@ -2,22 +2,19 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The code in docs/sampling.md runs."""
 
-import re
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from documentation import read_blocks
 from kryloset.sampling import generator
-
-PAGE = Path(__file__).parents[2] / "docs/sampling.md"
 
 
 def test_code_of_the_page_does_what_it_says() -> None:
     names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+    for block in read_blocks("docs/sampling.md"):
         exec(block, names)
     assert names["g"].shape == names["right_hand_side"].shape == (65, 65)
     assert set(np.unique(names["fno"])) == {3, 12}

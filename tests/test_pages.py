@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The programs of README.md and of the pages on solvers run as they are printed.
+
+Those of the other pages are run where what they show is tested.
+"""
+
+import subprocess
+import sys
+
+from mpi4py import MPI
+from petsc4py import PETSc
+
+import matplotlib
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from documentation import ROOT, read_blocks
+from kryloset.config import DatasetConfig
+from kryloset.krylov.sequence_files import check_sequence
+from kryloset.stages import merge, sample, solve, sort
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+
+MATRIX = sp.csr_array(sp.diags_array([-1.0, 4.0, -2.0], offsets=[-1, 0, 1], shape=(30, 30)))
+
+#: What a page takes for granted, and does not import PETSc before the page does.
+SYSTEMS = """
+def make_systems():
+    from petsc4py import PETSc
+    for i in range(3):
+        A = PETSc.Mat().createAIJ((4, 4), nnz=1)
+        A.setDiagonal(PETSc.Vec().createWithArray([1.0, 2.0, 3.0, 4.0 + i]))
+        A.assemble()
+        b = A.createVecLeft()
+        b.set(1.0)
+        yield A, b
+systems = make_systems()
+"""
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """A folder with results/darcy/dataset.h5, which is the working directory."""
+    config = DatasetConfig(
+        count=4, mesh={"points": 9}, parameters={"modes": 8}, sort="given",
+        solver={"method": "direct"}, splits={"train": 0.5, "test": 0.5},
+    )  # fmt: skip
+    folder = tmp_path / "results/darcy"
+    folder.mkdir(parents=True)
+    inputs = {name: tmp_path / f"{name}.h5" for name in ("parameters", "order")}
+    sample.run(config, "darcy", output=inputs["parameters"])
+    sort.run(config, "darcy", parameters=inputs["parameters"], output=inputs["order"], chunks=1)
+    chunk = tmp_path / "1-of-1.h5"
+    solve.run(config, "darcy", **inputs, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
+    written = {name: folder / f"{name}.json" for name in ("timings", "choices")}
+    merge.run(config, "darcy", **inputs, chunks=[chunk], output=folder / "dataset.h5", **written)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_picture_of_the_readme_has_x_across(results):
+    (block,) = read_blocks("README.md")
+    names = {}
+    plt.figure()
+    exec(block, names)
+    axes = plt.gcf().axes[0]
+    k = names["tree"]["t0_fields/k"].isel(sample=0).transpose("y", "x").values
+    assert axes.get_xlabel().startswith("coordinate x")
+    (drawn,) = axes.collections
+    np.testing.assert_array_equal(np.reshape(drawn.get_array(), k.shape), k)
+    plt.close("all")
+
+
+def test_files_are_written_by_petsc_in_a_program_of_its_own(tmp_path):
+    """In a process where nothing else has loaded MPI."""
+    first, _ = read_blocks("docs/sequences.md")
+    (tmp_path / "systems").mkdir()
+    program = [sys.executable, "-c", SYSTEMS + first]
+    run = subprocess.run(
+        program, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 0, run.stderr
+    assert len(check_sequence(tmp_path / "systems")) == 3
+
+
+def test_files_are_written_by_scipy(tmp_path):
+    names = {}
+    exec(read_blocks("docs/sequences.md")[1], names)
+    names["write"](tmp_path / "A_0.dat", MATRIX)
+    names["write"](tmp_path / "rhs_0.dat", np.ones(30))
+    assert check_sequence(tmp_path).size == 30
+
+
+@pytest.mark.parametrize("page", ["docs/recycling.md", "docs/automatic.md"])
+def test_a_sequence_is_solved(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    csr = (MATRIX.indptr.astype("i4"), MATRIX.indices.astype("i4"), MATRIX.data)
+    operator = PETSc.Mat().createAIJ(MATRIX.shape, csr=csr, comm=PETSc.COMM_SELF)
+
+    def fill_with(factor):
+        def fill(mat):
+            mat.setValuesCSR(csr[0], csr[1], factor * csr[2])
+            mat.assemble()
+
+        return fill
+
+    b = operator.createVecLeft()
+    b.set(1.0)
+    names = {"A": operator, "systems": [(fill_with(1.0 + i), b) for i in range(3)]}
+    (block,) = read_blocks(page)
+    exec(block, names)
+    x = names["result"].solution.array_r
+    np.testing.assert_allclose(3.0 * MATRIX @ x, np.ones(30), atol=1e-7)
+    assert (tmp_path / "state.npz").exists()
+
+
+def test_every_page_with_programs_is_run_somewhere():
+    pages = {str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")}
+    found = {page for page in (*pages, "README.md") if read_blocks(page)}
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    assert not [page for page in found if f'"{page}"' not in tests]
