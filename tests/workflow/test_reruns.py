@@ -159,6 +159,14 @@ def test_another_number_of_processes_reruns_nothing(project: Project):
     assert project.pending(*mpi) == set()
 
 
+def test_other_folders_of_logs_rerun_nothing_and_another_of_results_everything(project: Project):
+    assert project.pending("--config", "pathvars={logs: other, benchmarks: too}") == set()
+    made = project.pending("--config", "pathvars={results: other}")
+    assert made == MERGE_AND_AFTER | {
+        "resolve_config", "sample_parameters", "sort_instances", "solve_chunk", "compare_solvers",
+    }  # fmt: skip
+
+
 def test_a_changed_setting_takes_effect_in_the_very_run(project: Project):
     """The fault of `ancient` inputs: only the next run but one noticed."""
     project.configure(splits={"train": 0.25, "valid": 0.25, "test": 0.5})
