@@ -3,6 +3,7 @@
 """Moments in one pass are those of NumPy in two, however the data are divided."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,3 +33,15 @@ def test_moments_of_parts_are_those_of_the_whole(seed, parts, shift):
     scale = 16 * np.finfo(float).eps * np.abs(values).max()
     for key, value in expected.items():
         assert abs(found[key] - value) <= scale, key
+
+
+@pytest.mark.parametrize("exponent", [-1000, -600, 600, 1000])
+def test_numbers_whose_squares_do_not_exist_have_the_same_moments(exponent):
+    """Of 1e300 the square is too large for a number, of 1e-300 too small."""
+    parts = np.split(3 + np.random.default_rng(0).standard_normal(12), 3)
+    near, far = Moments(), Moments()
+    for part in parts:
+        near.add(part)
+        far.add(np.ldexp(part, exponent))
+    expected = {key: np.ldexp(value, exponent) for key, value in near.summary().items()}
+    assert far.summary() == expected

@@ -17,7 +17,7 @@ from directly import solve_directly
 from operators import SolveAndKeep
 
 from kryloset.config import MeshConfig, Section
-from kryloset.errors import ConfigError, DataError
+from kryloset.errors import ConfigError, DataError, KrylosetError
 from kryloset.problems import Dirichlet, EvolutionFamily, OperatorTraits, Variable
 from kryloset.problems.finite_element_family import WeakForm
 from kryloset.sampling import generator
@@ -369,3 +369,60 @@ def test_two_ranks_give_the_same_states_and_solutions(tmp_path: Path) -> None:
     assert sorted(one) == sorted(two) == ["heat u", "reaction_diffusion u"]
     for name in one:
         np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-10, err_msg=name)
+
+
+class Explicit(Rod):
+    """The same with explicit steps, far too long: each multiplies the shortest wave by -300."""
+
+    def draw(self, random):
+        """Draw a kink, which has all waves."""
+        return {"kappa": np.asarray(2.0), "u0": np.abs(self.coordinates["x"] - 0.4) - 0.4}
+
+    def weak_form(self, space, parameters, step):
+        """Return the forms."""
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        now = step.previous[0]
+        diffusion = parameters["kappa"] * ufl.dot(ufl.grad(now), ufl.grad(v))
+        return WeakForm(u * v * ufl.dx, (now * v - step.size * diffusion) * ufl.dx)
+
+
+def test_a_trajectory_that_blows_up_is_told_with_its_step_and_time() -> None:
+    def solve(matrix, rhs):
+        if not rhs.norm() < 1e30:
+            raise KrylosetError("no method solves it")
+        return solve_directly(matrix, rhs)
+
+    family = rod(Explicit, steps=40, final_time=4.0)
+    message = (
+        r"step \d+ of 40, to time \d.*: the trajectory blows up, from 0.375 at time 0 to \S+e\+\d+ "
+        r"at the step before: take shorter steps .*: no method solves it"
+    )
+    with pytest.raises(KrylosetError, match=message):
+        family.discretise(MPI.COMM_SELF).solve(family.draw(None), solve)
+
+
+def test_a_step_that_fails_without_growth_is_told_as_such() -> None:
+    def solve(matrix, rhs):
+        raise KrylosetError("no method solves it")
+
+    family = rod()
+    with pytest.raises(KrylosetError, match=r"^step 1 of 8, to time 0.025: no method solves it$"):
+        family.discretise(MPI.COMM_SELF).solve(family.draw(generator(0, 0)), solve)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (lambda i: None, "initial_state returned a NoneType: return a dictionary"),
+        (lambda i: {"v": i["u0"]}, "initial_state returned v, and lacks u"),
+        (lambda i: {"u": i["u0"][1:]}, r"u of the solution has the shape \(8,\)"),
+        (lambda i: {"u": i["u0"] * 1j}, "u of the solution has the type complex128"),
+        (lambda i: {"u": i["u0"] * np.nan}, "initial_state: u is not finite"),
+        (lambda i: {"u": i["w0"]}, r"Own, initial_state, line \d+ of test_evolution.py: KeyError"),
+    ],
+)
+def test_an_initial_state_that_is_none_is_refused(state: Any, message: str) -> None:
+    attributes = {"initial_state": lambda self, i: state(i), "__module__": __name__}
+    family = rod(type("Own", (Rod,), attributes))
+    with pytest.raises(KrylosetError, match=message):
+        solved(family)

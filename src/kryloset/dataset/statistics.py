@@ -16,9 +16,14 @@ class Moments:
     Parts are joined by the update of Chan, Golub and LeVeque ("Algorithms for
     computing the sample variance", The American Statistician 37, 1983, eq. 2.1),
     which loses nothing where the mean is large against the deviation.
+
+    Mean and squares are those of the values divided by 2^exponent, which rounds nothing. The
+    largest is then between 1/2 and 1, or 0, so that no square overflows, and none that counts
+    underflows.
     """
 
     count: int = 0
+    exponent: int = 0
     mean: float = 0.0
     squares: float = 0.0
     minimum: float = math.inf
@@ -26,22 +31,33 @@ class Moments:
 
     def add(self, values: NDArray[np.float64]) -> None:
         """Add an array of any shape."""
+        self._rescale(values)
+        values = np.ldexp(values, -self.exponent)
         mean, count = float(values.mean()), self.count + values.size
         delta = mean - self.mean
         self.squares += float(np.square(values - mean).sum())
         self.squares += delta**2 * self.count * values.size / count
         self.mean += delta * values.size / count
         self.count = count
+
+    def _rescale(self, values: NDArray[np.float64]) -> None:
+        """Take new values into the range, and what was summed to the exponent that they need."""
         self.minimum = min(self.minimum, float(values.min()))
         self.maximum = max(self.maximum, float(values.max()))
+        largest = max(abs(self.minimum), abs(self.maximum))
+        exponent = math.frexp(largest)[1] if math.isfinite(largest) else self.exponent
+        change = self.exponent - exponent
+        self.mean = math.ldexp(self.mean, change)
+        self.squares = math.ldexp(self.squares, 2 * change)
+        self.exponent = exponent
 
     def summary(self) -> dict[str, float]:
         """Return mean, std (of the population), rms, min and max."""
         variance = self.squares / self.count
         return {
-            "mean": self.mean,
-            "std": math.sqrt(variance),
-            "rms": math.sqrt(variance + self.mean**2),
+            "mean": math.ldexp(self.mean, self.exponent),
+            "std": math.ldexp(math.sqrt(variance), self.exponent),
+            "rms": math.ldexp(math.sqrt(variance + self.mean**2), self.exponent),
             "min": self.minimum,
             "max": self.maximum,
         }

@@ -103,6 +103,24 @@ def in_words(lengths: tuple[int | None, ...]) -> str:
     return f"({', '.join('any' if n is None else str(n) for n in lengths)}{comma})"
 
 
+def differing_axis(
+    shapes: Mapping[Variable, tuple[int, ...]], coordinates: Mapping[str, Array]
+) -> str | None:
+    """Return an axis of their own that variables share, and have of several lengths.
+
+    Args:
+        shapes: Of the array of one instance by variable.
+        coordinates: The grid, whose axes are not among these.
+    """
+    lengths: dict[str, int] = {}
+    for variable, shape in shapes.items():
+        # A ragged axis has in each instance and array as many rows as there are.
+        for axis, length in list(zip(variable.axes, shape, strict=False))[variable.ragged :]:
+            if axis not in coordinates and lengths.setdefault(axis, length) != length:
+                return axis
+    return None
+
+
 def degrees_of_freedom(field: Variable, *, ragged: bool = False) -> Variable:
     """Return the variable that holds the degrees of freedom of a field.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from dolfinx import fem, mesh
+from numpy.typing import NDArray
 
 from kryloset.errors import FamilyError
 from kryloset.problems.finite_element_family import Dirichlet
@@ -29,6 +30,7 @@ class BoundaryValues:
         Raises:
             FamilyError: There is nothing where something is prescribed.
         """
+        self._space = space
         self.conditions: list[fem.DirichletBC] = []
         self.homogeneous = True
         self._refilled: list[tuple[fem.Function, fem.Function | fem.Constant]] = []
@@ -46,6 +48,16 @@ class BoundaryValues:
             else:
                 values.x.array[:] = dirichlet.value
                 self.homogeneous &= dirichlet.value == 0
+
+    @property
+    def prescribed(self) -> NDArray[np.bool_]:
+        """Which degrees of freedom of the solution here, ghosts included, are prescribed."""
+        dofmap = self._space.dofmap
+        held = dofmap.index_map.size_local + dofmap.index_map.num_ghosts
+        found = np.zeros(held * dofmap.index_map_bs, np.bool_)
+        for condition in self.conditions:
+            found[condition.dof_indices()[0]] = True
+        return found
 
     def update(self) -> None:
         """Take the present values of the parameters that are prescribed."""

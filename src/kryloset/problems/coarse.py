@@ -11,6 +11,7 @@ import scipy.sparse.linalg
 
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import Array, Family, Instance, Variable
+from kryloset.problems.guarded import discretise
 
 SIDES = (9, 11, 13, 17, 25, 33)
 """Points a side of coarse grids, coarsest first; odd, as elements of degree 2 need it."""
@@ -69,7 +70,7 @@ class CoarseGrid:
         self._family = family
         self._coarse = _coarsen(family)
         self.points = self._coarse.mesh.points
-        self._discretisation = self._coarse.discretise(MPI.COMM_SELF)
+        self._discretisation = discretise(self._coarse, MPI.COMM_SELF)
         self._solve = SolveByFactor()
         self._weights = {
             axis: _interpolation(fine, self._coarse.coordinates[axis])

@@ -7,13 +7,20 @@ from typing import Any
 import numpy as np
 
 from kryloset.errors import FamilyError
-from kryloset.problems.base import Family, OperatorTraits, Variable
+from kryloset.problems.base import BoundaryCondition, Family, OperatorTraits, Variable
 from kryloset.problems.coverage import INSIDE
 from kryloset.problems.finite_element_family import FiniteElementFamily
 from kryloset.problems.mistakes import blamed, describe_class
 
 #: Axes that the file gives to arrays by itself.
 RESERVED = ("sample", "time", "component")
+#: Groups beside them, which no axis of the grid may be named as.
+_GROUPS = (
+    "boundary_conditions", "digests", "dimensions", "fields", "mask", "mesh", "parameters",
+    "provenance", "scalars", "solver", "splits", "statistics", "t0_fields", "t1_fields",
+    "t2_fields", "unknowns",
+)  # fmt: skip
+_KINDS = ("wall", "open", "periodic")
 
 
 def check_class(kind: type[Family], name: str) -> None:
@@ -59,7 +66,9 @@ def check_declarations(family: Family, name: str) -> None:
         _check_tuple(family, name, attribute)
     check_grid(family)
     _check_times(family)
+    _check_names(family)
     _check_variables(family, name)
+    _check_boundary_conditions(family)
 
 
 def check_grid(family: Family) -> None:
@@ -128,6 +137,68 @@ def _check_tuple(family: Family | type[Family], name: str, attribute: str) -> No
         f"family {name!r}: `{attribute}` must be a tuple of Variables, as in "
         f'`{attribute} = (Variable("k", "permeability"),)`, with a comma after a single one'
     )
+
+
+def _check_names(family: Family) -> None:
+    """Refuse names that are none, and axes of the grid that the file has something else for."""
+    where = describe_class(family)
+    if not family.parameters or not family.fields:
+        raise FamilyError(f"{where}: it needs a parameter and a field at least")
+    for axis in family.coordinates:
+        if axis in (*RESERVED, *_GROUPS) or str(axis).startswith("grid_"):
+            raise FamilyError(
+                f"{where}: an axis of the grid must not be named {axis!r}, which the file has for "
+                "something else: take x, y and z"
+            )
+    for variable in (*family.parameters, *family.fields, *family.unknowns):
+        for name in (variable.name, *variable.axes):
+            if not isinstance(name, str) or not name.isidentifier():
+                raise FamilyError(
+                    f"{where}: {name!r} of variable {variable.name!r} is no name: take letters, "
+                    "digits and underscores"
+                )
+        for words in (variable.long_name, variable.units):
+            if not isinstance(words, str) or "\0" in words:
+                raise FamilyError(
+                    f"{where}: variable {variable.name}: long name and units must be texts, and "
+                    f"one is {words!r}; `dimensions` come after them"
+                )
+        if variable.rank not in (0, 1) or variable.transform not in ("identity", "log"):
+            raise FamilyError(
+                f"{where}: variable {variable.name} has rank {variable.rank!r} and transform "
+                f"{variable.transform!r}: take 0 or 1, and 'identity' or 'log'"
+            )
+
+
+def _check_boundary_conditions(family: Family) -> None:
+    """Refuse words on the boundary that a file could not hold."""
+    fields, taken = {v.name for v in family.fields}, set()
+    for condition in family.boundary_conditions:
+        if not isinstance(condition, BoundaryCondition):
+            raise FamilyError(
+                f"{describe_class(family)}: `boundary_conditions` must be a tuple of "
+                f"BoundaryCondition, and has a {type(condition).__name__}"
+            )
+        where = f"{describe_class(family)}: boundary condition {condition.description!r}"
+        others = [name for name in condition.fields if name not in fields]
+        if condition.dimension not in family.coordinates:
+            raise FamilyError(
+                f"{where} is across {condition.dimension!r}, and the axes are "
+                f"{', '.join(family.coordinates)}"
+            )
+        if others:
+            raise FamilyError(
+                f"{where} is of {', '.join(others)}, and the fields are {', '.join(sorted(fields))}"
+                ": name them in a tuple"
+            )
+        if condition.kind not in _KINDS:
+            raise FamilyError(
+                f"{where} is of the kind {condition.kind!r}: take one of {', '.join(_KINDS)}"
+            )
+        key = (condition.dimension, condition.kind, *condition.fields)
+        if key in taken:
+            raise FamilyError(f"{where} is there twice: {' '.join(key)}")
+        taken.add(key)
 
 
 def _check_variables(family: Family, name: str) -> None:

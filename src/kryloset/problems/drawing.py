@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kryloset.errors import DataError, FamilyError
-from kryloset.problems.base import Array, Family, Variable, fits, in_words
+from kryloset.problems.base import Array, Family, Variable, differing_axis, fits, in_words
 from kryloset.problems.mistakes import blamed, describe_class
 from kryloset.sampling import generator
 
@@ -66,7 +66,15 @@ class Drawing:
             raise DataError(f"instance {index}: {error}") from error
         where = f"instance {index}: `draw` of {describe_class(family)}"
         self._require_names(where, drawn)
-        return {v.name: self._read(where, v, drawn[v.name]) for v in family.parameters}
+        instance = {v.name: self._read(where, v, drawn[v.name]) for v in family.parameters}
+        shapes = {v: instance[v.name].shape for v in family.parameters}
+        axis = differing_axis(shapes, family.coordinates)
+        if axis:
+            raise FamilyError(
+                f"{where}: parameters share the axis {axis!r} and have it of several lengths: give "
+                "each an axis of its own name"
+            )
+        return instance
 
     def _require_names(self, where: str, drawn: Any) -> None:
         names = [variable.name for variable in self._family.parameters]

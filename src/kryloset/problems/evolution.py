@@ -11,15 +11,19 @@ import numpy as np
 from dolfinx import default_scalar_type, fem
 from numpy.typing import NDArray
 
-from kryloset.errors import ConfigError, DataError
+from kryloset.errors import ConfigError, FamilyError, KrylosetError
 from kryloset.krylov.scaling import norm_of
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.finite_element_family import EvolutionFamily, Step, WeakForm
 from kryloset.problems.finite_elements import FiniteElements, make_domain
 from kryloset.problems.forms import read_weak_form
 from kryloset.problems.linear_system import LinearSystem
-from kryloset.problems.mistakes import blamed
+from kryloset.problems.mistakes import blamed, describe_class
 from kryloset.problems.multilevel import declare_interpolations
+from kryloset.problems.singular import check_constants
+
+GROWN = 1e6
+"""How many times larger than the initial state, or than 1, a state is that has blown up."""
 
 
 class EvolutionDiscretisation(Discretisation):
@@ -55,14 +59,31 @@ class EvolutionDiscretisation(Discretisation):
             )
         with blamed(family, "weak_form"):
             self.system = LinearSystem(space, weak, family.operator, changing, step)
+        self._examined = False
         declare_interpolations(self.system.matrix, self.elements, self.system.boundary)
 
     def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
-        """Step through time, check each state, and gather all."""
+        """Step through time, check each state, and gather all.
+
+        Raises:
+            DataError: A state cannot be a solution.
+            KrylosetError: The system of a step was not solved: which, and whether the states
+                before it grew.
+        """
         steps = self._steps(instance)
         states = [self._checked_state(0.0)]
-        for matrix, rhs in steps:
-            self._advance(solve(matrix, rhs).array_r)
+        began = self._largest()
+        for number, (matrix, rhs) in enumerate(steps, start=1):
+            if not self._examined:
+                check_constants(self.family, matrix, self.elements, self.system.boundary)
+                self._examined = True
+            try:
+                solution = solve(matrix, rhs)
+            except FamilyError:
+                raise
+            except KrylosetError as error:
+                raise KrylosetError(f"{self._describe_step(number, began)}: {error}") from error
+            self._advance(solution.array_r)
             states.append(self._checked_state(float(self._time.value)))
         return {name: np.stack([state[name] for state in states]) for name in states[0]}
 
@@ -118,9 +139,12 @@ class EvolutionDiscretisation(Discretisation):
         The caller hands each step's solution to `_advance` before it asks for the next.
         """
         self.elements.set_parameters(instance)
-        initial = self.elements.complete(self.family.initial_state(instance))
-        for state in self._previous:
-            self.elements.read(initial, state.x.array)
+        with blamed(self.family, "initial_state"):
+            state = self.family.initial_state(instance)
+        where = f"{describe_class(self.family)}, initial_state"
+        initial = self.elements.complete(where, state)
+        for previous in self._previous:
+            self.elements.read(initial, previous.x.array)
         return self._yield_systems(products)
 
     def _yield_systems(self, products: bool) -> Iterator[tuple[PETSc.Mat, PETSc.Vec]]:
@@ -128,13 +152,34 @@ class EvolutionDiscretisation(Discretisation):
             self._time.value = time
             yield self.system.update(parameters=number == 0, products=products)
 
+    def _largest(self) -> float:
+        """Return the largest number of the present state, NaN if there is one. Collective."""
+        largest = np.abs(self._previous[0].x.array).max(initial=0.0)
+        everywhere = self.elements.domain.comm.allgather(float(largest))
+        return float(np.max(everywhere))
+
+    def _describe_step(self, number: int, began: float) -> str:
+        """Say in which step something failed, and of a state that has grown without bounds that."""
+        steps, now = len(self.family.times) - 1, self._largest()
+        where = f"step {number} of {steps}, to time {float(self._time.value):.4g}"
+        # Not "above", so that a state that is no number is found too.
+        if now <= GROWN * max(began, 1.0):
+            return where
+        return (
+            f"{where}: the trajectory blows up, from {began:.3g} at time 0 to {now:.3g} at the "
+            "step before: take shorter steps (more parameters.steps), or treat more of the terms "
+            "implicitly"
+        )
+
     def _checked_state(self, time: float) -> dict[str, Array]:
         """Return the present state; a fault that rank 0 finds is raised on every process."""
-        state, fault = self.elements.write(self._previous[0].x.array), None
+        state = self.elements.write(self._previous[0].x.array)
+        fault: KrylosetError | None = None
         if state:
             try:
-                self.family.check_state(time, state)
-            except DataError as error:
+                with blamed(self.family, "check_state", doing=f"time {time:.4g}"):
+                    self.family.check_state(time, state)
+            except KrylosetError as error:
                 fault = error
         fault = self.elements.domain.comm.bcast(fault)
         if fault is not None:

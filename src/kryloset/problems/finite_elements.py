@@ -3,6 +3,7 @@
 """The finite elements of a family: mesh, space, coefficient functions, and what is stored."""
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +24,7 @@ from kryloset.problems.drawing import draw_example
 from kryloset.problems.evaluation import Evaluation
 from kryloset.problems.finite_element_family import FiniteElementFamily
 from kryloset.problems.mistakes import blamed, describe_class
-from kryloset.problems.stored import check_stored
+from kryloset.problems.stored import check_array, check_stored
 from kryloset.problems.unknowns import Unknowns
 
 
@@ -43,6 +44,11 @@ class Part:
     unknowns: Unknowns
     nodal: bool
     evaluations: dict[int | None, Evaluation]
+
+    @property
+    def dofs(self) -> str:
+        """Name of the variable that its degrees of freedom are stored as."""
+        return f"{self.fields[0].name}_dofs"
 
 
 def make_domain(family: FiniteElementFamily, comm: MPI.Comm) -> Mesh:
@@ -175,7 +181,7 @@ class FiniteElements:
             values = part.unknowns.gather(array)
             if values is None:
                 continue
-            name = f"{part.fields[0].name}_dofs"
+            name = part.dofs
             if name in self._unknowns:
                 stored[name] = values
             if not part.nodal:
@@ -193,12 +199,21 @@ class FiniteElements:
         for part in self.parts:
             part.unknowns.scatter(self._at_nodes(part, stored), array)
 
-    def complete(self, state: Instance) -> Instance:
-        """Return fields on the grid with the unknowns that they lack, interpolated at the nodes."""
+    def complete(self, where: str, state: Any) -> dict[str, Array]:
+        """Return a state with the unknowns that it lacks, interpolated at the nodes.
+
+        Args:
+            where: What a message begins with.
+            state: What should be fields on the grid, or unknowns of those not nodal there.
+
+        Raises:
+            DataError: It is not finite.
+            FamilyError: It has neither fields nor unknowns of a part, or one has another shape.
+        """
+        self._check_state(where, state)
         found = dict(state)
         for part in self.parts:
-            name = f"{part.fields[0].name}_dofs"
-            if part.nodal or name in state or part.unknowns.tangents is not None:
+            if part.nodal or part.dofs in state:
                 continue
             nodes = part.unknowns.points
             require_within(self.family, nodes, parameters=True)
@@ -206,8 +221,48 @@ class FiniteElements:
                 self._interpolate(np.asarray(state[field.name]), nodes).reshape(len(nodes), -1)
                 for field in part.fields
             ]
-            found[name] = np.concatenate(columns, axis=1).reshape(part.unknowns.shape)
+            found[part.dofs] = np.concatenate(columns, axis=1).reshape(part.unknowns.shape)
         return found
+
+    def _check_state(self, where: str, state: Any) -> None:
+        if not isinstance(state, Mapping):
+            raise FamilyError(f"{where} returned a {type(state).__name__}: return a dictionary")
+        variables = {v.name: v for v in (*self.family.fields, *self.family.unknowns)}
+        for part in self.parts:
+            names = [field.name for field in part.fields]
+            if not part.nodal and (part.dofs in state or part.unknowns.tangents is not None):
+                names = [part.dofs]
+            missing = [name for name in names if name not in state]
+            if missing:
+                raise FamilyError(
+                    f"{where} returned {', '.join(state) or 'nothing'}, and lacks "
+                    f"{', '.join(missing)}"
+                )
+            for name in names:
+                check_array(where, variables[name], state[name], (), self._axes)
+                if not np.isfinite(state[name]).all():
+                    raise DataError(f"{where}: {name} is not finite: draw milder parameters")
+
+    def components(self, prescribed: NDArray[np.bool_]) -> Iterator[tuple[str, NDArray[np.int64]]]:
+        """Yield each component of nodal fields that nothing prescribes. Collective.
+
+        Args:
+            prescribed: Which degrees of freedom here, ghosts included, are.
+
+        Yields:
+            The name of its field, and its degrees of freedom that this process owns.
+        """
+        for part in self.parts:
+            if part.unknowns.tangents is not None:
+                continue
+            names = [f.name for f in part.fields for _ in range(self._size_of(f))]
+            for number, name in enumerate(names):
+                mine = part.unknowns.component(number)
+                if not self.domain.comm.allreduce(int(prescribed[mine].sum())):
+                    yield name, mine
+
+    def _size_of(self, field: Variable) -> int:
+        return self.family.dimension if field.rank else 1
 
     def resample(self, points: int, instance: Instance, stored: Instance) -> dict[str, Array]:
         """Evaluate parameters and fields on one of `mesh.grids`, on rank 0.
@@ -281,7 +336,7 @@ class FiniteElements:
                     f"field {field.name} has the dimensions {field.axes}; a field is on all axes "
                     "of the grid: leave its `dimensions` out"
                 )
-        wanted = sum(self.family.dimension if field.rank else 1 for field in fields)
+        wanted = sum(map(self._size_of, fields))
         found = math.prod(unknowns.space.ufl_element().reference_value_shape)
         if wanted != found:
             raise self._fault(
@@ -292,7 +347,7 @@ class FiniteElements:
     def _require_unknowns(self, parts: list[Part]) -> None:
         """Refuse fields whose degrees of freedom would be lost."""
         needed = {
-            f"{part.fields[0].name}_dofs": ", ".join(field.name for field in part.fields)
+            part.dofs: ", ".join(field.name for field in part.fields)
             for part in parts
             if not part.nodal
         }
@@ -400,7 +455,7 @@ class FiniteElements:
     def _at_nodes(self, part: Part, stored: Instance) -> Array:
         """Return the degrees of freedom of a part in their own order."""
         if not part.nodal:
-            return np.asarray(stored[f"{part.fields[0].name}_dofs"])
+            return np.asarray(stored[part.dofs])
         nodes = len(part.unknowns.points)
         columns = [np.reshape(stored[field.name], (nodes, -1)) for field in part.fields]
         return np.concatenate(columns, axis=1).reshape(part.unknowns.shape)
@@ -410,7 +465,7 @@ class FiniteElements:
         components = values.reshape(*self._lengths(grid), -1)
         found, begin = {}, 0
         for field in part.fields:
-            size = self.family.dimension if field.rank else 1
+            size = self._size_of(field)
             own = components[..., begin : begin + size]
             found[field.name] = own if field.rank else own[..., 0]
             begin += size

@@ -87,9 +87,7 @@ def _finest_level(elements: FiniteElements, boundary: BoundaryValues) -> _Level:
     """Return the unknowns of the solution's space, numbered as it numbers them. Collective."""
     comm, dofmap = elements.domain.comm, elements.space.dofmap
     owned, block = dofmap.index_map.size_local, dofmap.index_map_bs
-    prescribed = np.zeros((owned + dofmap.index_map.num_ghosts) * block, np.bool_)
-    for condition in boundary.conditions:
-        prescribed[condition.dof_indices()[0]] = True
+    prescribed = boundary.prescribed
     points = comm.allgather(elements.parts[0].unknowns.numbers[:owned])
     free = np.concatenate(comm.allgather(~prescribed[: owned * block])).reshape(-1, block)
     sizes = np.array([len(part) for part in points])

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The discretisation of a nonlinear steady family, by Newton's method."""
 
+from collections.abc import Callable
+
 from mpi4py import MPI
 from petsc4py import PETSc
 
@@ -21,6 +23,7 @@ from kryloset.problems.forms import read_weak_form
 from kryloset.problems.linear_system import declare_traits, make_map
 from kryloset.problems.mistakes import blamed
 from kryloset.problems.multilevel import declare_interpolations
+from kryloset.problems.singular import check_constants
 
 #: Newton's method is asked for this fraction of the tolerance, so that the residual holds
 #: it where it is computed again.
@@ -38,14 +41,17 @@ class _Handed:
             vectors locked, so the KSP diverges instead, which ends the SNES.
     """
 
-    def __init__(self, solve: Solve) -> None:
+    def __init__(self, solve: Solve, examine: Callable[[PETSc.Mat], None]) -> None:
         self._solve = solve
+        self._examine = examine
         self.fault: BaseException | None = None
 
     def solve(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:
         """Solve one Newton step's system."""
         try:
-            self._solve(ksp.getOperators()[0], b).copy(x)
+            operator = ksp.getOperators()[0]
+            self._examine(operator)
+            self._solve(operator, b).copy(x)
         except BaseException as error:
             self.fault = error
             ksp.setConvergedReason(PETSc.KSP.ConvergedReason.DIVERGED_BREAKDOWN)
@@ -63,6 +69,8 @@ class NewtonDiscretisation(Discretisation):
 
     def __init__(self, family: NonlinearFamily, comm: MPI.Comm) -> None:
         """Build everything that the instances and their Newton steps share."""
+        self._family = family
+        self._examined = False
         self.elements = FiniteElements(family, make_domain(family, comm))
         space = self.elements.space
         self._u = fem.Function(space)
@@ -99,7 +107,7 @@ class NewtonDiscretisation(Discretisation):
         self.elements.set_parameters(instance)
         self._boundary.update()
         snes = self._snes
-        handed = _Handed(solve)
+        handed = _Handed(solve, self._examine)
         snes.getKSP().setPythonContext(handed)
         snes.setTolerances(rtol=_MARGIN * solve.tolerance, atol=0.0, stol=0.0, max_it=_STEPS)
         self._x.set(0.0)
@@ -145,6 +153,11 @@ class NewtonDiscretisation(Discretisation):
     def masks(self) -> dict[int | None, NDArray[np.int8]]:
         """Return the masks of the domain."""
         return self.elements.masks
+
+    def _examine(self, operator: PETSc.Mat) -> None:
+        if not self._examined:
+            check_constants(self._family, operator, self.elements, self._boundary)
+            self._examined = True
 
     def _relative_norm_at(self, x: PETSc.Vec) -> float:
         zero, residual = self._x.duplicate(), self._rhs.duplicate()

@@ -16,6 +16,7 @@ from kryloset.problems.forms import read_weak_form
 from kryloset.problems.linear_system import LinearSystem
 from kryloset.problems.mistakes import blamed
 from kryloset.problems.multilevel import declare_interpolations
+from kryloset.problems.singular import check_constants
 
 
 class SteadyDiscretisation(Discretisation):
@@ -42,6 +43,7 @@ class SteadyDiscretisation(Discretisation):
         weak = read_weak_form(family, WeakForm, space, parameters)
         with blamed(family, "weak_form"):
             self.system = LinearSystem(space, weak, family.operator, self.elements.changing)
+        self._examined = False
         declare_interpolations(self.system.matrix, self.elements, self.system.boundary)
 
     def assemble(self, instance: Instance) -> tuple[PETSc.Mat, PETSc.Vec]:
@@ -54,10 +56,18 @@ class SteadyDiscretisation(Discretisation):
         return self.system.update()
 
     def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
-        """Assemble, solve, and gather the solution."""
+        """Assemble, solve, and gather the solution.
+
+        Raises:
+            FamilyError: Nothing holds a field, so that constants are solutions too.
+        """
         with blamed(self._family, "check_instance"):
             self._family.check_instance(instance)
-        solution = self.system.remove_nullspace(solve(*self.assemble(instance)))
+        matrix, rhs = self.assemble(instance)
+        if not self._examined:
+            check_constants(self._family, matrix, self.elements, self.system.boundary)
+            self._examined = True
+        solution = self.system.remove_nullspace(solve(matrix, rhs))
         return self.elements.write(solution.array_r)
 
     def residual(self, instance: Instance, solution: Instance) -> float:

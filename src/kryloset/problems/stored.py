@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.errors import FamilyError
-from kryloset.problems.base import Array, Family, Variable, fits, in_words
+from kryloset.problems.base import Array, Family, Variable, differing_axis, fits, in_words
 from kryloset.problems.coverage import INSIDE
 from kryloset.problems.mistakes import describe_class
 
@@ -34,7 +34,14 @@ def check_stored(
     _check_mask(where, solution, family.coordinates)
     before = () if one_state else _times(family)
     for name, variable in variables.items():
-        _check_array(where, variable, solution[name], before, family.coordinates)
+        check_array(where, variable, solution[name], before, family.coordinates)
+    shapes = {v: np.shape(solution[v.name])[len(before) :] for v in family.unknowns}
+    axis = differing_axis(shapes, family.coordinates)
+    if axis:
+        raise FamilyError(
+            f"{where}: unknowns share the axis {axis} and have it of several lengths: give each an "
+            "axis of its own name"
+        )
 
 
 def check_resampled(family: Family, points: int, resampled: Mapping[str, NDArray[Any]]) -> None:
@@ -56,7 +63,7 @@ def check_resampled(family: Family, points: int, resampled: Mapping[str, NDArray
     _check_mask(where, resampled, coordinates)
     for name, variable in (fields | parameters).items():
         before = _times(family) if name in fields else ()
-        _check_array(where, variable, resampled[name], before, coordinates)
+        check_array(where, variable, resampled[name], before, coordinates)
 
 
 def _times(family: Family) -> tuple[int, ...]:
@@ -85,16 +92,28 @@ def _check_mask(
 ) -> None:
     """Refuse a mask that is not on the grid, where each instance has one."""
     if INSIDE.name in found:
-        _check_array(where, INSIDE.on(tuple(coordinates)), found[INSIDE.name], (), coordinates)
+        check_array(where, INSIDE.on(tuple(coordinates)), found[INSIDE.name], (), coordinates)
 
 
-def _check_array(
+def check_array(
     where: str,
     variable: Variable,
     array: NDArray[Any],
     before: tuple[int, ...],
     coordinates: Mapping[str, Array],
 ) -> None:
+    """Refuse an array that is not that of a variable.
+
+    Args:
+        where: What a message begins with.
+        variable: The variable.
+        array: What is said to be its values.
+        before: Lengths of axes that come before its own.
+        coordinates: The grid that it may be on.
+
+    Raises:
+        FamilyError: It is of no real numbers, or has another shape.
+    """
     values = np.asarray(array)
     if values.dtype.kind not in "biuf":
         raise FamilyError(

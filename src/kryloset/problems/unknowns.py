@@ -137,6 +137,10 @@ class Unknowns:
         values = gathered.reshape(self.shape)[self._order]
         return values if self._signs is None else values * self._signs
 
+    def component(self, number: int) -> NDArray[np.int64]:
+        """Return where in the vectors of the (mixed) space one component is that is owned here."""
+        return np.asarray(self._dofs[number : self._owned * self._block : self._block])
+
     def scatter(self, values: Array, array: Array) -> None:
         """Set this process's degrees of freedom, ghosts included.
 

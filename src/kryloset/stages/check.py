@@ -22,7 +22,7 @@ from kryloset.dataset.reader import Dataset, open_hdf5
 from kryloset.dataset.splits import split_indices
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError, KrylosetError
-from kryloset.problems import Discretisation, Family, load_family
+from kryloset.problems import Discretisation, Family, guarded, load_family
 from kryloset.problems.coverage import respects
 from kryloset.problems.drawing import Drawing
 from kryloset.problems.variety import Variety, never_varying, varying
@@ -108,7 +108,7 @@ def examine(path: Path) -> CheckReport:
 
         @cache
         def discretise() -> Discretisation:
-            return _family(data).discretise(MPI.COMM_SELF)
+            return guarded.discretise(_family(data), MPI.COMM_SELF)
 
         contents = {
             "finite": partial(_finite, data),

@@ -12,6 +12,7 @@ from kryloset.bench.compare import choose_methods, measure, summarise
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.problems import load_family
+from kryloset.problems.guarded import discretise
 from kryloset.stages.inputs import (
     open_input,
     read_instance,
@@ -48,7 +49,7 @@ def run(config: DatasetConfig, name: str, *, parameters: Path, order: Path, outp
         numbers = sorted_.array("permutation")[: config.comparison.instances].tolist()
         instances = [(number, read_instance(drawn, family, number)) for number in numbers]
     methods = choose_methods(config.solver, family)
-    records, turns = measure(family.discretise(MPI.COMM_SELF), instances, methods)
+    records, turns = measure(discretise(family, MPI.COMM_SELF), instances, methods)
     result = {
         "dataset": name,
         "tolerance": config.solver.tolerance,

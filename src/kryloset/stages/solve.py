@@ -40,6 +40,7 @@ from kryloset.krylov import (
     solve_or_escalate,
 )
 from kryloset.problems import Discretisation, Family, Instance, family_files, load_family
+from kryloset.problems.guarded import discretise
 from kryloset.problems.stored import check_resampled, check_stored
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
@@ -289,7 +290,7 @@ def _solve_rest(
             logger.info(
                 "chunk %s resumes at instance %d (position %d)", chunk, instances[done], done
             )
-    discretisation = family.discretise(comm)
+    discretisation = discretise(family, comm)
     quiet = comm.rank > 0
     rest = range(done, len(instances))
     saved = time.monotonic()

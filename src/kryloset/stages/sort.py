@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.staged import StagedFile, create_staged
-from kryloset.errors import DataError
+from kryloset.errors import DataError, FamilyError
 from kryloset.ordering import ORDERS, partition, steps
 from kryloset.ordering.features import NUMBERS, REDUCTIONS, principal_axes
 from kryloset.problems import Family, load_family
+from kryloset.problems.mistakes import blamed, describe_class
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.stages.inputs import (
@@ -206,7 +207,12 @@ def _read_parts(file: StagedFile, family: Family, begin: int, end: int) -> list[
     The features of a family that has its own are taken for one parameter.
     """
     if type(family).features is not Family.features:
-        own = [family.features(read_instance(file, family, i)) for i in range(begin, end)]
+        own = [_own_features(family, file, i) for i in range(begin, end)]
+        if len({len(vector) for vector in own}) > 1:
+            raise FamilyError(
+                f"{describe_class(family)}, features: vectors of instances {begin} to {end - 1} "
+                "have several lengths: return as many numbers each time"
+            )
         return [np.stack(own)]
     parts = []
     for variable in family.parameters:
@@ -214,6 +220,19 @@ def _read_parts(file: StagedFile, family: Family, begin: int, end: int) -> list[
         if not (variable.fixed or variable.ragged):
             parts.append(file.rows(path, begin, end))
     return parts
+
+
+def _own_features(family: Family, file: StagedFile, index: int) -> Array:
+    """Return the vector of an instance that a family's own `features` gives."""
+    instance = read_instance(file, family, index)
+    with blamed(family, "features", doing=f"instance {index}"):
+        vector = np.asarray(family.features(instance))
+    if vector.ndim != 1 or vector.dtype.kind not in "biuf" or not np.isfinite(vector).all():
+        raise FamilyError(
+            f"{describe_class(family)}, features, instance {index}: a {vector.dtype} array of "
+            f"shape {vector.shape} is no vector of finite numbers"
+        )
+    return vector.astype(np.float64)
 
 
 def _flat(part: Array) -> Array:

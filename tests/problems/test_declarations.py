@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a family declares is refused before any work, where a file could not hold it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kryloset.config import MeshConfig, Section
+from kryloset.errors import FamilyError
+from kryloset.problems import BoundaryCondition, Family, OperatorTraits, Variable
+from kryloset.problems.declarations import check_class, check_declarations
+
+K, U = Variable("k", "k"), Variable("u", "u")
+
+
+class Own(Family):
+    """As it should be."""
+
+    summary = "Own"
+    equation = "u = k"
+    parameters: Any = (K,)
+    fields: Any = (U,)
+    boundary_conditions: Any = (
+        BoundaryCondition("x", "wall", ("u",), 0.0, "u = 0"),
+        BoundaryCondition("y", "wall", ("u",), 0.0, "u = 0"),
+    )
+
+    @property
+    def coordinates(self) -> Any:
+        """Return a grid of 3 x 3."""
+        return {"x": np.arange(3), "y": np.arange(3)}
+
+    draw = discretise = lambda *_: None  # type: ignore[assignment]
+
+
+def declare(**attributes: Any) -> None:
+    kind = type("Own", (Own,), {"__module__": __name__, **attributes})
+    check_class(kind, "own.py:Own")
+    check_declarations(kind(Section(), MeshConfig(points=3)), "own.py:Own")
+
+
+def test_what_is_right_passes() -> None:
+    declare()
+    declare(parameters=[K], times=np.array([0.0, 0.1]))
+
+
+def condition(**changes: Any) -> Any:
+    words = {"dimension": "x", "kind": "wall", "fields": ("u",), "value": 0.0, "description": "w"}
+    return (BoundaryCondition(**(words | changes)),)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"summary": 3}, "`summary` must be a text"),
+        ({"parameters": K}, "`parameters` must be a tuple of Variables.* with a comma"),
+        ({"fields": ("u",)}, "`fields` must be a tuple of Variables"),
+        ({"parameters": ()}, "it needs a parameter and a field at least"),
+        ({"operator": "symmetric"}, "`operator` must be an OperatorTraits"),
+        ({"operator": OperatorTraits}, "`operator` must be an OperatorTraits"),
+        ({"fields": (Variable("a/b", "u"),)}, "'a/b' of variable 'a/b' is no name"),
+        ({"fields": (Variable("u", "u", dimensions=("",)),)}, "'' of variable 'u' is no name"),
+        ({"fields": (Variable("u", "u", ()),)}, r"long name and units .* one is \(\)"),
+        ({"fields": (Variable("u", "u", rank=2),)}, "rank 2"),
+        (
+            {"coordinates": {"solver": np.arange(3), "y": np.arange(3)}},
+            "must not be named 'solver'",
+        ),
+        ({"coordinates": (1, 2)}, "tuple is no dictionary"),
+        ({"times": np.array([0.0, 0.0])}, "times: they do not ascend"),
+        ({"boundary_conditions": ("u = 0",)}, "must be a tuple of BoundaryCondition"),
+        ({"boundary_conditions": condition(dimension="z")}, "is across 'z', and the axes are x, y"),
+        ({"boundary_conditions": condition(fields=("v",))}, "is of v, and the fields are u"),
+        ({"boundary_conditions": condition(kind="Dirichlet")}, "the kind 'Dirichlet'"),
+        ({"boundary_conditions": 2 * condition()}, "is there twice: x wall u"),
+    ],
+)
+def test_what_no_file_could_hold_is_refused(attributes: dict[str, Any], message: str) -> None:
+    with pytest.raises(FamilyError, match=rf"(own|test_declarations)\.py:Own.*{message}"):
+        declare(**attributes)
