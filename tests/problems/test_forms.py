@@ -325,6 +325,10 @@ def test_forms_of_steps_and_of_newtons_method_are_checked_alike() -> None:
     [
         (lambda: None, "make_mesh returned nothing"),
         (lambda: mesh.create_unit_cube(MPI.COMM_SELF, 2, 2, 2), "a mesh of dimension 3"),
+        (
+            lambda: mesh.create_unit_square(MPI.COMM_SELF, 2, 2, mesh.CellType.quadrilateral),
+            "cells of 4 points: return one of straight simplices",
+        ),
         (lambda: 1 / 0, r"make_mesh, line \d+ of test_forms.py: ZeroDivisionError"),
     ],
 )

@@ -24,6 +24,8 @@ def keep_bits() -> None:
     for name in ADDRESSES:
         if not options.hasName(name):
             options[name] = False
+            # PETSc would warn of an option that nobody has asked for.
+            options.getBool(name)
 
 
 def set_from_options(pc: PETSc.PC, chosen: dict[str, Any]) -> None:

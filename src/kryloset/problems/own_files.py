@@ -50,6 +50,8 @@ def import_file(path: Path, family: str) -> ModuleType:
     # A name of its own: files in other folders, or modules, may be called the same.
     digest = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:16]
     name = f"{path.stem}_{digest}" if alone else _module_name(place)
+    # DOLFINx and PETSc find no MPI before mpi4py has loaded it, which a file need not know.
+    importlib.import_module("mpi4py.MPI")
     try:
         return _import_alone(path, name) if alone else importlib.import_module(name)
     except KeyboardInterrupt:
