@@ -8,7 +8,9 @@ After a training: how good the operator is beside the two simple predictors.
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from kryloset.config import DatasetConfig, load_config
 from kryloset.dataset.reader import Dataset
@@ -27,10 +29,16 @@ def summarise(name: str, dataset: DatasetConfig, folder: Path) -> str:
         f"  made      {folder}/dataset.h5, shown by {folder}/report.html\n"
         f"  verified  {len(check['checks'])} checks passed, largest true relative residual"
         f" {check['residual_max']:.1e}: {folder}/check.json\n"
+        f"{_warn(check['accuracy'])}"
         f"  open it   import xarray; xarray.open_datatree({json.dumps(f'{folder}/dataset.h5')}, "
         'engine="h5netcdf")\n'
         f"  say more  .venv/bin/kryloset info {shlex.quote(f'{folder}/dataset.h5')}"
     )
+
+
+def _warn(accuracy: Mapping[str, Any] | None) -> str:
+    """Return a line where the tolerance leaves more than the discretisation."""
+    return f"  warning   {accuracy['sentence']}\n" if accuracy and accuracy["excessive"] else ""
 
 
 def summarise_training(name: str, dataset: DatasetConfig, folder: Path) -> str:

@@ -29,6 +29,7 @@ from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import KrylosetError
 from kryloset.krylov import SequenceSolver, solve_or_escalate
 from kryloset.problems import Family, OperatorTraits, load_family
+from kryloset.problems.accuracy import choose_strict, relative_errors
 from kryloset.problems.base import Array, Instance
 from kryloset.progress import track
 from kryloset.sampling import generator
@@ -184,9 +185,7 @@ def measure(
     family, half = case.load(name, halvings), case.load(name, halvings + 1)
     coarse, fine = family.discretise(MPI.COMM_SELF), half.discretise(MPI.COMM_SELF)
     traits = family.operator
-    exact = SequenceSolver("direct", "lu", EXACT)
-    if traits.nullspace != "none":
-        exact = SequenceSolver("cg", "icc", EXACT)
+    exact = choose_strict(traits, EXACT)
     drawn = [family.draw(generator(0, i)) for i in range(instances)]
     references = [coarse.solve(instance, Solves(exact)) for instance in drawn]
     beside = [
@@ -235,15 +234,8 @@ def _restrict(half: Family, solution: Instance) -> dict[str, Array]:
 
 
 def _errors(family: Family, found: Instance, reference: Instance) -> dict[str, float]:
-    """Return ||found - reference|| / ||reference|| of each field, over the points in the domain."""
-    errors = {}
-    for variable in family.fields:
-        u, other = np.asarray(reference[variable.name]), np.asarray(found[variable.name])
-        inside = ~np.isnan(u)
-        errors[variable.name] = float(
-            np.linalg.norm((other - u)[inside]) / np.linalg.norm(u[inside])
-        )
-    return errors
+    """Return the relative error of each field."""
+    return relative_errors({v.name: reference[v.name] for v in family.fields}, found)
 
 
 def run(

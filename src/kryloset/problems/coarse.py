@@ -45,6 +45,7 @@ class CoarseGrid:
 
     Attributes:
         points: Of the coarse grid, a side.
+        restrict: Takes the parameters of an instance there.
     """
 
     def __init__(self, family: Family) -> None:
@@ -67,19 +68,11 @@ class CoarseGrid:
                 f"features solutions: {type(family).__name__} solves {len(family.times) - 1} "
                 "systems an instance on a coarse grid too; take cosines"
             )
-        self._family = family
         self._coarse = _coarsen(family)
         self.points = self._coarse.mesh.points
         self._discretisation = discretise(self._coarse, MPI.COMM_SELF)
         self._solve = SolveByFactor()
-        self._weights = {
-            axis: _interpolation(fine, self._coarse.coordinates[axis])
-            for axis, fine in family.coordinates.items()
-        }
-
-    def restrict(self, instance: Instance) -> dict[str, Array]:
-        """Return the parameters on the coarse grid."""
-        return {v.name: self._restrict(v, instance[v.name]) for v in self._family.parameters}
+        self.restrict = Restriction(family, self._coarse)
 
     def solve(self, instance: Instance) -> list[Array]:
         """Return the fields of an instance on the coarse grid, each (points, ...).
@@ -98,6 +91,22 @@ class CoarseGrid:
             ) from error
         return [np.nan_to_num(solution[v.name]) for v in self._coarse.fields]
 
+
+class Restriction:
+    """Takes the parameters of an instance to a coarser grid."""
+
+    def __init__(self, family: Family, coarse: Family) -> None:
+        """Keep what the two grids ask for."""
+        self._parameters = family.parameters
+        self._weights = {
+            axis: _interpolation(fine, coarse.coordinates[axis])
+            for axis, fine in family.coordinates.items()
+        }
+
+    def __call__(self, instance: Instance) -> dict[str, Array]:
+        """Return the parameters on the coarse grid."""
+        return {v.name: self._restrict(v, instance[v.name]) for v in self._parameters}
+
     def _restrict(self, variable: Variable, values: Array) -> Array:
         for place, axis in enumerate(variable.axes):
             if axis in self._weights:
@@ -107,20 +116,28 @@ class CoarseGrid:
         return np.asarray(values)
 
 
+def make_coarse(family: Family, points: int, grids: tuple[int, ...] = ()) -> Family:
+    """Return the family on a grid of so many points a side, and on these further ones.
+
+    Raises:
+        ConfigError: Its rules do not allow that.
+    """
+    mesh = family.mesh.model_copy(update={"points": points, "grids": grids})
+    coarse = type(family)(family.settings, mesh)
+    coarse.check()
+    return coarse
+
+
 def _coarsen(family: Family) -> Family:
     """Return the family on the coarsest grid that it does not refuse."""
     refused = f"it has {family.mesh.points} points a side itself"
     for points in SIDES:
         if points >= family.mesh.points:
             break
-        mesh = family.mesh.model_copy(update={"points": points, "grids": ()})
-        coarse = type(family)(family.settings, mesh)
         try:
-            coarse.check()
+            return make_coarse(family, points)
         except ConfigError as error:
             refused = str(error)
-            continue
-        return coarse
     raise ConfigError(
         f"features solutions: {type(family).__name__} has no coarse grid of "
         f"{SIDES[0]} to {SIDES[-1]} points a side: {refused}. Or take other features, such as "

@@ -23,6 +23,7 @@ from kryloset.dataset.splits import split_indices
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError, KrylosetError
 from kryloset.problems import Discretisation, Family, guarded, load_family
+from kryloset.problems.accuracy import Accuracy, measure
 from kryloset.problems.coverage import respects
 from kryloset.problems.drawing import Drawing
 from kryloset.problems.variety import Variety, never_varying, varying
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 #: Statistics are sums of many numbers, whose rounding depends on the processor; so are
 #: values on further grids, and points of a mesh.
 _ROUNDING = 1e-12
+
+#: Instances whose errors are measured; of trajectories one.
+MEASURED = 3
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,14 @@ class CheckReport:
         checks: One by one.
         residual_max: Largest true relative residual, recomputed; None if it could not be.
         digests: SHA-256 by path, as the file carries them; none where it is damaged.
+        accuracy: What the tolerance means for the error, measured; None where a check failed, or
+            it could not be.
     """
 
     checks: tuple[Check, ...]
     residual_max: float | None
     digests: dict[str, str]
+    accuracy: Accuracy | None
 
     @property
     def passed(self) -> bool:
@@ -86,12 +93,20 @@ def run(dataset: Path, output: Path | None = None) -> CheckReport:
     report = examine(dataset)
     if output is not None:
         tree = {"passed": report.passed, **asdict(report)}
+        if report.accuracy is not None:
+            tree["accuracy"] |= {
+                "excessive": report.accuracy.excessive,
+                "sentence": report.accuracy.describe(),
+            }
         write_text_whole(output, json.dumps(tree, indent=2) + "\n")
     for check in report.checks:
         logger.log(
             logging.INFO if check.passed else logging.ERROR,
             "%s %s: %s", "passed" if check.passed else "FAILED", check.name, check.detail,
         )  # fmt: skip
+    if report.accuracy is not None:
+        level = logging.WARNING if report.accuracy.excessive else logging.INFO
+        logger.log(level, "%s", report.accuracy.describe())
     if not report.passed:
         failed = [f"  {c.name}: {c.detail}" for c in report.checks if not c.passed]
         raise DataError("\n".join([f"{dataset} failed {len(failed)} of its checks:", *failed]))
@@ -102,7 +117,7 @@ def examine(path: Path) -> CheckReport:
     """Run the checks; those of the content only where the file is undamaged."""
     whole = _check("integrity", partial(_integrity, path))
     if not whole.passed:
-        return CheckReport((whole,), None, {})
+        return CheckReport((whole,), None, {}, None)
     residuals: list[float] = []
     with Dataset(path) as data:
 
@@ -123,7 +138,19 @@ def examine(path: Path) -> CheckReport:
         }
         checks = [whole, *(_check(name, content) for name, content in contents.items())]
         worst = max(residuals) if residuals and np.isfinite(residuals).all() else None
-        return CheckReport(tuple(checks), worst, read_seals(data.file))
+        right = all(check.passed for check in checks)
+        accuracy = _accuracy(data, discretise(), residuals) if right else None
+        return CheckReport(tuple(checks), worst, read_seals(data.file), accuracy)
+
+
+def _accuracy(
+    data: Dataset, discretisation: Discretisation, residuals: Sequence[float]
+) -> Accuracy | None:
+    """Measure what the tolerance means for the error of the instances of largest residual."""
+    count = MEASURED if data.times is None else 1
+    chosen = sorted(np.argsort(residuals, kind="stable")[-count:].tolist())
+    instances = {index: (data.instance(index), data.solution(index)) for index in chosen}
+    return measure(_family(data), discretisation, data.config.solver.tolerance, instances)
 
 
 def _check(name: str, content: Callable[[], str]) -> Check:

@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Errors that are measured are those that there are."""
+
+from mpi4py import MPI
+
+import numpy as np
+import pytest
+
+from kryloset.config import DatasetConfig
+from kryloset.problems import load_family
+from kryloset.problems.accuracy import (
+    Accuracy,
+    SolveStrictly,
+    estimate_discretisation,
+    measure,
+    relative_errors,
+)
+from kryloset.sampling import generator
+
+
+def load(name, points, **settings):
+    config = {"family": name, "mesh": {"points": points}, "parameters": settings}
+    return load_family(DatasetConfig.model_validate(config))
+
+
+def solved(family):
+    """Return the discretisation, an instance and its solution, to rounding."""
+    discretisation = family.discretise(MPI.COMM_SELF)
+    instance = family.draw(generator(0, 0))
+    solution = discretisation.solve(instance, SolveStrictly(family.operator, 1e-11))
+    return discretisation, instance, solution
+
+
+@pytest.mark.parametrize("name", ["reaction_diffusion", "neumann_poisson", "advection_diffusion"])
+def test_an_error_that_was_made_is_found(name):
+    family = load(name, 33)
+    discretisation, instance, solution = solved(family)
+    spoilt = solution | {"u": 1.01 * solution["u"]}
+    found = measure(family, discretisation, 1e-6, {7: (instance, solution), 3: (instance, spoilt)})
+    assert (found.instances, found.field) == ((7, 3), "u")
+    assert found.algebraic_error == pytest.approx(0.01, rel=1e-3)
+
+
+def test_of_a_trajectory_the_end_counts():
+    family = load("heat", 9, steps=4, modes=4)
+    discretisation, instance, solution = solved(family)
+    spoilt = solution["u"].copy()
+    spoilt[:-1] *= 2.0
+    spoilt[-1] *= 1.02
+    found = measure(family, discretisation, 1e-6, {0: (instance, solution | {"u": spoilt})})
+    assert found.algebraic_error == pytest.approx(0.02, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["poisson", "elasticity"])
+def test_the_error_of_the_discretisation_is_about_that_beside_a_finer_grid(name):
+    family, finer = load(name, 17), load(name, 65)
+    _, instance, solution = solved(family)
+    _, _, better = solved(finer)
+    field = family.fields[0].name
+    reference = {field: better[field][::4, ::4]}
+    expected = relative_errors(reference, solution)[field]
+    found = estimate_discretisation(family, instance, solution)[field]
+    assert 0.3 * expected <= found <= 5 * expected
+
+
+def test_a_family_for_one_grid_has_no_estimate(monkeypatch, caplog):
+    family = load("darcy", 9, modes=4)
+    _, instance, solution = solved(family)
+
+    def refuse(*_):
+        raise ValueError("made for 9 points")
+
+    monkeypatch.setattr(type(family), "discretise", refuse)
+    caplog.set_level("INFO")
+    assert estimate_discretisation(family, instance, solution) is None
+    assert "made for 9 points" in caplog.text
+
+
+def test_what_to_set_is_said():
+    loose = Accuracy((1, 2), "u", 1e-2, 2.9, 0.03)
+    assert loose.excessive
+    assert loose.describe() == (
+        "The tolerance 1e-02 leaves a relative L2 error of 2.9e+00 in u, the largest of 2 "
+        "instances solved more strictly; the discretisation's is about 3e-02, which is less: set "
+        "solver.tolerance to 1e-05 or less."
+    )
+    strict = Accuracy((1,), "u", 1e-8, 1e-9, 0.03)
+    assert not strict.excessive and strict.describe().endswith("is about 3e-02.")
+    unknown = Accuracy((1,), "u", 1e-2, 0.5, None)
+    assert not unknown.excessive and unknown.describe().endswith(
+        "of 1 instance solved more strictly."
+    )
+    # A difference that is no number is not small.
+    assert Accuracy((1,), "u", 1e-2, np.nan, 0.03).excessive
