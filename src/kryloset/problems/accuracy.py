@@ -24,6 +24,7 @@ from kryloset.errors import ConfigError, KrylosetError
 from kryloset.krylov import SequenceSolver, solve_or_escalate
 from kryloset.problems.base import Array, Discretisation, Family, Instance, OperatorTraits
 from kryloset.problems.coarse import Restriction, make_coarse
+from kryloset.problems.guarded import discretise
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +171,7 @@ def estimate_discretisation(
             if not np.allclose(line, family.coordinates[axis]):
                 raise ConfigError(f"points along {axis} are not equidistant")
         restricted = Restriction(family, coarse)(instance)
-        discretisation = coarse.discretise(MPI.COMM_SELF)
+        discretisation = discretise(coarse, MPI.COMM_SELF)
         found = discretisation.solve(restricted, SolveStrictly(coarse.operator, COARSE))
         found = discretisation.resample(points, restricted, found)
         errors = relative_errors(_end(family, solution), _end(family, found))
