@@ -139,7 +139,10 @@ def _samples(findings: Findings) -> Illustration | None:
     kind = "Graphs" if len(plane) == 1 else "Maps"
     names = " and ".join(row.label for row in rows)
     shown = ", ".join(map(str, instances))
-    return Illustration("samples", figure, f"{kind} of {names} of the instances {shown}.")
+    blank = any(np.isnan(row.values).any() for row in rows)
+    outside = " Points outside of the domain are blank." if blank else ""
+    description = f"{kind} of {names} of the instances {shown}.{outside}"
+    return Illustration("samples", figure, description)
 
 
 def _pictures(
