@@ -58,6 +58,8 @@ class Variable:
         rank: 0 for a scalar, 1 for a vector, which has a component an axis of the grid.
         fixed: Whether it is the same for every instance, such as a map of materials.
         ragged: Whether the length of its first axis differs from instance to instance.
+        descriptive: Whether it only describes the instance to readers, as an angle from which a
+            field was made, and is in no form. Instances are not sorted by it.
     """
 
     name: str
@@ -68,6 +70,12 @@ class Variable:
     rank: Literal[0, 1] = 0
     fixed: bool = False
     ragged: bool = False
+    descriptive: bool = False
+
+    @property
+    def compared(self) -> bool:
+        """Whether instances are sorted by it."""
+        return not (self.fixed or self.ragged or self.descriptive)
 
     def on(self, axes: tuple[str, ...]) -> "Variable":
         """Return the variable on a grid with these axes."""
@@ -279,7 +287,7 @@ class Family(ABC):
         `kryloset sort` shortens each parameter by itself along the axes of its grid; a
         vector of a family's own it shortens as a whole.
         """
-        varying = [v for v in self.parameters if not (v.fixed or v.ragged)]
+        varying = [v for v in self.parameters if v.compared]
         return np.concatenate([np.ravel(instance[v.name]) for v in varying])
 
 
@@ -344,6 +352,10 @@ class Discretisation(ABC):
             Fields by name, and `inside` as of `solve`, on rank 0; by default there are none.
         """
         return {}
+
+    def forgotten(self) -> list[str]:
+        """Return the parameters that change no solution, as far as can be known before any."""
+        return []
 
     def meshes(self) -> dict[str, Array]:
         """Return the mesh that all instances share, for methods on graphs and point clouds.

@@ -20,6 +20,7 @@ from kryloset.problems.forms import read_weak_form
 from kryloset.problems.linear_system import LinearSystem
 from kryloset.problems.mistakes import blamed, describe_class
 from kryloset.problems.multilevel import declare_interpolations
+from kryloset.problems.reach import find_forgotten
 from kryloset.problems.singular import check_constants
 
 GROWN = 1e6
@@ -59,6 +60,7 @@ class EvolutionDiscretisation(Discretisation):
             )
         with blamed(family, "weak_form"):
             self.system = LinearSystem(space, weak, family.operator, changing, step)
+        self._weak = weak
         self._examined = False
         declare_interpolations(self.system.matrix, self.elements, self.system.boundary)
 
@@ -122,6 +124,12 @@ class EvolutionDiscretisation(Discretisation):
         numbers = range(len(self.family.times))
         states = [self.elements.evaluate(_state_at(solution, number)) for number in numbers]
         return {name: np.stack([state[name] for state in states]) for name in states[0]}
+
+    def forgotten(self) -> list[str]:
+        """Return the parameters that change no solution."""
+        parameters, weak = self.elements.parameters, self._weak
+        reader = self.family.initial_state
+        return find_forgotten(self.family, parameters, weak[:2], weak.boundary, reader)
 
     def meshes(self) -> dict[str, Array]:
         """Return nodes and cells."""

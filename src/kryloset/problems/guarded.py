@@ -22,18 +22,24 @@ def discretise(family: Family, comm: MPI.Comm) -> Discretisation:
         comm: Processes that share it.
 
     Raises:
-        FamilyError: A family of the user's own raised something, or returned none.
+        FamilyError: A family of the user's own raised something, or returned none; or a parameter
+            changes no solution.
     """
     with blamed(family):
         found = family.discretise(comm)
-    if not own_modules(family):
-        return found
-    if not isinstance(found, Discretisation):
+    if own_modules(family) and not isinstance(found, Discretisation):
         raise FamilyError(
             f"{describe_class(family)}, discretise returned a {type(found).__name__}: return a "
             "Discretisation"
         )
-    return _Guarded(family, found)
+    forgotten = found.forgotten()
+    if forgotten:
+        raise FamilyError(
+            f"{describe_class(family)}: {', '.join(forgotten)} is drawn, and changes no solution: "
+            "no form, condition or initial state has it. Use it in `weak_form`, or declare "
+            "Variable(..., descriptive=True) where it only describes the instance"
+        )
+    return _Guarded(family, found) if own_modules(family) else found
 
 
 class _Guarded(Discretisation):

@@ -23,6 +23,7 @@ from kryloset.problems.forms import read_weak_form
 from kryloset.problems.linear_system import declare_traits, make_map
 from kryloset.problems.mistakes import blamed
 from kryloset.problems.multilevel import declare_interpolations
+from kryloset.problems.reach import find_forgotten
 from kryloset.problems.singular import check_constants
 
 #: Newton's method is asked for this fraction of the tolerance, so that the residual holds
@@ -80,6 +81,7 @@ class NewtonDiscretisation(Discretisation):
             self._f = fem.form(weak.F)
             jacobian = ufl.derivative(weak.F, self._u, ufl.TrialFunction(space))
             self._j = fem.form(jacobian)
+        self._weak = weak
         changing = [*self.elements.changing, self._u]
         self._map = make_map(jacobian, changing, family.operator, self._boundary.conditions)
         if self._map is None:
@@ -145,6 +147,11 @@ class NewtonDiscretisation(Discretisation):
     def evaluate(self, instance: Instance, solution: Instance) -> dict[str, Array]:
         """Evaluate the fields that are not nodal again."""
         return self.elements.evaluate(solution)
+
+    def forgotten(self) -> list[str]:
+        """Return the parameters that change no solution."""
+        parameters, weak = self.elements.parameters, self._weak
+        return find_forgotten(self._family, parameters, weak[:1], weak.boundary)
 
     def meshes(self) -> dict[str, Array]:
         """Return nodes and cells."""

@@ -16,6 +16,7 @@ from kryloset.problems.forms import read_weak_form
 from kryloset.problems.linear_system import LinearSystem
 from kryloset.problems.mistakes import blamed
 from kryloset.problems.multilevel import declare_interpolations
+from kryloset.problems.reach import find_forgotten
 from kryloset.problems.singular import check_constants
 
 
@@ -43,6 +44,7 @@ class SteadyDiscretisation(Discretisation):
         weak = read_weak_form(family, WeakForm, space, parameters)
         with blamed(family, "weak_form"):
             self.system = LinearSystem(space, weak, family.operator, self.elements.changing)
+        self._weak = weak
         self._examined = False
         declare_interpolations(self.system.matrix, self.elements, self.system.boundary)
 
@@ -84,6 +86,12 @@ class SteadyDiscretisation(Discretisation):
     def evaluate(self, instance: Instance, solution: Instance) -> dict[str, Array]:
         """Evaluate the fields that are not nodal again."""
         return self.elements.evaluate(solution)
+
+    def forgotten(self) -> list[str]:
+        """Return the parameters that change no solution."""
+        parameters, weak = self.elements.parameters, self._weak
+        reader = self._family.check_instance
+        return find_forgotten(self._family, parameters, weak[:2], weak.boundary, reader)
 
     def meshes(self) -> dict[str, Array]:
         """Return nodes and cells."""

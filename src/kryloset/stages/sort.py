@@ -217,7 +217,7 @@ def _read_parts(file: StagedFile, family: Family, begin: int, end: int) -> list[
     parts = []
     for variable in family.parameters:
         path = parameter_path(file, variable.name)
-        if not (variable.fixed or variable.ragged):
+        if variable.compared:
             parts.append(file.rows(path, begin, end))
     return parts
 
