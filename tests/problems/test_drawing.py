@@ -194,3 +194,26 @@ def test_settings_and_chance_may_make_a_parameter_constant(
     run(tmp_path, b, **settings)
     with h5py.File(tmp_path / "parameters.h5") as file:
         assert min(len(np.unique(file[f"parameters/{name}"])) for name in "ab") == 1
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "constant"),
+    [
+        ("advection_diffusion", {"peclet_low": 100, "peclet_high": 100, "modes": 8}, "eps"),
+        ("elasticity", {"traction": 0, "weight": 0.1}, "traction"),
+        ("incompressible_elasticity", {"traction": 0, "weight": 0.1}, "traction"),
+    ],
+)
+def test_settings_of_the_package_may_make_a_parameter_constant(
+    family: str,
+    settings: dict[str, float],
+    constant: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = DatasetConfig(
+        family=family, parameters=settings, count=4, mesh={"points": 17, "degree": 2},
+        splits={"train": 1.0},
+    )  # fmt: skip
+    sample.run(config, "set", output=tmp_path / "parameters.h5")
+    assert f"by its settings the same in all instances: {constant}" in caplog.text

@@ -60,6 +60,11 @@ def solved(request: pytest.FixtureRequest) -> tuple[Family, Any, list[Any], Solv
     return family, discretisation, pairs, solve
 
 
+def test_every_parameter_changes_the_solution(solved: Any) -> None:
+    _, discretisation, _, _ = solved
+    assert discretisation.forgotten() == []
+
+
 def test_every_family_has_a_small_dataset_a_page_and_a_picture() -> None:
     of = {dataset(name).family for name in NAMES}
     assert of == set(FAMILIES)
