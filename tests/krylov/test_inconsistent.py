@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Singular systems without a solution: the best iterate comes back, with an honest reason.
+"""Singular systems, most of them without a solution: what comes back is the best, and honest.
 
 What is left of such a system is rounding, which differs between processors: the last test runs
 the others on kernels of BLAS for other ones.
@@ -20,7 +20,7 @@ import pytest
 import scipy.sparse as sp
 from systems import laplacian, to_mat, to_vec
 
-from kryloset.krylov import BlockSolver, Reason, SequenceSolver
+from kryloset.krylov import Automatic, BlockSolver, Reason, SequenceSolver
 from kryloset.krylov.recycling_minres import RecyclingMINRES
 from kryloset.krylov.solver import Method
 
@@ -140,6 +140,39 @@ def test_recycling_minres_finds_the_least_residual_whatever_was_kept(name):
             assert ksp.getConvergedReason() == PETSc.KSP.ConvergedReason.DIVERGED_BREAKDOWN
             computed = np.linalg.norm(b - matrix @ x.array_r) / np.linalg.norm(b)
             assert computed <= 1.001 * least(matrix, b)
+
+
+PRECONDITIONERS = ("none", "jacobi", "ilu", "icc", "cholesky", "gamg")
+
+
+@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_matrix_of_zeros_is_not_solved(method, n, stored):
+    matrix = sp.csr_array((np.zeros(n), (np.arange(n), np.arange(n)))) if stored else (n, n)
+    matrix = sp.csr_array(matrix)
+    csr = (matrix.indptr.astype("i4"), matrix.indices.astype("i4"), matrix.data.astype(float))
+    for preconditioner in PRECONDITIONERS:
+        mat = PETSc.Mat().createAIJ((n, n), csr=csr, comm=PETSc.COMM_SELF)
+        solver = SequenceSolver(method, preconditioner)
+        result, _ = solver.solve(mat, to_vec(mat, np.ones(n)), solver.init())
+        assert not result.converged
+        assert (result.true_residual, result.solution.norm()) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_system_of_one_equation_is_solved(method):
+    mat, solver = to_mat(sp.csr_array([[2.0]])), SequenceSolver(method, "jacobi")
+    result, _ = solver.solve(mat, to_vec(mat, np.ones(1)), solver.init())
+    assert result.converged and result.solution.array_r == pytest.approx([0.5])
+
+
+def test_a_system_without_equations_is_refused():
+    mat = PETSc.Mat().createAIJ((0, 0), comm=PETSc.COMM_SELF)
+    mat.assemble()
+    for solver in (SequenceSolver(), Automatic()):
+        with pytest.raises(ValueError, match="no rows"):
+            solver.solve(mat, mat.createVecLeft(), solver.init())
 
 
 NEEDED = {"SkylakeX": "avx512bw", "Prescott": "sse2"}

@@ -28,7 +28,7 @@ from kryloset.krylov.multigrid import has_interpolations
 from kryloset.krylov.owner import NEIGHBOUR_LIMIT
 from kryloset.krylov.preconditioner import FACTORS
 from kryloset.krylov.reason import Reason
-from kryloset.krylov.solver import SequenceSolver, SolveResult
+from kryloset.krylov.solver import SequenceSolver, SolveResult, check_sizes
 from kryloset.krylov.state import SolverState, reading_state, write_arrays
 from kryloset.krylov.structure import (
     FACTOR_LIMIT,
@@ -354,6 +354,7 @@ class Automatic:
                 is not what `structure` says.
         """
         if not state.ways:
+            check_sizes(operator, rhs)
             state = self._start(operator, state)
         if self.replay is not None:
             return self._follow(operator, rhs, state, self.replay)

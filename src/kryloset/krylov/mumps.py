@@ -23,7 +23,8 @@ ROOM = (100, 500, 2500)
 TOO_SMALL = (-8, -9, -11, -12, -14, -15, -17, -20)
 """Values of INFOG(1) that ask for a larger ICNTL(14): pivoting takes more than was foreseen."""
 
-SINGULAR = (-6, -10)
+SINGULAR = (-2, -6, -10)
+"""Values that mean no entry at all, none in a row or column, and a pivot of zero."""
 
 NO_MEMORY = (-5, -7, -13, -19)
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """PETSc's preconditioners by name, set up so that they fit the method and the matrix."""
 
+import math
 from typing import Literal
 
 from petsc4py import PETSc
@@ -70,6 +71,11 @@ def set_up_preconditioner(
     pc = ksp.getPC()
     operator, _ = ksp.getOperators()
     try:
+        if name == "gamg":
+            # PETSc's multigrid crashes on a matrix of zeros.
+            size = operator.norm(PETSc.NormType.FROBENIUS)
+            if not 0.0 < size < math.inf:
+                return Reason.SINGULAR if size == 0.0 else Reason.NON_FINITE
         if name == "cholesky" or (name == "icc" and symmetric):
             # See _choose: a nonsymmetric matrix would hang PETSc's icc; its Cholesky reads
             # the upper triangle alone.

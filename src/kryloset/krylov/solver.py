@@ -249,15 +249,10 @@ class SequenceSolver:
             state: from `init`, an earlier solve or `SolverState.load`; left as it is.
 
         Raises:
-            ValueError: if the sizes do not fit.
+            ValueError: if the sizes do not fit, or there are no rows.
             KrylosetError: for multigrid of a matrix without interpolations.
         """
-        rows, columns = operator.getLocalSize()
-        if rows != columns or rhs.getLocalSize() != rows:
-            raise ValueError(
-                f"a square operator and a right-hand side of its size are needed, got local "
-                f"sizes {rows} x {columns} and {rhs.getLocalSize()}"
-            )
+        rows = check_sizes(operator, rhs)
         if state.space is not None and state.space.shape[0] != rows:
             raise ValueError(
                 f"the state recycles vectors with {state.space.shape[0]} local rows, the "
@@ -381,6 +376,23 @@ class SequenceSolver:
         if due or any_rank(operator.comm, misfit):
             return Owner.of(operator)
         return owner
+
+
+def check_sizes(operator: PETSc.Mat, rhs: PETSc.Vec) -> int:
+    """Return the number of local rows of a system.
+
+    Raises:
+        ValueError: if the sizes do not fit, or there are no rows at all.
+    """
+    rows, columns = operator.getLocalSize()
+    if rows != columns or rhs.getLocalSize() != rows:
+        raise ValueError(
+            f"a square operator and a right-hand side of its size are needed, got local "
+            f"sizes {rows} x {columns} and {rhs.getLocalSize()}"
+        )
+    if operator.getSize()[0] == 0:
+        raise ValueError("the operator has no rows: there is nothing to solve")
+    return int(rows)
 
 
 def _settle(
