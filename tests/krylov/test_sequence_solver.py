@@ -196,6 +196,17 @@ def test_nan_is_found(method, where, rng):
     assert state.failures == 1
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("where", ["A", "b"])
+@pytest.mark.parametrize("method", ["gcrodr", "cg", "direct"])
+def test_the_ladder_names_what_is_not_finite(method, where, value, rng):
+    matrix, b = laplacian(10), rng.standard_normal(100)
+    (matrix.data if where == "A" else b)[7] = value
+    mat, solver = to_mat(matrix), SequenceSolver(method, "ilu")
+    with pytest.raises(KrylosetError, match=f"^{where} of A x = b has entries that are NaN"):
+        solve_or_escalate(solver, mat, to_vec(mat, b), solver.init())
+
+
 def test_cg_says_that_a_matrix_is_not_positive_definite(rng):
     cases = (
         (laplacian(10) - sp.eye_array(100), "jacobi"),

@@ -91,5 +91,7 @@ def test_what_to_set_is_said():
     assert not unknown.excessive and unknown.describe().endswith(
         "of 1 instance solved more strictly."
     )
+    tiny = {"u": np.array([3e-200, 4e-200])}
+    assert relative_errors(tiny, {"u": np.zeros(2)}) == {"u": pytest.approx(1.0)}
     # A difference that is no number is not small.
     assert Accuracy((1,), "u", 1e-2, np.nan, 0.03).excessive

@@ -11,6 +11,7 @@ from kryloset.errors import KrylosetError
 from kryloset.krylov.automatic import Automatic, AutomaticState
 from kryloset.krylov.preconditioner import Preconditioner
 from kryloset.krylov.reason import Reason
+from kryloset.krylov.scaling import find_infinite
 from kryloset.krylov.solver import Method, SequenceSolver, SolveResult
 from kryloset.krylov.state import SolverState
 
@@ -118,10 +119,18 @@ def solve_or_escalate(
 
     Raises:
         SolveError: when the last rung fails too.
+        KrylosetError: where an entry of A or b is NaN or infinite.
         ValueError: as `SequenceSolver.solve`.
     """
     attempts: list[Attempt] = []
     result, after = solver.solve(operator, rhs, state)
+    if not result.converged:
+        culprit = find_infinite(operator, rhs)
+        if culprit is not None:
+            raise KrylosetError(
+                f"{culprit} of A x = b has entries that are NaN or infinite: look for a division "
+                "by zero, a logarithm or an overflow in what it is assembled from"
+            )
     first = after.last if isinstance(solver, Automatic) else solver
     ladder = [first] if result.converged else [first, *rungs(first, result.reason)]
     for rung in ladder:

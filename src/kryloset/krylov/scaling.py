@@ -114,6 +114,18 @@ def largest_entry(vector: PETSc.Vec) -> float:
     return math.nan if any_rank(vector.comm, math.isnan(size)) else largest(vector.comm, size)
 
 
+def find_infinite(operator: PETSc.Mat, rhs: PETSc.Vec) -> str | None:
+    """Return "A" or "b" where an entry of it is no number, None where all are. Collective."""
+    if not math.isfinite(largest_entry(rhs)):
+        return "b"
+    try:
+        entries = operator.getValuesCSR()[2]
+    except PETSc.Error:
+        # Of a matrix without entries nothing is known.
+        entries = np.zeros(0)
+    return "A" if any_rank(operator.comm, not np.isfinite(entries).all()) else None
+
+
 def _scale_vector(vector: PETSc.Vec, exponent: int) -> PETSc.Vec:
     scaled = vector.copy()
     with np.errstate(over="ignore", under="ignore"):

@@ -22,6 +22,7 @@ import numpy as np
 
 from kryloset.errors import ConfigError, KrylosetError
 from kryloset.krylov import SequenceSolver, solve_or_escalate
+from kryloset.krylov.scaling import norm_of
 from kryloset.problems.base import Array, Discretisation, Family, Instance, OperatorTraits
 from kryloset.problems.coarse import Restriction, make_coarse
 from kryloset.problems.guarded import discretise
@@ -207,8 +208,8 @@ def relative_errors(reference: Instance, found: Instance) -> dict[str, float]:
     for name, values in reference.items():
         u, other = np.asarray(values), np.asarray(found[name])
         inside = ~(np.isnan(u) | np.isnan(other))
-        norm = float(np.linalg.norm(u[inside]))
-        errors[name] = float(np.linalg.norm((other - u)[inside])) / norm if norm > 0 else 0.0
+        norm = norm_of(u[inside])
+        errors[name] = norm_of((other - u)[inside]) / norm if norm > 0 else 0.0
     return errors
 
 
