@@ -10,22 +10,53 @@ import difflib
 import math
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from kryloset.errors import ConfigError
+from kryloset.yaml_text import read_yaml
 
 #: Names of datasets and splits, which are names of folders and groups; and what decides on ways.
-_NAME = r"^[a-z][a-z0-9_]*$"
+_NAME = r"^[a-z][a-z0-9_]{0,99}$"
 _POLICY = r"^(measure|replay \S.*)$"
 
 
 class Section(BaseModel):
     """A part of the configuration: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `yes` where a number is wanted, which Python would take for 1."""
+        wanted = cls.model_fields[str(info.field_name)].annotation
+        if wanted is not Any and _has_truth(value) and not _mentions(wanted, (bool, Any)):
+            raise ValueError("a truth value stands where none is wanted: write a number or a text")
+        return value
+
+
+def _has_truth(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_has_truth, value))
+    return isinstance(value, bool)
+
+
+def _mentions(annotation: Any, types: tuple[Any, ...]) -> bool:
+    return annotation in types or any(_mentions(part, types) for part in get_args(annotation))
 
 
 def _plain_path(path: str) -> str:
@@ -35,6 +66,8 @@ def _plain_path(path: str) -> str:
             "a path here must not begin with a hyphen, and have no braces, angle brackets or "
             "control characters, which mean something to Snakemake or to commands: take another"
         )
+    if max(len(part.encode(errors="replace")) for part in path.split("/")) > 255:
+        raise ValueError("no file system has names of more than 255 bytes: take a shorter path")
     return path
 
 
@@ -194,7 +227,10 @@ class SolverConfig(Section):
         20, ge=0, le=999, description="k: vectors that are recycled; less than `restart`."
     )
     max_iterations: int = Field(
-        10_000, ge=1, description="Iterations after which a method gives up and the next is tried."
+        10_000,
+        ge=1,
+        lt=2**31,
+        description="Iterations after which a method gives up and the next is tried.",
     )
 
     @model_validator(mode="after")
@@ -240,7 +276,10 @@ class ComparisonConfig(Section):
     """The measurement of the report: the same systems with and without recycling."""
 
     instances: int = Field(
-        16, ge=2, description="Instances, first in solving order, that every method solves."
+        16,
+        ge=2,
+        le=10**9,
+        description="Instances, first in solving order, that every method solves.",
     )
 
 
@@ -285,7 +324,7 @@ class DatasetConfig(Section):
         default_factory=dict,
         description="The family's own settings; `kryloset families NAME` lists them.",
     )
-    count: int = Field(64, ge=1, description="Instances to draw.")
+    count: int = Field(64, ge=1, le=10**9, description="Instances to draw.")
     seed: int = Field(
         0, ge=0, lt=2**64, description="Instance i is drawn from (seed, i) and nothing else."
     )
@@ -311,6 +350,7 @@ class DatasetConfig(Section):
     chunks: int = Field(
         2,
         ge=1,
+        le=100_000,
         description="Jobs that solve the sorted instances, a contiguous part each. Recycling "
         "runs within a chunk, so take as many as there are workers, not more.",
     )
@@ -368,7 +408,8 @@ class Config(Section):
 
 #: What a pattern asks for, in words.
 _IN_WORDS = {
-    _NAME: "a name has small letters, digits and underscores, and begins with a letter",
+    _NAME: "a name has small letters, digits and underscores, begins with a letter, and is no "
+    "longer than 100",
     _POLICY: "take `measure`, or `replay FILE`",
 }
 
@@ -400,6 +441,9 @@ def _keys(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
     return found
 
 
+#: Characters of what was found that a message shows.
+_SHOWN = 100
+
 _KEYS = _keys(Config) | _keys(DatasetConfig)
 
 
@@ -413,7 +457,9 @@ def describe(error: ValidationError, source: str, keys: Mapping[str, str]) -> st
     """
     lines = [f"{source} cannot be run:"]
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"] if part != "[key]") or "(top level)"
+        key = (
+            ".".join(shorten(str(part)) for part in item["loc"] if part != "[key]") or "(top level)"
+        )
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             nearest = difflib.get_close_matches(str(item["loc"][-1]), keys, n=1)
@@ -422,23 +468,23 @@ def describe(error: ValidationError, source: str, keys: Mapping[str, str]) -> st
         if item["type"] == "string_pattern_mismatch":
             message = _IN_WORDS.get(item["ctx"]["pattern"], message)
         given = item["input"]
-        shown = "" if isinstance(given, dict | BaseModel) else f" (found {given!r})"
+        shown = "" if isinstance(given, dict | BaseModel) else f" (found {shorten(repr(given))})"
         lines.append(f"  {key}: {message}{shown}")
     return "\n".join(lines)
+
+
+def shorten(text: str) -> str:
+    """Return the beginning of a text that is too long for a message."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
 
 
 def load_config(path: Path) -> Config:
     """Read and check a YAML file.
 
     Raises:
-        ConfigError: The file is missing, is no YAML or cannot be run.
+        ConfigError: As `read_yaml`, or the configuration cannot be run.
     """
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}; name a YAML file") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from None
+    tree = read_yaml(path)
     return parse_config(tree if tree is not None else {}, str(path))
 
 

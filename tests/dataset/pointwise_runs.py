@@ -23,7 +23,6 @@ from kryloset.stages import merge, sample, sort
 FAMILY = f"{Path(__file__).parent / 'pointwise.py'}:Pointwise{{}}"
 COUNTS = (
     "iterations", "operator_applications", "preconditioner_applications", "systems", "escalations",
-    "reason",
 )  # fmt: skip
 PARTS = ("assemble", "setup", "rebuild", "iterate")
 
@@ -68,6 +67,7 @@ class Run:
         columns = {
             "instance": instances,
             "solver/way": np.zeros_like(instances),
+            "solver/reason": np.ones_like(instances),
             "solver/predecessor": np.concatenate([[-1], instances[:-1]]),
             "solver/true_residual": 1e-12 * (instances + 1.0),
         }

@@ -49,6 +49,7 @@ def test_a_dataset_passes(any_run):
     report = check.run(path, path.with_name("check.json"))
     assert [c.name for c in report.checks] == [
         "integrity",
+        "description",
         "finite",
         "not constant",
         "no duplicates",
@@ -56,6 +57,7 @@ def test_a_dataset_passes(any_run):
         "statistics",
         "parameters",
         "residuals",
+        "solver",
         "grids",
         "mesh",
     ]
@@ -223,8 +225,8 @@ def test_a_users_family_that_has_changed_since_is_named(tmp_path, monkeypatch):
     for file in ("parts.py", "mine.py"):
         before = Path(file).read_text()
         Path(file).write_text(before + "\n# edited\n")
-        found = failures(path)["residuals"]
+        found = failures(path)["description"]
         assert f"{file} of family mine.py:Pointwise2 is not the text" in found
         Path(file).write_text(before)
     Path("mine.py").unlink()
-    assert "there is no file mine.py" in failures(path)["residuals"]
+    assert "there is no file mine.py" in failures(path)["description"]

@@ -288,8 +288,8 @@ def _change(path, place):
         ("Various", _change("mesh/u_cells", 4), "mesh", "u_cells"),
         ("Various", _change("grid_9/u", (2, 0, 3, 3)), "grids", "instance 2: u on the grid of 9"),
         ("Moving", _change("grid_3/flux", (5, 1, 2, 1, 1)), "grids", "instance 5: flux"),
-        ("Various", _remove("grid_9/k"), "grids", "instance 0: k on the grid of 9 points"),
-        ("Various", _remove("mesh/u_cells"), "mesh", "u_cells"),
+        ("Various", _remove("grid_9/k"), "description", "grid_9/k is missing"),
+        ("Various", _remove("mesh/u_cells"), "description", "mesh/u_cells is missing"),
         ("Moving", _change("t1_fields/flux", slice(3, 6)), "statistics", "mean of flux"),
     ],
 )  # fmt: skip

@@ -373,3 +373,25 @@ def test_command_line_ends_in_a_message_for_a_mistake(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "datasets.set.count" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "p.h5").exists()
+
+
+@pytest.mark.parametrize("name", ["state-x-0.npz", "state-1-0.npz", "state--1-0.npz", "notes.txt"])
+def test_a_strange_file_beside_the_journal_is_left_alone(
+    name: str, whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path
+) -> None:
+    folder = working_folder(tmp_path / "1-of-1.h5")
+    folder.mkdir()
+    (folder / name).write_text("not of ours\n")
+    for index, u in run(CONFIG, tmp_path).items():
+        assert np.array_equal(u, whole[1][index])
+
+
+@pytest.mark.parametrize("name", ["journal", "lock", "state-10-0.npz", ""])
+def test_what_stands_in_the_way_is_named(name: str, tmp_path: Path) -> None:
+    way = working_folder(tmp_path / "1-of-1.h5") / name
+    if name:
+        way.mkdir(parents=True)
+    else:
+        way.write_text("a file where the folder should be\n")
+    with pytest.raises(DataError, match=rf"1-of-1.h5.working/?{name} cannot be written: .* folder"):
+        run(CONFIG, tmp_path)

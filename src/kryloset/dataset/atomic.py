@@ -45,9 +45,10 @@ def readable(path: Path) -> Iterator[None]:
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0)
         about = error.filename
-        if advice is None or (about is not None and Path(about) not in (path, *_around(path))):
+        if advice is None or (about is not None and not _is_near(Path(about), path)):
             raise
-        raise DataError(f"{path} cannot be written: {advice}") from error
+        named = path if about is None or path not in Path(about).parents else Path(about)
+        raise DataError(f"{named} cannot be written: {advice}") from error
 
 
 @contextmanager
@@ -140,9 +141,9 @@ def _part(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
-def _around(path: Path) -> tuple[Path, ...]:
-    """Return the files and folders that an error about writing `path` may name."""
-    return (_part(path), path / "lock", path / "journal", *path.parents)
+def _is_near(about: Path, path: Path) -> bool:
+    """Return whether an error about one path can be about writing another: on its way, or in it."""
+    return about in (path, _part(path), *path.parents) or path in about.parents
 
 
 def _to_disk(path: Path) -> None:

@@ -10,12 +10,14 @@ tell whether two files hold the same data whatever the compression.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.dataset.guard import progress
 from kryloset.dataset.structure import read_structure
 from kryloset.errors import DataError
 
@@ -97,8 +99,10 @@ def damage(file: h5py.File) -> list[str]:
             continue
         digests, read, dataset = Digests(), 0, file[path]
         try:
+            progress(prod(dataset.chunks or ()) * dataset.dtype.itemsize)
             for part in _parts(dataset):
                 digests.add(path, part)
+                progress(len(part) if isinstance(part, bytes) else part.nbytes)
                 read += 1
         except Exception as error:
             # Arrays that have not an HDF5 chunk for each instance have many rows in one.

@@ -3,21 +3,25 @@
 """Read a dataset file: its instances, its configuration, and what to tell people about it."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import h5py
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig, parse_config
+from kryloset.dataset.guard import in_child
 from kryloset.dataset.layout import ROLES, WELL_GROUPS, grid_group, mask_key
 from kryloset.dataset.ragged import offsets_path, read_rows
-from kryloset.errors import DataError
+from kryloset.dataset.structure import read_structure
+from kryloset.errors import DataError, KrylosetError
 from kryloset.problems.coverage import INSIDE, select
+from kryloset.yaml_text import parse_yaml
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -32,6 +36,48 @@ def open_hdf5(path: Path) -> h5py.File:
         return h5py.File(path, "r")
     except OSError as error:
         raise DataError(f"{path} is no HDF5 file, or damaged: {error}") from None
+
+
+def _look(path: Path) -> None:
+    """Make sure in a child process that HDF5 comes to an end with a file; once for each file.
+
+    Raises:
+        DataError: The file is missing or damaged, or it claims what it does not have.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no file {path}; `make run` makes results/<name>/dataset.h5")
+    state = path.stat()
+    _look_once(path.absolute(), state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _look_once(path: Path, *state: int) -> None:
+    def look() -> None:
+        with open_hdf5(path) as file:
+            try:
+                read_structure(file)
+            except DataError as error:
+                raise DataError(f"{path} is damaged: {error}") from None
+
+    in_child(path, look)
+
+
+@contextmanager
+def describable(path: Path) -> Iterator[None]:
+    """Turn errors about parts of a file that are not as Kryloset writes them into one for people.
+
+    Raises:
+        DataError: A part is missing or of another kind.
+    """
+    try:
+        yield
+    except KrylosetError:
+        raise
+    except Exception as error:  # HDF5 and h5py raise a dozen types.
+        raise DataError(
+            f"{path} is no dataset as Kryloset writes it, or damaged: "
+            f"{type(error).__name__}: {error}"
+        ) from None
 
 
 class Dataset:
@@ -56,15 +102,23 @@ class Dataset:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file."""
+        """Look at the file from afar, then open it."""
+        _look(path)
         self.file = open_hdf5(path)
-        if "provenance/config" not in self.file:
+        try:
+            with describable(path):
+                self._describe(path)
+        except BaseException:
             self.file.close()
+            raise
+
+    def _describe(self, path: Path) -> None:
+        """Read what the file says of itself."""
+        if "provenance/config" not in self.file:
             raise DataError(f"{path} is no dataset of Kryloset: it has no /provenance/config")
-        tree = yaml.safe_load(self.file["provenance/config"].asstr()[()])
-        ((self.name, self.config),) = parse_config(
-            tree, f"{path}: /provenance/config"
-        ).datasets.items()
+        source = f"{path}: /provenance/config"
+        tree = parse_yaml(self.config_text, source)
+        ((self.name, self.config),) = parse_config(tree, source).datasets.items()
         self.parameters = tuple(self.file.attrs["input_fields"])
         self.fields = tuple(self.file.attrs["output_fields"])
         self.unknowns = tuple(self.file.attrs["unknowns"])
@@ -86,6 +140,16 @@ class Dataset:
     ) -> None:
         """Close the file."""
         self.file.close()
+
+    @property
+    def config_text(self) -> str:
+        """The YAML text of the configuration that makes the file again."""
+        return str(self.file["provenance/config"].asstr()[()])
+
+    @property
+    def version(self) -> str:
+        """The version of kryloset that made the file."""
+        return str(self.file["provenance/versions"].attrs["kryloset"])
 
     def __len__(self) -> int:
         """Return the number of instances."""
@@ -232,7 +296,7 @@ def read_config_text(path: Path) -> str:
         DataError: As `Dataset`.
     """
     with Dataset(path) as dataset:
-        return str(dataset.file["provenance/config"].asstr()[()])
+        return dataset.config_text
 
 
 def describe(path: Path) -> str:
@@ -241,7 +305,7 @@ def describe(path: Path) -> str:
     Raises:
         DataError: As `Dataset`.
     """
-    with Dataset(path) as dataset:
+    with Dataset(path) as dataset, describable(path):
         attributes = dataset.file.attrs
         parts = [
             f"{path}: {attributes['title']}, dataset {dataset.name!r}\n  {attributes['equation']}",

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.dataset.guard import progress
 from kryloset.errors import DataError
 
 #: Attributes of the HDF5 library, by which dimension scales and arrays refer to each other.
@@ -42,6 +43,7 @@ def nodes(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset | st
     while groups:
         base, group = groups.popleft()
         for name in group:
+            progress()
             path = base + name
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise DataError(
@@ -57,8 +59,12 @@ def nodes(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset | st
                 groups.append((path + "/", node))
 
 
-def read_structure(file: h5py.File) -> dict[str, Any]:
+def read_structure(file: h5py.File, *, hollow: bool = False) -> dict[str, Any]:
     """Return what a file says beside the numbers in its arrays, by path.
+
+    Args:
+        file: The file.
+        hollow: Whether arrays may be there without their numbers.
 
     Raises:
         DataError: As `nodes`; or an array names an axis that is not there, or says that it is
@@ -77,18 +83,20 @@ def read_structure(file: h5py.File) -> dict[str, Any]:
             continue
         tree[path] = {"attributes": _attributes(node, path)}
         if isinstance(node, h5py.Dataset):
-            require_stored(node, path, file)
+            if not hollow:
+                _require_stored(node, path, file)
             tree[path] |= {
                 "type": repr(node.dtype),
                 "shape": list(node.shape),
                 "axes": _axes(node, path, places),
+                "axis of": _axis_of(node, places),
             }
         elif not isinstance(node, h5py.Group):
             raise DataError(f"{path} is neither a group nor an array")
     return tree
 
 
-def require_stored(array: h5py.Dataset, path: str, file: h5py.File) -> None:
+def _require_stored(array: h5py.Dataset, path: str, file: h5py.File) -> None:
     """Refuse an array that claims more bytes than the file can hold.
 
     Raises:
@@ -151,3 +159,15 @@ def _axes(array: h5py.Dataset, path: str, places: dict[int, str]) -> list[list[s
             raise DataError(f"{where} has another length than its dimension scale {names}")
         found.append(names)
     return found
+
+
+def _axis_of(array: h5py.Dataset, places: dict[int, str]) -> list[str]:
+    """Return of which arrays a dimension scale is an axis, and of each which one."""
+    found = []
+    for reference, number in array.attrs.get("REFERENCE_LIST", ()):
+        try:
+            address = h5py.h5o.get_info(h5py.h5r.dereference(reference, array.id)).addr
+            found.append(f"{places[address]} {number}")
+        except Exception:  # of a dozen types
+            found.append(f"nothing {number}")
+    return sorted(found)

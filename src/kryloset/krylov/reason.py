@@ -25,6 +25,9 @@ class Reason(IntEnum):
         return _MESSAGES[self]
 
 
+MEANINGS = {int(reason): reason.name.lower() for reason in Reason}
+"""The name of each reason by its number, as datasets tell it."""
+
 _MESSAGES = {
     Reason.CONVERGED: "the true residual is within the tolerance",
     Reason.ITERATION_LIMIT: (

@@ -4,7 +4,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -17,17 +17,25 @@ from numpy.typing import NDArray
 
 from kryloset import provenance
 from kryloset.dataset.atomic import write_text_whole
+from kryloset.dataset.derivation import differences
+from kryloset.dataset.guard import in_child
 from kryloset.dataset.integrity import damage, read_seals
+from kryloset.dataset.layout import grid_group
 from kryloset.dataset.reader import Dataset, open_hdf5
 from kryloset.dataset.splits import split_indices
+from kryloset.dataset.staged import digest_instances
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError, KrylosetError
+from kryloset.krylov.reason import MEANINGS
 from kryloset.problems import Discretisation, Family, guarded, load_family
 from kryloset.problems.accuracy import Accuracy, measure
 from kryloset.problems.coverage import respects
 from kryloset.problems.drawing import Drawing
+from kryloset.problems.stored import check_stored
 from kryloset.problems.variety import Variety, never_varying, varying
 from kryloset.progress import track
+from kryloset.stages.evidence import check_evidence
+from kryloset.stages.findings import refuse
 
 logger = logging.getLogger(__name__)
 
@@ -114,17 +122,21 @@ def run(dataset: Path, output: Path | None = None) -> CheckReport:
 
 
 def examine(path: Path) -> CheckReport:
-    """Run the checks; those of the content only where the file is undamaged."""
+    """Run the checks; those of the numbers only where the file is whole and says what it must."""
     whole = _check("integrity", partial(_integrity, path))
     if not whole.passed:
         return CheckReport((whole,), None, {}, None)
     residuals: list[float] = []
     with Dataset(path) as data:
+        seals = read_seals(data.file)
 
         @cache
         def discretise() -> Discretisation:
             return guarded.discretise(_family(data), MPI.COMM_SELF)
 
+        described = _check("description", partial(_description, data, discretise))
+        if not described.passed:
+            return CheckReport((whole, described), None, seals)
         contents = {
             "finite": partial(_finite, data),
             "not constant": partial(_not_constant, data),
@@ -133,14 +145,15 @@ def examine(path: Path) -> CheckReport:
             "statistics": partial(_statistics, data),
             "parameters": partial(_parameters, data),
             "residuals": partial(_residuals, data, discretise, residuals),
+            "solver": partial(check_evidence, data, residuals),
             "grids": partial(_grids, data, discretise),
             "mesh": partial(_mesh, data, discretise),
         }
-        checks = [whole, *(_check(name, content) for name, content in contents.items())]
+        found = [_check(name, content) for name, content in contents.items()]
         worst = max(residuals) if residuals and np.isfinite(residuals).all() else None
-        right = all(check.passed for check in checks)
+        right = all(check.passed for check in found)
         accuracy = _accuracy(data, discretise(), residuals) if right else None
-        return CheckReport(tuple(checks), worst, read_seals(data.file), accuracy)
+        return CheckReport((whole, described, *found), worst, seals, accuracy)
 
 
 def _accuracy(
@@ -162,11 +175,44 @@ def _check(name: str, content: Callable[[], str]) -> Check:
 
 def _integrity(path: Path) -> str:
     """Every array is readable, passes its checksum and has the digest that was sealed."""
-    with open_hdf5(path) as file:
-        found = damage(file)
-        if found:
-            raise DataError("; ".join(found))
-        return f"{len(read_seals(file))} digests recomputed"
+
+    def work() -> str:
+        with open_hdf5(path) as file:
+            found = damage(file)
+            if found:
+                raise DataError("; ".join(found))
+            return f"{len(read_seals(file))} digests recomputed"
+
+    return in_child(path, work)
+
+
+def _description(data: Dataset, discretise: Callable[[], Discretisation]) -> str:
+    """All but the numbers of the instances is what configuration and family make again."""
+    family = _family(data)
+    # Before anything is built: a configuration may ask for more than memory holds.
+    grid = tuple(len(axis) for axis in family.coordinates.values())
+    if data.grid != grid or len(data) != data.config.count:
+        raise DataError(
+            f"it has {len(data)} instances on a grid of {data.grid} points, and its configuration "
+            f"makes {data.config.count} on {grid}"
+        )
+    for points in data.config.mesh.grids:
+        if grid_group(points) not in data.file:
+            raise DataError(f"/{grid_group(points)} is missing")
+    discretisation = discretise()
+    try:
+        instance, solution = data.instance(0), data.solution(0)
+        check_stored(family, solution)
+        grids = data.config.mesh.grids
+        resampled = {n: discretisation.resample(n, instance, solution) for n in grids}
+    except Exception as error:  # Of a family that is given what it would not have made.
+        raise DataError(f"instance 0 is none of {data.config.family}: {error}") from error
+    meshes, masks = discretisation.meshes(), discretisation.masks()
+    wrong = differences(data, family, MEANINGS, meshes, masks, resampled)
+    made, here = data.version, provenance.versions()["kryloset"]
+    other = "" if made == here else f" (made by kryloset {made}, and this is {here})"
+    refuse(f"what is not as configuration and family make it{other}", wrong)
+    return "groups, attributes, axes, coordinates and boundary values derived again"
 
 
 def _finite(data: Dataset) -> str:
@@ -181,7 +227,7 @@ def _finite(data: Dataset) -> str:
                 right = respects(values, inside, data.rank(name))
             if not right:
                 wrong.append(f"instance {index}: {name}")
-    _refuse("values that are not finite, or outside of the domain not NaN", wrong)
+    refuse("values that are not finite, or outside of the domain not NaN", wrong)
     return f"all values of {', '.join((*data.parameters, *data.fields, *data.unknowns))}"
 
 
@@ -206,8 +252,8 @@ def _not_constant(data: Dataset) -> str:
         # Either it was drawn so, or the file says other than what was drawn.
         unlike = varying(family, seed, len(data)).union(never_varying(family, seed, constant))
         wrong += [f"all instances: {name}" for name in constant if name in unlike]
-    _refuse("fields that are constant", wrong)
-    _refuse("parameters that are declared fixed, and vary", sorted(varied & fixed))
+    refuse("fields that are constant", wrong)
+    refuse("parameters that are declared fixed, and vary", sorted(varied & fixed))
     same = {"declared fixed": sorted(fixed), "by its settings": constant}
     but = [f"{', '.join(names)}, {why}" for why, names in same.items() if names]
     return "every solution varies in space, every parameter from instance to instance" + (
@@ -225,7 +271,7 @@ def _variety(data: Dataset) -> Variety:
 def _no_duplicates(data: Dataset) -> str:
     duplicates = _variety(data).duplicates
     wrong = [f"instances {first} and {index}" for first, index in duplicates]
-    _refuse("parameters that are the same", wrong)
+    refuse("parameters that are the same", wrong)
     return f"{len(data)} different parameter sets"
 
 
@@ -259,7 +305,7 @@ def _statistics(data: Dataset) -> str:
             for key, value in expected.items()
             if not abs(stored.get(key, np.nan) - value) <= scale
         ]
-    _refuse("statistics that are not those of the training split", wrong)
+    refuse("statistics that are not those of the training split", wrong)
     return f"recomputed from the {len(data.splits()['train'])} instances of train"
 
 
@@ -269,7 +315,7 @@ def _family(data: Dataset) -> Family:
     So must be the modules beside it that it imports. The text in the dataset is not run: a
     data file of somebody else's would run code of theirs.
     """
-    family = load_family(data.config)
+    # Compared first, for to load it is to run it.
     sources, stored = provenance.family_sources(data.config), data.family_sources()
     for place in dict.fromkeys([*sources, *stored]):
         if sources.get(place) != stored.get(place):
@@ -277,7 +323,7 @@ def _family(data: Dataset) -> Family:
                 f"{place} of family {data.config.family} is not the text the dataset was made "
                 "with, which `kryloset restore` brings back"
             )
-    return family
+    return load_family(data.config)
 
 
 def _parameters(data: Dataset) -> str:
@@ -291,7 +337,10 @@ def _parameters(data: Dataset) -> str:
             for name, values in draw(data.config.seed, index).items()
             if values.tobytes() != stored[name].tobytes()
         ]
-    _refuse("parameters that are not those of the seed", wrong)
+    refuse("parameters that are not those of the seed", wrong)
+    instances = (data.instance(index) for index in range(len(data)))
+    if digest_instances("parameters", instances) != data.file["provenance"].attrs["parameters"]:
+        raise DataError("the digest of the parameters in /provenance is of others")
     return f"{len(data)} instances drawn again from seed {data.config.seed}, bit for bit"
 
 
@@ -308,7 +357,7 @@ def _residuals(
         for index, residual in enumerate(residuals)
         if not residual <= tolerance
     ]
-    _refuse(f"true relative residuals above the tolerance {tolerance:.3g}", wrong)
+    refuse(f"true relative residuals above the tolerance {tolerance:.3g}", wrong)
     return f"at most {max(residuals):.3g} in {len(data)} instances, tolerance {tolerance:.3g}"
 
 
@@ -328,7 +377,7 @@ def _grids(data: Dataset, discretise: Callable[[], Discretisation]) -> str:
                 f"instance {index}: {name} on the grid of {points} points"
                 for name in _differing(data.resampled(points, index), expected)
             ]
-    _refuse("values on grids that are not those of the functions", wrong)
+    refuse("values on grids that are not those of the functions", wrong)
     told = "".join(f", that of {points} points a side" for points in grids)
     return f"the grid{told}: evaluated again"
 
@@ -343,7 +392,7 @@ def _mesh(data: Dataset, discretise: Callable[[], Discretisation]) -> str:
             for points in (None, *data.config.mesh.grids)
             if not _same_mask(data.inside(0, points), expected.get(points))
         ]
-    _refuse("parts of the mesh that are not those made again", wrong)
+    refuse("parts of the mesh that are not those made again", wrong)
     names = [*stored, *(["its masks"] if expected else [])]
     return f"{', '.join(names)}: made again" if names else "no mesh is shared by all instances"
 
@@ -372,10 +421,3 @@ def _differing(
         return bool(np.where(outside, np.isnan(mine), near).all())
 
     return [name for name in dict.fromkeys([*stored, *expected]) if not same(name)]
-
-
-def _refuse(what: str, wrong: Sequence[str]) -> None:
-    """Fail where something is wrong, naming the first few."""
-    if wrong:
-        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise DataError(f"{what}: {'; '.join(wrong[:5])}{more}")

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig, parse_config
@@ -15,6 +14,7 @@ from kryloset.dataset.staged import StagedFile
 from kryloset.dependence import keys_of
 from kryloset.errors import DataError
 from kryloset.problems import Family
+from kryloset.yaml_text import parse_yaml
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def require_same(file: StagedFile, config: DatasetConfig, stage: str) -> None:
     if text is None:
         raise DataError(f"{file.path} does not say what it was made with; make it again")
     source = f"{file.path}: the attribute 'config'"
-    (other,) = parse_config(yaml.safe_load(text), source).datasets.values()
+    (other,) = parse_config(parse_yaml(text, source), source).datasets.values()
     for key in sorted(keys_of(stage)):
         if getattr(other, key) != getattr(config, key):
             raise DataError(

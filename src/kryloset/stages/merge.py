@@ -21,7 +21,7 @@ from kryloset.dataset.layout import PLACES, SOLVER, find_masked, grid_group, mas
 from kryloset.dataset.staged import StagedFile
 from kryloset.dataset.writer import write_dataset
 from kryloset.errors import DataError
-from kryloset.krylov import Reason
+from kryloset.krylov.reason import MEANINGS
 from kryloset.problems import Family, load_family
 from kryloset.problems.coverage import INSIDE, respects
 from kryloset.progress import track
@@ -109,7 +109,6 @@ def run(
         seconds = {
             part: places.gather(f"seconds/{part}").tolist() for part in files[0].names("seconds")
         }
-        reasons = {int(reason): reason.name.lower() for reason in Reason}
         with write_whole(output) as part:
             masks = _masks(files)
             instances = _instances(places, drawn, family, config, masks)
@@ -120,7 +119,7 @@ def run(
                 "merge": stage_identity("merge", config),
             }
             write_dataset(
-                part, name, config, family, instances, solver, reasons, code,
+                part, name, config, family, instances, solver, MEANINGS, code,
                 drawn.digest("parameters"), _shared(files, "mesh"), masks, ways,
             )  # fmt: skip
             _verify(part, output)

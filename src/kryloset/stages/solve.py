@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from kryloset.bench.configured import fixed_solver, make_solver
 from kryloset.config import DatasetConfig, SolverConfig, dump_dataset
+from kryloset.dataset.atomic import readable
 from kryloset.dataset.journal import Journal
 from kryloset.dataset.layout import grid_group
 from kryloset.dataset.staged import StagedFile, create_staged
@@ -281,7 +282,8 @@ def _solve_rest(
     done = comm.bcast(None if journal is None else len(journal))
     if done is None:  # rank 0 found that another job has solved it
         return solver.init()
-    state, done = _restore(folder, solver, done, comm)
+    with readable(folder):
+        state, done = _restore(folder, solver, done, comm)
     if done == len(instances):
         return state
     if journal is not None:
@@ -328,7 +330,8 @@ def _solve_rest(
         # Rank 0 decides, so that all have the same states.
         due = row + 1 == len(instances) or time.monotonic() - saved >= SAVE_EVERY
         if comm.bcast(due):
-            _save(folder, state, row + 1, comm)
+            with readable(folder):
+                _save(folder, state, row + 1, comm)
             saved = time.monotonic()
     return state
 
@@ -410,8 +413,12 @@ def _state_path(folder: Path, position: int, comm: MPI.Comm) -> Path:
 
 def _saved(folder: Path, comm: MPI.Comm) -> list[int]:
     """Return the positions whose states this process has saved, the last one first."""
-    paths = folder.glob(f"state-*-{comm.rank}.npz")
-    return sorted((int(path.name.split("-")[1]) for path in paths), reverse=True)
+    # Others may have put something of theirs beside ours.
+    found = (
+        re.fullmatch(rf"state-(0|[1-9]\d*)-{comm.rank}\.npz", path.name)
+        for path in folder.iterdir()
+    )
+    return sorted((int(match[1]) for match in found if match), reverse=True)
 
 
 def _save(folder: Path, state: State, position: int, comm: MPI.Comm) -> None:

@@ -1,0 +1,227 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""All that a dataset file says beside the parameters and solutions of its instances."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset import provenance
+from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.dataset.integrity import Digests
+from kryloset.dataset.layout import (
+    COMPONENT,
+    FILTERS,
+    FLOAT,
+    INTEGER,
+    ROLES,
+    SOLVER,
+    TRUTH,
+    grid_coordinates,
+    grid_group,
+)
+from kryloset.dataset.splits import split_indices
+from kryloset.dependence import keys_of
+from kryloset.problems.base import BoundaryCondition, Family
+
+#: Entries of an HDF5 chunk of an array that has a number for each instance.
+ROWS = 4096
+
+
+class Frame:
+    """The parts of a file being written; each method writes one group, `describe` several.
+
+    Attributes:
+        file: The file.
+        config: What the dataset is made with.
+        family: Its family.
+        versions: Versions of the programs that make it.
+        digests: Of all that is written.
+        split_indices: The instances of each split.
+    """
+
+    def __init__(
+        self, file: h5py.File, config: DatasetConfig, family: Family, versions: Mapping[str, str]
+    ) -> None:
+        """Begin an empty file."""
+        self.file = file
+        self.config = config
+        self.family = family
+        self.versions = versions
+        self.digests = Digests()
+        self.split_indices = split_indices(config)
+
+    def describe(self, name: str) -> None:
+        """Write what the file is, and all that does not depend on what was solved."""
+        self._attributes(name)
+        self._dimensions()
+        self._boundary_conditions()
+        self._write_splits()
+
+    def _attributes(self, name: str) -> None:
+        """Write what the file is, as The Well, CF and ACDD name it."""
+        version = self.versions["kryloset"]
+        family, attributes = self.family, self.file.attrs
+        attributes["dataset_name"] = name
+        attributes["grid_type"] = "cartesian"
+        attributes["n_spatial_dims"] = np.int64(len(family.coordinates))
+        attributes["n_trajectories"] = np.int64(self.config.count)
+        # The Well lists here what is one number for the whole file; ours vary by instance.
+        write_strings(self.file, "simulation_parameters", [])
+        names = ("input_fields", "output_fields", "unknowns")
+        for attribute, role in zip(names, ROLES, strict=True):
+            write_strings(self.file, attribute, [v.name for v in getattr(family, role)])
+        attributes["Conventions"] = "CF-1.11"
+        attributes["title"] = family.summary
+        attributes["equation"] = family.equation
+        attributes["source"] = (
+            f"kryloset {version}: finite elements of FEniCSx, Krylov solvers of PETSc"
+        )
+        attributes["history"] = (
+            f"made by kryloset {version}; /provenance has all that is needed to make it again"
+        )
+
+    def _dimensions(self) -> None:
+        """Write the dimension scales, and The Well's links to them."""
+        family, count = self.family, len(self.family.coordinates)
+        self.scale("sample", np.arange(self.config.count), "number of the instance, as drawn")
+        if family.times is None:
+            self.scale("time", np.zeros(1), "time; the problem is steady")
+        else:
+            self.scale("time", np.asarray(family.times, dtype=FLOAT), "time")
+        for axis, values in family.coordinates.items():
+            self.scale(axis, np.asarray(values, dtype=FLOAT), f"coordinate {axis}")
+        if any(variable.rank for role in ROLES for variable in getattr(family, role)):
+            self.scale(COMPONENT, np.arange(count), "component of a vector, along each axis")
+        for points in self.config.mesh.grids:
+            self.file.create_group(grid_group(points))
+            for path, values in grid_coordinates(family, points).items():
+                axis = path.rpartition("/")[2].partition("_")[0]
+                self.scale(path, values, f"coordinate {axis} of the grid of {points} points a side")
+        group = self.file.create_group("dimensions")
+        write_strings(group, "spatial_dims", list(family.coordinates))
+        for axis in ("time", *family.coordinates):
+            group[axis] = self.file[axis]
+
+    def _boundary_conditions(self) -> None:
+        """Write for each condition where it holds along its axis, and the values there."""
+        group = self.file.create_group("boundary_conditions")
+        for condition in self.family.boundary_conditions:
+            self._boundary_condition(group, condition)
+
+    def _boundary_condition(self, parent: h5py.Group, condition: BoundaryCondition) -> None:
+        axis = condition.dimension
+        # The fields are part of the name, for each may have its own condition on an axis.
+        group = parent.create_group("_".join((axis, condition.kind, *condition.fields)))
+        write_strings(group, "associated_dims", [axis])
+        write_strings(group, "associated_fields", list(condition.fields))
+        group.attrs["bc_type"] = condition.kind
+        group.attrs["description"] = condition.description
+        write_varying(group, sample=False, time=False)
+        mask = np.zeros(len(self.file[axis]), dtype=TRUTH)
+        mask[[0, -1]] = 1
+        # By the attribute xarray reads truth values, and writes them again.
+        self.array(f"{group.name[1:]}/mask", mask, (axis,), dtype="bool")
+        values = np.full(mask.sum(), condition.value, dtype=FLOAT)
+        self.array(f"{group.name[1:]}/values", values, ()).make_scale("values")
+
+    def _write_splits(self) -> None:
+        """Write the instances of each split, each a dimension of its own."""
+        self.file.create_group("splits")
+        for name, indices in self.split_indices.items():
+            long_name = f"instances of the split {name}, ascending"
+            self.array(f"splits/{name}", indices, (), long_name=long_name).make_scale(name)
+
+    def solver(
+        self,
+        quantities: Mapping[str, NDArray[Any]],
+        reasons: Mapping[int, str],
+        ways: Mapping[int, str],
+    ) -> None:
+        """Write what it took to solve each instance, and how well it is solved."""
+        self.file.create_group("solver").attrs["tolerance"] = self.config.solver.tolerance
+        for name, (dtype, long_name) in SOLVER.items():
+            values = np.asarray(quantities[name], dtype=dtype)
+            self.array(f"solver/{name}", values, ("sample",), long_name=long_name, units="1")
+        for name, meanings in (("reason", reasons), ("way", ways)):
+            attributes = self.file[f"solver/{name}"].attrs
+            attributes["flag_values"] = np.array(list(meanings), dtype=INTEGER)
+            attributes["flag_meanings"] = " ".join(meanings.values())
+
+    def provenance(self, name: str, code: Mapping[str, str], parameters: str) -> None:
+        """Write what it takes to make the file again."""
+        group = self.file.create_group("provenance")
+        group.attrs["seed"] = np.uint64(self.config.seed)
+        group.attrs["parameters"] = parameters
+        self.text("provenance/config", dump_dataset(name, self.config, keys_of("merge")))
+        sources = provenance.family_sources(self.config)
+        for number, (file, source) in enumerate(sources.items()):
+            self.text(f"provenance/modules/{file}" if number else "provenance/family", source)
+        if sources:
+            self.file["provenance/family"].attrs["file"] = next(iter(sources))
+        for program, version in self.versions.items():
+            group.require_group("versions").attrs[program] = version
+        for stage, identity in code.items():
+            group.require_group("code").attrs[stage] = identity
+
+    def meshes(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write the mesh that all instances share, where there is one."""
+        for name, values in arrays.items():
+            path, stored = f"mesh/{name}", values.astype(stored_type(values))
+            axes = [f"{path}_{word}" for word in ("row", "column")[: values.ndim]]
+            for axis, length in zip(axes, values.shape, strict=True):
+                self.number(axis, length)
+            self.array(path, stored, axes)
+
+    def number(self, path: str, length: int) -> None:
+        """Make the scale of an axis that is not one of the grid: the numbers along it."""
+        self.scale(path, np.arange(length), f"number along {path.rpartition('/')[2]}")
+
+    def scale(self, path: str, values: NDArray[Any], long_name: str) -> None:
+        """Write the dimension scale of an axis."""
+        scale = self.array(path, values, (), long_name=long_name, units="1")
+        scale.make_scale(path.rpartition("/")[2])
+        write_varying(scale, sample=path == "sample", time=path == "time")
+
+    def array(
+        self, path: str, values: NDArray[Any], axes: Sequence[str], **attributes: str
+    ) -> h5py.Dataset:
+        """Write a whole array."""
+        chunks = (max(1, min(len(values), ROWS)), *values.shape[1:])
+        array = self.file.create_dataset(path, data=values, chunks=chunks, **FILTERS)
+        self.attach(array, axes)
+        array.attrs.update(attributes)
+        self.digests.add(path, values)
+        return array
+
+    def attach(self, array: h5py.Dataset, axes: Sequence[str]) -> None:
+        """Name the dimension scales of an array's axes."""
+        for number, axis in enumerate(axes):
+            array.dims[number].attach_scale(self.file[axis])
+
+    def text(self, path: str, text: str) -> None:
+        """Write a text."""
+        self.file.create_dataset(path, data=text, dtype=h5py.string_dtype())
+        self.digests.add(path, text.encode())
+
+
+def stored_type(values: NDArray[Any]) -> np.dtype[Any]:
+    """Return the type in which numbers are stored: integers and masks stay what they are."""
+    dtype = np.asarray(values).dtype
+    if dtype == TRUTH:
+        return dtype
+    return INTEGER if dtype.kind in "iu" else FLOAT
+
+
+def write_strings(node: h5py.Group, name: str, values: Sequence[str]) -> None:
+    """Write an attribute that is a list of strings, perhaps an empty one."""
+    node.attrs.create(name, np.array(values, dtype=object), dtype=h5py.string_dtype())
+
+
+def write_varying(node: h5py.HLObject, *, sample: bool, time: bool) -> None:
+    """Say of what an array or group differs, as The Well does."""
+    node.attrs["sample_varying"] = TRUTH.type(sample)
+    node.attrs["time_varying"] = TRUTH.type(time)

@@ -1,0 +1,18 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""How a check says what is wrong."""
+
+from collections.abc import Sequence
+
+from kryloset.errors import DataError
+
+
+def refuse(what: str, wrong: Sequence[str]) -> None:
+    """Fail where something is wrong, naming the first few.
+
+    Raises:
+        DataError: Something is.
+    """
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise DataError(f"{what}: {'; '.join(wrong[:5])}{more}")

@@ -1,0 +1,175 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Nothing in a dataset file can be edited unseen, whether it is sealed again or not."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from test_check import failures, seal_again
+from various_runs import various
+
+from kryloset.dataset.integrity import SEALS
+from kryloset.errors import DataError
+
+#: What a file that was sealed again may say otherwise unseen, and why.
+TOLD_BY_THE_MAKER = {
+    r"provenance/(versions|code)@.*": "which programs made it, they alone knew",
+    r"(/|provenance/versions)@(source|history|kryloset)": "the same, of kryloset itself",
+    r"solver/(iterations|operator_applications|preconditioner_applications|escalations|systems)":
+        "what it took: only solving again would tell, and by the clock not even that",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[("Various", 2), ("Moving", 1), ("Meshed", 2)])
+def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return various(tmp_path_factory.mktemp("edits"), *request.param).merge()
+
+
+def everything(path: Path) -> Iterator[str]:
+    """Return the paths of all arrays, texts and groups, and `path@attribute` of all attributes."""
+    found: list[str] = ["/"]
+    with h5py.File(path) as file:
+        file.visit(found.append)
+        for node in list(found):
+            found += [f"{node}@{name}" for name in file[node].attrs]
+    return (what for what in found if what not in ("/", SEALS))
+
+
+def other(value: object) -> object:
+    """Return another value of the same kind."""
+    if isinstance(value, str | bytes):
+        return value + type(value)(b"m" if isinstance(value, bytes) else "m")  # type: ignore[call-arg]
+    values = np.array(value)
+    if values.dtype.kind == "O":
+        return [*values.tolist(), "m"]
+    if values.dtype.kind == "f":
+        return values * (1 + 1e-6) + 1e-6
+    return values + 1
+
+
+def edit(file: h5py.File, what: str) -> bool:
+    """Change an attribute, the last number of an array, or a text; return whether it could be."""
+    path, _, name = what.partition("@")
+    node = file[path]
+    if name:
+        if name in ("REFERENCE_LIST", "DIMENSION_LIST"):
+            return False
+        value = node.attrs[name]
+        del node.attrs[name]
+        node.attrs[name] = other(value)
+    elif isinstance(node, h5py.Group):
+        return False
+    elif node.ndim:
+        place = tuple(length - 1 for length in node.shape)
+        node[place] = other(node[place])
+    else:
+        node[()] = other(node.asstr()[()])
+    return True
+
+
+def remove(file: h5py.File, what: str) -> bool:
+    """Delete an attribute, an array or a group."""
+    path, _, name = what.partition("@")
+    if name:
+        del file[path].attrs[name]
+    else:
+        del file[path]
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [edit, remove])
+@pytest.mark.parametrize("sealed", [False, True], ids=["as it is", "sealed again"])
+def test_nothing_can_be_edited_unseen(dataset: Path, tmp_path: Path, change, sealed: bool):
+    path, unseen, tried = tmp_path / "dataset.h5", [], 0
+    for what in everything(dataset):
+        path.write_bytes(dataset.read_bytes())
+        with h5py.File(path, "r+") as file:
+            if not change(file, what):
+                continue
+        tried += 1
+        if sealed:
+            seal_again(path)
+        allowed = sealed and any(re.fullmatch(rule, what) for rule in TOLD_BY_THE_MAKER)
+        if not allowed and not failures(path):
+            unseen.append(what)
+    assert tried > 100
+    assert not unseen
+
+
+def _coordinates_doubled(file):
+    file["x"][:] *= 2
+
+
+def _axis_of_a_further_grid(file):
+    file["grid_9/x_9"][:] += 1
+
+
+def _times(file):
+    file["time"][-1] += 1
+
+
+def _samples_reversed(file):
+    file["sample"][:] = file["sample"][:][::-1]
+
+
+def _external_link(file):
+    file.copy("t0_fields/u", file, "spare")
+    with h5py.File(Path(file.filename).with_name("elsewhere.h5"), "w") as elsewhere:
+        file.copy("t0_fields/u", elsewhere, "u")
+    del file["t0_fields/u"], file["spare"]
+    file["t0_fields/u"] = h5py.ExternalLink("elsewhere.h5", "/u")
+
+
+def _soft_link(file):
+    file.move("t0_fields/k", "hidden")
+    file["t0_fields/k"] = h5py.SoftLink("/hidden")
+
+
+def _type(file):
+    values = file["solver/chunk"][:]
+    scale = file["sample"]
+    del file["solver/chunk"]
+    array = file.create_dataset("solver/chunk", data=values.astype("<u8"), chunks=(6,))
+    array.dims[0].attach_scale(scale)
+
+
+def _axis(file):
+    file["t0_fields/k"].dims[1].detach_scale(file["x"])
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (_coordinates_doubled, "x has not the values"),
+        (_axis_of_a_further_grid, "grid_9/x_9 has not the values"),
+        (_times, "time has not the values"),
+        (_samples_reversed, "sample has not the values"),
+        (_external_link, "t0_fields/u is a link"),
+        (_soft_link, "t0_fields/k is a link"),
+        (_type, "solver/chunk: type"),
+        (_axis, r"t0_fields/k: axes"),
+        (lambda file: file.__delitem__("solver"), "a part of it is missing"),
+        (lambda file: file.__delitem__("dimensions"), "dimensions is missing"),
+        (lambda file: file.__delitem__("boundary_conditions"), "boundary_conditions is missing"),
+        (
+            lambda file: file["t0_fields/u"].attrs.modify("units", "km"),
+            "units is 'km'",
+        ),
+        (lambda file: file.attrs.modify("equation", "u = 0"), "equation is 'u = 0'"),
+        (lambda file: file["provenance"].attrs.modify("seed", np.uint64(3)), "seed is 3, not 0"),
+    ],
+)
+def test_what_is_derived_is_named(dataset: Path, tmp_path: Path, change, named: str):
+    path = tmp_path / "dataset.h5"
+    path.write_bytes(dataset.read_bytes())
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with contextlib.suppress(KeyError, DataError):
+        seal_again(path)
+    assert re.search(named, "; ".join(failures(path).values()))
