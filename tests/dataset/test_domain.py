@@ -235,7 +235,7 @@ def test_a_missing_mask_is_found(datasets, tmp_path):
     with h5py.File(path, "r+") as file:
         del file["t0_fields/inside"]
     seal_again(path)
-    assert "the mask of the grid" in failures(path)["mesh"]
+    assert "t0_fields/inside is missing" in failures(path)["description"]
 
 
 @pytest.mark.parametrize("place", [(4, 4), (0, 4)], ids=["outside", "inside"])

@@ -11,6 +11,7 @@ import os
 import pickle
 import resource
 import signal
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,11 @@ def in_child[T](path: Path, work: Callable[[], T]) -> T:
         KrylosetError: What the work raises.
     """
     reading, writing = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        # Of a process with threads a child may wait for what one of them held. This child calls
+        # HDF5 alone, whose lock h5py keeps free while it forks.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         os.close(reading)
         _answer(path, work, writing)

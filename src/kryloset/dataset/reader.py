@@ -234,6 +234,10 @@ class Dataset:
 
     def _read(self, name: str, index: int) -> NDArray[Any]:
         """Read one instance's values; a steady solution has no axis of time."""
+        with describable(Path(self.file.filename)):
+            return self._read_from(name, index)
+
+    def _read_from(self, name: str, index: int) -> NDArray[Any]:
         if name not in self._found:
             array = self.array(name)
             ragged = offsets_path(array.name) in self.file
@@ -247,8 +251,9 @@ class Dataset:
 
     def meshes(self) -> dict[str, NDArray[Any]]:
         """Return the mesh that all instances share, by name; nothing where there is none."""
-        group = self.file.get("mesh", {})
-        return {name: array[:] for name, array in group.items() if not array.is_scale}
+        with describable(Path(self.file.filename)):
+            group = self.file.get("mesh", {})
+            return {name: array[:] for name, array in group.items() if not array.is_scale}
 
     def family_sources(self) -> dict[str, str]:
         """Return what `provenance.family_sources` did when the file was made."""
@@ -268,15 +273,22 @@ class Dataset:
     @property
     def grid(self) -> tuple[int, ...]:
         """Points along each axis of the grid."""
-        return tuple(len(self.file[axis]) for axis in self.file["dimensions"].attrs["spatial_dims"])
+        with describable(Path(self.file.filename)):
+            return tuple(
+                len(self.file[axis]) for axis in self.file["dimensions"].attrs["spatial_dims"]
+            )
 
     def splits(self) -> dict[str, NDArray[np.int64]]:
         """Return the instances of each split."""
-        return {name: self.file[f"splits/{name}"][:] for name in self.config.splits}
+        with describable(Path(self.file.filename)):
+            return {name: self.file[f"splits/{name}"][:] for name in self.config.splits}
 
     def statistics(self, name: str) -> dict[str, float]:
         """Return mean, std, rms, min and max of a parameter or field over the training split."""
-        return {key: float(value) for key, value in self.file[f"statistics/{name}"].attrs.items()}
+        with describable(Path(self.file.filename)):
+            return {
+                key: float(value) for key, value in self.file[f"statistics/{name}"].attrs.items()
+            }
 
 
 def read_config(path: Path) -> tuple[str, DatasetConfig]:
