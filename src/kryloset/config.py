@@ -44,15 +44,17 @@ class Section(BaseModel):
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse `yes` where a number is wanted, which Python would take for 1."""
         wanted = cls.model_fields[str(info.field_name)].annotation
-        if wanted is not Any and _has_truth(value) and not _mentions(wanted, (bool, Any)):
+        section = isinstance(wanted, type) and issubclass(wanted, BaseModel)
+        if not section and _has_truth(value) and not _mentions(wanted, (bool, Any)):
             raise ValueError("a truth value stands where none is wanted: write a number or a text")
         return value
 
 
 def _has_truth(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return any(map(_has_truth, value))
-    return isinstance(value, bool)
+    """Return whether a value is a truth value, or a list or mapping that has one."""
+    inner = value.values() if isinstance(value, dict) else value
+    parts = inner if isinstance(value, dict | list | tuple) else (value,)
+    return any(isinstance(part, bool) for part in parts)
 
 
 def _mentions(annotation: Any, types: tuple[Any, ...]) -> bool:

@@ -155,7 +155,7 @@ def _axis(file):
         (_type, "solver/chunk: type"),
         (_axis, r"t0_fields/k: axes"),
         (lambda file: file.__delitem__("solver"), "a part of it is missing"),
-        (lambda file: file.__delitem__("dimensions"), "dimensions is missing"),
+        (lambda file: file.__delitem__("dimensions"), "dimensions"),
         (lambda file: file.__delitem__("boundary_conditions"), "boundary_conditions is missing"),
         (
             lambda file: file["t0_fields/u"].attrs.modify("units", "km"),

@@ -8,6 +8,8 @@ is printed; `--seed` makes the same ones again, `--only N` one of them. Each is 
 process of its own. What is found is kept in `fuzz-findings/`.
 """
 
+# ruff: noqa: E402  (what other tests have must be in reach first)
+
 import argparse
 import contextlib
 import multiprocessing
@@ -258,7 +260,7 @@ CONFIGURATION = {"config": _command("config")}
 
 
 def _end_of(work: Callable[[Path], None], path: Path) -> tuple[str, str]:
-    """Run in a process of its own; return `passed`, `refused`, `hang` or `traceback`; and its words."""
+    """Run in a process of its own; return passed, refused, hang or traceback, and what it said."""
     log = path.with_name("log")
     child = os.fork()
     if child == 0:
@@ -368,6 +370,8 @@ def run(seed: int, numbers: range) -> Iterator[Case]:
     context = multiprocessing.get_context("fork")
     with context.Pool() as pool:
         yield from pool.imap_unordered(partial(examine, seed), numbers)
+        pool.close()
+        pool.join()
 
 
 def main() -> None:

@@ -315,6 +315,9 @@ def _family(data: Dataset) -> Family:
     So must be the modules beside it that it imports. The text in the dataset is not run: a
     data file of somebody else's would run code of theirs.
     """
+    file, colon, _ = data.config.family.rpartition(":")
+    if colon and not Path(file).is_file():
+        return load_family(data.config)  # which says so
     # Compared first, for to load it is to run it.
     sources, stored = provenance.family_sources(data.config), data.family_sources()
     for place in dict.fromkeys([*sources, *stored]):

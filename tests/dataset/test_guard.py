@@ -1,0 +1,127 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Whatever a file does to what reads it, there is an answer within seconds."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from pointwise_runs import Run
+
+from kryloset.dataset import guard
+from kryloset.dataset.guard import in_child, progress
+from kryloset.dataset.reader import Dataset, describe
+from kryloset.errors import ConfigError, DataError
+
+FILE = Path("file.h5")
+
+
+def test_work_is_done_in_a_child_and_its_answer_comes_back():
+    here = os.getpid()
+    assert in_child(FILE, lambda: os.getpid() != here and {"a": [1, 2]}) == {"a": [1, 2]}
+
+
+def _spin():
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("work", "words"),
+    [
+        (_spin, "gets nowhere"),
+        (lambda: bytearray(2**42), "MemoryError"),
+        (os.abort, r"crashes on it \(-6\)"),
+        (lambda: os.kill(os.getpid(), signal.SIGSEGV), "crashes"),
+        (lambda: os._exit(0), "crashes"),
+        (lambda: {}["a"], "KeyError"),
+    ],
+)
+def test_what_goes_wrong_there_is_one_message_here(work, words, monkeypatch):
+    monkeypatch.setattr(guard, "SECONDS", 0.2)
+    with pytest.raises(DataError, match=f"^file.h5 is damaged: .*{words}"):
+        in_child(FILE, work)
+
+
+def test_a_mistake_told_there_is_told_here():
+    def work():
+        raise ConfigError("take another")
+
+    with pytest.raises(ConfigError, match="take another"):
+        in_child(FILE, work)
+
+
+def test_long_work_that_gets_on_is_let_go_on(monkeypatch):
+    monkeypatch.setattr(guard, "SECONDS", 0.2)
+
+    def work():
+        for _ in range(5):
+            progress()
+            began = time.process_time()
+            while time.process_time() - began < 0.1:
+                pass
+        return "done"
+
+    assert in_child(FILE, work) == "done"
+
+
+def test_progress_outside_of_a_child_is_nothing():
+    progress()
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("shape", [(10**15,), (10**7, 10**8)])
+def test_an_array_of_more_than_the_file_is_refused(run: Run, shape: tuple[int, ...]):
+    path = run.merge()
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("t0_fields/more", shape, "f8", chunks=(1,) * len(shape))
+    for read in (Dataset, describe):
+        with pytest.raises(DataError, match=r"dataset.h5 is damaged: t0_fields/more claims"):
+            read(path)
+
+
+def test_groups_without_end_are_refused(run: Run):
+    path = run.merge()
+    with h5py.File(path, "r+") as file:
+        file["t2_fields/again"] = file["/"]
+        for number in range(10_001):
+            file.create_group(f"t2_fields/{number}")
+    with pytest.raises(DataError, match="more groups and arrays than a dataset has"):
+        describe(path)
+
+
+def _no_text(file):
+    del file["provenance/config"]
+    file["provenance/config"] = np.arange(3)
+
+
+def _no_dataset(file):
+    del file["provenance/config"]
+    file["provenance/config"] = "datasets: {}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _no_text,
+        _no_dataset,
+        lambda file: file.attrs.__delitem__("output_fields"),
+        lambda file: file.attrs.__setitem__("title", 3.0),
+        lambda file: file.attrs.__setitem__("input_fields", 3.0),
+        lambda file: file.__delitem__("solver"),
+        lambda file: file.__delitem__("time"),
+        lambda file: file["statistics/u"].attrs.__setitem__("mean", "m"),
+    ],
+)
+def test_a_file_that_says_something_else_is_described_or_refused(run: Run, change):
+    path = run.merge()
+    with h5py.File(path, "r+") as file:
+        change(file)
+    try:
+        assert "12 instances" in describe(path)
+    except (ConfigError, DataError) as error:
+        assert "dataset.h5" in str(error)
