@@ -4,7 +4,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -136,7 +136,7 @@ def examine(path: Path) -> CheckReport:
 
         described = _check("description", partial(_description, data, discretise))
         if not described.passed:
-            return CheckReport((whole, described), None, seals)
+            return CheckReport((whole, described), None, seals, None)
         contents = {
             "finite": partial(_finite, data),
             "not constant": partial(_not_constant, data),
