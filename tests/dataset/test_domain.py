@@ -8,16 +8,18 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from perforated import NOTHING, in_hole
+from perforated import NOTHING, Perforated, in_hole
 from pointwise_runs import make_run
 from test_check import failures, seal_again
 from various_runs import StagedRun
 
-from kryloset.config import DatasetConfig
+from kryloset.config import DatasetConfig, MeshConfig, Section
 from kryloset.dataset import reader
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError, FamilyError
 from kryloset.problems.coverage import respects, select
+from kryloset.problems.steady import SteadyDiscretisation
+from kryloset.problems.stored import check_stored
 
 FAMILIES = Path(__file__).parent / "perforated.py"
 
@@ -241,8 +243,6 @@ def test_a_missing_mask_is_found(datasets, tmp_path):
 @pytest.mark.parametrize("place", [(4, 4), (0, 4)], ids=["outside", "inside"])
 def test_a_chunk_with_a_wrong_value_is_not_merged(tmp_path, place, monkeypatch):
     """A number where the domain is not, or none where it is."""
-    from kryloset.problems.steady import SteadyDiscretisation
-
     solve = SteadyDiscretisation.solve
 
     def wrong(self, instance, solver):
@@ -252,7 +252,8 @@ def test_a_chunk_with_a_wrong_value_is_not_merged(tmp_path, place, monkeypatch):
 
     monkeypatch.setattr(SteadyDiscretisation, "solve", wrong)
     run = make(tmp_path)
-    with pytest.raises(DataError, match=r"instance 0 of .* has values of 'u' that are not finite"):
+    message = r"instance 0 of .* has values of 'u' that are not finite, or not NaN outside"
+    with pytest.raises(DataError, match=message):
         run.merge()
 
 
@@ -294,6 +295,28 @@ def test_a_trajectory_begins_with_what_the_grid_says_of_its_nodes(tmp_path):
             assert respects(u, mask)
             for state in u:
                 np.testing.assert_allclose(state[mask], g[mask], rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.ones((9, 8), np.int8), r"inside .*has the shape \(9, 8\)"),
+        (np.full((9, 9), 2, np.int8), "1 in the domain and 0 outside, in int8"),
+        (np.ones((9, 9), bool), "1 in the domain and 0 outside, in int8"),
+        (np.zeros((9, 9), np.int8), "no point of the grid lies in the domain"),
+    ],
+    ids=["shape", "values", "type", "nothing"],
+)
+def test_masks_of_a_discretisation_of_ones_own_are_checked(tmp_path, monkeypatch, mask, message):
+    monkeypatch.setattr(SteadyDiscretisation, "masks", lambda self: {None: mask})
+    with pytest.raises(FamilyError, match=message):
+        make(tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(FamilyError, match=message):
+        check_stored(
+            Perforated(Section(), MeshConfig(points=9)),
+            {"u": mask, "u_dofs": mask[0], "inside": mask},
+        )
 
 
 def test_select_and_respects_with_times_and_components():

@@ -30,7 +30,9 @@ class Moments:
     maximum: float = -math.inf
 
     def add(self, values: NDArray[np.float64]) -> None:
-        """Add an array of any shape."""
+        """Add an array of any shape, perhaps an empty one."""
+        if not values.size:
+            return
         self._rescale(values)
         values = np.ldexp(values, -self.exponent)
         mean, count = float(values.mean()), self.count + values.size

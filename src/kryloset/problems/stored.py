@@ -31,7 +31,9 @@ def check_stored(
     where = describe_class(family)
     variables = {v.name: v for v in (*family.fields, *family.unknowns)}
     _same_names(where, solution, variables)
-    _check_mask(where, solution, family.coordinates)
+    if INSIDE.name in solution:
+        _check_mask(where, solution[INSIDE.name], family.coordinates)
+        _require_inside(where, solution[INSIDE.name])
     before = () if one_state else _times(family)
     for name, variable in variables.items():
         check_array(where, variable, solution[name], before, family.coordinates)
@@ -60,7 +62,8 @@ def check_resampled(family: Family, points: int, resampled: Mapping[str, NDArray
     parameters = {v.name: v for v in family.parameters if v.name in resampled}
     _same_names(where, resampled, fields | parameters)
     coordinates = family.further_grid(points)
-    _check_mask(where, resampled, coordinates)
+    if INSIDE.name in resampled:
+        _check_mask(where, resampled[INSIDE.name], coordinates)
     for name, variable in (fields | parameters).items():
         before = _times(family) if name in fields else ()
         check_array(where, variable, resampled[name], before, coordinates)
@@ -87,12 +90,37 @@ def _same_names(where: str, found: Mapping[str, Any], wanted: Iterable[str]) -> 
         )
 
 
-def _check_mask(
-    where: str, found: Mapping[str, NDArray[Any]], coordinates: Mapping[str, Array]
-) -> None:
-    """Refuse a mask that is not on the grid, where each instance has one."""
-    if INSIDE.name in found:
-        check_array(where, INSIDE.on(tuple(coordinates)), found[INSIDE.name], (), coordinates)
+def check_masks(family: Family, masks: Mapping[int | None, NDArray[Any]]) -> None:
+    """Refuse masks of all instances that are not on their grids.
+
+    Args:
+        family: The family.
+        masks: As `Discretisation.masks` returns them.
+
+    Raises:
+        FamilyError: One has another shape or type than its grid asks for, or that of the dataset's
+            grid has no point in the domain.
+    """
+    where = f"{describe_class(family)}, masks"
+    for points, mask in masks.items():
+        coordinates = family.coordinates if points is None else family.further_grid(points)
+        _check_mask(where, mask, coordinates)
+        if points is None:
+            _require_inside(where, mask)
+
+
+def _check_mask(where: str, mask: NDArray[Any], coordinates: Mapping[str, Array]) -> None:
+    check_array(where, INSIDE.on(tuple(coordinates)), mask, (), coordinates)
+    if np.asarray(mask).dtype != np.int8 or not np.isin(mask, (0, 1)).all():
+        raise FamilyError(
+            f"{where}: {INSIDE.name} must be 1 in the domain and 0 outside, in int8: return "
+            "mask.astype(np.int8)"
+        )
+
+
+def _require_inside(where: str, mask: NDArray[Any]) -> None:
+    if not np.any(mask):
+        raise FamilyError(f"{where}: no point of the grid lies in the domain: take more points")
 
 
 def check_array(

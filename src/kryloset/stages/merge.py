@@ -302,9 +302,10 @@ def _instances(
                 else:
                     right = bool(np.isfinite(values).all())
                 if not right:
+                    outside = ", or not NaN outside of the domain" if key in ranks else ""
                     raise DataError(
                         f"instance {index} of {source.path} has values of {key!r} that are "
-                        "not finite; remove the file and make it again"
+                        f"not finite{outside}; remove the file and make it again"
                     )
         yield parameters | fields
 

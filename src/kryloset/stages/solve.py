@@ -42,7 +42,7 @@ from kryloset.krylov import (
 )
 from kryloset.problems import Discretisation, Family, Instance, family_files, load_family
 from kryloset.problems.guarded import discretise
-from kryloset.problems.stored import check_resampled, check_stored
+from kryloset.problems.stored import check_masks, check_resampled, check_stored
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.stages.inputs import (
@@ -317,6 +317,7 @@ def _solve_rest(
             further = _resample(config, discretisation, instance, solution)
             if row == done:
                 check_stored(family, solution)
+                check_masks(family, discretisation.masks())
                 for points, resampled in further.items():
                     check_resampled(family, points, resampled)
             fields = solution | {
