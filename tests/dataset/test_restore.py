@@ -66,6 +66,14 @@ def test_a_file_that_names_others_outside_writes_nothing(made: Path, tmp_path: P
     assert not (tmp_path / "again").exists()
 
 
+def test_a_text_that_was_changed_writes_nothing(made: Path, tmp_path: Path):
+    with h5py.File(made, "r+") as file:
+        file["provenance/modules/lib/parts.py"][()] = "import os\n"
+    with pytest.raises(DataError, match=r"/provenance/modules/lib/parts.py was changed"):
+        restore(made, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
 @pytest.mark.slow
 def test_the_command_that_is_said_makes_the_same_bytes(folder: Path, tmp_path: Path):
     (folder / "mine.py").write_text("from parts import Mine\n")

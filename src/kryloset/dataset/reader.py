@@ -257,17 +257,18 @@ class Dataset:
 
     def family_sources(self) -> dict[str, str]:
         """Return what `provenance.family_sources` did when the file was made."""
-        group = self.file["provenance"]
-        if "family" not in group:
-            return {}
-        texts = {str(group["family"].attrs["file"]): group["family"].asstr()[()]}
+        texts: dict[str, str] = {}
 
         def read(place: str, node: h5py.HLObject) -> None:
             if isinstance(node, h5py.Dataset):
                 texts[place] = node.asstr()[()]
 
-        if "modules" in group:
-            group["modules"].visititems(read)
+        with describable(Path(self.file.filename)):
+            group = self.file["provenance"]
+            if "family" in group:
+                read(str(group["family"].attrs["file"]), group["family"])
+            if "modules" in group:
+                group["modules"].visititems(read)
         return texts
 
     @property
