@@ -41,7 +41,7 @@ from kryloset.errors import KrylosetError
 from kryloset.krylov import SequenceSolver, SolverState
 from kryloset.krylov.invariant import delta, wanted_space
 from kryloset.krylov.preconditioner import Preconditioner
-from kryloset.krylov.solver import _Workspace
+from kryloset.krylov.workspace import Workspace
 from kryloset.ordering import greedy_chain
 from kryloset.problems.base import Array
 from kryloset.progress import track
@@ -91,7 +91,7 @@ def make_workspace(solver: SequenceSolver, operator: PETSc.Mat, blocks: Blocks |
 
     The number of blocks is one of PETSc's options, which `SequenceSolver` does not read.
     """
-    workspace = _Workspace(solver, operator)
+    workspace = Workspace(solver, operator)
     if blocks is not None and solver.method != "direct":
         prefix = f"paper_{blocks.kind}_{blocks.inside}_{blocks.count}_"
         options = PETSc.Options(prefix)

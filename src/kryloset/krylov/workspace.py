@@ -1,0 +1,351 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The KSP behind a `SequenceSolver`: set up once, used for one system after another."""
+
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from petsc4py import PETSc
+
+import numpy as np
+
+from kryloset.krylov.agreement import any_rank
+from kryloset.krylov.dense import Array
+from kryloset.krylov.gcrodr import GCRODR, GMRESDR
+from kryloset.krylov.owner import NEIGHBOUR_GROWTH, NEIGHBOUR_LIMIT, Owner, SharedPreconditioner
+from kryloset.krylov.preconditioner import FACTORS, set_up_preconditioner
+from kryloset.krylov.reason import Reason
+from kryloset.krylov.recycling_bicgstab import RecyclingBiCGStab
+from kryloset.krylov.recycling_cg import RecyclingCG
+from kryloset.krylov.recycling_ksp import RecyclingKSP
+from kryloset.krylov.recycling_minres import RecyclingMINRES
+from kryloset.krylov.revision import Revision, get_revision
+from kryloset.krylov.state import SolverState
+
+if TYPE_CHECKING:
+    from kryloset.krylov.solver import SequenceSolver, SolveResult
+
+INNER = 0.999
+"""Part of the tolerance asked of PETSc, so that a residual summed in another order passes."""
+
+CONTEXTS: dict[str, type[RecyclingKSP]] = {
+    "gcrodr": GCRODR,
+    "gmresdr": GMRESDR,
+    "rcg": RecyclingCG,
+    "rminres": RecyclingMINRES,
+    "rbicgstab": RecyclingBiCGStab,
+}
+
+SYMMETRIC_METHODS = ("rcg", "cg", "rminres", "minres")
+"""Methods that need a symmetric preconditioner, and one that is positive definite."""
+
+SINGLE_METHODS = ("cg", "gmres")
+"""Methods that get along with a factor in single precision: CG, whose residual is updated by
+products with A alone, and GMRES, which is flexible then."""
+
+PROGRESS = 0.5
+"""A continued solve or a step of refinement that leaves more than this was the last."""
+
+
+@dataclass
+class Costs:
+    """Costs of one solve, over all runs of the KSP that it took.
+
+    `last`, `price` and `rent` are those of the last preconditioner that was tried: iterations,
+    and seconds of the processor for its set-up and for them. `clock` is the processor's when
+    that began to be measured, and then when it ended.
+    """
+
+    iterations: int = 0
+    last: int = 0
+    operator: int = 0
+    preconditioner: int = 0
+    setup: float = 0.0
+    rebuild: float = 0.0
+    iterate: float = 0.0
+    price: float = 0.0
+    rent: float = 0.0
+    clock: float = 0.0
+    recycled: bool = False
+
+
+class Workspace:
+    """A KSP bound to one operator and set up as a `SequenceSolver` says."""
+
+    def __init__(self, solver: "SequenceSolver", operator: PETSc.Mat) -> None:
+        """Make the KSP and what it works with; its preconditioner is set up by `attempt`."""
+        self.solver = solver
+        self.counts = Costs()
+        self.residual = operator.createVecLeft()
+        self.ksp = ksp = PETSc.KSP().create(operator.comm)
+        # The KSP holds a reference, so that no other Mat can get this one's address.
+        ksp.setOperators(operator)
+        self.prepared: Revision | None = None
+        self.context: RecyclingKSP | None = None
+        self.shared: SharedPreconditioner | None = None
+        self.guess: Array | None = None
+        match solver.method:
+            case "direct":
+                ksp.setType(PETSc.KSP.Type.PREONLY)
+            case "cg":
+                ksp.setType(PETSc.KSP.Type.CG)
+                ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+            case "minres":
+                ksp.setType(PETSc.KSP.Type.MINRES)
+            case "bicgstab":
+                ksp.setType(PETSc.KSP.Type.BCGSL)
+            case "gmres":
+                # Flexible, it keeps M^-1 v: in single precision that would not be the same again.
+                self.flexible = solver.refresh != "always" and solver.preconditioner in FACTORS
+                ksp.setType(PETSc.KSP.Type.FGMRES if self.flexible else PETSc.KSP.Type.GMRES)
+                ksp.setGMRESRestart(solver.restart)
+                ksp.setPCSide(PETSc.PC.Side.RIGHT)
+            case "hpddm":
+                _set_hpddm(ksp, solver.restart, solver.recycle)
+            case _:
+                ksp.setType(PETSc.KSP.Type.PYTHON)
+                self.context = CONTEXTS[solver.method](solver.restart, solver.recycle)
+                ksp.setPythonContext(self.context)
+
+    def serves(self, solver: "SequenceSolver", operator: PETSc.Mat) -> bool:
+        """Whether this workspace can be used for that solver and that Mat.
+
+        A limit of iterations of its own is no hindrance.
+
+        Where an earlier matrix preconditions, which only changes on our word, any Mat of the
+        same layout will do; else only the one that it was made for.
+        """
+        mine = self.ksp.getOperators()[0]
+        if self.solver is not solver and self.solver != solver:
+            if self.solver != replace(solver, max_iterations=self.solver.max_iterations):
+                return False
+            self.solver = solver
+        if solver.refresh == "always":
+            return bool(mine.handle == operator.handle)
+        differs = mine.handle != operator.handle and (
+            mine.getSizes() != operator.getSizes() or mine.comm != operator.comm
+        )
+        return not any_rank(operator.comm, differs)
+
+    def attempt(
+        self,
+        operator: PETSc.Mat,
+        rhs: PETSc.Vec,
+        solution: PETSc.Vec,
+        norm: float,
+        state: SolverState,
+        owner: Owner | None,
+    ) -> tuple[Reason, float]:
+        """Set the preconditioner up, of that owner if there is one, and run."""
+        counts, start = self.counts, time.perf_counter()
+        reason = self.prepare() if owner is None else self._share(operator, owner)
+        residual = 1.0
+        now = time.perf_counter()
+        ready = time.process_time()
+        counts.setup += now - start
+        counts.price, counts.clock = ready - counts.clock, ready
+        if reason is not Reason.CONVERGED:
+            return reason, residual
+        self.limit = self.solver.max_iterations
+        if owner is not None and owner is state.owner:
+            limit = NEIGHBOUR_LIMIT + NEIGHBOUR_GROWTH * int(state.rental.own)
+            self.limit = min(self.limit, limit)
+        rebuilt = counts.rebuild
+        reason, residual = self.run(rhs, solution, norm, state)
+        counts.clock = time.process_time()
+        counts.rent = counts.clock - ready
+        counts.iterate += time.perf_counter() - now - (counts.rebuild - rebuilt)
+        return reason, residual
+
+    def prepare(self) -> Reason:
+        """Set the preconditioner up for the operator's present entries, unless it is."""
+        operator = self.ksp.getOperators()[0]
+        revision = get_revision(operator)
+        kept = revision is not None and revision == self.prepared
+        if not any_rank(operator.comm, not kept):
+            return Reason.CONVERGED
+        self.prepared = None
+        direct = self.solver.method == "direct"
+        name = self.solver.preconditioner
+        if direct and name != "cholesky":
+            name = "lu"
+        symmetric = self.solver.method in SYMMETRIC_METHODS
+        reason = set_up_preconditioner(
+            self.ksp,
+            name,
+            symmetric=symmetric,
+            direct=direct,
+            fill=self.solver.fill,
+            omega=self.solver.omega,
+        )
+        if reason is Reason.CONVERGED:
+            self.prepared = get_revision(operator)
+        return reason
+
+    def _share(self, operator: PETSc.Mat, owner: Owner) -> Reason:
+        """Let the preconditioner of the owner be that of the operator."""
+        self.ksp.setOperators(operator)
+        if self.shared is None:
+            self.shared = SharedPreconditioner(
+                self.solver.preconditioner,
+                symmetric=self.solver.method in SYMMETRIC_METHODS,
+                single=self.solver.method in SINGLE_METHODS,
+                fill=self.solver.fill,
+                omega=self.solver.omega,
+            )
+            pc = self.ksp.getPC()
+            pc.setType(PETSc.PC.Type.PYTHON)
+            pc.setPythonContext(self.shared)
+        return self.shared.take(operator, owner)
+
+    def run(
+        self, rhs: PETSc.Vec, solution: PETSc.Vec, norm: float, state: SolverState
+    ) -> tuple[Reason, float]:
+        """Solve until the true residual is within the tolerance or no longer falls.
+
+        Returns:
+            The reason, and the relative residual of the best solution found.
+        """
+        if self.context is not None:
+            self.context.space, self.context.solution = state.space, state.solution
+            self.context.numbers = state.learnt
+        tolerance = self.solver.tolerance
+        self.asked = INNER * tolerance
+        residual, before = math.inf, solution
+        self.started = self.guess is not None
+        if self.guess is not None:
+            solution.setArray(self.guess)
+            self.counts.recycled = True
+            guessed = self._true_residual(rhs, solution) / norm
+            if guessed <= self.asked:
+                return Reason.CONVERGED, guessed
+        while True:
+            try:
+                reason = self._once(rhs, solution, norm)
+            except PETSc.Error:
+                return Reason.PRECONDITIONER_FAILED, self._true_residual(rhs, solution) / norm
+            previous, residual = residual, self._true_residual(rhs, solution) / norm
+            # What a row or column of zeros lets grow is in no residual.
+            finite = math.isfinite(residual) and bool(np.isfinite(solution.array_r).all())
+            if any_rank(rhs.comm, not finite):
+                return Reason.NON_FINITE, residual
+            if residual <= tolerance:
+                return Reason.CONVERGED, residual
+            if not residual <= previous:
+                before.copy(solution)
+                residual = previous
+            if reason is not Reason.CONVERGED:
+                return reason, residual
+            # The method's own estimate was too kind: go on from here while that helps.
+            if residual > PROGRESS * previous:
+                return Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE, residual
+            before = solution.copy()
+            # Some methods judge by the norm of M^-1 r, which they have to make smaller then.
+            self.asked *= PROGRESS * tolerance / residual
+
+    def _once(self, rhs: PETSc.Vec, solution: PETSc.Vec, norm: float) -> Reason:
+        """Run the KSP once more from the present solution, counting what it costs."""
+        ksp, counts, solver = self.ksp, self.counts, self.solver
+        again = counts.last > 0 or self.started
+        if solver.method == "direct":
+            # Iterative refinement: self.residual holds b - A x from the second run on.
+            correction = solution.duplicate()
+            ksp.solve(self.residual if again else rhs, correction)
+            solution.axpy(1.0, correction)
+            counts.iterations += 1
+            counts.last += 1
+            counts.preconditioner += 1
+            return _reason(ksp, solver.method)
+        left = self.limit - counts.last
+        if left <= 0:
+            return Reason.ITERATION_LIMIT
+        ksp.setTolerances(rtol=self.asked, atol=0.0, divtol=1e30, max_it=left)
+        ksp.setInitialGuessNonzero(again)
+        ksp.solve(rhs, solution)
+        its = ksp.getIterationNumber()
+        counts.iterations += its
+        counts.last += its
+        if self.context is not None:
+            spent = self.context.counts
+            counts.operator += spent.operator
+            counts.preconditioner += spent.preconditioner
+            counts.rebuild += spent.rebuild
+            counts.recycled = counts.recycled or spent.recycled > 0
+        elif solver.method == "gmres":
+            # A residual at the start of each cycle but that from zero, an update at its end.
+            cycles = math.ceil(its / solver.restart)
+            counts.operator += its + max(cycles - (not again), 0)
+            counts.preconditioner += its + (0 if self.flexible else cycles)
+        elif solver.method == "bicgstab":
+            counts.operator += 2 * its + again
+            counts.preconditioner += 2 * its + 1 + 2 * again
+        else:
+            counts.operator += its + again
+            counts.preconditioner += its + (solver.method == "minres") * (1 + again)
+        return _reason(ksp, solver.method)
+
+    def _true_residual(self, rhs: PETSc.Vec, solution: PETSc.Vec) -> float:
+        """Compute ||b - A x|| and keep the vector."""
+        self.ksp.getOperators()[0].mult(solution, self.residual)
+        self.counts.operator += 1
+        self.residual.aypx(-1.0, rhs)
+        return float(self.residual.norm())
+
+    def settle_for(self, rhs: PETSc.Vec, solution: PETSc.Vec, residual: float) -> float:
+        """Put x = 0 for what a method that failed has left, where that is worse.
+
+        Returns:
+            The relative residual.
+        """
+        fit = residual <= 1.0 and bool(np.isfinite(solution.array_r).all())
+        if any_rank(rhs.comm, not fit):
+            solution.set(0.0)
+            # With a matrix that is not finite that is none.
+            residual = self._true_residual(rhs, solution) / rhs.norm()
+        return residual
+
+    def carried(self, result: "SolveResult") -> dict[str, Any]:
+        """Return what goes on to the next system: nothing after a failure."""
+        if self.context is None or not result.converged:
+            return {"space": None, "solution": None, "learnt": ()}
+        return {
+            "space": self.context.space,
+            "solution": self.context.solution,
+            "learnt": self.context.numbers,
+        }
+
+
+def _set_hpddm(ksp: PETSc.KSP, restart: int, recycle: int) -> None:
+    """Make the KSP HPDDM's GCRO-DR, which takes its numbers from the options database only."""
+    prefix = "kryloset_hpddm_"
+    ksp.setOptionsPrefix(prefix)
+    options = PETSc.Options(prefix)
+    chosen = {
+        "ksp_type": "hpddm",
+        "ksp_hpddm_type": "gcrodr" if recycle else "gmres",
+        "ksp_gmres_restart": restart,
+        "ksp_hpddm_recycle": recycle,
+    }
+    for key, value in chosen.items():
+        options[key] = value
+    ksp.setFromOptions()
+    for key in chosen:
+        del options[key]
+
+
+def _reason(ksp: PETSc.KSP, method: str) -> Reason:
+    """Translate a KSP's reason."""
+    code, petsc = ksp.getConvergedReason(), PETSc.KSP.ConvergedReason
+    if code > 0:
+        return Reason.CONVERGED
+    if code == petsc.DIVERGED_BREAKDOWN and method in CONTEXTS:
+        return Reason.STAGNATION
+    return {
+        petsc.DIVERGED_MAX_IT: Reason.ITERATION_LIMIT,
+        petsc.DIVERGED_NANORINF: Reason.NON_FINITE,
+        petsc.DIVERGED_PCSETUP_FAILED: Reason.PRECONDITIONER_FAILED,
+        petsc.DIVERGED_INDEFINITE_MAT: Reason.NOT_POSITIVE_DEFINITE,
+        petsc.DIVERGED_INDEFINITE_PC: Reason.NOT_POSITIVE_DEFINITE,
+    }.get(code, Reason.BREAKDOWN)
