@@ -79,6 +79,11 @@ def test_all_mistakes_are_said_at_once(folder: Path):
         assert key in said
 
 
+def test_a_key_that_comes_twice(folder: Path):
+    (folder / "config/config.yaml").write_text("datasets:\n  a: {seed: 1, count: 8, seed: 2}\n")
+    assert "the key 'seed' comes twice" in refused(folder)
+
+
 def test_no_dataset_at_all(folder: Path):
     (folder / "config/config.yaml").write_text("datasets: {}\n")
     assert "datasets" in refused(folder)

@@ -134,6 +134,17 @@ def test_what_a_killed_run_left_and_does_not_listen_is_killed(start: Start):
     assert output.endswith("next\n")
 
 
+@pytest.mark.parametrize("text", [b"[" * 20_000, b"a: \xff", b"a: &a [*a, *a]"])
+def test_a_configuration_that_snakemake_cannot_read_is_one_line(
+    start: Start, tmp_path: Path, text: bytes
+):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_bytes(text)
+    status, output = ended(start(WORKS))
+    assert status == 1
+    assert output.startswith("config/config.yaml is no")
+
+
 def test_a_run_waits_for_another(start: Start):
     first = start("import time; print('works', flush=True); time.sleep(2)")
     at_work(first)

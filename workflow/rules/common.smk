@@ -14,6 +14,7 @@ from kryloset.dependence import keys_of
 from kryloset.errors import KrylosetError
 from kryloset.problems import family_files, load_family, resolve_families
 from kryloset.provenance import stage_identity
+from kryloset.yaml_text import read_yaml
 
 # Jobs run the `kryloset` that stands beside this Python, as after activating its
 # environment. A conda environment or a module of the rule comes before it still.
@@ -38,8 +39,14 @@ with suppress(OSError):
 
 
 def checked_datasets():
-    """Return the datasets of the configuration, or stop before any work."""
+    """Return the datasets of the configuration, or stop before any work.
+
+    Snakemake has read the files and kept the last of two equal keys; they are read again.
+    """
     try:
+        for file in map(Path, workflow.overwrite_configfiles or ["config/config.yaml"]):
+            if file.is_file():
+                read_yaml(file)
         return resolve_families(parse_config(config)).datasets
     except KrylosetError as error:
         raise WorkflowError(str(error)) from None

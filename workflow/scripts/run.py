@@ -229,15 +229,33 @@ class Supervision:
             tell(signal.SIGKILL)
 
 
-def results_folder(arguments: list[str]) -> Path:
-    """Return the folder of the results, as the configuration named in the arguments has it."""
+def config_file(arguments: list[str]) -> Path:
+    """Return the configuration that is named in the arguments, or the one that is taken else."""
+    option = "--configfile"
+    named = arguments[arguments.index(option) + 1] if option in arguments else "config/config.yaml"
+    return Path(named)
+
+
+def refusal(file: Path) -> str:
+    """Return what is wrong with a configuration that Snakemake could not read, or never whole."""
+    from kryloset.errors import KrylosetError
+    from kryloset.yaml_text import read_yaml
+
+    try:
+        if file.is_file():
+            read_yaml(file)
+    except KrylosetError as error:
+        return str(error)
+    return ""
+
+
+def results_folder(file: Path) -> Path:
+    """Return the folder of the results, as a configuration has it."""
     from kryloset.config import load_config
     from kryloset.errors import KrylosetError
 
-    option = "--configfile"
-    named = arguments[arguments.index(option) + 1] if option in arguments else "config/config.yaml"
     try:
-        return Path(load_config(Path(named)).pathvars.get("results", "results"))
+        return Path(load_config(file).pathvars.get("results", "results"))
     except KrylosetError:  # Snakemake will say so
         return Path("results")
 
@@ -246,12 +264,13 @@ def main(command: list[str]) -> int:
     """Run Snakemake alone in the folder."""
     if be_alone():
         say("The run before was killed; going on from what it left.")
-    locked = unlock()
-    if locked:
-        say(locked)
+    file = config_file(command)
+    wrong = unlock() or refusal(file)
+    if wrong:
+        say(wrong)
         status = 1
     else:
-        status = Supervision(command, Screen(results_folder(command))).wait()
+        status = Supervision(command, Screen(results_folder(file))).wait()
     # Above 128: ended by a signal, so the mark stays.
     if status < 128:
         LOCK.write_text("")

@@ -21,7 +21,7 @@ from kryloset.dataset.derivation import differences
 from kryloset.dataset.guard import in_child
 from kryloset.dataset.integrity import damage, read_seals
 from kryloset.dataset.layout import grid_group
-from kryloset.dataset.reader import Dataset, open_hdf5
+from kryloset.dataset.reader import Dataset, describable, open_hdf5
 from kryloset.dataset.splits import split_indices
 from kryloset.dataset.staged import digest_instances
 from kryloset.dataset.statistics import Moments
@@ -208,8 +208,9 @@ def _description(data: Dataset, discretise: Callable[[], Discretisation]) -> str
     except Exception as error:  # Of a family that is given what it would not have made.
         raise DataError(f"instance 0 is none of {data.config.family}: {error}") from error
     meshes, masks = discretisation.meshes(), discretisation.masks()
-    wrong = differences(data, family, MEANINGS, meshes, masks, resampled)
-    made, here = data.version, provenance.versions()["kryloset"]
+    with describable(Path(data.file.filename)):
+        wrong = differences(data, family, MEANINGS, meshes, masks, resampled)
+        made, here = data.version, provenance.versions()["kryloset"]
     other = "" if made == here else f" (made by kryloset {made}, and this is {here})"
     refuse(f"what is not as configuration and family make it{other}", wrong)
     return "groups, attributes, axes, coordinates and boundary values derived again"
