@@ -28,7 +28,7 @@ SNAKEMAKE := $(BIN)/python workflow/scripts/run.py $(BIN)/snakemake \
 SUMMARY := $(BIN)/python workflow/scripts/summary.py $(call quote,$(CONFIG))
 export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 
-.PHONY: help configured run test complex train bench learn slurm lint config figures lock clean
+.PHONY: help configured run test fuzz complex train bench learn slurm lint config figures lock clean
 
 help: ## Say what there is (the default).
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -41,6 +41,9 @@ run: configured $(ENVIRONMENT) ## Make the datasets of CONFIG, check them, draw 
 
 test: $(ENVIRONMENT) ## The fast tests (slow ones: .venv/bin/pytest -m slow).
 	@$(BIN)/pytest
+
+fuzz: $(ENVIRONMENT) ## Damage 5,000 files at random: nothing may hang, trace back or pass unseen.
+	@$(BIN)/python tests/faults/fuzz.py --count 5000
 
 complex: $(COMPLEX) ## The solvers' tests on a PETSc of complex numbers.
 	@.venv-complex/bin/pytest tests/krylov
