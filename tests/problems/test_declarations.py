@@ -68,6 +68,7 @@ def condition(**changes: Any) -> Any:
             {"coordinates": {"solver": np.arange(3), "y": np.arange(3)}},
             "must not be named 'solver'",
         ),
+        ({"coordinates": lambda self: {}}, "`coordinates` is a method.* write @property above it"),
         ({"coordinates": (1, 2)}, "tuple is no dictionary"),
         ({"times": np.array([0.0, 0.0])}, "times: they do not ascend"),
         ({"boundary_conditions": ("u = 0",)}, "must be a tuple of BoundaryCondition"),

@@ -116,6 +116,10 @@ FORMS: dict[str, tuple[Callable[..., Any], str]] = {
         "form a has no measure: multiply the integrand by ufl.dx",
     ),
     "zero": (lambda s, p, u, v: WeakForm(energy(u, v), 0), "form L is 0: write fem.Constant"),
+    "a term that is zero": (
+        lambda s, p, u, v: WeakForm(energy(u, v), 0.0 * v * dx),
+        r"line \d+ of test_forms.py: .*a term that is the number 0 has none: leave it out",
+    ),
     "a tuple": (lambda s, p, u, v: (energy(u, v), v * dx), r"tuple: return WeakForm\(a, L\)"),
     "nothing": (lambda s, p, u, v: None, r"returned nothing: return WeakForm\(a, L\)"),
     "a product of unknowns": (

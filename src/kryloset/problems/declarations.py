@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What a family declares is checked before any work: its words, variables, grid and times."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,12 @@ def check_class(kind: type[Family], name: str) -> None:
             f"family {name!r}: class {kind.__name__} lacks {', '.join(missing)}; see "
             "docs/families.md"
         )
+    for attribute in ("coordinates", "times"):
+        if callable(inspect.getattr_static(kind, attribute)):
+            raise FamilyError(
+                f"family {name!r}: `{attribute}` is a method, and must be a property: write "
+                "@property above it"
+            )
     for words in ("summary", "equation"):
         if not isinstance(getattr(kind, words), str):
             raise FamilyError(f"family {name!r}: `{words}` must be a text")

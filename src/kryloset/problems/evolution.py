@@ -11,20 +11,18 @@ import numpy as np
 from dolfinx import default_scalar_type, fem
 from numpy.typing import NDArray
 
-from kryloset.errors import ConfigError, FamilyError, KrylosetError
+from kryloset.errors import ConfigError, KrylosetError
 from kryloset.krylov.scaling import norm_of
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.finite_element_family import EvolutionFamily, Step, WeakForm
 from kryloset.problems.finite_elements import FiniteElements, make_domain
 from kryloset.problems.forms import read_weak_form
+from kryloset.problems.growth import Growth
 from kryloset.problems.linear_system import LinearSystem
 from kryloset.problems.mistakes import blamed, describe_class
 from kryloset.problems.multilevel import declare_interpolations
 from kryloset.problems.reach import find_forgotten
 from kryloset.problems.singular import check_constants
-
-GROWN = 1e6
-"""How many times larger than the initial state, or than 1, a state is that has blown up."""
 
 
 class EvolutionDiscretisation(Discretisation):
@@ -69,24 +67,26 @@ class EvolutionDiscretisation(Discretisation):
 
         Raises:
             DataError: A state cannot be a solution.
-            KrylosetError: The system of a step was not solved: which, and whether the states
-                before it grew.
+            KrylosetError: The system of a step was not solved, or the trajectory blows up; with
+                the step.
         """
         steps = self._steps(instance)
         states = [self._checked_state(0.0)]
-        began = self._largest()
+        growth = Growth(self._largest())
         for number, (matrix, rhs) in enumerate(steps, start=1):
             if not self._examined:
                 check_constants(self.family, matrix, self.elements, self.system.boundary)
                 self._examined = True
+            where = f"step {number} of {len(self.family.times) - 1}, to time {self._now():.4g}"
             try:
                 solution = solve(matrix, rhs)
-            except FamilyError:
-                raise
             except KrylosetError as error:
-                raise KrylosetError(f"{self._describe_step(number, began)}: {error}") from error
+                raise KrylosetError(f"{where}: {error}") from error
             self._advance(solution.array_r)
-            states.append(self._checked_state(float(self._time.value)))
+            states.append(self._checked_state(self._now()))
+            growth.add(self._largest())
+            if growth.blown:
+                raise KrylosetError(f"{where}: {growth.describe()}")
         return {name: np.stack([state[name] for state in states]) for name in states[0]}
 
     def residual(self, instance: Instance, solution: Instance) -> float:
@@ -166,18 +166,8 @@ class EvolutionDiscretisation(Discretisation):
         everywhere = self.elements.domain.comm.allgather(float(largest))
         return float(np.max(everywhere))
 
-    def _describe_step(self, number: int, began: float) -> str:
-        """Say in which step something failed, and of a state that has grown without bounds that."""
-        steps, now = len(self.family.times) - 1, self._largest()
-        where = f"step {number} of {steps}, to time {float(self._time.value):.4g}"
-        # Not "above", so that a state that is no number is found too.
-        if now <= GROWN * max(began, 1.0):
-            return where
-        return (
-            f"{where}: the trajectory blows up, from {began:.3g} at time 0 to {now:.3g} at the "
-            "step before: take shorter steps (more parameters.steps), or treat more of the terms "
-            "implicitly"
-        )
+    def _now(self) -> float:
+        return float(self._time.value.real)
 
     def _checked_state(self, time: float) -> dict[str, Array]:
         """Return the present state; a fault that rank 0 finds is raised on every process."""

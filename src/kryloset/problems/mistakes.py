@@ -16,6 +16,12 @@ from kryloset.problems.base import Family
 
 logger = logging.getLogger(__name__)
 
+#: What to do about what other programs say, by a part of their words.
+ADVICE = {
+    "missing an integration domain": "a term that is the number 0 has none: leave it out, or take "
+    "fem.Constant(space.mesh, 0.0) for the number",
+}
+
 #: Letters of an exception's own words that a message has, at most.
 LONGEST = 300
 
@@ -97,6 +103,7 @@ def in_words(error: BaseException) -> str:
     said = " ".join(text.split())
     if len(said) > LONGEST:
         said = f"{said[:LONGEST]} ..."
+    said += "".join(f" ({advice})" for words, advice in ADVICE.items() if words in said)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
