@@ -74,6 +74,22 @@ class Perforated(SteadyFamily):
         )
 
 
+class Clustered(Perforated):
+    """On a grid of its own: not equidistant, with fewer points along y, larger than the mesh."""
+
+    @property
+    def coordinates(self):
+        """Return x denser to the left, and y with a margin."""
+        x = np.linspace(0, 1, self.mesh.points) ** 2
+        return {"x": x, "y": np.linspace(-0.25, 1.25, 7)}
+
+    def draw(self, generator):
+        """Draw an affine g everywhere, for the nodes are not points of this grid."""
+        a, b, c = generator.uniform(1, 2, 3)
+        x, y = np.meshgrid(*self.coordinates.values(), indexing="ij")
+        return {"g": a + b * (x - 0.5) + c * (y - 0.5), "a": np.asarray(a)}
+
+
 class Vectors(Perforated):
     """The same for a vector, whose two components are g."""
 

@@ -85,6 +85,18 @@ def test_a_field_is_right_inside_and_NaN_outside_on_every_grid(datasets):
                 np.testing.assert_allclose(u[mask], mine["u"][::step, ::step][mask], rtol=1e-12)
 
 
+def test_a_grid_of_its_own_that_is_larger_than_the_mesh(tmp_path):
+    path = make(tmp_path, f"{FAMILIES}:Clustered").merge()
+    assert failures(path) == {}
+    with Dataset(path) as data:
+        x, y = np.meshgrid(data.file["x"][:], data.file["y"][:], indexing="ij")
+        mask = ~in_hole(x, y) & (y >= 0) & (y <= 1)
+        for index in range(len(data)):
+            np.testing.assert_array_equal(data.inside(index), mask)
+            u, g = data.solution(index)["u"], data.instance(index)["g"]
+            np.testing.assert_allclose(u, np.where(mask, g, np.nan), rtol=1e-10)
+
+
 def test_a_domain_of_its_own_for_each_instance(datasets):
     with Dataset(datasets["own"]) as data:
         masks = [data.inside(index) for index in range(len(data))]
