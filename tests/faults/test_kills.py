@@ -68,14 +68,18 @@ def test_all_but_the_job_is_killed(interrupted: Interrupted, undisturbed: bytes)
     assert str(solver.pid) in goes_on(interrupted, undisturbed)
 
 
-def test_a_plain_snakemake_is_killed(interrupted: Interrupted, undisturbed: bytes):
+@pytest.mark.parametrize("all_", [False, True])
+def test_a_plain_snakemake_is_killed(interrupted: Interrupted, undisturbed: bytes, all_: bool):
     run = interrupted.start(plain=True)
-    interrupted.wait_until_solving(run)
-    for process in (*run.children(recursive=True), run):
+    solver = interrupted.wait_until_solving(run)
+    for process in (*(run.children(recursive=True) if all_ else ()), run):
         process.kill()
     run.wait()
 
-    assert "A Snakemake was killed here" in goes_on(interrupted, undisturbed)
+    output = goes_on(interrupted, undisturbed)
+    assert "A Snakemake was killed here" in output
+    assert all_ or re.search(rf"Ending jobs that it left behind: .*\b{solver.pid}\b", output)
+    assert not solver.is_running()
 
 
 def test_an_interrupt_from_the_keyboard(interrupted: Interrupted, undisturbed: bytes):

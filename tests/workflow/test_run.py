@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -168,6 +169,23 @@ def test_the_locks_of_a_killed_snakemake_are_removed(start: Start, locked: Path)
     status, output = ended(start("print('next')"))
     assert (status, output) == (0, "A Snakemake was killed here; its locks are removed.\nnext\n")
     assert not locked.exists()
+
+
+def test_the_jobs_of_a_killed_snakemake_are_ended(start: Start, locked: Path, tmp_path: Path):
+    (locked.parents[1] / "alive.lock").touch()
+    here, there = (
+        subprocess.Popen(["sleep", "60"], env={"KRYLOSET_FOLDER": str(folder)})
+        for folder in (tmp_path, tmp_path / "other")
+    )
+    reaper = threading.Thread(target=here.wait)
+    reaper.start()
+    status, output = ended(start("print('next')"))
+    assert status == 0
+    assert f"Ending jobs that it left behind: {here.pid}\n" in output
+    reaper.join()
+    assert there.poll() is None
+    there.kill()
+    there.wait()
 
 
 def test_a_living_snakemake_keeps_its_locks(start: Start, locked: Path):

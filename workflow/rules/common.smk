@@ -36,6 +36,7 @@ os.makedirs(".snakemake", exist_ok=True)
 ALIVE = open(".snakemake/alive.lock", "a+")
 with suppress(OSError):
     flock(ALIVE, LOCK_SH)
+os.environ.update(KRYLOSET_FOLDER=os.getcwd())  # by it, the jobs that it left behind
 
 
 def checked_datasets():

@@ -9,7 +9,8 @@ end may wait for itself for ever. Two files tell the next run of both:
   the lock on it. Who gets the lock is alone; who does not finds the holders in /proc. It has
   the id of this process in it until Snakemake has ended by itself.
 - `.snakemake/alive.lock` is held by every Snakemake of this workflow, one that was started
-  without this script too (workflow/rules/common.smk). Who gets it may unlock the folder.
+  without this script too (workflow/rules/common.smk). Who gets it may unlock the folder. Jobs
+  have the folder in their environment.
 
 Jobs left behind are ended: solving goes on from its journal, where they stopped.
 """
@@ -21,6 +22,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from solving import Solving
@@ -52,22 +54,35 @@ def holders() -> list[int]:
     return found
 
 
-def tell(number: signal.Signals) -> None:
-    """Send a signal to all other holders."""
-    for process in holders():
+def jobs() -> list[int]:
+    """Return the jobs here of any Snakemake of this workflow."""
+    mark, found = os.fsencode(f"KRYLOSET_FOLDER={os.getcwd()}"), []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes()
+        except OSError:  # ended meanwhile, or of another user
+            continue
+        if mark in environment.split(b"\0") and int(process.name) != os.getpid():
+            found.append(int(process.name))
+    return found
+
+
+def tell(processes: list[int], number: signal.Signals) -> None:
+    """Send a signal."""
+    for process in processes:
         try:
             os.kill(process, number)
         except ProcessLookupError:
             continue
 
 
-def end_holders() -> None:
-    """Interrupt all other holders, and kill those that have not ended in time."""
-    tell(signal.SIGINT)
+def end(find: Callable[[], list[int]]) -> None:
+    """Interrupt all processes that are found, and kill those that have not ended in time."""
+    tell(find(), signal.SIGINT)
     deadline = time.monotonic() + PATIENCE
-    while holders():
+    while processes := find():
         if time.monotonic() > deadline:
-            tell(signal.SIGKILL)
+            tell(processes, signal.SIGKILL)
         time.sleep(0.1)
 
 
@@ -87,7 +102,7 @@ def be_alone() -> bool:
             say(f"Another run is under way here (process {master}); waiting for its end.")
         else:
             say(f"Ending jobs that a killed run left behind: {' '.join(map(str, found))}")
-            end_holders()
+            end(holders)
         fcntl.flock(0, fcntl.LOCK_EX)
     except OSError as error:
         say(f"This file system has no locks ({error.strerror}): start no second run here.")
@@ -121,6 +136,9 @@ def unlock() -> str | None:
                     time.sleep(0.5)
                     continue
                 say("A Snakemake was killed here; its locks are removed.")
+                if left := jobs():
+                    say(f"Ending jobs that it left behind: {' '.join(map(str, left))}")
+                    end(jobs)
                 for lock in locks():
                     lock.unlink()
     except OSError as error:
@@ -202,7 +220,7 @@ class Supervision:
         self._screen.close()
         if self._signal is None:
             return status if status >= 0 else 128 - status
-        end_holders()
+        end(holders)
         return 128 + self._signal
 
     def _show(self, patience: float) -> bool:
@@ -224,9 +242,9 @@ class Supervision:
             self._deadline = time.monotonic() + PATIENCE
             self._screen.close()
             say("Interrupted: run again to go on from here.")
-            tell(signal.SIGINT)
+            tell(holders(), signal.SIGINT)
         elif time.monotonic() > self._deadline:
-            tell(signal.SIGKILL)
+            tell(holders(), signal.SIGKILL)
 
 
 def config_file(arguments: list[str]) -> Path:
