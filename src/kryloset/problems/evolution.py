@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from kryloset.errors import ConfigError, KrylosetError
 from kryloset.krylov.scaling import norm_of
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
+from kryloset.problems.domain import make_domain
 from kryloset.problems.finite_element_family import EvolutionFamily, Step, WeakForm
-from kryloset.problems.finite_elements import FiniteElements, make_domain
+from kryloset.problems.finite_elements import FiniteElements
 from kryloset.problems.forms import read_weak_form
 from kryloset.problems.growth import Growth
 from kryloset.problems.linear_system import LinearSystem

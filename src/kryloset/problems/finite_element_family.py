@@ -201,7 +201,7 @@ class SteadyFamily(FiniteElementFamily):
     def discretise(self, comm: "MPI.Comm") -> Discretisation:
         """Build mesh, space, forms and storage on the processes of `comm`."""
         # DOLFINx is needed from here on; to draw instances it is not.
-        from kryloset.problems.finite_elements import make_domain
+        from kryloset.problems.domain import make_domain
         from kryloset.problems.steady import SteadyDiscretisation
 
         return SteadyDiscretisation(self, make_domain(self, comm))

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mpi4py import MPI
-
 import basix.ufl
 import numpy as np
 from dolfinx import default_scalar_type, fem
 from dolfinx.mesh import Mesh
 from numpy.typing import NDArray
-from scipy.interpolate import RegularGridInterpolator
 
 from kryloset.errors import DataError, FamilyError
 from kryloset.problems.base import Array, Instance, Variable
@@ -23,6 +20,7 @@ from kryloset.problems.coverage import require_seen, require_within
 from kryloset.problems.drawing import draw_example
 from kryloset.problems.evaluation import Evaluation
 from kryloset.problems.finite_element_family import FiniteElementFamily
+from kryloset.problems.grids import Grids
 from kryloset.problems.mistakes import blamed, describe_class
 from kryloset.problems.stored import check_array, check_stored
 from kryloset.problems.unknowns import Unknowns
@@ -49,36 +47,6 @@ class Part:
     def dofs(self) -> str:
         """Name of the variable that its degrees of freedom are stored as."""
         return f"{self.fields[0].name}_dofs"
-
-
-def make_domain(family: FiniteElementFamily, comm: MPI.Comm) -> Mesh:
-    """Return the mesh that a family makes.
-
-    Raises:
-        FamilyError: It is none, of another dimension than the grid, or not of straight simplices.
-    """
-    with blamed(family, "make_mesh"):
-        domain = family.make_mesh(comm)
-    where = f"{describe_class(family)}, make_mesh"
-    if not isinstance(domain, Mesh):
-        returned = "nothing" if domain is None else f"a {type(domain).__name__}"
-        raise FamilyError(f"{where} returned {returned}: return a dolfinx.mesh.Mesh")
-    axes = tuple(family.coordinates)
-    if not domain.geometry.dim == domain.topology.dim == len(axes):
-        raise FamilyError(
-            f"{where} returned a mesh of dimension {domain.topology.dim} in space of dimension "
-            f"{domain.geometry.dim}, and the grid has the axes {', '.join(axes)}; what reads the "
-            f"mesh may have to be told, as by `gdim={len(axes)}` of `model_to_mesh`"
-        )
-    corners = domain.geometry.dofmaps[0].shape[1]
-    if corners != len(axes) + 1:
-        raise FamilyError(
-            f"{where} returned a mesh with cells of {corners} points: return one of straight "
-            "simplices, which are intervals, triangles or tetrahedra of degree 1"
-        )
-    if MPI.Comm.Compare(domain.comm, comm) not in (MPI.IDENT, MPI.CONGRUENT):
-        raise FamilyError(f"{where} returned a mesh on other processes: make it on `comm`")
-    return domain
 
 
 class FiniteElements:
@@ -110,9 +78,7 @@ class FiniteElements:
         self.domain = domain
         with blamed(family, "make_element"):
             self.space = fem.functionspace(domain, family.make_element(domain.basix_cell()))
-        # That of the dataset is None; further ones go by their points a side.
-        self._grids: dict[int | None, dict[str, Array]] = {None: family.coordinates}
-        self._grids |= {points: family.further_grid(points) for points in family.mesh.grids}
+        self._grids = Grids(family)
         self._unknowns = {variable.name for variable in family.unknowns}
         self.parts = self._make_parts()
         stored = self.write(np.zeros_like(fem.Function(self.space).x.array))
@@ -126,7 +92,7 @@ class FiniteElements:
         self.parameters: dict[str, Any] = {}
         self._functions: dict[str, Variable] = {}
         for variable in family.parameters:
-            if variable.axes and set(variable.axes) <= set(self._axes):
+            if variable.axes and set(variable.axes) <= set(self._grids.axes):
                 self.parameters[variable.name] = self._make_coefficient(variable)
                 self._functions[variable.name] = variable
             else:
@@ -169,9 +135,9 @@ class FiniteElements:
                     "family's `draw`, or draw again after changing `mesh`"
                 )
             unknowns, nodal, _ = self._coefficients[variable.rank]
-            at_nodes = self._on_grid(variable, values)
+            at_nodes = self._grids.spread(variable, values)
             if not nodal:
-                at_nodes = self._interpolate(at_nodes, unknowns.points)
+                at_nodes = self._grids.interpolate(at_nodes, unknowns.points)
             unknowns.scatter(at_nodes.reshape(unknowns.shape), parameter.x.array)
 
     def write(self, array: Array) -> dict[str, Array]:
@@ -225,7 +191,9 @@ class FiniteElements:
             nodes = part.unknowns.points
             require_within(self.family, nodes, parameters=True)
             columns = [
-                self._interpolate(np.asarray(state[field.name]), nodes).reshape(len(nodes), -1)
+                self._grids.interpolate(np.asarray(state[field.name]), nodes).reshape(
+                    len(nodes), -1
+                )
                 for field in part.fields
             ]
             found[part.dofs] = np.concatenate(columns, axis=1).reshape(part.unknowns.shape)
@@ -246,7 +214,7 @@ class FiniteElements:
                     f"{', '.join(missing)}"
                 )
             for name in names:
-                check_array(where, variables[name], state[name], (), self._axes)
+                check_array(where, variables[name], state[name], (), self._grids.axes)
                 if not np.isfinite(state[name]).all():
                     raise DataError(f"{where}: {name} is not finite: draw milder parameters")
 
@@ -284,15 +252,15 @@ class FiniteElements:
         """
         found: dict[str, Array] = {}
         for name, variable in self._functions.items():
-            if variable.axes != tuple(self._axes):
+            if variable.axes != tuple(self._grids.axes):
                 continue
             unknowns, nodal, evaluations = self._coefficients[variable.rank]
             values = np.asarray(instance[name])
-            shape = self._lengths(points) + values.shape[len(variable.axes) :]
+            shape = self._grids.lengths(points) + values.shape[len(variable.axes) :]
             if nodal:
                 values = evaluations[points](values.reshape(unknowns.shape))
             else:
-                values = self._interpolate(values, self._points(points))
+                values = self._grids.interpolate(values, self._grids.points(points))
             found[name] = values.reshape(shape)
         for part in self.parts:
             values = part.evaluations[points](self._at_nodes(part, stored))
@@ -326,8 +294,8 @@ class FiniteElements:
         parts = []
         for members, unknowns in spaces:
             self._require_components(members, unknowns)
-            nodal = self._is_grid(unknowns)
-            parts.append(Part(members, unknowns, nodal, self._evaluations(unknowns, nodal)))
+            nodal = self._grids.are_nodes(unknowns)
+            parts.append(Part(members, unknowns, nodal, self._grids.evaluations(unknowns, nodal)))
         self._require_unknowns(parts)
         return parts
 
@@ -338,7 +306,7 @@ class FiniteElements:
         """Refuse a space that has not as many components as its fields."""
         names = ", ".join(field.name for field in fields)
         for field in fields:
-            if field.axes != tuple(self._axes):
+            if field.axes != tuple(self._grids.axes):
                 raise self._fault(
                     f"field {field.name} has the dimensions {field.axes}; a field is on all axes "
                     "of the grid: leave its `dimensions` out"
@@ -368,7 +336,7 @@ class FiniteElements:
 
     def _zero(self, variable: Variable) -> Any:
         """Return zeros in the shape of a parameter that is on no axis of the grid."""
-        lengths = variable.lengths(self._axes)
+        lengths = variable.lengths(self._grids.axes)
         if None in lengths:
             # How long an axis of its own is, only an instance says.
             lengths = self._example[variable.name].shape
@@ -387,8 +355,8 @@ class FiniteElements:
         function = fem.Function(fem.functionspace(self.domain, element))
         if variable.rank not in self._coefficients:
             unknowns = Unknowns(function.function_space)
-            nodal = self._is_grid(unknowns)
-            evaluations = self._evaluations(unknowns, nodal) if nodal else {}
+            nodal = self._grids.are_nodes(unknowns)
+            evaluations = self._grids.evaluations(unknowns, nodal) if nodal else {}
             self._coefficients[variable.rank] = (unknowns, nodal, evaluations)
         return function
 
@@ -408,56 +376,16 @@ class FiniteElements:
         masks, part = {}, self.parts[0]
         for grid, evaluation in part.evaluations.items():
             found = self.domain.comm.bcast(evaluation.inside)
-            inside = found.reshape(self._lengths(grid))
+            inside = found.reshape(self._grids.lengths(grid))
             if grid is None:
                 require_seen(self.family, inside, part.unknowns.points)
             if not inside.all():
                 masks[grid] = inside.astype(np.int8)
         return masks
 
-    @property
-    def _axes(self) -> dict[str, Array]:
-        """Coordinates of the dataset's grid."""
-        return self._grids[None]
-
-    def _lengths(self, grid: int | None) -> tuple[int, ...]:
-        """Return the number of points along each axis of a grid."""
-        return tuple(map(len, self._grids[grid].values()))
-
-    def _points(self, grid: int | None) -> Array:
-        """Return the points of a grid, (points, dimension), in C order."""
-        lines = self._grids[grid].values()
-        return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, len(lines))
-
-    def _evaluations(self, unknowns: Unknowns, nodal: bool) -> dict[int | None, Evaluation]:
-        """Return evaluations on all grids, but for the one that the nodes are."""
-        others = [grid for grid in self._grids if grid is not None or not nodal]
-        return {grid: Evaluation(unknowns, self._points(grid)) for grid in others}
-
-    def _is_grid(self, unknowns: Unknowns) -> bool:
-        grid, nodes = self._points(None), unknowns.points
-        if unknowns.tangents is not None or nodes.shape != grid.shape:
-            return False
-        return bool(np.allclose(nodes, grid, rtol=0, atol=1e-9 * np.ptp(grid, axis=0).max()))
-
     def _shape_of(self, variable: Variable) -> tuple[int, ...]:
-        shape = tuple(len(self._axes[axis]) for axis in variable.axes)
+        shape = tuple(len(self._grids.axes[axis]) for axis in variable.axes)
         return (*shape, self.family.dimension) if variable.rank else shape
-
-    def _on_grid(self, variable: Variable, values: Array) -> Array:
-        """Spread a profile along the axes that it lacks."""
-        sizes = {axis: len(points) for axis, points in self._axes.items()}
-        shape = tuple(n if axis in variable.axes else 1 for axis, n in sizes.items())
-        components = values.shape[len(variable.axes) :]
-        whole = (*sizes.values(), *components)
-        return np.broadcast_to(values.reshape(*shape, *components), whole)
-
-    def _interpolate(self, values: Array, nodes: Array) -> Array:
-        """Interpolate between the points of the grid, linearly along each axis."""
-        axes = tuple(self._axes.values())
-        # A node on the boundary may be outside the grid by a rounding.
-        within = np.clip(nodes, [axis[0] for axis in axes], [axis[-1] for axis in axes])
-        return np.asarray(RegularGridInterpolator(axes, values)(within))
 
     def _at_nodes(self, part: Part, stored: Instance) -> Array:
         """Return the degrees of freedom of a part in their own order."""
@@ -469,7 +397,7 @@ class FiniteElements:
 
     def _fields_of(self, part: Part, values: Array, grid: int | None) -> dict[str, Array]:
         """Return the fields of a part from its components at the points of a grid."""
-        components = values.reshape(*self._lengths(grid), -1)
+        components = values.reshape(*self._grids.lengths(grid), -1)
         found, begin = {}, 0
         for field in part.fields:
             size = self._size_of(field)

@@ -17,8 +17,9 @@ from kryloset.errors import KrylosetError
 from kryloset.krylov.scaling import norm_of_vector
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.boundary import BoundaryValues
+from kryloset.problems.domain import make_domain
 from kryloset.problems.finite_element_family import NonlinearFamily, NonlinearForm
-from kryloset.problems.finite_elements import FiniteElements, make_domain
+from kryloset.problems.finite_elements import FiniteElements
 from kryloset.problems.forms import read_weak_form
 from kryloset.problems.linear_system import declare_traits, make_map
 from kryloset.problems.mistakes import blamed

@@ -12,8 +12,8 @@ from dolfinx import mesh
 
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.coverage import INSIDE
+from kryloset.problems.domain import make_domain
 from kryloset.problems.finite_element_family import SteadyFamily
-from kryloset.problems.finite_elements import make_domain
 from kryloset.problems.steady import SteadyDiscretisation
 
 
