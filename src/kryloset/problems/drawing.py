@@ -41,7 +41,8 @@ class Drawing:
             family: The family.
         """
         self._family = family
-        self._lengths = {v.name: v.lengths(family.coordinates) for v in family.parameters}
+        self._coordinates = family.coordinates
+        self._lengths = {v.name: v.lengths(self._coordinates) for v in family.parameters}
 
     def __call__(self, seed: int, index: int) -> dict[str, Array]:
         """Draw an instance.
@@ -68,7 +69,7 @@ class Drawing:
         self._require_names(where, drawn)
         instance = {v.name: self._read(where, v, drawn[v.name]) for v in family.parameters}
         shapes = {v: instance[v.name].shape for v in family.parameters}
-        axis = differing_axis(shapes, family.coordinates)
+        axis = differing_axis(shapes, self._coordinates)
         if axis:
             raise FamilyError(
                 f"{where}: parameters share the axis {axis!r} and have it of several lengths: give "
@@ -105,7 +106,7 @@ class Drawing:
             )
         lengths = self._lengths[variable.name]
         if not fits(values.shape, lengths):
-            given = variable.lengths(self._family.coordinates)
+            given = variable.lengths(self._coordinates)
             source = "its Variable has" if lengths == given else "instances before have"
             raise FamilyError(
                 f"{named} has the shape {values.shape}, {source} {in_words(lengths)}; mend `draw`, "
