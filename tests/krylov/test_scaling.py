@@ -14,13 +14,20 @@ from systems import diffusion, laplacian, to_mat, to_vec
 
 from kryloset.krylov import Automatic, BlockSolver, Reason, SequenceSolver, solve_or_escalate
 from kryloset.krylov.recycling_minres import RecyclingMINRES
-from kryloset.krylov.scaling import norm_of
+from kryloset.krylov.scaling import norm_of, shift
 from kryloset.krylov.solver import Method
 
 METHODS = [method for method in get_args(Method) if method != "hpddm"]
 
 EXPONENTS = [-1040, -1000, -700, -500, 500, 900]
 """Of two: from 8e-314, which has few digits, to 8e270."""
+
+
+def times(values, exponent):
+    """Return an array times a power of two."""
+    scaled = np.array(values)
+    shift(scaled, exponent)
+    return scaled
 
 
 def solve_twice(solver, mat, b):
@@ -39,11 +46,9 @@ def test_a_power_of_two_changes_no_digit(method, exponent, rng):
     b = np.round(rng.standard_normal(100), 2) if exponent > -1040 else rng.integers(-99, 99, 100)
     solver = SequenceSolver(method, "jacobi", restart=15, recycle=5)
     expected = solve_twice(solver, mat, b.astype(float))
-    found = solve_twice(solver, mat, np.ldexp(b.astype(float), exponent))
+    found = solve_twice(solver, mat, times(b.astype(float), exponent))
     for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(
-            one.solution.array_r, np.ldexp(other.solution.array_r, exponent)
-        )
+        np.testing.assert_array_equal(one.solution.array_r, times(other.solution.array_r, exponent))
         assert one.iterations == other.iterations
         if exponent > -1040:
             assert one.converged
@@ -55,7 +60,7 @@ def test_a_solution_without_digits_is_not_called_solved(size):
     mat = to_mat(sp.csr_array(sp.diags_array([3.0] * 8)))
     solver = SequenceSolver("cg", "none")
     result, _ = solver.solve(mat, to_vec(mat, np.full(8, size)), solver.init())
-    x = result.solution.array_r
+    x = result.solution.array_r.real
     exact = np.array([int(v / 5e-324) for v in 3.0 * x]) / int(size / 5e-324) - 1.0
     assert result.true_residual == pytest.approx(np.abs(exact).max(), rel=1e-6, abs=1e-16)
     assert result.converged == (result.true_residual <= 1e-8)
@@ -70,7 +75,7 @@ def test_a_matrix_far_from_one_is_scaled_too(method, exponents, rng):
     solver = SequenceSolver(method, "ilu" if method == "gcrodr" else "none")
     for result in solve_twice(solver, mat, b * 2.0**of_rhs):
         assert result.converged
-        size = np.ldexp(result.solution.array_r, of_matrix - of_rhs)
+        size = times(result.solution.array_r, of_matrix - of_rhs)
         assert np.abs(size).max() > 0.1
     np.testing.assert_allclose(matrix @ size, b[::-1], atol=1e-6)
 

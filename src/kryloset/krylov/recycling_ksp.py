@@ -160,10 +160,24 @@ class RecyclingKSP(ABC):
         if reason == PETSc.KSP.ConvergedReason.DIVERGED_BREAKDOWN:
             # Directions that were found where nothing moves any more are rounding.
             self.space = None
+        if reason < 0 and reason != PETSc.KSP.ConvergedReason.DIVERGED_MAX_IT:
+            self._settle_for(ksp, b, x)
         its = ksp.getIterationNumber()
         if reason > 0 and its > 0 and self.recycle > 0:
             self.gain = self.gain.after(its, self.counts.recycled > 0)
             self.solution = x.getArray(readonly=True).copy()
+
+    def _settle_for(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:
+        """Put x = 0 for what a method that broke down has left, where that is worse.
+
+        Without a guess of the user's, that is, who may want it back.
+        """
+        if ksp.getInitialGuessNonzero():
+            return
+        residual = b.duplicate()
+        self._compute_residual(b, x, residual)
+        if not residual.norm() <= b.norm():
+            x.set(0.0)
 
     # What a method defines
 
