@@ -5,6 +5,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mpi4py import MPI  # noqa: F401  (before petsc4py)
+from petsc4py import PETSc
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -143,7 +146,9 @@ def check_array(
         FamilyError: It is of no real numbers, or has another shape.
     """
     values = np.asarray(array)
-    if values.dtype.kind not in "biuf":
+    # A PETSc of complex numbers has no others.
+    of_petsc = values.dtype == np.dtype(PETSc.ScalarType) and not values.imag.any()
+    if values.dtype.kind not in "biuf" and not of_petsc:
         raise FamilyError(
             f"{where}: {variable.name} of the solution has the type {values.dtype}, and must be "
             "of real numbers"
