@@ -16,6 +16,7 @@ from kryloset.errors import KrylosetError
 from kryloset.stages import sample, solve, sort
 
 OWN = """
+import os
 import sys
 import numpy as np
 from kryloset.problems import Discretisation, Family, Variable
@@ -86,11 +87,12 @@ def run(config: DatasetConfig, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("raised", ["sys.exit(0)", "1 / 0", "raise GeneratorExit"])
+@pytest.mark.parametrize("raised", ["sys.exit(0)", "os._exit(0)", "1 / 0", "raise GeneratorExit"])
 def test_whatever_is_raised_is_told_with_its_line(place: str, raised: str, tmp_path: Path) -> None:
     config = write(tmp_path, place, raised)
     line = OWN.splitlines().index("        RAISED") + 1
-    what = {"s": r"it ends the program \(sys.exit\)", "1": "ZeroDivisionError: division by zero"}
+    leaves = r"it ends the program \(sys.exit, os._exit\)"
+    what = {"s": leaves, "o": leaves, "1": "ZeroDivisionError: division by zero"}
     message = rf"own.py.*line {line} of own.py: {what.get(raised[0], 'GeneratorExit')}"
     with pytest.raises(KrylosetError, match=message):
         run(config, tmp_path)

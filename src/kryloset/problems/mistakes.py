@@ -3,13 +3,14 @@
 """An exception out of a user's own family, told as one message with the line to mend."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
 from types import CodeType
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from kryloset.errors import FamilyError, KrylosetError
 from kryloset.problems.base import Family
@@ -62,7 +63,8 @@ def blamed(
         FamilyError: The family raised something.
     """
     try:
-        yield
+        with held():
+            yield
     except (KrylosetError, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -81,6 +83,23 @@ def blamed(
         raise FamilyError(f"{where}: {in_words(error)}") from error
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """Make `os._exit`, by which a job would end well without its file, an exception."""
+    leave, process = os._exit, os.getpid()
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != process:  # a child, which ends so as a matter of course
+            leave(status)
+        raise SystemExit(status)
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = leave
+
+
 def describe_class(family: Family | type[Family]) -> str:
     """Return how a message names a family, as in `mine.py:Heat`."""
     kind = family if isinstance(family, type) else type(family)
@@ -95,8 +114,8 @@ def in_words(error: BaseException) -> str:
     """Return an exception in words."""
     if isinstance(error, SystemExit):
         return (
-            "it ends the program (sys.exit): raise kryloset.errors.DataError with a message to "
-            "refuse an instance, and remove the call"
+            "it ends the program (sys.exit, os._exit): remove the call; to refuse an instance, raise "
+            "kryloset.errors.DataError with a message"
         )
     # The text of a KeyError is in quotes again.
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

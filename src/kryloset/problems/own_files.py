@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from kryloset.errors import ConfigError, FamilyError
-from kryloset.problems.mistakes import in_words, last_place
+from kryloset.problems.mistakes import held, in_words, last_place
 
 #: What the family imported last left behind: the folder that was added to `sys.path`, and the
 #: names of modules beside it, but those that were there before.
@@ -53,7 +53,8 @@ def import_file(path: Path, family: str) -> ModuleType:
     # DOLFINx and PETSc find no MPI before mpi4py has loaded it, which a file need not know.
     importlib.import_module("mpi4py.MPI")
     try:
-        return _import_alone(path, name) if alone else importlib.import_module(name)
+        with held():
+            return _import_alone(path, name) if alone else importlib.import_module(name)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
