@@ -135,3 +135,18 @@ def test_a_true_claim_is_confirmed():
     confirm_structure(mat, Structure(True, True, singular=True))
     if KNOWN:
         confirm_structure(to_mat(laplacian(12)), Structure(True, True))
+
+
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e12, 1e200])
+def test_units_change_no_answer(size):
+    ring = sp.csr_array([[2.0, -1.0, -1.0], [-1.0, 2.1, -1.1], [-1.0, -1.1, 2.1]])
+    mat, shifted = to_mat(size * ring), to_mat(size * (ring + 1e-3 * sp.eye_array(3)))
+    for operator in (mat, shifted):
+        operator.setNullSpace(PETSc.NullSpace().create(constant=True, comm=operator.comm))
+    confirm_structure(mat, Structure(True, True, singular=True))
+    with pytest.raises(KrylosetError, match="declared singular"):
+        confirm_structure(shifted, Structure(True, True, singular=True))
+    confirm_structure(shifted, Structure(True, True))
+    skewed = to_mat(size * sp.csr_array([[2.0, 1e-3], [0.0, 2.0]]))
+    with pytest.raises(KrylosetError, match="declared symmetric"):
+        confirm_structure(skewed, Structure(True, False))
