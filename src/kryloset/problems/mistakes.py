@@ -114,8 +114,8 @@ def in_words(error: BaseException) -> str:
     """Return an exception in words."""
     if isinstance(error, SystemExit):
         return (
-            "it ends the program (sys.exit, os._exit): remove the call; to refuse an instance, raise "
-            "kryloset.errors.DataError with a message"
+            "it ends the program (sys.exit, os._exit): remove the call; to refuse an instance, "
+            "raise kryloset.errors.DataError with a message"
         )
     # The text of a KeyError is in quotes again.
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
