@@ -35,7 +35,7 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; name a YAML file") from None
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"{path} is no text in UTF-8: byte {error.start} is none of a letter; save it as UTF-8"
+            f"{path} is no text in UTF-8: byte {error.start} is part of no letter; save it as UTF-8"
         ) from None
     return parse_yaml(text, str(path))
 

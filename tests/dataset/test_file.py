@@ -288,3 +288,13 @@ def test_a_missing_or_foreign_file_is_named(tmp_path):
         file["x"] = 1
     with pytest.raises(DataError, match="no dataset of Kryloset"):
         reader.read_config(tmp_path / "other.h5")
+
+
+@pytest.mark.parametrize("tell", [reader.describe, reader.read_config_text])
+def test_a_configuration_that_was_changed_is_not_told(run, tell):
+    path = run.merge()
+    with h5py.File(path, "r+") as file:
+        text = file["provenance/config"].asstr()[()]
+        file["provenance/config"][()] = text.replace("seed: 7", "seed: 8")
+    with pytest.raises(DataError, match=r"/provenance/config was changed"):
+        tell(path)

@@ -222,6 +222,6 @@ def write_strings(node: h5py.Group, name: str, values: Sequence[str]) -> None:
 
 
 def write_varying(node: h5py.HLObject, *, sample: bool, time: bool) -> None:
-    """Say of what an array or group differs, as The Well does."""
+    """Say whether an array or group differs between instances and times, as The Well does."""
     node.attrs["sample_varying"] = TRUTH.type(sample)
     node.attrs["time_varying"] = TRUTH.type(time)

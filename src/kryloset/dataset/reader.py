@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Read a dataset file: its instances, its configuration, and what to tell people about it."""
 
+import hashlib
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig, parse_config
 from kryloset.dataset.guard import in_child
+from kryloset.dataset.integrity import read_seals
 from kryloset.dataset.layout import ROLES, WELL_GROUPS, grid_group, mask_key
 from kryloset.dataset.ragged import offsets_path, read_rows
 from kryloset.dataset.structure import read_structure
@@ -30,8 +32,7 @@ def open_hdf5(path: Path) -> h5py.File:
     Raises:
         DataError: The file is missing, or HDF5 cannot open it.
     """
-    if not path.is_file():
-        raise DataError(f"there is no file {path}; `make run` makes results/<name>/dataset.h5")
+    _require_there(path)
     try:
         return h5py.File(path, "r")
     except OSError as error:
@@ -44,10 +45,14 @@ def _look(path: Path) -> None:
     Raises:
         DataError: The file is missing or damaged, or it claims what it does not have.
     """
+    _require_there(path)
+    state = path.stat()
+    _look_once(path, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+def _require_there(path: Path) -> None:
     if not path.is_file():
         raise DataError(f"there is no file {path}; `make run` makes results/<name>/dataset.h5")
-    state = path.stat()
-    _look_once(path.absolute(), state.st_ino, state.st_size, state.st_mtime_ns)
 
 
 @cache
@@ -255,6 +260,26 @@ class Dataset:
             group = self.file.get("mesh", {})
             return {name: array[:] for name, array in group.items() if not array.is_scale}
 
+    def require_unchanged_texts(self) -> None:
+        """Refuse texts in /provenance that were changed since the file was sealed.
+
+        Raises:
+            DataError: One was, or the file carries no digests.
+        """
+        path = Path(self.file.filename)
+        with describable(path):
+            try:
+                seals = read_seals(self.file)
+            except DataError as error:
+                raise DataError(f"{path}: {error}") from None
+            for text, seal in seals.items():
+                if not text.startswith("provenance/"):
+                    continue
+                if hashlib.sha256(self.file[text][()]).hexdigest() != seal:
+                    raise DataError(
+                        f"{path} is damaged: /{text} was changed; take a copy that is whole"
+                    )
+
     def family_sources(self) -> dict[str, str]:
         """Return what `provenance.family_sources` did when the file was made."""
         texts: dict[str, str] = {}
@@ -306,9 +331,10 @@ def read_config_text(path: Path) -> str:
     """Return the YAML text of the configuration that makes a dataset file again.
 
     Raises:
-        DataError: As `Dataset`.
+        DataError: As `Dataset`, or `Dataset.require_unchanged_texts`.
     """
     with Dataset(path) as dataset:
+        dataset.require_unchanged_texts()
         return dataset.config_text
 
 
@@ -316,9 +342,10 @@ def describe(path: Path) -> str:
     """Return what a person wants to know of a dataset file, as plain text.
 
     Raises:
-        DataError: As `Dataset`.
+        DataError: As `Dataset`, or `Dataset.require_unchanged_texts`.
     """
     with Dataset(path) as dataset, describable(path):
+        dataset.require_unchanged_texts()
         attributes = dataset.file.attrs
         parts = [
             f"{path}: {attributes['title']}, dataset {dataset.name!r}\n  {attributes['equation']}",

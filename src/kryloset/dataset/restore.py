@@ -2,15 +2,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Bring back from a dataset file what makes it again: its configuration and a user's family."""
 
-import hashlib
 import shlex
 from pathlib import Path, PurePosixPath
 
 import kryloset
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.atomic import write_text_whole
-from kryloset.dataset.integrity import read_seals
-from kryloset.dataset.reader import Dataset, describable
+from kryloset.dataset.reader import Dataset
 from kryloset.dependence import keys_of
 from kryloset.errors import DataError
 
@@ -33,7 +31,7 @@ def restore(path: Path, folder: Path) -> str:
             folder is not empty.
     """
     with Dataset(path) as data:
-        _require_unchanged(data, path)
+        data.require_unchanged_texts()
         name, config, sources = data.name, data.config, data.family_sources()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is there already: name a new folder, or an empty one")
@@ -42,7 +40,9 @@ def restore(path: Path, folder: Path) -> str:
         config, base = _placed(config, next(iter(sources)))
     for place in sources:
         if not _is_inside(PurePosixPath(place)) or not place.endswith(".py"):
-            raise DataError(f"{path}: the file {place!r} of its family is none of a Python module")
+            raise DataError(
+                f"{path}: {place!r}, a file of its family, is no Python file below the folder"
+            )
     for place, text in sources.items():
         write_text_whole(folder / base / place, text)
     write_text_whole(folder / "config/config.yaml", dump_dataset(name, config, keys_of("merge")))
@@ -57,18 +57,6 @@ def command(folder: Path) -> str:
     clone = shlex.quote(str(snakefile)) if snakefile.exists() else "CLONE/workflow/Snakefile"
     line = f"snakemake --cores all --snakefile {clone} --directory {shlex.quote(str(folder))}"
     return line if snakefile.exists() else f"{line}  (CLONE: a clone of Kryloset's repository)"
-
-
-def _require_unchanged(data: Dataset, path: Path) -> None:
-    """Refuse texts that have not the digests with which they were sealed."""
-    with describable(path):
-        for text, seal in read_seals(data.file).items():
-            if not text.startswith("provenance/"):
-                continue
-            if hashlib.sha256(data.file[text][()]).hexdigest() != seal:
-                raise DataError(
-                    f"{path} is damaged: /{text} was changed; take a copy that is whole"
-                )
 
 
 def _placed(config: DatasetConfig, place: str) -> tuple[DatasetConfig, PurePosixPath]:
