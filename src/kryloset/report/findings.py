@@ -196,5 +196,5 @@ def _read_provenance(group: h5py.Group) -> Provenance:
 def _load(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {error}; make it again") from None

@@ -215,7 +215,7 @@ def read_choices(config: SolverConfig, chunk: str) -> Recording | None:
         return None
     try:
         recorded = json.loads(config.replayed.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"solver.policy: {config.replayed} cannot be read: {error}; name the copy of a "
             "run's choices.json"
