@@ -25,9 +25,13 @@ TOLD_BY_THE_MAKER = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=[("Various", 2), ("Moving", 1), ("Meshed", 2)])
-def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return various(tmp_path_factory.mktemp("edits"), *request.param).merge()
+def make(family: str, dimension: int, folder: Path) -> Path:
+    return various(folder, family, dimension).merge()
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make("Various", 2, tmp_path_factory.mktemp("edits"))
 
 
 def everything(path: Path) -> Iterator[str]:
@@ -83,18 +87,31 @@ def remove(file: h5py.File, what: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", [edit, remove])
-@pytest.mark.parametrize("sealed", [False, True], ids=["as it is", "sealed again"])
-def test_nothing_can_be_edited_unseen(dataset: Path, tmp_path: Path, change, sealed: bool):
+@pytest.mark.parametrize(
+    ("family", "dimension", "change", "sealed"),
+    [
+        ("Various", 2, edit, False),
+        ("Various", 2, remove, False),
+        ("Various", 2, edit, True),
+        ("Various", 2, remove, True),
+        ("Moving", 1, edit, True),
+        ("Meshed", 2, edit, True),
+    ],
+)
+def test_nothing_can_be_edited_unseen(
+    family: str, dimension: int, change, sealed: bool, tmp_path: Path
+):
+    whole = make(family, dimension, tmp_path / "run")
     path, unseen, tried = tmp_path / "dataset.h5", [], 0
-    for what in everything(dataset):
-        path.write_bytes(dataset.read_bytes())
+    for what in everything(whole):
+        path.write_bytes(whole.read_bytes())
         with h5py.File(path, "r+") as file:
             if not change(file, what):
                 continue
         tried += 1
         if sealed:
-            seal_again(path)
+            with contextlib.suppress(DataError):
+                seal_again(path)
         allowed = sealed and any(re.fullmatch(rule, what) for rule in TOLD_BY_THE_MAKER)
         if not allowed and not failures(path):
             unseen.append(what)
@@ -143,6 +160,15 @@ def _axis(file):
     file["t0_fields/k"].dims[1].detach_scale(file["x"])
 
 
+def _residual(file):
+    file["solver/true_residual"][2] = 9e-9
+
+
+def _predecessor(file):
+    position = file["solver/position"][:]
+    file["solver/predecessor"][int(position.argmax())] = int(position.argmin())
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -163,6 +189,8 @@ def _axis(file):
         ),
         (lambda file: file.attrs.modify("equation", "u = 0"), "equation is 'u = 0'"),
         (lambda file: file["provenance"].attrs.modify("seed", np.uint64(3)), "seed is 3, not 0"),
+        (_residual, "instance 2: 9e-09, recomputed 0"),
+        (_predecessor, "predecessor that was not solved just before"),
     ],
 )
 def test_what_is_derived_is_named(dataset: Path, tmp_path: Path, change, named: str):

@@ -127,7 +127,11 @@ def examine(path: Path) -> CheckReport:
     if not whole.passed:
         return CheckReport((whole,), None, {}, None)
     residuals: list[float] = []
-    with Dataset(path) as data:
+    try:
+        opened = Dataset(path)
+    except KrylosetError as error:
+        return CheckReport((whole, Check("description", False, str(error))), None, {}, None)
+    with opened as data:
         seals = read_seals(data.file)
 
         @cache
