@@ -46,7 +46,9 @@ class Section(BaseModel):
         wanted = cls.model_fields[str(info.field_name)].annotation
         section = isinstance(wanted, type) and issubclass(wanted, BaseModel)
         if not section and _has_truth(value) and not _mentions(wanted, (bool, Any)):
-            raise ValueError("a truth value stands where none is wanted: write a number or a text")
+            raise ValueError(
+                "true or false (also yes, no, on, off) is no value here: write a number or a text"
+            )
         return value
 
 

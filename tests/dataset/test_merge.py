@@ -79,7 +79,7 @@ def test_a_missing_chunk_is_named(run):
 def test_a_doubled_instance_is_named(run):
     copy = run.folder / "copy.h5"
     copy.write_bytes(run.chunks[1].read_bytes())
-    with pytest.raises(DataError, match=r"instance \d+ is doubled: .*2-of-3.h5 has it, .*copy.h5"):
+    with pytest.raises(DataError, match=r"instance \d+ is in two files, .*2-of-3.h5 and .*copy.h5"):
         run.merge(chunks=[*run.chunks, copy])
     assert nothing_written(run)
 

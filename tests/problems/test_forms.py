@@ -236,10 +236,10 @@ BOUNDARIES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "one truth value": (lambda m: (Dirichlet(where=lambda x: True),), "`where` returned a bool"),
     "a short answer": (
         lambda m: (Dirichlet(), Dirichlet(where=lambda x: np.array([True]))),
-        r"condition 2: `where` returned bool array of shape \(1,\)",
+        r"condition 2: `where` returned a bool array of shape \(1,\)",
     ),
     "numbers for truth": (
-        lambda m: (Dirichlet(where=lambda x: x[0]),), "`where` returned float64 array",
+        lambda m: (Dirichlet(where=lambda x: x[0]),), "`where` returned a float64 array",
     ),
     "an error in where": (
         lambda m: (Dirichlet(where=lambda x: x[3] == 0),),

@@ -181,9 +181,10 @@ class StagedFile:
         except Exception as error:
             raise DataError(f"{self.path} is damaged: {error}; make it again") from None
         if not self._seals:
+            named = ", ".join(arrays[:3]) + (", ..." if len(arrays) > 3 else "")
             raise DataError(
-                f"{self.path} carries no digests that {', '.join(arrays) or 'anything'} could be "
-                "compared with: it is no file of a stage of this version; make it again"
+                f"{self.path} carries no digests, so nothing in it ({named or 'it is empty'}) can "
+                "be trusted: it is no file of a stage of this version; make it again"
             )
         if self._seals.pop(STRUCTURE, None) != digest_structure(structure, self._seals):
             raise DataError(

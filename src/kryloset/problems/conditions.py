@@ -81,14 +81,12 @@ def _check_where(
         found: Any = dirichlet.where(x)
     fits = isinstance(found, np.ndarray) and found.dtype == np.bool_ and found.shape == x.shape[1:]
     if not fits:
-        what = (
-            f"{found.dtype} array of shape {found.shape}"
-            if isinstance(found, np.ndarray)
-            else (f"a {type(found).__name__}")
-        )
+        what = type(found).__name__
+        if isinstance(found, np.ndarray):
+            what = f"{found.dtype} array of shape {found.shape}"
         raise FamilyError(
-            f"{named}: `where` returned {what} for points of shape {x.shape}: return a truth value "
-            "for each point, as np.isclose(x[0], 0) does"
+            f"{named}: `where` returned a {what} for points of shape {x.shape}: return a truth "
+            "value for each point, as np.isclose(x[0], 0) does"
         )
 
 

@@ -72,8 +72,8 @@ class Drawing:
         axis = differing_axis(shapes, self._coordinates)
         if axis:
             raise FamilyError(
-                f"{where}: parameters share the axis {axis!r} and have it of several lengths: give "
-                "each an axis of its own name"
+                f"{where}: parameters share the axis {axis!r}, and have several lengths along it: "
+                "give each an axis of its own"
             )
         return instance
 
@@ -124,8 +124,8 @@ def _to_numbers(named: str, drawn: Any) -> Array:
     except Exception as error:
         raise FamilyError(f"{named} is no array: {error}") from error
     if values.dtype.kind not in "biuf":
-        what = _KINDS.get(values.dtype.kind, f"type {values.dtype}: return numbers")
-        raise FamilyError(f"{named} is of {what}")
+        what = _KINDS.get(values.dtype.kind, f"values of the type {values.dtype}: return numbers")
+        raise FamilyError(f"{named} holds {what}")
     with np.errstate(over="ignore"):
         numbers = values.astype(np.float64)
     if values.dtype.kind in "iu":

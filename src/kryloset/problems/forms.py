@@ -168,13 +168,14 @@ def _check_constant(where: str, item: Any) -> None:
 
 def _check_numbers(where: str, what: str, values: Any) -> None:
     if values.dtype != default_scalar_type:
+        advice = (
+            "write real and imaginary part as two equations"
+            if values.dtype.kind == "c"
+            else "write numbers with a decimal point"
+        )
         raise FamilyError(
             f"{where} has a {what} of the type {values.dtype}, and must have "
-            f"{np.dtype(default_scalar_type)}: write numbers with a decimal point"
-            + (
-                ", real and imaginary part each as an equation of its own"
-                * (values.dtype.kind == "c")
-            )
+            f"{np.dtype(default_scalar_type)}: {advice}"
         )
     if not np.isfinite(values).all():
         raise FamilyError(f"{where} has a {what} that is not finite")

@@ -51,8 +51,8 @@ class Growth:
 
     def describe(self) -> str:
         """Return in words how far the state has grown, and what to do."""
+        steps = f"{self._steps} step{'s' if self._steps > 1 else ''}"
         return (
-            f"the trajectory blows up, from {self._before:.3g} to {self.largest:.3g} in "
-            f"{self._steps} steps: take shorter steps (more parameters.steps), or treat more of "
-            "the terms implicitly"
+            f"the trajectory blows up, from {self._before:.3g} to {self.largest:.3g} in {steps}: "
+            "take shorter steps (more parameters.steps), or treat more of the terms implicitly"
         )

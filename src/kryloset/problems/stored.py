@@ -44,8 +44,8 @@ def check_stored(
     axis = differing_axis(shapes, family.coordinates)
     if axis:
         raise FamilyError(
-            f"{where}: unknowns share the axis {axis} and have it of several lengths: give each an "
-            "axis of its own name"
+            f"{where}: unknowns share the axis {axis!r}, and have several lengths along it: give "
+            "each an axis of its own"
         )
 
 

@@ -158,14 +158,14 @@ def _places(
                 raise DataError(f"{file.path} has instance {instance}; there are {count} in all")
             if owner[instance] >= 0:
                 raise DataError(
-                    f"instance {instance} is doubled: {files[owner[instance]].path} has it, "
-                    f"and {file.path} too; remove the file that is of another run"
+                    f"instance {instance} is in two files, {files[owner[instance]].path} and "
+                    f"{file.path}: remove the one that is of another run"
                 )
             owner[instance], row[instance] = number, place
     missing = np.flatnonzero(owner < 0)
     if len(missing):
         raise DataError(
-            f"instance {missing[0]} is missing, and {len(missing) - 1} others: none of "
+            f"instance {missing[0]} is missing{_and_more(missing)}: none of "
             f"{', '.join(str(file.path) for file in files)} has it; solve all chunks"
         )
     position = np.empty(count, dtype=np.int64)
@@ -180,6 +180,11 @@ def _places(
                 "it was solved for another order; solve it again"
             )
     return _Places(files, owner, row, chunk, position)
+
+
+def _and_more(instances: NDArray[np.int64]) -> str:
+    """Return how many instances beside the first a message is about."""
+    return f", and {len(instances) - 1} more" if len(instances) > 1 else ""
 
 
 def _solver(places: _Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:
@@ -197,7 +202,7 @@ def _solver(places: _Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:
         raise DataError(
             f"instance {worst} of {places.files[places.file[worst]].path} has the true "
             f"residual {solver['true_residual'][worst]:.3g}, above the tolerance "
-            f"{config.solver.tolerance:.3g}, and {len(unsolved) - 1} others; solve the chunk again"
+            f"{config.solver.tolerance:.3g}{_and_more(unsolved)}; solve the chunk again"
         )
     return {**solver, "chunk": places.chunk, "position": places.position}
 

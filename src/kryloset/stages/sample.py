@@ -75,11 +75,11 @@ def _require_variety(family: Family, seed: int, variety: Variety) -> None:
     """
     where = describe_class(family)
     if variety.duplicates:
-        one, other = variety.duplicates[0]
+        (one, other), *more = variety.duplicates
+        besides = f", and so are {len(more)} more pairs" if more else ""
         raise FamilyError(
-            f"{where}: instances {one} and {other} are the same, and so are "
-            f"{len(variety.duplicates) - 1} more pairs: let `draw` take its numbers from "
-            "`generator`, and from a range with more values than there are instances"
+            f"{where}: instances {one} and {other} are the same{besides}: let `draw` take its "
+            "numbers from `generator`, and from a range with more values than there are instances"
         )
     fixed = {variable.name for variable in family.parameters if variable.fixed}
     varied = sorted(fixed & variety.varied)
