@@ -20,6 +20,7 @@ from kryloset.errors import DataError
 TOLD_BY_THE_MAKER = {
     r"provenance/(versions|code)@.*": "which programs made it, they alone knew",
     r"(/|provenance/versions)@(source|history|kryloset)": "the same, of kryloset itself",
+    r"solver/chunk": "where one job ended and the next began: the command line decides",
     r"solver/(iterations|operator_applications|preconditioner_applications|escalations|systems)":
         "what it took: only solving again would tell, and by the clock not even that",
 }  # fmt: skip
