@@ -132,6 +132,10 @@ def _times(file):
     file["time"][-1] += 1
 
 
+def _own_axis(file):
+    file["unknowns/u_dof"][-1] += 1
+
+
 def _samples_reversed(file):
     file["sample"][:] = file["sample"][:][::-1]
 
@@ -176,6 +180,7 @@ def _predecessor(file):
         (_coordinates_doubled, "x has not the values"),
         (_axis_of_a_further_grid, "grid_9/x_9 has not the values"),
         (_times, "time has not the values"),
+        (_own_axis, "unknowns/u_dof has not the values"),
         (_samples_reversed, "sample has not the values"),
         (_external_link, "t0_fields/u is a link"),
         (_soft_link, "t0_fields/k is a link"),
