@@ -57,6 +57,11 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
         (of_dataset(solver={"recycle": 40}), ["recycle 40", "restart 40", "20"]),
         (of_dataset(splits={"train": 0.5}), ["splits sum to 0.5"]),
         (of_dataset(splits={"test": 1.0}), ["lacks `train`"]),
+        (
+            of_dataset(splits={"train": 1, "test": 1e-320}),
+            ["splits.test", "or equal to 0.000000001"],
+        ),
+        (of_dataset(family="a/" * 2100 + "own.py:Own"), ["family", "take a shorter one"]),
         (of_dataset(seed=2**64), ["datasets.one.seed"]),
         ({"pathvars": {"result": "there"}}, ["pathvars.result", "'results'"]),
         ([1, 2], ["(top level)"]),

@@ -70,8 +70,12 @@ def _plain_path(path: str) -> str:
             "a path here must not begin with a hyphen, and have no braces, angle brackets or "
             "control characters, which mean something to Snakemake or to commands: take another"
         )
-    if max(len(part.encode(errors="replace")) for part in path.split("/")) > 255:
-        raise ValueError("no file system has names of more than 255 bytes: take a shorter path")
+    parts = [len(part.encode(errors="replace")) for part in path.split("/")]
+    if max(parts) > 255 or sum(parts) + len(parts) > 4096:
+        raise ValueError(
+            "no file system has names of more than 255 bytes, or paths of more than 4095: take a "
+            "shorter one"
+        )
     return path
 
 
@@ -312,7 +316,8 @@ class TrainingConfig(Section):
     )
 
 
-Fraction = Annotated[float, Field(gt=0, le=1)]
+#: At least one instance of the largest `count`.
+Fraction = Annotated[float, Field(ge=1e-9, le=1)]
 
 
 class DatasetConfig(Section):

@@ -281,6 +281,8 @@ def test_described_for_people(run):
 def test_a_missing_or_foreign_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"there is no file .*none.h5"):
         reader.describe(tmp_path / "none.h5")
+    with pytest.raises(DataError, match="there is no file"):
+        reader.describe(tmp_path / ("n" * 300))
     (tmp_path / "text.h5").write_text("no HDF5")
     with pytest.raises(DataError, match=r"text.h5 is no HDF5 file"):
         reader.describe(tmp_path / "text.h5")

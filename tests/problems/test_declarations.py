@@ -51,15 +51,28 @@ def condition(**changes: Any) -> Any:
     return (BoundaryCondition(**(words | changes)),)
 
 
+def traits(**claims: Any) -> OperatorTraits:
+    return OperatorTraits(**claims)
+
+
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
         ({"summary": 3}, "`summary` must be a text"),
+        ({"dimensions": 2}, r"`dimensions` are 2, .* as in `dimensions = \(2, 3\)`"),
+        ({"dimensions": (4,)}, r"`dimensions` are \(4,\)"),
+        ({"Settings": {"length": 0.1}}, "`Settings` must be a class that derives from"),
+        ({"Settings": Section()}, "`Settings` must be a class that derives from"),
+        ({"__init__": lambda self: None}, "`__init__`: too many .* write `def __init__"),
         ({"parameters": K}, "`parameters` must be a tuple of Variables.* with a comma"),
         ({"fields": ("u",)}, "`fields` must be a tuple of Variables"),
         ({"parameters": ()}, "it needs a parameter and a field at least"),
         ({"operator": "symmetric"}, "`operator` must be an OperatorTraits"),
         ({"operator": OperatorTraits}, "`operator` must be an OperatorTraits"),
+        # PETSc crashed on it.
+        ({"operator": traits(nullspace="rotations")}, "nullspace .* 'rotations': take 'none' or"),
+        ({"operator": traits(symmetric="no")}, "symmetric .* 'no': take False or True"),
+        ({"unknowns": (Variable("z", "z"),)}, "'z' of `unknowns` has no dimensions"),
         ({"fields": (Variable("a/b", "u"),)}, "'a/b' of variable 'a/b' is no name"),
         ({"fields": (Variable("u", "u", dimensions=("",)),)}, "'' of variable 'u' is no name"),
         ({"fields": (Variable("u", "u", ()),)}, r"long name and units .* one is \(\)"),

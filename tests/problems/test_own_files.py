@@ -11,6 +11,7 @@ import pytest
 from kryloset.config import DatasetConfig
 from kryloset.errors import ConfigError
 from kryloset.problems import family_files, load_family
+from kryloset.problems.registry import family_class
 from kryloset.provenance import family_sources
 
 FAMILY = """
@@ -149,6 +150,11 @@ def test_a_module_beside_it_with_the_name_of_another_is_refused(module: str, whe
     write({"mine.py": family(f"import {module}", "'x'"), f"{module}.py": ""})
     with pytest.raises(ConfigError, match=f"imports '{module}' from .*{where}.*rename yours"):
         summary("mine.py:Mine")
+
+
+def test_a_name_that_no_file_can_have_is_that_of_none():
+    with pytest.raises(ConfigError, match="there is no file nnn"):
+        family_class("n" * 300 + ".py:Mine")
 
 
 def test_a_mistake_in_a_module_beside_it_is_told_with_its_line():

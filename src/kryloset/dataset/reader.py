@@ -3,6 +3,7 @@
 """Read a dataset file: its instances, its configuration, and what to tell people about it."""
 
 import hashlib
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ def _look(path: Path) -> None:
 
 
 def _require_there(path: Path) -> None:
-    if not path.is_file():
+    if not os.path.isfile(path):  # which answers for any path
         raise DataError(f"there is no file {path}; `make run` makes results/<name>/dataset.h5")
 
 

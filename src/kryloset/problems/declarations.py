@@ -3,10 +3,11 @@
 """What a family declares is checked before any work: its words, variables, grid and times."""
 
 import inspect
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
+from kryloset.config import Section
 from kryloset.errors import FamilyError
 from kryloset.problems.base import BoundaryCondition, Family, OperatorTraits, Variable
 from kryloset.problems.coverage import INSIDE
@@ -47,6 +48,7 @@ def check_class(kind: type[Family], name: str) -> None:
                 f"family {name!r}: `{attribute}` is a method, and must be a property: write "
                 "@property above it"
             )
+    _check_construction(kind, name)
     for words in ("summary", "equation"):
         if not isinstance(getattr(kind, words), str):
             raise FamilyError(f"family {name!r}: `{words}` must be a text")
@@ -56,6 +58,35 @@ def check_class(kind: type[Family], name: str) -> None:
         raise FamilyError(
             f"family {name!r}: `operator` must be an OperatorTraits, as in "
             "`operator = OperatorTraits(symmetric=True)`"
+        )
+    for trait, kinds in get_type_hints(OperatorTraits).items():
+        value, choices = getattr(kind.operator, trait), get_args(kinds) or (False, True)
+        if type(value) is not type(choices[0]) or value not in choices:
+            raise FamilyError(
+                f"family {name!r}: {trait} of its OperatorTraits is {value!r}: take "
+                f"{' or '.join(map(repr, choices))}"
+            )
+
+
+def _check_construction(kind: type[Family], name: str) -> None:
+    """Refuse a class of which no family could be made from a configuration."""
+    try:
+        inspect.signature(kind).bind(None, None)
+    except TypeError as error:
+        raise FamilyError(
+            f"family {name!r}: `__init__`: {error}: write `def __init__(self, settings, mesh):` "
+            "and begin it with `super().__init__(settings, mesh)`"
+        ) from None
+    if not (isinstance(kind.Settings, type) and issubclass(kind.Settings, Section)):
+        raise FamilyError(
+            f"family {name!r}: `Settings` must be a class that derives from kryloset.config.Section"
+        )
+    dimensions: Any = kind.dimensions
+    several = isinstance(dimensions, list | tuple) and len(dimensions) > 0
+    if not several or any(number not in (1, 2, 3) for number in dimensions):
+        raise FamilyError(
+            f"family {name!r}: `dimensions` are {dimensions!r}, and must be a tuple of 1, 2 or 3, "
+            "as in `dimensions = (2, 3)`, with a comma after a single one"
         )
 
 
@@ -156,6 +187,12 @@ def _check_names(family: Family) -> None:
             raise FamilyError(
                 f"{where}: an axis of the grid must not be named {axis!r}, which the file has for "
                 "something else: take x, y and z"
+            )
+    for variable in family.unknowns:
+        if variable.dimensions is None:
+            raise FamilyError(
+                f"{where}: variable {variable.name!r} of `unknowns` has no dimensions: take "
+                "degrees_of_freedom(field), or name its axes"
             )
     for variable in (*family.parameters, *family.fields, *family.unknowns):
         for name in (variable.name, *variable.axes):

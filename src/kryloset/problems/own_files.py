@@ -37,7 +37,7 @@ def import_file(path: Path, family: str) -> ModuleType:
         ConfigError: The file is missing, or a module beside it has the name of an installed one.
         FamilyError: It does not import.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # which answers for any path
         raise ConfigError(
             f"family {family!r}: there is no file {path} in {Path.cwd()}; "
             "name it relative to the working directory"

@@ -4,6 +4,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -321,7 +322,7 @@ def _family(data: Dataset) -> Family:
     data file of somebody else's would run code of theirs.
     """
     file, colon, _ = data.config.family.rpartition(":")
-    if colon and not Path(file).is_file():
+    if colon and not os.path.isfile(file):
         return load_family(data.config)  # which says so
     # Compared first, for to load it is to run it.
     sources, stored = provenance.family_sources(data.config), data.family_sources()
