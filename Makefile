@@ -95,7 +95,7 @@ clean: ## Remove what runs and tools made; results/ stays.
 configured:
 	@[[ -f $(call quote,$(CONFIG)) ]] || { printf '%s\n' $(call quote,$(strip $(MISSING))) >&2; exit 2; }
 
-MISSING = $(if $(DATASET),\
+MISSING = $(if $(filter-out $(FAMILIES),$(DATASET)),\
   DATASET: there is no small dataset $(DATASET); there is one of each of: $(FAMILIES),\
   CONFIG: there is no file $(CONFIG) in $(CURDIR); config/config.yaml is one to begin with)
 
