@@ -172,6 +172,27 @@ def test_applications_are_counted_exactly(method, rng):
         assert result.recycled == (method in RECYCLING)
 
 
+@pytest.mark.parametrize("method", ["gcrodr", "rcg", "rminres", "rbicgstab", "cg"])
+def test_an_interrupt_within_a_solve_is_no_failure_of_the_method(method):
+    """PETSc hands Ctrl-C on as an error of its own, which must not be taken for an escalation."""
+    matrix = laplacian(10)
+
+    class Operator:
+        calls = 0
+
+        def mult(self, mat, x, y):
+            self.calls += 1
+            if self.calls == 3:
+                raise KeyboardInterrupt
+            y.setArray(matrix @ x.getArray(readonly=True))
+
+    mat = PETSc.Mat().createPython((100, 100), Operator(), comm=PETSc.COMM_SELF)
+    mat.setUp()
+    solver = SequenceSolver(method, "none")
+    with pytest.raises(KeyboardInterrupt):
+        solver.solve(mat, to_vec(mat, np.arange(100.0)), solver.init())
+
+
 def test_a_zero_right_hand_side_has_the_zero_solution(rng):
     mat = to_mat(laplacian(10))
     solver = SequenceSolver()

@@ -8,6 +8,7 @@ from typing import Literal
 from petsc4py import PETSc
 
 from kryloset.krylov.agreement import any_rank
+from kryloset.krylov.interrupts import pass_interrupt
 from kryloset.krylov.multigrid import set_multigrid
 from kryloset.krylov.mumps import set_up_mumps
 from kryloset.krylov.options import set_from_options
@@ -91,7 +92,8 @@ def set_up_preconditioner(
         # A KSP that is set up leaves a refilled matrix to the first application.
         pc.setUp()
         ksp.setUpOnBlocks()
-    except PETSc.Error:
+    except PETSc.Error as error:
+        pass_interrupt(error)
         return Reason.PRECONDITIONER_FAILED
     failed = pc.getFailedReason() != PETSc.PC.FailedReason.NOERROR
     return Reason.PRECONDITIONER_FAILED if any_rank(ksp.comm, failed) else Reason.CONVERGED

@@ -14,6 +14,7 @@ import numpy as np
 from kryloset.krylov.agreement import any_rank
 from kryloset.krylov.dense import Array
 from kryloset.krylov.gcrodr import GCRODR, GMRESDR
+from kryloset.krylov.interrupts import pass_interrupt
 from kryloset.krylov.owner import NEIGHBOUR_GROWTH, NEIGHBOUR_LIMIT, Owner, SharedPreconditioner
 from kryloset.krylov.preconditioner import FACTORS, set_up_preconditioner
 from kryloset.krylov.reason import Reason
@@ -224,7 +225,8 @@ class Workspace:
         while True:
             try:
                 reason = self._once(rhs, solution, norm)
-            except PETSc.Error:
+            except PETSc.Error as error:
+                pass_interrupt(error)
                 return Reason.PRECONDITIONER_FAILED, self._true_residual(rhs, solution) / norm
             previous, residual = residual, self._true_residual(rhs, solution) / norm
             # What a row or column of zeros lets grow is in no residual.

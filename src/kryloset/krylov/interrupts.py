@@ -1,0 +1,25 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Ctrl-C while PETSc calls a method in Python: petsc4py makes an error of PETSc's of it.
+
+Who takes such an error for a failed solve would go on with another method, and store what that
+found.
+"""
+
+from petsc4py import PETSc
+
+
+def pass_interrupt(error: PETSc.Error) -> None:
+    """Raise what an error of PETSc's hides, if it is to end the program.
+
+    Args:
+        error: What PETSc raised; petsc4py names what a callback raised as its cause.
+
+    Raises:
+        BaseException: KeyboardInterrupt, or SystemExit.
+    """
+    cause = error.__cause__
+    while cause is not None:
+        if not isinstance(cause, Exception):
+            raise cause
+        cause = cause.__cause__
