@@ -27,12 +27,13 @@ SCRIPTS = ROOT / "workflow/scripts"
 sys.path.append(str(SCRIPTS))
 from solving import Solving  # noqa: E402
 
-#: run.py with less patience.
+#: run.py with less patience, and progress more often.
 RUN = f"""
 import sys
 sys.path.insert(0, {str(SCRIPTS)!r})
 import run
 run.PATIENCE = 1.0
+run.INTERVALS = {{False: 0.1}}
 sys.exit(run.main([sys.executable, "-c", sys.argv[1]]))
 """
 WORKS = "import time; print('works', flush=True); time.sleep(60)"
@@ -102,8 +103,21 @@ def test_an_interrupt_is_one_line(start: Start, number: signal.Signals):
     assert not program.is_running()
     assert ended(start("print('next')")) == (
         0,
-        "The run before was killed; going on from what it left.\nnext\n",
+        "The run before was interrupted or killed; going on from what it left.\nnext\n",
     )
+
+
+def test_nothing_is_said_of_progress_after_an_interrupt(start: Start, tmp_path: Path):
+    (tmp_path / "results/one/chunks").mkdir(parents=True)
+    with h5py.File(tmp_path / "results/one/order.h5", "w") as file:
+        file["bounds"] = np.array([0, 4])
+    with Journal(tmp_path / "results/one/chunks/1-of-1.h5.working", "work"):
+        run = start(DEAF)
+        at_work(run)
+        assert run.stderr.readline().startswith("solving: 0 of 4 instances")
+        run.send_signal(signal.SIGINT)
+        _, _, after = ended(run)[1].partition("Interrupted: run again to go on from here.\n")
+    assert after == ""
 
 
 @pytest.mark.parametrize("status", [0, 1])

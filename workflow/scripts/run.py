@@ -211,8 +211,9 @@ class Supervision:
         """Return the exit status: Snakemake's, or 128 and the signal that ended the run."""
         while (status := self._process.poll()) is None:
             self._show(0.2)
-            self._screen.progress()
-            if self._signal is not None:
+            if self._signal is None:
+                self._screen.progress()
+            else:
                 self._end()
         # A job may hold the other end, so that there is no end of file to wait for.
         while self._show(0.0):
@@ -281,7 +282,7 @@ def results_folder(file: Path) -> Path:
 def main(command: list[str]) -> int:
     """Run Snakemake alone in the folder."""
     if be_alone():
-        say("The run before was killed; going on from what it left.")
+        say("The run before was interrupted or killed; going on from what it left.")
     file = config_file(command)
     wrong = unlock() or refusal(file)
     if wrong:
