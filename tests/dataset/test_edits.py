@@ -13,7 +13,7 @@ import pytest
 from test_check import failures, seal_again
 from various_runs import various
 
-from kryloset.dataset.integrity import SEALS
+from kryloset.dataset.integrity import SEALS, damage
 from kryloset.errors import DataError
 
 #: What a file that was sealed again may say otherwise unseen, and why.
@@ -43,6 +43,12 @@ def everything(path: Path) -> Iterator[str]:
         for node in list(found):
             found += [f"{node}@{name}" for name in file[node].attrs]
     return (what for what in found if what not in ("/", SEALS))
+
+
+def damaged(path: Path) -> list[str]:
+    """Return what the integrity of a file lacks."""
+    with h5py.File(path) as file:
+        return damage(file)
 
 
 def other(value: object) -> object:
@@ -95,16 +101,20 @@ def remove(file: h5py.File, what: str) -> bool:
         ("Various", 2, remove, False),
         ("Various", 2, edit, True),
         ("Various", 2, remove, True),
-        ("Moving", 1, edit, True),
+        ("Moving", 2, edit, True),
         ("Meshed", 2, edit, True),
     ],
 )
 def test_nothing_can_be_edited_unseen(
-    family: str, dimension: int, change, sealed: bool, tmp_path: Path
+    dataset: Path, family: str, dimension: int, change, sealed: bool, tmp_path: Path
 ):
-    whole = make(family, dimension, tmp_path / "run")
+    whole, known = make(family, dimension, tmp_path / "run"), set()
+    if family != "Various":  # of which all is tried, too
+        known = {what for what in everything(dataset) if "u_" not in what and "time" not in what}
     path, unseen, tried = tmp_path / "dataset.h5", [], 0
     for what in everything(whole):
+        if what in known:
+            continue
         path.write_bytes(whole.read_bytes())
         with h5py.File(path, "r+") as file:
             if not change(file, what):
@@ -114,9 +124,9 @@ def test_nothing_can_be_edited_unseen(
             with contextlib.suppress(DataError):
                 seal_again(path)
         allowed = sealed and any(re.fullmatch(rule, what) for rule in TOLD_BY_THE_MAKER)
-        if not allowed and not failures(path):
+        if not allowed and not (failures(path) if sealed else damaged(path)):
             unseen.append(what)
-    assert tried > 100
+    assert tried > 10
     assert not unseen
 
 
