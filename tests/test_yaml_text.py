@@ -20,12 +20,12 @@ TEXTS = {
     "a text that contains itself": ("a: &a [*a]", "more than 100000 values"),
     "brackets in brackets": ("[" * 20_000, "nests more than 50 levels"),
     "blocks in blocks": ("\n".join(" " * i + "a:" for i in range(500)), "nests more than 50"),
-    "a key twice": ("datasets:\n  d: {count: 8}\n  d: {count: 9}\n", r"'d' comes twice.*line 3"),
+    "a key twice": ("datasets:\n  d: {count: 8}\n  d: {count: 9}\n", "twice, again at line 3"),
     "a key twice, far inside": ("a: {b: [{c: 1, c: 2}]}", "'c' comes twice"),
-    "a number of 5,000 digits": ("a: " + "1" * 5000, "not YAML"),
+    "a number of 5,000 digits": ("a: " + "1" * 5000, "as YAML"),
     "code": ("!!python/object/apply:os.system [id]", "could not determine a constructor"),
     "two documents": ("a: 1\n---\nb: 2\n", "single document"),
-    "a control character": ("a: \x01", "not YAML"),
+    "a control character": ("a: \x01", "as YAML"),
     "a longer text than anyone writes": ("#" * (2**20 + 1), "longer than"),
 }  # fmt: skip
 

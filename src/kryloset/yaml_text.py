@@ -56,7 +56,9 @@ def parse_yaml(text: str, source: str) -> Any:
         _measure(text)
         return yaml.load(text, Loader=_Loader)  # a safe one
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise ConfigError(f"{source} is not YAML: {error}") from None
+        # PyYAML calls any text so.
+        told = str(error).replace('in "<unicode string>", ', "at ")
+        raise ConfigError(f"{source} cannot be read as YAML: {told}") from None
 
 
 def _measure(text: str) -> None:
@@ -81,9 +83,14 @@ def _measure(text: str) -> None:
             if anchor:
                 anchors[anchor] = values - before
         if len(levels) > _LEVELS:
-            raise yaml.YAMLError(f"it nests more than {_LEVELS} levels{event.start_mark}")
+            raise yaml.YAMLError(f"it nests more than {_LEVELS} levels {_place(event)}")
         if values > _VALUES:
             raise yaml.YAMLError(f"it means more than {_VALUES} values, aliases written out")
+
+
+def _place(item: Any) -> str:
+    """Return where an event or a node begins."""
+    return str(item.start_mark).strip()
 
 
 class _Loader(_Base):  # type: ignore[misc]
@@ -97,7 +104,7 @@ class _Loader(_Base):  # type: ignore[misc]
             known = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
             if known is not None and known in seen:
                 raise yaml.YAMLError(
-                    f"the key {key.value!r} comes twice, again{key.start_mark}; keep one of them"
+                    f"the key {key.value!r} comes twice, again {_place(key)}; keep one of them"
                 )
             seen.add(known)
         return super().construct_mapping(node, deep=deep)
