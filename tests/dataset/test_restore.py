@@ -14,7 +14,7 @@ import yaml
 from pointwise_runs import make_run
 
 from kryloset.config import load_config
-from kryloset.dataset.restore import restore
+from kryloset.dataset.restore import command, restore
 from kryloset.errors import DataError
 from kryloset.problems import load_family
 from running import TINY, snakemake
@@ -74,6 +74,15 @@ def test_a_text_that_was_changed_writes_nothing(made: Path, tmp_path: Path):
     assert not (tmp_path / "again").exists()
 
 
+@pytest.mark.parametrize("activated", [True, False])
+def test_the_command_names_a_program_that_is_there(
+    activated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    beside = Path(sys.executable).with_name("snakemake")
+    monkeypatch.setenv("PATH", str(beside.parent if activated else tmp_path))
+    assert shlex.split(command(tmp_path))[0] == ("snakemake" if activated else str(beside))
+
+
 @pytest.mark.slow
 def test_the_command_that_is_said_makes_the_same_bytes(folder: Path, tmp_path: Path):
     (folder / "mine.py").write_text("from parts import Mine\n")
@@ -87,7 +96,7 @@ def test_the_command_that_is_said_makes_the_same_bytes(folder: Path, tmp_path: P
     elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
     told = restore(first, elsewhere / "again")
-    assert told.startswith("snakemake --cores all --snakefile ")
+    assert " --cores all --snakefile " in told
     subprocess.run(
         [*shlex.split(told), "results/tiny/dataset.h5"],
         cwd=elsewhere,

@@ -3,7 +3,9 @@
 """Bring back from a dataset file what makes it again: its configuration and a user's family."""
 
 import shlex
+import sys
 from pathlib import Path, PurePosixPath
+from shutil import which
 
 import kryloset
 from kryloset.config import DatasetConfig, dump_dataset
@@ -55,7 +57,10 @@ def command(folder: Path) -> str:
     """Return the command that makes what was restored to a folder."""
     snakefile = Path(kryloset.__file__).parents[2] / "workflow/Snakefile"
     clone = shlex.quote(str(snakefile)) if snakefile.exists() else "CLONE/workflow/Snakefile"
-    line = f"snakemake --cores all --snakefile {clone} --directory {shlex.quote(str(folder))}"
+    # An environment need not be activated: then the program beside this Python is meant.
+    beside = Path(sys.executable).with_name("snakemake")
+    program = "snakemake" if which("snakemake") else shlex.quote(str(beside))
+    line = f"{program} --cores all --snakefile {clone} --directory {shlex.quote(str(folder))}"
     return line if snakefile.exists() else f"{line}  (CLONE: a clone of Kryloset's repository)"
 
 
