@@ -87,8 +87,9 @@ lock: $(UV) ## Choose the newest versions that pyproject.toml allows, with hashe
 	@$(COMPILE) envs/build.in --group complex --group dev --constraints envs/requirements.txt \
 	  --output-file envs/requirements-complex.txt pyproject.toml
 
-clean: ## Remove what runs and tools made; results/ stays.
-	@rm -rf .venv .venv-complex .tools .snakemake logs benchmarks .make.lock \
+# Without .snakemake no run would know what the results were made with.
+clean: ## Remove what runs and tools made; results/ stays, and what Snakemake knows of it.
+	@rm -rf .venv .venv-complex .tools logs benchmarks .make.lock \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # Before the environment is made, which takes minutes.

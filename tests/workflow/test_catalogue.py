@@ -46,3 +46,11 @@ def test_make_names_a_configuration_that_is_not_there() -> None:
     )  # fmt: skip
     assert wrong.returncode == 2
     assert "there is no file it's no;file.yaml" in wrong.stderr
+
+
+def test_make_clean_leaves_what_tells_a_changed_configuration_from_that_of_the_results() -> None:
+    said = subprocess.run(
+        ["make", "-n", "clean"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "rm -rf .venv" in said.stdout
+    assert not {"results", ".snakemake"}.intersection(said.stdout.split())
