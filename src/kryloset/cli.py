@@ -350,7 +350,7 @@ def restore(
     file: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
     folder: Annotated[Path, typer.Argument(help="A new folder.", show_default=False)],
 ) -> None:
-    """Write what makes a dataset again into a folder: its configuration, a family of your own."""
+    """Write what makes a dataset again into a folder: configuration, and a family of your own."""
     from kryloset.dataset.restore import restore
 
     typer.echo(restore(file, folder))
