@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pointwise_runs import make_run
 
-from kryloset.dataset.integrity import SEALS, STRUCTURE, Digests, read_seals
+from kryloset.dataset.integrity import SEALS, STRUCTURE, Digests, damage, read_seals
 from kryloset.errors import DataError
 from kryloset.stages import check
 
@@ -136,6 +136,30 @@ def test_another_file_is_no_dataset(tmp_path):
     assert "carries no digests" in failures(tmp_path / "other.h5")["integrity"]
     with pytest.raises(DataError, match="there is no file"):
         check.run(tmp_path / "none.h5")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file, text: file[SEALS].attrs.create("note", 1),
+        lambda file, text: write_seals(file, text + text.splitlines()[0] + "\n"),
+        lambda file, text: write_seals(file, text.replace("\n", "\r\n")),
+    ],
+    ids=["attribute", "doubled line", "line ends"],
+)
+def test_the_seals_say_nothing_but_what_was_written(copy, change):
+    """They are what no digest covers."""
+    with h5py.File(copy, "r+") as file:
+        change(file, file[SEALS].asstr()[()])
+    with h5py.File(copy) as file:
+        assert damage(file) == [
+            f"/{SEALS} was changed: it is not the list of digests that was written"
+        ]
+
+
+def write_seals(file: h5py.File, text: str) -> None:
+    del file[SEALS]
+    file.create_dataset(SEALS, data=text, dtype=h5py.string_dtype())
 
 
 def test_changes_without_a_new_seal_are_named(copy):

@@ -53,15 +53,14 @@ class Digests:
         file.require_group(SEALS.rpartition("/")[0])
         seals = self.finished()
         seals[STRUCTURE] = digest_structure(read_structure(file), seals)
-        text = "".join(f"{digest}  {path}\n" for path, digest in seals.items())
-        file.create_dataset(SEALS, data=text, dtype=h5py.string_dtype())
+        file.create_dataset(SEALS, data=_write(seals), dtype=h5py.string_dtype())
 
 
 def read_seals(file: h5py.File) -> dict[str, str]:
     """Return the digests that the file carries, by path.
 
     Raises:
-        DataError: It carries none.
+        DataError: It carries none, or they are not as `Digests.seal` writes them.
     """
     node = file.get(SEALS)
     if not isinstance(node, h5py.Dataset) or node.ndim or not h5py.check_string_dtype(node.dtype):
@@ -70,7 +69,15 @@ def read_seals(file: h5py.File) -> dict[str, str]:
     if len(text) > _LONGEST:
         raise DataError(f"/{SEALS} has {len(text)} characters")
     lines = [line.partition("  ") for line in text.splitlines()]
-    return {path: digest for digest, _, path in lines}
+    seals = {path: digest for digest, _, path in lines}
+    # Nothing seals the seals, so all that they may say is what they say to this reader.
+    if text != _write(seals) or len(node.attrs):
+        raise DataError(f"/{SEALS} was changed: it is not the list of digests that was written")
+    return seals
+
+
+def _write(seals: Mapping[str, str]) -> str:
+    return "".join(f"{digest}  {path}\n" for path, digest in seals.items())
 
 
 def damage(file: h5py.File) -> list[str]:
