@@ -67,6 +67,12 @@ def space_of(domain: mesh.Mesh, degree: int = 1) -> fem.FunctionSpace:
     return fem.functionspace(domain, ("Lagrange", degree))
 
 
+def copy_of(function: fem.Function) -> fem.Function:
+    copy = fem.Function(function.function_space)
+    copy.interpolate(function)
+    return copy
+
+
 def tags_of(domain: mesh.Mesh, dimension: int, value: int = 1) -> mesh.MeshTags:
     domain.topology.create_entities(dimension)
     count = domain.topology.index_map(dimension).size_local
@@ -159,6 +165,14 @@ FORMS: dict[str, tuple[Callable[..., Any], str]] = {
     "a Constant that is no number": (
         lambda s, p, u, v: WeakForm(energy(u, v), fem.Constant(s.mesh, np.nan) * v * dx),
         "form L has a Constant that is not finite",
+    ),
+    "a copy of a parameter": (
+        lambda s, p, u, v: WeakForm(energy(u, v), copy_of(p["f"]) * v * dx),
+        "form L has a Function that is not finite.* write the parameter itself",
+    ),
+    "a copy of a number": (
+        lambda s, p, u, v: WeakForm(energy(u, v), fem.Constant(s.mesh, p["c"].value[0]) * v * dx),
+        "form L has a Constant that is not finite.* write the parameter itself",
     ),
     "a number that is none": (
         lambda s, p, u, v: WeakForm(energy(u, v), float("nan") * v * dx),

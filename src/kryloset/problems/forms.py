@@ -6,7 +6,8 @@ Compiled code trusts them: a form with another number of arguments, of another s
 of another mesh writes where it should not, and ends the process or changes numbers in silence.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from mpi4py import MPI
@@ -61,7 +62,7 @@ def read_weak_form[Form: (WeakForm, NonlinearForm)](
         FamilyError: A form has not the arguments that it must have, or is not one on the space
             and its mesh; or a condition cannot be prescribed.
     """
-    with blamed(family, "weak_form"):
+    with blamed(family, "weak_form"), _without_values(parameters):
         weak = family.weak_form(space, Parameters(parameters), *more)
     where = f"{describe_class(family)}, weak_form"
     if not isinstance(weak, kind):
@@ -74,6 +75,22 @@ def read_weak_form[Form: (WeakForm, NonlinearForm)](
             _check_form(f"{where}: form {name}", name, form, space, ranks[name])
     check_conditions(family, where, space, weak.boundary)
     return weak
+
+
+@contextmanager
+def _without_values(parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Let parameters be NaN while a form is made, so that a copy of their values is found in it.
+
+    The form is made once: a copy would be that of no instance.
+    """
+    arrays = [p.x.array if isinstance(p, fem.Function) else p.value for p in parameters.values()]
+    for array in arrays:
+        array[...] = np.nan
+    try:
+        yield
+    finally:
+        for array in arrays:
+            array[...] = 0
 
 
 def _check_form(where: str, name: str, form: Any, space: fem.FunctionSpace, rank: int) -> None:
@@ -178,7 +195,10 @@ def _check_numbers(where: str, what: str, values: Any) -> None:
             f"{np.dtype(default_scalar_type)}: {advice}"
         )
     if not np.isfinite(values).all():
-        raise FamilyError(f"{where} has a {what} that is not finite")
+        raise FamilyError(
+            f"{where} has a {what} that is not finite: where it is made from the values of a "
+            "parameter, which change, write the parameter itself"
+        )
 
 
 def _check_literal(where: str, part: Any) -> None:

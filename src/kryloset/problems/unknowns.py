@@ -12,6 +12,7 @@ from dolfinx import fem
 from dolfinx.mesh import Mesh
 from numpy.typing import NDArray
 
+from kryloset.errors import FamilyError
 from kryloset.problems.base import Array
 
 SAME = 1e-9
@@ -88,7 +89,7 @@ class Unknowns:
                 `collapse` returns it; None if `space` is not a part of another.
 
         Raises:
-            ValueError: Another element.
+            FamilyError: Another element.
         """
         domain, index_map = space.mesh, space.dofmap.index_map
         self.space = space
@@ -180,7 +181,7 @@ def _is_nedelec(space: fem.FunctionSpace) -> bool:
         and element.basix_element.interpolation_is_identity
     )
     if not lowest and not nodal:
-        raise ValueError(
+        raise FamilyError(
             f"the unknowns of {element} have no canonical order: use Lagrange elements, or "
             "Nedelec elements of the first kind and degree 1; of a mixed space its collapsed "
             "sub-spaces"
