@@ -9,7 +9,7 @@ the dataset's file which keys make it again.
 from collections.abc import Mapping
 
 #: The stages whose files a stage reads, and the keys that it reads itself.
-_STAGES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+STAGES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "sample": ((), ("family", "parameters", "mesh", "count", "seed")),
     "sort": (("sample",), ("sort", "features", "chunks")),
     "solve": (("sort",), ("solver",)),
@@ -27,5 +27,5 @@ def keys_of(stage: str) -> frozenset[str]:
         stage: A stage that has a configuration: `sample`, `sort`, `solve`, `merge`, `compare`,
             `report`, or `train`, which says what `evaluate` depends on too.
     """
-    before, own = _STAGES[stage]
+    before, own = STAGES[stage]
     return frozenset(own).union(*map(keys_of, before))

@@ -37,9 +37,9 @@ class Project:
         run = self.snakemake("--cores", "2")
         assert run.code == 0, run.output
 
-    def configure(self, **changes: object) -> None:
+    def configure(self, name: str = "tiny", **changes: object) -> None:
         """Write the configuration, changed."""
-        tree = {"datasets": {"tiny": TINY | {"family": "mine.py:Mine"} | changes}}
+        tree = {"datasets": {name: TINY | {"family": "mine.py:Mine"} | changes}}
         (self.folder / "config/config.yaml").write_text(yaml.safe_dump(tree))
 
     def snakemake(self, *arguments: str) -> Run:
@@ -121,6 +121,33 @@ def test_a_seed_reruns_everything(project: Project):
     finally:
         project.configure()
     assert {"sample_parameters", "sort_instances", "solve_chunk", "compare_solvers"} <= jobs
+
+
+def test_a_change_is_seen_where_the_records_of_snakemake_are_gone(project: Project):
+    """As of results that were copied to another folder."""
+    records, aside = project.folder / ".snakemake", project.folder / "aside"
+    records.rename(aside)
+    try:
+        assert project.pending() == set()
+        project.configure(splits={"train": 0.25, "valid": 0.25, "test": 0.5})
+        assert project.pending() == MERGE_AND_AFTER | {"resolve_config"}
+        project.configure(seed=1)
+        assert {"sample_parameters", "solve_chunk", "compare_solvers"} <= project.pending()
+    finally:
+        project.configure()
+        shutil.rmtree(records)
+        aside.rename(records)
+
+
+def test_results_under_another_name_are_made_again(project: Project):
+    results = project.folder / "results"
+    (results / "tiny").rename(results / "renamed")
+    try:
+        project.configure(name="renamed")
+        assert {"sample_parameters", "solve_chunk", "merge_chunks"} <= project.pending()
+    finally:
+        (results / "renamed").rename(results / "tiny")
+        project.configure()
 
 
 @pytest.mark.parametrize(

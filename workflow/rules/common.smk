@@ -10,7 +10,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from kryloset.config import dump_dataset, load_dataset, parse_config
-from kryloset.dependence import keys_of
+from kryloset.dependence import STAGES, keys_of
 from kryloset.errors import KrylosetError
 from kryloset.problems import family_files, load_family, resolve_families
 from kryloset.provenance import stage_identity
@@ -80,6 +80,31 @@ def made_of(folder, name):
         return None
 
 
+def mark_changes():
+    """Make the marks of those stages new whose configuration file is of other settings.
+
+    What a run was told Snakemake knows by itself, unless its records are gone: of results that
+    were copied, or have another name now.
+    """
+    for name, dataset in DATASETS.items():
+        for stage in STAGES:
+            folder = folder_of("results") / name / "config"
+            folder.mkdir(parents=True, exist_ok=True)
+            mark = folder / f".{stage}"
+            mark.touch()
+            if is_written(folder / f"{stage}.yaml", name, dataset, stage):
+                os.utime(mark, (0, 0))
+
+
+def is_written(file, name, dataset, stage):
+    """Return whether the configuration file of a stage has the settings of a dataset."""
+    try:
+        before = load_dataset(file, name)
+    except KrylosetError:
+        return False
+    return all(getattr(before, key) == getattr(dataset, key) for key in keys_of(stage))
+
+
 def require_writable(*pathvars):
     """Stop when a folder that the run writes to cannot be written."""
     for pathvar in pathvars:
@@ -115,6 +140,8 @@ require_writable("results", "logs", "benchmarks")
 require_same_families()
 workflow.scattergather(**{name: dataset.chunks for name, dataset in DATASETS.items()})
 require_filled_chunks()
+if workflow.is_main_process:
+    mark_changes()
 
 
 wildcard_constraints:

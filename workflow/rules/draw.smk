@@ -6,6 +6,8 @@ localrules:
 
 
 rule resolve_config:
+    input:
+        "<results>/{dataset}/config/.{stage}",
     output:
         ensure("<results>/{dataset}/config/{stage}.yaml", non_empty=True),
     log:
