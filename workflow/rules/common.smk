@@ -84,15 +84,17 @@ def mark_changes():
     """Make the marks of those stages new whose configuration file is of other settings.
 
     What a run was told Snakemake knows by itself, unless its records are gone: of results that
-    were copied, or have another name now.
+    were copied, or have another name now. Marks are not in the results, for a dry run
+    leaves these alone.
     """
     for name, dataset in DATASETS.items():
         for stage in STAGES:
-            folder = folder_of("results") / name / "config"
-            folder.mkdir(parents=True, exist_ok=True)
-            mark = folder / f".{stage}"
+            path = f".snakemake/settings/{name}/{stage}"
+            mark = Path(workflow.modifier.modify_path(path))
+            mark.parent.mkdir(parents=True, exist_ok=True)
             mark.touch()
-            if is_written(folder / f"{stage}.yaml", name, dataset, stage):
+            file = folder_of("results") / name / "config" / f"{stage}.yaml"
+            if is_written(file, name, dataset, stage):
                 os.utime(mark, (0, 0))
 
 

@@ -7,7 +7,7 @@ localrules:
 
 rule resolve_config:
     input:
-        "<results>/{dataset}/config/.{stage}",
+        ".snakemake/settings/{dataset}/{stage}",
     output:
         ensure("<results>/{dataset}/config/{stage}.yaml", non_empty=True),
     log:
