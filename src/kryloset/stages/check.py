@@ -196,9 +196,11 @@ def _description(data: Dataset, discretise: Callable[[], Discretisation]) -> str
     family = _family(data)
     # Before anything is built: a configuration may ask for more than memory holds.
     grid = tuple(len(axis) for axis in family.coordinates.values())
-    if data.grid != grid or len(data) != data.config.count:
+    with describable(Path(data.file.filename)):
+        count, stored = len(data), data.grid
+    if stored != grid or count != data.config.count:
         raise DataError(
-            f"it has {len(data)} instances on a grid of {data.grid} points, and its configuration "
+            f"it has {count} instances on a grid of {stored} points, and its configuration "
             f"makes {data.config.count} on {grid}"
         )
     for points in data.config.mesh.grids:
