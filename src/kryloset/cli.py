@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The command line: every stage by itself, and looks at configurations, families and files."""
 
+import io
 import logging
 import os
 import sys
@@ -819,6 +820,10 @@ def ablation(
 
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one message and exit code 1."""
+    # A file may hold bytes that are no characters, which no terminal can be given as they are.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # Under MPI every rank logs its warnings, and the first one what goes well.
     rank = int(os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0")))
     logging.basicConfig(
