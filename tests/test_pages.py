@@ -76,7 +76,7 @@ def test_the_picture_of_the_readme_has_x_across(results):
 
 def test_files_are_written_by_petsc_in_a_program_of_its_own(tmp_path):
     """In a process where nothing else has loaded MPI."""
-    first, _ = read_blocks("docs/sequences.md")
+    first, _ = read_blocks("docs/how-to/matrices.md")
     (tmp_path / "systems").mkdir()
     program = [sys.executable, "-c", SYSTEMS + first]
     run = subprocess.run(
@@ -88,13 +88,13 @@ def test_files_are_written_by_petsc_in_a_program_of_its_own(tmp_path):
 
 def test_files_are_written_by_scipy(tmp_path):
     names = {}
-    exec(read_blocks("docs/sequences.md")[1], names)
+    exec(read_blocks("docs/how-to/matrices.md")[1], names)
     names["write"](tmp_path / "A_0.dat", MATRIX)
     names["write"](tmp_path / "rhs_0.dat", np.ones(30))
     assert check_sequence(tmp_path).size == 30
 
 
-@pytest.mark.parametrize("page", ["docs/recycling.md", "docs/automatic.md"])
+@pytest.mark.parametrize("page", ["docs/explanation/recycling.md", "docs/explanation/automatic.md"])
 def test_a_sequence_is_solved(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     csr = (MATRIX.indptr.astype("i4"), MATRIX.indices.astype("i4"), MATRIX.data)

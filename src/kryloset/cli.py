@@ -398,7 +398,7 @@ def solvers(
     """Compare all solvers on reference sequences and say which goals are met.
 
     One thread, one run, every system handed to all methods in turn. What is compared
-    with what: docs/recycling.md.
+    with what: docs/explanation/recycling.md.
     """
     _one_thread()
     from mpi4py import MPI
@@ -442,7 +442,7 @@ def assembly(
     """Compare assembly by a sparse map with DOLFINx's and say which goals are met.
 
     One thread, one run, both ways in turn for the same coefficients; milliseconds are
-    medians of processor time. What the map is: docs/assembly.md.
+    medians of processor time. What the map is: docs/explanation/assembly.md.
     """
     _one_thread()
     from kryloset.bench import assembly as bench
@@ -479,7 +479,7 @@ def ordering(
 ) -> None:
     """Measure orders of instances: seconds, memory, length of the path.
 
-    One thread. What is measured on what: docs/ordering.md.
+    One thread. What is measured on what: docs/explanation/ordering.md.
     """
     _one_thread()
     from kryloset.bench import ordering as bench
@@ -520,7 +520,7 @@ def paper(
     """Make Tables 1 and 2 of the SKR paper again, beside what was published.
 
     One thread, one run, every system handed to all methods in turn. What the systems
-    are: docs/paper.md.
+    are: docs/measurements/paper.md.
     """
     _one_thread()
     from kryloset.bench import paper as bench
@@ -628,7 +628,8 @@ def bench_families(
 ) -> None:
     """Make datasets of all families by Kryloset and by hand, and say which goals are met.
 
-    One thread, one run, all methods in turn. What is compared with what: docs/yardstick.md.
+    One thread, one run, all methods in turn. What is compared with what:
+    docs/measurements/yardstick.md.
     """
     _one_thread()
     from kryloset.bench import families as bench
@@ -762,7 +763,7 @@ def tolerance(
 ) -> None:
     """Compare the error that a residual leaves with that of the discretisation, by family.
 
-    One thread. Both are relative L2 errors on the stored grid: docs/tolerance.md.
+    One thread. Both are relative L2 errors on the stored grid: docs/explanation/tolerance.md.
     """
     _one_thread()
     from kryloset.bench import tolerance as bench
@@ -792,7 +793,7 @@ def ablation(
 ) -> None:
     """Measure what sorting, recycling and reused factors are worth: order x recycle x reuse.
 
-    One thread, all ways through all orders in turn: docs/ablation.md.
+    One thread, all ways through all orders in turn: docs/measurements/ablation.md.
     """
     _one_thread()
     from json import dumps

@@ -206,7 +206,7 @@ class SolverConfig(Section):
         "always",
         description="Which systems get a preconditioner of their own: always; or rental: it "
         "serves the next ones too, until the iterations that this costs them have cost as much "
-        "as a new one (docs/automatic.md).",
+        "as a new one (docs/explanation/automatic.md).",
     )
     policy: Annotated[str, AfterValidator(_plain_policy)] = Field(
         "measure",
@@ -222,7 +222,7 @@ class SolverConfig(Section):
         lt=1,
         description="Largest true relative residual ||b - A x|| / ||b|| of a stored solution. The "
         "default leaves errors below 1e-5, and about 1 % of the discretisation's, on all families "
-        "up to 129 points a side: docs/tolerance.md.",
+        "up to 129 points a side: docs/explanation/tolerance.md.",
     )
     restart: int = Field(
         40,

@@ -128,7 +128,7 @@ def test_nothing_is_said_that_netcdf_has_no_words_for(any_run):
 
 @pytest.mark.slow
 def test_the_well_loads_it(any_run):
-    """As docs/dataset.md says: no step in, one step out, parameters as constants."""
+    """As docs/reference/dataset.md says: no step in, one step out, parameters as constants."""
     data = pytest.importorskip("the_well.data")
     path = any_run.merge()
     well = data.WellDataset(
@@ -151,14 +151,14 @@ def test_the_well_loads_it(any_run):
 
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
-    """Runs the only Python block of docs/dataset.md with a certain text, and returns its names."""
+    """Runs the only block of docs/reference/dataset.md with a certain text; returns its names."""
     (tmp_path / "results" / "darcy").mkdir(parents=True)
     make_run(tmp_path / "results" / "darcy").merge()
     monkeypatch.chdir(tmp_path)
 
     def execute(word: str) -> dict[str, Any]:
         scope: dict[str, Any] = {}
-        exec(find_block("docs/dataset.md", word), scope)
+        exec(find_block("docs/reference/dataset.md", word), scope)
         return scope
 
     return execute

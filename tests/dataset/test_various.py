@@ -172,7 +172,7 @@ def test_rows_of_ragged_arrays_stand_one_after_another(runs, tmp_path):
 
 
 def test_the_documented_recipe_for_ragged_arrays(runs, tmp_path):
-    block = find_block("docs/dataset.md", "begin, end = ")
+    block = find_block("docs/reference/dataset.md", "begin, end = ")
     path = copied(runs, "Meshed", tmp_path)
     with h5py.File(path) as file, Dataset(path) as data:
         for index in range(len(data)):

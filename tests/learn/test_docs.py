@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The programs of docs/training.md run as they are printed."""
+"""The programs of docs/how-to/training.md run as they are printed."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_programs_of_the_page_run(data, tmp_path, monkeypatch):
     about = describe(pairs[0], data.config.training)
     save_model(results / "model.pt", about, weights(training.operator))
     monkeypatch.chdir(tmp_path)
-    load, own = read_blocks("docs/training.md")
+    load, own = read_blocks("docs/how-to/training.md")
     found = {}
     exec(load, found)
     assert found["u"].shape == found["pair"]["y"].shape

@@ -131,7 +131,7 @@ def test_features_of_a_family_of_ones_own_are_shortened_as_a_whole(
 
 
 def test_example_of_the_page_runs() -> None:
-    (code,) = read_blocks("docs/ordering.md")
+    (code,) = read_blocks("docs/explanation/ordering.md")
     found: dict[str, Any] = {}
     exec(code, found)
     assert found["features"].shape == (2000, 144)

@@ -73,7 +73,7 @@ def test_every_family_has_a_small_dataset_a_page_and_a_picture() -> None:
         assert page.is_file()
         assert f"../images/families/{family}.png" in page.read_text()
         assert (ROOT / f"docs/images/families/{family}.png").is_file()
-        assert f"families/{family}.md" in (ROOT / "docs/families.md").read_text()
+        assert f"({family}.md)" in (ROOT / "docs/families/index.md").read_text()
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=NAMES)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The example of docs/families.md runs as printed, and solves the equation it states."""
+"""The example of docs/how-to/family.md runs as printed, and solves the equation it states."""
 
 from pathlib import Path
 
@@ -27,8 +27,8 @@ def in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_page_prints_the_file_and_the_configuration() -> None:
-    (code,) = read_blocks("docs/families.md")
-    (config,) = read_blocks("docs/families.md", "yaml")
+    (code,) = read_blocks("docs/how-to/family.md")
+    (config,) = read_blocks("docs/how-to/family.md", "yaml")
     assert code == FILE.read_text()
     assert config in (ROOT / "config/examples/heat.yaml").read_text()
 

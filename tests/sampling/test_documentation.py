@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The code in docs/sampling.md runs."""
+"""The code in docs/explanation/sampling.md runs."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,7 @@ from kryloset.sampling import generator
 
 def test_code_of_the_page_does_what_it_says() -> None:
     names: dict[str, Any] = {}
-    for block in read_blocks("docs/sampling.md"):
+    for block in read_blocks("docs/explanation/sampling.md"):
         exec(block, names)
     assert names["g"].shape == names["right_hand_side"].shape == (65, 65)
     assert set(np.unique(names["fno"])) == {3, 12}

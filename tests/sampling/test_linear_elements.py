@@ -80,7 +80,7 @@ def test_a_cell_without_volume_is_refused() -> None:
 
 
 def test_matrices_are_those_of_dolfinx() -> None:
-    # As docs/sampling.md says to make them on a mesh of DOLFINx.
+    # As docs/explanation/sampling.md says to make them on a mesh of DOLFINx.
     mesh = create_unit_square(MPI.COMM_SELF, 3, 4)
     space = functionspace(mesh, ("Lagrange", 1))
     mass, stiffness = p1_matrices(space.tabulate_dof_coordinates(), space.dofmap.list)

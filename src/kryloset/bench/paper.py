@@ -5,7 +5,7 @@
 Wang et al., "Accelerating data generation for neural operators via Krylov subspace recycling",
 ICLR 2024. SKR sorts systems by a greedy chain and solves them by GCRO-DR(40,20), recycled;
 the paper divides time and iterations of GMRES(40) by its own. Here one run has both, and what
-the paper lacks: GMRES-DR(40,20) with nothing recycled, and LU. `docs/paper.md` and
+the paper lacks: GMRES-DR(40,20) with nothing recycled, and LU. `docs/measurements/paper.md` and
 `paper_systems` say what the systems are.
 
 The paper's processes are blocks here: on p processes PETSc's block Jacobi, additive Schwarz

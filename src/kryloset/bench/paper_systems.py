@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The systems of the SKR paper's tables, and the figures published for them.
 
-`docs/paper.md` says what the systems are, and in what the published ones differ from the
-paper's text.
+`docs/measurements/paper.md` says what the systems are, and how the published ones differ from
+the text of the paper.
 """
 
 import math

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The layout of a dataset file; docs/dataset.md shows it as a table.
+"""The layout of a dataset file; docs/reference/dataset.md shows it as a table.
 
 One HDF5 file is at once a file of The Well, a tree that xarray labels, and plain
 arrays for h5py. Dimension scales are at the root, where xarray looks for them;

@@ -198,7 +198,7 @@ class BoundaryCondition:
 
 
 class Family(ABC):
-    """A family of PDE instances; `docs/families.md` shows how to write one.
+    """A family of PDE instances; `docs/how-to/family.md` shows how to write one.
 
     Class attributes to set:
         summary: One line for `kryloset families`.

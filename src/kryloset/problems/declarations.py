@@ -40,7 +40,7 @@ def check_class(kind: type[Family], name: str) -> None:
     if missing:
         raise FamilyError(
             f"family {name!r}: class {kind.__name__} lacks {', '.join(missing)}; see "
-            "docs/families.md"
+            "docs/how-to/family.md"
         )
     for attribute in ("coordinates", "times"):
         if callable(inspect.getattr_static(kind, attribute)):

@@ -69,7 +69,7 @@ def family_class(name: str) -> type[Family]:
     if not (isinstance(candidate, type) and issubclass(candidate, Family)):
         raise ConfigError(
             f"family {name!r}: {path} has no class {attribute!r} that derives from "
-            "kryloset.problems.Family; see docs/families.md"
+            "kryloset.problems.Family; see docs/how-to/family.md"
         )
     check_class(candidate, name)
     return candidate

@@ -36,7 +36,7 @@ WHOLE_UP_TO = 2**18
 """Numbers of all instances up to which `features: auto` takes the parameters as they are.
 
 Beyond, comparing them takes longer than the path gains: of 5,000 permeabilities 4.7 ms an instance
-against 0.2 by cosines, for 0.3 % of its length (docs/ordering.md).
+against 0.2 by cosines, for 0.3 % of its length (docs/explanation/ordering.md).
 """
 
 SAMPLE = 1024
