@@ -19,7 +19,7 @@ import scipy.sparse as sp
 from documentation import ROOT, read_blocks
 from kryloset.config import DatasetConfig
 from kryloset.krylov.sequence_files import check_sequence
-from kryloset.stages import merge, sample, solve, sort
+from kryloset.run import merge, sample, solve, sort
 
 matplotlib.use("Agg")
 

@@ -38,7 +38,7 @@ EDITS = {
     "krylov/kernels.c": {"solve", "compare", "check"},
     "ordering/greedy.py": {"sort"},
     "sampling/gaussian.py": set(STAGES),
-    "problems/steady.py": set(STAGES),
+    "fem/steady.py": set(STAGES),
     "report/page.html.jinja": {"report"},
     "learn/baselines.py": {"evaluate"},
     "cli.py": set(),

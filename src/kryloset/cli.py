@@ -82,7 +82,7 @@ def start(
 def sample(config: Config, name: Name, output: Output) -> None:
     """Draw the parameters of every instance."""
     from kryloset.config import load_dataset
-    from kryloset.stages import sample as stage
+    from kryloset.run import sample as stage
 
     stage.run(load_dataset(config, name), name, output=output)
 
@@ -98,7 +98,7 @@ def sort(
     """Sort the instances by similarity and divide them into chunks."""
     _one_thread()
     from kryloset.config import load_dataset
-    from kryloset.stages import sort as stage
+    from kryloset.run import sort as stage
 
     stage.run(load_dataset(config, name), name, parameters=parameters, output=output, chunks=chunks)
 
@@ -115,7 +115,7 @@ def solve(
     """Solve one sorted chunk; a killed one resumes where it stopped. Also under `mpiexec`."""
     _one_thread()
     from kryloset.config import load_dataset
-    from kryloset.stages import solve as stage
+    from kryloset.run import solve as stage
 
     stage.run(
         load_dataset(config, name),
@@ -142,7 +142,7 @@ def merge(
 ) -> None:
     """Assemble the chunks into one dataset, in the drawn order."""
     from kryloset.config import load_dataset
-    from kryloset.stages import merge as stage
+    from kryloset.run import merge as stage
 
     stage.run(
         load_dataset(config, name),
@@ -163,7 +163,7 @@ def check(
 ) -> None:
     """Verify a dataset from its file alone: residuals, parameters, statistics, digests."""
     _one_thread()
-    from kryloset.stages import check as stage
+    from kryloset.run import check as stage
 
     stage.run(dataset, output)
 
@@ -175,7 +175,7 @@ def compare(
     """Solve the same instances with and without recycling, side by side."""
     _one_thread()
     from kryloset.config import load_dataset
-    from kryloset.stages import compare as stage
+    from kryloset.run import compare as stage
 
     stage.run(load_dataset(config, name), name, parameters=parameters, order=order, output=output)
 
@@ -191,7 +191,7 @@ def train(
     """Train a Fourier neural operator on a dataset (needs the group `learn`)."""
     _patient_threads()
     from kryloset.config import load_dataset
-    from kryloset.stages import train as stage
+    from kryloset.run import train as stage
 
     stage.run(load_dataset(config, name), data=data, model=model, history=history)
 
@@ -201,7 +201,7 @@ def evaluate(config: Config, name: Name, data: Data, model: Model, output: Outpu
     """Measure a model beside the mean predictor and a linear one, on every split."""
     _patient_threads()
     from kryloset.config import load_dataset
-    from kryloset.stages import evaluate as stage
+    from kryloset.run import evaluate as stage
 
     stage.run(load_dataset(config, name), data=data, model=model, metrics=output)
 
@@ -224,7 +224,7 @@ def report(
 ) -> None:
     """Show a dataset and how it was made on one page."""
     from kryloset.config import load_dataset
-    from kryloset.stages import report as stage
+    from kryloset.run import report as stage
 
     stage.run(
         load_dataset(config, name),
@@ -278,7 +278,7 @@ def solve_sequence(
 
     from mpi4py import MPI
 
-    from kryloset.stages import solve_sequence as stage
+    from kryloset.run import solve_sequence as stage
 
     summary = stage.run(
         folder,
@@ -633,7 +633,7 @@ def bench_families(
     """
     _one_thread()
     from kryloset.bench import families as bench
-    from kryloset.stages import sample, solve, sort
+    from kryloset.run import sample, solve, sort
 
     rows = bench.run(
         bench.Stages(sample.run, sort.run, solve.write_chunk),

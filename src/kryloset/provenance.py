@@ -29,7 +29,7 @@ def code_identity(*modules: str) -> str:
     that have a module's name and another ending, such as a template.
 
     Args:
-        modules: Full names, such as `kryloset.stages.sample`.
+        modules: Full names, such as `kryloset.run.sample`.
 
     Returns:
         16 hexadecimal digits of the SHA-256 of the sources.
@@ -57,7 +57,7 @@ def stage_identity(stage: str, dataset: DatasetConfig) -> str:
 
     A family in a user's own file is an input of the stages, and no part of this.
     """
-    modules = [f"kryloset.stages.{stage}"]
+    modules = [f"kryloset.run.{stage}"]
     if dataset.family in FAMILIES:
         modules.append(FAMILIES[dataset.family][0])
     return code_identity(*modules)

@@ -10,7 +10,7 @@ from kryloset.bench import families
 from kryloset.errors import KrylosetError
 from kryloset.problems import load_family
 from kryloset.problems.registry import FAMILIES
-from kryloset.stages import sample, solve, sort
+from kryloset.run import sample, solve, sort
 
 STAGES = families.Stages(sample.run, sort.run, solve.write_chunk)
 

@@ -15,10 +15,10 @@ import pytest
 
 from kryloset import cli
 from kryloset.bench import solvers
-from kryloset.bench.compare import Method, Record
 from kryloset.bench.sequences import make_sequence
 from kryloset.bench.solvers import Operator, choose_methods, judge, measure, measure_case
 from kryloset.krylov import SequenceSolver
+from kryloset.run.comparison import Method, Record
 
 FIGURES = (
     *("iterations_mean", "operator_applications_mean", "preconditioner_applications_mean"),

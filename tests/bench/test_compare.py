@@ -9,12 +9,12 @@ from mpi4py import MPI
 
 import pytest
 
-from kryloset.bench.compare import choose_methods, measure
 from kryloset.config import DatasetConfig, SolverConfig
 from kryloset.krylov import Automatic
 from kryloset.problems import load_family
+from kryloset.run import compare, sample, sort
+from kryloset.run.comparison import choose_methods, measure
 from kryloset.sampling import generator
-from kryloset.stages import compare, sample, sort
 
 DARCY = load_family(DatasetConfig())
 WIND = load_family(DatasetConfig(family="advection_diffusion"))

@@ -14,7 +14,6 @@ import pytest
 
 from kryloset import cli
 from kryloset.bench import paper, paper_systems, sequences
-from kryloset.bench.compare import Method
 from kryloset.bench.paper import (
     LIMIT,
     PRECONDITIONERS,
@@ -31,6 +30,7 @@ from kryloset.bench.paper import (
 )
 from kryloset.bench.paper_systems import PUBLISHED, SETS, make_source
 from kryloset.krylov import SequenceSolver
+from kryloset.run.comparison import Method
 
 KEYS = {
     *("set", "systems", "size", "preconditioner", "tolerance", "method", "median_seconds"),

@@ -18,7 +18,7 @@ from kryloset.dataset.integrity import SEALS, STRUCTURE, Digests, read_seals
 from kryloset.dataset.ragged import offsets_path
 from kryloset.dataset.staged import TABLES, StagedFile, create_staged, table_path
 from kryloset.problems import Family, load_family
-from kryloset.stages import merge, sample, sort
+from kryloset.run import merge, sample, sort
 
 FAMILY = f"{Path(__file__).parent / 'pointwise.py'}:Pointwise{{}}"
 COUNTS = (

@@ -13,7 +13,7 @@ from pointwise_runs import make_run
 
 from kryloset.dataset.integrity import SEALS, STRUCTURE, Digests, damage, read_seals
 from kryloset.errors import DataError
-from kryloset.stages import check
+from kryloset.run import check
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from kryloset.config import DatasetConfig, MeshConfig, Section
 from kryloset.dataset import reader
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError, FamilyError
-from kryloset.problems.coverage import respects, select
-from kryloset.problems.steady import SteadyDiscretisation
-from kryloset.problems.stored import check_stored
+from kryloset.fem.steady import SteadyDiscretisation
+from kryloset.problems.checks.coverage import respects, select
+from kryloset.problems.checks.stored import check_stored
 
 FAMILIES = Path(__file__).parent / "perforated.py"
 

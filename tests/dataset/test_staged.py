@@ -17,7 +17,7 @@ from various_runs import various
 
 from kryloset.dataset.staged import StagedFile, create_staged, digest_instances
 from kryloset.errors import DataError
-from kryloset.stages import compare, sample, solve, sort
+from kryloset.run import compare, sample, solve, sort
 
 KINDS = ["parameters", "order", "chunk"]
 

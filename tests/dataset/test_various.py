@@ -17,8 +17,8 @@ from kryloset.dataset import reader, writer
 from kryloset.dataset.integrity import read_seals
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError, FamilyError
+from kryloset.run import check, solve
 from kryloset.sampling import generator
-from kryloset.stages import check, solve
 
 AXES = ("x", "y", "z")
 KINDS = [("Various", 1), ("Meshed", 2), ("Moving", 3)]

@@ -9,7 +9,7 @@ from mpi4py import MPI
 from pointwise_runs import Run
 
 from kryloset.config import DatasetConfig
-from kryloset.stages import solve
+from kryloset.run import solve
 
 FAMILIES = Path(__file__).parent / "various.py"
 

@@ -41,7 +41,7 @@ from kryloset.config import dump_dataset
 from kryloset.dataset.integrity import SEALS, STRUCTURE, Digests, read_seals
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import KrylosetError
-from kryloset.stages import check  # noqa: F401  (loaded once, for all processes)
+from kryloset.run import check  # noqa: F401  (loaded once, for all processes)
 
 #: Seconds after which a process hangs, on a machine that does other things too.
 LIMIT = 120.0

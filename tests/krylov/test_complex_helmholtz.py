@@ -12,9 +12,9 @@ import ufl
 from dolfinx import fem
 
 from kryloset.config import DatasetConfig
+from kryloset.fem.unknowns import Unknowns
 from kryloset.krylov import SequenceSolver
 from kryloset.problems import load_family
-from kryloset.problems.unknowns import Unknowns
 from kryloset.sampling import generator
 
 pytestmark = pytest.mark.skipif(

@@ -18,7 +18,7 @@ from kryloset.learn.metrics import measure, relative_h1, relative_l2
 from kryloset.learn.models import Operator, build_fno, load_model
 from kryloset.learn.norms import derive
 from kryloset.learn.training import make_loss
-from kryloset.stages import evaluate, train
+from kryloset.run import evaluate, train
 
 #: Not equidistant along y.
 GRID = (np.linspace(0, 2, 9), np.linspace(0, 1, 12) ** 1.5)

@@ -19,7 +19,7 @@ from kryloset.config import dump_dataset
 from kryloset.dataset.splits import split_indices
 from kryloset.errors import DataError
 from kryloset.learn import FieldPairs, load_model
-from kryloset.stages import evaluate, train
+from kryloset.run import evaluate, train
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ import pytest
 from documentation import read_blocks
 from kryloset.config import DatasetConfig
 from kryloset.dataset.staged import StagedFile
+from kryloset.fem.coarse import CoarseGrid
 from kryloset.ordering import greedy_chain, partition, steps
 from kryloset.ordering.features import REDUCTIONS
 from kryloset.problems import Family, load_family
-from kryloset.problems.coarse import CoarseGrid
 from kryloset.problems.darcy import Darcy
-from kryloset.stages import sample, sort
+from kryloset.run import sample, sort
 
 COUNT = 40
 ARRAYS = ("permutation", "bounds", "features", "steps", "steps_given")

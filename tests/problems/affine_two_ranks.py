@@ -10,7 +10,7 @@ import numpy as np
 import ufl
 from dolfinx import fem, mesh
 
-from kryloset.problems.affine import AffineMatrix, AffineVector
+from kryloset.fem.affine import AffineMatrix, AffineVector
 
 
 def main(domain: mesh.Mesh, shape: tuple[int, ...], degree: int) -> None:

@@ -10,8 +10,8 @@ from mpi4py import MPI
 import numpy as np
 from dolfinx import fem, mesh
 
-from kryloset.problems.evaluation import Evaluation
-from kryloset.problems.unknowns import Unknowns
+from kryloset.fem.evaluation import Evaluation
+from kryloset.fem.unknowns import Unknowns
 
 
 def main(folder: Path) -> None:

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from kryloset.config import DatasetConfig
-from kryloset.problems import load_family
-from kryloset.problems.accuracy import (
+from kryloset.fem.accuracy import (
     Accuracy,
     SolveStrictly,
     estimate_discretisation,
     measure,
     relative_errors,
 )
+from kryloset.problems import load_family
 from kryloset.sampling import generator
 
 

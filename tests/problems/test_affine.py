@@ -17,7 +17,7 @@ import pytest
 import ufl
 from dolfinx import fem, mesh
 
-from kryloset.problems.affine import AffineMatrix, AffineVector
+from kryloset.fem.affine import AffineMatrix, AffineVector
 
 
 def interval() -> mesh.Mesh:

@@ -12,8 +12,8 @@ from directly import solve_directly
 
 from kryloset.config import DatasetConfig
 from kryloset.errors import ConfigError
+from kryloset.fem.coarse import CoarseGrid
 from kryloset.problems import Family, load_family
-from kryloset.problems.coarse import CoarseGrid
 from kryloset.sampling import generator
 
 

@@ -10,7 +10,7 @@ import pytest
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import FamilyError
 from kryloset.problems import BoundaryCondition, Family, OperatorTraits, Variable
-from kryloset.problems.declarations import check_class, check_declarations
+from kryloset.problems.checks.declarations import check_class, check_declarations
 
 K, U = Variable("k", "k"), Variable("u", "u")
 

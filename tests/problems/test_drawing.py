@@ -14,8 +14,8 @@ import scipy.sparse
 from kryloset.config import DatasetConfig, MeshConfig, Section
 from kryloset.errors import DataError, FamilyError
 from kryloset.problems import Family, Variable
-from kryloset.problems.drawing import Drawing
-from kryloset.stages import sample
+from kryloset.problems.checks.drawing import Drawing
+from kryloset.run import sample
 
 
 class Own(Family):

@@ -22,6 +22,7 @@ from solve_on_ranks import solve_on_ranks
 
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError
+from kryloset.fem.linear_system import rigid_body_motions
 from kryloset.problems import Family, Instance, OperatorTraits, load_family
 from kryloset.problems.elasticity import (
     Elasticity,
@@ -29,7 +30,6 @@ from kryloset.problems.elasticity import (
     IncompressibleElasticity,
     IncompressibleElasticitySettings,
 )
-from kryloset.problems.linear_system import rigid_body_motions
 from kryloset.sampling import generator
 
 

@@ -14,9 +14,9 @@ import pytest
 from basix import LagrangeVariant
 from dolfinx import fem, mesh
 
-from kryloset.problems.coverage import ROUNDING
-from kryloset.problems.evaluation import Evaluation
-from kryloset.problems.unknowns import Unknowns
+from kryloset.fem.evaluation import Evaluation
+from kryloset.fem.unknowns import Unknowns
+from kryloset.problems.checks.coverage import ROUNDING
 
 COMM = MPI.COMM_SELF
 

@@ -19,9 +19,9 @@ from operators import SolveAndKeep
 
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError, DataError, KrylosetError
+from kryloset.fem.growth import Growth
 from kryloset.problems import Dirichlet, EvolutionFamily, OperatorTraits, Variable
-from kryloset.problems.finite_element_family import WeakForm
-from kryloset.problems.growth import Growth
+from kryloset.problems.finite_element import WeakForm
 from kryloset.sampling import generator
 
 POINTS = 9

@@ -17,7 +17,7 @@ from kryloset.config import DatasetConfig, load_config, load_dataset
 from kryloset.errors import ConfigError
 from kryloset.problems import FAMILIES, Family, OperatorTraits, load_family
 from kryloset.problems.catalogue import describe_family, list_families
-from kryloset.problems.coverage import respects
+from kryloset.problems.checks.coverage import respects
 from kryloset.sampling import generator
 
 ROOT = Path(__file__).parents[2]

@@ -16,6 +16,8 @@ from dolfinx import fem
 
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError, DataError, FamilyError
+from kryloset.fem.boundary import BoundaryValues
+from kryloset.fem.finite_elements import FiniteElements
 from kryloset.problems import (
     Dirichlet,
     OperatorTraits,
@@ -24,8 +26,6 @@ from kryloset.problems import (
     WeakForm,
     degrees_of_freedom,
 )
-from kryloset.problems.boundary import BoundaryValues
-from kryloset.problems.finite_elements import FiniteElements
 
 
 class Diffusion(SteadyFamily):

@@ -20,7 +20,7 @@ from operators import SolveAndKeep, false_claims
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems import load_family
-from kryloset.problems.finite_element_family import WeakForm
+from kryloset.problems.finite_element import WeakForm
 from kryloset.problems.helmholtz import (
     Helmholtz,
     HelmholtzAbsorbing,

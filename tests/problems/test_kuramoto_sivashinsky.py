@@ -21,7 +21,7 @@ from solve_on_ranks import solve_on_ranks
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems import Instance, load_family
-from kryloset.problems.finite_element_family import Step, WeakForm
+from kryloset.problems.finite_element import Step, WeakForm
 from kryloset.problems.kuramoto_sivashinsky import (
     KuramotoSivashinsky,
     KuramotoSivashinskySettings,

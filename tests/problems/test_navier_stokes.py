@@ -22,7 +22,7 @@ from solve_on_ranks import solve_on_ranks
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems import Instance, load_family
-from kryloset.problems.finite_element_family import Dirichlet, Step, WeakForm
+from kryloset.problems.finite_element import Dirichlet, Step, WeakForm
 from kryloset.problems.navier_stokes import NavierStokes, NavierStokesSettings
 from kryloset.sampling import generator
 

@@ -15,14 +15,8 @@ from operators import SolveAndKeep
 
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import DataError, KrylosetError
-from kryloset.problems import (
-    Dirichlet,
-    NonlinearFamily,
-    NonlinearForm,
-    OperatorTraits,
-    Variable,
-    newton,
-)
+from kryloset.fem import newton
+from kryloset.problems import Dirichlet, NonlinearFamily, NonlinearForm, OperatorTraits, Variable
 
 
 class Rod(NonlinearFamily):

@@ -15,7 +15,7 @@ from documentation import ROOT, read_blocks
 from kryloset.config import load_dataset
 from kryloset.problems import load_family
 from kryloset.problems.catalogue import describe_family
-from kryloset.stages import sample, solve, sort
+from kryloset.run import sample, solve, sort
 
 FILE = ROOT / "config/examples/heat.py"
 

@@ -22,7 +22,7 @@ from kryloset.problems import (
     Variable,
     WeakForm,
 )
-from kryloset.problems.guarded import discretise
+from kryloset.problems.checks.guarded import discretise
 
 B = Variable("b", "b", dimensions=())
 NUMBERS: dict[str, Any] = {"b": np.float64(1.0), "c": np.float64(2.0)}

@@ -21,12 +21,12 @@ from operators import SolveAndKeep
 
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError, KrylosetError
+from kryloset.fem.quadrature import quadrature
 from kryloset.krylov import SequenceSolver, solve_or_escalate
 from kryloset.problems import load_family
-from kryloset.problems.quadrature import quadrature
 from kryloset.problems.reaction_diffusion import ReactionDiffusion, ReactionDiffusionSettings
+from kryloset.run import sample, solve, sort
 from kryloset.sampling import generator
-from kryloset.stages import sample, solve, sort
 
 
 @cache

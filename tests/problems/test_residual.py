@@ -10,7 +10,7 @@ from petsc4py import PETSc
 import numpy as np
 import pytest
 
-from kryloset.problems.linear_system import LinearSystem
+from kryloset.fem.linear_system import LinearSystem
 
 
 @pytest.mark.parametrize("size", [1e-310, 1e-200, 1.0, 1e200, 1e300])

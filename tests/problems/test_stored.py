@@ -15,7 +15,7 @@ from directly import solve_directly
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import FamilyError
 from kryloset.problems import Family, SteadyFamily, Variable, WeakForm, degrees_of_freedom
-from kryloset.problems.stored import check_resampled, check_stored
+from kryloset.problems.checks.stored import check_resampled, check_stored
 
 U = Variable("u", "u")
 

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError, FamilyError
+from kryloset.fem.evaluation import Evaluation
+from kryloset.fem.steady import SteadyDiscretisation
 from kryloset.problems import load_family
-from kryloset.problems.evaluation import Evaluation
 from kryloset.problems.polygons import distance_to_edges, is_simple, mesh_polygon
-from kryloset.problems.steady import SteadyDiscretisation
 from kryloset.problems.thermal import SLAB, SLOT, Thermal, ThermalSettings
 from kryloset.sampling import generator
 

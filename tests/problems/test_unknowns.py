@@ -15,7 +15,7 @@ from basix import LagrangeVariant
 from dolfinx import fem, mesh
 
 from kryloset.errors import FamilyError
-from kryloset.problems.unknowns import Unknowns, order_cells, sort_positions
+from kryloset.fem.unknowns import Unknowns, order_cells, sort_positions
 
 COMM = MPI.COMM_SELF
 

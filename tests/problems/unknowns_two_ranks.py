@@ -11,7 +11,7 @@ import basix.ufl
 import numpy as np
 from dolfinx import fem, mesh
 
-from kryloset.problems.unknowns import Unknowns
+from kryloset.fem.unknowns import Unknowns
 
 
 def meshes(comm: MPI.Comm) -> dict[str, mesh.Mesh]:

@@ -11,7 +11,7 @@ from mpi4py import MPI
 import pytest
 
 from kryloset.config import DatasetConfig
-from kryloset.stages import check, compare, merge, sample, solve, sort
+from kryloset.run import check, compare, merge, sample, solve, sort
 
 
 @pytest.fixture(scope="session")

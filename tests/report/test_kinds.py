@@ -16,7 +16,7 @@ from kryloset.config import DatasetConfig
 from kryloset.dataset.reader import Dataset
 from kryloset.report.findings import read_findings
 from kryloset.report.page import illustrate, render
-from kryloset.stages import check, merge, sample, solve, sort
+from kryloset.run import check, merge, sample, solve, sort
 
 FAMILIES = Path(__file__).parents[1] / "dataset" / "various.py"
 

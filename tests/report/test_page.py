@@ -14,7 +14,7 @@ import pytest
 
 from kryloset.config import DatasetConfig
 from kryloset.errors import DataError
-from kryloset.stages import report
+from kryloset.run import report
 
 SECTIONS = {
     "dataset", "samples", "verified", "sorting", "iterations", "seconds", "recycling",

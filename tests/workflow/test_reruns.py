@@ -162,7 +162,7 @@ def test_results_under_another_name_are_made_again(project: Project):
 def test_an_edit_of_a_stage_reruns_it_and_those_after_it(
     project: Project, edited: Callable[[str], None], module: str, rules: set[str]
 ):
-    edited(f"src/kryloset/stages/{module}.py")
+    edited(f"src/kryloset/run/{module}.py")
     assert project.pending() == rules
 
 

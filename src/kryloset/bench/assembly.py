@@ -23,7 +23,7 @@ import ufl
 from dolfinx import fem, mesh
 
 from kryloset.errors import KrylosetError
-from kryloset.problems.affine import AffineMatrix, AffineVector
+from kryloset.fem.affine import AffineMatrix, AffineVector
 from kryloset.progress import track
 from kryloset.provenance import versions
 

@@ -35,7 +35,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.bench.configured import make_solver
 from kryloset.config import DatasetConfig, MeshConfig, SolverConfig
 from kryloset.dataset.journal import Journal
 from kryloset.errors import KrylosetError
@@ -43,6 +42,7 @@ from kryloset.krylov import Automatic, SequenceSolver, solve_or_escalate
 from kryloset.problems import Discretisation, Family, Instance, OperatorTraits, load_family
 from kryloset.problems.registry import FAMILIES, family_class
 from kryloset.progress import track
+from kryloset.run.solver import make_solver
 
 COUNT, QUICK_COUNT = 200, 12
 
@@ -136,9 +136,9 @@ class Stages(NamedTuple):
     """What is measured of the product's stages, which lie above this package and are handed in.
 
     Attributes:
-        sample: `kryloset.stages.sample.run`.
-        sort: `kryloset.stages.sort.run`.
-        write_chunk: `kryloset.stages.solve.write_chunk`.
+        sample: `kryloset.run.sample.run`.
+        sort: `kryloset.run.sort.run`.
+        write_chunk: `kryloset.run.solve.write_chunk`.
     """
 
     sample: Callable[..., None]

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from kryloset.bench.configured import declared_structure
 from kryloset.config import DatasetConfig
 from kryloset.krylov import SequenceSolver, SolverState, Structure
 from kryloset.krylov.automatic import choose_ways, has_sparse_factors
@@ -25,6 +24,7 @@ from kryloset.krylov.preconditioner import Preconditioner
 from kryloset.krylov.solver import Method
 from kryloset.problems import load_family
 from kryloset.progress import track
+from kryloset.run.solver import declared_structure
 from kryloset.sampling import generator
 
 MAX_ITERATIONS = 1_000

@@ -25,7 +25,6 @@ from petsc4py import PETSc
 
 import numpy as np
 
-from kryloset.bench.compare import Method, Record
 from kryloset.bench.paper_systems import (
     ABLATION,
     BEST_TIME,
@@ -45,6 +44,7 @@ from kryloset.krylov.workspace import Workspace
 from kryloset.ordering import greedy_chain
 from kryloset.problems.base import Array
 from kryloset.progress import track
+from kryloset.run.comparison import Method, Record
 
 PRECONDITIONERS = ("none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu")
 """Of Table 1, in its order."""

@@ -21,7 +21,6 @@ from petsc4py import PETSc
 
 import numpy as np
 
-from kryloset.bench.compare import Method, Record
 from kryloset.bench.sequences import DRAWN, KINDS, SEED, make_sequence
 from kryloset.bench.sequences import Sequence as Systems
 from kryloset.errors import KrylosetError
@@ -30,6 +29,7 @@ from kryloset.krylov.preconditioner import Preconditioner
 from kryloset.ordering import greedy_chain
 from kryloset.progress import track
 from kryloset.provenance import versions
+from kryloset.run.comparison import Method, Record
 
 PRECONDITIONERS = ("none", "sor", "ilu")
 """Those that the reference counts are for."""

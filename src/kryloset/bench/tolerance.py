@@ -27,9 +27,9 @@ import numpy as np
 
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import KrylosetError
+from kryloset.fem.accuracy import choose_strict, relative_errors
 from kryloset.krylov import SequenceSolver, solve_or_escalate
 from kryloset.problems import Family, OperatorTraits, load_family
-from kryloset.problems.accuracy import choose_strict, relative_errors
 from kryloset.problems.base import Array, Instance
 from kryloset.progress import track
 from kryloset.sampling import generator

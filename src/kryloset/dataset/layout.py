@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kryloset.errors import DataError
 from kryloset.problems.base import Family, Variable
-from kryloset.problems.coverage import INSIDE
+from kryloset.problems.checks.coverage import INSIDE
 
 #: The HDF5 format of 2016 (HDF5 1.10): the first with checksums on its own structure
 #: too, and fixed, so that the same data are the same bytes with a later library.

@@ -23,7 +23,7 @@ from kryloset.dataset.layout import ROLES, WELL_GROUPS, grid_group, mask_key
 from kryloset.dataset.ragged import offsets_path, read_rows
 from kryloset.dataset.structure import read_structure
 from kryloset.errors import DataError, KrylosetError
-from kryloset.problems.coverage import INSIDE, select
+from kryloset.problems.checks.coverage import INSIDE, select
 from kryloset.yaml_text import parse_yaml
 
 

@@ -35,7 +35,7 @@ from kryloset.dataset.ragged import append_rows, offsets_path
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
 from kryloset.problems.base import Family, Variable
-from kryloset.problems.coverage import select
+from kryloset.problems.checks.coverage import select
 
 #: Numbers in an HDF5 chunk of several times: 1 MiB, which HDF5 keeps in memory.
 _CHUNK = 2**17

@@ -21,7 +21,7 @@ from kryloset.dataset.layout import WELL_GROUPS
 from kryloset.dataset.reader import Dataset, open_hdf5
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
-from kryloset.problems.coverage import INSIDE
+from kryloset.problems.checks.coverage import INSIDE
 
 type Array = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
 from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs, Scaling
-from kryloset.problems.coverage import INSIDE
+from kryloset.problems.checks.coverage import INSIDE
 
 
 class Operator(nn.Module):  # type: ignore[misc]

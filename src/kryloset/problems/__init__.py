@@ -12,7 +12,7 @@ from kryloset.problems.base import (
     Variable,
     degrees_of_freedom,
 )
-from kryloset.problems.finite_element_family import (
+from kryloset.problems.finite_element import (
     Dirichlet,
     EvolutionFamily,
     FiniteElementFamily,

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from kryloset.config import Section
 from kryloset.errors import ConfigError
 from kryloset.problems.base import Array, OperatorTraits, Variable
-from kryloset.problems.finite_element_family import Dirichlet, SteadyFamily, WeakForm
+from kryloset.problems.finite_element import Dirichlet, SteadyFamily, WeakForm
 from kryloset.sampling import GaussianField
 
 INVERSE_ESTIMATE = {1: 1 / 3, 2: 1 / 24}

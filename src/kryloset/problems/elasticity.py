@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError, DataError
+from kryloset.fem.quadrature import least_at_quadrature, quadrature
 from kryloset.problems.base import (
     Array,
     BoundaryCondition,
@@ -29,13 +30,12 @@ from kryloset.problems.base import (
     Variable,
     degrees_of_freedom,
 )
-from kryloset.problems.finite_element_family import (
+from kryloset.problems.finite_element import (
     Dirichlet,
     SteadyFamily,
     WeakForm,
     require_resolved,
 )
-from kryloset.problems.quadrature import least_at_quadrature, quadrature
 from kryloset.sampling import GaussianField, Lognormal
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from kryloset.config import Section
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import Array, Instance, OperatorTraits, Variable
-from kryloset.problems.finite_element_family import SteadyFamily, WeakForm
+from kryloset.problems.finite_element import SteadyFamily, WeakForm
 from kryloset.problems.resonance import find_detuning
 from kryloset.sampling import GaussianField
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from kryloset.config import Section
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import Array, BoundaryCondition, Instance, OperatorTraits, Variable
-from kryloset.problems.finite_element_family import EvolutionFamily, Step, WeakForm
+from kryloset.problems.finite_element import EvolutionFamily, Step, WeakForm
 from kryloset.sampling import GaussianField
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from kryloset.problems.base import (
     Variable,
     degrees_of_freedom,
 )
-from kryloset.problems.finite_element_family import SteadyFamily, WeakForm, require_resolved
+from kryloset.problems.finite_element import SteadyFamily, WeakForm, require_resolved
 from kryloset.sampling import GaussianField, Lognormal
 
 _FIELD = Variable("E", "electric field", rank=1)

@@ -19,7 +19,7 @@ from kryloset.problems.base import (
     Variable,
     degrees_of_freedom,
 )
-from kryloset.problems.finite_element_family import Dirichlet, EvolutionFamily, Step, WeakForm
+from kryloset.problems.finite_element import Dirichlet, EvolutionFamily, Step, WeakForm
 from kryloset.sampling import GaussianField
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from kryloset.config import Section
 from kryloset.problems.base import Array, BoundaryCondition, OperatorTraits, Variable
-from kryloset.problems.finite_element_family import SteadyFamily, WeakForm, require_resolved
+from kryloset.problems.finite_element import SteadyFamily, WeakForm, require_resolved
 from kryloset.sampling import GaussianField
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from kryloset.config import Section
 from kryloset.errors import ConfigError
 from kryloset.problems.base import Array, OperatorTraits, Variable
-from kryloset.problems.finite_element_family import Dirichlet, SteadyFamily, WeakForm
+from kryloset.problems.finite_element import Dirichlet, SteadyFamily, WeakForm
 from kryloset.sampling import ChebyshevSeries
 
 #: The four sides, in the order in which they are drawn.

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from kryloset.config import Config, DatasetConfig, describe
 from kryloset.errors import ConfigError
 from kryloset.problems.base import Family
-from kryloset.problems.declarations import check_class, check_declarations
-from kryloset.problems.mistakes import blamed
-from kryloset.problems.own_files import import_file, source_files
+from kryloset.problems.checks.declarations import check_class, check_declarations
+from kryloset.problems.checks.mistakes import blamed
+from kryloset.problems.checks.own_files import import_file, source_files
 
 #: Families of the package: name -> (module, class). Imported when used.
 FAMILIES = {

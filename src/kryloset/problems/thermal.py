@@ -20,7 +20,7 @@ from kryloset.problems.base import (
     Variable,
     degrees_of_freedom,
 )
-from kryloset.problems.finite_element_family import (
+from kryloset.problems.finite_element import (
     Dirichlet,
     SteadyFamily,
     WeakForm,
@@ -222,7 +222,7 @@ class Thermal(SteadyFamily):
         """Build what the instances share: with drawn polygons, nothing but the forms."""
         if self.settings.outline != "drawn":
             return super().discretise(comm)
-        from kryloset.problems.remeshed import RemeshedDiscretisation
+        from kryloset.fem.remeshed import RemeshedDiscretisation
 
         return RemeshedDiscretisation(self, comm)
 

@@ -17,7 +17,7 @@ from kryloset.dataset.reader import Dataset
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError
 from kryloset.problems import Family, Variable, load_family
-from kryloset.problems.coverage import blank
+from kryloset.problems.checks.coverage import blank
 
 type Array = NDArray[np.float64]
 

@@ -1,0 +1,219 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a tolerance on residuals means for the error of solutions, measured on a few instances.
+
+A residual bounds no error by itself, since ||x - x*|| / ||x*|| may be as large as the condition
+number times ||b - A x|| / ||b||. So a few instances are solved again, much more strictly: what
+differs from the stored solution is the error that the tolerance has left. Beside it stands that of
+the discretisation, which no solver can remove, estimated from the same instance on about half as
+many points a side (L. F. Richardson, Phil. Trans. A 210, 1911). Both are relative to the solution,
+in the L2 norm of the grid; of a trajectory at its end.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mpi4py import MPI
+from petsc4py import PETSc
+
+import numpy as np
+
+from kryloset.errors import ConfigError, KrylosetError
+from kryloset.fem.coarse import Restriction, make_coarse
+from kryloset.krylov import SequenceSolver, solve_or_escalate
+from kryloset.krylov.scaling import norm_of
+from kryloset.problems.base import Array, Discretisation, Family, Instance, OperatorTraits
+from kryloset.problems.checks.guarded import discretise
+
+logger = logging.getLogger(__name__)
+
+STRICTER = 1e-3
+"""Part of a tolerance that instances are solved to, to see the error that it leaves."""
+
+STRICTEST = 1e-11
+"""What factors reach on most matrices."""
+
+COARSE = 1e-8
+"""Tolerance on a coarser grid, whose error is that of its mesh width."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The errors of a few instances, of the field in which the tolerance weighs most.
+
+    Attributes:
+        instances: Their numbers.
+        field: The field.
+        tolerance: That they were solved to.
+        algebraic_error: What it has left, the largest of any instance.
+        discretisation_error: Of the discretisation, estimated, of that instance; None where no
+            coarser grid would do.
+    """
+
+    instances: tuple[int, ...]
+    field: str
+    tolerance: float
+    algebraic_error: float
+    discretisation_error: float | None
+
+    @property
+    def excessive(self) -> bool:
+        """Whether the tolerance leaves more than the discretisation does."""
+        limit = self.discretisation_error
+        return limit is not None and not self.algebraic_error <= limit
+
+    def describe(self) -> str:
+        """Return the errors in a sentence, with what to do where the tolerance weighs too much."""
+        count = len(self.instances)
+        sentence = (
+            f"The tolerance {self.tolerance:.0e} leaves a relative L2 error of "
+            f"{self.algebraic_error:.1e} in {self.field}, the largest of {count} "
+            f"instance{'s' if count > 1 else ''} solved more strictly"
+        )
+        if self.discretisation_error is None:
+            return f"{sentence}."
+        sentence += f"; the discretisation's is about {self.discretisation_error:.0e}"
+        if not self.excessive:
+            return f"{sentence}."
+        return f"{sentence}, which is less: set solver.tolerance to {self._wanted():.0e} or less."
+
+    def _wanted(self) -> float:
+        """Return the power of ten that leaves a tenth of the discretisation's error, or less."""
+        assert self.discretisation_error is not None
+        ratio = self.discretisation_error / self.algebraic_error
+        return float(10.0 ** math.floor(math.log10(max(0.1 * ratio * self.tolerance, 1e-15))))
+
+
+class SolveStrictly:
+    """A `Solve` by factors, or where these have no last pivot by an iterative method.
+
+    Attributes:
+        tolerance: What systems are solved to.
+    """
+
+    def __init__(self, operator: OperatorTraits, tolerance: float) -> None:
+        """Begin with nothing recycled."""
+        self.tolerance = tolerance
+        self._solver = choose_strict(operator, tolerance)
+        self._state = self._solver.init()
+
+    def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
+        """Return x."""
+        state = self._state.for_operator(operator)
+        result, self._state, _ = solve_or_escalate(self._solver, operator, rhs, state)
+        return result.solution
+
+
+def choose_strict(operator: OperatorTraits, tolerance: float) -> SequenceSolver:
+    """Return a solver that reaches small tolerances: factors, unless the matrix has none."""
+    if operator.nullspace == "none":
+        return SequenceSolver("direct", "lu", tolerance)
+    if operator.symmetric and operator.definite:
+        return SequenceSolver("cg", "icc", tolerance)
+    return SequenceSolver("gcrodr", "ilu", tolerance)
+
+
+def measure(
+    family: Family,
+    discretisation: Discretisation,
+    tolerance: float,
+    instances: Mapping[int, tuple[Instance, Instance]],
+) -> Accuracy | None:
+    """Measure the errors of a few instances.
+
+    Args:
+        family: The family.
+        discretisation: Its discretisation.
+        tolerance: That the instances were solved to.
+        instances: Parameters and stored solution, by number.
+
+    Returns:
+        The errors; None, said in the log, where one cannot be solved more strictly.
+    """
+    strict = SolveStrictly(family.operator, min(max(STRICTER * tolerance, STRICTEST), tolerance))
+    worst: tuple[float, str, int] | None = None
+    try:
+        for number, (instance, solution) in instances.items():
+            reference = discretisation.solve(instance, strict)
+            errors = relative_errors(_end(family, reference), _end(family, solution))
+            name = max(errors, key=errors.__getitem__)
+            if worst is None or errors[name] > worst[0]:
+                worst = errors[name], name, number
+    except KrylosetError as error:
+        logger.info("what the tolerance means for the error was not measured: %s", error)
+        return None
+    if worst is None:
+        return None
+    largest, name, number = worst
+    beside = estimate_discretisation(family, *instances[number])
+    of_field = None if beside is None else beside.get(name)
+    return Accuracy(tuple(instances), name, tolerance, largest, of_field)
+
+
+def estimate_discretisation(
+    family: Family, instance: Instance, solution: Instance
+) -> dict[str, float] | None:
+    """Estimate the error of the discretisation of each field of an instance.
+
+    With e the error on the grid and q its mesh width over that of a coarser one, the two solutions
+    differ by (q^-p - 1) e in the limit, p being the order of the elements plus one. Where the
+    solution is less smooth, the error is larger than what comes out.
+
+    Returns:
+        By field; None, said in the log, where the family has no coarser grid on which its instances
+        can be solved.
+    """
+    points = family.mesh.points
+    try:
+        coarse = _coarsen(family)
+        for axis, line in coarse.further_grid(points).items():
+            if not np.allclose(line, family.coordinates[axis]):
+                raise ConfigError(f"points along {axis} are not equidistant")
+        restricted = Restriction(family, coarse)(instance)
+        discretisation = discretise(coarse, MPI.COMM_SELF)
+        found = discretisation.solve(restricted, SolveStrictly(coarse.operator, COARSE))
+        found = discretisation.resample(points, restricted, found)
+        errors = relative_errors(_end(family, solution), _end(family, found))
+    except Exception as error:
+        # A family of the user's may well be made for one grid.
+        logger.info("the error of the discretisation was not estimated: %s", error)
+        return None
+    ratio = (points - 1) / (coarse.mesh.points - 1)
+    return {name: e / (ratio ** (family.mesh.degree + 1) - 1) for name, e in errors.items()}
+
+
+def _coarsen(family: Family) -> Family:
+    """Return the family on half its grid, or where its rules forbid that on three quarters.
+
+    Raises:
+        ConfigError: They forbid that too.
+    """
+    points = family.mesh.points
+    # Elements of degree 2 have a node between two of the grid's corners.
+    half, most = (
+        family.mesh.degree * round(part * (points - 1) / family.mesh.degree) + 1
+        for part in (0.5, 0.75)
+    )
+    try:
+        return make_coarse(family, half, grids=(points,))
+    except ConfigError:
+        return make_coarse(family, most, grids=(points,))
+
+
+def relative_errors(reference: Instance, found: Instance) -> dict[str, float]:
+    """Return ||found - reference|| / ||reference|| of each field, over the points in the domain."""
+    errors = {}
+    for name, values in reference.items():
+        u, other = np.asarray(values), np.asarray(found[name])
+        inside = ~(np.isnan(u) | np.isnan(other))
+        norm = norm_of(u[inside])
+        errors[name] = norm_of((other - u)[inside]) / norm if norm > 0 else 0.0
+    return errors
+
+
+def _end(family: Family, solution: Instance) -> dict[str, Array]:
+    """Return the fields, of a trajectory those of its last time."""
+    last = ... if family.times is None else -1
+    return {v.name: np.asarray(solution[v.name])[last] for v in family.fields}

@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Dirichlet conditions whose values change from instance to instance."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from dolfinx import fem, mesh
+from numpy.typing import NDArray
+
+from kryloset.errors import FamilyError
+from kryloset.problems.finite_element import Dirichlet
+
+
+class BoundaryValues:
+    """The Dirichlet conditions of a form.
+
+    Attributes:
+        conditions: For assembly.
+        homogeneous: Whether every prescribed value is zero.
+    """
+
+    def __init__(self, space: fem.FunctionSpace, prescribed: Sequence[Dirichlet]) -> None:
+        """Find the degrees of freedom.
+
+        Args:
+            space: The space of the solution.
+            prescribed: What is prescribed, and where.
+
+        Raises:
+            FamilyError: There is nothing where something is prescribed.
+        """
+        self._space = space
+        self.conditions: list[fem.DirichletBC] = []
+        self.homogeneous = True
+        self._refilled: list[tuple[fem.Function, fem.Function | fem.Constant]] = []
+        for number, dirichlet in enumerate(prescribed, start=1):
+            condition, values = _locate(space, dirichlet)
+            if not space.mesh.comm.allreduce(len(condition.dof_indices()[0])):
+                raise FamilyError(
+                    f"condition {number} of `weak_form` prescribes nothing: its `where` finds "
+                    f"{'no node' if dirichlet.nodal else 'no whole facet on the boundary'}"
+                )
+            self.conditions.append(condition)
+            if isinstance(dirichlet.value, fem.Function | fem.Constant):
+                self._refilled.append((values, dirichlet.value))
+                self.homogeneous = False
+            else:
+                values.x.array[:] = dirichlet.value
+                self.homogeneous &= dirichlet.value == 0
+
+    @property
+    def prescribed(self) -> NDArray[np.bool_]:
+        """Which degrees of freedom of the solution here, ghosts included, are prescribed."""
+        dofmap = self._space.dofmap
+        held = dofmap.index_map.size_local + dofmap.index_map.num_ghosts
+        found = np.zeros(held * dofmap.index_map_bs, np.bool_)
+        for condition in self.conditions:
+            found[condition.dof_indices()[0]] = True
+        return found
+
+    def update(self) -> None:
+        """Take the present values of the parameters that are prescribed."""
+        for values, source in self._refilled:
+            if isinstance(source, fem.Constant):
+                values.x.array[:] = source.value
+            else:
+                _copy(source, values)
+
+
+def _copy(source: fem.Function, target: fem.Function) -> None:
+    """Interpolate; where both spaces have the same degrees of freedom, these are copied."""
+    one, other = source.function_space, target.function_space
+    same = one.ufl_element() == other.ufl_element()
+    if same and np.array_equal(one.dofmap.list, other.dofmap.list):
+        target.x.array[:] = source.x.array
+    else:
+        target.interpolate(source)
+
+
+def _locate(space: fem.FunctionSpace, dirichlet: Dirichlet) -> tuple[fem.DirichletBC, fem.Function]:
+    """Return a condition and the Function that holds its values."""
+    sub = space
+    for number in (dirichlet.part, dirichlet.component):
+        sub = sub if number is None else sub.sub(number)
+    whole = sub is space
+    own = space if whole else sub.collapse()[0]
+    values = fem.Function(own)
+    spaces = own if whole else (sub, own)
+    domain = space.mesh
+    facets = domain.topology.dim - 1
+    if dirichlet.nodal:
+        dofs = fem.locate_dofs_geometrical(spaces, dirichlet.where)
+    else:
+        domain.topology.create_connectivity(facets, facets + 1)
+        on = (
+            mesh.exterior_facet_indices(domain.topology)
+            if dirichlet.where is None
+            else mesh.locate_entities_boundary(domain, facets, dirichlet.where)
+        )
+        dofs = fem.locate_dofs_topological(spaces, facets, np.asarray(on))
+    condition = fem.dirichletbc(values, dofs) if whole else fem.dirichletbc(values, dofs, sub)
+    return condition, values

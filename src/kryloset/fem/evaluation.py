@@ -1,0 +1,183 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Finite element functions at given points: exact, and one sparse matrix."""
+
+from dataclasses import dataclass
+
+from mpi4py import MPI
+
+import basix
+import numpy as np
+import scipy.sparse
+from dolfinx import geometry
+from dolfinx.mesh import Mesh
+from numpy.typing import NDArray
+
+from kryloset.fem.unknowns import Unknowns, order_cells
+from kryloset.problems.base import Array
+from kryloset.problems.checks.coverage import ROUNDING
+
+TOUCHING = 1e-10
+"""Part of the domain's extent by which a point may miss a cell and still count as in it."""
+
+
+class Evaluation:
+    """Values at given points of a finite element function, from its canonical unknowns.
+
+    Where cells meet, the function has the value that it has in the first of them, in the order
+    of their midpoints; this matters to functions that jump.
+
+    Attributes:
+        inside: (points,): On rank 0 whether each point lies in the mesh; None elsewhere.
+    """
+
+    def __init__(self, unknowns: Unknowns, points: Array) -> None:
+        """Find the cells of the points, and the basis functions there. Collective.
+
+        Args:
+            unknowns: Of a mesh of straight intervals, triangles or tetrahedra.
+            points: (points, dimension), the same on every process.
+
+        Raises:
+            ValueError: The points have another dimension than the mesh, or its cells are
+                curved or no simplices.
+        """
+        domain = unknowns.space.mesh
+        dimension = domain.geometry.dim
+        if points.ndim != 2 or points.shape[1] != dimension:
+            raise ValueError(f"points have shape {points.shape}, expected (points, {dimension})")
+        corners = domain.geometry.dofmaps[0].shape[1]
+        if domain.topology.dim != dimension or corners != dimension + 1:
+            raise ValueError(
+                f"expected straight simplices in {dimension} dimensions, found cells of "
+                f"{corners} points: use intervals, triangles or tetrahedra of degree 1"
+            )
+        located = _locate(domain, points)
+        if unknowns.tangents is None:
+            basis = _lagrange_basis(unknowns, located)
+        else:
+            basis = _nedelec_basis(unknowns, unknowns.tangents, located)
+
+        self._components: int = basis.shape[1]
+        rows = located.points[:, None] * self._components + np.arange(self._components)
+        columns = unknowns.numbers[unknowns.space.dofmap.list[located.cells]]
+        entries = (
+            basis.ravel(),
+            np.broadcast_to(rows[:, :, None], basis.shape).ravel(),
+            np.broadcast_to(columns[:, None, :], basis.shape).ravel(),
+        )
+        parts = domain.comm.gather((located.points, *entries))
+        self.inside: NDArray[np.bool_] | None = None
+        self._matrix: scipy.sparse.csr_array | None = None
+        self._outside = np.zeros(0, np.int64)
+        if parts is not None:
+            found, values, *at = (np.concatenate(part) for part in zip(*parts, strict=True))
+            shape = (len(points) * self._components, len(unknowns.points))
+            self._matrix = scipy.sparse.csr_array((values, at), shape)
+            self.inside = np.zeros(len(points), np.bool_)
+            self.inside[found] = True
+            self._outside = np.flatnonzero(np.repeat(~self.inside, self._components))
+
+    def __call__(self, values: Array) -> Array:
+        """Evaluate a function, on rank 0.
+
+        Args:
+            values: Its unknowns, as `Unknowns.gather` returns them.
+
+        Returns:
+            (points,), or (points, block) in a space of vectors, or (points, dimension) in a
+                Nedelec space; NaN outside the mesh.
+
+        Raises:
+            RuntimeError: On another rank than 0.
+        """
+        if self._matrix is None:
+            raise RuntimeError("an evaluation is known on rank 0 only: call it there")
+        at_points: Array = self._matrix @ values
+        if self._outside.size:
+            at_points[self._outside] = np.nan
+        return at_points if self._components == 1 else at_points.reshape(-1, self._components)
+
+
+@dataclass(frozen=True)
+class _Located:
+    """The points that lie in cells of this process.
+
+    Attributes:
+        points: (n,): Their numbers.
+        cells: (n,): Their cells.
+        vertices: (n, dimension + 1, dimension): Of these cells.
+        barycentric: (n, dimension + 1): Their barycentric coordinates.
+        gradients: (n, dimension + 1, dimension): Of the barycentric coordinates.
+    """
+
+    points: NDArray[np.int64]
+    cells: NDArray[np.int32]
+    vertices: Array
+    barycentric: Array
+    gradients: Array
+
+
+def _locate(domain: Mesh, points: Array) -> _Located:
+    """Find one cell of each point, the first by midpoint on any process. Collective."""
+    comm: MPI.Comm = domain.comm
+    index_map, dimension = domain.topology.index_map(domain.topology.dim), domain.geometry.dim
+    begin, end = index_map.local_range
+    ranks = np.argsort(order_cells(domain))[begin:end]
+    dofs = domain.geometry.dofmaps[0][: end - begin]
+    vertices = domain.geometry.x[dofs][..., :dimension]
+    gradients = np.empty_like(vertices)
+    gradients[:, 1:] = np.linalg.inv(vertices[:, 1:] - vertices[:, :1]).transpose(0, 2, 1)
+    gradients[:, 0] = -gradients[:, 1:].sum(axis=1)
+
+    corners = domain.geometry.x
+    box = np.stack((corners.max(axis=0, initial=-np.inf), -corners.min(axis=0, initial=np.inf)))
+    comm.Allreduce(MPI.IN_PLACE, box, MPI.MAX)
+    extent = box.sum(axis=0).max()
+    tree = geometry.bb_tree(
+        domain,
+        dimension,
+        padding=ROUNDING * extent,
+        entities=np.arange(end - begin, dtype=np.int32),
+    )
+    padded = np.zeros((len(points), 3))
+    padded[:, :dimension] = points
+    near = geometry.compute_collisions_points(tree, padded)
+    at, cells = np.repeat(np.arange(len(points)), np.diff(near.offsets)), near.array
+
+    barycentric = np.einsum("nij,nj->ni", gradients[cells], points[at] - vertices[cells, 0])
+    barycentric[:, 0] += 1
+    # The distance from a facet is the coordinate that is 0 there over its gradient's length.
+    distances = (barycentric / np.linalg.norm(gradients, axis=2)[cells]).min(axis=1)
+    nowhere = np.iinfo(np.int64).max
+    best = np.full(len(points), nowhere)
+    # Points that no cell touches may be on a boundary that is known to few digits.
+    for tolerance in (TOUCHING, ROUNDING):
+        touched = (distances >= -tolerance * extent) & (best[at] == nowhere)
+        np.minimum.at(best, at[touched], ranks[cells[touched]])
+        comm.Allreduce(MPI.IN_PLACE, best, MPI.MIN)
+    chosen = ranks[cells] == best[at]
+    at, cells = at[chosen], cells[chosen]
+    return _Located(at, cells, vertices[cells], barycentric[chosen], gradients[cells])
+
+
+def _lagrange_basis(unknowns: Unknowns, located: _Located) -> Array:
+    """Return the basis functions, (points, 1, nodes of a cell)."""
+    element = unknowns.space.ufl_element().basix_element
+    basis: Array = element.tabulate(0, np.ascontiguousarray(located.barycentric[:, 1:]))[0, ..., 0]
+    return basis[:, None, :]
+
+
+def _nedelec_basis(unknowns: Unknowns, tangents: Array, located: _Located) -> Array:
+    """Return the basis functions, (points, dimension, edges of a cell).
+
+    The function of the edge from vertex a to b is w = l_a grad l_b - l_b grad l_a, l being
+    barycentric coordinates (H. Whitney, Geometric Integration Theory (1957), p. 139); its
+    integral along this edge is 1, and 0 along the others.
+    """
+    a, b = np.array(basix.topology(unknowns.space.mesh.basix_cell())[1]).T
+    coordinates, gradients = located.barycentric[..., None], located.gradients
+    basis = coordinates[:, a] * gradients[:, b] - coordinates[:, b] * gradients[:, a]
+    canonical = tangents[unknowns.numbers[unknowns.space.dofmap.list[located.cells]]]
+    along = np.sum((located.vertices[:, b] - located.vertices[:, a]) * canonical, axis=2)
+    return np.swapaxes(basis * np.sign(along)[..., None], 1, 2)

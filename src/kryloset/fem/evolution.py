@@ -1,0 +1,200 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The discretisation of a family with time steps."""
+
+from collections.abc import Iterator
+
+from mpi4py import MPI
+from petsc4py import PETSc
+
+import numpy as np
+from dolfinx import default_scalar_type, fem
+from numpy.typing import NDArray
+
+from kryloset.errors import ConfigError, KrylosetError
+from kryloset.fem.domain import make_domain
+from kryloset.fem.finite_elements import FiniteElements
+from kryloset.fem.forms import read_weak_form
+from kryloset.fem.growth import Growth
+from kryloset.fem.linear_system import LinearSystem
+from kryloset.fem.multilevel import declare_interpolations
+from kryloset.fem.reach import find_forgotten
+from kryloset.fem.singular import check_constants
+from kryloset.krylov.scaling import norm_of
+from kryloset.problems.base import Array, Discretisation, Instance, Solve
+from kryloset.problems.checks.mistakes import blamed, describe_class
+from kryloset.problems.finite_element import EvolutionFamily, Step, WeakForm
+
+
+class EvolutionDiscretisation(Discretisation):
+    """One linear system a time step, with one matrix an instance.
+
+    Attributes:
+        elements: Mesh, space and parameters.
+        system: A and b of a step.
+    """
+
+    def __init__(self, family: EvolutionFamily, comm: MPI.Comm) -> None:
+        """Build everything that the instances and their steps share.
+
+        Raises:
+            ConfigError: The matrix of a step is not the same for all.
+        """
+        self.family = family
+        self.elements = FiniteElements(family, make_domain(family, comm))
+        space = self.elements.space
+        self._previous = tuple(fem.Function(space) for _ in range(family.levels))
+        self._time = fem.Constant(space.mesh, default_scalar_type(0))
+        # A Constant, so that steps of another length need no other compiled form.
+        size = fem.Constant(space.mesh, default_scalar_type(family.times[1] - family.times[0]))
+        step = Step(self._previous, size, self._time)
+        weak = read_weak_form(family, WeakForm, space, self.elements.parameters, step)
+        stepping = [*self._previous, self._time]
+        changing = [*self.elements.changing, *stepping]
+        found = [*weak.a.coefficients(), *weak.a.constants()]
+        if any(item is other for item in found for other in stepping):
+            raise ConfigError(
+                "the matrix of a time step depends on the state or the time before it: it must be "
+                "the same for all steps of an instance, so take such terms to the right-hand side"
+            )
+        with blamed(family, "weak_form"):
+            self.system = LinearSystem(space, weak, family.operator, changing, step)
+        self._weak = weak
+        self._examined = False
+        declare_interpolations(self.system.matrix, self.elements, self.system.boundary)
+
+    def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
+        """Step through time, check each state, and gather all.
+
+        Raises:
+            DataError: A state cannot be a solution.
+            KrylosetError: The system of a step was not solved, or the trajectory blows up; with
+                the step.
+        """
+        steps = self._steps(instance)
+        states = [self._checked_state(0.0)]
+        growth = Growth(self._largest())
+        for number, (matrix, rhs) in enumerate(steps, start=1):
+            if not self._examined:
+                check_constants(self.family, matrix, self.elements, self.system.boundary)
+                self._examined = True
+            where = f"step {number} of {len(self.family.times) - 1}, to time {self._now():.4g}"
+            try:
+                solution = solve(matrix, rhs)
+            except KrylosetError as error:
+                raise KrylosetError(f"{where}: {error}") from error
+            self._advance(solution.array_r)
+            states.append(self._checked_state(self._now()))
+            growth.add(self._largest())
+            if growth.blown:
+                raise KrylosetError(f"{where}: {growth.describe()}")
+        return {name: np.stack([state[name] for state in states]) for name in states[0]}
+
+    def residual(self, instance: Instance, solution: Instance) -> float:
+        """Return the largest ||b - A x|| / ||b|| of a step, each from the stored states before.
+
+        That of the stored initial state, whose A is the identity, counts too. Each b is assembled
+        from its form, also where `solve` takes products.
+        """
+        steps = self._steps(instance, products=False)
+        initial = self._previous[0].x.array
+        x = initial.copy()
+        self.elements.read(_state_at(solution, 0), x)
+        largest = norm_of(x - initial) / (norm_of(initial) or 1.0)
+        for number, _ in enumerate(steps, start=1):
+            self.elements.read(_state_at(solution, number), x)
+            # Not `max`, which would lose a NaN.
+            largest = float(np.maximum(largest, self.system.residual(x)))
+            self._advance(x)
+        return largest
+
+    def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Evaluate parameters, and fields at all times, on another grid."""
+        states = [
+            self.elements.resample(points, instance, _state_at(solution, number))
+            for number in range(len(self.family.times))
+        ]
+        fields = {field.name for field in self.family.fields}
+        return {
+            name: np.stack([state[name] for state in states]) if name in fields else values
+            for name, values in states[0].items()
+        }
+
+    def evaluate(self, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Evaluate the fields that are not nodal again, at all times."""
+        numbers = range(len(self.family.times))
+        states = [self.elements.evaluate(_state_at(solution, number)) for number in numbers]
+        return {name: np.stack([state[name] for state in states]) for name in states[0]}
+
+    def forgotten(self) -> list[str]:
+        """Return the parameters that change no solution."""
+        parameters, weak = self.elements.parameters, self._weak
+        reader = self.family.initial_state
+        return find_forgotten(self.family, parameters, weak[:2], weak.boundary, reader)
+
+    def meshes(self) -> dict[str, Array]:
+        """Return nodes and cells."""
+        return self.elements.meshes
+
+    def masks(self) -> dict[int | None, NDArray[np.int8]]:
+        """Return the masks of the domain."""
+        return self.elements.masks
+
+    def _steps(
+        self, instance: Instance, *, products: bool = True
+    ) -> Iterator[tuple[PETSc.Mat, PETSc.Vec]]:
+        """Go back to the initial state, and yield A and b of each step.
+
+        The caller hands each step's solution to `_advance` before it asks for the next.
+        """
+        self.elements.set_parameters(instance)
+        with blamed(self.family, "initial_state"):
+            state = self.family.initial_state(instance)
+        where = f"{describe_class(self.family)}, initial_state"
+        initial = self.elements.complete(where, state)
+        for previous in self._previous:
+            self.elements.read(initial, previous.x.array)
+        return self._yield_systems(products)
+
+    def _yield_systems(self, products: bool) -> Iterator[tuple[PETSc.Mat, PETSc.Vec]]:
+        for number, time in enumerate(self.family.times[1:]):
+            self._time.value = time
+            yield self.system.update(parameters=number == 0, products=products)
+
+    def _largest(self) -> float:
+        """Return the largest number of the present state, NaN if there is one. Collective."""
+        largest = np.abs(self._previous[0].x.array).max(initial=0.0)
+        everywhere = self.elements.domain.comm.allgather(float(largest))
+        return float(np.max(everywhere))
+
+    def _now(self) -> float:
+        return float(self._time.value.real)
+
+    def _checked_state(self, time: float) -> dict[str, Array]:
+        """Return the present state; a fault that rank 0 finds is raised on every process."""
+        state = self.elements.write(self._previous[0].x.array)
+        fault: KrylosetError | None = None
+        if state:
+            try:
+                with blamed(self.family, "check_state", doing=f"time {time:.4g}"):
+                    self.family.check_state(time, state)
+            except KrylosetError as error:
+                fault = error
+        fault = self.elements.domain.comm.bcast(fault)
+        if fault is not None:
+            raise fault
+        return state
+
+    def _advance(self, x: Array) -> None:
+        """Make x the state before the next step."""
+        for older, newer in zip(self._previous[:0:-1], self._previous[-2::-1], strict=True):
+            older.x.array[:] = newer.x.array
+        state = self._previous[0].x
+        owned = self.system.rhs.getLocalSize()
+        state.array[:owned] = x[:owned]
+        state.scatter_forward()
+
+
+def _state_at(solution: Instance, number: int) -> dict[str, Array]:
+    """Return one of the stored states."""
+    return {name: states[number] for name, states in solution.items()}

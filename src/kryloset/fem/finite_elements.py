@@ -1,0 +1,407 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The finite elements of a family: mesh, space, coefficient functions, and what is stored."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import basix.ufl
+import numpy as np
+from dolfinx import default_scalar_type, fem
+from dolfinx.mesh import Mesh
+from numpy.typing import NDArray
+
+from kryloset.errors import DataError, FamilyError
+from kryloset.fem.evaluation import Evaluation
+from kryloset.fem.grids import Grids
+from kryloset.fem.unknowns import Unknowns
+from kryloset.problems.base import Array, Instance, Variable
+from kryloset.problems.checks.coverage import require_seen, require_within
+from kryloset.problems.checks.drawing import draw_example
+from kryloset.problems.checks.mistakes import blamed, describe_class
+from kryloset.problems.checks.stored import check_array, check_stored
+from kryloset.problems.finite_element import FiniteElementFamily
+
+
+@dataclass(frozen=True)
+class Part:
+    """A sub-space of the solution's space, or all of it where it is not mixed.
+
+    Attributes:
+        fields: The fields that its components are, one after another.
+        unknowns: Its degrees of freedom.
+        nodal: Whether these are the points of the grid.
+        evaluations: How its functions are evaluated on other grids than that of its nodes:
+            on that of the dataset, None, and on further ones by their points a side.
+    """
+
+    fields: tuple[Variable, ...]
+    unknowns: Unknowns
+    nodal: bool
+    evaluations: dict[int | None, Evaluation]
+
+    @property
+    def dofs(self) -> str:
+        """Name of the variable that its degrees of freedom are stored as."""
+        return f"{self.fields[0].name}_dofs"
+
+
+class FiniteElements:
+    """What all instances on a mesh share: its space, and the functions that are refilled.
+
+    Attributes:
+        family: The family.
+        domain: The mesh.
+        space: The space of the solution.
+        parts: Its sub-spaces.
+        parameters: By name a Function on the grid, or a Constant of the parameter's shape.
+        changing: All of these; kinds of discretisations add what changes more often.
+        meshes: As `Discretisation.meshes` returns them.
+        masks: As `Discretisation.masks` returns them, on every process.
+    """
+
+    def __init__(self, family: FiniteElementFamily, domain: Mesh) -> None:
+        """Build what the instances share.
+
+        Args:
+            family: The family.
+            domain: Its mesh.
+
+        Raises:
+            FamilyError: The family's fields and unknowns are not those of the space, or its mesh
+                and its grid are in different places.
+        """
+        self.family = family
+        self.domain = domain
+        with blamed(family, "make_element"):
+            self.space = fem.functionspace(domain, family.make_element(domain.basix_cell()))
+        self._grids = Grids(family)
+        self._unknowns = {variable.name for variable in family.unknowns}
+        self.parts = self._make_parts()
+        stored = self.write(np.zeros_like(fem.Function(self.space).x.array))
+        # Those of a mesh an instance are made beside.
+        if stored and not any(variable.ragged for variable in family.unknowns):
+            check_stored(family, stored, one_state=True)
+        self.meshes = self._make_meshes()
+        self.masks = self._make_masks()
+
+        self._coefficients: dict[int, tuple[Unknowns, bool, dict[int | None, Evaluation]]] = {}
+        self.parameters: dict[str, Any] = {}
+        self._functions: dict[str, Variable] = {}
+        for variable in family.parameters:
+            if variable.axes and set(variable.axes) <= set(self._grids.axes):
+                self.parameters[variable.name] = self._make_coefficient(variable)
+                self._functions[variable.name] = variable
+            else:
+                self.parameters[variable.name] = fem.Constant(domain, self._zero(variable))
+        require_within(family, self.parts[0].unknowns.points, parameters=bool(self._functions))
+        self.changing: list[Any] = list(self.parameters.values())
+
+    def set_parameters(self, instance: Instance) -> None:
+        """Refill the coefficient functions and constants. Collective.
+
+        Args:
+            instance: The parameters by name, on the grid.
+
+        Raises:
+            DataError: A parameter has another shape than the grid, is not finite, or is not
+                positive though it has a logarithm.
+        """
+        for name, parameter in self.parameters.items():
+            values = np.asarray(instance[name])
+            if not np.isfinite(values).all():
+                raise DataError(f"parameter {name} is not finite: mend the family's `draw`")
+            if name not in self._functions:
+                if values.shape != parameter.value.shape:
+                    raise DataError(
+                        f"parameter {name} has shape {values.shape}, and its Constant "
+                        f"{parameter.value.shape}: let `draw` return as many numbers each time"
+                    )
+                parameter.value = values
+                continue
+            variable = self._functions[name]
+            if variable.transform == "log" and not (values > 0).all():
+                raise DataError(
+                    f"parameter {name} ({variable.long_name}) has the value {values.min():g}, and "
+                    "must be positive everywhere: mend the family's `draw`"
+                )
+            shape = self._shape_of(variable)
+            if values.shape != shape:
+                raise DataError(
+                    f"parameter {name} has shape {values.shape}, the grid {shape}: mend the "
+                    "family's `draw`, or draw again after changing `mesh`"
+                )
+            unknowns, nodal, _ = self._coefficients[variable.rank]
+            at_nodes = self._grids.spread(variable, values)
+            if not nodal:
+                at_nodes = self._grids.interpolate(at_nodes, unknowns.points)
+            unknowns.scatter(at_nodes.reshape(unknowns.shape), parameter.x.array)
+
+    def write(self, array: Array) -> dict[str, Array]:
+        """Return the fields on the grid, and the unknowns that are not there. Collective.
+
+        Args:
+            array: Degrees of freedom of the solution that this process owns, or more.
+
+        Returns:
+            By name on rank 0; an empty dictionary on other ranks.
+        """
+        stored: dict[str, Array] = {}
+        for part in self.parts:
+            values = part.unknowns.gather(array)
+            if values is None:
+                continue
+            name = part.dofs
+            if name in self._unknowns:
+                stored[name] = values
+            if not part.nodal:
+                values = part.evaluations[None](values)
+            stored |= self._fields_of(part, values, None)
+        return stored
+
+    def read(self, stored: Instance, array: Array) -> None:
+        """Set degrees of freedom from what `write` returned, which every process has.
+
+        Args:
+            stored: Fields, or unknowns of those that are not nodal on the grid.
+            array: Degrees of freedom of the solution on this process, set in place.
+        """
+        for part in self.parts:
+            part.unknowns.scatter(self._at_nodes(part, stored), array)
+
+    def complete(self, where: str, state: Any) -> dict[str, Array]:
+        """Return a state with the unknowns that it lacks, interpolated at the nodes.
+
+        Args:
+            where: What a message begins with.
+            state: What should be fields on the grid, or unknowns of those not nodal there.
+
+        Raises:
+            DataError: It is not finite.
+            FamilyError: It has neither fields nor unknowns of a part, or one has another shape.
+        """
+        self._check_state(where, state)
+        found = dict(state)
+        for part in self.parts:
+            if part.nodal or part.dofs in state:
+                continue
+            nodes = part.unknowns.points
+            require_within(self.family, nodes, parameters=True)
+            columns = [
+                self._grids.interpolate(np.asarray(state[field.name]), nodes).reshape(
+                    len(nodes), -1
+                )
+                for field in part.fields
+            ]
+            found[part.dofs] = np.concatenate(columns, axis=1).reshape(part.unknowns.shape)
+        return found
+
+    def _check_state(self, where: str, state: Any) -> None:
+        if not isinstance(state, Mapping):
+            raise FamilyError(f"{where} returned a {type(state).__name__}: return a dictionary")
+        variables = {v.name: v for v in (*self.family.fields, *self.family.unknowns)}
+        for part in self.parts:
+            names = [field.name for field in part.fields]
+            if not part.nodal and (part.dofs in state or part.unknowns.tangents is not None):
+                names = [part.dofs]
+            missing = [name for name in names if name not in state]
+            if missing:
+                raise FamilyError(
+                    f"{where} returned {', '.join(state) or 'nothing'}, and lacks "
+                    f"{', '.join(missing)}"
+                )
+            for name in names:
+                check_array(where, variables[name], state[name], (), self._grids.axes)
+                if not np.isfinite(state[name]).all():
+                    raise DataError(f"{where}: {name} is not finite: draw milder parameters")
+
+    def components(self, prescribed: NDArray[np.bool_]) -> Iterator[tuple[str, NDArray[np.int64]]]:
+        """Yield each component of nodal fields that nothing prescribes. Collective.
+
+        Args:
+            prescribed: Which degrees of freedom here, ghosts included, are.
+
+        Yields:
+            The name of its field, and its degrees of freedom that this process owns.
+        """
+        for part in self.parts:
+            if part.unknowns.tangents is not None:
+                continue
+            names = [f.name for f in part.fields for _ in range(self._size_of(f))]
+            for number, name in enumerate(names):
+                mine = part.unknowns.component(number)
+                if not self.domain.comm.allreduce(int(prescribed[mine].sum())):
+                    yield name, mine
+
+    def _size_of(self, field: Variable) -> int:
+        return self.family.dimension if field.rank else 1
+
+    def resample(self, points: int, instance: Instance, stored: Instance) -> dict[str, Array]:
+        """Evaluate parameters and fields on one of `mesh.grids`, on rank 0.
+
+        Args:
+            points: Points of that grid a side.
+            instance: The parameters.
+            stored: What `write` returned.
+
+        Returns:
+            The variables that are on the grid, by name.
+        """
+        found: dict[str, Array] = {}
+        for name, variable in self._functions.items():
+            if variable.axes != tuple(self._grids.axes):
+                continue
+            unknowns, nodal, evaluations = self._coefficients[variable.rank]
+            values = np.asarray(instance[name])
+            shape = self._grids.lengths(points) + values.shape[len(variable.axes) :]
+            if nodal:
+                values = evaluations[points](values.reshape(unknowns.shape))
+            else:
+                values = self._grids.interpolate(values, self._grids.points(points))
+            found[name] = values.reshape(shape)
+        for part in self.parts:
+            values = part.evaluations[points](self._at_nodes(part, stored))
+            found |= self._fields_of(part, values, points)
+        return found
+
+    def evaluate(self, stored: Instance) -> dict[str, Array]:
+        """Return the fields that are not nodal on the grid from their unknowns, on rank 0."""
+        found: dict[str, Array] = {}
+        for part in self.parts:
+            if not part.nodal:
+                values = part.evaluations[None](self._at_nodes(part, stored))
+                found |= self._fields_of(part, values, None)
+        return found
+
+    def _make_parts(self) -> list[Part]:
+        fields = self.family.fields
+        if self.space.dofmap.index_map_bs == 1 and self.space.num_sub_spaces > 1:
+            collapsed = [self.space.sub(i).collapse() for i in range(self.space.num_sub_spaces)]
+            if len(collapsed) != len(fields):
+                raise self._fault(
+                    f"make_element has {len(collapsed)} parts, and `fields` are "
+                    f"{', '.join(field.name for field in fields)}: give each part its field"
+                )
+            spaces: list[tuple[tuple[Variable, ...], Unknowns]] = [
+                ((field,), Unknowns(space, np.asarray(dofs)))
+                for field, (space, dofs) in zip(fields, collapsed, strict=True)
+            ]
+        else:
+            spaces = [(fields, Unknowns(self.space))]
+        parts = []
+        for members, unknowns in spaces:
+            self._require_components(members, unknowns)
+            nodal = self._grids.are_nodes(unknowns)
+            parts.append(Part(members, unknowns, nodal, self._grids.evaluations(unknowns, nodal)))
+        self._require_unknowns(parts)
+        return parts
+
+    def _fault(self, what: str) -> FamilyError:
+        return FamilyError(f"{describe_class(self.family)}: {what}")
+
+    def _require_components(self, fields: tuple[Variable, ...], unknowns: Unknowns) -> None:
+        """Refuse a space that has not as many components as its fields."""
+        names = ", ".join(field.name for field in fields)
+        for field in fields:
+            if field.axes != tuple(self._grids.axes):
+                raise self._fault(
+                    f"field {field.name} has the dimensions {field.axes}; a field is on all axes "
+                    "of the grid: leave its `dimensions` out"
+                )
+        wanted = sum(map(self._size_of, fields))
+        found = math.prod(unknowns.space.ufl_element().reference_value_shape)
+        if wanted != found:
+            raise self._fault(
+                f"the element of {names} has {found} components, and {names} {wanted}: a scalar "
+                f"has 1, a field with rank=1 has {self.family.dimension}"
+            )
+
+    def _require_unknowns(self, parts: list[Part]) -> None:
+        """Refuse fields whose degrees of freedom would be lost."""
+        needed = {
+            part.dofs: ", ".join(field.name for field in part.fields)
+            for part in parts
+            if not part.nodal
+        }
+        for name, fields in needed.items():
+            if name not in self._unknowns:
+                raise self._fault(
+                    f"the degrees of freedom of {fields} are not the points of the grid: add "
+                    f"degrees_of_freedom({name.removesuffix('_dofs')}) to `unknowns`, or make a "
+                    "mesh whose nodes are these points"
+                )
+
+    def _zero(self, variable: Variable) -> Any:
+        """Return zeros in the shape of a parameter that is on no axis of the grid."""
+        lengths = variable.lengths(self._grids.axes)
+        if None in lengths:
+            # How long an axis of its own is, only an instance says.
+            lengths = self._example[variable.name].shape
+        return np.zeros(lengths, default_scalar_type)
+
+    @cached_property
+    def _example(self) -> Instance:
+        return draw_example(self.family)
+
+    def _make_coefficient(self, variable: Variable) -> fem.Function:
+        """Return a Function for a parameter; those of one rank share a space."""
+        shape = (self.family.dimension,) if variable.rank else None
+        element = basix.ufl.element(
+            "Lagrange", self.domain.basix_cell(), self.family.mesh.degree, shape=shape
+        )
+        function = fem.Function(fem.functionspace(self.domain, element))
+        if variable.rank not in self._coefficients:
+            unknowns = Unknowns(function.function_space)
+            nodal = self._grids.are_nodes(unknowns)
+            evaluations = self._grids.evaluations(unknowns, nodal) if nodal else {}
+            self._coefficients[variable.rank] = (unknowns, nodal, evaluations)
+        return function
+
+    def _make_meshes(self) -> dict[str, Array]:
+        """Return nodes and cells of each part, on rank 0."""
+        meshes: dict[str, Any] = {}
+        for part in self.parts:
+            name, cells = part.fields[0].name, part.unknowns.cells()
+            if cells is not None:
+                meshes |= {f"{name}_points": part.unknowns.points, f"{name}_cells": cells}
+                if part.unknowns.tangents is not None:
+                    meshes[f"{name}_tangents"] = part.unknowns.tangents
+        return meshes
+
+    def _make_masks(self) -> dict[int | None, NDArray[np.int8]]:
+        """Return the masks of the grids that the mesh does not cover. Collective."""
+        masks, part = {}, self.parts[0]
+        for grid, evaluation in part.evaluations.items():
+            found = self.domain.comm.bcast(evaluation.inside)
+            inside = found.reshape(self._grids.lengths(grid))
+            if grid is None:
+                require_seen(self.family, inside, part.unknowns.points)
+            if not inside.all():
+                masks[grid] = inside.astype(np.int8)
+        return masks
+
+    def _shape_of(self, variable: Variable) -> tuple[int, ...]:
+        shape = tuple(len(self._grids.axes[axis]) for axis in variable.axes)
+        return (*shape, self.family.dimension) if variable.rank else shape
+
+    def _at_nodes(self, part: Part, stored: Instance) -> Array:
+        """Return the degrees of freedom of a part in their own order."""
+        if not part.nodal:
+            return np.asarray(stored[part.dofs])
+        nodes = len(part.unknowns.points)
+        columns = [np.reshape(stored[field.name], (nodes, -1)) for field in part.fields]
+        return np.concatenate(columns, axis=1).reshape(part.unknowns.shape)
+
+    def _fields_of(self, part: Part, values: Array, grid: int | None) -> dict[str, Array]:
+        """Return the fields of a part from its components at the points of a grid."""
+        components = values.reshape(*self._grids.lengths(grid), -1)
+        found, begin = {}, 0
+        for field in part.fields:
+            size = self._size_of(field)
+            own = components[..., begin : begin + size]
+            found[field.name] = own if field.rank else own[..., 0]
+            begin += size
+        return {name: np.ascontiguousarray(array) for name, array in found.items()}

@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The grids of a family: its own, whatever its points, and further ones."""
+
+import numpy as np
+from scipy.interpolate import RegularGridInterpolator
+
+from kryloset.fem.evaluation import Evaluation
+from kryloset.fem.unknowns import Unknowns
+from kryloset.problems.base import Array, Family, Variable
+
+#: A grid: None for that of the dataset, a further one by its points a side.
+type Name = int | None
+
+
+class Grids:
+    """Their points, and functions there.
+
+    Attributes:
+        axes: Coordinates of the dataset's grid.
+    """
+
+    def __init__(self, family: Family) -> None:
+        """Take the coordinates from a family.
+
+        Args:
+            family: The family.
+        """
+        self.axes = family.coordinates
+        self._coordinates: dict[Name, dict[str, Array]] = {None: self.axes}
+        self._coordinates |= {points: family.further_grid(points) for points in family.mesh.grids}
+
+    def lengths(self, grid: Name) -> tuple[int, ...]:
+        """Return the number of points along each axis of a grid."""
+        return tuple(map(len, self._coordinates[grid].values()))
+
+    def points(self, grid: Name) -> Array:
+        """Return the points of a grid, (points, dimension), in C order."""
+        lines = self._coordinates[grid].values()
+        return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, len(lines))
+
+    def are_nodes(self, unknowns: Unknowns) -> bool:
+        """Return whether the points of the dataset's grid are the nodes of a space."""
+        grid, nodes = self.points(None), unknowns.points
+        if unknowns.tangents is not None or nodes.shape != grid.shape:
+            return False
+        return bool(np.allclose(nodes, grid, rtol=0, atol=1e-9 * np.ptp(grid, axis=0).max()))
+
+    def evaluations(self, unknowns: Unknowns, nodal: bool) -> dict[Name, Evaluation]:
+        """Return evaluations on all grids, but for the one that the nodes are. Collective.
+
+        Args:
+            unknowns: Of the functions.
+            nodal: Whether the points of the dataset's grid are their nodes.
+        """
+        others = [grid for grid in self._coordinates if grid is not None or not nodal]
+        return {grid: Evaluation(unknowns, self.points(grid)) for grid in others}
+
+    def spread(self, variable: Variable, values: Array) -> Array:
+        """Spread a profile along the axes of the dataset's grid that it lacks."""
+        sizes = {axis: len(points) for axis, points in self.axes.items()}
+        shape = tuple(n if axis in variable.axes else 1 for axis, n in sizes.items())
+        components = values.shape[len(variable.axes) :]
+        whole = (*sizes.values(), *components)
+        return np.broadcast_to(values.reshape(*shape, *components), whole)
+
+    def interpolate(self, values: Array, points: Array) -> Array:
+        """Interpolate between the points of the dataset's grid, linearly along each axis.
+
+        Args:
+            values: (*grid, ...).
+            points: (points, dimension), where to.
+        """
+        axes = tuple(self.axes.values())
+        # A node on the boundary may be outside the grid by a rounding.
+        within = np.clip(points, [axis[0] for axis in axes], [axis[-1] for axis in axes])
+        return np.asarray(RegularGridInterpolator(axes, values)(within))

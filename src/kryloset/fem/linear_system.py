@@ -1,0 +1,243 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The linear system of a weak form, in storage that all instances share."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from petsc4py import PETSc
+
+import dolfinx.fem.petsc
+import dolfinx.la
+import numpy as np
+import scipy.sparse
+import ufl
+from dolfinx import fem
+
+from kryloset.errors import ConfigError
+from kryloset.fem.affine import AffineMatrix, AffineVector
+from kryloset.fem.affine_step import AffineStep
+from kryloset.fem.boundary import BoundaryValues
+from kryloset.krylov.scaling import norm_of
+from kryloset.problems.base import Array, OperatorTraits
+from kryloset.problems.finite_element import Step, WeakForm
+
+
+class LinearSystem:
+    """A and b of a weak form; one matrix and one vector for all instances.
+
+    What does not change is assembled once, which PETSc notices: it keeps a factor until
+    the matrix changes. Rows and columns of prescribed unknowns are those of the identity.
+
+    Attributes:
+        matrix: A.
+        rhs: b.
+        boundary: What is prescribed.
+    """
+
+    def __init__(
+        self,
+        space: fem.FunctionSpace,
+        weak: WeakForm,
+        traits: OperatorTraits,
+        changing: Sequence[Any],
+        step: Step | None = None,
+    ) -> None:
+        """Compile the forms and make the storage.
+
+        Args:
+            space: The space of the solution.
+            weak: The forms.
+            traits: What is known of the operator.
+            changing: Functions and Constants whose values change.
+            step: Which of these a time step changes, if there are such.
+
+        Raises:
+            ConfigError: The operator is not what `traits` say.
+        """
+        self.boundary = BoundaryValues(space, weak.boundary)
+        conditions = self.boundary.conditions
+        coefficients = _among((*weak.a.coefficients(), *weak.a.constants()), changing)
+        if traits.constant and coefficients:
+            raise ConfigError("the operator is declared constant, and its form has parameters")
+        self._a = fem.form(weak.a)
+        self._constant = traits.constant
+        self._assembled = False
+        self._map = make_map(weak.a, coefficients, traits, conditions)
+        if self._map is None:
+            self.matrix = dolfinx.fem.petsc.create_matrix(self._a)
+        else:
+            self.matrix = self._map.matrix
+        declare_traits(self.matrix, traits)
+        self._nullspace: PETSc.NullSpace | None = None
+        if traits.nullspace == "constants":
+            self._nullspace = PETSc.NullSpace().create(constant=True, comm=self.matrix.comm)
+            self.matrix.setNullSpace(self._nullspace)
+        if traits.near_nullspace == "rigid body motions":
+            self.matrix.setNearNullSpace(rigid_body_motions(space))
+
+        self._l = fem.form(weak.L)
+        sources = _among((*weak.L.coefficients(), *weak.L.constants()), changing)
+        self._rhs_constant = not sources and self.boundary.homogeneous
+        self._rhs_assembled = False
+        self._rhs_map = None
+        # With a constant operator what is prescribed is lifted by one product, else cell by cell.
+        self._lifts_at_once = traits.constant and not self.boundary.homogeneous
+        self._lifting: tuple[PETSc.Mat, PETSc.Vec, PETSc.Vec] | None = None
+        self._step: AffineStep | None = None
+        if traits.affine_rhs and step is not None:
+            with _refused("the right-hand side", "states before"):
+                self._step = AffineStep(weak.L, step, sources)
+        elif traits.affine_rhs and sources and (self.boundary.homogeneous or self._lifts_at_once):
+            with _refused("the right-hand side"):
+                self._rhs_map = AffineVector(weak.L, sources, space, conditions)
+        if self._rhs_map is None:
+            self.rhs = dolfinx.fem.petsc.create_vector(space)
+        else:
+            self.rhs = self._rhs_map.vector
+
+    def update(
+        self, *, parameters: bool = True, products: bool = True
+    ) -> tuple[PETSc.Mat, PETSc.Vec]:
+        """Fill A and b from the present values of the parameters. Collective.
+
+        Args:
+            parameters: Whether any has changed, and not only what a time step changes.
+            products: Whether b may be a sum of products with the states before a time step. A
+                check assembles its form instead.
+
+        Returns:
+            `matrix` and `rhs`.
+        """
+        if parameters and not (self._constant and self._assembled):
+            self._assemble_matrix()
+        if not (self._rhs_constant and self._rhs_assembled):
+            self._assemble_rhs(self._step if products else None, parameters)
+        return self.matrix, self.rhs
+
+    def remove_nullspace(self, vector: PETSc.Vec) -> PETSc.Vec:
+        """Make a vector orthogonal to what A maps to zero, in place, and return it."""
+        if self._nullspace is not None:
+            self._nullspace.remove(vector)
+        return vector
+
+    def residual(self, x: Array) -> float:
+        """Return ||b - A x|| / ||b|| of the present A and b, without PETSc's product. Serial."""
+        rows, columns, entries = self.matrix.getValuesCSR()
+        operator = scipy.sparse.csr_array((entries, columns, rows), shape=self.matrix.size)
+        b = self.rhs.array_r[: operator.shape[0]]
+        norm = norm_of(b)
+        difference = norm_of(b - operator @ x[: operator.shape[0]])
+        # x = 0 solves A x = 0; nothing else is near in a relative sense.
+        return difference / norm if norm else difference
+
+    def _assemble_matrix(self) -> None:
+        if self._map is not None:
+            self._map.update()
+        else:
+            self.matrix.zeroEntries()
+            dolfinx.fem.petsc.assemble_matrix(self.matrix, self._a, bcs=self.boundary.conditions)
+            self.matrix.assemble()
+        self._assembled = True
+
+    def _assemble_rhs(self, step: AffineStep | None, parameters: bool) -> None:
+        self._rhs_assembled = True
+        conditions = self.boundary.conditions
+        self.boundary.update()
+        if self._rhs_map is not None:
+            self._rhs_map.update()
+        else:
+            with self.rhs.localForm() as local:
+                local.set(0)
+            if step is not None:
+                step.fill(self.rhs, parameters=parameters)
+            else:
+                dolfinx.fem.petsc.assemble_vector(self.rhs, self._l)
+            if not self.boundary.homogeneous and not self._lifts_at_once:
+                dolfinx.fem.petsc.apply_lifting(self.rhs, [self._a], [conditions])
+            self.rhs.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
+        if self._lifts_at_once:
+            self._subtract_prescribed()
+        if not self.boundary.homogeneous or self._rhs_map is None:
+            dolfinx.fem.petsc.set_bc(self.rhs, conditions)
+        self.remove_nullspace(self.rhs)
+
+    def _subtract_prescribed(self) -> None:
+        """Subtract A g, g being the prescribed values and zero elsewhere, A without conditions."""
+        if self._lifting is None:
+            unconstrained = dolfinx.fem.petsc.assemble_matrix(self._a)
+            unconstrained.assemble()
+            self._lifting = unconstrained, self.rhs.duplicate(), self.rhs.duplicate()
+        unconstrained, prescribed, product = self._lifting
+        prescribed.set(0)
+        dolfinx.fem.petsc.set_bc(prescribed, self.boundary.conditions)
+        unconstrained.mult(prescribed, product)
+        self.rhs.axpy(-1.0, product)
+
+
+def make_map(
+    form: ufl.Form,
+    coefficients: Sequence[Any],
+    traits: OperatorTraits,
+    conditions: Sequence[fem.DirichletBC],
+) -> AffineMatrix | None:
+    """Return the sparse map that fills the matrix, if what is known of it allows one. Collective.
+
+    Raises:
+        ConfigError: The operator is not what `traits` say.
+    """
+    if not (traits.affine or traits.quadratic):
+        return None
+    with _refused("the operator", quadratic=traits.quadratic):
+        return AffineMatrix(form, coefficients, conditions, quadratic=traits.quadratic)
+
+
+def declare_traits(matrix: PETSc.Mat, traits: OperatorTraits) -> None:
+    """Tell PETSc what it can rely on, for all entries that the matrix will have."""
+    if traits.symmetric:
+        matrix.setOption(PETSc.Mat.Option.SYMMETRIC, True)
+        matrix.setOption(PETSc.Mat.Option.SYMMETRY_ETERNAL, True)
+    if traits.symmetric and traits.definite:
+        matrix.setOption(PETSc.Mat.Option.SPD, True)
+
+
+def rigid_body_motions(space: fem.FunctionSpace) -> PETSc.NullSpace:
+    """Return the translations and rotations of a space of displacements, orthonormal.
+
+    Algebraic multigrid keeps them exactly, and is slow for elasticity if it does not know
+    them (Vanek, Mandel, Brezina, Computing 56, 1996).
+    """
+    dimension = space.mesh.geometry.dim
+    motions = [lambda x, i=i: np.eye(dimension)[i][:, None] + 0 * x[:1] for i in range(dimension)]
+    for i in range(dimension):
+        for j in range(i):
+
+            def rotation(x: Array, i: int = i, j: int = j) -> Array:
+                turned = np.zeros((dimension, x.shape[1]))
+                turned[i], turned[j] = x[j], -x[i]
+                return turned
+
+            motions.append(rotation)
+    basis = []
+    for motion in motions:
+        function = fem.Function(space)
+        function.interpolate(motion)
+        basis.append(function.x)
+    dolfinx.la.orthonormalize(basis)
+    return PETSc.NullSpace().create(vectors=[dolfinx.la.petsc.create_vector_wrap(v) for v in basis])
+
+
+@contextmanager
+def _refused(what: str, by: str = "parameters", *, quadratic: bool = False) -> Iterator[None]:
+    """Say which claim of a family is false."""
+    try:
+        yield
+    except ValueError as error:
+        kind = "quadratic" if quadratic else "affine"
+        raise ConfigError(f"{what} is declared {kind} in the {by}: {error}") from error
+
+
+def _among(found: Sequence[Any], changing: Sequence[Any]) -> list[Any]:
+    """Return those that change; UFL's own comparison would make a new expression."""
+    return [item for item in found if any(item is other for other in changing)]

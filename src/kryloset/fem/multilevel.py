@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Interpolation from coarse lattices to finer ones, for geometric multigrid.
+
+Where the degrees of freedom are the points of a regular lattice, the next coarser one has
+every second point along each axis, and both ends: of 64 points 0, 2, ..., 62 and 63, so that
+lattices of any size are nested. Between its points a coarse function is linear on the
+simplices x_s(1) >= x_s(2) >= ... >= x_s(d) of each cell (H. Freudenthal, Ann. of Math. 43, 1942,
+580-582), which are those of the mesh. From quadratic elements the first step so leads to the
+linear ones on the same cells.
+
+The interpolations depend on the mesh and on which unknowns are prescribed, and so serve all
+instances. They are attached to the matrix as its attribute `interpolations`, as PETSc does
+with near null spaces: a function without arguments, which makes them when first called.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+from mpi4py import MPI
+from petsc4py import PETSc
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from kryloset.fem.boundary import BoundaryValues
+from kryloset.fem.finite_elements import FiniteElements
+from kryloset.problems.base import Array
+
+COARSEST = 200
+"""Unknowns that are few enough for a factor."""
+
+SHORTEST = 3
+"""Points along an axis that is made no coarser: its ends and one between them."""
+
+
+class _Level(NamedTuple):
+    """The unknowns on a lattice.
+
+    Attributes:
+        axes: Coordinates along each axis, in cells of the finest lattice.
+        ranks: (points,): The process that has each point, the points in C order.
+        numbers: (points, components): Global number of each unknown.
+        free: (points, components): Whether it is an unknown; else it is zero, and from the
+            second lattice on has no number.
+        sizes: (processes,): Rows of each process.
+    """
+
+    axes: tuple[Array, ...]
+    ranks: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    free: NDArray[np.bool_]
+    sizes: NDArray[np.int64]
+
+
+def declare_interpolations(
+    matrix: PETSc.Mat, elements: FiniteElements, boundary: BoundaryValues
+) -> None:
+    """Attach the attribute `interpolations` to a matrix on a lattice, and none to others.
+
+    Its value is a function, collective when first called. It returns PETSc's matrices, the
+    one to the finest lattice first; none where the unknowns are few. Rows of prescribed
+    unknowns are zero, and so are coarse functions where unknowns are prescribed.
+
+    Args:
+        matrix: Of a form on the space of `elements`.
+        elements: Space and grid.
+        boundary: What is prescribed.
+    """
+    if len(elements.parts) > 1 or not elements.parts[0].nodal:
+        return
+
+    @cache
+    def make() -> tuple[PETSc.Mat, ...]:
+        level, interpolations = _finest_level(elements, boundary), []
+        while level.sizes.sum() > COARSEST and max(map(len, level.axes)) > SHORTEST:
+            coarse, weights = _coarsen(level)
+            interpolations.append(_to_mat(level, coarse, weights, elements.domain.comm))
+            level = coarse
+        return tuple(interpolations)
+
+    matrix.setAttr("interpolations", make)
+
+
+def _finest_level(elements: FiniteElements, boundary: BoundaryValues) -> _Level:
+    """Return the unknowns of the solution's space, numbered as it numbers them. Collective."""
+    comm, dofmap = elements.domain.comm, elements.space.dofmap
+    owned, block = dofmap.index_map.size_local, dofmap.index_map_bs
+    prescribed = boundary.prescribed
+    points = comm.allgather(elements.parts[0].unknowns.numbers[:owned])
+    free = np.concatenate(comm.allgather(~prescribed[: owned * block])).reshape(-1, block)
+    sizes = np.array([len(part) for part in points])
+    order = np.argsort(np.concatenate(points))
+    return _Level(
+        tuple(np.arange(len(axis), dtype=float) for axis in elements.family.coordinates.values()),
+        np.repeat(np.arange(comm.size), sizes)[order],
+        order[:, None] * block + np.arange(block),
+        free[order],
+        sizes * block,
+    )
+
+
+def _coarsen(level: _Level) -> tuple[_Level, scipy.sparse.csr_array]:
+    """Return the next coarser lattice, and its functions at the points of this one.
+
+    Unknowns stay with the process that has their point, and are prescribed where that is.
+    """
+    kept = [_every_second(len(axis)) for axis in level.axes]
+    axes = tuple(axis[places] for axis, places in zip(level.axes, kept, strict=True))
+    shape = tuple(map(len, level.axes))
+    points = np.ravel_multi_index(np.meshgrid(*kept, indexing="ij"), shape).ravel()
+    ranks, free = level.ranks[points], level.free[points]
+    sizes = np.zeros_like(level.sizes)
+    np.add.at(sizes, ranks, free.sum(axis=1))
+    # Those of process 0 come first, then those of process 1, ...
+    order = np.argsort(ranks, kind="stable")
+    counted = np.cumsum(free[order].ravel()).reshape(free.shape) - 1
+    numbers = np.empty_like(counted)
+    numbers[order] = counted
+    return _Level(axes, ranks, numbers, free, sizes), _interpolate(axes, level.axes)
+
+
+def _every_second(count: int) -> NDArray[np.int64]:
+    """Return 0, 2, 4, ... and the last number; all of them where they are few."""
+    step = 2 if count > SHORTEST else 1
+    return np.unique(np.append(np.arange(0, count, step), count - 1))
+
+
+def _interpolate(coarse: tuple[Array, ...], fine: tuple[Array, ...]) -> scipy.sparse.csr_array:
+    """Return the piecewise linear functions of one lattice at the points of another.
+
+    In the cell with corner c and edges e_i, the point c + sum_i t_i e_i with t sorted so that
+    1 >= t_1 >= ... >= t_d >= 0 has the barycentric coordinates 1 - t_1, t_1 - t_2, ..., t_d
+    with respect to the corners c, c + e_1, c + e_1 + e_2, ...
+
+    Returns:
+        (fine points, coarse points), each in C order.
+    """
+    cells, fractions = [], []
+    for lattice, points in zip(coarse, fine, strict=True):
+        cell = np.clip(np.searchsorted(lattice, points, side="right") - 1, 0, len(lattice) - 2)
+        cells.append(cell)
+        fractions.append((points - lattice[cell]) / np.diff(lattice)[cell])
+    corner, t = (
+        np.stack(np.meshgrid(*along, indexing="ij"), axis=-1).reshape(-1, len(fine))
+        for along in (cells, fractions)
+    )
+    sizes = list(map(len, coarse))
+    strides = np.array([np.prod(sizes[axis + 1 :], dtype=np.int64) for axis in range(len(sizes))])
+    order = np.argsort(-t, axis=1, kind="stable")
+    weights = -np.diff(np.take_along_axis(t, order, axis=1), axis=1, prepend=1.0, append=0.0)
+    steps = np.cumsum(strides[order], axis=1)
+    columns = (corner @ strides)[:, None] + np.hstack((np.zeros((len(t), 1), np.int64), steps))
+    rows = np.repeat(np.arange(len(t)), len(fine) + 1)
+    there = weights.ravel() > 0
+    entries = weights.ravel()[there], (rows[there], columns.ravel()[there])
+    return scipy.sparse.csr_array(entries, (len(t), int(np.prod(sizes))))
+
+
+def _to_mat(
+    fine: _Level, coarse: _Level, weights: scipy.sparse.csr_array, comm: MPI.Comm
+) -> PETSc.Mat:
+    """Return the interpolation of each component, free unknowns only. Collective."""
+    points = weights.tocoo()
+    free = fine.free[points.row] & coarse.free[points.col]
+    rows, columns = fine.numbers[points.row][free], coarse.numbers[points.col][free]
+    values = np.broadcast_to(points.data[:, None], free.shape)[free]
+    end = np.cumsum(fine.sizes)[comm.rank]
+    begin, width = end - fine.sizes[comm.rank], coarse.sizes[comm.rank]
+    here = (rows >= begin) & (rows < end)
+    at = (rows[here] - begin, columns[here])
+    shape = (int(end - begin), int(coarse.sizes.sum()))
+    own = scipy.sparse.csr_array((values[here].astype(PETSc.ScalarType), at), shape)
+    offsets, indices = own.indptr.astype(PETSc.IntType), own.indices.astype(PETSc.IntType)
+    return PETSc.Mat().createAIJ(
+        ((shape[0], None), (int(width), None)), csr=(offsets, indices, own.data), comm=comm
+    )

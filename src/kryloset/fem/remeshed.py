@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A steady family with a mesh of its own for each instance."""
+
+from typing import Any, Protocol
+
+from mpi4py import MPI
+
+import basix.ufl
+import numpy as np
+from dolfinx import mesh
+
+from kryloset.fem.domain import make_domain
+from kryloset.fem.steady import SteadyDiscretisation
+from kryloset.problems.base import Array, Discretisation, Instance, Solve
+from kryloset.problems.checks.coverage import INSIDE
+from kryloset.problems.finite_element import SteadyFamily
+
+
+class Remeshable(Protocol):
+    """A family that has a family for each instance."""
+
+    def on_own_mesh(self, instance: Instance) -> SteadyFamily:
+        """Return the family whose one mesh is that of the instance."""
+
+
+class RemeshedDiscretisation(Discretisation):
+    """A mesh an instance; what is stored has its nodes and cells, and the mask of its domain.
+
+    A stored solution is read on the stored mesh, so that it does not depend on the
+    program that made the mesh.
+    """
+
+    def __init__(self, family: Remeshable, comm: MPI.Comm) -> None:
+        """Keep what makes the meshes."""
+        self._family = family
+        self._comm = comm
+
+    def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
+        """Mesh, assemble, solve; return fields, unknowns and the mesh.
+
+        Raises:
+            DataError: The instance cannot be meshed.
+        """
+        own = self._family.on_own_mesh(instance)
+        discretisation = SteadyDiscretisation(own, make_domain(own, self._comm))
+        solution = discretisation.solve(instance, solve)
+        return {**_with_mask(discretisation, None, solution), **discretisation.meshes()}
+
+    def residual(self, instance: Instance, solution: Instance) -> float:
+        """Return ||b - A x|| / ||b|| on the stored mesh."""
+        return self._on_stored_mesh(instance, solution).residual(instance, solution)
+
+    def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Evaluate on another grid the functions on the stored mesh."""
+        discretisation = self._on_stored_mesh(instance, solution)
+        resampled = discretisation.resample(points, instance, solution)
+        return _with_mask(discretisation, points, resampled)
+
+    def evaluate(self, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Evaluate the fields again, and find the mask, on the stored mesh."""
+        discretisation = self._on_stored_mesh(instance, solution)
+        return _with_mask(discretisation, None, discretisation.evaluate(instance, solution))
+
+    def _on_stored_mesh(self, instance: Instance, solution: Instance) -> SteadyDiscretisation:
+        own = self._family.on_own_mesh(instance)
+        field = own.fields[0].name
+        points, cells = (
+            solution[f"{field}_points"],
+            np.asarray(solution[f"{field}_cells"], np.int64),
+        )
+        # The corners of a cell come first among its nodes.
+        corners, cells = np.unique(cells[:, : points.shape[1] + 1], return_inverse=True)
+        element = basix.ufl.element("Lagrange", "triangle", 1, shape=(2,))
+        domain = mesh.create_mesh(MPI.COMM_SELF, cells.reshape(-1, 3), element, points[corners])
+        return SteadyDiscretisation(own, domain)
+
+
+def _with_mask(
+    discretisation: SteadyDiscretisation, grid: int | None, arrays: dict[str, Array]
+) -> dict[str, Any]:
+    """Add the mask of an instance's domain, which every instance has, to what is on a grid."""
+    if not arrays:  # not rank 0
+        return arrays
+    family = discretisation.elements.family
+    everywhere = np.ones(arrays[family.fields[0].name].shape[: family.dimension], np.int8)
+    return {**arrays, INSIDE.name: discretisation.masks().get(grid, everywhere)}

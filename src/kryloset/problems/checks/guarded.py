@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The discretisation of any family, whose own code may raise anything, or leave the program."""
+
+from typing import Any
+
+from mpi4py import MPI
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.errors import FamilyError
+from kryloset.problems.base import Array, Discretisation, Family, Instance, Solve
+from kryloset.problems.checks.mistakes import blamed, describe_class, own_modules
+
+
+def discretise(family: Family, comm: MPI.Comm) -> Discretisation:
+    """Return the discretisation of a family, what it raises told as a mistake of the family.
+
+    Args:
+        family: The family.
+        comm: Processes that share it.
+
+    Raises:
+        FamilyError: A family of the user's own raised something, or returned none; or a parameter
+            changes no solution.
+    """
+    with blamed(family):
+        found = family.discretise(comm)
+    if own_modules(family) and not isinstance(found, Discretisation):
+        raise FamilyError(
+            f"{describe_class(family)}, discretise returned a {type(found).__name__}: return a "
+            "Discretisation"
+        )
+    forgotten = found.forgotten()
+    if forgotten:
+        raise FamilyError(
+            f"{describe_class(family)}: {', '.join(forgotten)} is drawn, and changes no solution: "
+            "no form, condition or initial state has it. Use it in `weak_form`, or declare "
+            "Variable(..., descriptive=True) where it only describes the instance"
+        )
+    return _Guarded(family, found) if own_modules(family) else found
+
+
+class _Guarded(Discretisation):
+    """Hands everything on."""
+
+    def __init__(self, family: Family, inner: Discretisation) -> None:
+        self._family = family
+        self._inner = inner
+
+    def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
+        with blamed(self._family):
+            found: Any = self._inner.solve(instance, solve)
+        if not isinstance(found, dict):
+            raise FamilyError(
+                f"{describe_class(self._family)}, solve of its discretisation returned a "
+                f"{type(found).__name__}: return a dictionary of fields"
+            )
+        return found
+
+    def residual(self, instance: Instance, solution: Instance) -> float:
+        with blamed(self._family):
+            return self._inner.residual(instance, solution)
+
+    def nonlinear_residual(self) -> float | None:
+        with blamed(self._family):
+            return self._inner.nonlinear_residual()
+
+    def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
+        with blamed(self._family):
+            try:
+                return self._inner.resample(points, instance, solution)
+            except NotImplementedError as error:
+                unknown = error
+        raise unknown
+
+    def evaluate(self, instance: Instance, solution: Instance) -> dict[str, Array]:
+        with blamed(self._family):
+            return self._inner.evaluate(instance, solution)
+
+    def meshes(self) -> dict[str, Array]:
+        with blamed(self._family):
+            return self._inner.meshes()
+
+    def masks(self) -> dict[int | None, NDArray[np.int8]]:
+        with blamed(self._family):
+            return self._inner.masks()

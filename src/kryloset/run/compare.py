@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Measure what recycling and sorting bring, on the first instances of a dataset."""
+
+import json
+import logging
+from pathlib import Path
+
+from mpi4py import MPI
+
+from kryloset.config import DatasetConfig
+from kryloset.dataset.atomic import write_text_whole
+from kryloset.problems import load_family
+from kryloset.problems.checks.guarded import discretise
+from kryloset.run.comparison import choose_methods, measure, summarise
+from kryloset.run.inputs import (
+    open_input,
+    read_instance,
+    require_made_from,
+    require_same,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: DatasetConfig, name: str, *, parameters: Path, order: Path, output: Path) -> None:
+    """Solve the first instances in solving order with several methods, in one process.
+
+    Writes the measurements of `kryloset.run.comparison.summarise`, the solver of
+    the dataset first, and the turns the methods took.
+
+    Args:
+        config: The dataset; `config.comparison` says how many instances.
+        name: Its name.
+        parameters: `parameters.h5`.
+        order: `order.h5`.
+        output: The file to write, `comparison.json`.
+
+    Raises:
+        DataError: An input is missing, damaged or from another configuration.
+    """
+    family = load_family(config)
+    with (
+        open_input(order, config, name, "permutation") as sorted_,
+        open_input(parameters, config, name, "parameters") as drawn,
+    ):
+        require_same(drawn, config, "sample")
+        require_made_from(sorted_, drawn)
+        numbers = sorted_.array("permutation")[: config.comparison.instances].tolist()
+        instances = [(number, read_instance(drawn, family, number)) for number in numbers]
+    methods = choose_methods(config.solver, family)
+    records, turns = measure(discretise(family, MPI.COMM_SELF), instances, methods)
+    result = {
+        "dataset": name,
+        "tolerance": config.solver.tolerance,
+        "instances": numbers,
+        "turns": turns,
+        "methods": summarise(methods, records),
+    }
+    write_text_whole(output, json.dumps(result, indent=1) + "\n")
+    for method in result["methods"]:
+        median = method["median"]
+        logger.info(
+            "%-42s median %g iterations, %.2f ms",
+            method["label"], median["iterations"], 1e3 * median["seconds"],
+        )  # fmt: skip

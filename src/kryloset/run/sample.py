@@ -1,0 +1,100 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Draw the parameters of every instance."""
+
+import logging
+from pathlib import Path
+
+from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.dataset.layout import require_storable
+from kryloset.dataset.staged import create_staged
+from kryloset.errors import FamilyError
+from kryloset.problems import Family, Instance, load_family
+from kryloset.problems.checks.drawing import Drawing
+from kryloset.problems.checks.mistakes import describe_class
+from kryloset.problems.checks.variety import Variety, never_varying
+from kryloset.progress import track
+from kryloset.provenance import stage_identity
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: DatasetConfig, name: str, *, output: Path) -> None:
+    """Draw `config.count` instances, each from (seed, index) alone.
+
+    Writes `/parameters/<name>` with the instances along the first axis, float64.
+
+    Args:
+        config: The dataset.
+        name: Its name.
+        output: The file to write, `parameters.h5`.
+
+    Raises:
+        ConfigError: The family or its settings are wrong.
+        DataError: What the family drew is not finite or no instance; or the family has
+            variables that cannot be stored.
+        FamilyError: `draw` returned something else than the parameters, or drew from something
+            else than its generator; or instances or parameters do not differ.
+    """
+    family = load_family(config)
+    require_storable(family)
+    with create_staged(output) as file:
+        file.attrs["config"] = dump_dataset(name, config)
+        file.attrs["code"] = stage_identity("sample", config)
+        draw, variety = Drawing(family), Variety()
+        for index in track(range(config.count), "drawing instances"):
+            instance = draw(config.seed, index)
+            variety.add(index, instance)
+            for parameter, values in instance.items():
+                file.row(f"parameters/{parameter}", values, config.count)
+        _require_reproducible(family, config.seed, index, instance)
+        _require_variety(family, config.seed, variety)
+
+
+def _require_reproducible(family: Family, seed: int, index: int, instance: Instance) -> None:
+    """Refuse a `draw` that takes anything but its generator into account.
+
+    Raises:
+        FamilyError: Another object of the family draws another instance from the same number.
+    """
+    again = Drawing(type(family)(family.settings, family.mesh))(seed, index)
+    for name, values in again.items():
+        if values.tobytes() != instance[name].tobytes():
+            raise FamilyError(
+                f"{describe_class(family)}: instance {index} has another {name!r} when it is drawn "
+                "alone: `draw` must take all randomness from `generator`, and keep nothing from "
+                "one instance to the next"
+            )
+
+
+def _require_variety(family: Family, seed: int, variety: Variety) -> None:
+    """Refuse instances that are the same, and parameters that wrongly are or are not.
+
+    Raises:
+        FamilyError: There are such.
+    """
+    where = describe_class(family)
+    if variety.duplicates:
+        (one, other), *more = variety.duplicates
+        besides = f", and so are {len(more)} more pairs" if more else ""
+        raise FamilyError(
+            f"{where}: instances {one} and {other} are the same{besides}: let `draw` take its "
+            "numbers from `generator`, and from a range with more values than there are instances"
+        )
+    fixed = {variable.name for variable in family.parameters if variable.fixed}
+    varied = sorted(fixed & variety.varied)
+    if varied:
+        raise FamilyError(
+            f"{where}: {', '.join(varied)} is declared fixed, and differs from instance to "
+            "instance: drop `fixed=True`, or draw it without randomness"
+        )
+    constant = [name for name in variety.constant if name not in fixed]
+    if not constant:
+        return
+    wrong = never_varying(family, seed, constant)
+    if wrong:
+        raise FamilyError(
+            f"{where}: {', '.join(wrong)} is the same in all instances: let `draw` take it from "
+            "`generator`, or declare `Variable(..., fixed=True)`"
+        )
+    logger.warning("by its settings the same in all instances: %s", ", ".join(constant))

@@ -1,0 +1,239 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Sort the instances by similarity and divide them into chunks."""
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.config import DatasetConfig
+from kryloset.dataset.staged import StagedFile, create_staged
+from kryloset.errors import DataError, FamilyError
+from kryloset.ordering import ORDERS, partition, steps
+from kryloset.ordering.features import NUMBERS, REDUCTIONS, principal_axes
+from kryloset.problems import Family, load_family
+from kryloset.problems.checks.mistakes import blamed, describe_class
+from kryloset.progress import track
+from kryloset.provenance import stage_identity
+from kryloset.run.inputs import (
+    open_input,
+    parameter_path,
+    read_instance,
+    require_same,
+)
+
+logger = logging.getLogger(__name__)
+
+type Array = NDArray[np.float64]
+
+GREEDY_UP_TO = 5000
+"""Instances up to which `sort: auto` compares all pairs."""
+
+WHOLE_UP_TO = 2**18
+"""Numbers of all instances up to which `features: auto` takes the parameters as they are.
+
+Beyond, comparing them takes longer than the path gains: of 5,000 permeabilities 4.7 ms an instance
+against 0.2 by cosines, for 0.3 % of its length (docs/explanation/ordering.md).
+"""
+
+SAMPLE = 1024
+"""Instances that principal axes are those of."""
+
+TOLERANCE = 0.02
+"""How far a chunk's size may be off, as a share, so that the longest steps are cut."""
+
+BYTES = 2**23
+"""Of parameters that are read at a time, at most, but an instance at least."""
+
+
+def run(
+    config: DatasetConfig, name: str, *, parameters: Path, output: Path, chunks: int | None = None
+) -> None:
+    """Order the instances so that neighbours resemble each other.
+
+    Writes `/permutation`, `/bounds` (chunk c holds the positions bounds[c] to
+    bounds[c + 1] - 1), `/features`, and the distances between neighbours along
+    the order (`/steps`) and along the given one (`/steps_given`). Attributes say what
+    was done (`method`, `features_kind`) and the seconds that it took, for the order
+    (`seconds`) and for reading the parameters and making features (`seconds_features`);
+    `parameters` is the digest of what was sorted.
+
+    Args:
+        config: The dataset.
+        name: Its name.
+        parameters: `parameters.h5` of the stage before.
+        output: The file to write, `order.h5`.
+        chunks: Number of chunks, `config.chunks` by default.
+
+    Raises:
+        DataError: `parameters` is missing, damaged or from another configuration.
+        ConfigError: There are more chunks than instances, or `features` is `solutions` and the
+            family has no coarse grid.
+    """
+    family = load_family(config)
+    began = time.perf_counter()
+    with open_input(parameters, config, name, "parameters") as file:
+        require_same(file, config, "sample")
+        drawn = file.digest("parameters")
+        method = _choose_order(config)
+        kind = _choose_features(config, method, file, family)
+        features = make_features(file, family, config.count, kind)
+    read = time.perf_counter()
+    permutation = ORDERS[method](features)
+    seconds, seconds_features = time.perf_counter() - read, read - began
+    along, along_given = steps(features, permutation), steps(features, np.arange(config.count))
+    bounds = partition(
+        config.count, config.chunks if chunks is None else chunks, along, tolerance=TOLERANCE
+    )
+    logger.info(
+        "%s order of %d instances in %.2f s, their features (%s) in %.2f s: "
+        "path %.4g, as drawn %.4g",
+        method, config.count, seconds, kind, seconds_features, along.sum(), along_given.sum(),
+    )  # fmt: skip
+    with create_staged(output) as order:
+        order.attrs["code"] = stage_identity("sort", config)
+        order.attrs["parameters"] = drawn
+        order.attrs["method"] = method
+        order.attrs["features_kind"] = kind
+        order.attrs["seconds"] = seconds
+        order.attrs["seconds_features"] = seconds_features
+        order.array("permutation", permutation)
+        order.array("bounds", bounds)
+        order.array("features", features)
+        order.array("steps", along)
+        order.array("steps_given", along_given)
+
+
+def _choose_order(config: DatasetConfig) -> str:
+    if config.sort != "auto":
+        return config.sort
+    return "greedy" if config.count <= GREEDY_UP_TO else "hilbert"
+
+
+def _choose_features(config: DatasetConfig, method: str, file: StagedFile, family: Family) -> str:
+    if config.features != "auto":
+        return config.features
+    numbers = config.count * sum(part[0].size for part in _read_parts(file, family, 0, 1))
+    whole = method in ("greedy", "given") and numbers <= WHOLE_UP_TO
+    return "parameters" if whole else "cosines"
+
+
+def make_features(file: StagedFile, family: Family, count: int, kind: str) -> Array:
+    """Return what instances are compared by, reading some of them at a time.
+
+    Args:
+        file: An open `parameters.h5`.
+        family: The family.
+        count: Instances.
+        kind: As the key `features` of the configuration, but for `auto`.
+
+    Returns:
+        A vector an instance, shape (count, d): of `parameters` what the family's `features`
+        are, of `solutions` those of `make_solutions`, of other kinds the reduced parameters one
+        after the other.
+
+    Raises:
+        ConfigError: As `make_solutions`.
+        DataError: A parameter of the family is not there.
+    """
+    if kind == "solutions":
+        return make_solutions(file, family, count)
+    parts = _read_parts(file, family, 0, 1)
+    axes: list[Array] = []
+    if kind == "principal":
+        # Spread evenly; an instance each, since those between are not wanted.
+        sample = np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).astype(int))
+        read = [_read_parts(file, family, int(i), int(i) + 1) for i in sample]
+        axes = [
+            principal_axes(np.concatenate([_flat(one[p]) for one in read]))
+            for p in range(len(parts))
+        ]
+
+    def reduce(place: int, part: Array) -> Array:
+        if kind == "parameters" or part[0].size == 1:
+            return _flat(part)
+        return _flat(part) @ axes[place] if axes else REDUCTIONS[kind](part, NUMBERS)
+
+    features: Array | None = None
+    length = max(1, BYTES // max(1, 8 * sum(part[0].size for part in parts)))
+    blocks = range(0, count, length)
+    for begin in track(blocks, "making features of blocks of instances"):
+        end = min(begin + length, count)
+        parts = _read_parts(file, family, begin, end)
+        block = np.concatenate([reduce(p, part) for p, part in enumerate(parts)], axis=1)
+        if features is None:
+            features = np.empty((count, block.shape[1]))
+        features[begin:end] = block
+    assert features is not None
+    return features
+
+
+def make_solutions(file: StagedFile, family: Family, count: int) -> Array:
+    """Return the instances' solutions on a coarse grid, 144 lowest cosines of each field.
+
+    Args:
+        file: An open `parameters.h5`.
+        family: The family.
+        count: Instances.
+
+    Returns:
+        A vector an instance, shape (count, d).
+
+    Raises:
+        ConfigError: The family has no coarse grid.
+        DataError: An instance has no solution there, or a parameter is not there.
+    """
+    # DOLFINx is needed here; for other features it is not.
+    from kryloset.fem.coarse import CoarseGrid
+
+    grid = CoarseGrid(family)
+    logger.info("solving on %d points a side", grid.points)
+    rows = []
+    for index in track(range(count), "solving instances on a coarse grid"):
+        try:
+            fields = grid.solve(read_instance(file, family, index))
+        except DataError as error:
+            raise DataError(f"instance {index}: {error}") from error
+        rows.append(np.concatenate([REDUCTIONS["cosines"](u[None], NUMBERS)[0] for u in fields]))
+    return np.stack(rows)
+
+
+def _read_parts(file: StagedFile, family: Family, begin: int, end: int) -> list[Array]:
+    """Return what differs between the instances from `begin` to `end`, an array a parameter.
+
+    The features of a family that has its own are taken for one parameter.
+    """
+    if type(family).features is not Family.features:
+        own = [_own_features(family, file, i) for i in range(begin, end)]
+        if len({len(vector) for vector in own}) > 1:
+            raise FamilyError(
+                f"{describe_class(family)}, features: vectors of instances {begin} to {end - 1} "
+                "have several lengths: return as many numbers each time"
+            )
+        return [np.stack(own)]
+    parts = []
+    for variable in family.parameters:
+        path = parameter_path(file, variable.name)
+        if variable.compared:
+            parts.append(file.rows(path, begin, end))
+    return parts
+
+
+def _own_features(family: Family, file: StagedFile, index: int) -> Array:
+    """Return the vector of an instance that a family's own `features` gives."""
+    instance = read_instance(file, family, index)
+    with blamed(family, "features", doing=f"instance {index}"):
+        vector = np.asarray(family.features(instance))
+    if vector.ndim != 1 or vector.dtype.kind not in "biuf" or not np.isfinite(vector).all():
+        raise FamilyError(
+            f"{describe_class(family)}, features, instance {index}: a {vector.dtype} array of "
+            f"shape {vector.shape} is no vector of finite numbers"
+        )
+    return vector.astype(np.float64)
+
+
+def _flat(part: Array) -> Array:
+    return part.reshape(len(part), -1)

@@ -1,0 +1,36 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A check says what the tolerance means for the error, and warns where it means too much."""
+
+import json
+
+from mpi4py import MPI
+
+import pytest
+
+from kryloset.config import DatasetConfig
+from kryloset.run import check, merge, sample, solve, sort
+
+
+@pytest.mark.parametrize(("tolerance", "excessive"), [(1e-1, True), (1e-8, False)])
+def test_a_check_warns_of_a_tolerance_that_is_too_loose(tolerance, excessive, tmp_path, caplog):
+    config = DatasetConfig(
+        family="advection_diffusion", count=4, mesh={"points": 33}, sort="given",
+        solver={"method": "gcrodr", "preconditioner": "jacobi", "tolerance": tolerance},
+        splits={"train": 0.5, "test": 0.5},
+    )  # fmt: skip
+    inputs = {name: tmp_path / f"{name}.h5" for name in ("parameters", "order")}
+    sample.run(config, "set", output=inputs["parameters"])
+    sort.run(config, "set", parameters=inputs["parameters"], output=inputs["order"], chunks=1)
+    chunk, dataset = tmp_path / "1-of-1.h5", tmp_path / "dataset.h5"
+    solve.run(config, "set", **inputs, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
+    written = {name: tmp_path / f"{name}.json" for name in ("timings", "choices")}
+    merge.run(config, "set", **inputs, chunks=[chunk], output=dataset, **written)
+    caplog.clear()
+    report = check.run(dataset, tmp_path / "check.json")
+    accuracy = json.loads((tmp_path / "check.json").read_text())["accuracy"]
+    assert report.passed and len(report.accuracy.instances) == 3
+    assert report.accuracy.discretisation_error is not None
+    assert report.accuracy.excessive == accuracy["excessive"] == excessive
+    warned = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert [record.getMessage() for record in warned] == [accuracy["sentence"]] * excessive
