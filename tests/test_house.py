@@ -1,0 +1,208 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""How the package is built: no circles, no long files, no borrowed private names.
+
+`lint-imports` checks the layers. Each list of exceptions here may only become shorter.
+"""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import grimp
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src/kryloset"
+
+#: Lines that a file may have.
+LONGEST = 400
+#: Files that hold one algorithm each, which is read as a whole.
+SINGLE_ALGORITHMS = {
+    "gcrodr.py": "GCRO-DR",
+    "block_gcrodr.py": "GCRO-DR on blocks of vectors",
+    "recycling_cg.py": "recycling conjugate gradients",
+    "recycling_minres.py": "recycling MINRES",
+}
+#: Files that hold several things and are still to be divided.
+LONG = {
+    "affine.py",
+    "automatic.py",
+    "check.py",
+    "cli.py",
+    "config.py",
+    "families.py",
+    "finite_elements.py",
+    "paper.py",
+    "reader.py",
+    "solve.py",
+    "solvers.py",
+}
+#: Files that still import one another in a circle.
+CIRCULAR = {
+    "affine_step",
+    "boundary",
+    "conditions",
+    "domain",
+    "evolution",
+    "finite_element",
+    "finite_elements",
+    "forms",
+    "linear_system",
+    "multilevel",
+    "newton",
+    "reach",
+    "singular",
+    "solver",
+    "steady",
+    "workspace",
+}
+#: Private names that another file still uses, as `file: name`.
+BORROWED = {"paper.py: _number", "paper.py: _table", "recycling_bicgstab.py: _apply"}
+#: Files that still spell names inside HDF5 files, which `run/files.py` and `dataset/` are to know.
+SPELLING = {
+    "check.py",
+    "compare.py",
+    "data.py",
+    "evidence.py",
+    "families.py",
+    "findings.py",
+    "inputs.py",
+    "merge.py",
+    "ordering.py",
+    "sample.py",
+    "scale.py",
+    "solve.py",
+    "solve_sequence.py",
+    "sort.py",
+}
+
+
+@cache
+def sources() -> dict[str, ast.Module]:
+    """Return the parsed files of the package by their paths within it."""
+    return {
+        path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(), str(path))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def name_of(path: str) -> str:
+    """Return the last part of a path."""
+    return path.rsplit("/", 1)[-1]
+
+
+def test_no_files_import_one_another_in_a_circle():
+    graph = grimp.build_graph("kryloset", cache_dir=None)
+    imported = {module: graph.find_upstream_modules(module) for module in graph.modules}
+    circular = {one for one in imported for other in imported[one] if one in imported[other]}
+    assert sorted(m for m in circular if m.rsplit(".", 1)[-1] not in CIRCULAR) == []
+
+
+def test_no_file_is_long_but_single_algorithms():
+    long = {
+        path: lines
+        for path in sources()
+        if (lines := len((PACKAGE / path).read_text().splitlines())) > LONGEST
+    }
+    assert {p: n for p, n in long.items() if name_of(p) not in LONG | set(SINGLE_ALGORITHMS)} == {}
+    assert set(SINGLE_ALGORITHMS) <= set(map(name_of, long)), "these need no exception"
+
+
+def is_private(name: str) -> bool:
+    """Return whether a name is for its own file."""
+    return name.startswith("_") and not name.startswith("__")
+
+
+def defined(tree: ast.Module) -> set[str]:
+    """Return the private names that a file defines: functions, classes, variables, attributes."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr)
+    return {name for name in names if is_private(name)}
+
+
+def borrowed(tree: ast.Module, elsewhere: set[str]) -> Iterator[str]:
+    """Yield the private names of other files that a file imports or reaches into.
+
+    A subclass may use what it inherits, by `self`, `cls` or `super()`.
+    """
+    own, free = defined(tree), {"self", "cls", "super()"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            free |= {alias.asname or alias.name for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kryloset"):
+            yield from (alias.name for alias in node.names if is_private(alias.name))
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) not in free:
+            yield from {node.attr} & elsewhere - own
+
+
+def test_no_file_uses_a_private_name_of_another():
+    elsewhere = set().union(*map(defined, sources().values()))
+    found = {
+        f"{name_of(path)}: {name}"
+        for path, tree in sources().items()
+        for name in borrowed(tree, elsewhere)
+    }
+    assert found - BORROWED == set()
+
+
+#: Groups of HDF5 files, as in `solver/reason`.
+GROUPS = ("parameters/", "fields/", "solver/", "t0_fields/", "provenance/", "unknowns/")
+#: Methods of HDF5 files and of those that write or read them, which take a name first.
+METHODS = {"array", "row", "names", "gather", "create_dataset", "create_group", "require_group"}
+
+
+def literal(node: ast.expr) -> str | None:
+    """Return a literal text, or the part of a format string before its first place."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr) and node.values:
+        return literal(node.values[0]) or ""
+    return None
+
+
+def spelled(tree: ast.Module) -> Iterator[str]:
+    """Yield the names inside HDF5 files that a file spells, with their lines."""
+    for node in ast.walk(tree):
+        text = None
+        if isinstance(node, ast.Subscript):
+            last = ast.unparse(node.value).rsplit(".", 1)[-1]
+            text = literal(node.slice) if last in ("file", "_file", "attrs", "attributes") else None
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            text = literal(node.args[0]) if node.func.attr in METHODS else None
+        elif isinstance(node, ast.Constant | ast.JoinedStr):
+            text = literal(node)
+            text = text if text and text.startswith(GROUPS) else None
+        if text is not None:
+            yield f"{node.lineno}: {text}"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "file['bounds'][:]",
+        "data.file['provenance']",
+        "order.attrs['seconds']",
+        "file.array('permutation')",
+        "path = f'fields/{name}'",
+        "places.gather(f'{group}/x')",
+    ],
+)
+def test_names_inside_files_are_found(code: str):
+    assert len(set(spelled(ast.parse(code)))) == 1
+
+
+def test_names_inside_hdf5_files_are_spelled_in_one_place():
+    found = {
+        path: list(spelled(tree))
+        for path, tree in sources().items()
+        if path != "run/files.py" and not path.startswith("dataset/")
+    }
+    assert {p: names for p, names in found.items() if names and name_of(p) not in SPELLING} == {}
