@@ -67,8 +67,8 @@ lint: $(ENVIRONMENT) ## Style, types, imports and rules.
 	@$(BIN)/snakefmt --check Snakefile workflow
 	@$(BIN)/snakemake --lint
 
-config: $(ENVIRONMENT) ## Write the files that are made from src/kryloset/config.py.
-	@$(BIN)/python -m kryloset.config_files
+config: $(ENVIRONMENT) ## Write the files that are made from src/kryloset/config/models.py.
+	@$(BIN)/python -m kryloset.config.render
 
 figures: run ## Make the pictures of the README and of the families' pages anew.
 	@$(PICTURE) results/darcy/figures/samples.png docs/images/samples.png

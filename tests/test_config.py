@@ -12,7 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from kryloset.config import Config, dump_dataset, load_config, parse_config
-from kryloset.config_files import render_files
+from kryloset.config.render import render_files
 from kryloset.errors import ConfigError
 from kryloset.problems import resolve_families
 

@@ -30,7 +30,6 @@ LONG = {
     "automatic.py",
     "check.py",
     "cli.py",
-    "config.py",
     "families.py",
     "finite_elements.py",
     "paper.py",

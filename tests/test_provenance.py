@@ -42,7 +42,7 @@ EDITS = {
     "report/page.html.jinja": {"report"},
     "learn/baselines.py": {"evaluate"},
     "cli.py": set(),
-    "config_files.md": set(),
+    "config/render.md": set(),
 }
 
 

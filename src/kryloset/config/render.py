@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Files that are written from the configuration's models, never by hand.
 
-`python -m kryloset.config_files` writes them; a test fails when they are out of step.
+`python -m kryloset.config.render` writes them; a test fails when they are out of step.
 """
 
 import json
@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from kryloset.config import Config, DatasetConfig
+from kryloset.config.models import Config, DatasetConfig
 from kryloset.problems.registry import FAMILIES, family_class
 
 #: The dataset of the default configuration.
@@ -56,7 +56,7 @@ def default_config() -> str:
     name, dataset = DEFAULT
     lines = [
         "# yaml-language-server: $schema=../workflow/schemas/config.schema.json",
-        "# Every key with its default; written by `make config` from src/kryloset/config.py.",
+        "# Every key with its default; made by `make config` from src/kryloset/config/models.py.",
         "# A configuration of your own needs only the keys that differ: config/examples/.",
         "",
         *_comment(Config.model_fields["datasets"].description, ""),
@@ -96,7 +96,7 @@ def config_readme() -> str:
     parts = [
         Path(__file__).with_suffix(".md").read_text().rstrip(),
         "## All keys",
-        "Written by `make config` from `src/kryloset/config.py`.",
+        "Written by `make config` from `src/kryloset/config/models.py`.",
         _table(_rows(Config, "")),
     ]
     for name in FAMILIES:

@@ -3,87 +3,28 @@
 """The configuration: the one source of keys, defaults, bounds, units and their descriptions.
 
 `config/config.yaml`, the JSON schema of the workflow and the table of
-`config/README.md` are written from these models by `kryloset.config_files`.
+`config/README.md` are written from these models by `kryloset.config.render`.
 """
 
-import difflib
 import math
-from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, model_validator
 
-from kryloset.errors import ConfigError
-from kryloset.yaml_text import read_yaml
+from kryloset.config.section import Section, plain_path
 
-#: Names of datasets and splits, which are names of folders and groups; and what decides on ways.
-_NAME = r"^[a-z][a-z0-9_]{0,99}$"
-_POLICY = r"^(measure|replay \S.*)$"
-
-
-class Section(BaseModel):
-    """A part of the configuration: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse `yes` where a number is wanted, which Python would take for 1."""
-        wanted = cls.model_fields[str(info.field_name)].annotation
-        section = isinstance(wanted, type) and issubclass(wanted, BaseModel)
-        if not section and _has_truth(value) and not _mentions(wanted, (bool, Any)):
-            raise ValueError(
-                "true or false (also yes, no, on, off) is no value here: write a number or a text"
-            )
-        return value
-
-
-def _has_truth(value: Any) -> bool:
-    """Return whether a value is a truth value, or a list or mapping that has one."""
-    inner = value.values() if isinstance(value, dict) else value
-    parts = inner if isinstance(value, dict | list | tuple) else (value,)
-    return any(isinstance(part, bool) for part in parts)
-
-
-def _mentions(annotation: Any, types: tuple[Any, ...]) -> bool:
-    return annotation in types or any(_mentions(part, types) for part in get_args(annotation))
-
-
-def _plain_path(path: str) -> str:
-    """Refuse a path that Snakemake, or a command, reads as more than a path."""
-    if not path or path.startswith("-") or not path.isprintable() or set(path) & set("{}<>"):
-        raise ValueError(
-            "a path here must not begin with a hyphen, and have no braces, angle brackets or "
-            "control characters, which mean something to Snakemake or to commands: take another"
-        )
-    parts = [len(part.encode(errors="replace")) for part in path.split("/")]
-    if max(parts) > 255 or sum(parts) + len(parts) > 4096:
-        raise ValueError(
-            "no file system has names of more than 255 bytes, or paths of more than 4095: take a "
-            "shorter one"
-        )
-    return path
+#: What the name of a dataset or a split may be: it names a folder or a group.
+NAME = r"^[a-z][a-z0-9_]{0,99}$"
+#: What `solver.policy` may be.
+POLICY = r"^(measure|replay \S.*)$"
 
 
 def _plain_family(family: str) -> str:
     """Refuse a user's own file of which the path is not plain."""
     path, colon, _ = family.rpartition(":")
     if colon:
-        _plain_path(path)
+        plain_path(path)
     return family
 
 
@@ -91,7 +32,7 @@ def _plain_policy(policy: str) -> str:
     """Refuse a file to replay of which the path is not plain."""
     _, blank, path = policy.partition(" ")
     if blank:
-        _plain_path(path)
+        plain_path(path)
     return policy
 
 
@@ -210,7 +151,7 @@ class SolverConfig(Section):
     )
     policy: Annotated[str, AfterValidator(_plain_policy)] = Field(
         "measure",
-        pattern=_POLICY,
+        pattern=POLICY,
         description="What decides on ways and refreshes: measure, the seconds that systems took; "
         "or `replay FILE`, what a run recorded in its `choices.json`, looking at no clock: the "
         "same solutions bit for bit. FILE is relative to the working directory, and a copy: a "
@@ -364,7 +305,7 @@ class DatasetConfig(Section):
         "runs within a chunk, so take as many as there are workers, not more.",
     )
     solver: SolverConfig = Field(default_factory=SolverConfig, description="Linear solver.")
-    splits: dict[Annotated[str, Field(pattern=_NAME)], Fraction] = Field(
+    splits: dict[Annotated[str, Field(pattern=NAME)], Fraction] = Field(
         default={"train": 0.75, "valid": 0.125, "test": 0.125},
         description="Fractions of the instances by split; they sum to 1 and `train` is one of "
         "them. Statistics are those of `train` alone. With another `count` an instance stays in "
@@ -402,121 +343,14 @@ class DatasetConfig(Section):
 class Config(Section):
     """Everything a run is told."""
 
-    datasets: dict[Annotated[str, Field(pattern=_NAME)], DatasetConfig] = Field(
+    datasets: dict[Annotated[str, Field(pattern=NAME)], DatasetConfig] = Field(
         default_factory=lambda: {"darcy": DatasetConfig()},
         min_length=1,
         description="The datasets to make, by name. A name is a folder of `results/`.",
     )
     pathvars: dict[
-        Literal["results", "logs", "benchmarks"], Annotated[str, AfterValidator(_plain_path)]
+        Literal["results", "logs", "benchmarks"], Annotated[str, AfterValidator(plain_path)]
     ] = Field(
         default_factory=dict,
         description="Other folders for Snakemake's `results`, `logs` and `benchmarks`.",
     )
-
-
-#: What a pattern asks for, in words.
-_IN_WORDS = {
-    _NAME: "a name has small letters, digits and underscores, begins with a letter, and is no "
-    "longer than 100",
-    _POLICY: "take `measure`, or `replay FILE`",
-}
-
-
-def parse_config(tree: object, source: str = "config") -> Config:
-    """Check a configuration.
-
-    Args:
-        tree: The mapping that YAML or Snakemake gives.
-        source: Where it comes from, for the message.
-
-    Raises:
-        ConfigError: What is wrong by key, what was expected and what to do.
-    """
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(describe(error, source, _KEYS)) from None
-
-
-def _keys(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
-    """Return all keys below a section, from the name alone to the full one."""
-    found = {}
-    for name, field in model.model_fields.items():
-        found[name] = prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            # Of two keys of one name the outer one is likelier to be meant.
-            found = _keys(field.annotation, f"{prefix}{name}.") | found
-    return found
-
-
-#: Characters of what was found that a message shows.
-_SHOWN = 100
-
-_KEYS = _keys(Config) | _keys(DatasetConfig)
-
-
-def describe(error: ValidationError, source: str, keys: Mapping[str, str]) -> str:
-    """Return one readable message for all that pydantic found.
-
-    Args:
-        error: What was found.
-        source: Where the configuration comes from.
-        keys: The keys there are, from the name alone to the full one.
-    """
-    lines = [f"{source} cannot be run:"]
-    for item in error.errors():
-        key = (
-            ".".join(shorten(str(part)) for part in item["loc"] if part != "[key]") or "(top level)"
-        )
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            nearest = difflib.get_close_matches(str(item["loc"][-1]), keys, n=1)
-            meant = f": is `{keys[nearest[0]]}` meant?" if nearest else ""
-            message = f"no such key{meant}; `kryloset config` lists all"
-        if item["type"] == "string_pattern_mismatch":
-            message = _IN_WORDS.get(item["ctx"]["pattern"], message)
-        given = item["input"]
-        shown = "" if isinstance(given, dict | BaseModel) else f" (found {shorten(repr(given))})"
-        lines.append(f"  {key}: {message}{shown}")
-    return "\n".join(lines)
-
-
-def shorten(text: str) -> str:
-    """Return the beginning of a text that is too long for a message."""
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
-
-
-def load_config(path: Path) -> Config:
-    """Read and check a YAML file.
-
-    Raises:
-        ConfigError: As `read_yaml`, or the configuration cannot be run.
-    """
-    tree = read_yaml(path)
-    return parse_config(tree if tree is not None else {}, str(path))
-
-
-def load_dataset(path: Path, name: str) -> DatasetConfig:
-    """Read one dataset of a YAML file.
-
-    Raises:
-        ConfigError: As `load_config`, or the file has no dataset of that name.
-    """
-    datasets = load_config(path).datasets
-    if name not in datasets:
-        raise ConfigError(f"{path} has no dataset {name!r}; it has {', '.join(datasets)}")
-    return datasets[name]
-
-
-def dump_dataset(name: str, dataset: DatasetConfig, keys: Set[str] | None = None) -> str:
-    """Return one dataset with all its defaults as the YAML text of a configuration.
-
-    Args:
-        name: Name of the dataset.
-        dataset: The dataset.
-        keys: The keys to write; all by default.
-    """
-    include = None if keys is None else set(keys)
-    tree = {"datasets": {name: dataset.model_dump(mode="json", include=include)}}
-    return yaml.safe_dump(tree, sort_keys=False)

@@ -1,0 +1,39 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The configuration: what a run is told, checked before any work.
+
+`models` has the keys with their defaults, bounds and descriptions; `read` makes them from YAML;
+`render` writes the files that are made from them.
+"""
+
+from kryloset.config.models import (
+    ComparisonConfig,
+    Config,
+    DatasetConfig,
+    MeshConfig,
+    SolverConfig,
+    TrainingConfig,
+)
+from kryloset.config.read import (
+    describe,
+    dump_dataset,
+    load_config,
+    load_dataset,
+    parse_config,
+)
+from kryloset.config.section import Section
+
+__all__ = [
+    "ComparisonConfig",
+    "Config",
+    "DatasetConfig",
+    "MeshConfig",
+    "Section",
+    "SolverConfig",
+    "TrainingConfig",
+    "describe",
+    "dump_dataset",
+    "load_config",
+    "load_dataset",
+    "parse_config",
+]
