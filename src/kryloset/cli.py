@@ -584,7 +584,7 @@ def automatic(
 
 
 @bench.command()
-def omega(
+def relaxation(
     size: Annotated[
         int | None, typer.Option(help="Unknowns a side of the square. [default: 10, quick 6]")
     ] = None,
@@ -595,12 +595,12 @@ def omega(
     quick: Annotated[bool, typer.Option("--quick", help="A first impression.")] = False,
     json: Json = None,
 ) -> None:
-    """Let the bandits of the policy choose the factor of SOR, as in 'Learning to relax'.
+    """Let bandits choose the relaxation factor of SOR, as in 'Learning to relax'.
 
     Mean iterations a system beside those of the best fixed factor and of the best for each.
     """
     _one_thread()
-    from kryloset.bench import omega as bench
+    from kryloset.bench import relaxation as bench
 
     rows = bench.run(
         size=(6 if quick else 10) if size is None else size,
@@ -674,7 +674,7 @@ def multigrid(
 
 
 @bench.command()
-def numbers(
+def solver_settings(
     count: Annotated[
         int | None, typer.Option(help="Instances. [default: 6, quick 4]", min=2)
     ] = None,
@@ -687,7 +687,7 @@ def numbers(
     One thread, one run, all in turn on each system; medians.
     """
     _one_thread()
-    from kryloset.bench import numbers as bench
+    from kryloset.bench import solver_settings as bench
 
     rows = [
         row

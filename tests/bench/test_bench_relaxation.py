@@ -5,12 +5,12 @@
 import numpy as np
 import pytest
 
-from kryloset.bench import omega
+from kryloset.bench import relaxation
 
 
 @pytest.fixture(scope="module")
 def experiment():
-    return omega.make_experiment(size=6, arms=8, values=32, sides=2)
+    return relaxation.make_experiment(size=6, arms=8, values=32, sides=2)
 
 
 def test_sweeps_are_those_of_successive_over_relaxation(experiment):
@@ -21,17 +21,18 @@ def test_sweeps_are_those_of_successive_over_relaxation(experiment):
     matrix += experiment.contexts[value] * np.eye(size**2)
     b = np.random.default_rng(0).standard_normal((size**2, 2))[:, 1]
     x, sweeps = np.zeros(size**2), 0
-    while np.linalg.norm(b - matrix @ x) > omega.TOLERANCE * np.linalg.norm(b):
+    while np.linalg.norm(b - matrix @ x) > relaxation.TOLERANCE * np.linalg.norm(b):
         for i in range(size**2):
             x[i] += experiment.factors[arm] * (b[i] - matrix[i] @ x) / matrix[i, i]
         sweeps += 1
     assert experiment.iterations[value, 1, arm] == sweeps
 
 
-@pytest.mark.parametrize("shift", omega.SHIFTS)
+@pytest.mark.parametrize("shift", relaxation.SHIFTS)
 def test_regret_falls_with_the_systems_and_contexts_beat_the_best_fixed_factor(experiment, shift):
     turns = 1000
-    games = [omega.play(experiment, turns, omega.SHIFTS[shift], seed) for seed in range(2)]
+    beta = relaxation.SHIFTS[shift]
+    games = [relaxation.play(experiment, turns, beta, seed) for seed in range(2)]
 
     def mean(name, part):
         return np.mean([game[name][part].mean() for game in games])

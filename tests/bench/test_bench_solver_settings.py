@@ -4,7 +4,7 @@
 
 import pytest
 
-from kryloset.bench.numbers import Case, describe, measure
+from kryloset.bench.solver_settings import Case, describe, measure
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from kryloset.krylov.bandit import ChebCB, TsallisINF, draw_arm, fit_in_box, tsallis_weights
+from kryloset.bench.bandit import ChebCB, TsallisINF, draw_arm, fit_in_box, tsallis_weights
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Numbers that are the same in every run."""
+    return np.random.default_rng(1)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])

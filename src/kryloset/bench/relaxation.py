@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.krylov.bandit import ChebCB, TsallisINF, draw_arm
+from kryloset.bench.bandit import ChebCB, TsallisINF, draw_arm
 
 type Array = NDArray[np.float64]
 
