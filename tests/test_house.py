@@ -29,7 +29,7 @@ LONG = {
     "affine.py",
     "automatic.py",
     "check.py",
-    "cli.py",
+    "command_line.py",
     "families.py",
     "finite_elements.py",
     "paper.py",
