@@ -4,6 +4,7 @@
 
 import contextlib
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from test_check import failures, seal_again
 from various_runs import various
 
 from kryloset.dataset.integrity import SEALS, damage
+from kryloset.dataset.reader import Dataset, describe
 from kryloset.errors import DataError
 
 #: What a file that was sealed again may say otherwise unseen, and why.
@@ -218,3 +220,32 @@ def test_what_is_derived_is_named(dataset: Path, tmp_path: Path, change, named: 
     with contextlib.suppress(KeyError, DataError):
         seal_again(path)
     assert re.search(named, "; ".join(failures(path).values()))
+
+
+def read_all(path: Path) -> None:
+    """Read all that `Dataset` can read."""
+    with Dataset(path) as data:
+        for index in range(2):
+            data.instance(index), data.solution(index), data.inside(index)
+            for points in data.config.mesh.grids:
+                data.resampled(points, index), data.inside(index, points)
+        data.meshes(), data.splits(), data.grid, data.version, data.family_sources()
+        for name in (*data.parameters, *data.fields):
+            data.statistics(name), data.rank(name), data.within(name, 0)
+    describe(path)
+
+
+@pytest.mark.slow
+def test_readers_say_what_a_file_lacks(dataset: Path, tmp_path: Path) -> None:
+    lacking = tmp_path / "lacking.h5"
+    refused = []
+    for path in (what for what in everything(dataset) if "@" not in what):
+        shutil.copy(dataset, lacking)
+        with h5py.File(lacking, "r+") as file:
+            del file[path]
+        try:
+            read_all(lacking)
+        except DataError as error:
+            assert str(lacking) in str(error)
+            refused.append(path)
+    assert {"grid_3", "t0_fields", "splits", "provenance/config", "statistics"} <= {*refused}

@@ -5,12 +5,12 @@
 import hashlib
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import h5py
 import numpy as np
@@ -86,8 +86,21 @@ def describable(path: Path) -> Iterator[None]:
         ) from None
 
 
+def _described[Method: Callable[..., Any]](method: Method) -> Method:
+    """Make a method of `Dataset` tell people what its file lacks."""
+
+    @wraps(method)
+    def read(self: "Dataset", *args: Any, **kwargs: Any) -> Any:
+        with describable(Path(self.file.filename)):
+            return method(self, *args, **kwargs)
+
+    return cast(Method, read)
+
+
 class Dataset:
     """An open dataset file; use it in a `with` statement.
+
+    Every method that reads raises a `DataError` where the file lacks a part that it should have.
 
     Args:
         path: The file.
@@ -148,15 +161,18 @@ class Dataset:
         self.file.close()
 
     @property
+    @_described
     def config_text(self) -> str:
         """The YAML text of the configuration that makes the file again."""
         return str(self.file["provenance/config"].asstr()[()])
 
     @property
+    @_described
     def version(self) -> str:
         """The version of kryloset that made the file."""
         return str(self.file["provenance/versions"].attrs["kryloset"])
 
+    @_described
     def __len__(self) -> int:
         """Return the number of instances."""
         return int(self.file.attrs["n_trajectories"])
@@ -199,6 +215,7 @@ class Dataset:
         own = (INSIDE.name,) if self.masked == "own" else ()
         return {name: self._read(name, index) for name in (*self.fields, *self.unknowns, *own)}
 
+    @_described
     def inside(self, index: int, points: int | None = None) -> NDArray[np.bool_] | None:
         """Return which points of the grid lie in an instance's domain.
 
@@ -216,6 +233,7 @@ class Dataset:
             return np.asarray(array[:], np.bool_)
         return None
 
+    @_described
     def within(self, name: str, index: int) -> NDArray[Any]:
         """Return the values of a parameter or field that count: those in the domain.
 
@@ -226,10 +244,12 @@ class Dataset:
             return values
         return select(values, inside, self.rank(name))
 
+    @_described
     def rank(self, name: str) -> int:
         """Return 1 for a vector on the grid, which has an axis of components, else 0."""
         return int(self.array(name).parent.name == "/t1_fields")
 
+    @_described
     def resampled(self, points: int, index: int) -> dict[str, NDArray[Any]]:
         """Return parameters and fields of an instance on a further grid."""
         group = grid_group(points)
@@ -238,12 +258,9 @@ class Dataset:
         names = [name for name in every if name in self.file[group]]
         return {name: self._read(f"{group}/{name}", index) for name in names}
 
+    @_described
     def _read(self, name: str, index: int) -> NDArray[Any]:
         """Read one instance's values; a steady solution has no axis of time."""
-        with describable(Path(self.file.filename)):
-            return self._read_from(name, index)
-
-    def _read_from(self, name: str, index: int) -> NDArray[Any]:
         if name not in self._found:
             array = self.array(name)
             ragged = offsets_path(array.name) in self.file
@@ -255,11 +272,11 @@ class Dataset:
         values = np.asarray(array[index])
         return np.asarray(values[0]) if steady else values
 
+    @_described
     def meshes(self) -> dict[str, NDArray[Any]]:
         """Return the mesh that all instances share, by name; nothing where there is none."""
-        with describable(Path(self.file.filename)):
-            group = self.file.get("mesh", {})
-            return {name: array[:] for name, array in group.items() if not array.is_scale}
+        group = self.file.get("mesh", {})
+        return {name: array[:] for name, array in group.items() if not array.is_scale}
 
     def require_unchanged_texts(self) -> None:
         """Refuse texts in /provenance that were changed since the file was sealed.
@@ -281,6 +298,7 @@ class Dataset:
                         f"{path} is damaged: /{text} was changed; take a copy that is whole"
                     )
 
+    @_described
     def family_sources(self) -> dict[str, str]:
         """Return what `provenance.family_sources` did when the file was made."""
         texts: dict[str, str] = {}
@@ -289,33 +307,28 @@ class Dataset:
             if isinstance(node, h5py.Dataset):
                 texts[place] = node.asstr()[()]
 
-        with describable(Path(self.file.filename)):
-            group = self.file["provenance"]
-            if "family" in group:
-                read(str(group["family"].attrs["file"]), group["family"])
-            if "modules" in group:
-                group["modules"].visititems(read)
+        group = self.file["provenance"]
+        if "family" in group:
+            read(str(group["family"].attrs["file"]), group["family"])
+        if "modules" in group:
+            group["modules"].visititems(read)
         return texts
 
     @property
+    @_described
     def grid(self) -> tuple[int, ...]:
         """Points along each axis of the grid."""
-        with describable(Path(self.file.filename)):
-            return tuple(
-                len(self.file[axis]) for axis in self.file["dimensions"].attrs["spatial_dims"]
-            )
+        return tuple(len(self.file[axis]) for axis in self.file["dimensions"].attrs["spatial_dims"])
 
+    @_described
     def splits(self) -> dict[str, NDArray[np.int64]]:
         """Return the instances of each split."""
-        with describable(Path(self.file.filename)):
-            return {name: self.file[f"splits/{name}"][:] for name in self.config.splits}
+        return {name: self.file[f"splits/{name}"][:] for name in self.config.splits}
 
+    @_described
     def statistics(self, name: str) -> dict[str, float]:
         """Return mean, std, rms, min and max of a parameter or field over the training split."""
-        with describable(Path(self.file.filename)):
-            return {
-                key: float(value) for key, value in self.file[f"statistics/{name}"].attrs.items()
-            }
+        return {key: float(value) for key, value in self.file[f"statistics/{name}"].attrs.items()}
 
 
 def read_config(path: Path) -> tuple[str, DatasetConfig]:
