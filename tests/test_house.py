@@ -20,14 +20,13 @@ LONGEST = 400
 #: Files that hold one algorithm each, which is read as a whole.
 SINGLE_ALGORITHMS = {
     "gcrodr.py": "GCRO-DR",
-    "block_gcrodr.py": "GCRO-DR on blocks of vectors",
     "recycling_cg.py": "recycling conjugate gradients",
     "recycling_minres.py": "recycling MINRES",
 }
 #: Files that hold several things and are still to be divided.
 LONG = {
     "affine.py",
-    "automatic.py",
+    "selection.py",
     "check.py",
     "command_line.py",
     "families.py",

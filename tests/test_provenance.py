@@ -34,8 +34,8 @@ def identities(root: Path) -> dict[str, str]:
 #: The file that is edited, and the stages whose identity that changes. A family
 #: counts for every stage, since all data come from it. The check solves some instances anew.
 EDITS = {
-    "krylov/gcrodr.py": {"solve", "compare", "check"},
-    "krylov/kernels.c": {"solve", "compare", "check"},
+    "krylov/methods/gcrodr.py": {"solve", "compare", "check"},
+    "krylov/native/kernels.c": {"solve", "compare", "check"},
     "ordering/greedy.py": {"sort"},
     "sampling/gaussian.py": set(STAGES),
     "fem/steady.py": set(STAGES),

@@ -14,7 +14,7 @@ from systems import diffusion, laplacian, refill, sequence, to_mat, to_vec
 
 from kryloset.errors import KrylosetError
 from kryloset.krylov import SequenceSolver, SolveError, solve_or_escalate
-from kryloset.krylov.automatic import (
+from kryloset.krylov.automatic.selection import (
     ALLOWANCE,
     PROMPT,
     TRIALS,

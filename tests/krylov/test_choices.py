@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Values that share their numbers do not disturb one another."""
 
-from kryloset.krylov.choices import Choices
+from kryloset.krylov.automatic.growing_tuple import Choices
 
 
 def test_each_value_stays_what_it_was():

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from systems import gaussian_field, laplacian, refill, to_mat, to_vec
 
 from kryloset.krylov import SequenceSolver
-from kryloset.krylov.dense import combine, harmonic_subspace, inner, orthonormalise
+from kryloset.krylov.methods.dense import combine, harmonic_subspace, inner, orthonormalise
 
 pytestmark = pytest.mark.skipif(
     np.dtype(PETSc.ScalarType).kind != "c", reason="PETSc of real numbers: see `make complex`"

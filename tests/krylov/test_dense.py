@@ -7,7 +7,7 @@ from mpi4py import MPI
 import numpy as np
 import scipy.linalg
 
-from kryloset.krylov.dense import combine, harmonic_subspace, orthonormalise
+from kryloset.krylov.methods.dense import combine, harmonic_subspace, orthonormalise
 
 COMM = MPI.COMM_SELF
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from systems import laplacian, sequence, to_mat, to_vec
 
 from kryloset.krylov import Reason, SequenceSolver
-from kryloset.krylov.factor import Supernodes, can_factor, make_factor
+from kryloset.krylov.native.factor import Supernodes, can_factor, make_factor
 
 pytestmark = pytest.mark.skipif(
     not can_factor(PETSc.COMM_SELF), reason="needs real numbers and a C compiler"

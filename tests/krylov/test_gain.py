@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kryloset.krylov.gain import RETRY, TRIALS, Gain
+from kryloset.krylov.reuse.space_benefit import RETRY, TRIALS, Gain
 
 
 def follow(gain: Gain, using: int, without: int, systems: int) -> tuple[Gain, list[bool]]:

@@ -11,8 +11,8 @@ import scipy.sparse as sp
 from systems import laplacian, refill, to_mat, to_vec
 
 from kryloset.krylov import AutomaticState, SequenceSolver, SolverState, Structure
-from kryloset.krylov.automatic import choose_ways
-from kryloset.krylov.guess import LENGTH
+from kryloset.krylov.automatic.selection import choose_ways
+from kryloset.krylov.reuse.guess import LENGTH
 
 METHODS = [
     ("direct", "lu"),

@@ -20,11 +20,11 @@ import pytest
 import scipy.sparse as sp
 from systems import laplacian, to_mat, to_vec
 
-from kryloset.krylov import Automatic, BlockSolver, Reason, SequenceSolver
-from kryloset.krylov.gcrodr import GCRODR
-from kryloset.krylov.recycling_bicgstab import RecyclingBiCGStab
-from kryloset.krylov.recycling_cg import RecyclingCG
-from kryloset.krylov.recycling_minres import RecyclingMINRES
+from kryloset.krylov import Automatic, SequenceSolver
+from kryloset.krylov.methods.gcrodr import GCRODR
+from kryloset.krylov.methods.recycling_bicgstab import RecyclingBiCGStab
+from kryloset.krylov.methods.recycling_cg import RecyclingCG
+from kryloset.krylov.methods.recycling_minres import RecyclingMINRES
 from kryloset.krylov.solver import Method
 
 SEEDS = range(25)
@@ -104,25 +104,6 @@ def test_the_best_iterate_comes_back_with_a_reason(method, name, residual):
         assert computed <= ZERO
         if method in LEAST and name != "windy":
             assert computed <= 1.001 * least(matrix, b)
-
-
-@pytest.mark.parametrize("name", MATRICES)
-def test_so_it_does_for_blocks(name, residual):
-    matrix = MATRICES[name]
-    mat, solver = to_mat(matrix), BlockSolver("none", restart=20, recycle=5, max_iterations=300)
-    state = solver.init()
-    for seed in SEEDS[:3]:
-        b = np.random.default_rng(seed).standard_normal((matrix.shape[0], 2)) + 1.0
-        block = PETSc.Mat().createDense(b.shape, array=b, comm=mat.comm)
-        result, state = solver.solve(mat, block, state)
-        assert result.reason in (Reason.STAGNATION, Reason.ITERATION_LIMIT)
-        x = result.solutions.getDenseArray()
-        computed = np.linalg.norm(b - matrix @ x, axis=0) / np.linalg.norm(b, axis=0)
-        assert computed == pytest.approx(result.true_residuals, rel=1e-6)
-        assert (computed <= ZERO).all()
-        if name != "windy":
-            expected = [least(matrix, column) for column in b.T]
-            assert (computed <= 1.001 * np.array(expected)).all()
 
 
 @pytest.mark.parametrize("name", ["ring", "insulated", "indefinite"])

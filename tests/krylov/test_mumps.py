@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from systems import laplacian, refill, to_mat, to_vec
 
 from kryloset.krylov import Reason, SequenceSolver, solve_or_escalate
-from kryloset.krylov import mumps as module
+from kryloset.krylov.preconditioners import mumps as module
 from kryloset.krylov.structure import is_positive_definite
 
 pytestmark = pytest.mark.skipif(

@@ -11,8 +11,8 @@ import scipy.sparse as sp
 from systems import laplacian, refill, sequence, to_mat, to_vec
 
 from kryloset.krylov import SequenceSolver, SolverState
-from kryloset.krylov.automatic import Recording
-from kryloset.krylov.preconditioner import set_up_preconditioner
+from kryloset.krylov.automatic.selection import Recording
+from kryloset.krylov.preconditioners.set_up import set_up_preconditioner
 from kryloset.krylov.reason import Reason
 
 

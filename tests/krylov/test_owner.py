@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from systems import diffusion, laplacian, refill, sequence, to_mat, to_vec
 
 from kryloset.krylov import Reason, SequenceSolver, SolverState, solve_or_escalate
-from kryloset.krylov.owner import NEIGHBOUR_GROWTH, NEIGHBOUR_LIMIT, YOUNG, Rental
+from kryloset.krylov.reuse.reference import NEIGHBOUR_GROWTH, NEIGHBOUR_LIMIT, YOUNG, Rental
 
 WAYS = [
     ("cg", "lu", 0.0),

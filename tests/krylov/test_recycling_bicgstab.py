@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from systems import refill, sequence, to_mat, to_vec
 
 from kryloset.krylov import RecyclingBiCGStab
-from kryloset.krylov.recycling_bicgstab import HARVESTS, STALE, Pace
+from kryloset.krylov.methods.recycling_bicgstab import HARVESTS, STALE, Pace
 
 HARVESTED = Pace(harvests=0)
 

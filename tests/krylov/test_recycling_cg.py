@@ -11,7 +11,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from systems import laplacian, refill, sequence, to_mat, to_vec
 
-from kryloset.krylov.recycling_cg import DRIFT, GAIN, PATIENCE, STALE, Pace, RecyclingCG
+from kryloset.krylov.methods.recycling_cg import DRIFT, GAIN, PATIENCE, STALE, Pace, RecyclingCG
 
 Reason = PETSc.KSP.ConvergedReason
 
@@ -508,7 +508,7 @@ def test_options_prefix_view_monitor_and_history(rng, tmp_path):
     options = PETSc.Options("mine_")
     chosen = {
         "ksp_type": "python",
-        "ksp_python_type": "kryloset.krylov.recycling_cg.RecyclingCG",
+        "ksp_python_type": "kryloset.krylov.RecyclingCG",
         "ksp_rcg_restart": 17,
         "ksp_rcg_recycle": 6,
         "ksp_rtol": 1e-6,

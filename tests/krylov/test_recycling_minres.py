@@ -13,8 +13,8 @@ import scipy.linalg
 import scipy.sparse as sp
 from systems import gaussian_field, laplacian, refill, sequence, to_mat, to_vec
 
-from kryloset.krylov import recycling_minres
-from kryloset.krylov.recycling_minres import RecyclingMINRES
+from kryloset.krylov.methods import recycling_minres
+from kryloset.krylov.methods.recycling_minres import RecyclingMINRES
 
 DIVERGED = PETSc.KSP.ConvergedReason
 
@@ -551,7 +551,7 @@ def test_options_prefix_view_monitor_and_history(rng, tmp_path):
     options = PETSc.Options("mine_")
     chosen = {
         "ksp_type": "python",
-        "ksp_python_type": "kryloset.krylov.recycling_minres.RecyclingMINRES",
+        "ksp_python_type": "kryloset.krylov.RecyclingMINRES",
         "ksp_rminres_restart": 17,
         "ksp_rminres_recycle": 6,
         "ksp_rtol": 1e-6,

@@ -12,8 +12,8 @@ import pytest
 import scipy.sparse as sp
 from systems import diffusion, laplacian, to_mat, to_vec
 
-from kryloset.krylov import Automatic, BlockSolver, Reason, SequenceSolver, solve_or_escalate
-from kryloset.krylov.recycling_minres import RecyclingMINRES
+from kryloset.krylov import Automatic, Reason, SequenceSolver, solve_or_escalate
+from kryloset.krylov.methods.recycling_minres import RecyclingMINRES
 from kryloset.krylov.scaling import norm_of, shift
 from kryloset.krylov.solver import Method
 
@@ -86,22 +86,6 @@ def test_a_solution_beyond_the_range_is_named(rng):
     result, _ = solver.solve(mat, to_vec(mat, 1e200 * np.ones(25)), solver.init())
     assert result.reason is Reason.NON_FINITE
     assert (result.true_residual, result.solution.norm()) == (1.0, 0.0)
-
-
-def test_each_right_hand_side_of_a_block_has_its_own_scale(rng):
-    mat, b = to_mat(laplacian(10)), rng.standard_normal((100, 4))
-    solver, sizes = BlockSolver("jacobi"), np.array([1.0, 2.0**-700, 0.0, 2.0**900])
-
-    def solve(columns):
-        block = PETSc.Mat().createDense(columns.shape, array=columns, comm=mat.comm)
-        return solver.solve(mat, block, solver.init())[0]
-
-    expected, found = solve(np.asfortranarray(b * (sizes > 0))), solve(np.asfortranarray(b * sizes))
-    assert found.converged
-    np.testing.assert_array_equal(
-        found.solutions.getDenseArray(), expected.solutions.getDenseArray() * sizes
-    )
-    np.testing.assert_array_equal(found.true_residuals, expected.true_residuals)
 
 
 @pytest.mark.parametrize("size", [1e-200, 1e200])

@@ -19,8 +19,8 @@ import scipy.sparse as sp
 from kryloset.config import DatasetConfig
 from kryloset.errors import KrylosetError
 from kryloset.krylov import Automatic, SequenceSolver, SolverState
-from kryloset.krylov.multigrid import has_interpolations
-from kryloset.krylov.preconditioner import set_up_preconditioner
+from kryloset.krylov.preconditioners.multigrid import has_interpolations
+from kryloset.krylov.preconditioners.set_up import set_up_preconditioner
 from kryloset.problems import load_family
 from kryloset.sampling import generator
 

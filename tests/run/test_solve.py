@@ -17,8 +17,8 @@ import yaml
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.errors import DataError, KrylosetError
 from kryloset.fem.steady import SteadyDiscretisation
-from kryloset.krylov import automatic as krylov_automatic
-from kryloset.krylov.automatic import choose_ways
+from kryloset.krylov.automatic import selection
+from kryloset.krylov.automatic.selection import choose_ways
 from kryloset.problems import load_family
 from kryloset.run import check, merge, sample, solve, sort
 from kryloset.run.solve import working_folder
@@ -214,7 +214,7 @@ def test_a_replay_makes_the_same_dataset_bit_for_bit(
     first.mkdir()
     again.mkdir()
     # Ways whose factors are PETSc's, for MUMPS orders as it likes.
-    monkeypatch.setattr(krylov_automatic, "choose_ways", without_mumps)
+    monkeypatch.setattr(selection, "choose_ways", without_mumps)
     expected = run(automatic(**solver), first, 2)
     merged(automatic(**solver), first)
     copy = tmp_path / "recorded.json"

@@ -169,7 +169,7 @@ def test_an_edit_of_a_stage_reruns_it_and_those_after_it(
 def test_an_edit_of_a_solver_reruns_the_stages_that_solve(
     project: Project, edited: Callable[[str], None]
 ):
-    edited("src/kryloset/krylov/gcrodr.py")
+    edited("src/kryloset/krylov/methods/gcrodr.py")
     assert project.pending() == MERGE_AND_AFTER | {"solve_chunk", "compare_solvers"}
 
 

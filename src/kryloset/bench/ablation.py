@@ -29,7 +29,7 @@ from kryloset.bench.sequences import make_sequence
 from kryloset.bench.solvers import DEFINITE, Operator
 from kryloset.errors import KrylosetError
 from kryloset.krylov import SequenceSolver, SolverState
-from kryloset.krylov.invariant import delta, wanted_space
+from kryloset.krylov.methods.invariant import delta, wanted_space
 from kryloset.ordering import ORDERS, cluster, partition, steps
 from kryloset.ordering.features import cosines
 from kryloset.progress import track

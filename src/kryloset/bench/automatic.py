@@ -16,7 +16,7 @@ from mpi4py import MPI
 from kryloset.bench.sequences import make_sequence
 from kryloset.bench.solvers import Operator
 from kryloset.krylov import Automatic, SequenceSolver, probe_structure
-from kryloset.krylov.automatic import choose_ways, has_sparse_factors
+from kryloset.krylov.automatic.selection import choose_ways, has_sparse_factors
 from kryloset.progress import track
 
 KINDS = ("darcy", "wind")

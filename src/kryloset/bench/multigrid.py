@@ -18,7 +18,7 @@ from petsc4py import PETSc
 
 from kryloset.config import DatasetConfig
 from kryloset.krylov import SequenceSolver
-from kryloset.krylov.multigrid import set_multigrid
+from kryloset.krylov.preconditioners.multigrid import set_multigrid
 from kryloset.problems import load_family
 from kryloset.progress import track
 from kryloset.sampling import generator

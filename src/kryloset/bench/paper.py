@@ -38,8 +38,8 @@ from kryloset.bench.paper_systems import (
 from kryloset.bench.solvers import _number, _table
 from kryloset.errors import KrylosetError
 from kryloset.krylov import SequenceSolver, SolverState
-from kryloset.krylov.invariant import delta, wanted_space
-from kryloset.krylov.preconditioner import Preconditioner
+from kryloset.krylov.methods.invariant import delta, wanted_space
+from kryloset.krylov.preconditioners.set_up import Preconditioner
 from kryloset.krylov.workspace import Workspace
 from kryloset.ordering import greedy_chain
 from kryloset.problems.base import Array

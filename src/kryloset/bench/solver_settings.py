@@ -18,9 +18,9 @@ from petsc4py import PETSc
 
 from kryloset.config import DatasetConfig
 from kryloset.krylov import SequenceSolver, SolverState, Structure
-from kryloset.krylov.automatic import choose_ways, has_sparse_factors
-from kryloset.krylov.multigrid import has_interpolations
-from kryloset.krylov.preconditioner import Preconditioner
+from kryloset.krylov.automatic.selection import choose_ways, has_sparse_factors
+from kryloset.krylov.preconditioners.multigrid import has_interpolations
+from kryloset.krylov.preconditioners.set_up import Preconditioner
 from kryloset.krylov.solver import Method
 from kryloset.problems import load_family
 from kryloset.progress import track

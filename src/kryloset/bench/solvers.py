@@ -25,7 +25,7 @@ from kryloset.bench.sequences import DRAWN, KINDS, SEED, make_sequence
 from kryloset.bench.sequences import Sequence as Systems
 from kryloset.errors import KrylosetError
 from kryloset.krylov import SequenceSolver
-from kryloset.krylov.preconditioner import Preconditioner
+from kryloset.krylov.preconditioners.set_up import Preconditioner
 from kryloset.ordering import greedy_chain
 from kryloset.progress import track
 from kryloset.provenance import versions

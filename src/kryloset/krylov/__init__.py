@@ -6,16 +6,15 @@ Works on any sequence of matrices and right-hand sides; no PDE is in sight. To i
 options of PETSc's (`keep_bits`), so that GMRES gives the same bits in every run.
 """
 
-from kryloset.krylov.automatic import Automatic, AutomaticState, Recording
-from kryloset.krylov.block_gcrodr import BlockSolver, BlockSolveResult
-from kryloset.krylov.gcrodr import GCRODR, GMRESDR
-from kryloset.krylov.invariant import delta, wanted_space
+from kryloset.krylov.automatic.selection import Automatic, AutomaticState, Recording
 from kryloset.krylov.ladder import Attempt, SolveError, solve_or_escalate
+from kryloset.krylov.methods.gcrodr import GCRODR, GMRESDR
+from kryloset.krylov.methods.invariant import delta, wanted_space
+from kryloset.krylov.methods.recycling_bicgstab import RecyclingBiCGStab
+from kryloset.krylov.methods.recycling_cg import RecyclingCG
+from kryloset.krylov.methods.recycling_minres import RecyclingMINRES
 from kryloset.krylov.options import keep_bits
 from kryloset.krylov.reason import Reason
-from kryloset.krylov.recycling_bicgstab import RecyclingBiCGStab
-from kryloset.krylov.recycling_cg import RecyclingCG
-from kryloset.krylov.recycling_minres import RecyclingMINRES
 from kryloset.krylov.solver import SequenceSolver, SolveResult
 from kryloset.krylov.state import SolverState
 from kryloset.krylov.structure import Structure, confirm_structure, probe_structure
@@ -28,8 +27,6 @@ __all__ = [
     "Attempt",
     "Automatic",
     "AutomaticState",
-    "BlockSolveResult",
-    "BlockSolver",
     "Reason",
     "Recording",
     "RecyclingBiCGStab",

@@ -8,8 +8,8 @@ from typing import Any, overload
 from petsc4py import PETSc
 
 from kryloset.errors import KrylosetError
-from kryloset.krylov.automatic import Automatic, AutomaticState
-from kryloset.krylov.preconditioner import Preconditioner
+from kryloset.krylov.automatic.selection import Automatic, AutomaticState
+from kryloset.krylov.preconditioners.set_up import Preconditioner
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.scaling import find_infinite
 from kryloset.krylov.solver import Method, SequenceSolver, SolveResult

@@ -16,7 +16,7 @@ from petsc4py import PETSc
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.krylov.agreement import any_rank, largest
+from kryloset.krylov.collective import any_rank, largest
 
 LARGEST = 2.0**300
 """Norms from the inverse of this to this (2e90) are left as they are."""

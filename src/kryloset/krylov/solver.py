@@ -11,16 +11,16 @@ from petsc4py import PETSc
 
 import numpy as np
 
-from kryloset.krylov.agreement import any_rank, largest
-from kryloset.krylov.guess import Guess
-from kryloset.krylov.owner import (
+from kryloset.krylov.collective import any_rank, largest
+from kryloset.krylov.fast_replace import evolve
+from kryloset.krylov.preconditioners.set_up import Preconditioner
+from kryloset.krylov.reason import Reason
+from kryloset.krylov.reuse.guess import Guess
+from kryloset.krylov.reuse.reference import (
     Owner,
 )
-from kryloset.krylov.preconditioner import Preconditioner
-from kryloset.krylov.reason import Reason
 from kryloset.krylov.scaling import Scaling, is_safe, largest_entry, needs_scaling
 from kryloset.krylov.state import SolverState
-from kryloset.krylov.values import evolve
 from kryloset.krylov.workspace import CONTEXTS, Costs, Workspace
 
 FILLED = ("icc", "ilu")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from kryloset.errors import KrylosetError
-from kryloset.krylov.agreement import any_rank
-from kryloset.krylov.dense import Array
-from kryloset.krylov.guess import Guess
-from kryloset.krylov.owner import Owner, Rental
+from kryloset.krylov.collective import any_rank
+from kryloset.krylov.methods.dense import Array
+from kryloset.krylov.reuse.guess import Guess
+from kryloset.krylov.reuse.reference import Owner, Rental
 
 if TYPE_CHECKING:
     from petsc4py import PETSc

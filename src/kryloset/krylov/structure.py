@@ -12,8 +12,8 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 
 from kryloset.errors import KrylosetError
-from kryloset.krylov.mumps import set_up_mumps
-from kryloset.krylov.preconditioner import SYMMETRIC
+from kryloset.krylov.preconditioners.mumps import set_up_mumps
+from kryloset.krylov.preconditioners.set_up import SYMMETRIC
 from kryloset.krylov.reason import Reason
 
 FACTOR_LIMIT = 200_000
@@ -168,20 +168,10 @@ def is_dominant(operator: PETSc.Mat) -> bool:
     return bool(len(np.unique(part[excess > LEAST * diagonal])) == count)
 
 
-def hash_pattern(operator: PETSc.Mat) -> str:
-    """Return a digest of where the entries of all ranks' rows lie. Collective."""
-    offsets, columns, _ = operator.getValuesCSR()
-    return _digest(operator, offsets.tobytes(), columns.tobytes())
-
-
 def hash_entries(operator: PETSc.Mat) -> str:
     """Return a digest of pattern and entries: the same for matrices that are. Collective."""
-    return _digest(operator, *(part.tobytes() for part in operator.getValuesCSR()))
-
-
-def _digest(operator: PETSc.Mat, *parts: bytes) -> str:
     digest = hashlib.sha256(repr(operator.getSizes()).encode())
-    for part in parts:
-        digest.update(part)
+    for part in operator.getValuesCSR():
+        digest.update(part.tobytes())
     of_ranks = operator.comm.tompi4py().allgather(digest.digest())
     return hashlib.sha256(b"".join(of_ranks)).hexdigest()

@@ -11,17 +11,22 @@ from petsc4py import PETSc
 
 import numpy as np
 
-from kryloset.krylov.agreement import any_rank
-from kryloset.krylov.dense import Array
-from kryloset.krylov.gcrodr import GCRODR, GMRESDR
+from kryloset.krylov.collective import any_rank
 from kryloset.krylov.interrupts import pass_interrupt
-from kryloset.krylov.owner import NEIGHBOUR_GROWTH, NEIGHBOUR_LIMIT, Owner, SharedPreconditioner
-from kryloset.krylov.preconditioner import FACTORS, set_up_preconditioner
+from kryloset.krylov.methods.dense import Array
+from kryloset.krylov.methods.gcrodr import GCRODR, GMRESDR
+from kryloset.krylov.methods.recycling_bicgstab import RecyclingBiCGStab
+from kryloset.krylov.methods.recycling_cg import RecyclingCG
+from kryloset.krylov.methods.recycling_ksp import RecyclingKSP
+from kryloset.krylov.methods.recycling_minres import RecyclingMINRES
+from kryloset.krylov.preconditioners.set_up import FACTORS, set_up_preconditioner
 from kryloset.krylov.reason import Reason
-from kryloset.krylov.recycling_bicgstab import RecyclingBiCGStab
-from kryloset.krylov.recycling_cg import RecyclingCG
-from kryloset.krylov.recycling_ksp import RecyclingKSP
-from kryloset.krylov.recycling_minres import RecyclingMINRES
+from kryloset.krylov.reuse.reference import (
+    NEIGHBOUR_GROWTH,
+    NEIGHBOUR_LIMIT,
+    Owner,
+    SharedPreconditioner,
+)
 from kryloset.krylov.revision import Revision, get_revision
 from kryloset.krylov.state import SolverState
 

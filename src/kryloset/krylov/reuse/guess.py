@@ -9,7 +9,7 @@ from petsc4py import PETSc
 
 import numpy as np
 
-from kryloset.krylov.dense import Array
+from kryloset.krylov.methods.dense import Array
 from kryloset.krylov.revision import Revision, get_revision
 from kryloset.krylov.structure import hash_entries
 

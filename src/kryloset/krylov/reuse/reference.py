@@ -21,11 +21,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from kryloset.krylov.agreement import any_rank
-from kryloset.krylov.factor import Factor, Supernodes, can_factor, is_symmetric, make_factor
-from kryloset.krylov.preconditioner import FACTORS, Preconditioner, set_up_preconditioner
+from kryloset.krylov.collective import any_rank
+from kryloset.krylov.fast_replace import evolve
+from kryloset.krylov.native.factor import Factor, Supernodes, can_factor, is_symmetric, make_factor
+from kryloset.krylov.preconditioners.set_up import FACTORS, Preconditioner, set_up_preconditioner
 from kryloset.krylov.reason import Reason
-from kryloset.krylov.values import evolve
 
 YOUNG = 3
 """Neighbours after a refresh that tell what a new preconditioner would give the next ones."""

@@ -22,12 +22,13 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 
 from kryloset.errors import KrylosetError
-from kryloset.krylov.agreement import any_rank, largest
-from kryloset.krylov.choices import Choices
-from kryloset.krylov.multigrid import has_interpolations
-from kryloset.krylov.owner import NEIGHBOUR_LIMIT
-from kryloset.krylov.preconditioner import FACTORS
+from kryloset.krylov.automatic.growing_tuple import Choices
+from kryloset.krylov.collective import any_rank, largest
+from kryloset.krylov.fast_replace import evolve
+from kryloset.krylov.preconditioners.multigrid import has_interpolations
+from kryloset.krylov.preconditioners.set_up import FACTORS
 from kryloset.krylov.reason import Reason
+from kryloset.krylov.reuse.reference import NEIGHBOUR_LIMIT
 from kryloset.krylov.solver import SequenceSolver, SolveResult, check_sizes
 from kryloset.krylov.state import SolverState, reading_state, write_arrays
 from kryloset.krylov.structure import (
@@ -36,7 +37,6 @@ from kryloset.krylov.structure import (
     confirm_structure,
     probe_structure,
 )
-from kryloset.krylov.values import evolve
 
 TRIALS = 3
 """Systems on which a way is tried. The first is for making its memory and orderings."""

@@ -16,8 +16,8 @@ from scipy.linalg import eigh, solve_triangular
 from scipy.linalg.blas import get_blas_funcs
 from scipy.linalg.lapack import get_lapack_funcs
 
-from kryloset.krylov.dense import DEPENDENT, Array, combine, inner, sum_over_ranks
-from kryloset.krylov.recycling_ksp import RecyclingKSP
+from kryloset.krylov.methods.dense import DEPENDENT, Array, combine, inner, sum_over_ranks
+from kryloset.krylov.methods.recycling_ksp import RecyclingKSP
 
 ROUNDING = 100 * float(np.finfo(np.float64).eps)
 """Relative size at which a difference counts as rounding."""

@@ -19,7 +19,7 @@ from petsc4py import PETSc
 import numpy as np
 from scipy.linalg import lapack, qr, solve_triangular
 
-from kryloset.krylov.dense import (
+from kryloset.krylov.methods.dense import (
     Array,
     Basis,
     combine,
@@ -28,7 +28,7 @@ from kryloset.krylov.dense import (
     orthonormalise,
     sum_over_ranks,
 )
-from kryloset.krylov.recycling_ksp import RecyclingKSP
+from kryloset.krylov.methods.recycling_ksp import RecyclingKSP
 
 type Pencil = Literal["a", "b"]
 

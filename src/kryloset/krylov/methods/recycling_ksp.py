@@ -10,8 +10,8 @@ from typing import ClassVar
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from kryloset.krylov.dense import Array
-from kryloset.krylov.gain import Gain
+from kryloset.krylov.methods.dense import Array
+from kryloset.krylov.reuse.space_benefit import Gain
 from kryloset.krylov.scaling import is_safe, largest_entry
 
 

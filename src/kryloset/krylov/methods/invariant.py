@@ -15,7 +15,7 @@ import scipy.linalg
 from scipy.sparse.linalg import LinearOperator, eigs
 
 from kryloset.errors import KrylosetError
-from kryloset.krylov.dense import Array
+from kryloset.krylov.methods.dense import Array
 
 
 def wanted_space(operator: PETSc.Mat, pc: PETSc.PC, size: int) -> Array:

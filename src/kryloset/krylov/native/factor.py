@@ -23,8 +23,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from kryloset.krylov.kernels import load_kernels
-from kryloset.krylov.preconditioner import SYMMETRIC
+from kryloset.krylov.native.kernels import load_kernels
+from kryloset.krylov.preconditioners.set_up import SYMMETRIC
 
 WIDTH = 8
 """Numbers in a pack, as in factor.c."""

@@ -7,11 +7,11 @@ from typing import Literal
 
 from petsc4py import PETSc
 
-from kryloset.krylov.agreement import any_rank
+from kryloset.krylov.collective import any_rank
 from kryloset.krylov.interrupts import pass_interrupt
-from kryloset.krylov.multigrid import set_multigrid
-from kryloset.krylov.mumps import set_up_mumps
 from kryloset.krylov.options import set_from_options
+from kryloset.krylov.preconditioners.multigrid import set_multigrid
+from kryloset.krylov.preconditioners.mumps import set_up_mumps
 from kryloset.krylov.reason import Reason
 
 Preconditioner = Literal[

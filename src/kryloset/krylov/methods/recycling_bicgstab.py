@@ -15,9 +15,9 @@ from petsc4py import PETSc
 
 import numpy as np
 
-from kryloset.krylov.dense import Array, combine, sum_over_ranks
-from kryloset.krylov.gcrodr import GCRODR
-from kryloset.krylov.recycling_ksp import RecyclingKSP
+from kryloset.krylov.methods.dense import Array, combine, sum_over_ranks
+from kryloset.krylov.methods.gcrodr import GCRODR
+from kryloset.krylov.methods.recycling_ksp import RecyclingKSP
 
 HARVESTS = 3
 """Systems solved by GCRO-DR before its space is taken to be good."""

@@ -17,7 +17,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from kryloset.krylov.kernels import load_kernels
+from kryloset.krylov.native.kernels import load_kernels
 
 type Array = NDArray[Any]
 """Of PETSc's scalars: float64, or complex128 where PETSc is built for complex numbers."""

@@ -18,8 +18,8 @@ import numpy as np
 import scipy.linalg
 from scipy.linalg import lapack
 
-from kryloset.krylov.dense import DEPENDENT, Array, combine, inner, sum_over_ranks
-from kryloset.krylov.recycling_ksp import RecyclingKSP
+from kryloset.krylov.methods.dense import DEPENDENT, Array, combine, inner, sum_over_ranks
+from kryloset.krylov.methods.recycling_ksp import RecyclingKSP
 from kryloset.krylov.revision import Revision, get_revision
 
 SCALAR = np.dtype(PETSc.ScalarType)
