@@ -10,9 +10,9 @@ from kryloset.bench import families
 from kryloset.errors import KrylosetError
 from kryloset.problems import load_family
 from kryloset.problems.registry import FAMILIES
-from kryloset.run import sample, solve, sort
+from kryloset.run import sample, sort
 
-STAGES = families.Stages(sample.run, sort.run, solve.write_chunk)
+STAGES = families.Stages(sample.run, sort.run)
 
 
 def test_the_larger_size_has_four_times_the_unknowns_of_the_default_one():

@@ -20,8 +20,8 @@ from kryloset.fem.steady import SteadyDiscretisation
 from kryloset.krylov.automatic import selection
 from kryloset.krylov.automatic.selection import choose_ways
 from kryloset.problems import load_family
-from kryloset.run import check, merge, sample, solve, sort
-from kryloset.run.solve import working_folder
+from kryloset.run import check, checkpoint, merge, sample, solve, sort
+from kryloset.run.checkpoint import working_folder
 from kryloset.sampling import generator
 
 CONFIG = DatasetConfig(
@@ -126,7 +126,7 @@ def test_interrupted_chunk_resumes_and_ends_bit_for_bit_the_same(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(SteadyDiscretisation, "solve", interrupted)
-        patch.setattr(solve, "SAVE_EVERY", 0.0)
+        patch.setattr(checkpoint, "SAVE_EVERY", 0.0)
         run(CONFIG, tmp_path)
     output = tmp_path / "1-of-1.h5"
     assert not output.exists()
@@ -252,13 +252,13 @@ def test_an_interrupted_automatic_run_ends_complete_and_right(
         if len(solved) == 17:
             raise KeyboardInterrupt
         if len(solved) == 15:
-            monkeypatch.setattr(solve, "SAVE_EVERY", 1e9)
+            monkeypatch.setattr(checkpoint, "SAVE_EVERY", 1e9)
         solved.append(1)
         return original(self, instance, solver)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(SteadyDiscretisation, "solve", interrupted)
-        patch.setattr(solve, "SAVE_EVERY", 0.0)
+        patch.setattr(checkpoint, "SAVE_EVERY", 0.0)
         run(automatic(), tmp_path, 2)
     solved.clear()
     monkeypatch.setattr(

@@ -297,10 +297,10 @@ def families(
     """
     keep_blas_to_one_thread()
     from kryloset.bench import families as bench
-    from kryloset.run import sample, solve, sort
+    from kryloset.run import sample, sort
 
     rows = bench.run(
-        bench.Stages(sample.run, sort.run, solve.write_chunk),
+        bench.Stages(sample.run, sort.run),
         families=names or (),
         count=count,
         budget=budget,

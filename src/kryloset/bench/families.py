@@ -42,6 +42,8 @@ from kryloset.krylov import Automatic, SequenceSolver, solve_or_escalate
 from kryloset.problems import Discretisation, Family, Instance, OperatorTraits, load_family
 from kryloset.problems.registry import FAMILIES, family_class
 from kryloset.progress import track
+from kryloset.run import chunk as chunks
+from kryloset.run import files
 from kryloset.run.solver import make_solver
 
 COUNT, QUICK_COUNT = 200, 12
@@ -138,12 +140,10 @@ class Stages(NamedTuple):
     Attributes:
         sample: `kryloset.run.sample.run`.
         sort: `kryloset.run.sort.run`.
-        write_chunk: `kryloset.run.solve.write_chunk`.
     """
 
     sample: Callable[..., None]
     sort: Callable[..., None]
-    write_chunk: Callable[..., None]
 
 
 # The methods
@@ -317,20 +317,19 @@ class Rows:
 class Chunk:
     """What the stage `solve` writes: a journal, the solver's state, and in the end one file."""
 
-    def __init__(self, folder: Path, family: Family, write_chunk: Callable[..., None]) -> None:
-        """Open the journal; `write_chunk` is that of `Stages`."""
-        self._write_chunk = write_chunk
+    def __init__(self, folder: Path, family: Family) -> None:
+        """Open the journal."""
         self._journal = Journal(folder / "journal", "bench")
         self._folder = folder
+        self._family = family
         self._saved = time.monotonic()
-        self._ragged = {f"fields/{v.name}" for v in family.unknowns if v.ragged}
 
     def write(self, row: int, fields: Instance, solve: Any) -> None:
         """Append an instance to the journal; each second save the solver's state beside it."""
-        record: dict[str, NDArray[Any]] = {"instance": np.asarray(row)}
-        record |= {f"fields/{name}": np.asarray(values) for name, values in fields.items()}
+        record: dict[str, NDArray[Any]] = {files.INSTANCE: np.asarray(row)}
+        record |= {files.field(name): np.asarray(values) for name, values in fields.items()}
         account = vars(solve.account)
-        record |= {f"solver/{name}": np.asarray(value) for name, value in account.items()}
+        record |= {files.solver(name): np.asarray(value) for name, value in account.items()}
         self._journal.append(record)
         if time.monotonic() - self._saved > SAVE_EVERY:
             solve.state.save(self._folder / "state.npz")
@@ -338,8 +337,9 @@ class Chunk:
 
     def finish(self) -> None:
         """Copy the journal to the chunk's file."""
-        rows = len(self._journal)
-        self._write_chunk(self._folder / "chunk.h5", self._journal, {}, rows, self._ragged)
+        instances = np.arange(len(self._journal))
+        chunk = chunks.Chunk("1-of-1", instances, self._folder / "chunk.h5")
+        chunks.write_chunk(chunk, self._journal, self._family, {})
         self._journal.discard()
 
 
@@ -523,7 +523,7 @@ def measure(config: DatasetConfig, budget: float, stages: Stages) -> list[dict[s
                 own,
                 order,
                 Sequential(make_solver(config.solver, family)),
-                Chunk(folder, family, stages.write_chunk),
+                Chunk(folder, family),
                 sort_seconds,
                 own_build,
             ),

@@ -36,7 +36,7 @@ from kryloset.problems.checks.drawing import Drawing
 from kryloset.problems.checks.stored import check_stored
 from kryloset.problems.checks.variety import Variety, never_varying, varying
 from kryloset.progress import track
-from kryloset.run.evidence import check_evidence
+from kryloset.run.check_solver import check_evidence
 from kryloset.run.findings import refuse
 
 logger = logging.getLogger(__name__)

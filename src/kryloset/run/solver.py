@@ -1,46 +1,98 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The solver that a configuration asks for, for the matrices that a family declares."""
+"""From a configuration to the solver it describes, for the matrices that a family declares."""
+
+import json
 
 from kryloset.config import SolverConfig
-from kryloset.krylov import Automatic, Recording, SequenceSolver, Structure
+from kryloset.errors import DataError
+from kryloset.krylov import (
+    Automatic,
+    AutomaticState,
+    Recording,
+    SequenceSolver,
+    SolverState,
+    Structure,
+)
 from kryloset.problems import Family
+
+type Solver = SequenceSolver | Automatic
+type State = SolverState | AutomaticState
 
 
 def fixed_solver(config: SolverConfig) -> SequenceSolver:
-    """Return the solver with the configured numbers; for `auto` that with GCRO-DR."""
-    numbers = config.model_dump(exclude={"policy"})
+    """Return the solver with the configured settings; for method `auto`, GCRO-DR."""
+    settings = config.model_dump(exclude={"policy"})
     if config.method == "auto":
-        numbers |= {"method": "gcrodr", "refresh": "always"}
-    return SequenceSolver(**numbers)
+        settings |= {"method": "gcrodr", "refresh": "always"}
+    return SequenceSolver(**settings)
 
 
-def make_solver(
-    config: SolverConfig, family: Family, replay: Recording | None = None
-) -> SequenceSolver | Automatic:
+def make_solver(config: SolverConfig, family: Family, replay: Recording | None = None) -> Solver:
     """Return the configured solver.
 
     Args:
-        config: Where nothing is chosen, neither way nor refreshes, the plain method.
+        config: The solver's settings.
         family: Declares the operator.
-        replay: Choices to follow.
+        replay: A recorded selection to follow; by default measured seconds decide.
     """
     if not config.chooses:
         return fixed_solver(config)
-    ways = () if config.method == "auto" else (fixed_solver(config),)
+    strategies = () if config.method == "auto" else (fixed_solver(config),)
     return Automatic(
-        config.tolerance, config.max_iterations, declared_structure(family), ways, replay
+        config.tolerance, config.max_iterations, declared_structure(family), strategies, replay
     )
 
 
 def declared_structure(family: Family) -> Structure:
-    """Return what a family declares of its matrices, as the solvers name it."""
+    """Return what a family declares about its matrices, in the solvers' terms."""
     operator = family.operator
     return Structure(
         symmetric=operator.symmetric,
         definite=operator.symmetric and operator.definite,
-        # Time steps share the matrix of their instance.
+        # All time steps of an instance share one matrix.
         constant=operator.constant or family.times is not None,
         saddle_point=operator.saddle_point,
         singular=operator.nullspace != "none",
     )
+
+
+def read_selection(config: SolverConfig, chunk: str) -> Recording | None:
+    """Return the recorded selection that a chunk is to replay; None where seconds decide.
+
+    Args:
+        config: The solver's settings, of which `policy` names the file.
+        chunk: Name of the chunk, such as `1-of-2`.
+
+    Raises:
+        DataError: The file is missing or damaged, or was recorded with other chunks.
+        KrylosetError: It does not hold a recorded selection.
+    """
+    if config.replayed is None:
+        return None
+    try:
+        recorded = json.loads(config.replayed.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"solver.policy: {config.replayed} cannot be read: {error}; give the path of a copy "
+            "of a run's choices.json"
+        ) from None
+    if not isinstance(recorded, dict) or chunk not in recorded:
+        raise DataError(
+            f"solver.policy: {config.replayed} has no choices for chunk {chunk}: replay a run "
+            "with the same solver and the same number of chunks"
+        )
+    return Recording.from_json(json.dumps(recorded[chunk]))
+
+
+def strategy_labels(config: SolverConfig, state: State) -> list[str]:
+    """Return the labels of the strategies, which the solve records refer to by number.
+
+    Args:
+        config: The solver's settings.
+        state: The solver's state after the last system.
+    """
+    if isinstance(state, AutomaticState):
+        # A family may solve its instances without the solver it is given.
+        return [strategy.label for strategy in state.ways] or ["none"]
+    return [fixed_solver(config).label]

@@ -1,0 +1,179 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A chunk: which instances it has, and the file that their solutions are written to."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.config import DatasetConfig
+from kryloset.dataset.journal import Journal
+from kryloset.dataset.staged import StagedFile, create_staged
+from kryloset.dependence import keys_of
+from kryloset.errors import DataError
+from kryloset.problems import Discretisation, Family, family_files
+from kryloset.provenance import stage_identity
+from kryloset.run import files
+from kryloset.run.inputs import parameter_path
+from kryloset.run.solve_record import SolveRecord
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A contiguous part of the sorted instances, which one job solves.
+
+    Attributes:
+        name: Such as `1-of-2`.
+        instances: Drawn numbers of the instances, in solving order.
+        output: The file that they are written to.
+    """
+
+    name: str
+    instances: NDArray[np.int64]
+    output: Path
+
+    @classmethod
+    def of(cls, order: StagedFile, name: str, output: Path) -> Self:
+        """Return a chunk of an open `order.h5`.
+
+        Raises:
+            DataError: The name is not that of a chunk, or the instances were divided into another
+                number of chunks.
+        """
+        match = re.fullmatch(r"(\d+)-of-(\d+)", name)
+        if match is None:
+            raise DataError(f"chunk {name!r} is not of the form 1-of-2")
+        number, total = map(int, match.groups())
+        bounds = order.array(files.BOUNDS)
+        if total != len(bounds) - 1 or not 1 <= number <= total:
+            raise DataError(
+                f"chunk {name}: {order.path} is divided into {len(bounds) - 1} chunks; "
+                "sort again with the number of chunks that you solve"
+            )
+        permutation = order.array(files.PERMUTATION)
+        return cls(name, np.asarray(permutation[bounds[number - 1] : bounds[number]]), output)
+
+    def __len__(self) -> int:
+        """Return the number of instances."""
+        return len(self.instances)
+
+    def is_solved(self, fingerprint: str) -> bool:
+        """Return whether the file is there and was made by the work that a fingerprint names."""
+        if not self.output.exists():
+            return False
+        try:
+            with StagedFile(self.output) as file:
+                return bool(file.attrs.get(files.FINGERPRINT) == fingerprint)
+        except DataError:  # written by an earlier version, or damaged
+            return False
+
+    def record(
+        self, position: int, fields: Mapping[str, NDArray[Any]], solved: SolveRecord
+    ) -> dict[str, NDArray[Any]]:
+        """Return the row of an instance, by the paths of the arrays in the file.
+
+        Args:
+            position: Place of the instance in the chunk.
+            fields: Its fields and unknowns; those on a further grid by `files.on_grid`.
+            solved: What its solve took.
+        """
+        predecessor = int(self.instances[position - 1]) if position and solved.recycled else -1
+        solver = {
+            "iterations": solved.iterations,
+            "operator_applications": solved.operator_applications,
+            "preconditioner_applications": solved.preconditioner_applications,
+            "systems": solved.systems,
+            "escalations": solved.escalations,
+            "reason": solved.reason,
+            "way": solved.strategy,
+            "predecessor": predecessor,
+            "true_residual": solved.true_residual,
+        }
+        seconds = {
+            "setup": solved.seconds_setup,
+            "rebuild": solved.seconds_rebuild,
+            "iterate": solved.seconds_iterate,
+            "assemble": solved.seconds_assemble,
+        }
+        return {
+            files.INSTANCE: np.asarray(solved.instance),
+            **{files.field(key): np.asarray(values) for key, values in fields.items()},
+            **{files.solver(key): np.asarray(value) for key, value in solver.items()},
+            **{files.seconds(part): np.asarray(value) for part, value in seconds.items()},
+        }
+
+
+def record_shared(discretisation: Discretisation) -> dict[str, NDArray[Any]]:
+    """Return the mesh of all instances and its masks, by their paths in the file. Collective."""
+    meshes = {files.mesh(name): values for name, values in discretisation.meshes().items()}
+    masks = {files.mask(points): values for points, values in discretisation.masks().items()}
+    return meshes | masks
+
+
+def fingerprint(
+    chunk: Chunk, parameters: StagedFile, config: DatasetConfig, family: Family, processes: int
+) -> str:
+    """Return a digest of everything that determines the solutions of a chunk, bit for bit.
+
+    Args:
+        chunk: The chunk.
+        parameters: An open `parameters.h5`.
+        config: The dataset.
+        family: Its family.
+        processes: Number of processes that share each solve.
+    """
+    digest = hashlib.sha256()
+    settings = config.model_dump_json(include=set(keys_of("solve")))
+    digest.update(f"{settings} {stage_identity('solve', config)} {processes}".encode())
+    for place, file in family_files(config).items():
+        digest.update(place.encode() + file.read_bytes())
+    if config.solver.replayed is not None:
+        digest.update(config.solver.replayed.read_bytes())
+    digest.update(chunk.instances.tobytes())
+    for index in chunk.instances:
+        for variable in family.parameters:
+            path = parameter_path(parameters, variable.name)
+            digest.update(parameters.row_seal(path, index))
+    return digest.hexdigest()
+
+
+def write_chunk(
+    chunk: Chunk,
+    journal: Journal,
+    family: Family,
+    attributes: Mapping[str, str],
+    selection: str | None = None,
+) -> None:
+    """Write the records of a complete journal as one file, whole or not at all.
+
+    Args:
+        chunk: The chunk.
+        journal: Its records become rows; the first one also has what `record_shared` returned.
+        family: Says which unknowns are ragged.
+        attributes: Attributes of the file.
+        selection: What automatic selection chose, as text.
+
+    Raises:
+        DataError: A record is missing, or the file cannot be written.
+    """
+    if len(journal) != len(chunk):
+        raise DataError(f"{journal.folder} has {len(journal)} of {len(chunk)} instances")
+    ragged = {files.field(variable.name) for variable in family.unknowns if variable.ragged}
+    with create_staged(chunk.output) as file:
+        file.attrs.update(attributes)
+        if selection is not None:
+            file.text(files.SELECTION, selection)
+        for record in journal.records():
+            for path, values in record.items():
+                if path in ragged:
+                    file.ragged_row(path, values)
+                elif files.is_shared(path):
+                    file.array(path, values)
+                else:
+                    file.row(path, values, len(chunk))

@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Every name inside the files that a stage hands to the next; `dataset.layout` has the dataset's.
+
+- `parameters.h5`: `/parameters/<name>`, a row an instance.
+- `order.h5`: `/permutation`, `/bounds`, `/features`, `/steps` and `/steps_given`.
+- A chunk: `/instance`, `/fields/<name>`, `/solver/<quantity>` and `/seconds/<part>`, a row an
+  instance; `/mesh/<name>` and `/mask/<grid>`, which its instances share; and `/choices`.
+"""
+
+from kryloset.dataset.layout import grid_group
+
+# Attributes that files of several stages have: the configuration as YAML, the identity of the
+# code, and the digest of the parameters that a file was made from.
+CONFIG = "config"
+CODE = "code"
+DRAWN = "parameters"
+
+# parameters.h5
+PARAMETERS = "parameters"
+
+# order.h5: its arrays and its attributes.
+PERMUTATION = "permutation"
+#: Chunk c holds the positions BOUNDS[c] to BOUNDS[c + 1] - 1.
+BOUNDS = "bounds"
+FEATURES = "features"
+#: Distances between neighbours along the order, and along that in which instances were drawn.
+STEPS = "steps"
+STEPS_GIVEN = "steps_given"
+METHOD = "method"
+FEATURES_KIND = "features_kind"
+SECONDS_SORT = "seconds"
+SECONDS_FEATURES = "seconds_features"
+
+# A chunk: its arrays, groups and attributes.
+#: The drawn number of the instance in each row.
+INSTANCE = "instance"
+FIELDS = "fields"
+SECONDS = "seconds"
+MESH = "mesh"
+MASK = "mask"
+#: What automatic selection chose, as text.
+SELECTION = "choices"
+#: The labels that the numbers of `solver("way")` stand for, as JSON.
+STRATEGIES = "ways"
+FINGERPRINT = "fingerprint"
+
+
+def parameter(name: str) -> str:
+    """Return the path of a parameter."""
+    return f"{PARAMETERS}/{name}"
+
+
+def field(key: str) -> str:
+    """Return the path of a field or an unknown, by its name or by that on a further grid."""
+    return f"{FIELDS}/{key}"
+
+
+def on_grid(points: int, name: str) -> str:
+    """Return the key of a variable on a further grid with so many points a side."""
+    return f"{grid_group(points)}/{name}"
+
+
+def fields_on_grid(points: int) -> str:
+    """Return the group of all variables on a further grid."""
+    return field(grid_group(points))
+
+
+def solver(quantity: str) -> str:
+    """Return the path of a quantity of `dataset.layout.SOLVER`."""
+    return f"solver/{quantity}"
+
+
+def seconds(part: str) -> str:
+    """Return the path of the seconds of a part of the work."""
+    return f"{SECONDS}/{part}"
+
+
+def mesh(name: str) -> str:
+    """Return the path of an array of the mesh that instances share."""
+    return f"{MESH}/{name}"
+
+
+def mask(points: int | None) -> str:
+    """Return the path of the mask of a further grid, or of the dataset's own where None."""
+    return f"{MASK}/{'grid' if points is None else grid_group(points)}"
+
+
+def is_shared(path: str) -> bool:
+    """Return whether an array of a chunk belongs to all of its instances."""
+    return path.startswith((f"{MESH}/", f"{MASK}/"))
