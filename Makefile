@@ -19,6 +19,7 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/.made
 LEARNING := .venv/.made-learn
 SLURM := .venv/.made-slurm
+SITE := .venv/.made-docs
 COMPLEX := .venv-complex/.made
 # Any name is one word to the shell.
 quote = '$(subst ','\'',$(1))'
@@ -28,7 +29,7 @@ SNAKEMAKE := $(BIN)/python workflow/scripts/run.py $(BIN)/snakemake \
 SUMMARY := $(BIN)/python workflow/scripts/summary.py $(call quote,$(CONFIG))
 export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 
-.PHONY: help configured run test fuzz complex train bench learn slurm lint config figures lock clean
+.PHONY: help configured run test fuzz complex train bench docs learn slurm lint config figures lock clean
 
 help: ## Say what there is (the default).
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -54,6 +55,9 @@ train: configured $(LEARNING) ## Train a neural operator on each dataset of CONF
 
 bench: $(ENVIRONMENT) ## Measure Kryloset beside what one would write by hand (an hour): results/yardstick/.
 	@$(SNAKEMAKE) yardstick
+
+docs: $(SITE) ## Build the documentation: site/index.html.
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 learn: $(LEARNING) ## Install what training needs, and no more.
 
@@ -84,12 +88,14 @@ lock: $(UV) ## Choose the newest versions that pyproject.toml allows, with hashe
 	  --output-file envs/requirements-learn.txt pyproject.toml
 	@$(COMPILE) --group slurm --constraints envs/requirements.txt \
 	  --output-file envs/requirements-slurm.txt pyproject.toml
+	@$(COMPILE) --group docs --constraints envs/requirements.txt \
+	  --output-file envs/requirements-docs.txt pyproject.toml
 	@$(COMPILE) envs/build.in --group complex --group dev --constraints envs/requirements.txt \
 	  --output-file envs/requirements-complex.txt pyproject.toml
 
 # Without .snakemake no run would know what the results were made with.
 clean: ## Remove what runs and tools made; results/ stays, and what Snakemake knows of it.
-	@rm -rf .venv .venv-complex .tools logs benchmarks .make.lock \
+	@rm -rf .venv .venv-complex .tools logs benchmarks site .make.lock \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # Before the environment is made, which takes minutes.
@@ -127,6 +133,11 @@ $(LEARNING): $(ENVIRONMENT) envs/requirements-learn.txt
 $(SLURM): $(ENVIRONMENT) envs/requirements-slurm.txt
 	@echo "Adding Snakemake's executor for Slurm to .venv/"
 	@$(INSTALL) envs/requirements-slurm.txt
+	@touch $@
+
+$(SITE): $(ENVIRONMENT) envs/requirements-docs.txt
+	@echo "Adding mkdocs to .venv/"
+	@$(INSTALL) envs/requirements-docs.txt
 	@touch $@
 
 $(COMPLEX): $(UV) envs/requirements-complex.txt pyproject.toml
