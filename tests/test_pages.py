@@ -5,6 +5,8 @@
 Those of the other pages are run where what they show is tested.
 """
 
+import re
+import shutil
 import subprocess
 import sys
 
@@ -17,7 +19,7 @@ import pytest
 import scipy.sparse as sp
 
 from documentation import ROOT, read_blocks
-from kryloset.config import DatasetConfig
+from kryloset.config import DatasetConfig, load_config
 from kryloset.krylov.sequence_files import check_sequence
 from kryloset.run import merge, sample, solve, sort
 
@@ -72,6 +74,53 @@ def test_the_picture_of_the_readme_has_x_across(results):
     (drawn,) = axes.collections
     np.testing.assert_array_equal(np.reshape(drawn.get_array(), k.shape), k)
     plt.close("all")
+
+
+def test_the_tutorial_prints_sizes_and_the_largest_residual(results, capsys):
+    program, _ = read_blocks("docs/tutorial/operator.md")
+    exec(program, {})
+    sizes, residual = capsys.readouterr().out.splitlines()
+    assert "'sample': 4" in sizes and "'time': 1" in sizes
+    assert 0 < float(residual) <= 1e-8
+
+
+def test_two_datasets_are_read_as_one(results):
+    shutil.copytree("results/darcy", "results/darcy_more")
+    (program,) = read_blocks("docs/how-to/growing.md")
+    names = {}
+    exec(program, names)
+    assert names["train"]["k"].sizes["sample"] == 4  # two halves of four
+
+
+CONFIGURATIONS = [
+    pytest.param(block, id=page)
+    for page in ["README.md", *(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/**/*.md"))]
+    for block in read_blocks(page, "yaml")
+    if block.startswith("datasets:")
+]
+
+
+@pytest.mark.parametrize(
+    ("page", "block"), CONFIGURATIONS, ids=[page for page, _ in CONFIGURATIONS]
+)
+def test_printed_configurations_are_valid(page, block, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)  # where the family of a page is
+    file = tmp_path / "config.yaml"
+    file.write_text(block)
+    assert load_config(file).datasets
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(page):
+    """Those of docs/ are followed as the site is built: `make docs`."""
+    links = re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", (ROOT / page).read_text())
+    local = [(path, anchor) for path, anchor in links if "://" not in path]
+    assert local
+    for path, anchor in local:
+        assert (ROOT / path).exists(), path
+        if anchor:
+            headings = re.findall(r"^#+ (.*)", (ROOT / path).read_text(), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
 
 
 def test_files_are_written_by_petsc_in_a_program_of_its_own(tmp_path):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The programs of docs/how-to/training.md run as they are printed."""
+"""The programs with torch, of docs/how-to/training.md and the tutorial, run as they are printed."""
 
 import pytest
 
@@ -26,5 +26,8 @@ def test_programs_of_the_page_run(data, tmp_path, monkeypatch):
     found = {}
     exec(load, found)
     assert found["u"].shape == found["pair"]["y"].shape
+    _, tutorial = read_blocks("docs/tutorial/operator.md")
+    exec(tutorial, found)
+    assert found["error"].isfinite()
     exec(own, found)
     assert found["loss"].isfinite()
