@@ -100,10 +100,8 @@ CONFIGURATIONS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("page", "block"), CONFIGURATIONS, ids=[page for page, _ in CONFIGURATIONS]
-)
-def test_printed_configurations_are_valid(page, block, tmp_path, monkeypatch):
+@pytest.mark.parametrize("block", CONFIGURATIONS)
+def test_printed_configurations_are_valid(block, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)  # where the family of a page is
     file = tmp_path / "config.yaml"
     file.write_text(block)
