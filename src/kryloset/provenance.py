@@ -12,7 +12,8 @@ from pathlib import Path
 import grimp
 
 from kryloset.config import DatasetConfig
-from kryloset.problems.registry import FAMILIES, family_files
+from kryloset.problems.base import Family
+from kryloset.problems.registry import family_files
 
 
 @cache
@@ -52,15 +53,23 @@ def _source(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def stage_identity(stage: str, dataset: DatasetConfig) -> str:
-    """Return the identity of a stage's code for a dataset, the package's family included.
+def stage_identity(stage: str, family: Family) -> str:
+    """Return the identity of the code by which a stage treats a family and its discretisation.
 
-    A family in a user's own file is an input of the stages, and no part of this.
+    A family in a user's own file is an input of the stages, and no part of this; the classes of
+    the package that it derives from are.
+
+    Args:
+        stage: A module of `kryloset.run`.
+        family: The family of the dataset.
+
+    Returns:
+        As `code_identity`.
     """
-    modules = [f"kryloset.run.{stage}"]
-    if dataset.family in FAMILIES:
-        modules.append(FAMILIES[dataset.family][0])
-    return code_identity(*modules)
+    used = {base.__module__ for base in type(family).__mro__}
+    used.add(family.discretisation.partition(":")[0])
+    own = sorted(module for module in used if module.split(".")[0] == "kryloset")
+    return code_identity(f"kryloset.run.{stage}", *own)
 
 
 def family_sources(dataset: DatasetConfig) -> dict[str, str]:

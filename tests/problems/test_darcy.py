@@ -22,12 +22,12 @@ from operators import SolveAndKeep, false_claims
 
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError
-from kryloset.fem.quadrature import TETRAHEDRON_RULE, least_at_quadrature
 from kryloset.fem.steady import SteadyDiscretisation
 from kryloset.krylov.solver import SequenceSolver
 from kryloset.krylov.state import SolverState
 from kryloset.problems import WeakForm, load_family
 from kryloset.problems.darcy import Darcy, DarcySettings
+from kryloset.problems.tools.quadrature import TETRAHEDRON_RULE, least_at_quadrature
 from kryloset.sampling import GaussianField, generator
 
 TWO_VALUED = {"permeability": "two_valued"}

@@ -28,7 +28,7 @@ from kryloset.problems.helmholtz import (
     Waves,
     WaveSettings,
 )
-from kryloset.problems.resonance import find_detuning
+from kryloset.problems.tools.resonance import find_detuning
 from kryloset.sampling import generator
 
 ANGLE = 0.7

@@ -13,6 +13,7 @@ from ufl import dx, grad, inner
 
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import DataError, FamilyError
+from kryloset.fem.discretise import discretise
 from kryloset.problems import (
     Dirichlet,
     EvolutionFamily,
@@ -22,7 +23,6 @@ from kryloset.problems import (
     Variable,
     WeakForm,
 )
-from kryloset.problems.checks.guarded import discretise
 
 B = Variable("b", "b", dimensions=())
 NUMBERS: dict[str, Any] = {"b": np.float64(1.0), "c": np.float64(2.0)}

@@ -21,10 +21,10 @@ from operators import SolveAndKeep
 
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError, KrylosetError
-from kryloset.fem.quadrature import quadrature
 from kryloset.krylov import SequenceSolver, solve_or_escalate
 from kryloset.problems import load_family
 from kryloset.problems.reaction_diffusion import ReactionDiffusion, ReactionDiffusionSettings
+from kryloset.problems.tools.quadrature import quadrature
 from kryloset.run import sample, solve, sort
 from kryloset.sampling import generator
 

@@ -23,8 +23,8 @@ from kryloset.errors import ConfigError, DataError, FamilyError
 from kryloset.fem.evaluation import Evaluation
 from kryloset.fem.steady import SteadyDiscretisation
 from kryloset.problems import load_family
-from kryloset.problems.polygons import distance_to_edges, is_simple, mesh_polygon
 from kryloset.problems.thermal import SLAB, SLOT, Thermal, ThermalSettings
+from kryloset.problems.tools.polygons import distance_to_edges, is_simple, mesh_polygon
 from kryloset.sampling import generator
 
 #: A domain with a corner that points inwards, and no symmetry.
@@ -70,7 +70,7 @@ def test_solution_converges_at_the_theoretical_order(outline: Any, degree: int) 
     instance = {"left": 0.0, "right": 0.0, "flux": 0.0, "c": 4 + x + y}
     errors = []
     for _ in range(3):
-        discretisation = SteadyDiscretisation(family, domain)
+        discretisation = SteadyDiscretisation(family, domain.comm, domain)
         stored = discretisation.solve(instance, solve_directly)
         u = fem.Function(discretisation.elements.space)
         discretisation.elements.read(stored, u.x.array)

@@ -181,7 +181,7 @@ def code(stage):
     """Return a params function: the identity of the package code that a stage uses."""
 
     def identify(wildcards):
-        return stage_identity(stage, DATASETS[wildcards.dataset])
+        return stage_identity(stage, FAMILIES[wildcards.dataset])
 
     return identify
 

@@ -22,10 +22,10 @@ import numpy as np
 
 from kryloset.errors import ConfigError, KrylosetError
 from kryloset.fem.coarse import Restriction, make_coarse
+from kryloset.fem.discretise import discretise
 from kryloset.krylov import SequenceSolver, solve_or_escalate
 from kryloset.krylov.scaling import norm_of
 from kryloset.problems.base import Array, Discretisation, Family, Instance, OperatorTraits
-from kryloset.problems.checks.guarded import discretise
 
 logger = logging.getLogger(__name__)
 

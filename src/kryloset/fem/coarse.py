@@ -10,8 +10,8 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 from kryloset.errors import ConfigError, DataError
+from kryloset.fem.discretise import discretise
 from kryloset.problems.base import Array, Family, Instance, Variable
-from kryloset.problems.checks.guarded import discretise
 
 SIDES = (9, 11, 13, 17, 25, 33)
 """Points a side of coarse grids, coarsest first; odd, as elements of degree 2 need it."""

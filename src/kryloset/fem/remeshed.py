@@ -10,7 +10,6 @@ import basix.ufl
 import numpy as np
 from dolfinx import mesh
 
-from kryloset.fem.domain import make_domain
 from kryloset.fem.steady import SteadyDiscretisation
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.checks.coverage import INSIDE
@@ -43,7 +42,7 @@ class RemeshedDiscretisation(Discretisation):
             DataError: The instance cannot be meshed.
         """
         own = self._family.on_own_mesh(instance)
-        discretisation = SteadyDiscretisation(own, make_domain(own, self._comm))
+        discretisation = SteadyDiscretisation(own, self._comm)
         solution = discretisation.solve(instance, solve)
         return {**_with_mask(discretisation, None, solution), **discretisation.meshes()}
 
@@ -73,7 +72,7 @@ class RemeshedDiscretisation(Discretisation):
         corners, cells = np.unique(cells[:, : points.shape[1] + 1], return_inverse=True)
         element = basix.ufl.element("Lagrange", "triangle", 1, shape=(2,))
         domain = mesh.create_mesh(MPI.COMM_SELF, cells.reshape(-1, 3), element, points[corners])
-        return SteadyDiscretisation(own, domain)
+        return SteadyDiscretisation(own, MPI.COMM_SELF, domain)
 
 
 def _with_mask(

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The discretisation of a linear steady family."""
 
-from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
+from mpi4py import MPI
 from petsc4py import PETSc
 
 import numpy as np
 from dolfinx.mesh import Mesh
 from numpy.typing import NDArray
 
+from kryloset.fem.domain import make_domain
 from kryloset.fem.finite_elements import FiniteElements
 from kryloset.fem.forms import read_weak_form
 from kryloset.fem.linear_system import LinearSystem
@@ -28,18 +29,19 @@ class SteadyDiscretisation(Discretisation):
         system: A and b.
     """
 
-    def __init__(self, family: SteadyFamily, domain: Mesh) -> None:
+    def __init__(self, family: SteadyFamily, comm: MPI.Comm, domain: Mesh | None = None) -> None:
         """Build everything that the instances share.
 
         Args:
             family: The family.
-            domain: Its mesh.
+            comm: Processes that share it.
+            domain: Its mesh, on these processes; by default the one that the family makes.
 
         Raises:
             FamilyError: Its forms cannot be compiled, or its fields and unknowns not be stored.
         """
         self._family = family
-        self.elements = FiniteElements(family, domain)
+        self.elements = FiniteElements(family, domain or make_domain(family, comm))
         space, parameters = self.elements.space, self.elements.parameters
         weak = read_weak_form(family, WeakForm, space, parameters)
         with blamed(family, "weak_form"):

@@ -7,6 +7,7 @@ the operator. Its discretisation owns mesh, forms and matrix storage, and turns
 one instance into linear systems and their solutions into fields.
 """
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -210,6 +211,9 @@ class Family(ABC):
         unknowns: What else of a solution is stored, so that its residual can be computed
             from the file: degrees of freedom that are not on the grid, meshes of instances.
         operator: What is known of the operator.
+        discretisation: The class that discretises it, as `module:Class`, which takes a family
+            and a communicator. A name and no import, so that a family depends on none of the
+            other discretisations. A family that overrides `discretise` needs none.
         boundary_conditions: For the dataset's description of itself.
 
     An `__init__` of its own may set those of them that depend on the settings.
@@ -228,6 +232,7 @@ class Family(ABC):
     fields: tuple[Variable, ...]
     unknowns: tuple[Variable, ...] = ()
     operator: OperatorTraits = OperatorTraits()
+    discretisation: str = ""
     boundary_conditions: tuple[BoundaryCondition, ...] = ()
 
     def __init__(self, settings: Any, mesh: MeshConfig) -> None:
@@ -268,9 +273,15 @@ class Family(ABC):
                 that crosses itself; the caller adds the instance's number.
         """
 
-    @abstractmethod
     def discretise(self, comm: "MPI.Comm") -> "Discretisation":
-        """Build mesh, spaces, forms and storage on the processes of `comm`."""
+        """Build mesh, spaces, forms and storage on the processes of `comm`.
+
+        By default this makes what `discretisation` names. A family with a discretisation of
+        its own overrides it.
+        """
+        module, _, name = self.discretisation.partition(":")
+        made: Discretisation = getattr(importlib.import_module(module), name)(self, comm)
+        return made
 
     def check(self) -> None:  # noqa: B027  (most families have nothing to add)
         """Check what depends on settings and mesh together, before any work.

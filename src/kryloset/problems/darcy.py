@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError, DataError
-from kryloset.fem.quadrature import least_at_quadrature, quadrature
 from kryloset.problems.base import Array, BoundaryCondition, Instance, OperatorTraits, Variable
 from kryloset.problems.finite_element import SteadyFamily, WeakForm, require_resolved
+from kryloset.problems.tools.quadrature import least_at_quadrature, quadrature
 from kryloset.sampling import GaussianField, Lognormal, TwoValued
 
 type Length = Annotated[float, Field(gt=0, le=10)]

@@ -21,7 +21,6 @@ from pydantic import Field, model_validator
 
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError, DataError
-from kryloset.fem.quadrature import least_at_quadrature, quadrature
 from kryloset.problems.base import (
     Array,
     BoundaryCondition,
@@ -36,6 +35,7 @@ from kryloset.problems.finite_element import (
     WeakForm,
     require_resolved,
 )
+from kryloset.problems.tools.quadrature import least_at_quadrature, quadrature
 from kryloset.sampling import GaussianField, Lognormal
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from kryloset.config import Section
 from kryloset.errors import ConfigError
-from kryloset.problems.base import AXES, Array, Discretisation, Family, Instance
+from kryloset.problems.base import AXES, Array, Family, Instance
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -180,6 +180,8 @@ class FiniteElementFamily(Family):
 class SteadyFamily(FiniteElementFamily):
     """A linear steady family: `draw` and `weak_form` are all it needs."""
 
+    discretisation = "kryloset.fem.steady:SteadyDiscretisation"
+
     @abstractmethod
     def weak_form(self, space: "fem.FunctionSpace", parameters: Mapping[str, Any]) -> WeakForm:
         """Return the forms.
@@ -198,14 +200,6 @@ class SteadyFamily(FiniteElementFamily):
             DataError: It has none, such as waves at resonance; the caller adds its number.
         """
 
-    def discretise(self, comm: "MPI.Comm") -> Discretisation:
-        """Build mesh, space, forms and storage on the processes of `comm`."""
-        # DOLFINx is needed from here on; to draw instances it is not.
-        from kryloset.fem.domain import make_domain
-        from kryloset.fem.steady import SteadyDiscretisation
-
-        return SteadyDiscretisation(self, make_domain(self, comm))
-
 
 class EvolutionFamily(FiniteElementFamily):
     """A family with time steps, each of which solves a linear system.
@@ -215,6 +209,7 @@ class EvolutionFamily(FiniteElementFamily):
     instance and not from step to step, so that all steps share a preconditioner.
     """
 
+    discretisation = "kryloset.fem.evolution:EvolutionDiscretisation"
     Settings: ClassVar[type[Section]]
     levels: ClassVar[int] = 1
 
@@ -249,24 +244,14 @@ class EvolutionFamily(FiniteElementFamily):
                 instance's number.
         """
 
-    def discretise(self, comm: "MPI.Comm") -> Discretisation:
-        """Build mesh, space, forms and storage on the processes of `comm`."""
-        from kryloset.fem.evolution import EvolutionDiscretisation
-
-        return EvolutionDiscretisation(self, comm)
-
 
 class NonlinearFamily(FiniteElementFamily):
     """A nonlinear steady family, solved by Newton's method from u = 0."""
+
+    discretisation = "kryloset.fem.newton:NewtonDiscretisation"
 
     @abstractmethod
     def weak_form(
         self, space: "fem.FunctionSpace", parameters: Mapping[str, Any], u: "fem.Function"
     ) -> NonlinearForm:
         """Return the form F(u; v); its derivative is taken symbolically."""
-
-    def discretise(self, comm: "MPI.Comm") -> Discretisation:
-        """Build mesh, space, forms and storage on the processes of `comm`."""
-        from kryloset.fem.newton import NewtonDiscretisation
-
-        return NewtonDiscretisation(self, comm)

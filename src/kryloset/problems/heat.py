@@ -11,9 +11,9 @@ from pydantic import Field
 
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError
-from kryloset.fem.quadrature import quadrature
 from kryloset.problems.base import Array, BoundaryCondition, Instance, OperatorTraits, Variable
 from kryloset.problems.finite_element import EvolutionFamily, Step, WeakForm
+from kryloset.problems.tools.quadrature import quadrature
 from kryloset.sampling import GaussianField, Lognormal
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from kryloset.config import Section
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import Array, Instance, OperatorTraits, Variable
 from kryloset.problems.finite_element import SteadyFamily, WeakForm
-from kryloset.problems.resonance import find_detuning
+from kryloset.problems.tools.resonance import find_detuning
 from kryloset.sampling import GaussianField
 
 POINTS_A_WAVELENGTH = {1: 10, 2: 8}

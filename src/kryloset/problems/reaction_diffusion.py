@@ -10,9 +10,9 @@ import ufl
 from pydantic import Field
 
 from kryloset.config import Section
-from kryloset.fem.quadrature import quadrature
 from kryloset.problems.base import Array, BoundaryCondition, OperatorTraits, Variable
 from kryloset.problems.finite_element import NonlinearFamily, NonlinearForm, require_resolved
+from kryloset.problems.tools.quadrature import quadrature
 from kryloset.sampling import GaussianField
 
 if TYPE_CHECKING:

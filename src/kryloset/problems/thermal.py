@@ -14,7 +14,6 @@ from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import (
     Array,
-    Discretisation,
     Instance,
     OperatorTraits,
     Variable,
@@ -26,7 +25,7 @@ from kryloset.problems.finite_element import (
     WeakForm,
     require_resolved,
 )
-from kryloset.problems.polygons import distance_to_edges, is_simple, mesh_polygon
+from kryloset.problems.tools.polygons import distance_to_edges, is_simple, mesh_polygon
 from kryloset.sampling import GaussianField, Lognormal
 
 if TYPE_CHECKING:
@@ -116,6 +115,8 @@ class Thermal(SteadyFamily):
         """
         self._box = box
         drawn, random = settings.outline == "drawn", settings.conductivity == "lognormal"
+        if drawn:
+            self.discretisation = "kryloset.fem.remeshed:RemeshedDiscretisation"
         parameters = list(self.parameters)
         if drawn:
             corners = Variable("corners", "corners of the polygon", "m", ("corner",), rank=1)
@@ -217,14 +218,6 @@ class Thermal(SteadyFamily):
                 Dirichlet(parameters["right"], _on_edges(self.outline, [right])),
             ),
         )
-
-    def discretise(self, comm: "MPI.Comm") -> Discretisation:
-        """Build what the instances share: with drawn polygons, nothing but the forms."""
-        if self.settings.outline != "drawn":
-            return super().discretise(comm)
-        from kryloset.fem.remeshed import RemeshedDiscretisation
-
-        return RemeshedDiscretisation(self, comm)
 
     def on_own_mesh(self, instance: Instance) -> "Thermal":
         """Return the family of one drawn polygon."""

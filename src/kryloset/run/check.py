@@ -28,9 +28,9 @@ from kryloset.dataset.staged import digest_instances
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError, KrylosetError
 from kryloset.fem.accuracy import Accuracy, measure
+from kryloset.fem.discretise import discretise
 from kryloset.krylov.reason import MEANINGS
 from kryloset.problems import Discretisation, Family, load_family
-from kryloset.problems.checks import guarded
 from kryloset.problems.checks.coverage import respects
 from kryloset.problems.checks.drawing import Drawing
 from kryloset.problems.checks.stored import check_stored
@@ -137,10 +137,10 @@ def examine(path: Path) -> CheckReport:
         seals = read_seals(data.file)
 
         @cache
-        def discretise() -> Discretisation:
-            return guarded.discretise(_family(data), MPI.COMM_SELF)
+        def make() -> Discretisation:
+            return discretise(_family(data), MPI.COMM_SELF)
 
-        described = _check("description", partial(_description, data, discretise))
+        described = _check("description", partial(_description, data, make))
         if not described.passed:
             return CheckReport((whole, described), None, seals, None)
         contents = {
@@ -150,15 +150,15 @@ def examine(path: Path) -> CheckReport:
             "splits": partial(_splits, data),
             "statistics": partial(_statistics, data),
             "parameters": partial(_parameters, data),
-            "residuals": partial(_residuals, data, discretise, residuals),
+            "residuals": partial(_residuals, data, make, residuals),
             "solver": partial(check_evidence, data, residuals),
-            "grids": partial(_grids, data, discretise),
-            "mesh": partial(_mesh, data, discretise),
+            "grids": partial(_grids, data, make),
+            "mesh": partial(_mesh, data, make),
         }
         found = [_check(name, content) for name, content in contents.items()]
         worst = max(residuals) if residuals and np.isfinite(residuals).all() else None
         right = all(check.passed for check in found)
-        accuracy = _accuracy(data, discretise(), residuals) if right else None
+        accuracy = _accuracy(data, make(), residuals) if right else None
         return CheckReport((whole, described, *found), worst, seals, accuracy)
 
 

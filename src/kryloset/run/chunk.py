@@ -130,7 +130,7 @@ def fingerprint(
     """
     digest = hashlib.sha256()
     settings = config.model_dump_json(include=set(keys_of("solve")))
-    digest.update(f"{settings} {stage_identity('solve', config)} {processes}".encode())
+    digest.update(f"{settings} {stage_identity('solve', family)} {processes}".encode())
     for place, file in family_files(config).items():
         digest.update(place.encode() + file.read_bytes())
     if config.solver.replayed is not None:

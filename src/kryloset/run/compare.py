@@ -10,8 +10,8 @@ from mpi4py import MPI
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole
+from kryloset.fem.discretise import discretise
 from kryloset.problems import load_family
-from kryloset.problems.checks.guarded import discretise
 from kryloset.run.comparison import choose_methods, measure, summarise
 from kryloset.run.inputs import (
     open_input,

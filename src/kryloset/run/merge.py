@@ -116,7 +116,7 @@ def run(
                 "sample": str(drawn.attrs["code"]),
                 "sort": str(sorted_.attrs["code"]),
                 "solve": " ".join(sorted({str(file.attrs["code"]) for file in files})),
-                "merge": stage_identity("merge", config),
+                "merge": stage_identity("merge", family),
             }
             write_dataset(
                 part, name, config, family, instances, solver, MEANINGS, code,

@@ -40,7 +40,7 @@ def run(config: DatasetConfig, name: str, *, output: Path) -> None:
     require_storable(family)
     with create_staged(output) as file:
         file.attrs["config"] = dump_dataset(name, config)
-        file.attrs["code"] = stage_identity("sample", config)
+        file.attrs["code"] = stage_identity("sample", family)
         draw, variety = Drawing(family), Variety()
         for index in track(range(config.count), "drawing instances"):
             instance = draw(config.seed, index)

@@ -22,9 +22,9 @@ from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.journal import Journal
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError, KrylosetError
+from kryloset.fem.discretise import discretise
 from kryloset.krylov import AutomaticState
 from kryloset.problems import Discretisation, Family, Instance, load_family
-from kryloset.problems.checks.guarded import discretise
 from kryloset.problems.checks.stored import check_masks, check_resampled, check_stored
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
@@ -92,7 +92,7 @@ def run(
                 state = job.solve_rest(journal)
                 attributes = {
                     files.CONFIG: dump_dataset(name, config),
-                    files.CODE: stage_identity("solve", config),
+                    files.CODE: stage_identity("solve", family),
                     files.DRAWN: drawn.digest(files.PARAMETERS),
                     files.FINGERPRINT: work,
                     files.STRATEGIES: json.dumps(strategy_labels(config.solver, state)),

@@ -94,7 +94,7 @@ def run(
         method, config.count, seconds, kind, seconds_features, along.sum(), along_given.sum(),
     )  # fmt: skip
     with create_staged(output) as order:
-        order.attrs["code"] = stage_identity("sort", config)
+        order.attrs["code"] = stage_identity("sort", family)
         order.attrs["parameters"] = drawn
         order.attrs["method"] = method
         order.attrs["features_kind"] = kind

@@ -11,6 +11,7 @@ from kryloset.dataset.atomic import write_text_whole
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.models import save_model
 from kryloset.learn.training import Training
+from kryloset.problems import load_family
 from kryloset.provenance import stage_identity
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def run(config: DatasetConfig, *, data: Path, model: Path, history: Path) -> Non
         FieldPairs(data, "valid"),
         config.training,
         checkpoint=checkpoint,
-        code=stage_identity("train", config),
+        code=stage_identity("train", load_family(config)),
     )
     record = training.run()
     curves = {"train": record.train, "valid": record.valid, "seconds": record.seconds}

@@ -37,6 +37,8 @@ def check_class(kind: type[Family], name: str) -> None:
     """
     missing = sorted(getattr(kind, "__abstractmethods__", ()))
     missing += [a for a in ("summary", "equation", "parameters", "fields") if not hasattr(kind, a)]
+    if not kind.discretisation and kind.discretise is Family.discretise:
+        missing.append("discretise")
     if missing:
         raise FamilyError(
             f"family {name!r}: class {kind.__name__} lacks {', '.join(missing)}; see "
