@@ -23,13 +23,15 @@ SITE := .venv/.made-docs
 COMPLEX := .venv-complex/.made
 # Any name is one word to the shell.
 quote = '$(subst ','\'',$(1))'
+# The tests of a file share what is costly to make, so they stay on one core.
+PARALLEL := --numprocesses logical --dist loadfile
 # --configfile takes all that follows it, so a target must not come next.
 SNAKEMAKE := $(BIN)/python workflow/scripts/run.py $(BIN)/snakemake \
   --configfile $(call quote,$(CONFIG)) --cores $(CORES)
 SUMMARY := $(BIN)/python workflow/scripts/summary.py $(call quote,$(CONFIG))
 export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 
-.PHONY: help configured run test fuzz complex train bench docs learn slurm lint config figures lock clean
+.PHONY: help configured run test slow fuzz complex train bench docs learn slurm lint config figures lock clean
 
 help: ## Say what there is (the default).
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -40,14 +42,17 @@ run: configured $(ENVIRONMENT) ## Make the datasets of CONFIG, check them, draw 
 	@$(SNAKEMAKE)
 	@$(SUMMARY)
 
-test: $(ENVIRONMENT) ## The fast tests (slow ones: .venv/bin/pytest -m slow).
-	@$(BIN)/pytest
+test: $(ENVIRONMENT) ## Run the fast tests on all cores.
+	@$(BIN)/pytest $(PARALLEL)
+
+slow: $(ENVIRONMENT) ## Run the slow tests on all cores (a quarter of an hour on two).
+	@$(BIN)/pytest $(PARALLEL) -m slow
 
 fuzz: $(ENVIRONMENT) ## Damage 5,000 files at random: nothing may hang, trace back or pass unseen.
 	@$(BIN)/python tests/faults/fuzz.py --count 5000
 
 complex: $(COMPLEX) ## The solvers' tests on a PETSc of complex numbers.
-	@.venv-complex/bin/pytest tests/krylov
+	@.venv-complex/bin/pytest $(PARALLEL) tests/krylov
 
 train: configured $(LEARNING) ## Train a neural operator on each dataset of CONFIG (5 GB of torch).
 	@$(SNAKEMAKE) train

@@ -9,10 +9,15 @@ from pathlib import Path
 # busy machine make them many times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
 import yaml
 
 from running import ROOT, TINY
+
+# Other tests run beside, so that the time of a single example says nothing.
+hypothesis.settings.register_profile("beside others", deadline=None)
+hypothesis.settings.load_profile("beside others")
 
 
 @pytest.fixture

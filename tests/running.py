@@ -1,11 +1,16 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Snakemake in a process of its own, without its four seconds of imports each time."""
+"""Snakemake in a process of its own, and its jobs too, without seconds of imports each time."""
 
+import atexit
 import multiprocessing
 import os
+import shlex
+import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -45,10 +50,24 @@ class Run:
         return found
 
 
+@cache
+def kryloset() -> str:
+    """Start what forks the jobs; return what is `kryloset` to a shell."""
+    folder = tempfile.TemporaryDirectory(prefix="kryloset-")
+    command = [sys.executable, ROOT / "tests/warm.py", f"{folder.name}/socket"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    atexit.register(folder.cleanup)
+    atexit.register(server.kill)
+    assert server.stdout is not None and server.stdout.readline() == "ready\n"
+    words = [command[0], "-E", "-S", "-s", *command[1:]]  # without what it needs no imports for
+    return f'() {{ {shlex.join(map(str, words))} "$@"; }}'
+
+
 def snakemake(*arguments: str | Path, cwd: Path) -> Run:
     """Run `snakemake` in a folder as the command line does."""
     log = cwd / "snakemake-output.txt"
-    process = _context.Process(target=_main, args=([str(a) for a in arguments], cwd, log))
+    work = ([str(a) for a in arguments], cwd, log, kryloset())
+    process = _context.Process(target=_main, args=work)
     process.start()
     process.join()
     output = log.read_text()
@@ -56,10 +75,11 @@ def snakemake(*arguments: str | Path, cwd: Path) -> Run:
     return Run(process.exitcode, output)
 
 
-def _main(arguments: list[str], cwd: Path, log: Path) -> None:
+def _main(arguments: list[str], cwd: Path, log: Path, function: str) -> None:
     from snakemake.cli import main
 
     os.chdir(cwd)
+    os.environ["BASH_FUNC_kryloset%%"] = function
     with log.open("w", buffering=1) as file:
         sys.stdout = sys.stderr = file
         os.dup2(file.fileno(), 1)

@@ -67,7 +67,7 @@ def test_cut_off_at_any_byte_a_prefix_remains(tmp_path, bytes_of_three):
     assert set(counts) == set(range(4))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_after_any_flipped_byte_a_prefix_remains(tmp_path_factory, bytes_of_three, data):
     folder = tmp_path_factory.mktemp("flipped")

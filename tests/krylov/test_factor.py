@@ -40,7 +40,7 @@ def solve(factor, b):
     return x
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     st.integers(1, 150),
     st.floats(0, 0.2),

@@ -49,7 +49,7 @@ def test_the_wanted_space_of_a_nonsymmetric_operator_is_invariant():
     assert delta(np.linalg.qr(np.array(images).T)[0], space) < 1e-4
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 5), st.integers(0, 4), st.floats(0.0, 1.0), st.integers(0, 100))
 def test_delta_is_a_sine(q, more, sine, seed):
     """Of a space tilted by a known angle; nothing but the span matters."""

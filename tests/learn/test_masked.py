@@ -39,7 +39,7 @@ def fill(values, outside, seed):
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["l2", "h1"]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_what_is_predicted_outside_changes_nothing(seed, norm):
     truth = functions(0)
     prediction = functions(1)

@@ -26,7 +26,7 @@ def flat(fields: Array) -> Array:
 
 
 @pytest.mark.parametrize("kind", REDUCTIONS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shape=st.sampled_from(SHAPES), numbers=st.integers(1, 200), seed=st.integers(0, 9))
 def test_features_are_few_linear_and_by_instance(
     kind: str, shape: tuple[int, ...], numbers: int, seed: int
@@ -41,7 +41,7 @@ def test_features_are_few_linear_and_by_instance(
 
 
 @pytest.mark.parametrize("kind", ORTHOGONAL)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shape=st.sampled_from(SHAPES), numbers=st.integers(1, 200))
 def test_distances_never_grow(kind: str, shape: tuple[int, ...], numbers: int) -> None:
     fields = draw(shape)

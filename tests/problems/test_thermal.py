@@ -227,7 +227,7 @@ polygons = st.builds(
 
 
 @given(polygons)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_drawn_polygons_do_not_cross_themselves(corners: Any) -> None:
     assert is_simple(corners)
     x, y = corners.T

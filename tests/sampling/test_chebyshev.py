@@ -12,7 +12,7 @@ from kryloset.sampling import ChebyshevSeries, generator
 
 
 @given(st.integers(1, 3), st.integers(0, 8), st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_series_is_one_of_cosines(dimension: int, degree: int, index: int) -> None:
     # T_k(cos t) = cos(k t), which numpy.polynomial does not use.
     series = ChebyshevSeries(degree, dimension)

@@ -59,7 +59,7 @@ def test_field_is_the_series_of_its_docstring(field: GaussianField) -> None:
 
 @all_fields
 @given(st.integers(0, 1000))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_functions_are_orthonormal(field: GaussianField, index: int) -> None:
     # Parseval: the integral of g^2 is the sum of its squared coefficients. The
     # trapezoidal rule is exact for these products on 13 points.
@@ -74,7 +74,7 @@ def test_functions_are_orthonormal(field: GaussianField, index: int) -> None:
 
 @all_fields
 @given(st.integers(0, 1000))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_field_is_the_same_function_on_every_grid(field: GaussianField, index: int) -> None:
     coarse = field.draw(generator(3, index), 11)
     every = (slice(None, None, 3),) * field.dimension
@@ -196,7 +196,7 @@ def test_sample_moments_are_those_stated() -> None:
     st.floats(0.05, 2),
     st.integers(2, 32),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_plane_neumann_fields_keep_the_bits_of_the_first_version(
     index: int, deviation: float, smoothness: float, length: float, modes: int
 ) -> None:

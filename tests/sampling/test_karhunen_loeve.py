@@ -71,7 +71,7 @@ def test_exponential_covariance() -> None:
 
 
 @given(st.integers(1, 3), st.integers(0, 1000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_whole_expansion_has_the_covariance(dimension: int, seed: int) -> None:
     # Mercer's theorem, for the quadrature rule: any points and weights.
     random = np.random.default_rng(seed)

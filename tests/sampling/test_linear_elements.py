@@ -40,7 +40,7 @@ def test_squares_cut_in_two_have_the_five_point_stencil() -> None:
 
 
 @given(st.integers(1, 3), st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_linear_functions_have_their_integrals(dimension: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     corners = np.stack(np.meshgrid(*[[0.0, 1.0]] * dimension), axis=-1).reshape(-1, dimension)

@@ -33,7 +33,7 @@ def test_darcy_coefficient_of_the_neural_operators_paper_has_its_statistics() ->
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_opposite_numbers_swap_the_two_values(index: int) -> None:
     # g and -g have one distribution, hence half of the area for each value on average.
     numbers = generator(1, index).standard_normal(DARCY.scales.shape)
@@ -54,7 +54,7 @@ def test_lognormal_is_the_exponential() -> None:
 
 
 @given(st.integers(0, 1000), st.floats(1.01, 1e12), st.floats(0.01, 10))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_contrast_is_exactly_that_asked_for(index: int, contrast: float, deviation: float) -> None:
     field = GaussianField(deviation, modes=8)
     k = Lognormal(field, contrast).draw(generator(2, index), 17)
