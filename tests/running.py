@@ -79,7 +79,7 @@ def _main(arguments: list[str], cwd: Path, log: Path, function: str) -> None:
     from snakemake.cli import main
 
     os.chdir(cwd)
-    os.environ["BASH_FUNC_kryloset%%"] = function
+    os.environ["BASH_FUNC_kryloset%%"] = function  # noqa: SIM112  (so bash spells it)
     with log.open("w", buffering=1) as file:
         sys.stdout = sys.stderr = file
         os.dup2(file.fileno(), 1)

@@ -25,7 +25,7 @@ def block(rng, rows, columns):
     return np.asfortranarray(rng.standard_normal((rows, columns)))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(ROWS, COLUMNS, COLUMNS, st.integers(0, 99))
 def test_inner_is_the_product(rows, p, q, seed):
     rng = np.random.default_rng(seed)
@@ -34,7 +34,7 @@ def test_inner_is_the_product(rows, p, q, seed):
     np.testing.assert_allclose(inner(a, a), a.T @ a, rtol=0, atol=1e-11)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(ROWS, COLUMNS, COLUMNS, st.integers(1, 13), st.integers(0, 99))
 def test_combine_is_the_sum_of_products_also_over_its_own_blocks(rows, p, q, k, seed):
     rng = np.random.default_rng(seed)
