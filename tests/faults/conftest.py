@@ -8,16 +8,35 @@ import pytest
 from slow_dataset import Interrupted
 
 
-@pytest.fixture
-def interrupted(tmp_path: Path) -> Interrupted:
-    """A folder in which nothing was run yet."""
-    return Interrupted(tmp_path)
+def made(run: Interrupted, *targets: str) -> Interrupted:
+    """Make targets, by default the dataset."""
+    done = run.finish(run.start(*targets, seconds_late=0.0))
+    assert done.code == 0, done.output
+    return run
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def sorted_instances(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
+    """A folder in which all is made that solving takes."""
+    run = Interrupted(tmp_path_factory.mktemp("sorted"))
+    run.lay_out()
+    configs = (f"results/slow/config/{stage}.yaml" for stage in ("solve", "merge"))
+    return made(run, "results/slow/order.h5", *configs)
+
+
+@pytest.fixture
+def interrupted(sorted_instances: Interrupted, tmp_path: Path) -> Interrupted:
+    """A folder in which nothing was solved yet."""
+    return sorted_instances.copy(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def whole(sorted_instances: Interrupted, tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
+    """A run that nothing disturbed."""
+    return made(sorted_instances.copy(tmp_path_factory.mktemp("whole")))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(whole: Interrupted) -> bytes:
     """The dataset of a run that nothing disturbed."""
-    run = Interrupted(tmp_path_factory.mktemp("undisturbed"))
-    done = run.finish()
-    assert done.code == 0, done.output
-    return run.dataset.read_bytes()
+    return whole.dataset.read_bytes()

@@ -1,7 +1,9 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A dataset whose solving is slow enough to be interrupted, and runs of it."""
+"""A dataset that can be solved slowly enough to be interrupted, and runs of it."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +15,9 @@ import yaml
 
 from running import ROOT, Run
 
-#: Darcy flow, each instance a fifth of a second late.
+#: Darcy flow, each instance as late as the environment says.
 SLOW = """
+import os
 import time
 
 from kryloset.problems.darcy import Darcy
@@ -26,7 +29,7 @@ class Slow(Darcy):
         solve = discretisation.solve
 
         def slowly(instance, solver):
-            time.sleep(0.2)
+            time.sleep(float(os.environ.get("SECONDS_LATE", "0")))
             return solve(instance, solver)
 
         discretisation.solve = slowly
@@ -53,39 +56,45 @@ class Interrupted:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Lay out the folder; nothing runs yet."""
+        """Name what is there; nothing runs yet."""
         self.folder = folder
         self.chunk = folder / "results/slow/chunks/1-of-1.h5"
         self.dataset = folder / "results/slow/dataset.h5"
         self.log = folder / "logs/slow/solve_chunk/1-of-1.log"
-        for name in ("Snakefile", "workflow", "profiles", "envs"):
-            (folder / name).symlink_to(ROOT / name)
-        (folder / "config").mkdir()
-        (folder / "config/config.yaml").write_text(yaml.safe_dump({"datasets": {"slow": CONFIG}}))
-        (folder / "slow.py").write_text(SLOW)
 
-    def start(self, *, plain: bool = False) -> psutil.Popen:
+    def lay_out(self) -> None:
+        """Make the folder ready for a first run."""
+        for name in ("Snakefile", "workflow", "profiles", "envs"):
+            (self.folder / name).symlink_to(ROOT / name)
+        (self.folder / "config").mkdir()
+        text = yaml.safe_dump({"datasets": {"slow": CONFIG}})
+        (self.folder / "config/config.yaml").write_text(text)
+        (self.folder / "slow.py").write_text(SLOW)
+
+    def copy(self, folder: Path) -> "Interrupted":
+        """Return a copy of all, with what Snakemake knows of it, in a folder that is empty."""
+        shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
+        return Interrupted(folder)
+
+    def start(self, *targets: str, plain: bool = False, seconds_late: float = 0.2) -> psutil.Popen:
         """Start what `make run` starts, or a plain Snakemake, in a process group of its own."""
-        snakemake = [
-            Path(sys.executable).parent / "snakemake",
-            "--cores",
-            "1",
-            "results/slow/dataset.h5",
-        ]
+        made = targets or ("results/slow/dataset.h5",)
+        snakemake = [Path(sys.executable).parent / "snakemake", "--cores", "1", *made]
         return psutil.Popen(
             snakemake if plain else [sys.executable, "workflow/scripts/run.py", *snakemake],
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            env=os.environ | {"SECONDS_LATE": str(seconds_late)},
             start_new_session=True,
             # A shell has its background jobs ignore the interrupt, and they their children.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def finish(self, process: psutil.Popen | None = None) -> Run:
-        """Run to the end."""
-        process = process or self.start()
+        """Wait for the end of a run, or of another one that is not slow."""
+        process = process or self.start(seconds_late=0.0)
         output, _ = process.communicate(timeout=300)
         return Run(process.returncode, output)
 

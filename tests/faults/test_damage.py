@@ -14,12 +14,9 @@ from slow_dataset import Interrupted
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
-    run = Interrupted(tmp_path_factory.mktemp("finished"))
-    done = run.finish()
-    assert done.code == 0, done.output
-    return run
+@pytest.fixture
+def finished(whole: Interrupted, tmp_path: Path) -> Interrupted:
+    return whole.copy(tmp_path)
 
 
 def test_a_flipped_byte_in_a_chunk(finished: Interrupted, undisturbed: bytes):
@@ -59,7 +56,6 @@ def small_disk(interrupted: Interrupted) -> Iterator[Path]:
     if os.geteuid() != 0:
         pytest.skip("mounting a small disk needs root")
     results = interrupted.folder / "results"
-    results.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", results], check=True)
     yield results
     subprocess.run(["umount", results], check=True)
