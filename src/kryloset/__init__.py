@@ -1,7 +1,39 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Kryloset: datasets for neural operators by recycling Krylov solvers."""
+"""Kryloset: datasets for neural operators by recycling Krylov solvers.
 
-from importlib.metadata import version
+In a notebook or a script:
 
-__version__ = version("kryloset")
+    import kryloset
+
+    family = kryloset.family("darcy", points=64, log_deviation=1.5)
+    instances = family.draw(count=100, seed=0)
+    data = kryloset.solve(family, instances, tolerance=1e-8)
+
+`solve_sequence` solves matrices of your own, and `open` opens a dataset that the workflow made.
+These names are imported when they are first used: FEniCSx is needed by `family` and `solve`,
+xarray by `open`, and for `kryloset.krylov` PETSc and NumPy are enough.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from kryloset.version import __version__
+
+if TYPE_CHECKING:
+    from kryloset.library import family, open, solve_sequence
+
+__all__ = ["__version__", "family", "open", "solve_sequence"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.library"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    """Return the names of the module, those that are not imported yet included."""
+    return sorted({*globals(), *__all__})

@@ -41,7 +41,7 @@ app.add_typer(bench, name="bench", rich_help_panel=MEASUREMENTS)
 
 def _say_version(asked: bool) -> None:
     if asked:
-        from kryloset import __version__
+        from kryloset.version import __version__
 
         typer.echo(f"kryloset {__version__}")
         raise typer.Exit

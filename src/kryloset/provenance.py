@@ -8,16 +8,22 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import decode_source
 from pathlib import Path
-
-import grimp
+from typing import TYPE_CHECKING
 
 from kryloset.config import DatasetConfig
 from kryloset.problems.base import Family
 from kryloset.problems.registry import family_files
+from kryloset.version import __version__
+
+if TYPE_CHECKING:
+    from grimp import ImportGraph
 
 
 @cache
-def _imports() -> grimp.ImportGraph:
+def _imports() -> "ImportGraph":
+    # The library, which makes no files of stages, needs no identity of code.
+    import grimp
+
     return grimp.build_graph("kryloset", cache_dir=None)
 
 
@@ -94,10 +100,11 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "petsc": ".".join(map(str, PETSc.Sys.getVersion())),
         "hdf5": h5py.version.hdf5_version,
+        "kryloset": __version__,
     }
     # FEniCSx goes by another distribution name in each place it comes from.
     names = {"dolfinx": ("fenics-dolfinx", "dolfinx-solver-real")}
-    for name in ("kryloset", "dolfinx", "numpy", "scipy", "h5py"):
+    for name in ("dolfinx", "numpy", "scipy", "h5py"):
         for distribution in names.get(name, (name,)):
             try:
                 found[name] = version(distribution)

@@ -57,9 +57,19 @@ class Frame:
     def describe(self, name: str) -> None:
         """Write what the file is, and all that does not depend on what was solved."""
         self._attributes(name)
+        version = self.versions["kryloset"]
+        self.file.attrs["history"] = (
+            f"made by kryloset {version}; /provenance has all that is needed to make it again"
+        )
         self._dimensions()
         self._boundary_conditions()
         self._write_splits()
+
+    def describe_grid(self, name: str) -> None:
+        """Write what the file is, its dimensions and the boundary conditions."""
+        self._attributes(name)
+        self._dimensions()
+        self._boundary_conditions()
 
     def _attributes(self, name: str) -> None:
         """Write what the file is, as The Well, CF and ACDD name it."""
@@ -79,9 +89,6 @@ class Frame:
         attributes["equation"] = family.equation
         attributes["source"] = (
             f"kryloset {version}: finite elements of FEniCSx, Krylov solvers of PETSc"
-        )
-        attributes["history"] = (
-            f"made by kryloset {version}; /provenance has all that is needed to make it again"
         )
 
     def _dimensions(self) -> None:

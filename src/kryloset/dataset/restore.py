@@ -7,7 +7,6 @@ import sys
 from pathlib import Path, PurePosixPath
 from shutil import which
 
-import kryloset
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.dataset.reader import Dataset
@@ -55,7 +54,7 @@ def restore(path: Path, folder: Path) -> str:
 
 def command(folder: Path) -> str:
     """Return the command that makes what was restored to a folder."""
-    snakefile = Path(kryloset.__file__).parents[2] / "workflow/Snakefile"
+    snakefile = Path(__file__).parents[3] / "workflow/Snakefile"
     clone = shlex.quote(str(snakefile)) if snakefile.exists() else "CLONE/workflow/Snakefile"
     # An environment need not be activated: then the program beside this Python is meant.
     beside = Path(sys.executable).with_name("snakemake")

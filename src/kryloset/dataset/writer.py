@@ -9,6 +9,7 @@ configuration makes the same bytes.
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -131,6 +132,44 @@ def write_skeleton(
     writer.meshes(meshes)
 
 
+def write_instances(
+    file: h5py.File,
+    name: str,
+    config: DatasetConfig,
+    family: Family,
+    instances: Iterable[Mapping[str, NDArray[Any]]],
+    *,
+    solver: Mapping[str, NDArray[Any]] | None = None,
+    reasons: Mapping[int, str] | None = None,
+    meshes: Mapping[str, NDArray[Any]] | None = None,
+    masks: Mapping[str, NDArray[np.int8]] | None = None,
+    ways: Sequence[str] = (),
+) -> None:
+    """Write instances where a dataset has them, without splits, statistics and provenance.
+
+    Args:
+        file: An empty file.
+        name: As of `write_dataset`, and so are those that are not named here.
+        config: The number of instances, the further grids and the tolerance count.
+        family: Its family.
+        instances: What there is of each instance: its parameters, perhaps its solution.
+        solver: What it took to solve them; None where they are not solved.
+        reasons: The meanings of /solver/reason.
+        meshes: What `Discretisation.meshes` returned.
+        masks: The masks that instances share.
+        ways: The meanings of /solver/way.
+
+    Raises:
+        DataError: An array of an instance has not the shape of its variable.
+    """
+    writer = _Writer(file, config, family, provenance.versions())
+    writer.describe_grid(name)
+    if solver is not None:
+        writer.solver(solver, reasons or {}, dict(enumerate(ways)))
+    writer.arrays(instances, masks or {})
+    writer.meshes(meshes or {})
+
+
 class _Writer(Frame):
     """A file with the arrays of its instances."""
 
@@ -140,11 +179,27 @@ class _Writer(Frame):
         masks: Mapping[str, NDArray[np.int8]],
     ) -> None:
         """Write parameters, solutions and masks, and the statistics of the training split."""
-        shared = self._write_masks(masks)
-        placements: dict[str, Placement] = {}
         train = np.isin(np.arange(self.config.count), self.split_indices["train"])
         names = [v.name for v in (*self.family.parameters, *self.family.fields)]
         moments = {name: Moments() for name in names}
+        self.arrays(instances, masks, dict.fromkeys(np.flatnonzero(train).tolist(), moments))
+        self._write_statistics({name: moment.summary() for name, moment in moments.items()})
+
+    def arrays(
+        self,
+        instances: Iterable[Mapping[str, NDArray[Any]]],
+        masks: Mapping[str, NDArray[np.int8]],
+        moments: Mapping[int, Mapping[str, Moments]] = MappingProxyType({}),
+    ) -> None:
+        """Write parameters, solutions and masks.
+
+        Args:
+            instances: As of `write_dataset`.
+            masks: As of `write_dataset`.
+            moments: By instance the moments, by variable, to which its values are added.
+        """
+        shared = self._write_masks(masks)
+        placements: dict[str, Placement] = {}
         for index, arrays in enumerate(instances):
             # The lengths of axes that are not those of the grid are known by the first instance.
             if not placements:
@@ -152,11 +207,10 @@ class _Writer(Frame):
             for key, placement in placements.items():
                 values = self._values(placement, index, arrays[key])
                 self._write(placement, index, values)
-                if train[index] and key in moments:
+                if moment := moments.get(index, {}).get(key):
                     inside = arrays.get(mask_key(key), masks.get(mask_key(key)))
-                    moments[key].add(self._within(placement.variable, values, inside))
+                    moment.add(self._within(placement.variable, values, inside))
         self._finish_all(placements, shared)
-        self._write_statistics({name: moment.summary() for name, moment in moments.items()})
 
     def skeleton(
         self,

@@ -2,6 +2,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The families in words, for the command line."""
 
+from textwrap import wrap
+
+from pydantic import BaseModel
+
+from kryloset.problems.base import Family
 from kryloset.problems.registry import FAMILIES, family_class
 
 
@@ -20,6 +25,17 @@ def describe_family(name: str) -> str:
     """
     family = family_class(name)
     lines = [f"{name}: {family.summary}", "", f"  {family.equation}", ""]
+    lines += [*describe_variables(family), "", "parameters:"]
+    for key, field in family.Settings.model_fields.items():
+        lines.append(
+            f"  {key}: {field.get_default(call_default_factory=True)}    # {field.description}"
+        )
+    return "\n".join(lines)
+
+
+def describe_variables(family: Family | type[Family]) -> list[str]:
+    """Return lines that say what a family draws and solves for, and what its operator is."""
+    lines = []
     for title, variables in (("draws", family.parameters), ("solves for", family.fields)):
         for variable in variables:
             axes = f" over {', '.join(variable.dimensions)}" if variable.dimensions else ""
@@ -28,9 +44,16 @@ def describe_family(name: str) -> str:
             )
     traits = vars(family.operator).items()
     known = [trait.replace("_", " ") for trait, holds in traits if holds not in (False, "none")]
-    lines += [f"  operator: {', '.join(known) or 'nothing is known of it'}", "", "parameters:"]
-    for key, field in family.Settings.model_fields.items():
-        lines.append(
-            f"  {key}: {field.get_default(call_default_factory=True)}    # {field.description}"
-        )
-    return "\n".join(lines)
+    return [*lines, f"  operator: {', '.join(known) or 'nothing is known of it'}"]
+
+
+def describe_settings(settings: BaseModel) -> list[str]:
+    """Return lines that list settings with values, defaults and descriptions, units included."""
+    lines, indent = [], " " * 6
+    for key, field in type(settings).model_fields.items():
+        value, default = getattr(settings, key), field.get_default(call_default_factory=True)
+        other = "" if value == default else f" (default {default!r})"
+        lines.append(f"  {key} = {value!r}{other}")
+        text = field.description or ""
+        lines += wrap(text, 92, initial_indent=indent, subsequent_indent=indent)
+    return lines

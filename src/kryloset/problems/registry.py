@@ -3,11 +3,13 @@
 """Families by name: those of the package, and a user's own files."""
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
-from kryloset.config import Config, DatasetConfig, describe
+from kryloset.config import Config, DatasetConfig, MeshConfig, SolverConfig, describe
 from kryloset.errors import ConfigError
 from kryloset.problems.base import Family
 from kryloset.problems.checks.declarations import check_class, check_declarations
@@ -81,39 +83,61 @@ def load_family(dataset: DatasetConfig) -> Family:
     Raises:
         ConfigError: The family or one of its settings is wrong.
     """
-    found = family_class(dataset.family)
-    _check_dimension(found, dataset)
-    with blamed(found):
+    family = make_family(
+        family_class(dataset.family), dataset.family, dataset.parameters, dataset.mesh
+    )
+    check_solver(family, dataset.family, dataset.solver)
+    return family
+
+
+def make_family(
+    kind: type[Family], name: str, parameters: Mapping[str, Any], mesh: MeshConfig
+) -> Family:
+    """Make a family from its class.
+
+    Args:
+        kind: The class.
+        name: What messages call it.
+        parameters: Its own settings by name.
+        mesh: Grid and elements.
+
+    Raises:
+        ConfigError: A setting is wrong, or settings and mesh do not fit together.
+        FamilyError: The class declares something that no file could hold.
+    """
+    if mesh.dimension is not None and mesh.dimension not in kind.dimensions:
+        raise ConfigError(
+            f"mesh.dimension {mesh.dimension}: family {name!r} is written for "
+            f"{' and '.join(map(str, kind.dimensions))} space dimensions"
+        )
+    with blamed(kind):
         try:
-            settings = found.Settings.model_validate(dataset.parameters)
+            settings = kind.Settings.model_validate(parameters)
         except ValidationError as error:
-            keys = {name: name for name in found.Settings.model_fields}
-            source = f"parameters of family {dataset.family}"
-            raise ConfigError(describe(error, source, keys)) from None
-        family = found(settings, dataset.mesh)
-    check_declarations(family, dataset.family)
-    _check_solver(family, dataset)
+            keys = {key: key for key in kind.Settings.model_fields}
+            raise ConfigError(describe(error, f"parameters of family {name}", keys)) from None
+        family = kind(settings, mesh)
+    check_declarations(family, name)
     with blamed(family, "check"):
         family.check()
     return family
 
 
-def _check_dimension(family: type[Family], dataset: DatasetConfig) -> None:
-    """Refuse a number of space dimensions that the family is not written for."""
-    dimension = dataset.mesh.dimension
-    if dimension is not None and dimension not in family.dimensions:
-        raise ConfigError(
-            f"mesh.dimension {dimension}: family {dataset.family!r} is written for "
-            f"{' and '.join(map(str, family.dimensions))} space dimensions"
-        )
+def check_solver(family: Family, name: str, solver: SolverConfig) -> None:
+    """Refuse a solver that does not suit the family's operator.
 
+    Args:
+        family: The family.
+        name: What messages call it.
+        solver: The solver.
 
-def _check_solver(family: Family, dataset: DatasetConfig) -> None:
-    """Refuse a solver that the family's operator is not fit for."""
-    solver, operator = dataset.solver, family.operator
+    Raises:
+        ConfigError: The operator is not what the method or the preconditioner needs.
+    """
+    operator = family.operator
     if operator.saddle_point and solver.method not in ("auto", "direct"):
         raise ConfigError(
-            f"solver.method {solver.method}: the operator of family {dataset.family!r} has a block "
+            f"solver.method {solver.method}: the operator of family {name!r} has a block "
             "of zeros on its diagonal, on which the preconditioners here break down: take auto "
             "or direct"
         )
@@ -125,18 +149,18 @@ def _check_solver(family: Family, dataset: DatasetConfig) -> None:
             else (f"preconditioner {solver.preconditioner}")
         )
         raise ConfigError(
-            f"solver.{culprit}: the operator of family {dataset.family!r} is singular, and has "
+            f"solver.{culprit}: the operator of family {name!r} is singular, and has "
             "no factor: take auto, cg with icc, or gcrodr"
         )
     if solver.method in ("cg", "rcg") and not (operator.symmetric and operator.definite):
         raise ConfigError(
             f"solver.method {solver.method} needs a symmetric definite operator, which family "
-            f"{dataset.family!r} does not declare: take gcrodr, gmres or direct"
+            f"{name!r} does not declare: take gcrodr, gmres or direct"
         )
     if solver.method in ("minres", "rminres") and not operator.symmetric:
         raise ConfigError(
             f"solver.method {solver.method} needs a symmetric operator, which family "
-            f"{dataset.family!r} does not declare: take gcrodr, gmres or direct"
+            f"{name!r} does not declare: take gcrodr, gmres or direct"
         )
     if solver.method == "hpddm":
         # Here, since nothing else needs PETSc for a look at a configuration.
@@ -153,7 +177,7 @@ def _check_solver(family: Family, dataset: DatasetConfig) -> None:
     if solver.preconditioner in needs_symmetry and not operator.symmetric:
         raise ConfigError(
             f"solver.preconditioner {solver.preconditioner} needs a symmetric operator, which "
-            f"family {dataset.family!r} does not declare: take "
+            f"family {name!r} does not declare: take "
             f"{needs_symmetry[solver.preconditioner]}"
         )
 

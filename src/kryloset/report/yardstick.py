@@ -4,9 +4,9 @@
 
 from collections.abc import Mapping
 
-from kryloset import __version__
 from kryloset.report.page import make_environment
 from kryloset.report.theme import VARIABLES
+from kryloset.version import __version__
 
 
 def render_printed(printed: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 """Draw the parameters of every instance."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from kryloset.config import DatasetConfig, dump_dataset
@@ -10,6 +11,7 @@ from kryloset.dataset.layout import require_storable
 from kryloset.dataset.staged import create_staged
 from kryloset.errors import FamilyError
 from kryloset.problems import Family, Instance, load_family
+from kryloset.problems.base import Array
 from kryloset.problems.checks.drawing import Drawing
 from kryloset.problems.checks.mistakes import describe_class
 from kryloset.problems.checks.variety import Variety, never_varying
@@ -41,14 +43,33 @@ def run(config: DatasetConfig, name: str, *, output: Path) -> None:
     with create_staged(output) as file:
         file.attrs["config"] = dump_dataset(name, config)
         file.attrs["code"] = stage_identity("sample", family)
-        draw, variety = Drawing(family), Variety()
-        for index in track(range(config.count), "drawing instances"):
-            instance = draw(config.seed, index)
-            variety.add(index, instance)
+        for instance in draw_instances(family, config.seed, config.count):
             for parameter, values in instance.items():
                 file.row(f"parameters/{parameter}", values, config.count)
-        _require_reproducible(family, config.seed, index, instance)
-        _require_variety(family, config.seed, variety)
+
+
+def draw_instances(family: Family, seed: int, count: int) -> Iterator[dict[str, Array]]:
+    """Draw instances of a family, each from (seed, index) alone, and show how far the work is.
+
+    Args:
+        family: The family.
+        seed: Seed of the dataset.
+        count: Number of instances, at least one.
+
+    Yields:
+        The parameters of each instance by name, float64.
+
+    Raises:
+        DataError: What the family drew is not finite or no instance.
+        FamilyError: As `run`; whether instances differ is known after the last one.
+    """
+    draw, variety = Drawing(family), Variety()
+    for index in track(range(count), "drawing instances"):
+        instance = draw(seed, index)
+        variety.add(index, instance)
+        yield instance
+    _require_reproducible(family, seed, index, instance)
+    _require_variety(family, seed, variety)
 
 
 def _require_reproducible(family: Family, seed: int, index: int, instance: Instance) -> None:

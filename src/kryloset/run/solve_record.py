@@ -37,6 +37,7 @@ class SolveRecord:
         escalations: Methods that failed before one succeeded.
         reason: Why the last solve stopped, a number of `krylov.Reason`; 0 without any system.
         strategy: Number of the strategy that solved the last system.
+        label: What people call that strategy, such as "cg + cholesky, reused".
         recycled: Whether directions of an earlier system were used.
         converged: Whether every system reached the tolerance.
         true_residual: Largest true relative residual ||b - A x|| / ||b||; of a nonlinear
@@ -55,6 +56,7 @@ class SolveRecord:
     escalations: int = 0
     reason: int = 0
     strategy: int = 0
+    label: str = "none"
     recycled: bool = False
     converged: bool = True
     true_residual: float = 0.0
@@ -126,6 +128,9 @@ class RecordedSolve:
         self.record.escalations += len(attempts)
         if isinstance(self.state, AutomaticState):
             self.record.strategy = self.state.choices[-1]
+            self.record.label = self.state.last.label
+        else:
+            self.record.label = solver.label
         return result.solution
 
     def solve(self, discretisation: Discretisation, instance: Instance) -> Solution:

@@ -16,7 +16,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset import __version__
 from kryloset.dataset.atomic import create_hdf5, write_whole
 from kryloset.dataset.layout import FILTERS, INTEGER, LIBVER, SOLVER
 from kryloset.errors import DataError, KrylosetError
@@ -24,6 +23,7 @@ from kryloset.krylov import Reason, SequenceSolver, SolveResult
 from kryloset.krylov.sequence_files import SequenceFiles, SystemReader, check_sequence
 from kryloset.ordering import greedy_chain
 from kryloset.progress import track
+from kryloset.version import __version__
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,9 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Kryloset in a notebook or a script: what `import kryloset` offers."""
+
+from kryloset.library.families import family
+from kryloset.library.opening import open
+from kryloset.library.sequences import solve_sequence
+
+__all__ = ["family", "open", "solve_sequence"]

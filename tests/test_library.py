@@ -1,0 +1,296 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The front door: `import kryloset`, and what a notebook does with it."""
+
+import os
+import pydoc
+import subprocess
+import sys
+from pathlib import Path
+
+from mpi4py import MPI
+from petsc4py import PETSc
+
+import h5py
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import kryloset
+from kryloset.errors import ConfigError, DataError, KrylosetError
+from kryloset.krylov import Automatic, SequenceSolver, Structure
+from kryloset.run import merge, sample, solve, sort
+
+ROOT = Path(__file__).parents[1]
+#: A small grid, on which the fields of all families are resolved.
+SMALL = {"points": 9}
+DARCY = {"points": 9, "modes": 6}
+
+OWN = """
+from typing import ClassVar
+
+import numpy as np
+import ufl
+
+from kryloset.problems import SteadyFamily, Variable, WeakForm
+
+
+class Own(SteadyFamily):
+    summary = "A source of random strength"
+    equation = "-lap u = s in (0, 1)^2, u = 0 on the boundary"
+    parameters = (Variable("s", "strength", "W", ()),)
+    fields = (Variable("u", "temperature", "K"),)
+
+    def draw(self, generator):
+        return {"s": generator.uniform(1.0, 2.0)}
+
+    def weak_form(self, space, parameters):
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        return WeakForm(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx, parameters["s"] * v * ufl.dx)
+"""
+
+
+def run_python(code: str, **environment: str) -> str:
+    """Run a program in a process of its own, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, cwd="/", check=False,
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# The names
+
+
+def test_public_names_are_imported_when_they_are_used():
+    loaded = run_python(
+        "import sys, kryloset\n"
+        "assert {'family', 'open'} <= set(dir(kryloset))\n"
+        "print(*(name for name in sys.modules if name.startswith('kryloset')))"
+    )
+    assert sorted(loaded.split()) == ["kryloset", "kryloset.version"]
+    with pytest.raises(AttributeError, match="no attribute 'famly'"):
+        _ = kryloset.famly
+
+
+def test_a_checkout_that_is_not_installed_is_enough():
+    """Even where nothing knows of a distribution named kryloset."""
+    printed = run_python(
+        "import importlib.metadata as m\n"
+        "def none(name): raise m.PackageNotFoundError(name)\n"
+        "found = m.version\n"
+        "m.version = lambda name: none(name) if name == 'kryloset' else found(name)\n"
+        "import kryloset\n"
+        "from kryloset.provenance import versions\n"
+        "print(kryloset.__version__, versions()['kryloset'], kryloset.family('darcy').name)",
+        PYTHONPATH=str(ROOT / "src"),
+    )
+    assert printed.split() == [kryloset.__version__, kryloset.__version__, "darcy"]
+
+
+# Families
+
+
+def test_a_family_shows_its_settings():
+    family = kryloset.family("heat", points=17, modes=6)
+    assert repr(family).startswith("kryloset.family('heat', points=17, modes=6)\n")
+    text = pydoc.plain(pydoc.render_doc(family))
+    for part in (
+        "initial temperature over x, y [K]",
+        "modes = 6 (default ",
+        "points = 17 (default 64)",
+    ):
+        assert part in text
+
+
+def test_a_wrong_setting_is_refused_by_name_with_what_is_allowed():
+    with pytest.raises(ConfigError, match=r"'log_devation', is 'log_deviation' meant\?.*degree"):
+        kryloset.family("darcy", log_devation=1.5)
+    with pytest.raises(ConfigError, match=r"log_deviation: .*less than or equal to 5"):
+        kryloset.family("darcy", log_deviation=6)
+    with pytest.raises(ConfigError, match=r"points: .*greater than or equal to 3"):
+        kryloset.family("darcy", points=2)
+    with pytest.raises(ConfigError, match=r"modes 32 is not less than mesh\.points 9"):
+        kryloset.family("darcy", points=9)
+    with pytest.raises(ConfigError, match="'darci' is unknown: take one of darcy"):
+        kryloset.family("darci")
+    with pytest.raises(ConfigError, match="int is neither a name nor a class"):
+        kryloset.family(int)
+    with pytest.raises(ConfigError, match=r"count: .*greater than or equal to 1"):
+        kryloset.family("darcy").draw(0)
+
+
+def test_a_family_comes_from_a_file_or_a_class(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    named = kryloset.family(f"{path}:Own", points=5)
+    given = kryloset.family(type(named.problem), points=5)
+    drawn = [family.draw(3, seed=4) for family in (named, given)]
+    assert drawn[0].identical(drawn[1])
+    assert drawn[0]["s"].dims == ("sample",)
+    assert drawn[0]["s"].attrs["units"] == "W"
+
+
+# Instances
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": "darcy", **DARCY, "source_deviation": 0.5},
+        {"name": "elasticity", **DARCY},
+        {"name": "poisson", **SMALL},
+        {"name": "thermal", **SMALL, "outline": "drawn"},
+    ],
+    ids=lambda settings: settings["name"],
+)
+def test_the_workflow_draws_the_same_numbers(settings, tmp_path):
+    family = kryloset.family(**settings)
+    drawn = family.draw(count=4, seed=11)
+    sample.run(family.configuration(count=4, seed=11), "same", output=tmp_path / "p.h5")
+    with h5py.File(tmp_path / "p.h5") as file:
+        assert list(file["parameters"]) == sorted(drawn.data_vars)
+        for name, values in file["parameters"].items():
+            assert drawn[name].to_numpy().tobytes() == values[:].tobytes()
+
+
+def test_instances_are_labelled():
+    drawn = kryloset.family("heat", **DARCY).draw(3)
+    assert drawn["k"].dims == ("sample", "x", "y")
+    assert drawn["k"].attrs["units"] == "W/(m K)"
+    np.testing.assert_array_equal(drawn["x"], np.linspace(0, 1, 9))
+    assert set(drawn.coords) == {"sample", "x", "y"}
+    assert drawn.attrs["seed"] == 0
+
+
+# Sequences
+
+
+def laplacian(n: int, shift: float) -> sp.csr_array:
+    """A sparse matrix, symmetric positive definite."""
+    matrix = sp.diags_array([-1.0, 2.0 + shift, -1.0], offsets=[-1, 0, 1], shape=(n, n))
+    return sp.csr_array(matrix)
+
+
+def check(matrix, rhs, result) -> None:
+    """The result is that of the system, to the tolerance that it says."""
+    x = result.solution.getArray() if isinstance(result.solution, PETSc.Vec) else result.solution
+    b = rhs.getArray() if isinstance(rhs, PETSc.Vec) else rhs
+    residual = np.linalg.norm(b - matrix @ x) / np.linalg.norm(b)
+    assert residual <= 1e-8
+    np.testing.assert_allclose(result.true_residual, residual, rtol=0.1, atol=1e-14)
+
+
+@pytest.mark.parametrize("solver", ["auto", "gcrodr", "direct"])
+def test_a_sequence_of_scipy_is_solved(solver):
+    systems = [(laplacian(30, 0.1 * i), np.linspace(1.0, 2.0, 30) + i) for i in range(5)]
+    results = list(kryloset.solve_sequence(systems, solver=solver))
+    assert [result.number for result in results] == [0, 1, 2, 3, 4]
+    for (matrix, rhs), result in zip(systems, results, strict=True):
+        check(matrix, rhs, result)
+        assert isinstance(result.solution, np.ndarray)
+        assert "+" in result.strategy
+
+
+def test_matrices_may_change_their_pattern_and_size():
+    matrices = [laplacian(30, 1.0), laplacian(30, 1.0) @ laplacian(30, 1.0), laplacian(12, 2.0)]
+    matrices.append(sp.coo_array(laplacian(12, 3.0)))
+    systems = [(matrix, np.ones(matrix.shape[0])) for matrix in matrices]
+    for (matrix, rhs), result in zip(systems, kryloset.solve_sequence(systems), strict=True):
+        check(matrix, rhs, result)
+
+
+def test_a_sequence_of_petsc_is_taken_one_by_one():
+    """A generator may refill one Mat; solutions come as Vecs of their own."""
+    csr = laplacian(20, 1.0)
+    parts = csr.indptr.astype("i4"), csr.indices.astype("i4"), csr.data
+    mat = PETSc.Mat().createAIJ(csr.shape, csr=parts, comm=PETSc.COMM_SELF)
+    rhs = mat.createVecLeft()
+    rhs.set(1.0)
+    taken = []
+
+    def systems():
+        for factor in (1.0, 2.0, 4.0):
+            mat.setValuesCSR(parts[0], parts[1], factor * parts[2])
+            mat.assemble()
+            taken.append(factor)
+            yield mat, rhs
+
+    results = kryloset.solve_sequence(systems(), "gcrodr", restart=10, recycle=4)
+    assert taken == []
+    found = []
+    for factor, result in zip((1.0, 2.0, 4.0), results, strict=True):
+        assert taken[-1] == factor
+        check(factor * csr, rhs, result)
+        found.append(result.solution)
+    np.testing.assert_allclose(found[0].getArray(), 4 * found[2].getArray(), rtol=1e-7)
+
+
+def test_a_solver_may_be_made_before():
+    systems = [(laplacian(20, 1.0), np.ones(20))]
+    for solver in (
+        SequenceSolver(method="cg", preconditioner="icc"),
+        Automatic(structure=Structure(symmetric=True, definite=True)),
+    ):
+        (result,) = kryloset.solve_sequence(systems, solver)
+        check(*systems[0], result)
+    with pytest.raises(ConfigError, match="restart: a solver that is made already"):
+        kryloset.solve_sequence(systems, SequenceSolver(), restart=4)
+
+
+def test_what_is_wrong_with_a_sequence_is_said_with_its_number():
+    good = (laplacian(5, 1.0), np.ones(5))
+    singular = (sp.csr_array(np.diag([1.0, 1.0, 0.0, 1.0, 1.0])), np.ones(5))
+    for bad, kind, message in (
+        (singular, KrylosetError, "system 1: the system was not solved"),
+        ((good[0], np.ones(4)), DataError, r"system 1: .*shape \(4,\)"),
+        ((good[0].toarray(), good[1]), DataError, "system 1: the matrix is a ndarray"),
+        ((good[0], 1j * good[1]), DataError, "system 1: the right-hand side is complex"),
+        (good[0], DataError, "system 1: a csr_array is not a system"),
+        ((sp.csr_array(np.ones((5, 4))), good[1]), KrylosetError, "system 1: "),
+    ):
+        results = kryloset.solve_sequence([good, bad])
+        check(*good, next(results))
+        with pytest.raises(kind, match=message):
+            next(results)
+    with pytest.raises(ConfigError, match="'gcro' is not known: use one of gcrodr"):
+        kryloset.solve_sequence([good], "gcro")
+    with pytest.raises(ConfigError, match="tolernce"):
+        kryloset.solve_sequence([good], tolernce=1.0)
+
+
+# Datasets
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    """A dataset that the stages of the workflow made, of four instances of Darcy."""
+    folder = tmp_path_factory.mktemp("dataset")
+    family = kryloset.family("darcy", **DARCY, grids=(5,))
+    config = family.configuration(count=4, sort="greedy", solver={"method": "direct"})
+    made = {name: folder / f"{name}.h5" for name in ("parameters", "order")}
+    sample.run(config, "darcy", output=made["parameters"])
+    sort.run(config, "darcy", parameters=made["parameters"], output=made["order"])
+    chunk, path = folder / "1-of-1.h5", folder / "dataset.h5"
+    solve.run(config, "darcy", **made, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
+    written = {name: folder / f"{name}.json" for name in ("timings", "choices")}
+    merge.run(config, "darcy", **made, chunks=[chunk], output=path, **written)
+    return path
+
+
+def test_a_dataset_is_opened_with_labels(dataset):
+    with kryloset.open(dataset) as tree:
+        assert tree["t0_fields/u"].dims == ("sample", "time", "x", "y")
+        assert tree["solver/true_residual"].max() <= 1e-8
+    with kryloset.open(str(dataset)) as tree:
+        assert tree["grid_5/u"].sizes["x_5"] == 5
+
+
+def test_what_is_no_dataset_is_refused(tmp_path, dataset):
+    with pytest.raises(DataError, match="there is no file"):
+        kryloset.open(tmp_path / "none.h5")
+    damaged = tmp_path / "damaged.h5"
+    damaged.write_bytes(dataset.read_bytes()[:5000])
+    with pytest.raises(DataError, match="damaged"):
+        kryloset.open(damaged)
