@@ -108,6 +108,18 @@ def test_printed_configurations_are_valid(block, tmp_path, monkeypatch):
     assert load_config(file).datasets
 
 
+def test_the_map_of_the_code_shows_what_is_there():
+    source = ROOT / "src/kryloset"
+    _, text = (ROOT / "README.md").read_text().split("## Map of the code")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    paths = [path for row in rows for path in re.findall(r"`([a-z_/.]+)`", row)]
+    assert len(rows) == 10
+    assert not [path for path in paths if not (source / path).exists()]
+    assert {path.parent.name for path in source.glob("*/__init__.py")} == {
+        path.removesuffix("/") for path in paths if re.fullmatch("[a-z]+/", path)
+    }
+
+
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
 def test_links_lead_somewhere(page):
     """Those of docs/ are followed as the site is built: `make docs`."""
@@ -116,9 +128,10 @@ def test_links_lead_somewhere(page):
     assert local
     for path, anchor in local:
         assert (ROOT / path).exists(), path
-        if anchor:
-            headings = re.findall(r"^#+ (.*)", (ROOT / path).read_text(), re.MULTILINE)
-            assert anchor in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
+        text = (ROOT / path).read_text() if anchor else ""
+        headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+        slugs = {re.sub(r"[^\w -]", "", line).lower().replace(" ", "-") for line in headings}
+        assert not anchor or anchor in slugs.union(re.findall(r'<a id="(\w+)">', text)), anchor
 
 
 def test_files_are_written_by_petsc_in_a_program_of_its_own(tmp_path):
