@@ -5,6 +5,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,24 @@ def require_made_from(made: StagedFile, parameters: StagedFile) -> None:
         )
 
 
-def read_instance(file: StagedFile, family: Family, index: int) -> dict[str, NDArray[np.float64]]:
+class Rows(Protocol):
+    """Arrays with a row an instance, in a file of an earlier stage or in memory."""
+
+    @property
+    def path(self) -> Path:
+        """What messages call them."""
+
+    def __contains__(self, path: str) -> bool:
+        """Return whether there is an array of that path."""
+
+    def row(self, path: str, number: int) -> NDArray[Any]:
+        """Return the row of one instance."""
+
+    def rows(self, path: str, begin: int, end: int) -> NDArray[Any]:
+        """Return the rows from `begin` to `end`, without the last."""
+
+
+def read_instance(file: Rows, family: Family, index: int) -> dict[str, NDArray[np.float64]]:
     """Read the parameters of one instance from an open `parameters.h5`.
 
     Raises:
@@ -84,7 +102,7 @@ def read_instance(file: StagedFile, family: Family, index: int) -> dict[str, NDA
     return {v.name: file.row(parameter_path(file, v.name), index) for v in family.parameters}
 
 
-def parameter_path(file: StagedFile, name: str) -> str:
+def parameter_path(file: Rows, name: str) -> str:
     """Return the path of a parameter in an open `parameters.h5`.
 
     Raises:

@@ -32,6 +32,7 @@ from kryloset.run.inputs import (
     require_made_from,
     require_same,
 )
+from kryloset.run.solver import strategy_name
 
 logger = logging.getLogger(__name__)
 
@@ -214,7 +215,7 @@ def _ways(places: _Places) -> tuple[NDArray[np.int64], list[str]]:
     """
     labels = [json.loads(file.attrs["ways"]) for file in places.files]
     names = [
-        [file_labels[way].replace(",", " +").replace(" ", "") for way in file.array("solver/way")]
+        [strategy_name(file_labels[way]) for way in file.array("solver/way")]
         for file, file_labels in zip(places.files, labels, strict=True)
     ]
     taken = sorted({name for column in names for name in column})

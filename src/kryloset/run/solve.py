@@ -12,11 +12,8 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mpi4py import MPI
-
-from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.journal import Journal
@@ -148,17 +145,10 @@ class _Job:
             # Only the first record has what instances share, which is gathered by all processes.
             shared = {} if position else record_shared(discretisation)
             if journal is not None:
-                resampled = self._resample(discretisation, instance, solution)
-                if position == done:
-                    check_stored(self.family, solution)
-                    check_masks(self.family, discretisation.masks())
-                    for points, arrays in resampled.items():
-                        check_resampled(self.family, points, arrays)
-                fields = solution | {
-                    files.on_grid(points, name): values
-                    for points, arrays in resampled.items()
-                    for name, values in arrays.items()
-                }
+                fields = stored_fields(
+                    self.config, self.family, discretisation, instance, solution,
+                    check=position == done,
+                )  # fmt: skip
                 journal.append(self.chunk.record(position, fields, solve.record) | shared)
             checkpoints.save_if_due(state, position + 1, last=position + 1 == len(self.chunk))
         return state
@@ -177,19 +167,45 @@ class _Job:
             where = f"instance {index} (chunk {self.chunk.name}, position {position})"
             raise KrylosetError(f"{where}: {error}") from error
 
-    def _resample(
-        self, discretisation: Discretisation, instance: Instance, solution: Instance
-    ) -> dict[int, dict[str, NDArray[Any]]]:
-        """Return parameters and fields on the further grids, by points a side and name.
 
-        Raises:
-            DataError: The discretisation cannot be evaluated on further grids.
-        """
-        grids = self.config.mesh.grids
-        try:
-            return {p: discretisation.resample(p, instance, solution) for p in grids}
-        except NotImplementedError as error:
-            raise DataError(
-                f"mesh.grids {list(grids)}: family {self.config.family} cannot be evaluated on "
-                f"further grids ({error}); leave `grids` empty"
-            ) from error
+def stored_fields(
+    config: DatasetConfig,
+    family: Family,
+    discretisation: Discretisation,
+    instance: Instance,
+    solution: Solution,
+    *,
+    check: bool,
+) -> Solution:
+    """Return everything that is stored of a solution, that on further grids included.
+
+    Args:
+        config: The dataset.
+        family: Its family.
+        discretisation: It solved the instance.
+        instance: The parameters.
+        solution: Fields and unknowns, as the discretisation returned them.
+        check: Whether arrays are compared with what the family declares.
+
+    Raises:
+        DataError: The discretisation cannot be evaluated on further grids.
+        FamilyError: An array is not what the family declares.
+    """
+    grids = config.mesh.grids
+    try:
+        resampled = {p: discretisation.resample(p, instance, solution) for p in grids}
+    except NotImplementedError as error:
+        raise DataError(
+            f"mesh.grids {list(grids)}: family {config.family} cannot be evaluated on "
+            f"further grids ({error}); leave `grids` empty"
+        ) from error
+    if check:
+        check_stored(family, solution)
+        check_masks(family, discretisation.masks())
+        for points, arrays in resampled.items():
+            check_resampled(family, points, arrays)
+    return solution | {
+        files.on_grid(points, name): values
+        for points, arrays in resampled.items()
+        for name, values in arrays.items()
+    }

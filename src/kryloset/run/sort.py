@@ -4,13 +4,14 @@
 
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
-from kryloset.dataset.staged import StagedFile, create_staged
+from kryloset.dataset.staged import create_staged
 from kryloset.errors import DataError, FamilyError
 from kryloset.ordering import ORDERS, partition, steps
 from kryloset.ordering.features import NUMBERS, REDUCTIONS, principal_axes
@@ -19,6 +20,7 @@ from kryloset.problems.checks.mistakes import blamed, describe_class
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.run.inputs import (
+    Rows,
     open_input,
     parameter_path,
     read_instance,
@@ -74,37 +76,77 @@ def run(
             family has no coarse grid.
     """
     family = load_family(config)
-    began = time.perf_counter()
     with open_input(parameters, config, name, "parameters") as file:
         require_same(file, config, "sample")
         drawn = file.digest("parameters")
-        method = _choose_order(config)
-        kind = _choose_features(config, method, file, family)
-        features = make_features(file, family, config.count, kind)
-    read = time.perf_counter()
-    permutation = ORDERS[method](features)
-    seconds, seconds_features = time.perf_counter() - read, read - began
-    along, along_given = steps(features, permutation), steps(features, np.arange(config.count))
+        order = order_instances(config, family, file)
+    along, along_given = (
+        steps(order.features, one) for one in (order.permutation, np.arange(config.count))
+    )
     bounds = partition(
         config.count, config.chunks if chunks is None else chunks, along, tolerance=TOLERANCE
     )
     logger.info(
         "%s order of %d instances in %.2f s, their features (%s) in %.2f s: "
         "path %.4g, as drawn %.4g",
-        method, config.count, seconds, kind, seconds_features, along.sum(), along_given.sum(),
+        order.method, config.count, order.seconds, order.kind, order.seconds_features,
+        along.sum(), along_given.sum(),
     )  # fmt: skip
-    with create_staged(output) as order:
-        order.attrs["code"] = stage_identity("sort", family)
-        order.attrs["parameters"] = drawn
-        order.attrs["method"] = method
-        order.attrs["features_kind"] = kind
-        order.attrs["seconds"] = seconds
-        order.attrs["seconds_features"] = seconds_features
-        order.array("permutation", permutation)
-        order.array("bounds", bounds)
-        order.array("features", features)
-        order.array("steps", along)
-        order.array("steps_given", along_given)
+    with create_staged(output) as written:
+        written.attrs["code"] = stage_identity("sort", family)
+        written.attrs["parameters"] = drawn
+        written.attrs["method"] = order.method
+        written.attrs["features_kind"] = order.kind
+        written.attrs["seconds"] = order.seconds
+        written.attrs["seconds_features"] = order.seconds_features
+        written.array("permutation", order.permutation)
+        written.array("bounds", bounds)
+        written.array("features", order.features)
+        written.array("steps", along)
+        written.array("steps_given", along_given)
+
+
+@dataclass(frozen=True)
+class Order:
+    """How instances were sorted.
+
+    Attributes:
+        method: A key of `ORDERS`.
+        kind: What they were compared by, as the key `features` of the configuration.
+        features: A vector an instance, shape (count, d).
+        permutation: Positions of the instances as given, in sorted order, shape (count,).
+        seconds: Time that the order took.
+        seconds_features: Time that reading the parameters and making features took.
+    """
+
+    method: str
+    kind: str
+    features: Array
+    permutation: NDArray[np.int64]
+    seconds: float
+    seconds_features: float
+
+
+def order_instances(config: DatasetConfig, family: Family, parameters: Rows) -> Order:
+    """Sort instances by similarity.
+
+    Args:
+        config: Says how many there are, and how they are sorted.
+        family: Their family.
+        parameters: Their parameters.
+
+    Raises:
+        ConfigError: `features` is `solutions`, and the family has no coarse grid.
+        DataError: A parameter of the family is not there.
+    """
+    began = time.perf_counter()
+    method = _choose_order(config)
+    kind = _choose_features(config, method, parameters, family)
+    features = make_features(parameters, family, config.count, kind)
+    read = time.perf_counter()
+    permutation = ORDERS[method](features)
+    seconds = time.perf_counter() - read
+    return Order(method, kind, features, permutation, seconds, read - began)
 
 
 def _choose_order(config: DatasetConfig) -> str:
@@ -113,7 +155,7 @@ def _choose_order(config: DatasetConfig) -> str:
     return "greedy" if config.count <= GREEDY_UP_TO else "hilbert"
 
 
-def _choose_features(config: DatasetConfig, method: str, file: StagedFile, family: Family) -> str:
+def _choose_features(config: DatasetConfig, method: str, file: Rows, family: Family) -> str:
     if config.features != "auto":
         return config.features
     numbers = config.count * sum(part[0].size for part in _read_parts(file, family, 0, 1))
@@ -121,11 +163,11 @@ def _choose_features(config: DatasetConfig, method: str, file: StagedFile, famil
     return "parameters" if whole else "cosines"
 
 
-def make_features(file: StagedFile, family: Family, count: int, kind: str) -> Array:
+def make_features(file: Rows, family: Family, count: int, kind: str) -> Array:
     """Return what instances are compared by, reading some of them at a time.
 
     Args:
-        file: An open `parameters.h5`.
+        file: Parameters, such as an open `parameters.h5`.
         family: The family.
         count: Instances.
         kind: As the key `features` of the configuration, but for `auto`.
@@ -171,11 +213,11 @@ def make_features(file: StagedFile, family: Family, count: int, kind: str) -> Ar
     return features
 
 
-def make_solutions(file: StagedFile, family: Family, count: int) -> Array:
+def make_solutions(file: Rows, family: Family, count: int) -> Array:
     """Return the instances' solutions on a coarse grid, 144 lowest cosines of each field.
 
     Args:
-        file: An open `parameters.h5`.
+        file: Parameters, such as an open `parameters.h5`.
         family: The family.
         count: Instances.
 
@@ -201,7 +243,7 @@ def make_solutions(file: StagedFile, family: Family, count: int) -> Array:
     return np.stack(rows)
 
 
-def _read_parts(file: StagedFile, family: Family, begin: int, end: int) -> list[Array]:
+def _read_parts(file: Rows, family: Family, begin: int, end: int) -> list[Array]:
     """Return what differs between the instances from `begin` to `end`, an array a parameter.
 
     The features of a family that has its own are taken for one parameter.
@@ -222,7 +264,7 @@ def _read_parts(file: StagedFile, family: Family, begin: int, end: int) -> list[
     return parts
 
 
-def _own_features(family: Family, file: StagedFile, index: int) -> Array:
+def _own_features(family: Family, file: Rows, index: int) -> Array:
     """Return the vector of an instance that a family's own `features` gives."""
     instance = read_instance(file, family, index)
     with blamed(family, "features", doing=f"instance {index}"):
