@@ -13,7 +13,7 @@ import pytest
 from documentation import read_blocks
 from kryloset.config import DatasetConfig
 from kryloset.dataset.staged import StagedFile
-from kryloset.fem.coarse import CoarseGrid
+from kryloset.fem.coarse_grid import CoarseGrid
 from kryloset.ordering import greedy_chain, partition, steps
 from kryloset.ordering.features import REDUCTIONS
 from kryloset.problems import Family, load_family

@@ -12,12 +12,12 @@ import pytest
 import scipy.sparse as sp
 import scipy.sparse.linalg
 import ufl
-from convergence import l2_error, observed_orders
-from directly import solve_directly
 from dolfinx import fem, mesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convergence import l2_error, observed_orders
+from directly import solve_directly
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError, FamilyError
 from kryloset.fem.evaluation import Evaluation

@@ -21,7 +21,7 @@ from petsc4py import PETSc
 import numpy as np
 
 from kryloset.errors import ConfigError, KrylosetError
-from kryloset.fem.coarse import Restriction, make_coarse
+from kryloset.fem.coarse_grid import Restriction, make_coarse
 from kryloset.fem.discretise import discretise
 from kryloset.krylov import SequenceSolver, solve_or_escalate
 from kryloset.krylov.scaling import norm_of

@@ -12,14 +12,14 @@ from dolfinx import default_scalar_type, fem
 from numpy.typing import NDArray
 
 from kryloset.errors import ConfigError, KrylosetError
+from kryloset.fem.blow_up import Growth
 from kryloset.fem.domain import make_domain
 from kryloset.fem.finite_elements import FiniteElements
-from kryloset.fem.forms import read_weak_form
-from kryloset.fem.growth import Growth
+from kryloset.fem.forgotten import find_forgotten
+from kryloset.fem.form_checks import read_weak_form
+from kryloset.fem.lattices import declare_interpolations
 from kryloset.fem.linear_system import LinearSystem
-from kryloset.fem.multilevel import declare_interpolations
-from kryloset.fem.reach import find_forgotten
-from kryloset.fem.singular import check_constants
+from kryloset.fem.nullspace import check_constants
 from kryloset.krylov.scaling import norm_of
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.checks.mistakes import blamed, describe_class

@@ -5,22 +5,20 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-import basix.ufl
 import numpy as np
-from dolfinx import default_scalar_type, fem
+from dolfinx import fem
 from dolfinx.mesh import Mesh
 from numpy.typing import NDArray
 
 from kryloset.errors import DataError, FamilyError
+from kryloset.fem.coefficients import Coefficients
 from kryloset.fem.evaluation import Evaluation
 from kryloset.fem.grids import Grids
 from kryloset.fem.unknowns import Unknowns
 from kryloset.problems.base import Array, Instance, Variable
 from kryloset.problems.checks.coverage import require_seen, require_within
-from kryloset.problems.checks.drawing import draw_example
 from kryloset.problems.checks.mistakes import blamed, describe_class
 from kryloset.problems.checks.stored import check_array, check_stored
 from kryloset.problems.finite_element import FiniteElementFamily
@@ -88,17 +86,11 @@ class FiniteElements:
         self.meshes = self._make_meshes()
         self.masks = self._make_masks()
 
-        self._coefficients: dict[int, tuple[Unknowns, bool, dict[int | None, Evaluation]]] = {}
-        self.parameters: dict[str, Any] = {}
-        self._functions: dict[str, Variable] = {}
-        for variable in family.parameters:
-            if variable.axes and set(variable.axes) <= set(self._grids.axes):
-                self.parameters[variable.name] = self._make_coefficient(variable)
-                self._functions[variable.name] = variable
-            else:
-                self.parameters[variable.name] = fem.Constant(domain, self._zero(variable))
-        require_within(family, self.parts[0].unknowns.points, parameters=bool(self._functions))
+        self._coefficients = Coefficients(family, domain, self._grids)
+        self.parameters = self._coefficients.by_name
         self.changing: list[Any] = list(self.parameters.values())
+        nodes, on_grid = self.parts[0].unknowns.points, self._coefficients.on_grid
+        require_within(family, nodes, parameters=bool(on_grid))
 
     def set_parameters(self, instance: Instance) -> None:
         """Refill the coefficient functions and constants. Collective.
@@ -107,38 +99,9 @@ class FiniteElements:
             instance: The parameters by name, on the grid.
 
         Raises:
-            DataError: A parameter has another shape than the grid, is not finite, or is not
-                positive though it has a logarithm.
+            DataError: As `Coefficients.fill`.
         """
-        for name, parameter in self.parameters.items():
-            values = np.asarray(instance[name])
-            if not np.isfinite(values).all():
-                raise DataError(f"parameter {name} is not finite: mend the family's `draw`")
-            if name not in self._functions:
-                if values.shape != parameter.value.shape:
-                    raise DataError(
-                        f"parameter {name} has shape {values.shape}, and its Constant "
-                        f"{parameter.value.shape}: let `draw` return as many numbers each time"
-                    )
-                parameter.value = values
-                continue
-            variable = self._functions[name]
-            if variable.transform == "log" and not (values > 0).all():
-                raise DataError(
-                    f"parameter {name} ({variable.long_name}) has the value {values.min():g}, and "
-                    "must be positive everywhere: mend the family's `draw`"
-                )
-            shape = self._shape_of(variable)
-            if values.shape != shape:
-                raise DataError(
-                    f"parameter {name} has shape {values.shape}, the grid {shape}: mend the "
-                    "family's `draw`, or draw again after changing `mesh`"
-                )
-            unknowns, nodal, _ = self._coefficients[variable.rank]
-            at_nodes = self._grids.spread(variable, values)
-            if not nodal:
-                at_nodes = self._grids.interpolate(at_nodes, unknowns.points)
-            unknowns.scatter(at_nodes.reshape(unknowns.shape), parameter.x.array)
+        self._coefficients.fill(instance)
 
     def write(self, array: Array) -> dict[str, Array]:
         """Return the fields on the grid, and the unknowns that are not there. Collective.
@@ -250,18 +213,7 @@ class FiniteElements:
         Returns:
             The variables that are on the grid, by name.
         """
-        found: dict[str, Array] = {}
-        for name, variable in self._functions.items():
-            if variable.axes != tuple(self._grids.axes):
-                continue
-            unknowns, nodal, evaluations = self._coefficients[variable.rank]
-            values = np.asarray(instance[name])
-            shape = self._grids.lengths(points) + values.shape[len(variable.axes) :]
-            if nodal:
-                values = evaluations[points](values.reshape(unknowns.shape))
-            else:
-                values = self._grids.interpolate(values, self._grids.points(points))
-            found[name] = values.reshape(shape)
+        found = self._coefficients.resample(points, instance)
         for part in self.parts:
             values = part.evaluations[points](self._at_nodes(part, stored))
             found |= self._fields_of(part, values, points)
@@ -334,32 +286,6 @@ class FiniteElements:
                     "mesh whose nodes are these points"
                 )
 
-    def _zero(self, variable: Variable) -> Any:
-        """Return zeros in the shape of a parameter that is on no axis of the grid."""
-        lengths = variable.lengths(self._grids.axes)
-        if None in lengths:
-            # How long an axis of its own is, only an instance says.
-            lengths = self._example[variable.name].shape
-        return np.zeros(lengths, default_scalar_type)
-
-    @cached_property
-    def _example(self) -> Instance:
-        return draw_example(self.family)
-
-    def _make_coefficient(self, variable: Variable) -> fem.Function:
-        """Return a Function for a parameter; those of one rank share a space."""
-        shape = (self.family.dimension,) if variable.rank else None
-        element = basix.ufl.element(
-            "Lagrange", self.domain.basix_cell(), self.family.mesh.degree, shape=shape
-        )
-        function = fem.Function(fem.functionspace(self.domain, element))
-        if variable.rank not in self._coefficients:
-            unknowns = Unknowns(function.function_space)
-            nodal = self._grids.are_nodes(unknowns)
-            evaluations = self._grids.evaluations(unknowns, nodal) if nodal else {}
-            self._coefficients[variable.rank] = (unknowns, nodal, evaluations)
-        return function
-
     def _make_meshes(self) -> dict[str, Array]:
         """Return nodes and cells of each part, on rank 0."""
         meshes: dict[str, Any] = {}
@@ -382,10 +308,6 @@ class FiniteElements:
             if not inside.all():
                 masks[grid] = inside.astype(np.int8)
         return masks
-
-    def _shape_of(self, variable: Variable) -> tuple[int, ...]:
-        shape = tuple(len(self._grids.axes[axis]) for axis in variable.axes)
-        return (*shape, self.family.dimension) if variable.rank else shape
 
     def _at_nodes(self, part: Part, stored: Instance) -> Array:
         """Return the degrees of freedom of a part in their own order."""

@@ -16,8 +16,7 @@ import ufl
 from dolfinx import fem
 
 from kryloset.errors import ConfigError
-from kryloset.fem.affine import AffineMatrix, AffineVector
-from kryloset.fem.affine_step import AffineStep
+from kryloset.fem.affine import AffineMatrix, AffineStep, AffineVector
 from kryloset.fem.boundary import BoundaryValues
 from kryloset.krylov.scaling import norm_of
 from kryloset.problems.base import Array, OperatorTraits

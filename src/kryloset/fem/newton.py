@@ -17,11 +17,11 @@ from kryloset.errors import KrylosetError
 from kryloset.fem.boundary import BoundaryValues
 from kryloset.fem.domain import make_domain
 from kryloset.fem.finite_elements import FiniteElements
-from kryloset.fem.forms import read_weak_form
+from kryloset.fem.forgotten import find_forgotten
+from kryloset.fem.form_checks import read_weak_form
+from kryloset.fem.lattices import declare_interpolations
 from kryloset.fem.linear_system import declare_traits, make_map
-from kryloset.fem.multilevel import declare_interpolations
-from kryloset.fem.reach import find_forgotten
-from kryloset.fem.singular import check_constants
+from kryloset.fem.nullspace import check_constants
 from kryloset.krylov.scaling import norm_of_vector
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.checks.mistakes import blamed

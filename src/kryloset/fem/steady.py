@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from kryloset.fem.domain import make_domain
 from kryloset.fem.finite_elements import FiniteElements
-from kryloset.fem.forms import read_weak_form
+from kryloset.fem.forgotten import find_forgotten
+from kryloset.fem.form_checks import read_weak_form
+from kryloset.fem.lattices import declare_interpolations
 from kryloset.fem.linear_system import LinearSystem
-from kryloset.fem.multilevel import declare_interpolations
-from kryloset.fem.reach import find_forgotten
-from kryloset.fem.singular import check_constants
+from kryloset.fem.nullspace import check_constants
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.checks.mistakes import blamed
 from kryloset.problems.finite_element import SteadyFamily, WeakForm

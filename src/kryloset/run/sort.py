@@ -229,7 +229,7 @@ def make_solutions(file: Rows, family: Family, count: int) -> Array:
         DataError: An instance has no solution there, or a parameter is not there.
     """
     # DOLFINx is needed here; for other features it is not.
-    from kryloset.fem.coarse import CoarseGrid
+    from kryloset.fem.coarse_grid import CoarseGrid
 
     grid = CoarseGrid(family)
     logger.info("solving on %d points a side", grid.points)

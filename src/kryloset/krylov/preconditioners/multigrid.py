@@ -8,7 +8,7 @@ smooths on each lattice with a sweep of Gauss and Seidel on the way down and one
 opposite order on the way up, so that it is symmetric, and definite, where A is
 (W. Hackbusch, Multi-Grid Methods and Applications, 1985, sections 3.4 and 7.2).
 
-What makes the matrices attaches them, as `kryloset.fem.multilevel` does: the attribute
+What makes the matrices attaches them, as `kryloset.fem.lattices` does: the attribute
 `interpolations` of a Mat is a function that returns them, the one to A's own rows first.
 """
 

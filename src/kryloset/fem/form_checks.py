@@ -23,7 +23,7 @@ from ufl.core.expr import Expr
 from ufl.corealg.traversal import unique_pre_traversal
 
 from kryloset.errors import FamilyError
-from kryloset.fem.conditions import check_conditions
+from kryloset.fem.condition_checks import check_conditions
 from kryloset.problems.checks.mistakes import blamed, describe_class
 from kryloset.problems.finite_element import NonlinearForm, WeakForm
 

@@ -10,10 +10,10 @@ import basix.ufl
 import numpy as np
 import pytest
 import ufl
-from convergence import l2_error, observed_orders, solve_instance
-from directly import solve_directly
 from dolfinx import fem
 
+from convergence import l2_error, observed_orders, solve_instance
+from directly import solve_directly
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError, DataError, FamilyError
 from kryloset.fem.boundary import BoundaryValues

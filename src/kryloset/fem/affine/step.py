@@ -11,7 +11,7 @@ import dolfinx.fem.petsc
 import ufl
 from dolfinx import fem
 
-from kryloset.fem.affine import check_agreement, random_values
+from kryloset.fem.affine.comparison import check_agreement, random_values
 from kryloset.problems.finite_element import Step
 
 

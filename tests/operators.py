@@ -9,8 +9,8 @@ from petsc4py import PETSc
 
 import numpy as np
 import scipy.sparse as sp
-from directly import SolveDirectly
 
+from directly import SolveDirectly
 from kryloset.problems import OperatorTraits
 
 

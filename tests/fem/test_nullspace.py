@@ -10,9 +10,9 @@ import basix.ufl
 import numpy as np
 import pytest
 import ufl
-from directly import solve_directly
 from ufl import div, dx, grad, inner
 
+from directly import solve_directly
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import FamilyError
 from kryloset.problems import (
@@ -106,7 +106,7 @@ def corner(x: Any) -> Any:
     ],
 )
 def test_a_field_that_nothing_holds_is_named(base: Any, attributes: Any, open_field: str) -> None:
-    message = rf"test_singular.py:Own: nothing holds {open_field},.* forget a Dirichlet condition"
+    message = rf"test_nullspace.py:Own: nothing holds {open_field},.* forget a Dirichlet condition"
     with pytest.raises(FamilyError, match=message):
         solve(base, **attributes)
 

@@ -9,10 +9,10 @@ from mpi4py import MPI
 
 import numpy as np
 import ufl
-from directly import solve_directly
 from dolfinx import fem
 from numpy.typing import NDArray
 
+from directly import solve_directly
 from kryloset.problems import FiniteElementFamily, Instance
 
 

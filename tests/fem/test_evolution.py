@@ -3,6 +3,7 @@
 """Time steps, on a rod whose finite element solution is known in closed form."""
 
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,16 +14,16 @@ from mpi4py import MPI
 import numpy as np
 import pytest
 import ufl
+
 from convergence import observed_orders
 from directly import solve_directly
-from operators import SolveAndKeep
-
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError, DataError, KrylosetError
-from kryloset.fem.growth import Growth
+from kryloset.fem.blow_up import Growth
 from kryloset.problems import Dirichlet, EvolutionFamily, OperatorTraits, Variable
 from kryloset.problems.finite_element import WeakForm
 from kryloset.sampling import generator
+from operators import SolveAndKeep
 
 POINTS = 9
 
@@ -365,8 +366,10 @@ def test_two_ranks_give_the_same_states_and_solutions(tmp_path: Path) -> None:
     mpiexec = Path(sys.executable).parent / "mpiexec"
     # The module ends all ranks where one fails.
     script = [sys.executable, "-m", "mpi4py", Path(__file__).with_name("many_systems_two_ranks.py")]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     for ranks in (1, 2):
-        subprocess.run([mpiexec, "-n", str(ranks), *script, tmp_path], check=True, timeout=120)
+        command = [mpiexec, "-n", str(ranks), *script, tmp_path]
+        subprocess.run(command, env=environment, check=True, timeout=120)
     one, two = (np.load(tmp_path / f"ranks-{n}.npz") for n in (1, 2))
     assert sorted(one) == sorted(two) == ["heat u", "reaction_diffusion u"]
     for name in one:

@@ -10,9 +10,9 @@ from mpi4py import MPI
 import numpy as np
 import pytest
 import ufl
-from directly import solve_directly
 from dolfinx import mesh
 
+from directly import solve_directly
 from kryloset.config import DatasetConfig, MeshConfig, Section
 from kryloset.dataset.layout import grid_coordinates
 from kryloset.errors import ConfigError, FamilyError

@@ -8,11 +8,11 @@ from mpi4py import MPI
 
 import numpy as np
 import pytest
-from directly import solve_directly
 
+from directly import solve_directly
 from kryloset.config import DatasetConfig
 from kryloset.errors import ConfigError
-from kryloset.fem.coarse import CoarseGrid
+from kryloset.fem.coarse_grid import CoarseGrid
 from kryloset.problems import Family, load_family
 from kryloset.sampling import generator
 

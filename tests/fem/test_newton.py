@@ -9,14 +9,14 @@ from mpi4py import MPI
 import numpy as np
 import pytest
 import ufl
+
 from convergence import observed_orders
 from directly import SolveDirectly, solve_directly
-from operators import SolveAndKeep
-
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import DataError, KrylosetError
 from kryloset.fem import newton
 from kryloset.problems import Dirichlet, NonlinearFamily, NonlinearForm, OperatorTraits, Variable
+from operators import SolveAndKeep
 
 
 class Rod(NonlinearFamily):

@@ -11,10 +11,10 @@ import basix.ufl
 import numpy as np
 import pytest
 import ufl
-from directly import solve_directly
 from dolfinx import fem, mesh
 from ufl import dx, grad, inner
 
+from directly import solve_directly
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import FamilyError
 from kryloset.problems import (
@@ -124,7 +124,7 @@ FORMS: dict[str, tuple[Callable[..., Any], str]] = {
     "zero": (lambda s, p, u, v: WeakForm(energy(u, v), 0), "form L is 0: write fem.Constant"),
     "a term that is zero": (
         lambda s, p, u, v: WeakForm(energy(u, v), 0.0 * v * dx),
-        r"line \d+ of test_forms.py: .*a term that is the number 0 has none: leave it out",
+        r"line \d+ of test_form_checks.py: .*a term that is the number 0 has none: leave it out",
     ),
     "a tuple": (lambda s, p, u, v: (energy(u, v), v * dx), r"tuple: return WeakForm\(a, L\)"),
     "nothing": (lambda s, p, u, v: None, r"returned nothing: return WeakForm\(a, L\)"),
@@ -138,11 +138,11 @@ FORMS: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     "a parameter that is not there": (
         lambda s, p, u, v: WeakForm(energy(u, v), p["g"] * v * dx),
-        r"line \d+ of test_forms.py: KeyError: there is no parameter 'g': .* has f, c",
+        r"line \d+ of test_form_checks.py: KeyError: there is no parameter 'g': .* has f, c",
     ),
     "a component that is not there": (
         lambda s, p, u, v: WeakForm(energy(u, v), p["c"][3] * v * dx),
-        r"line \d+ of test_forms.py: ",
+        r"line \d+ of test_form_checks.py: ",
     ),
     "a tensor": (lambda s, p, u, v: WeakForm(energy(u, v), grad(v) * dx), r"line \d+ of test_f"),
     "a Function on another mesh": (
@@ -229,7 +229,7 @@ FORMS: dict[str, tuple[Callable[..., Any], str]] = {
 @pytest.mark.parametrize("case", FORMS)
 def test_forms_that_cannot_be_compiled_are_refused_before(case: str) -> None:
     form, message = FORMS[case]
-    with pytest.raises(FamilyError, match=rf"test_forms.py:Own, weak_form.*{message}"):
+    with pytest.raises(FamilyError, match=rf"test_form_checks.py:Own, weak_form.*{message}"):
         discretise(form)
 
 
@@ -257,7 +257,7 @@ BOUNDARIES: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "an error in where": (
         lambda m: (Dirichlet(where=lambda x: x[3] == 0),),
-        r"`where` of a condition, line \d+ of test_forms.py: IndexError",
+        r"`where` of a condition, line \d+ of test_form_checks.py: IndexError",
     ),
     "text for where": (lambda m: (Dirichlet(where="left"),), "`where` is a str"),
     "nowhere": (lambda m: (Dirichlet(where=lambda x: x[0] > 5),), "no whole facet on the boundary"),
@@ -347,7 +347,7 @@ def test_forms_of_steps_and_of_newtons_method_are_checked_alike() -> None:
             lambda: mesh.create_unit_square(MPI.COMM_SELF, 2, 2, mesh.CellType.quadrilateral),
             "cells of 4 points: return one of straight simplices",
         ),
-        (lambda: 1 / 0, r"make_mesh, line \d+ of test_forms.py: ZeroDivisionError"),
+        (lambda: 1 / 0, r"make_mesh, line \d+ of test_form_checks.py: ZeroDivisionError"),
     ],
 )
 def test_meshes_that_are_none_are_refused(made: Any, message: str) -> None:
@@ -356,7 +356,7 @@ def test_meshes_that_are_none_are_refused(made: Any, message: str) -> None:
 
 
 def test_elements_that_are_none_are_refused() -> None:
-    with pytest.raises(FamilyError, match=r"make_element, line \d+ of test_forms.py"):
+    with pytest.raises(FamilyError, match=r"make_element, line \d+ of test_form_checks.py"):
         discretise(
             lambda *_: None,
             make_element=lambda self, cell: basix.ufl.element("Lagrange", cell, 0),

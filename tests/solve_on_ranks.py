@@ -15,8 +15,8 @@ from typing import Any
 from mpi4py import MPI
 
 import numpy as np
-from directly import solve_directly
 
+from directly import solve_directly
 from kryloset.config import DatasetConfig
 from kryloset.problems import load_family
 from kryloset.sampling import generator

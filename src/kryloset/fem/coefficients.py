@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The parameters of a family as coefficients of its forms."""
+
+from functools import cached_property
+from typing import Any
+
+import basix.ufl
+import numpy as np
+from dolfinx import default_scalar_type, fem
+from dolfinx.mesh import Mesh
+
+from kryloset.errors import DataError
+from kryloset.fem.evaluation import Evaluation
+from kryloset.fem.grids import Grids
+from kryloset.fem.unknowns import Unknowns
+from kryloset.problems.base import Array, Instance, Variable
+from kryloset.problems.checks.drawing import draw_example
+from kryloset.problems.finite_element import FiniteElementFamily
+
+
+class Coefficients:
+    """A Function for each parameter on the grid and a Constant for each other, refilled in place.
+
+    Attributes:
+        by_name: These by the names of the parameters.
+        on_grid: The parameters that are Functions.
+    """
+
+    def __init__(self, family: FiniteElementFamily, domain: Mesh, grids: Grids) -> None:
+        """Make the functions and constants, all zero.
+
+        Args:
+            family: The family.
+            domain: Its mesh.
+            grids: Its grids.
+        """
+        self._family = family
+        self._domain = domain
+        self._grids = grids
+        self._spaces: dict[int, tuple[Unknowns, bool, dict[int | None, Evaluation]]] = {}
+        self.by_name: dict[str, Any] = {}
+        self.on_grid: dict[str, Variable] = {}
+        for variable in family.parameters:
+            if variable.axes and set(variable.axes) <= set(grids.axes):
+                self.by_name[variable.name] = self._make_function(variable)
+                self.on_grid[variable.name] = variable
+            else:
+                self.by_name[variable.name] = fem.Constant(domain, self._zero(variable))
+
+    def fill(self, instance: Instance) -> None:
+        """Set the values of an instance. Collective.
+
+        Args:
+            instance: The parameters by name, on the grid.
+
+        Raises:
+            DataError: A parameter has another shape than the grid, is not finite, or is not
+                positive though it has a logarithm.
+        """
+        for name, parameter in self.by_name.items():
+            values = np.asarray(instance[name])
+            if not np.isfinite(values).all():
+                raise DataError(f"parameter {name} is not finite: mend the family's `draw`")
+            if name not in self.on_grid:
+                if values.shape != parameter.value.shape:
+                    raise DataError(
+                        f"parameter {name} has shape {values.shape}, and its Constant "
+                        f"{parameter.value.shape}: let `draw` return as many numbers each time"
+                    )
+                parameter.value = values
+                continue
+            variable = self.on_grid[name]
+            if variable.transform == "log" and not (values > 0).all():
+                raise DataError(
+                    f"parameter {name} ({variable.long_name}) has the value {values.min():g}, and "
+                    "must be positive everywhere: mend the family's `draw`"
+                )
+            shape = self._shape_of(variable)
+            if values.shape != shape:
+                raise DataError(
+                    f"parameter {name} has shape {values.shape}, the grid {shape}: mend the "
+                    "family's `draw`, or draw again after changing `mesh`"
+                )
+            unknowns, nodal, _ = self._spaces[variable.rank]
+            at_nodes = self._grids.spread(variable, values)
+            if not nodal:
+                at_nodes = self._grids.interpolate(at_nodes, unknowns.points)
+            unknowns.scatter(at_nodes.reshape(unknowns.shape), parameter.x.array)
+
+    def resample(self, points: int, instance: Instance) -> dict[str, Array]:
+        """Evaluate the parameters that are on all axes on one of `mesh.grids`, on rank 0.
+
+        Args:
+            points: Points of that grid a side.
+            instance: The parameters.
+        """
+        found: dict[str, Array] = {}
+        for name, variable in self.on_grid.items():
+            if variable.axes != tuple(self._grids.axes):
+                continue
+            unknowns, nodal, evaluations = self._spaces[variable.rank]
+            values = np.asarray(instance[name])
+            shape = self._grids.lengths(points) + values.shape[len(variable.axes) :]
+            if nodal:
+                values = evaluations[points](values.reshape(unknowns.shape))
+            else:
+                values = self._grids.interpolate(values, self._grids.points(points))
+            found[name] = values.reshape(shape)
+        return found
+
+    def _make_function(self, variable: Variable) -> fem.Function:
+        """Return a Function for a parameter; those of one rank share a space."""
+        shape = (self._family.dimension,) if variable.rank else None
+        element = basix.ufl.element(
+            "Lagrange", self._domain.basix_cell(), self._family.mesh.degree, shape=shape
+        )
+        function = fem.Function(fem.functionspace(self._domain, element))
+        if variable.rank not in self._spaces:
+            unknowns = Unknowns(function.function_space)
+            nodal = self._grids.are_nodes(unknowns)
+            evaluations = self._grids.evaluations(unknowns, nodal) if nodal else {}
+            self._spaces[variable.rank] = (unknowns, nodal, evaluations)
+        return function
+
+    def _zero(self, variable: Variable) -> Any:
+        """Return zeros in the shape of a parameter that is on no axis of the grid."""
+        lengths = variable.lengths(self._grids.axes)
+        if None in lengths:
+            # How long an axis of its own is, only an instance says.
+            lengths = self._example[variable.name].shape
+        return np.zeros(lengths, default_scalar_type)
+
+    @cached_property
+    def _example(self) -> Instance:
+        return draw_example(self._family)
+
+    def _shape_of(self, variable: Variable) -> tuple[int, ...]:
+        shape = tuple(len(self._grids.axes[axis]) for axis in variable.axes)
+        return (*shape, self._family.dimension) if variable.rank else shape
