@@ -7,6 +7,7 @@ import pydoc
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 from mpi4py import MPI
 from petsc4py import PETSc
@@ -14,6 +15,7 @@ from petsc4py import PETSc
 import h5py
 import numpy as np
 import pytest
+import rich.console
 import scipy.sparse as sp
 
 import kryloset
@@ -260,23 +262,127 @@ def test_what_is_wrong_with_a_sequence_is_said_with_its_number():
         kryloset.solve_sequence([good], tolernce=1.0)
 
 
+# Solutions
+
+#: Families of all kinds: fields on several grids, vectors, trajectories, Newton iterations, and
+#: meshes and masks that differ from instance to instance.
+KINDS = [
+    {"name": "darcy", **DARCY, "grids": (5,)},
+    {"name": "elasticity", **DARCY},
+    {"name": "heat", **DARCY, "steps": 3},
+    {"name": "reaction_diffusion", **DARCY},
+    {"name": "thermal", **SMALL, "outline": "drawn"},
+]
+
+
+def run_stages(family, folder: Path, **keys) -> Path:
+    """Make a dataset of a family by the stages of the workflow."""
+    config = family.configuration(**keys)
+    made = {name: folder / f"{name}.h5" for name in ("parameters", "order")}
+    sample.run(config, "made", output=made["parameters"])
+    sort.run(config, "made", parameters=made["parameters"], output=made["order"])
+    chunk, path = folder / "1-of-1.h5", folder / "dataset.h5"
+    solve.run(config, "made", **made, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
+    written = {name: folder / f"{name}.json" for name in ("timings", "choices")}
+    merge.run(config, "made", **made, chunks=[chunk], output=path, **written)
+    return path
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=lambda settings: settings["name"])
+def test_solutions_are_laid_out_as_the_workflow_does(settings, tmp_path):
+    """Bit for bit, with a method that looks at no clock."""
+    family = kryloset.family(**settings)
+    solver = {"method": "gcrodr", "restart": 20, "recycle": 5}
+    data = kryloset.solve(family, family.draw(4, seed=3), **solver)
+    path = run_stages(family, tmp_path, count=4, seed=3, solver=solver)
+    with kryloset.open(path) as made:
+        whole = {group.split("/")[1] for group in made.groups} - {""}
+        assert whole - set(data.children) == {"provenance", "statistics", "splits"}
+        for group in data.groups:
+            found, wanted = (tree[group].to_dataset(inherit=False) for tree in (data, made))
+            if group == "/solver":
+                found = found.drop_vars(["seconds", "strategy", "part"])
+            if group == "/":
+                found.attrs |= {key: wanted.attrs[key] for key in ("history", "dataset_name")}
+            assert found.identical(wanted), group
+
+
+def test_a_solve_says_what_it_took():
+    family = kryloset.family("darcy", **DARCY)
+    data = kryloset.solve(family, family.draw(6), tolerance=1e-6)
+    solver = data["solver"]
+    assert (solver["true_residual"] <= 1e-6).all()
+    assert (solver["iterations"] >= 1).all()
+    assert list(solver["part"]) == ["setup", "rebuild", "iterate", "assemble"]
+    assert (solver["seconds"].sum("part") > 0).all()
+    words = solver["way"].attrs["flag_meanings"].split()
+    for strategy, way in zip(solver["strategy"].values, solver["way"].values, strict=True):
+        assert words[way] == strategy.replace(",", "+").replace(" ", "")
+
+
+def test_instances_may_be_chosen_and_changed():
+    family = kryloset.family("darcy", **DARCY)
+    drawn = family.draw(6)
+    chosen = drawn.isel(sample=[4, 1])
+    whole, part = (kryloset.solve(family, d, method="direct") for d in (drawn, chosen))
+    np.testing.assert_array_equal(part["sample"], [4, 1])
+    assert part["t0_fields/u"].equals(whole["t0_fields/u"].isel(sample=[4, 1]))
+    doubled = kryloset.solve(family, chosen.assign(k=2 * chosen["k"]), method="direct")
+    np.testing.assert_allclose(2 * doubled["t0_fields/u"], part["t0_fields/u"], rtol=1e-9)
+    turned = kryloset.solve(family, chosen.transpose("y", "x", "sample"), method="direct")
+    assert turned["t0_fields/u"].equals(part["t0_fields/u"])
+
+
+def test_a_notebook_shows_a_bar(monkeypatch):
+    shown = []
+    display = ModuleType("IPython.display")
+    display.HTML = str
+    display.display = lambda text, display_id: SimpleNamespace(update=shown.append)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    monkeypatch.setattr(rich.console, "_is_jupyter", lambda: True)
+    family = kryloset.family("darcy", **DARCY)
+    kryloset.solve(family, family.draw(3))
+    assert '<progress value="3" max="3"></progress> drawing instances: 3 of 3' in shown[0]
+    assert '<progress value="3" max="3"></progress> solving instances: 3 of 3' in shown[-1]
+
+
+def test_what_is_wrong_with_instances_is_said():
+    family = kryloset.family("darcy", **DARCY)
+    drawn = family.draw(3)
+    for wrong, kind, message in (
+        (drawn.rename(k="c"), DataError, "no parameter 'k'"),
+        (drawn.isel(sample=0), DataError, "sample, x, y are expected"),
+        (drawn.isel(x=slice(5)), DataError, r"shape \(5, 9\).*\(9, 9\)"),
+        (drawn.isel(sample=[1, 1]), DataError, "two have the same number"),
+        (drawn.isel(sample=[]), DataError, "there is no instance"),
+        (-drawn.isel(sample=[2]), DataError, "instance 2: .*must be positive"),
+    ):
+        with pytest.raises(kind, match=message):
+            kryloset.solve(family, wrong)
+    with pytest.raises(KrylosetError, match=r"instance 0: .*not solved to the tolerance"):
+        kryloset.solve(family, drawn.isel(sample=[0]), method="direct", tolerance=1e-30)
+
+
+def test_a_wrong_solver_is_refused_by_key():
+    family = kryloset.family("advection_diffusion", **DARCY)
+    drawn = family.draw(1)
+    with pytest.raises(ConfigError, match=r"solver\.restarts: no such key: is `solver\.restart`"):
+        kryloset.solve(family, drawn, restarts=4)
+    with pytest.raises(ConfigError, match=r"solver\.method cg needs a symmetric definite operator"):
+        kryloset.solve(family, drawn, method="cg")
+    with pytest.raises(ConfigError, match=r"sort: Input should be 'auto', 'greedy'"):
+        kryloset.solve(family, drawn, sort="best")
+
+
 # Datasets
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
     """A dataset that the stages of the workflow made, of four instances of Darcy."""
-    folder = tmp_path_factory.mktemp("dataset")
     family = kryloset.family("darcy", **DARCY, grids=(5,))
-    config = family.configuration(count=4, sort="greedy", solver={"method": "direct"})
-    made = {name: folder / f"{name}.h5" for name in ("parameters", "order")}
-    sample.run(config, "darcy", output=made["parameters"])
-    sort.run(config, "darcy", parameters=made["parameters"], output=made["order"])
-    chunk, path = folder / "1-of-1.h5", folder / "dataset.h5"
-    solve.run(config, "darcy", **made, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
-    written = {name: folder / f"{name}.json" for name in ("timings", "choices")}
-    merge.run(config, "darcy", **made, chunks=[chunk], output=path, **written)
-    return path
+    folder = tmp_path_factory.mktemp("dataset")
+    return run_stages(family, folder, count=4, solver={"method": "direct"})
 
 
 def test_a_dataset_is_opened_with_labels(dataset):

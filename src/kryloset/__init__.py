@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 from kryloset.version import __version__
 
 if TYPE_CHECKING:
-    from kryloset.library import family, open, solve_sequence
+    from kryloset.library import family, open, solve, solve_sequence
 
-__all__ = ["__version__", "family", "open", "solve_sequence"]
+__all__ = ["__version__", "family", "open", "solve", "solve_sequence"]
 
 
 def __getattr__(name: str) -> Any:

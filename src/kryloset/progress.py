@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Progress of long work: a bar on a terminal, a line every few seconds in a log file."""
+"""Progress of long work: a bar on a terminal or in a notebook, lines now and then in a log file."""
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from html import escape
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two lines of a log file.
 LOG_INTERVAL = 5.0
+#: Seconds between two states of a bar in a notebook.
+BAR_INTERVAL = 0.2
 
 
 def track[T](
@@ -47,11 +50,28 @@ def track[T](
                 yield item
                 progress.advance(task)
         return
+    say, interval = logger.info, LOG_INTERVAL
+    if console.is_jupyter:
+        say, interval = _make_bar(total), BAR_INTERVAL
     began = said = time.monotonic()
     for count, item in enumerate(items, start=done + 1):
         yield item
         now = time.monotonic()
-        if now - said >= LOG_INTERVAL or count == total:
+        if now - said >= interval or count == total:
             said = now
             left = (now - began) / (count - done) * (total - count)
-            logger.info("%s: %d of %d, %.0f s left", description, count, total, left)
+            say("%s: %d of %d, %.0f s left", description, count, total, left)
+
+
+def _make_bar(total: int) -> Callable[..., None]:
+    """Return what shows a bar in a notebook, and is called as a logger is."""
+    # Rich would need ipywidgets for this.
+    from IPython.display import HTML, display
+
+    shown = display(HTML(""), display_id=True)
+
+    def say(text: str, description: str, count: int, *rest: float) -> None:
+        bar = f'<progress value="{count}" max="{total}"></progress>'
+        shown.update(HTML(f"{bar} {escape(text % (description, count, *rest))}"))
+
+    return say

@@ -5,5 +5,6 @@
 from kryloset.library.families import family
 from kryloset.library.opening import open
 from kryloset.library.sequences import solve_sequence
+from kryloset.library.solving import solve
 
-__all__ = ["family", "open", "solve_sequence"]
+__all__ = ["family", "open", "solve", "solve_sequence"]

@@ -9,7 +9,7 @@ from typing import Any
 import xarray
 from pydantic import BaseModel, ValidationError
 
-from kryloset.config import DatasetConfig, MeshConfig, describe
+from kryloset.config import DatasetConfig, MeshConfig, SolverConfig, describe
 from kryloset.errors import ConfigError
 from kryloset.library.labels import join_parameters, label
 from kryloset.problems.base import Family, Variable
@@ -81,7 +81,8 @@ class ConfiguredFamily:
                 **keys,
             )
         except ValidationError as error:
-            known = {key: key for key in DatasetConfig.model_fields}
+            known = {key: f"solver.{key}" for key in SolverConfig.model_fields}
+            known |= {key: key for key in DatasetConfig.model_fields}
             raise ConfigError(describe(error, f"family {self.name}", known)) from None
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ so that names, dimensions and attributes are those that `kryloset.open` shows.
 
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -16,10 +17,11 @@ import xarray
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
-from kryloset.dataset.layout import LIBVER, grid_group, place
+from kryloset.dataset.layout import COMPONENT, LIBVER, place
 from kryloset.dataset.writer import write_instances
 from kryloset.errors import DataError
-from kryloset.problems.base import Array, Family
+from kryloset.problems.base import Array, Family, Variable, fits, in_words
+from kryloset.run import files
 
 #: The dimension along which instances are counted, and its coordinate: their numbers.
 SAMPLE = "sample"
@@ -28,7 +30,7 @@ SAMPLE = "sample"
 def label(
     config: DatasetConfig,
     family: Family,
-    numbers: Sequence[int],
+    numbers: Sequence[int] | NDArray[np.int64],
     instances: Iterable[Mapping[str, NDArray[Any]]],
     **rest: Any,
 ) -> xarray.DataTree:
@@ -45,7 +47,7 @@ def label(
         DataError: An array of an instance has not the shape of its variable.
     """
     with h5py.File("memory", "w", driver="core", backing_store=False, libver=LIBVER) as file:
-        write_instances(file, "memory", config, family, instances, **rest)
+        write_instances(file, config.family, config, family, instances, **rest)
         file.flush()
         image = BytesIO(file.id.get_file_image())
     with xarray.open_datatree(image, engine="h5netcdf") as tree:
@@ -66,45 +68,79 @@ def join_parameters(tree: xarray.DataTree, family: Family) -> xarray.Dataset:
     return joined[[variable.name for variable in family.parameters]].drop_attrs(deep=False)
 
 
-def read_parameters(family: Family, instances: xarray.Dataset) -> list[dict[str, Array]]:
-    """Return the parameters of labelled instances, each by name.
+class Parameters:
+    """Parameters of labelled instances in memory, as a file of `kryloset sample` has them.
 
-    Args:
-        family: The family.
-        instances: As `family.draw` returns them, or some of them, or with other values.
-
-    Raises:
-        DataError: A parameter is missing, or its dimensions are not those of the family's grid.
+    Attributes:
+        numbers: Numbers of the instances.
+        path: What messages call them.
     """
-    columns = {}
-    for variable in family.parameters:
-        if variable.name not in instances:
+
+    path = Path("instances")
+
+    def __init__(self, family: Family, instances: xarray.Dataset) -> None:
+        """Read the parameters.
+
+        Args:
+            family: The family.
+            instances: As `family.draw` returns them, or some of them, or with other values.
+
+        Raises:
+            DataError: A parameter is missing, or has other dimensions or lengths than the family.
+        """
+        names = [variable.name for variable in family.parameters]
+        for name in names:
+            if name not in instances:
+                raise DataError(
+                    f"the instances have no parameter {name!r}: give what `family.draw` returns, "
+                    f"or a Dataset with {', '.join(names)}"
+                )
+        self._columns = {
+            files.parameter(variable.name): _read_column(family, variable, instances)
+            for variable in family.parameters
+        }
+        numbered = SAMPLE in instances.coords
+        count = len(next(iter(self._columns.values())))
+        self.numbers = instances[SAMPLE].to_numpy() if numbered else np.arange(count)
+        if count == 0 or len(np.unique(self.numbers)) < count:
             raise DataError(
-                f"the instances have no parameter {variable.name!r}: take what `family.draw` "
-                f"returns, or a dataset with {', '.join(v.name for v in family.parameters)}"
+                "there is no instance, or two have the same number: the coordinate `sample` "
+                "numbers them"
             )
-        found = instances[variable.name]
-        components = ("component",) if variable.rank else ()
-        wanted = (SAMPLE, *variable.axes, *components)
-        if set(found.dims) != set(wanted):
-            raise DataError(
-                f"parameter {variable.name!r} has the dimensions {', '.join(map(str, found.dims))}"
-                f"; {', '.join(wanted)} are expected: select instances by a list, as in "
-                "instances.isel(sample=[0])"
-            )
-        columns[variable.name] = found.transpose(*wanted).to_numpy().astype(np.float64)
-    return [
-        {name: column[row] for name, column in columns.items()}
-        for row in range(instances.sizes[SAMPLE])
-    ]
+
+    def __len__(self) -> int:
+        """Return the number of instances."""
+        return len(self.numbers)
+
+    def __contains__(self, path: str) -> bool:
+        """Return whether there is such a parameter."""
+        return path in self._columns
+
+    def row(self, path: str, number: int) -> Array:
+        """Return the parameter of one instance."""
+        return np.asarray(self._columns[path][number])
+
+    def rows(self, path: str, begin: int, end: int) -> Array:
+        """Return the parameter of several instances."""
+        return self._columns[path][begin:end]
 
 
-def on_further_grids(
-    resampled: Mapping[int, Mapping[str, NDArray[Any]]],
-) -> dict[str, NDArray[Any]]:
-    """Return arrays on further grids by the names that they have in a dataset."""
-    return {
-        f"{grid_group(points)}/{name}": values
-        for points, arrays in resampled.items()
-        for name, values in arrays.items()
-    }
+def _read_column(family: Family, variable: Variable, instances: xarray.Dataset) -> Array:
+    """Return a parameter of all instances, shape (count, ...)."""
+    found = instances[variable.name]
+    wanted = (SAMPLE, *variable.axes, *((COMPONENT,) if variable.rank else ()))
+    if set(found.dims) != set(wanted):
+        raise DataError(
+            f"parameter {variable.name!r} has the dimensions {', '.join(map(str, found.dims))}, "
+            f"and {', '.join(wanted)} are expected: select instances by a list, as in "
+            "instances.isel(sample=[0])"
+        )
+    values = found.transpose(*wanted).to_numpy()
+    lengths = variable.lengths(family.coordinates)
+    if values.dtype.kind not in "biuf" or not fits(values.shape[1:], lengths):
+        raise DataError(
+            f"parameter {variable.name!r} has the shape {values.shape[1:]} and the type "
+            f"{values.dtype}; the family has real numbers of the shape {in_words(lengths)}: draw "
+            "instances with the same settings"
+        )
+    return np.asarray(values, dtype=np.float64)

@@ -1,0 +1,189 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Solving instances of a family."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mpi4py import MPI
+
+import numpy as np
+import xarray
+from numpy.typing import NDArray
+
+from kryloset.config import DatasetConfig
+from kryloset.dataset.layout import SOLVER, mask_key
+from kryloset.fem.discretise import discretise
+from kryloset.krylov.reason import MEANINGS
+from kryloset.library.families import ConfiguredFamily
+from kryloset.library.labels import SAMPLE, Parameters, label
+from kryloset.problems import Discretisation
+from kryloset.problems.registry import check_solver
+from kryloset.progress import track
+from kryloset.run import files
+from kryloset.run.chunk import Chunk
+from kryloset.run.inputs import read_instance
+from kryloset.run.solve import stored_fields
+from kryloset.run.solve_record import SolveRecord, solve_in_order
+from kryloset.run.solver import make_solver, read_selection, strategy_name
+from kryloset.run.sort import order_instances
+
+#: All instances are solved in one chunk.
+CHUNK = "1-of-1"
+
+
+def solve(
+    family: ConfiguredFamily,
+    instances: xarray.Dataset,
+    *,
+    tolerance: float = 1e-8,
+    method: str = "auto",
+    sort: str = "auto",
+    features: str = "auto",
+    **solver: Any,
+) -> xarray.DataTree:
+    """Solve instances of a family, each with the help of those before.
+
+    Instances are sorted by similarity first, as the workflow sorts them, and come back in the
+    order in which they were given. A progress bar shows how far the work is.
+
+    Args:
+        family: The family, from `kryloset.family`.
+        instances: As `family.draw` returns them, or some of them, or with other values.
+        tolerance: Largest true relative residual ||b - A x|| / ||b|| of a solution.
+        method: Solver; "auto" selects the quickest strategy by measured seconds.
+        sort: Solving order; "given" solves the instances as they are.
+        features: What instances are compared by when they are sorted.
+        solver: Further keys of `solver` in config/README.md, which describes those above too,
+            such as preconditioner="icc".
+
+    Returns:
+        A tree laid out as a dataset of the workflow (docs/reference/dataset.md):
+        `tree["t0_fields/u"]` has the dimensions sample, time, x, y. The group `solver` has what
+        each solve took: iterations, true_residual, and, beyond what a file has, `seconds` by part
+        and `strategy` in words.
+
+    Raises:
+        ConfigError: A key is not known, or its value is not allowed or does not suit the operator.
+        DataError: The instances are not those of the family; the message has an instance's number.
+        KrylosetError: An instance, which the message names, was not solved to the tolerance.
+    """
+    problem = family.problem
+    parameters = Parameters(problem, instances)
+    config = family.configuration(
+        count=len(parameters),
+        sort=sort,
+        features=features,
+        solver={"method": method, "tolerance": tolerance, **solver},
+    )
+    check_solver(problem, family.name, config.solver)
+    order = order_instances(config, problem, parameters).permutation
+    discretisation = discretise(problem, MPI.COMM_SELF)
+    solved = _Solved(family, config, parameters, order)
+    solved.run(discretisation)
+    return solved.label(discretisation)
+
+
+class _Solved:
+    """Instances, and what was found of those that are solved."""
+
+    def __init__(
+        self,
+        family: ConfiguredFamily,
+        config: DatasetConfig,
+        parameters: Parameters,
+        order: NDArray[np.int64],
+    ) -> None:
+        self._family = family.problem
+        self._config = config
+        self._parameters = parameters
+        self._order = order
+        self._chunk = Chunk(CHUNK, parameters.numbers[order], Path(CHUNK))
+        #: By place among the given instances: the row that a chunk's file would have, and the
+        #: strategy in words.
+        self._rows: dict[int, dict[str, NDArray[Any]]] = {}
+        self._labels: dict[int, str] = {}
+
+    def run(self, discretisation: Discretisation) -> None:
+        """Solve all instances in their order."""
+        solver = self._config.solver
+        made = make_solver(solver, self._family, read_selection(solver, CHUNK))
+        given = (
+            (int(self._parameters.numbers[place]), self._instance(place)) for place in self._order
+        )
+        solutions = solve_in_order(discretisation, made, given)
+        for position, (solution, record) in enumerate(
+            track(solutions, "solving instances", len(self._order))
+        ):
+            self._add(discretisation, position, solution, record)
+
+    def _instance(self, place: int) -> dict[str, NDArray[np.float64]]:
+        return read_instance(self._parameters, self._family, int(place))
+
+    def _add(
+        self,
+        discretisation: Discretisation,
+        position: int,
+        solution: dict[str, NDArray[Any]],
+        record: SolveRecord,
+    ) -> None:
+        place = int(self._order[position])
+        fields = stored_fields(
+            self._config, self._family, discretisation, self._instance(place), solution,
+            check=position == 0,
+        )  # fmt: skip
+        self._rows[place] = self._chunk.record(position, fields, record)
+        self._labels[place] = record.label
+
+    def label(self, discretisation: Discretisation) -> xarray.DataTree:
+        """Return everything as a tree of labelled arrays."""
+        count = len(self._order)
+        names = [strategy_name(self._labels[place]) for place in range(count)]
+        ways = sorted(set(names))
+        found = {
+            "chunk": np.zeros(count),
+            "position": np.argsort(self._order),
+            "way": np.array([ways.index(name) for name in names]),
+        }
+        quantities = {
+            quantity: found[quantity] if quantity in found else self._column(files.solver(quantity))
+            for quantity in SOLVER
+        }
+        masks = {
+            mask_key("" if points is None else files.on_grid(points, "")): mask
+            for points, mask in discretisation.masks().items()
+        }
+        tree = label(
+            self._config, self._family, self._parameters.numbers, self._arrays(),
+            solver=quantities, reasons=MEANINGS, meshes=discretisation.meshes(), masks=masks,
+            ways=ways,
+        )  # fmt: skip
+        parts = [path for path in self._rows[0] if path.startswith(files.seconds(""))]
+        seconds = np.stack([self._column(part) for part in parts], axis=1)
+        record = (
+            tree.children["solver"]
+            .to_dataset(inherit=False)
+            .assign(
+                strategy=(SAMPLE, [self._labels[place] for place in range(count)]),
+                seconds=((SAMPLE, "part"), seconds, {"units": "s"}),
+                part=[part.removeprefix(files.seconds("")) for part in parts],
+            )
+        )
+        tree["solver"] = xarray.DataTree(record)
+        return tree
+
+    def _column(self, path: str) -> NDArray[Any]:
+        return np.array([self._rows[place][path] for place in range(len(self._rows))])
+
+    def _arrays(self) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yield parameters and solution of each instance, by variable, in the given order."""
+        before = files.field("")
+        for place in range(len(self._order)):
+            row = self._rows[place]
+            fields = {
+                path.removeprefix(before): values
+                for path, values in row.items()
+                if path.startswith(before)
+            }
+            yield self._instance(place) | fields
