@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The programs that pages of the documentation print."""
+"""The programs and commands that pages of the documentation print."""
 
 import re
 from pathlib import Path
@@ -18,3 +18,22 @@ def find_block(page: str, word: str) -> str:
     """Return the only Python block of a page with a certain text."""
     (block,) = [block for block in read_blocks(page) if word in block]
     return block
+
+
+def read_calls(*programs: str) -> list[tuple[str, list[str]]]:
+    """Return the calls of programs in the code of all pages: names of pages, and words."""
+    call = re.compile(rf"(?:\.venv/bin/)?(?:{'|'.join(programs)}) [^#]*")
+    found = []
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]:
+        prose, *blocks = split_blocks(page.read_text(encoding="utf-8"))
+        lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+        code = [*re.findall(r"`([^`]+)`", prose), *lines]
+        matches = [match for text in code if (match := call.match(text))]
+        found += [(page.name, match[0].removeprefix(".venv/bin/").split()) for match in matches]
+    return found
+
+
+def split_blocks(text: str) -> list[str]:
+    """Return the text between all blocks of code as one, and each block."""
+    parts = re.split(r"```\w*\n(.*?)```", text, flags=re.DOTALL)
+    return ["".join(parts[::2]), *parts[1::2]]

@@ -17,8 +17,10 @@ import matplotlib
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from typer.main import get_command
 
-from documentation import ROOT, read_blocks
+from documentation import ROOT, read_blocks, read_calls
+from kryloset.cli import app
 from kryloset.config import DatasetConfig, load_config
 from kryloset.krylov.sequence_files import check_sequence
 from kryloset.run import merge, sample, solve, sort
@@ -106,6 +108,24 @@ def test_printed_configurations_are_valid(block, tmp_path, monkeypatch):
     file = tmp_path / "config.yaml"
     file.write_text(block)
     assert load_config(file).datasets
+
+
+def test_commands_that_pages_print_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    calls = read_calls("kryloset", "make")
+    assert len(calls) > 100
+    for page, (program, *words) in calls:
+        if program == "make":
+            named = [word for word in words if re.fullmatch("[a-z]+", word)]
+            assert named and targets.issuperset(named), (page, words)
+            continue
+        command = get_command(app)
+        while words and not words[0].startswith("-") and hasattr(command, "commands"):
+            assert words[0] in command.commands, (page, words)
+            command = command.commands[words.pop(0)]
+        known = {name for option in command.params for name in option.opts + option.secondary_opts}
+        named = {word for word in words if word.startswith("--")}
+        assert named <= known | {"--help"}, (page, command.name, words)
 
 
 def test_the_map_of_the_code_shows_what_is_there():
