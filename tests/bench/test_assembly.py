@@ -1,22 +1,18 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`kryloset bench assembly`: both ways assemble the same, and goals are judged as they were set."""
+"""`kryloset bench assembly`: both assemble the same, and goals are judged as they were set."""
 
 import json
-import math
-import sys
 
 import pytest
 
-from kryloset import cli
-from kryloset.bench import assembly
 from kryloset.bench.assembly import CASES, Case, judge, measure_case
 
 FIGURES = {"ms_dolfinx", "ms_map", "ratio", "difference", "seconds_setup", "map_mb"}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_figures_are_there_and_both_ways_assemble_the_same(case):
+def test_figures_are_there_and_both_assemble_the_same(case):
     found = json.loads(json.dumps(measure_case(case, size=8, repeats=2), allow_nan=False))
     assert (found["kind"], found["dimension"], found["degree"]) == (
         case.kind,
@@ -25,7 +21,7 @@ def test_figures_are_there_and_both_ways_assemble_the_same(case):
     )
     for part in (found["matrix"], found["vector"]):
         assert set(part) == FIGURES
-        assert all(math.isfinite(value) and value >= 0 for value in part.values())
+        assert min(part["ms_dolfinx"], part["ms_map"], part["seconds_setup"]) > 0
         assert part["ratio"] == pytest.approx(part["ms_dolfinx"] / part["ms_map"])
         assert part["map_mb"] > 0 and part["difference"] <= 1e-12
 
@@ -45,53 +41,38 @@ def made_up(*, unknowns: int = 10_000, degree: int = 1, ratio: float = 8.0, off:
 
 
 def test_goals_are_met_at_their_limits_and_missed_beyond():
-    assert [goal["met"] for goal in judge([made_up()])] == [True, True, True]
-    assert [goal["met"] for goal in judge([made_up(ratio=7.9)])] == [False, True, True]
-    assert [goal["met"] for goal in judge([made_up(off=1.1e-12)])] == [True, False, False]
+    assert [goal.met for goal in judge([made_up()])] == [True, True, True]
+    assert [goal.met for goal in judge([made_up(ratio=7.9)])] == [False, True, True]
+    assert [goal.met for goal in judge([made_up(off=1.1e-12)])] == [True, False, False]
 
 
 def test_the_ratio_is_judged_only_where_the_goal_was_set():
     for case in (made_up(unknowns=9801), made_up(degree=2)):
-        assert not any("assemble_matrix" in goal["text"] for goal in judge([case]))
+        assert not any("assemble_matrix" in goal.text for goal in judge([case]))
 
 
 # The command
 
 
-@pytest.fixture
-def run(monkeypatch, capfd):
-    """Run the command as its entry point does."""
-
-    def run(*options: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kryloset", "bench", "assembly", *options])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capfd.readouterr()
-        return ended.value.code or 0, said.out, said.err
-
-    return run
-
-
-def test_a_quick_run_shows_every_case_and_writes_what_it_shows(run, tmp_path):
+def test_a_quick_run_shows_every_case_and_writes_what_it_shows(bench, tmp_path):
     output = tmp_path / "figures.json"
-    code, out, _ = run("--quick", "--size", "8", "--json", str(output))
+    code, out, _ = bench("assembly", "--quick", "--size", "8", "--json", str(output))
     assert code == 0
     result = json.loads(output.read_text())
-    assert set(result) == {"versions", "cases", "goals"}
-    assert len(result["cases"]) == len(CASES)
-    for case in result["cases"]:
-        assert case["repeats"] == assembly.QUICK_REPEATS
+    assert len(result["rows"]) == len(CASES)
+    for case in result["rows"]:
+        assert case["repeats"] == 5
         for part in ("matrix", "vector"):
             assert f"P{case['degree']} {case['kind']} in {case['dimension']}-D, {part}" in out
     assert len(result["goals"]) == 2 * len(CASES)
-    assert out.count("at most 1e-12") == 2 * len(CASES)
+    assert out.count("≤ 1e-12") == 2 * len(CASES)
 
 
-def test_degree_and_dimension_choose_the_cases(run, tmp_path):
+def test_degree_and_dimension_choose_the_cases(bench, tmp_path):
     output = tmp_path / "figures.json"
-    options = ("--quick", "--size", "8", "--degree", "2", "--dimension", "2")
-    assert run(*options, "--json", str(output))[0] == 0
-    cases = json.loads(output.read_text())["cases"]
+    options = "--quick --size 8 --degree 2 --dimension 2 --json"
+    assert bench("assembly", *options.split(), str(output))[0] == 0
+    cases = json.loads(output.read_text())["rows"]
     assert [(c["kind"], c["dimension"], c["degree"]) for c in cases] == [
         ("darcy", 2, 2),
         ("elasticity", 2, 2),
@@ -101,13 +82,13 @@ def test_degree_and_dimension_choose_the_cases(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--degree", "3"), "--degree must be 1 or 2"),
-        (("--dimension", "1"), "--dimension must be 2 or 3"),
+        (("--degree", "3"), "--degree '3' is not known: use one of 1, 2"),
+        (("--dimension", "1"), "--dimension '1' is not known: use one of 2, 3"),
         (("--size", "5"), "--size must be at least 6"),
         (("--repeats", "0"), "--repeats must be at least 1"),
     ],
 )
-def test_a_wrong_option_is_named_before_any_work(run, options, message):
-    code, out, err = run("--quick", *options)
+def test_a_wrong_option_is_named_before_any_work(bench, options, message):
+    code, out, err = bench("assembly", "--quick", *options)
     assert code == 1
     assert message in err and out == ""

@@ -3,43 +3,41 @@
 """`kryloset bench ablation` on small sequences."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kryloset import cli
 from kryloset.bench import ablation
 from kryloset.errors import KrylosetError
 from kryloset.ordering.dissimilarity import sine
 
-OWNERS = 3
+REFERENCES = 3
 
 
 @pytest.mark.parametrize("name", ablation.ARRANGEMENTS)
-def test_every_order_has_each_system_once_and_begins_with_an_owner(name: str) -> None:
+def test_every_order_has_each_system_once_and_begins_with_a_reference(name: str) -> None:
     features = np.random.default_rng(0).standard_normal((20, 4))
-    order, places = ablation.arrange(name, features, OWNERS)
+    order, places = ablation.arrange(name, features, REFERENCES)
     assert sorted(order) == list(range(20))
-    assert places[0] == 0 and places == sorted(set(places)) and len(places) == OWNERS
+    assert places[0] == 0 and places == sorted(set(places)) and len(places) == REFERENCES
 
 
-def test_in_the_order_of_clusters_each_system_follows_the_owner_that_it_is_nearest_to() -> None:
+def test_in_the_order_of_clusters_each_system_follows_the_reference_that_it_is_nearest_to() -> None:
     features = np.random.default_rng(0).standard_normal((40, 5))
-    order, places = ablation.arrange("clusters", features, OWNERS)
+    order, places = ablation.arrange("clusters", features, REFERENCES)
     between = sine(features, features[order[places]])
     for place, system in enumerate(order):
-        owner = np.searchsorted(places, place, side="right") - 1
-        assert between[system].argmin() == owner
+        reference = np.searchsorted(places, place, side="right") - 1
+        assert between[system].argmin() == reference
 
 
-@pytest.fixture(scope="module", params=ablation.KINDS)
+@pytest.fixture(scope="module", params=ablation.SEQUENCES)
 def rows(request: pytest.FixtureRequest) -> list[dict]:
-    return ablation.measure(request.param, 16, 9, OWNERS, 1e-9)
+    return ablation.measure(request.param, 16, 9, REFERENCES, 1e-9)
 
 
-def test_every_order_is_combined_with_every_way(rows: list[dict]) -> None:
+def test_every_order_is_combined_with_every_method(rows: list[dict]) -> None:
     assert len(rows) == len({(row["order"], row["recycle"], row["reuse"]) for row in rows}) == 20
     assert all(row["true_residual"] <= 1e-9 for row in rows)
 
@@ -60,11 +58,11 @@ def test_delta_is_known_where_a_space_is_recycled(rows: list[dict]) -> None:
             assert 0 < row["delta"] < 1
 
 
-def test_owners_are_as_many_as_asked_for_and_dearer_for_neighbours(rows: list[dict]) -> None:
-    settled = [row for row in rows if row["reuse"].endswith(f"{OWNERS} fixed")]
+def test_references_are_as_many_as_asked_for_and_dearer_for_neighbours(rows: list[dict]) -> None:
+    settled = [row for row in rows if row["reuse"].endswith(f"{REFERENCES} fixed")]
     assert len(settled) == len(ablation.ARRANGEMENTS)
-    assert all(row["made"] == OWNERS for row in settled)
-    # An owner's own system takes fewer iterations than those that use its factor.
+    assert all(row["made"] == REFERENCES for row in settled)
+    # A reference system takes fewer iterations than those that use its factor.
     assert all(row["iterations"] < row["neighbours"] for row in settled)
 
 
@@ -76,20 +74,18 @@ def test_a_path_is_measured_against_that_of_the_given_order(rows: list[dict]) ->
             assert row["to_given"] < 1
 
 
-def test_more_owners_than_systems_are_refused() -> None:
-    with pytest.raises(KrylosetError, match="4 systems cannot have 5 owners"):
-        ablation.measure("darcy", 8, 4)
+def test_more_references_than_systems_are_refused() -> None:
+    with pytest.raises(KrylosetError, match="4 systems cannot have 5 references"):
+        ablation.measure("darcy", 8, 4, 5)
 
 
-def test_command_prints_and_writes_every_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_prints_and_writes_every_row(bench, tmp_path: Path) -> None:
     output = tmp_path / "rows.json"
-    command = "kryloset bench ablation --kind wind --size 12 --count 6 --owners 2 --json"
-    monkeypatch.setattr(sys, "argv", [*command.split(), str(output)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert not ended.value.code
+    options = "ablation --kind wind --size 12 --count 6 --references 2 --json"
+    code, out, _ = bench(*options.split(), str(output))
+    assert code == 0
     written = json.loads(output.read_text())
-    assert {row["sequence"] for row in written} == {"wind"} and len(written) == 20
-    assert ablation.describe(written) in capsys.readouterr().out
+    assert written["bench"] == "ablation" and options in written["command"]
+    rows = written["rows"]
+    assert {row["sequence"] for row in rows} == {"wind"} and len(rows) == 20
+    assert ablation.describe(rows) in out

@@ -4,31 +4,24 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kryloset import cli
-from kryloset.bench import ordering
-from kryloset.bench.ordering import describe_row, judge
+from kryloset.bench.ordering import describe, judge
 
 
-def test_command_prints_and_writes_every_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_prints_and_writes_every_row(bench, tmp_path: Path) -> None:
     output = tmp_path / "figures.json"
-    command = "kryloset bench ordering --fields 40 --size 50 --size 500 --file 30 --json"
-    monkeypatch.setattr(sys, "argv", [*command.split(), str(output)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert not ended.value.code
+    options = "--fields 40 --size 50 --size 500 --file 30 --json"
+    code, printed, _ = bench("ordering", *options.split(), str(output))
+    assert code == 0
     result = json.loads(output.read_text())
     rows = result["rows"]
-    printed = capsys.readouterr().out
+    for table in ("generated", "file", "fields"):
+        assert describe([row for row in rows if row["table"] == table]).strip() in printed
     for row in rows:
-        assert describe_row(row) in printed
         assert all(math.isfinite(v) for v in row.values() if isinstance(v, int | float))
         assert 0 < row["to_given"] < 1
     cases = [(row["table"], row["instances"], row["order"]) for row in rows]
@@ -51,33 +44,19 @@ def row(table: str, **figures: Any) -> dict[str, Any]:
 def test_goals_are_judged_by_their_limits() -> None:
     for figure, met in ((1.25, True), (1.26, False)):
         (goal,) = judge([row("fields", to_greedy=figure)])
-        assert (goal["figure"], goal["met"]) == (figure, met)
+        assert (goal.figure, goal.met) == (figure, met)
     seconds, memory = judge([row("file", seconds_all=61.0, memory_mb=1999.0)])
-    assert (seconds["met"], memory["met"]) == (False, True)
+    assert (seconds.met, memory.met) == (False, True)
     # A hundred times as many instances in a thousand times the seconds.
     growth = [row("generated", seconds=1.0), row("generated", instances=10**5, seconds=1e3)]
     (goal,) = judge(growth)
-    assert goal["figure"] == pytest.approx(1.5) and not goal["met"]
+    assert goal.figure == pytest.approx(1.5) and not goal.met
     assert judge(growth[:1]) == []
     # The exact chain has no goal.
     assert judge([row("fields", order="greedy", to_greedy=2.0)]) == []
 
 
 @pytest.mark.parametrize("option", ["--fields", "--size", "--file"])
-def test_numbers_out_of_range_are_refused(
-    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", f"kryloset bench ordering --quick {option} 1".split())
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 1
-    assert f"{option} must be at least 2, got 1" in capsys.readouterr().err
-
-
-def test_columns_stand_below_their_headings() -> None:
-    heading, line = describe_row(None), describe_row(row("fields", seconds=1.0, to_greedy=1.1))
-    assert len(heading) == len(line)
-    markdown = describe_row(None, markdown=True).splitlines()
-    assert {
-        text.count("|") for text in [*markdown, describe_row(row("fields"), markdown=True)]
-    } == {len(ordering.COLUMNS) + 1}
+def test_numbers_out_of_range_are_refused(bench, option: str) -> None:
+    code, _, err = bench("ordering", "--quick", option, "1")
+    assert code == 1 and f"{option} must be at least 2, got 1" in err

@@ -3,12 +3,8 @@
 """`kryloset bench tolerance`: errors that are known, and what follows from rows."""
 
 import json
-import sys
 from pathlib import Path
 
-import pytest
-
-from kryloset import cli
 from kryloset.bench import tolerance
 from kryloset.bench.tolerance import CASES, Case, loosest, measure
 from kryloset.problems import FAMILIES
@@ -45,24 +41,15 @@ def test_the_loosest_tolerance_is_one_from_which_on_all_is_well() -> None:
     assert loosest(rows, beside=-1.0, target=1.0) == (None, 1e-3)
 
 
-def test_command_prints_a_table_and_writes_its_rows(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    command = f"kryloset bench tolerance --quick --family poisson --json {tmp_path / 'rows.json'}"
-    monkeypatch.setattr(sys, "argv", command.split())
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert not ended.value.code
-    rows = json.loads((tmp_path / "rows.json").read_text())
+def test_command_prints_a_table_and_writes_its_rows(bench, tmp_path: Path) -> None:
+    output = tmp_path / "rows.json"
+    code, out, _ = bench("tolerance", "--quick", "--family", "poisson", "--json", str(output))
+    assert code == 0
+    rows = json.loads(output.read_text())["rows"]
     assert len(rows) == 2 * len(tolerance.TOLERANCES)
-    assert "| poisson | 33 | 1,089 |" in capsys.readouterr().out
+    assert "| poisson |     33 | 1,089 |" in out
 
 
-def test_an_unknown_family_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["kryloset", "bench", "tolerance", "--family", "poison"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 1
-    assert "--family poison is not one of darcy" in capsys.readouterr().err
+def test_an_unknown_family_is_named(bench) -> None:
+    code, _, err = bench("tolerance", "--family", "poison")
+    assert code == 1 and "--family 'poison' is not known: use one of darcy" in err

@@ -15,11 +15,10 @@ import pytest
 import scipy.sparse as sp
 import scipy.sparse.linalg
 import ufl
+from dolfinx import fem
+
 from convergence import l2_error, observed_orders, solve_instance
 from directly import solve_directly
-from dolfinx import fem
-from operators import SolveAndKeep, false_claims
-
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError
 from kryloset.fem.steady import SteadyDiscretisation
@@ -29,6 +28,7 @@ from kryloset.problems import WeakForm, load_family
 from kryloset.problems.darcy import Darcy, DarcySettings
 from kryloset.problems.tools.quadrature import TETRAHEDRON_RULE, least_at_quadrature
 from kryloset.sampling import GaussianField, generator
+from operators import SolveAndKeep, false_claims
 
 TWO_VALUED = {"permeability": "two_valued"}
 

@@ -14,11 +14,10 @@ import scipy.linalg
 import scipy.sparse as sp
 import scipy.sparse.linalg
 import ufl
+from dolfinx import fem
+
 from convergence import l2_error, observed_orders, solve_instance
 from directly import SolveDirectly, solve_directly
-from dolfinx import fem
-from operators import SolveAndKeep
-
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError
 from kryloset.krylov import SequenceSolver, solve_or_escalate
@@ -26,6 +25,7 @@ from kryloset.problems import load_family
 from kryloset.problems.heat import THETA, Heat, HeatSettings
 from kryloset.problems.tools.quadrature import quadrature
 from kryloset.sampling import generator
+from operators import SolveAndKeep
 
 SCHEMES = tuple(THETA)
 

@@ -12,11 +12,10 @@ import pytest
 import scipy.sparse as sp
 import scipy.sparse.linalg
 import ufl
+from dolfinx import fem
+
 from convergence import l2_error, observed_orders, solve_instance
 from directly import solve_directly
-from dolfinx import fem
-from operators import SolveAndKeep, false_claims
-
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems import load_family
@@ -30,6 +29,7 @@ from kryloset.problems.helmholtz import (
 )
 from kryloset.problems.tools.resonance import find_detuning
 from kryloset.sampling import generator
+from operators import SolveAndKeep, false_claims
 
 ANGLE = 0.7
 """Direction of the plane wave, along neither an axis nor a diagonal."""

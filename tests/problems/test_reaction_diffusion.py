@@ -14,11 +14,10 @@ import pytest
 import scipy.sparse as sp
 import scipy.sparse.linalg
 import ufl
+from dolfinx import fem
+
 from convergence import l2_error, observed_orders, solve_instance
 from directly import SolveDirectly, solve_directly
-from dolfinx import fem
-from operators import SolveAndKeep
-
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError, KrylosetError
 from kryloset.krylov import SequenceSolver, solve_or_escalate
@@ -27,6 +26,7 @@ from kryloset.problems.reaction_diffusion import ReactionDiffusion, ReactionDiff
 from kryloset.problems.tools.quadrature import quadrature
 from kryloset.run import sample, solve, sort
 from kryloset.sampling import generator
+from operators import SolveAndKeep
 
 
 @cache

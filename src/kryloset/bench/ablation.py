@@ -1,43 +1,42 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What sorting, recycling and reused factors are worth, each without the others.
+"""What are sorting, recycling and reused factors worth, each without the others?
 
-The systems of a reference sequence, put in several orders, are solved with nothing carried from
-one to the next, with a recycled space, and with the factor of an owner. All ways through all
-orders solve a system each in turn; the one that begins moves on by one each time. Milliseconds
-are the processor's. Before anything counts all ways have solved one system, in which libraries
-are loaded.
+The systems of a reference sequence, put in several orders, are solved with nothing carried from one
+to the next, with a recycled subspace, and with the factor of a reference system. All combinations
+take turns, a system each. Milliseconds are the processor's. All methods have solved one system
+beforehand, in which libraries are loaded.
 
-A recycled space together with an owner's factor is left out: ten iterations are fewer than the
-twenty products that fit such a space to a new operator.
+A recycled subspace together with a reused factor is left out: the ten iterations that are left are
+fewer than the twenty products that fit such a space to a new operator.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from statistics import fmean, median
 from typing import Any
 
 from mpi4py import MPI
+from petsc4py import PETSc
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.bench.sequences import make_sequence
-from kryloset.bench.solvers import DEFINITE, Operator
+from kryloset.bench.harness import Contestant, check_names, race, warm_up
+from kryloset.bench.sequences import DEFINITE, Operator, make_sequence
+from kryloset.bench.tables import Columns, Row, tabulate
 from kryloset.errors import KrylosetError
-from kryloset.krylov import SequenceSolver, SolverState
-from kryloset.krylov.methods.invariant import delta, wanted_space
+from kryloset.krylov import SequenceSolver, delta, wanted_space
 from kryloset.ordering import ORDERS, cluster, partition, steps
 from kryloset.ordering.features import cosines
-from kryloset.progress import track
+from kryloset.run.comparison import Method
 
 type Array = NDArray[np.float64]
 type Integers = NDArray[np.int64]
 
-KINDS = ("darcy", "wind")
+SEQUENCES = ("darcy", "wind")
 
 ARRANGEMENTS = ("given", "greedy", "hilbert", "or_opt", "clusters")
 """Orders: of `ORDERS`, and cluster by cluster."""
@@ -49,82 +48,71 @@ LOOKS = 5
 """Systems at which delta is looked at, the same ones in all orders."""
 
 
-@dataclass(frozen=True)
-class Way:
-    """A way through a sequence: what is recycled, what is reused, and the solver."""
-
-    recycle: str
-    reuse: str
-    solver: SequenceSolver
-
-
-def choose_ways(kind: str, owners: Sequence[int], tolerance: float) -> list[Way]:
-    """Return the ways through a sequence.
+def choose_methods(kind: str, references: Sequence[int], tolerance: float) -> list[Method]:
+    """Return what solves a sequence; names say what is recycled, labels what is reused.
 
     Args:
         kind: Of the sequence.
-        owners: Places in the order whose systems get a factor, where that is settled beforehand.
+        references: Places in the order whose systems get a factor, where that is settled
+            beforehand.
         tolerance: On the true relative residual.
     """
-    places = tuple(owners)
     if kind in DEFINITE:
         plain = SequenceSolver("cg", "icc", tolerance)
         recycling = SequenceSolver("rcg", "icc", tolerance, restart=80, recycle=20)
         reusing = partial(SequenceSolver, "cg", "cholesky", tolerance)
-        name = "rcg(80,20)"
     else:
         # The same cycles as those of GCRO-DR, with nothing carried.
         plain = SequenceSolver("gmresdr", "ilu", tolerance, restart=40, recycle=20)
         recycling = SequenceSolver("gcrodr", "ilu", tolerance, restart=40, recycle=20)
         reusing = partial(SequenceSolver, "gmres", "lu", tolerance)
-        name = "gcrodr(40,20)"
     each = f"{plain.preconditioner} each"
-    rental, fixed = reusing(refresh="rental"), reusing(refresh=places)
-    owned = f"owner's {rental.preconditioner}"
+    rental, fixed = reusing(refresh="rental"), reusing(refresh=tuple(references))
+    reused = f"{rental.preconditioner} reused"
     return [
-        Way("none", each, plain),
-        Way(name, each, recycling),
-        Way("none", f"{owned}, by rental", rental),
-        Way("none", f"{owned}, {len(places)} fixed", fixed),
+        Method("none", each, plain),
+        Method(f"{recycling.method}({recycling.restart},{recycling.recycle})", each, recycling),
+        Method("none", f"{reused}, ski rental", rental),
+        Method("none", f"{reused}, {len(references)} fixed", fixed),
     ]
 
 
-def arrange(name: str, features: Array, owners: int) -> tuple[Integers, list[int]]:
-    """Return an order and the places in it of several owners.
+def arrange(name: str, features: Array, references: int) -> tuple[Integers, list[int]]:
+    """Return an order and the places in it of several reference systems.
 
-    Cluster by cluster, by k-medoids, the owners are the medoids, and a system uses the factor
+    Cluster by cluster, by k-medoids, the references are the medoids, and a system uses the factor
     of the nearest of them. In other orders they are the first ones of equal chunks.
 
     Args:
         name: Of `ARRANGEMENTS`.
         features: (systems, numbers).
-        owners: How many.
+        references: How many.
 
     Returns:
         A permutation of the systems, and ascending places, the first of them 0.
     """
     if name != "clusters":
-        return ORDERS[name](features), partition(len(features), owners)[:-1].tolist()
-    medoids, labels = cluster(features, owners)
+        return ORDERS[name](features), partition(len(features), references)[:-1].tolist()
+    medoids, labels = cluster(features, references)
     order: list[int] = []
     places = []
-    for number, medoid in enumerate(medoids.tolist()):
+    for label, medoid in enumerate(medoids.tolist()):
         places.append(len(order))
-        members = np.flatnonzero(labels == number)
+        members = np.flatnonzero(labels == label)
         order += [medoid, *members[members != medoid].tolist()]
     return np.array(order), places
 
 
 def measure(
-    kind: str, size: int, count: int, owners: int = 5, tolerance: float = 1e-8
-) -> list[dict[str, Any]]:
-    """Return a row a way and an order.
+    kind: str, size: int, count: int, references: int, tolerance: float = 1e-8
+) -> list[Row]:
+    """Return a row for each method in each order.
 
     Args:
         kind: Of the sequence.
         size: Points a side.
         count: Systems.
-        owners: Clusters, and owners where their places are settled beforehand.
+        references: Clusters, and reference systems where their places are settled beforehand.
         tolerance: On the true relative residual.
 
     Returns:
@@ -136,114 +124,113 @@ def measure(
         recycled or ARPACK finds no wanted space; `true_residual`, the largest.
 
     Raises:
-        KrylosetError: There are fewer systems than owners, or than 2.
+        KrylosetError: There are fewer systems than references, or than 2.
     """
-    if not 1 <= owners <= count or count < 2:
+    if not 1 <= references <= count or count < 2:
         raise KrylosetError(
-            f"{count} systems cannot have {owners} owners: take at least 2 systems, and 1 owner "
-            "to as many as there are systems"
+            f"{count} systems cannot have {references} references: take at least 2 systems, and 1 "
+            "reference to as many as there are systems"
         )
     systems = make_sequence(kind, size, count, drawn=count)
     operator = Operator(systems, MPI.COMM_SELF)
-    for way in choose_ways(kind, [0], tolerance):
-        way.solver.solve(operator.mat, operator.rhs, way.solver.init())
+    warm_up(choose_methods(kind, [0], tolerance), operator.mat, operator.rhs)
     given = float(steps(cosines(systems.parameters), np.arange(count)).sum())
-    common = []
-    runs = []
+    common: list[Row] = []
+    contestants: list[Contestant] = []
     for name in ARRANGEMENTS:
-        arrange(name, cosines(systems.parameters), owners)
+        arrange(name, cosines(systems.parameters), references)
         start = time.process_time()
         features = cosines(systems.parameters)
-        order, places = arrange(name, features, owners)
+        order, places = arrange(name, features, references)
         sorting = 0.0 if name == "given" else time.process_time() - start
-        ways = choose_ways(kind, places, tolerance)
-        runs += [_Run(way, order.tolist(), way.solver.init()) for way in ways]
-        row = {
-            "sequence": kind,
-            "unknowns": size**2,
-            "systems": count,
-            "order": name,
-            "sort_ms": 1e3 * sorting / count,
-            "to_given": float(steps(features, order).sum()) / given,
-        }
-        common += [row] * len(ways)
+        for method in choose_methods(kind, places, tolerance):
+            contestants.append(Contestant(method, order.tolist()))
+            common.append(
+                {
+                    "sequence": kind,
+                    "unknowns": size**2,
+                    "systems": count,
+                    "order": name,
+                    "recycle": method.name,
+                    "reuse": method.label,
+                    "sort_ms": 1e3 * sorting / count,
+                    "to_given": float(steps(features, order).sum()) / given,
+                }
+            )
     stride = max(1, count // LOOKS)
-    wanted: dict[int, Array | None] = dict.fromkeys(range(stride // 2, count, stride))
-    for place in track(range(count), f"measuring {kind}, n = {size**2:,}"):
-        shift = place % len(runs)
-        for run in (*runs[shift:], *runs[:shift]):
-            run.solve(operator, place, wanted)
-    return [about | run.summarise() for about, run in zip(common, runs, strict=True)]
+    notes = _Notes(dict.fromkeys(range(stride // 2, count, stride)))
+    title = f"measuring {kind}, n = {size**2:,}"
+    race(contestants, operator.load, range(count), look=notes, description=title)
+    return [about | notes.summarise(one) for about, one in zip(common, contestants, strict=True)]
 
 
-@dataclass
-class _Run:
-    """One way through one order, and what its systems have cost so far."""
+class _Notes:
+    """What is seen of the states on the way."""
 
-    way: Way
-    order: list[int]
-    state: SolverState
-    seconds: list[float] = field(default_factory=list)
-    neighbours: list[int] = field(default_factory=list)
-    angles: list[float] = field(default_factory=list)
-    residual: float = 0.0
+    def __init__(self, wanted: dict[int, Array | None]) -> None:
+        """Begin with the systems at which delta is looked at, their wanted spaces to be found."""
+        self._wanted = wanted
+        self._neighbours: dict[Contestant, list[int]] = {}
+        self._angles: dict[Contestant, list[float]] = {}
 
-    def solve(self, operator: Operator, place: int, wanted: dict[int, Array | None]) -> None:
-        """Solve the system at a place of the order; a wanted space that is not there is found."""
-        system, before = self.order[place], self.state
-        operator.fill(system)
-        start = time.process_time()
-        result, after = self.way.solver.solve(operator.mat, operator.rhs, before)
-        self.seconds.append(time.process_time() - start)
-        self.residual = max(self.residual, result.true_residual)
-        self.state = after
+    def __call__(
+        self, contestant: Contestant, system: int, operator: PETSc.Mat, before: Any
+    ) -> None:
+        after = contestant.state
+        if before is None:
+            return
         if before.owner is not None and after.refreshes == before.refreshes:
-            self.neighbours.append(result.iterations)
-        if system in wanted and before.space is not None and after.workspace is not None:
+            taken = contestant.turns[-1].iterations
+            self._neighbours.setdefault(contestant, []).append(taken)
+        if system in self._wanted and before.space is not None and after.workspace is not None:
             with suppress(KrylosetError):
-                basis = wanted[system]
+                basis = self._wanted[system]
                 if basis is None:
                     pc = after.workspace.ksp.getPC()
-                    basis = wanted[system] = wanted_space(operator.mat, pc, WANTED)
-                self.angles.append(delta(basis, before.space))
+                    basis = self._wanted[system] = wanted_space(operator, pc, WANTED)
+                self._angles.setdefault(contestant, []).append(delta(basis, before.space))
 
-    def summarise(self) -> dict[str, Any]:
+    def summarise(self, contestant: Contestant) -> Row:
         """Return what a row says about the solves."""
-        count = len(self.order)
-        own = self.way.solver.refresh == "always"
+        ms = [1e3 * seconds for seconds in contestant.values("seconds_processor")]
+        own = contestant.method.solver.refresh == "always"
+        neighbours, angles = (found.get(contestant) for found in (self._neighbours, self._angles))
         return {
-            "recycle": self.way.recycle,
-            "reuse": self.way.reuse,
-            "made": count if own else len(self.state.refreshes),
-            "iterations": self.state.iterations / count,
-            "neighbours": fmean(self.neighbours) if self.neighbours else None,
-            "ms": 1e3 * median(self.seconds),
-            "mean_ms": 1e3 * fmean(self.seconds),
-            "delta": fmean(self.angles) if self.angles else None,
-            "true_residual": self.residual,
+            "made": len(ms) if own else len(contestant.state.refreshes),
+            "iterations": fmean(contestant.values("iterations")),
+            "neighbours": fmean(neighbours) if neighbours else None,
+            "ms": median(ms),
+            "mean_ms": fmean(ms),
+            "delta": fmean(angles) if angles else None,
+            "true_residual": max(contestant.values("true_residual")),
         }
+
+
+def run(*, kind: Sequence[str], size: int, count: int, references: int) -> Iterator[list[Row]]:
+    """Measure sequences; yield the rows of `measure` for each."""
+    check_names("--kind", kind, SEQUENCES)
+    for name in kind or SEQUENCES:
+        yield measure(name, size, count, references)
+
+
+COLUMNS: Columns = {
+    "sequence": "sequence",
+    "n": "unknowns:,",
+    "order": "order",
+    "recycle": "recycle",
+    "preconditioner": "reuse",
+    "made": "made",
+    "iterations": "iterations:.1f",
+    "of neighbours": "neighbours:.1f",
+    "ms, median": "ms:.2f",
+    "ms, mean": "mean_ms:.2f",
+    "sort ms": "sort_ms:.2f",
+    "path / given": "to_given:.2f",
+    "delta": "delta:.3f",
+    "residual": "true_residual:.1e",
+}
 
 
 def describe(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the table as Markdown."""
-    heading = (
-        *("sequence", "n", "order", "recycle", "preconditioner", "made", "iterations"),
-        *("of neighbours", "ms, median", "ms, mean", "sort ms", "path / given", "delta"),
-        "residual",
-    )
-    lines = [
-        f"| {' | '.join(heading)} |",
-        "| --- | ---: | --- | --- | --- |" + 9 * " ---: |",
-    ]
-    for row in rows:
-        cells = [
-            *(row["sequence"], f"{row['unknowns']:,}", row["order"], row["recycle"]),
-            *(row["reuse"], str(row["made"]), f"{row['iterations']:.1f}"),
-            "–" if row["neighbours"] is None else f"{row['neighbours']:.1f}",
-            *(f"{row['ms']:.2f}", f"{row['mean_ms']:.2f}"),
-            *(f"{row['sort_ms']:.2f}", f"{row['to_given']:.2f}"),
-            "–" if row["delta"] is None else f"{row['delta']:.3f}",
-            f"{row['true_residual']:.1e}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    """Return a table with a line for each method in each order."""
+    return tabulate(rows, COLUMNS)

@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Assembly by a sparse map beside DOLFINx's, and the goals set for it.
+"""How much quicker is assembly by a sparse map than DOLFINx's, and is it the same?
 
 Both fill storage that is reused, for the same new coefficients, and take turns at beginning.
-Times are medians of one run, of the processor's time: on a machine that is shared, what takes
-long is interrupted, and what is quick is not, so that a clock on the wall would flatter the
-map. DOLFINx's include setting the storage to zero, since it adds.
+Times are medians of one run, of the processor's time: on a shared machine a long call is
+interrupted and a short one is not, so that a clock on the wall would flatter the map. DOLFINx's
+include setting the storage to zero, since it adds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import thread_time
@@ -22,13 +22,11 @@ import numpy as np
 import ufl
 from dolfinx import fem, mesh
 
-from kryloset.errors import KrylosetError
+from kryloset.bench.harness import Goal, check_names
+from kryloset.bench.tables import Columns, Row, tabulate
 from kryloset.fem.affine import AffineMatrix, AffineVector
 from kryloset.progress import track
-from kryloset.provenance import versions
-
-SIZE, REPEATS = 100, 50
-QUICK_SIZE, QUICK_REPEATS = 20, 5
+from kryloset.run.comparison import in_turn
 
 RATIO = 8.0
 """How many times faster than `assemble_matrix` the map shall be, for P1 Darcy at n = 1e4."""
@@ -61,8 +59,8 @@ CASES = (
 )
 
 
-def measure_case(case: Case, *, size: int = SIZE, repeats: int = REPEATS) -> dict[str, Any]:
-    """Compare both ways of assembly on a unit square or cube. Serial.
+def measure_case(case: Case, *, size: int, repeats: int) -> Row:
+    """Compare both on a unit square or cube. Serial.
 
     Args:
         case: What is assembled.
@@ -111,21 +109,20 @@ def measure_case(case: Case, *, size: int = SIZE, repeats: int = REPEATS) -> dic
     seconds: dict[tuple[str, str], list[float]] = {}
     differences: dict[str, list[float]] = {}
     generator = np.random.default_rng(1)
-    for turn in track(range(repeats + 1), f"measuring {_name(case)}"):
+    for turn in track(range(repeats + 1), f"measuring {_name(vars(case))}"):
         k.x.array[:] = np.exp(generator.standard_normal(k.x.array.size))
         f.x.array[:] = generator.standard_normal(f.x.array.size)
-        for name, dolfinx_way, map_way, differ in pairs:
-            ways = [("dolfinx", dolfinx_way), ("map", map_way)]
-            for way, assemble in ways if turn % 2 else reversed(ways):
+        for name, by_dolfinx, by_map, differ in pairs:
+            for method, assemble in in_turn([("dolfinx", by_dolfinx), ("map", by_map)], turn):
                 begin = thread_time()
                 assemble()
                 # The first time memory is not yet there.
                 if turn:
-                    seconds.setdefault((name, way), []).append(thread_time() - begin)
+                    seconds.setdefault((name, method), []).append(thread_time() - begin)
             differences.setdefault(name, []).append(differ())
 
     def summarise(name: str, setup: float, map_bytes: int) -> dict[str, float]:
-        ms = {way: 1e3 * median(seconds[name, way]) for way in ("dolfinx", "map")}
+        ms = {method: 1e3 * median(seconds[name, method]) for method in ("dolfinx", "map")}
         return {
             "ms_dolfinx": ms["dolfinx"],
             "ms_map": ms["map"],
@@ -176,42 +173,24 @@ def _difference(entries: Any, expected: Any) -> float:
     return float(abs(entries - expected).max() / abs(expected).max())
 
 
-def judge(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Compare what was measured with the goals; the ratio's is for P1 Darcy with n = 1e4.
-
-    Args:
-        cases: As of `measure_case`.
-
-    Returns:
-        A goal each: `text`, `case`, `figure`, `limit` and `met`, ready for JSON.
-    """
+def judge(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
+    """Compare what was measured with the goals; the ratio's is for P1 Darcy with n = 1e4."""
     goals = []
-    for case in cases:
-        where = f"{_name(Case(case['kind'], case['dimension'], case['degree']))}, "
-        where += f"n = {case['unknowns']:,}"
+    for row in rows:
+        where = f"{_name(row)}, n = {row['unknowns']:,}"
         if where == "P1 darcy in 2-D, n = 10,000":
-            ratio = case["matrix"]["ratio"]
-            text = "assemble_matrix / map, at least"
-            goals.append(_goal(text, where, ratio, RATIO, ratio >= RATIO))
-        for name in ("matrix", "vector"):
-            difference = case[name]["difference"]
-            text = f"difference of the {name}, at most"
-            goals.append(_goal(text, where, difference, DIFFERENCE, difference <= DIFFERENCE))
+            ratio = row["matrix"]["ratio"]
+            goals.append(Goal("assemble_matrix / map", where, ratio, RATIO, at_least=True))
+        for part in ("matrix", "vector"):
+            difference = row[part]["difference"]
+            goals.append(Goal(f"difference of the {part}", where, difference, DIFFERENCE))
     return goals
 
 
-def _goal(text: str, where: str, figure: float, limit: float, met: bool) -> dict[str, Any]:
-    return {"text": text, "case": where, "figure": figure, "limit": limit, "met": met}
-
-
 def run(
-    *,
-    size: int = SIZE,
-    degree: int | None = None,
-    dimension: int | None = None,
-    repeats: int = REPEATS,
-) -> dict[str, Any]:
-    """Measure cases and judge them.
+    *, size: int, degree: int | None, dimension: int | None, repeats: int
+) -> Iterator[list[Row]]:
+    """Measure all cases; yield their rows in one list.
 
     Args:
         size: Nodes a side of the square; a cube has about as many in all.
@@ -220,48 +199,34 @@ def run(
             otherwise the cases are `CASES`.
         repeats: How often each is assembled.
 
-    Returns:
-        `versions`, `cases` and `goals`, ready for JSON.
-
     Raises:
         KrylosetError: A number is out of range.
     """
-    for option, value, known in (("--degree", degree, (1, 2)), ("--dimension", dimension, (2, 3))):
-        if value is not None and value not in known:
-            raise KrylosetError(f"{option} must be {known[0]} or {known[1]}, got {value}")
-    for option, value, least in (("--size", size, 6), ("--repeats", repeats, 1)):
-        if value < least:
-            raise KrylosetError(f"{option} must be at least {least}, got {value}")
+    check_names("--degree", [str(degree)], ("1", "2", "None"))
+    check_names("--dimension", [str(dimension)], ("2", "3", "None"))
     cases: tuple[Case, ...] = CASES
     if degree is not None or dimension is not None:
-        chosen = dimension or 2, degree or 1
-        cases = tuple(Case(kind, *chosen) for kind in ("darcy", "elasticity"))
-    measured = [measure_case(case, size=size, repeats=repeats) for case in cases]
-    return {"versions": versions(), "cases": measured, "goals": judge(measured)}
+        cases = tuple(Case(kind, dimension or 2, degree or 1) for kind in ("darcy", "elasticity"))
+    yield [measure_case(case, size=size, repeats=repeats) for case in cases]
 
 
-def describe(result: Mapping[str, Any]) -> str:
-    """Return the figures of `run` as a table for people, and the goals below."""
-    header = f"{'assembled':<29}{'n':>9}{'DOLFINx ms':>12}{'map ms':>9}{'ratio':>7}"
-    header += f"{'difference':>12}{'set-up s':>10}{'map MB':>8}"
-    lines = [header]
-    for case in result["cases"]:
-        name = _name(Case(case["kind"], case["dimension"], case["degree"]))
-        for part in ("matrix", "vector"):
-            row = case[part]
-            lines.append(
-                f"{f'{name}, {part}':<29}{case['unknowns']:>9,}{row['ms_dolfinx']:>12.3f}"
-                f"{row['ms_map']:>9.3f}{row['ratio']:>7.1f}{row['difference']:>12.1e}"
-                f"{row['seconds_setup']:>10.2f}{row['map_mb']:>8.1f}"
-            )
-    lines.append("")
-    for goal in result["goals"]:
-        verdict = "met" if goal["met"] else "missed"
-        lines.append(
-            f"{verdict:<7}{goal['case']}: {goal['text']} {goal['limit']:g}: {goal['figure']:.3g}"
-        )
-    return "\n".join(lines) + "\n"
+COLUMNS: Columns = {
+    "assembled": lambda row: f"{_name(row)}, {row['part']}",
+    "n": "unknowns:,",
+    "DOLFINx ms": "ms_dolfinx:.3f",
+    "map ms": "ms_map:.3f",
+    "ratio": "ratio:.1f",
+    "difference": "difference:.1e",
+    "set-up s": "seconds_setup:.2f",
+    "map MB": "map_mb:.1f",
+}
 
 
-def _name(case: Case) -> str:
-    return f"P{case.degree} {case.kind} in {case.dimension}-D"
+def describe(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table with a line for the matrix and one for the vector of each case."""
+    parts = [{**row, **row[part], "part": part} for row in rows for part in ("matrix", "vector")]
+    return tabulate(parts, COLUMNS)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"P{row['degree']} {row['kind']} in {row['dimension']}-D"

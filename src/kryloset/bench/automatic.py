@@ -1,98 +1,91 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The automatic choice beside each of its ways used throughout, on the reference sequences.
+"""Is automatic selection as quick as the best of its strategies used throughout?
 
-Every system is solved by all in turn; the one that begins moves on by one each system. Seconds
-are the processor's, the first systems, set-ups and trials included. The fixed ways have solved
-one system beforehand, in which libraries are loaded.
+Every system of a reference sequence is solved by all in turn. Seconds are the processor's, the
+first systems, set-ups and trials included. The fixed strategies have solved one system beforehand,
+in which libraries are loaded.
 """
 
-import time
-from statistics import median
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean, median
 from typing import Any
 
 from mpi4py import MPI
 
-from kryloset.bench.sequences import make_sequence
-from kryloset.bench.solvers import Operator
-from kryloset.krylov import Automatic, SequenceSolver, probe_structure
+from kryloset.bench.harness import Contestant, check_names, race, warm_up
+from kryloset.bench.sequences import KINDS, Operator, make_sequence
+from kryloset.bench.tables import Columns, Row, tabulate
+from kryloset.krylov import Automatic, probe_structure
 from kryloset.krylov.automatic.selection import choose_ways, has_sparse_factors
-from kryloset.progress import track
+from kryloset.run.comparison import Method
 
-KINDS = ("darcy", "wind")
-
-SIZES = (64, 100)
-"""Points a side."""
-
-SYSTEMS = 500
-"""Those after which the goal is set."""
+SEQUENCES = ("darcy", "wind")
 
 
-def measure(kind: str, size: int, count: int, ways: int, tolerance: float) -> list[dict[str, Any]]:
-    """Return a row for the automatic choice and one for each of the first ways.
+def measure(kind: str, size: int, count: int, strategies: int, tolerance: float) -> list[Row]:
+    """Return a row for automatic selection and one for each of the first strategies.
 
     Args:
         kind: Of the sequence.
         size: Points a side.
         count: Systems.
-        ways: How many to compare with, the most promising first.
+        strategies: How many to compare with, the most promising first.
         tolerance: On the true relative residual.
     """
-    systems = make_sequence(kind, size, count, drawn=count)
-    operator = Operator(systems, MPI.COMM_SELF)
-    structure = probe_structure(operator.mat)
-    there = choose_ways(
-        structure,
+    operator = Operator(make_sequence(kind, size, count, drawn=count), MPI.COMM_SELF)
+    fixed = choose_ways(
+        probe_structure(operator.mat),
         factors=has_sparse_factors(operator.mat),
         tolerance=tolerance,
         max_iterations=20_000,
-    )[:ways]
-    solvers: dict[str, Automatic | SequenceSolver] = {"auto": Automatic(tolerance)}
-    solvers |= {way.label: way for way in there}
-    states: dict[str, Any] = {name: solver.init() for name, solver in solvers.items()}
-    times: dict[str, list[float]] = {name: [] for name in solvers}
-    iterations = dict.fromkeys(solvers, 0)
-    residual = dict.fromkeys(solvers, 0.0)
-    for name, solver in solvers.items():
-        if name != "auto":
-            solver.solve(operator.mat, operator.rhs, states[name])
-    names = list(solvers)
-    for number in track(range(count), f"measuring {kind}, n = {size**2:,}"):
-        operator.fill(number)
-        shift = number % len(names)
-        for name in (*names[shift:], *names[:shift]):
-            start = time.process_time()
-            result, states[name] = solvers[name].solve(operator.mat, operator.rhs, states[name])
-            times[name].append(time.process_time() - start)
-            iterations[name] += result.iterations
-            residual[name] = max(residual[name], result.true_residual)
-    fastest = min(sum(times[name]) for name in names[1:])
+    )[:strategies]
+    methods = [Method("auto", "auto", Automatic(tolerance))]
+    methods += [Method(one.label, one.label, one) for one in fixed]
+    warm_up(methods[1:], operator.mat, operator.rhs)
+    contestants = [Contestant(method, range(count)) for method in methods]
+    title = f"measuring {kind}, n = {size**2:,}"
+    race(contestants, operator.load, range(count), description=title)
+    seconds = [one.values("seconds_processor") for one in contestants]
+    fastest = min(map(sum, seconds[1:]))
     return [
         {
             "sequence": kind,
             "unknowns": size**2,
             "systems": count,
-            "method": name,
-            "seconds": sum(times[name]),
-            "ms": 1e3 * median(times[name]),
-            "to_fastest": sum(times[name]) / fastest,
-            "iterations": iterations[name] / count,
-            "true_residual": residual[name],
+            "method": one.method.name,
+            "seconds": sum(taken),
+            "ms": 1e3 * median(taken),
+            "to_fastest": sum(taken) / fastest,
+            "iterations": fmean(one.values("iterations")),
+            "true_residual": max(one.values("true_residual")),
         }
-        for name in names
+        for one, taken in zip(contestants, seconds, strict=True)
     ]
 
 
-def describe(rows: list[dict[str, Any]]) -> str:
-    """Return the table as Markdown."""
-    lines = [
-        "| sequence | n | method | s | ms a system | to the fastest | iterations | residual |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row['sequence']} | {row['unknowns']:,} | {row['method']} | {row['seconds']:.2f} | "
-            f"{row['ms']:.2f} | {row['to_fastest']:.3f} | {row['iterations']:.1f} | "
-            f"{row['true_residual']:.1e} |"
-        )
-    return "\n".join(lines)
+def run(
+    *, kind: Sequence[str], size: Sequence[int], count: int, strategies: int, tolerance: float
+) -> Iterator[list[Row]]:
+    """Measure sequences of several sizes; yield the rows of `measure` for each."""
+    check_names("--kind", kind, KINDS)
+    for name in kind or SEQUENCES:
+        for points in size:
+            yield measure(name, points, count, strategies, tolerance)
+
+
+COLUMNS: Columns = {
+    "sequence": "sequence",
+    "n": "unknowns:,",
+    "method": "method",
+    "s": "seconds:.2f",
+    "ms a system": "ms:.2f",
+    "to the fastest": "to_fastest:.3f",
+    "iterations": "iterations:.1f",
+    "residual": "true_residual:.1e",
+}
+
+
+def describe(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table with a line for each method."""
+    return tabulate(rows, COLUMNS)

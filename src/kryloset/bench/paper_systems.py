@@ -6,9 +6,11 @@
 the text of the paper.
 """
 
+import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from mpi4py import MPI
@@ -16,8 +18,7 @@ from petsc4py import PETSc
 
 import numpy as np
 
-from kryloset.bench.sequences import make_sequence
-from kryloset.bench.solvers import Operator
+from kryloset.bench.sequences import Operator, make_sequence
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.problems import Dirichlet, Family, WeakForm, load_family
 from kryloset.problems.base import Array
@@ -43,108 +44,18 @@ class Figures:
     """
 
     size: int
-    tolerances: tuple[float, float, float]
-    time: Mapping[str, tuple[float, float, float]]
-    iterations: Mapping[str, tuple[float, float, float] | None]
+    tolerances: Sequence[float]
+    time: Mapping[str, Sequence[float]]
+    iterations: Mapping[str, Sequence[float] | None]
 
 
-PUBLISHED = {
-    "darcy": Figures(
-        6400,
-        (1e-2, 1e-5, 1e-8),
-        time={
-            "none": (2.62, 2.92, 2.70),
-            "jacobi": (2.88, 3.42, 3.09),
-            "bjacobi": (3.21, 4.07, 4.00),
-            "sor": (2.69, 3.45, 3.54),
-            "asm": (2.23, 3.66, 4.53),
-            "icc": (1.97, 3.18, 4.11),
-            "ilu": (1.93, 3.08, 3.70),
-        },
-        iterations={
-            "none": (19.2, 21.1, 19.1),
-            "jacobi": (22.6, 24.5, 22.9),
-            "bjacobi": (23.6, 28.6, 27.5),
-            "sor": (23.3, 27.9, 27.5),
-            "asm": (13.4, 22.2, 25.8),
-            "icc": (9.55, 14.9, 18.9),
-            "ilu": (9.44, 14.4, 17.2),
-        },
-    ),
-    "thermal": Figures(
-        11063,
-        (1e-5, 1e-8, 1e-11),
-        time={
-            "none": (4.53, 5.35, 5.47),
-            "jacobi": (3.32, 3.06, 2.93),
-            "bjacobi": (2.38, 2.73, 3.05),
-            "sor": (1.96, 2.34, 2.62),
-            "asm": (2.46, 2.83, 3.14),
-            "icc": (2.40, 2.77, 3.08),
-            "ilu": (2.35, 2.69, 3.01),
-        },
-        iterations={
-            "none": (20.8, 23.6, 24.9),
-            "jacobi": (15.0, 13.5, 12.8),
-            "bjacobi": (10.3, 11.1, 11.7),
-            "sor": (8.8, 9.3, 10.2),
-            "asm": (10.3, 11.1, 11.7),
-            "icc": None,
-            "ilu": None,
-        },
-    ),
-    "poisson": Figures(
-        71313,
-        (1e-5, 1e-8, 1e-11),
-        time={
-            "none": (1.27, 1.74, 1.90),
-            "jacobi": (1.28, 1.75, 1.91),
-            "bjacobi": (1.13, 1.19, 1.19),
-            "sor": (1.19, 1.35, 1.33),
-            "asm": (1.46, 1.94, 2.12),
-            "icc": (0.99, 1.32, 1.42),
-            "ilu": (0.98, 1.30, 1.38),
-        },
-        iterations={
-            "none": (4.69, 6.29, 6.83),
-            "jacobi": None,
-            "bjacobi": (3.87, 3.97, 3.95),
-            "sor": None,
-            "asm": None,
-            "icc": (3.92, 4.83, 5.13),
-            "ilu": (3.92, 4.87, 5.13),
-        },
-    ),
-    "helmholtz": Figures(
-        10000,
-        (1e-2, 1e-5, 1e-7),
-        time={
-            "none": (7.74, 7.61, 6.47),
-            "jacobi": (8.44, 8.62, 7.96),
-            "bjacobi": (8.83, 11.4, 11.3),
-            "sor": (8.37, 10.5, 10.6),
-            "asm": (10.6, 13.1, 13.9),
-            "icc": (4.77, 6.38, 6.72),
-            "ilu": (3.88, 6.13, 6.34),
-        },
-        iterations={
-            "none": (17.3, 16.5, 13.7),
-            "jacobi": (20.3, 20.0, 18.1),
-            "bjacobi": (21.5, 26.5, 26.2),
-            "sor": (22.3, 26.2, 25.9),
-            "asm": (25.4, 29.3, 30.0),
-            "icc": (21.4, 28.3, 29.3),
-            "ilu": (17.6, 27.2, 28.0),
-        },
-    ),
-}
-"""Table 1, GMRES(40) over SKR, typed from lines 76 to 83 of this project's dossier skr.md."""
+_FIGURES = json.loads(Path(__file__).with_name("paper_published.json").read_text("utf-8"))
 
-ABLATION: Mapping[str, Mapping[str, float]] = {
-    "skr": {"seconds": 0.101, "iterations": 183.9, "delta": 0.90},
-    "unsorted": {"seconds": 0.114, "iterations": 202.5, "delta": 0.95},
-}
-"""Table 2, SKR on Darcy with SOR, n = 10,000: the same, line 111."""
+PUBLISHED = {name: Figures(**figures) for name, figures in _FIGURES["table_1"].items()}
+"""Table 1, GMRES(40) over SKR."""
+
+ABLATION: Mapping[str, Mapping[str, float]] = _FIGURES["table_2"]
+"""Table 2, SKR on Darcy with SOR, n = 10,000."""
 
 BEST_TIME = 13.9
 """Largest time ratio of Table 1."""
@@ -221,8 +132,7 @@ class ReferenceSource:
 
     def load(self, number: int) -> tuple[PETSc.Mat, PETSc.Vec]:
         """Put the entries into the Mat."""
-        self._operator.fill(number)
-        return self._operator.mat, self._operator.rhs
+        return self._operator.load(number)
 
 
 class PublishedThermal(Thermal):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The bandits on the experiment of 'Learning to relax': the relaxation factor of SOR.
+"""How near to the best relaxation factor of SOR do bandits come, as in 'Learning to relax'?
 
 The systems are (A + c I) x = b, A the five-point matrix of a square and c drawn from
 -0.15 + 0.6 Beta(a, b), section 4 of Khodak et al. (ICLR 2024). The loss is the number of
@@ -8,7 +8,7 @@ iterations until the residual has fallen by 1e-8. Contexts are rounded to a few 
 every factor can be tried on every system and the best one is known.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.bench.bandit import ChebCB, TsallisINF, draw_arm
+from kryloset.bench.tables import Columns, Row, tabulate
 
 type Array = NDArray[np.float64]
 
@@ -124,38 +125,35 @@ def play(
     }
 
 
-def run(
-    *, size: int = 10, turns: int = 5_000, trials: int = 10, arms: int = 20
-) -> list[dict[str, Any]]:
-    """Play all distributions and return mean iterations a system, a row a number of turns."""
+def run(*, size: int, turns: int, trials: int, arms: int = 20) -> Iterator[list[Row]]:
+    """Play all distributions; yield mean iterations a system, a row a number of turns."""
     experiment = make_experiment(size, arms)
-    checkpoints = [count for count in (100, 200, 500, 1_000, 2_000, 5_000) if count < turns]
-    rows = []
+    counts = [count for count in (100, 200, 500, 1_000, 2_000, 5_000) if count < turns]
     for name, shift in SHIFTS.items():
         games = [play(experiment, turns, shift, seed) for seed in range(trials)]
-        for count in (*checkpoints, turns):
-            means = {key: [float(game[key][:count].mean()) for game in games] for key in games[0]}
-            rows.append(
-                {
-                    "shift": name,
-                    "unknowns": size**2,
-                    "turns": count,
-                    "trials": trials,
-                    **{key: float(np.mean(value)) for key, value in means.items()},
-                }
-            )
-    return rows
+        yield [
+            {
+                "shift": name,
+                "unknowns": size**2,
+                "turns": count,
+                "trials": trials,
+                **{key: float(np.mean([game[key][:count] for game in games])) for key in games[0]},
+            }
+            for count in (*counts, turns)
+        ]
 
 
-def describe(rows: list[dict[str, Any]]) -> str:
-    """Return the table as Markdown."""
-    keys = ("gauss_seidel", "best_fixed", "tsallis_inf", "chebcb", "optimum")
-    names = ("Gauss-Seidel", "best fixed ω", "Tsallis-INF", "ChebCB", "best ω for each")
-    lines = [
-        f"| c | systems | {' | '.join(names)} |",
-        f"| --- | --- | {' | '.join('---' for _ in keys)} |",
-    ]
-    for row in rows:
-        figures = " | ".join(f"{row[key]:.1f}" for key in keys)
-        lines.append(f"| {row['shift']} | {row['turns']:,} | {figures} |")
-    return "\n".join(lines)
+COLUMNS: Columns = {
+    "c": "shift",
+    "systems": "turns:,",
+    "Gauss-Seidel": "gauss_seidel:.1f",
+    "best fixed ω": "best_fixed:.1f",
+    "Tsallis-INF": "tsallis_inf:.1f",
+    "ChebCB": "chebcb:.1f",
+    "best ω for each": "optimum:.1f",
+}
+
+
+def describe(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table with a line for each number of turns."""
+    return tabulate(rows, COLUMNS)

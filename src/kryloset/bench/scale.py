@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What the whole workflow costs beside solving, by workers, and by size.
+"""What does the whole workflow cost beside solving, by workers and by size?
 
 Every figure is of a run of the real workflow, in a folder of its own. The seconds of a job
 are those of Snakemake's benchmark files; solving is assembly and solver, as each chunk has
@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -24,15 +24,14 @@ import scipy.optimize
 import yaml
 from numpy.typing import NDArray
 
+from kryloset.bench.harness import Goal
+from kryloset.bench.tables import Columns, Row, tabulate
 from kryloset.errors import KrylosetError
 from kryloset.progress import track
+from kryloset.run import files
 
 SPEEDUP, SHARE = 1.85, 0.10
 """Goals: one worker's seconds to two workers'; overhead to all seconds of one worker."""
-
-INSTANCES, QUICK_INSTANCES = 1_000, 60
-POINTS, QUICK_POINTS = 100, 33
-"""Of the runs with one and two workers; the grid has POINTS x POINTS unknowns."""
 
 RUNS = ((100, 50, 1), (600, 50, 4), (100, 100, 2), (600, 100, 1), (200, 150, 1))
 QUICK_RUNS = ((40, 40, 3), (240, 33, 1))
@@ -58,7 +57,7 @@ for these; of Snakemake itself and what no benchmark file counts; of the other s
 
 def measure_run(
     root: Path, instances: int, points: int, workers: int, chunks: int, settings: Mapping[str, Any]
-) -> dict[str, Any]:
+) -> Row:
     """Make one Darcy dataset by Snakemake, in a folder that is removed again.
 
     Args:
@@ -124,10 +123,10 @@ def _job_seconds(file: Path) -> float:
 
 def _solving_seconds(chunk: Path) -> float:
     with h5py.File(chunk) as file:
-        return float(sum(np.sum(part) for part in file["seconds"].values()))
+        return float(sum(np.sum(part) for part in file[files.SECONDS].values()))
 
 
-def fit(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def fit(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Fit the seconds of every part, and the bytes, to the runs of one worker.
 
     The model is C + J j + I i + U i n with j chunks, and i instances of n unknowns, where
@@ -180,7 +179,7 @@ def _terms(part: str, case: Mapping[str, Any]) -> NDArray[np.float64]:
     )
 
 
-def predict(fitted: Sequence[Mapping[str, Any]], case: Mapping[str, Any]) -> list[dict[str, Any]]:
+def predict(fitted: Sequence[Mapping[str, Any]], case: Mapping[str, Any]) -> list[Row]:
     """Return the seconds that each part of a run takes on many cores, the longest first.
 
     Chunks are solved on all cores at once, in as many rounds as it takes. Every other stage is
@@ -213,58 +212,50 @@ def predict(fitted: Sequence[Mapping[str, Any]], case: Mapping[str, Any]) -> lis
     return sorted(rows, key=lambda row: -row.get("seconds", -1.0))
 
 
-def judge(rows: Sequence[Mapping[str, Any]], instances: int, points: int) -> list[dict[str, Any]]:
-    """Compare the runs of one and two workers with the goals, by their medians.
-
-    Returns:
-        A row a goal: `text`, `figure`, `limit` and `met`; the share of overhead is also given in
-        seconds an instance.
-    """
-    same = [r for r in rows if r["instances"] == instances and r["unknowns"] == points**2]
-    one = [r for r in same if r["workers"] == 1 and r["chunks"] == 1]
-    two = [r for r in same if r["workers"] == 2]
+def judge(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
+    """Compare the runs of one and two workers with the goals, by their medians."""
+    two = [row for row in rows if row["table"] == "run" and row["workers"] == 2]
+    size = [(row["instances"], row["unknowns"]) for row in two]
+    one = [
+        row
+        for row in rows
+        if row["table"] == "run"
+        and (row["workers"], row["chunks"]) == (1, 1)
+        and (row["instances"], row["unknowns"]) in size
+    ]
+    case = "{:,} instances, n = {:,}".format(*size[0])
     speedup, whole = (
         median(r[key] for r in one) / median(r[key] for r in two) for key in ("phase", "seconds")
     )
     share = median(1 - r["seconds_solving"] / r["seconds"] for r in one)
-    goals = [
-        ("one worker's seconds of solving chunks to two workers', at least", speedup, SPEEDUP),
-        ("one worker's seconds of the whole run to two workers', at least", whole, SPEEDUP),
-        ("share of all that is not assembly or solver, at most", share, SHARE),
-    ]
+    workers = "one worker's seconds to two workers'"
     return [
-        {
-            "table": "goal",
-            "text": text,
-            "figure": figure,
-            "limit": limit,
-            "met": figure <= limit if limit == SHARE else figure >= limit,
-        }
-        for text, figure, limit in goals
+        Goal(f"{workers}, solving chunks", case, speedup, SPEEDUP, at_least=True),
+        Goal(f"{workers}, the whole run", case, whole, SPEEDUP, at_least=True),
+        Goal("share of all that is not assembly or solver", case, share, SHARE),
     ]
 
 
 def run(
     *,
-    instances: int = INSTANCES,
-    points: int = POINTS,
-    repeats: int = 2,
-    runs: Sequence[tuple[int, int, int]] = RUNS,
-    solver: Mapping[str, Any] | None = None,
+    instances: int,
+    points: int,
+    repeats: int,
+    method: str | None = None,
+    preconditioner: str | None = None,
+    quick: bool = False,
     root: Path | None = None,
-) -> list[dict[str, Any]]:
-    """Measure, judge, fit and predict.
+) -> Iterator[list[Row]]:
+    """Measure, fit and predict; yield the rows of `measure_run`, `fit` and `predict`.
 
     Args:
         instances: Instances of the runs with one and two workers.
         points: Grid points a side of these.
         repeats: How often each is made, in turn.
-        runs: Instances, points a side and chunks of further runs, for the model.
-        solver: Section `solver` of the configuration; the defaults if not given.
+        method: Of the solver; the default if None.
+        preconditioner: Likewise.
+        quick: Fewer and smaller runs for the model.
         root: The clone of the repository; the one the package is in by default.
-
-    Returns:
-        Rows as of `measure_run`, `judge`, `fit` and `predict`.
 
     Raises:
         KrylosetError: There is no clone, or a run failed.
@@ -276,60 +267,53 @@ def run(
             "in place (`make` does so)"
         )
     # Sorted as a million would be, so that the seconds of sorting grow alike.
-    settings = {"sort": "hilbert"} | ({"solver": dict(solver)} if solver else {})
+    settings: dict[str, Any] = {"sort": "hilbert"}
+    given = {"method": method, "preconditioner": preconditioner}
+    settings |= {"solver": {key: value for key, value in given.items() if value is not None}}
     cases = [(instances, points, workers, workers) for _ in range(repeats) for workers in (1, 2)]
+    runs = QUICK_RUNS if quick else RUNS
     cases += [(count, side, 1, chunks) for count, side, chunks in runs]
-    rows = []
-    for case in track(cases, "running the workflow"):
-        rows.append(measure_run(root, *case, settings))
+    rows = [measure_run(root, *case, settings) for case in track(cases, "running the workflow")]
     fitted = fit(rows)
-    return [*rows, *judge(rows, instances, points), *fitted, *predict(fitted, PREDICTED)]
+    yield [*rows, *fitted, *predict(fitted, PREDICTED)]
+
+
+RUN_COLUMNS: Columns = {
+    "instances": "instances:,",
+    "n": "unknowns:,",
+    "workers": "workers",
+    "chunks": "chunks",
+    "all": "seconds:.1f",
+    "phase": "phase:.1f",
+    **{part: f"seconds_{part}:.2f" for part in PARTS},
+}
+FIT_COLUMNS: Columns = {
+    "part": "part",
+    "s": "constant:.2f",
+    "s a chunk": "a_job:.3f",
+    "ms an instance": "an_instance:.3f*1000",
+    "and µs for 1,000 unknowns": "an_unknown:.1f*1e9",
+    "error": "error:.0%",
+    "R²": "r2:.3f",
+}
+MODEL_COLUMNS: Columns = {"part": "part", "s": "seconds:,.1f", "share": "share:.1%"}
 
 
 def describe(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows of `run` as Markdown tables."""
-    by = {table: [r for r in rows if r["table"] == table] for table in ("run", "goal", "fit")}
-    lines = [
-        f"Seconds, {os.cpu_count()} cores.",
-        "",
-        f"| instances | n | workers | chunks | all | phase | {' | '.join(PARTS)} |",
-        f"|{' ---: |' * (6 + len(PARTS))}",
-    ]
-    for row in by["run"]:
-        parts = (row.get(f"seconds_{part}") for part in PARTS)
-        cells = " | ".join("" if value is None else f"{value:.2f}" for value in parts)
-        lines.append(
-            f"| {row['instances']:,} | {row['unknowns']:,} | {row['workers']} | {row['chunks']} | "
-            f"{row['seconds']:.1f} | {row['phase']:.1f} | {cells} |"
-        )
-    lines += ["", "| goal | measured | limit | |", "| --- | ---: | ---: | --- |"]
-    for row in by["goal"]:
-        verdict = "met" if row["met"] else "missed"
-        lines.append(f"| {row['text']} | {row['figure']:.3f} | {row['limit']:g} | {verdict} |")
-    lines += [
-        "",
-        "| part | s | s a chunk | ms an instance | and µs for 1,000 unknowns | error | R² |",
-        f"| --- |{' ---: |' * 6}",
-    ]
-    for row in by["fit"]:
-        if row["part"] != "bytes":
-            lines.append(
-                f"| {row['part']} | {row['constant']:.2f} | {row['a_job']:.3f} | "
-                f"{1e3 * row['an_instance']:.3f} | {1e9 * row['an_unknown']:.1f} | "
-                f"{row['error']:.0%} | {row['r2']:.3f} |"
-            )
-    model = [row for row in rows if row["table"] == "model"]
-    timed = [row for row in model if "seconds" in row]
-    (stored,) = (row["bytes"] for row in model if "bytes" in row)
-    case = model[0]
-    lines += [
-        "",
-        f"{case['instances']:,} instances of {case['unknowns']:,} unknowns, {case['chunks']:,} "
-        f"chunks, {case['cores']:,} cores: {sum(row['seconds'] for row in timed):,.0f} s, "
-        f"{stored / 1e12:.2f} TB of files. The bottleneck is `{timed[0]['part']}`.",
-        "",
-        "| part | s | share |",
-        "| --- | ---: | ---: |",
-    ]
-    lines += [f"| {row['part']} | {row['seconds']:,.1f} | {row['share']:.1%} |" for row in timed]
-    return "\n".join(lines)
+    """Return the runs, the fit and the prediction as tables."""
+    by = {table: [r for r in rows if r["table"] == table] for table in ("run", "fit", "model")}
+    timed = [row for row in by["model"] if "seconds" in row]
+    (stored,) = (row["bytes"] for row in by["model"] if "bytes" in row)
+    case = by["model"][0]
+    seconds = sum(row["seconds"] for row in timed)
+    return "\n\n".join(
+        [
+            f"Seconds, {os.cpu_count()} cores.",
+            tabulate(by["run"], RUN_COLUMNS),
+            tabulate([row for row in by["fit"] if row["part"] != "bytes"], FIT_COLUMNS),
+            f"{case['instances']:,} instances of {case['unknowns']:,} unknowns, {case['chunks']:,} "
+            f"chunks, {case['cores']:,} cores: {seconds:,.0f} s, {stored / 1e12:.2f} TB of files. "
+            f"The bottleneck is `{timed[0]['part']}`.",
+            tabulate(timed, MODEL_COLUMNS),
+        ]
+    )

@@ -1,15 +1,20 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Reference sequences of linear systems on which solvers are compared, by NumPy and SciPy alone.
+"""Reference sequences of linear systems on which solvers are compared.
 
-Five-point matrices on the interior points of a square, the coefficient a of each system
-the exponential of a Gaussian field. A matrix is made from the field a on the points and the
-boundary around them, shape (size + 2, size + 2), first axis x; unknowns are numbered with y
-running fastest, and equations are multiplied by the square of the mesh width.
+The matrices are made by NumPy and SciPy alone: five-point stencils on the interior points of a
+square, the coefficient a of each system the exponential of a Gaussian field. A matrix is made from
+the field a on the points and the boundary around them, shape (size + 2, size + 2), first axis x.
+Unknowns are numbered with y running fastest, and equations are multiplied by the square of the
+mesh width.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from mpi4py import MPI
+from petsc4py import PETSc
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,6 +30,9 @@ INVERSE_LENGTH = 7.0
 
 WIND = 200.0
 """Largest speed of the wind, in units of (diffusion) / (side of the square)."""
+
+DEFINITE = ("darcy",)
+"""Kinds whose matrices are symmetric positive definite."""
 
 SEED = 3
 """Seed of the sequences that published counts are for."""
@@ -49,6 +57,33 @@ class Sequence:
     wavenumbers: Array
     matrices: list[sp.csr_array]
     rhs: Array
+
+
+class Operator:
+    """A Mat that takes the matrices of a sequence in turn. Collective."""
+
+    def __init__(self, systems: Sequence, comm: MPI.Comm) -> None:
+        """Allocate for the first matrix."""
+        self._systems = systems
+        n = len(systems.rhs)
+        local, _ = PETSc.Sys.splitOwnership(n, comm=comm)
+        last = comm.scan(local)
+        self._rows = slice(last - local, last)
+        sizes = (local, n)
+        self.mat = PETSc.Mat().createAIJ((sizes, sizes), csr=self._csr(0), comm=comm)
+        self.rhs = self.mat.createVecLeft()
+        self.rhs.setArray(systems.rhs[self._rows])
+
+    def load(self, number: int) -> tuple[PETSc.Mat, PETSc.Vec]:
+        """Put the entries of a matrix into the Mat; return it, and b."""
+        self.mat.setValuesCSR(*self._csr(number))
+        self.mat.assemble()
+        return self.mat, self.rhs
+
+    def _csr(self, number: int) -> tuple[Any, Any, Any]:
+        rows = self._systems.matrices[number][self._rows]
+        integer, scalar = PETSc.IntType, PETSc.ScalarType
+        return rows.indptr.astype(integer), rows.indices.astype(integer), rows.data.astype(scalar)
 
 
 def make_sequence(

@@ -1,223 +1,183 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The numbers of the ways: levels of fill, the relaxation factor of SOR, m and k.
+"""Which levels of fill, relaxation factors and sizes of recycled subspaces are the quickest?
 
-Every system of some instances of a family is solved by the ways of `choose_ways` and by those
-with other numbers, all in turn; the one that begins moves on by one each system. Seconds are the
-processor's, set-ups included; medians, in which the first system counts little. A way that leaves
-a system unsolved is not used again.
+Every system of some instances of a family is solved by the strategies of automatic selection and by
+the same methods with other settings, all in turn. Seconds are the processor's, set-ups included.
+They are medians, in which the first system counts little. A solver that leaves a system unsolved
+takes no further part.
 """
 
-import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-from mpi4py import MPI
+from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
 from petsc4py import PETSc
 
-from kryloset.config import DatasetConfig
-from kryloset.krylov import SequenceSolver, SolverState, Structure
+from kryloset.bench.instances import Case, race_in_family
+from kryloset.bench.tables import Row, table
+from kryloset.krylov import SequenceSolver, Structure
 from kryloset.krylov.automatic.selection import choose_ways, has_sparse_factors
 from kryloset.krylov.preconditioners.multigrid import has_interpolations
 from kryloset.krylov.preconditioners.set_up import Preconditioner
-from kryloset.krylov.solver import Method
-from kryloset.problems import load_family
-from kryloset.progress import track
+from kryloset.krylov.solver import Method as MethodName
+from kryloset.problems import Family
+from kryloset.run.comparison import Method
 from kryloset.run.solver import declared_structure
-from kryloset.sampling import generator
 
 MAX_ITERATIONS = 1_000
 
-OMEGAS = (1.0, 1.2, 1.5, 1.7)
-"""Relaxation factors of SSOR."""
+RELAXATION_FACTORS = (1.0, 1.2, 1.5, 1.7)
+"""Of SSOR."""
 
-FILLS = {"icc": (0, 1, 2, 3, 4), "ilu": (0, 1, 2, 3, 4)}
-"""Levels."""
+LEVELS = (0, 1, 2, 3, 4)
+"""Of fill of the incomplete factors."""
 
-SPACES = {"gcrodr": ((20, 10), (40, 20), (80, 20)), "rcg": ((40, 20), (80, 20))}
-"""m and k."""
-
-
-class Case(NamedTuple):
-    """Instances of a family."""
-
-    label: str
-    family: str
-    points: int
-    dimension: int | None = None
-    parameters: tuple[tuple[str, Any], ...] = ()
-
+SUBSPACES = {"gcrodr": ((20, 10), (40, 20), (80, 20)), "rcg": ((40, 20), (80, 20))}
+"""Directions of a cycle, and of these directions that are recycled."""
 
 CASES = (
     Case("darcy", "darcy", 64),
-    Case("darcy, cube", "darcy", 17, 3, (("modes", 8),)),
-    Case("darcy, cube", "darcy", 25, 3, (("modes", 8),)),
+    Case("darcy, cube", "darcy", 17, 3, parameters={"modes": 8}),
+    Case("darcy, cube", "darcy", 25, 3, parameters={"modes": 8}),
     Case("elasticity", "elasticity", 64),
     Case("elasticity, cube", "elasticity", 13, 3),
     Case("reaction_diffusion", "reaction_diffusion", 33),
     Case("reaction_diffusion", "reaction_diffusion", 64),
-    Case("thermal, slab", "thermal", 64, None, (("conductivity", "lognormal"),)),
+    Case("thermal, slab", "thermal", 64, parameters={"conductivity": "lognormal"}),
     Case("maxwell", "maxwell", 33),
     Case("maxwell, cube", "maxwell", 9, 3),
     Case("helmholtz_absorbing", "helmholtz_absorbing", 49),
     Case("advection_diffusion", "advection_diffusion", 64),
     Case("advection_diffusion", "advection_diffusion", 127),
 )
-QUICK = (CASES[1], CASES[5], CASES[11])
+QUICK_CASES = (CASES[1], CASES[5], CASES[11])
 
 
-class Way(NamedTuple):
-    """A way and what is varied of it.
+class Variant(NamedTuple):
+    """A solver, and what is varied of it.
 
     Attributes:
-        kind: "way" for those of `choose_ways`, else "fill", "omega" or "m, k".
-        name: Without the number.
-        number: As people read it, empty for a way.
+        varied: "nothing" for a strategy of automatic selection, else "fill", "omega" or "m, k".
+        name: Without the setting.
+        setting: As people read it; empty for a strategy.
     """
 
-    kind: str
+    varied: str
     name: str
-    number: str = ""
+    setting: str = ""
 
 
-def make_ways(
+def choose_variants(
     declared: Structure, operator: PETSc.Mat, tolerance: float
-) -> dict[Way, SequenceSolver]:
+) -> dict[Variant, SequenceSolver]:
     """Return what to compare for such matrices."""
-    ways = choose_ways(
+    strategies = choose_ways(
         declared,
         factors=has_sparse_factors(operator),
         multigrid=has_interpolations(operator),
         tolerance=tolerance,
         max_iterations=MAX_ITERATIONS,
     )
-    # Those with incomplete factors or SOR are among those with numbers.
+    # Those with incomplete factors or SOR are among those with settings.
     found = {
-        Way("way", way.label): way for way in ways if way.preconditioner not in (*FILLS, "sor")
+        Variant("nothing", one.label): one
+        for one in strategies
+        if one.preconditioner not in ("icc", "ilu", "sor")
     }
-    numbers: dict[str, Any] = {"tolerance": tolerance, "max_iterations": MAX_ITERATIONS}
-    methods: tuple[Method, ...] = ("cg",) if declared.definite else ("bicgstab", "gmres")
-    recycling: Method = "rcg" if declared.definite else "gcrodr"
+    given: dict[str, Any] = {"tolerance": tolerance, "max_iterations": MAX_ITERATIONS}
+    methods: tuple[MethodName, ...] = ("cg",) if declared.definite else ("bicgstab", "gmres")
+    recycling: MethodName = "rcg" if declared.definite else "gcrodr"
     factor: Preconditioner = "icc" if declared.definite else "ilu"
     for method in methods:
-        for fill in FILLS[factor]:
-            solver = SequenceSolver(method, factor, fill=fill, **numbers)
-            found[Way("fill", f"{method} + {factor}", str(fill))] = solver
-    for restart, recycle in SPACES[recycling]:
-        solver = SequenceSolver(recycling, factor, restart=restart, recycle=recycle, **numbers)
-        found[Way("m, k", f"{recycling} + {factor}", f"{restart}, {recycle}")] = solver
-    for omega in OMEGAS if declared.definite else ():
-        solver = SequenceSolver("cg", "sor", omega=omega, **numbers)
-        found[Way("omega", "cg + sor", str(omega))] = solver
+        for fill in LEVELS:
+            solver = SequenceSolver(method, factor, fill=fill, **given)
+            found[Variant("fill", f"{method} + {factor}", str(fill))] = solver
+    for restart, recycle in SUBSPACES[recycling]:
+        solver = SequenceSolver(recycling, factor, restart=restart, recycle=recycle, **given)
+        found[Variant("m, k", f"{recycling} + {factor}", f"{restart}, {recycle}")] = solver
+    for omega in RELAXATION_FACTORS if declared.definite else ():
+        solver = SequenceSolver("cg", "sor", omega=omega, **given)
+        found[Variant("omega", "cg + sor", str(omega))] = solver
     return found
 
 
-@dataclass
-class _SolveByAll:
-    """Solves each system by all ways, and returns the solution of one.
-
-    Attributes:
-        declared: Structure of the matrices.
-        tolerance: On the true relative residual.
-        ways: Made for the first system.
-        states: Of the ways.
-        seconds: Of each system, by way.
-        iterations: Likewise.
-        unsolved: Ways that did not solve a system.
-    """
-
-    declared: Structure
-    tolerance: float
-    ways: dict[Way, SequenceSolver] = field(default_factory=dict)
-    states: dict[Way, SolverState] = field(default_factory=dict)
-    seconds: dict[Way, list[float]] = field(default_factory=dict)
-    iterations: dict[Way, list[int]] = field(default_factory=dict)
-    unsolved: set[Way] = field(default_factory=set)
-    systems: int = 0
-    unknowns: int = 0
-
-    def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
-        if not self.ways:
-            self.unknowns = operator.getSize()[0]
-            self.ways = make_ways(self.declared, operator, self.tolerance)
-        left = [way for way in self.ways if way not in self.unsolved]
-        shift = self.systems % len(left)
-        self.systems += 1
-        kept = None
-        for way in (*left[shift:], *left[:shift]):
-            start = time.process_time()
-            state = self.states.get(way) or self.ways[way].init()
-            result, self.states[way] = self.ways[way].solve(operator, rhs, state)
-            self.seconds.setdefault(way, []).append(time.process_time() - start)
-            self.iterations.setdefault(way, []).append(result.iterations)
-            if not result.converged:
-                self.unsolved.add(way)
-            elif way == left[0] or kept is None:
-                kept = result.solution
-        return kept
-
-
-def measure(case: Case, count: int, tolerance: float) -> list[dict[str, Any]]:
-    """Return a row for each way.
+def measure(case: Case, count: int, tolerance: float) -> list[Row]:
+    """Return a row for each variant.
 
     Args:
         case: Of which family the instances are.
         count: Instances.
         tolerance: On the true relative residual.
     """
-    mesh = {"points": case.points, "dimension": case.dimension}
-    dataset = DatasetConfig(family=case.family, mesh=mesh, parameters=dict(case.parameters))
-    family = load_family(dataset)
-    discretisation = family.discretise(MPI.COMM_SELF)
-    solve = _SolveByAll(declared_structure(family), tolerance)
-    for number in track(range(count), f"measuring {case.label}, {case.points} points"):
-        discretisation.solve(family.draw(generator(0, number)), solve)
-    times = {way: median(solve.seconds[way]) for way in solve.ways if way not in solve.unsolved}
+    variants: list[Variant] = []
+
+    def choose(family: Family, operator: PETSc.Mat) -> list[Method]:
+        found = choose_variants(declared_structure(family), operator, tolerance)
+        variants.extend(found)
+        return [Method(variant.name, variant.name, solver) for variant, solver in found.items()]
+
+    solve = race_in_family(case, choose, count, tolerance)
+    times = [
+        median(one.values("seconds_processor")) if one.running else None
+        for one in solve.contestants
+    ]
+    fastest = min(seconds for seconds in times if seconds is not None)
     return [
         {
             "family": case.label,
             "points": case.points,
             "unknowns": solve.unknowns,
             "systems": solve.systems,
-            "varied": way.kind,
-            "way": way.name,
-            "number": way.number,
-            "ms": 1e3 * times[way] if way in times else None,
-            "to_fastest": times[way] / min(times.values()) if way in times else None,
-            "iterations": median(solve.iterations[way]) if way in times else None,
+            "varied": variant.varied,
+            "solver": variant.name,
+            "setting": variant.setting,
+            "ms": None if seconds is None else 1e3 * seconds,
+            "to_fastest": None if seconds is None else seconds / fastest,
+            "iterations": None if seconds is None else median(one.values("iterations")),
         }
-        for way in solve.ways
+        for variant, one, seconds in zip(variants, solve.contestants, times, strict=True)
     ]
 
 
-def describe(rows: list[dict[str, Any]]) -> str:
-    """Return the tables as Markdown, one for each number, a line for each case and way.
+def run(*, count: int, tolerance: float, quick: bool = False) -> Iterator[list[Row]]:
+    """Measure all cases, or some if quick; yield the rows of `measure` in one list."""
+    cases = QUICK_CASES if quick else CASES
+    yield [row for case in cases for row in measure(case, count, tolerance)]
 
-    Cells are milliseconds and iterations, the last one those of the quickest of all.
+
+def describe(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table for each varied setting, with a line for each case and solver.
+
+    Cells are milliseconds and, in brackets, iterations; the last one is that of the quickest of
+    all.
     """
-    cases: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    return "\n\n".join(
+        describe_setting(rows, varied)
+        for varied in ("fill", "omega", "m, k")
+        if any(row["varied"] == varied for row in rows)
+    )
+
+
+def describe_setting(rows: Sequence[Mapping[str, Any]], varied: str) -> str:
+    """Return the table of one varied setting."""
+    cases: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for row in rows:
         cases.setdefault((row["family"], row["unknowns"]), []).append(row)
+    settings = sorted({row["setting"] for row in rows if row["varied"] == varied})
     lines = []
-    for kind in ("fill", "omega", "m, k"):
-        numbers = sorted({row["number"] for row in rows if row["varied"] == kind})
-        if not numbers:
-            continue
-        lines += ["", f"| family | n | way | {' | '.join(numbers)} | best of all |"]
-        lines.append("| --- " * (len(numbers) + 4) + "|")
-        for (family, unknowns), found in cases.items():
-            solved = [row for row in found if row["ms"] is not None]
-            best = min(solved, key=lambda row: row["ms"])
-            number = f"({best['number']})" if best["number"] else ""
-            fastest = f"{best['way']}{number}: {_cell(best)}"
-            varied = [row for row in found if row["varied"] == kind]
-            for way in dict.fromkeys(row["way"] for row in varied):
-                cells = {row["number"]: _cell(row) for row in varied if row["way"] == way}
-                shown = " | ".join(cells.get(number, "") for number in numbers)
-                lines.append(f"| {family} | {unknowns:,} | {way} | {shown} | {fastest} |")
-    return "\n".join(lines[1:])
+    for (family, unknowns), found in cases.items():
+        best = min((row for row in found if row["ms"] is not None), key=lambda row: row["ms"])
+        setting = f"({best['setting']})" if best["setting"] else ""
+        here = [row for row in found if row["varied"] == varied]
+        for solver in dict.fromkeys(row["solver"] for row in here):
+            cells = {row["setting"]: _cell(row) for row in here if row["solver"] == solver}
+            shown = [cells.get(setting, "") for setting in settings]
+            fastest = f"{best['solver']}{setting}: {_cell(best)}"
+            lines.append([family, f"{unknowns:,}", solver, *shown, fastest])
+    return table(["family", "n", "solver", *settings, "best of all"], lines)
 
 
-def _cell(row: dict[str, Any]) -> str:
+def _cell(row: Mapping[str, Any]) -> str:
     return "unsolved" if row["ms"] is None else f"{row['ms']:.1f} ({row['iterations']:.0f})"

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-r"""How small a residual has to be: the error it leaves beside that of the discretisation.
+"""How small must a residual be, if its error is to be small beside the discretisation's?
 
 A residual bounds no error by itself, since ||x - x*|| / ||x*|| may be as large as the condition
 number times ||b - A x|| / ||b||. So both errors are measured, on every family:
@@ -16,7 +16,7 @@ number times ||b - A x|| / ||b||. So both errors are measured, on every family:
 Both relative to the solution, in the L2 norm of the grid, of one field over all times.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any, Literal
@@ -25,8 +25,10 @@ from mpi4py import MPI
 
 import numpy as np
 
+from kryloset.bench.harness import check_names
+from kryloset.bench.instances import Sequential
+from kryloset.bench.tables import Row, number, table
 from kryloset.config import DatasetConfig, MeshConfig
-from kryloset.errors import KrylosetError
 from kryloset.fem.accuracy import choose_strict, relative_errors
 from kryloset.krylov import SequenceSolver, solve_or_escalate
 from kryloset.problems import Family, OperatorTraits, load_family
@@ -36,6 +38,9 @@ from kryloset.sampling import generator
 
 TOLERANCES = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10)
 """What stopped solves are asked for, loosest first."""
+
+USUAL = 1e-8
+"""The default, to whose iterations others are relative."""
 
 EXACT = 1e-11
 """What those by factors are asked for, Newton's method with them; most reach rounding."""
@@ -49,11 +54,6 @@ labels a hundred times better than the best are not what limits them."""
 
 FACTORS = "factors"
 """The method of a family whose systems none of the iterative ones solves."""
-
-INSTANCES, QUICK_INSTANCES = 2, 1
-
-HALVINGS = 2
-"""Of the mesh widths of `CASES`: grids of 33, 65 and 129 points a side, mostly."""
 
 
 @dataclass(frozen=True)
@@ -112,51 +112,16 @@ CASES: Mapping[str, Case] = {
 """Every family of the package, with fewer points and time steps than its defaults."""
 
 
-@dataclass
-class Solves:
-    """A `Solve` that climbs where its solver fails, and counts.
-
-    Attributes:
-        solver: The solver.
-        iterations: Of all systems so far.
-        unknowns: Of the last.
-        escalations: Rungs climbed.
-    """
-
-    solver: SequenceSolver
-    iterations: int = 0
-    unknowns: int = 0
-    escalations: int = 0
-
-    def __post_init__(self) -> None:
-        """Begin with nothing recycled."""
-        self._state = self.solver.init()
-
-    @property
-    def tolerance(self) -> float:
-        """Largest true relative residual that is good enough."""
-        return self.solver.tolerance
-
-    def __call__(self, operator: Any, rhs: Any) -> Any:
-        """Return x."""
-        state = self._state.for_operator(operator)
-        result, self._state, attempts = solve_or_escalate(self.solver, operator, rhs, state)
-        self.iterations += result.iterations
-        self.unknowns = operator.getSize()[0]
-        self.escalations += len(attempts)
-        return result.solution
-
-
-def choose_ways(operator: OperatorTraits) -> dict[str, SequenceSolver]:
-    """Return iterative ways by name; of a saddle point, which is left to factors, none."""
+def choose_solvers(operator: OperatorTraits) -> dict[str, SequenceSolver]:
+    """Return iterative solvers by name; none for a saddle point, which is left to factors."""
     if operator.saddle_point:
         return {}
-    ways = {"GCRO-DR + ILU": SequenceSolver()}
+    solvers = {"GCRO-DR + ILU": SequenceSolver()}
     if operator.symmetric and operator.definite:
-        ways["CG + ICC"] = SequenceSolver("cg", "icc")
+        solvers["CG + ICC"] = SequenceSolver("cg", "icc")
     elif not operator.symmetric:
-        ways["BiCGStab(2) + ILU"] = SequenceSolver("bicgstab", "ilu")
-    return ways
+        solvers["BiCGStab(2) + ILU"] = SequenceSolver("bicgstab", "ilu")
+    return solvers
 
 
 def measure(
@@ -165,7 +130,7 @@ def measure(
     instances: int,
     halvings: int = 0,
     tolerances: Sequence[float] = TOLERANCES,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Measure both errors of one family.
 
     Args:
@@ -182,27 +147,30 @@ def measure(
         `ratio` (the largest of any instance, algebraic over discretisation), `iterations` (mean of
         an instance, all its systems) and `escalations`. The field is that whose ratio is largest.
     """
+
+    def solve(solver: SequenceSolver) -> Sequential:
+        return Sequential(solver, solve_or_escalate)
+
     family, half = case.load(name, halvings), case.load(name, halvings + 1)
     coarse, fine = family.discretise(MPI.COMM_SELF), half.discretise(MPI.COMM_SELF)
     traits = family.operator
     exact = choose_strict(traits, EXACT)
     drawn = [family.draw(generator(0, i)) for i in range(instances)]
-    references = [coarse.solve(instance, Solves(exact)) for instance in drawn]
+    references = [coarse.solve(instance, solve(exact)) for instance in drawn]
     beside = [
-        _errors(family, _restrict(half, fine.solve(half.draw(generator(0, i)), Solves(exact))), u)
+        _errors(family, _restrict(half, fine.solve(half.draw(generator(0, i)), solve(exact))), u)
         for i, u in enumerate(references)
     ]
     richardson = 1 - 2.0**-case.order
-    ways = choose_ways(traits) or {FACTORS: exact}
     rows = []
-    for label, way in ways.items():
+    for label, solver in (choose_solvers(traits) or {FACTORS: exact}).items():
         for tolerance in tolerances:
-            solver = SequenceSolver(way.method, way.preconditioner, tolerance)
-            solves = Solves(solver)
+            solves = solve(SequenceSolver(solver.method, solver.preconditioner, tolerance))
             left = [
                 _errors(family, coarse.solve(instance, solves), u)
                 for instance, u in zip(drawn, references, strict=True)
             ]
+            account = solves.account
             ratios = {
                 key: max(a[key] / b[key] for a, b in zip(left, beside, strict=True)) * richardson
                 for key in left[0]
@@ -212,15 +180,15 @@ def measure(
                 {
                     "family": name,
                     "points": family.mesh.points,
-                    "unknowns": solves.unknowns,
+                    "unknowns": account.unknowns,
                     "method": label,
                     "field": worst,
                     "discretisation_error": median(e[worst] for e in beside) / richardson,
                     "tolerance": tolerance,
                     "algebraic_error": median(e[worst] for e in left),
                     "ratio": ratios[worst],
-                    "iterations": solves.iterations / instances,
-                    "escalations": solves.escalations,
+                    "iterations": account.iterations / instances,
+                    "escalations": account.escalations,
                 }
             )
     return rows
@@ -238,32 +206,23 @@ def _errors(family: Family, found: Instance, reference: Instance) -> dict[str, f
     return relative_errors({v.name: reference[v.name] for v in family.fields}, found)
 
 
-def run(
-    families: Sequence[str] = tuple(CASES),
-    *,
-    instances: int = INSTANCES,
-    halvings: int = HALVINGS,
-    tolerances: Sequence[float] = TOLERANCES,
-) -> list[dict[str, Any]]:
-    """Measure several families; rows as of `measure`.
+def run(*, family: Sequence[str], instances: int, halvings: int) -> Iterator[list[Row]]:
+    """Measure several families; yield the rows of `measure` in one list.
 
     Args:
-        families: Names in `CASES`.
+        family: Names in `CASES`; all if empty.
         instances: Of each.
         halvings: How often mesh widths are halved, at most; all grids from the coarsest on count.
-        tolerances: To stop at.
 
     Raises:
         KrylosetError: There is no such family.
     """
-    for name in families:
-        if name not in CASES:
-            raise KrylosetError(f"--family {name} is not one of {', '.join(CASES)}")
-    return [
+    check_names("--family", family, tuple(CASES))
+    yield [
         row
-        for name in track(families, "measuring families")
+        for name in track(family or tuple(CASES), "measuring families")
         for times in range(min(halvings, CASES[name].halvings) + 1)
-        for row in measure(name, CASES[name], instances, times, tolerances)
+        for row in measure(name, CASES[name], instances, times)
     ]
 
 
@@ -293,52 +252,54 @@ def loosest(
     return find("ratio", beside), find("algebraic_error", target)
 
 
-def describe(rows: Sequence[Mapping[str, Any]], default: float) -> str:
-    """Return two tables as Markdown: a line a family, grid and method; what follows by grid.
+def describe(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return two tables: a line for each family, grid and method; what follows by grid."""
+    return f"{describe_errors(rows)}\n\n{describe_grids(rows)}"
 
-    Args:
-        rows: As of `run`.
-        default: The tolerance that iterations are relative to.
-    """
+
+def describe_errors(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table with the errors of each family, grid and method, and what follows."""
     tolerances = sorted({row["tolerance"] for row in rows}, reverse=True)
-    shown = " | ".join(f"{t:.0e}" for t in tolerances)
-    lines = [
-        f"| family | points | n | method | field | discretisation | {shown} | beside | target |",
-        f"| --- | ---: | ---: | --- | --- | ---: |{' ---: |' * (len(tolerances) + 2)}",
-    ]
-    groups: dict[tuple[Any, ...], dict[float, Mapping[str, Any]]] = {}
+    lines = []
+    for (family, points, method), group in _groups(rows).items():
+        last = group[min(group)]
+        errors = [f"{group[t]['algebraic_error']:.0e}" for t in tolerances]
+        ends = [number(t, ".0e") for t in loosest(list(group.values()))]
+        error = f"{last['discretisation_error']:.0e}"
+        unknowns = f"{last['unknowns']:,}"
+        start = [family, str(points), unknowns, method, last["field"], error]
+        lines.append([*start, *errors, *ends])
+    header = ["family", "points", "n", "method", "field", "discretisation"]
+    return table([*header, *(f"{t:.0e}" for t in tolerances), "beside", "target"], lines)
+
+
+def describe_grids(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table with the largest errors on each grid; iterations are relative to `USUAL`."""
+    lines = []
+    for points in sorted({row["points"] for row in rows}):
+        groups = [group for key, group in _groups(rows).items() if key[1] == points]
+        for tolerance in sorted({row["tolerance"] for row in rows}, reverse=True):
+            here = [group[tolerance] for group in groups]
+            shares = [
+                group[tolerance]["iterations"] / group[USUAL]["iterations"]
+                for group in groups
+                if group[tolerance]["method"] != FACTORS and USUAL in group
+            ]
+            largest = [
+                f"{max(row[key] for row in here):.1e}" for key in ("ratio", "algebraic_error")
+            ]
+            share = number(fmean(shares) if shares else None, ".2f")
+            lines.append([str(points), f"{tolerance:.0e}", *largest, share])
+    header = ["points", "tolerance", "largest ratio", "largest algebraic error"]
+    return table([*header, f"iterations / {USUAL:.0e}"], lines)
+
+
+def _groups(
+    rows: Sequence[Mapping[str, Any]],
+) -> dict[tuple[str, int, str], dict[float, Mapping[str, Any]]]:
+    """Return the rows of each family, grid and method by tolerance."""
+    groups: dict[tuple[str, int, str], dict[float, Mapping[str, Any]]] = {}
     for row in rows:
         key = (row["family"], row["points"], row["method"])
         groups.setdefault(key, {})[row["tolerance"]] = row
-    for (family, points, method), group in groups.items():
-        last = group[min(group)]
-        errors = " | ".join(f"{group[t]['algebraic_error']:.0e}" for t in tolerances)
-        ends = " | ".join(_power(t) for t in loosest(list(group.values())))
-        lines.append(
-            f"| {family} | {points} | {last['unknowns']:,} | {method} | {last['field']} | "
-            f"{last['discretisation_error']:.0e} | {errors} | {ends} |"
-        )
-    lines += [
-        "",
-        "| points | tolerance | largest ratio | largest algebraic error | "
-        f"iterations / {default:.0e} |",
-        "| ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for points in sorted({row["points"] for row in rows}):
-        for tolerance in tolerances:
-            here = [group[tolerance] for key, group in groups.items() if key[1] == points]
-            shares = [
-                group[tolerance]["iterations"] / group[default]["iterations"]
-                for key, group in groups.items()
-                if key[1] == points and key[2] != FACTORS and default in group
-            ]
-            share = f"{fmean(shares):.2f}" if shares else "–"
-            lines.append(
-                f"| {points} | {tolerance:.0e} | {max(row['ratio'] for row in here):.1e} | "
-                f"{max(row['algebraic_error'] for row in here):.1e} | {share} |"
-            )
-    return "\n".join(lines)
-
-
-def _power(tolerance: float | None) -> str:
-    return "none" if tolerance is None else f"{tolerance:.0e}"
+    return groups

@@ -49,6 +49,15 @@ class Method:
     order: Literal["solving", "given"] = "solving"
 
 
+def in_turn[T](methods: Sequence[T], place: int) -> tuple[T, ...]:
+    """Return the methods in the order in which they meet a place of the sequence.
+
+    The one that begins moves on by one each place, so that none always finds the matrix cold.
+    """
+    shift = place % len(methods)
+    return (*methods[shift:], *methods[:shift])
+
+
 @dataclass
 class Record:
     """What one method needed for one instance, its linear systems taken together.
@@ -154,8 +163,7 @@ def measure(
     records: dict[str, list[Record]] = {method.name: [] for method in methods}
     rounds: list[list[str]] = []
     for turn in track(range(len(instances)), "comparing methods"):
-        shift = turn % len(methods)
-        queue = [*methods[shift:], *methods[:shift]]
+        queue = in_turn(methods, turn)
         rounds.append([])
         # The order of the method that is first in the queue goes first.
         for order in dict.fromkeys(method.order for method in queue):

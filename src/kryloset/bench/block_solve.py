@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a triangular solve costs at the least: all right-hand sides of a matrix in one block."""
+
+import math
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from statistics import median
+from typing import Any
+
+from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
+from petsc4py import PETSc
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.bench.instances import Sequential
+from kryloset.bench.peers import HandWritten
+from kryloset.problems import Discretisation, Instance
+
+COLUMNS = 64
+"""Right-hand sides in a block, at most."""
+
+
+class _Full(Exception):
+    """There are right-hand sides enough."""
+
+
+def measure_block(
+    check: Discretisation, instances: Iterable[Instance], singular: bool, tolerance: float
+) -> float:
+    """Return the seconds of a triangular solve, a right-hand side, all in one block.
+
+    The factor is MUMPS's or PETSc's own in the order of nested dissection, whichever is quicker.
+
+    Args:
+        check: Assembles the systems, all of one matrix.
+        instances: Whose right-hand sides are taken.
+        singular: Whether the matrix is; one unknown is then prescribed, which is as much work.
+        tolerance: Of the solves on the way to further right-hand sides.
+    """
+    matrix: PETSc.Mat | None = None
+    columns: list[NDArray[np.float64]] = []
+
+    def collect(solver: Any, operator: PETSc.Mat, rhs: PETSc.Vec, state: Any) -> Any:
+        nonlocal matrix
+        matrix = matrix or operator.copy()
+        columns.append(rhs.array_r.copy())
+        if len(columns) == COLUMNS:
+            raise _Full
+        return *solver.solve(operator, rhs, state), ()
+
+    solve = Sequential(HandWritten("direct", "cholesky", tolerance), collect)
+    with suppress(_Full):
+        for instance in instances:
+            check.solve(instance, solve)
+    assert matrix is not None
+    if singular:
+        matrix.setNullSpace(PETSc.NullSpace().create(comm=matrix.comm))
+        matrix.zeroRowsColumns([0])
+    shape = (matrix.getSize()[0], len(columns))
+    block = PETSc.Mat().createDense(shape, array=np.array(columns).T.copy("F"), comm=matrix.comm)
+    block.assemble()
+    return min(_time(matrix, block, package) for package in ("mumps", "petsc")) / shape[1]
+
+
+def _time(matrix: PETSc.Mat, block: PETSc.Mat, package: str) -> float:
+    """Return the median seconds of three solves, infinite where that factor is not to be had."""
+    pc = PETSc.PC().create(matrix.comm)
+    solution = block.duplicate()
+    try:
+        pc.setOperators(matrix)
+        pc.setType("cholesky")
+        pc.setFactorSolverType(package)
+        if package == "petsc":
+            pc.setFactorOrdering("nd")
+        pc.setUp()
+        if pc.getFailedReason() != PETSc.PC.FailedReason.NOERROR:
+            return math.inf
+        factor = pc.getFactorMatrix()
+        factor.matSolve(block, solution)
+        seconds = []
+        for _ in range(3):
+            start = time.process_time()
+            factor.matSolve(block, solution)
+            seconds.append(time.process_time() - start)
+        return median(seconds)
+    except PETSc.Error:
+        return math.inf
+    finally:
+        pc.destroy()

@@ -1,0 +1,183 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What the benches share: methods that take turns on the same systems, and goals.
+
+A bench is a module with
+
+- `run`, which yields rows, those of a case at a time;
+- `describe`, which shows the rows of a case as Markdown;
+- `conclude`, which shows what follows from all rows, if there is more to show;
+- `judge`, which compares all rows with the goals, if some were set.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
+from petsc4py import PETSc
+
+from kryloset.bench.tables import Columns, Row, tabulate
+from kryloset.errors import KrylosetError
+from kryloset.krylov import SolveResult
+from kryloset.progress import track
+from kryloset.run.comparison import Method, Record, in_turn
+
+# Measuring
+
+
+@dataclass
+class Turn(Record):
+    """What a method needed for one system, the seconds of the processor too."""
+
+    seconds_processor: float = 0.0
+
+
+@dataclass(eq=False)
+class Contestant:
+    """A method on its way through a sequence.
+
+    Attributes:
+        method: Its solver, and whether the solver's state goes from one system to the next.
+        order: Numbers of the systems as it meets them.
+        start: The first place of the order that it takes part in.
+        state: Of its solver after the last system.
+        turns: One for each system so far.
+        running: Whether it takes part in what follows.
+    """
+
+    method: Method
+    order: Sequence[int] = ()
+    start: int = 0
+    state: Any = None
+    turns: list[Turn] = field(default_factory=list)
+    running: bool = True
+
+    def solve(self, number: int, operator: PETSc.Mat, rhs: PETSc.Vec) -> SolveResult:
+        """Solve one more system, and keep what it took."""
+        solver, before = self.method.solver, self.state
+        if before is None:
+            before = solver.init()
+        elif not self.method.carries:
+            before = before.without_space()
+        result: SolveResult
+        began = time.process_time()
+        result, self.state = solver.solve(operator, rhs, before)
+        turn = Turn(number, seconds_processor=time.process_time() - began)
+        turn.add(result)
+        self.turns.append(turn)
+        return result
+
+    def values(self, key: str) -> list[Any]:
+        """Return a quantity of all turns."""
+        return [getattr(turn, key) for turn in self.turns]
+
+
+type Look = Callable[[Contestant, int, PETSc.Mat, Any], None]
+"""Is shown a contestant that has just solved a system, the system, A, and the state before."""
+
+
+def race(
+    contestants: Sequence[Contestant],
+    load: Callable[[int], tuple[PETSc.Mat, PETSc.Vec]],
+    places: Sequence[int],
+    *,
+    first: int = 0,
+    look: Look | None = None,
+    description: str = "",
+) -> None:
+    """Let all contestants solve the systems at some places of their orders, one each in turn.
+
+    Who begins moves on by one each place, so that none always finds the memory cold.
+
+    Args:
+        contestants: What is compared.
+        load: Returns A and b of a system, in storage that all systems may share.
+        places: Of the orders.
+        first: Which contestant begins.
+        look: Is shown every solved system.
+        description: What to call the work while it is under way; nothing is said without.
+    """
+    for place in track(places, description) if description else places:
+        for contestant in in_turn(contestants, first + place):
+            if not contestant.running or place < contestant.start:
+                continue
+            number, before = contestant.order[place], contestant.state
+            operator, rhs = load(number)
+            contestant.solve(number, operator, rhs)
+            if look is not None:
+                look(contestant, number, operator, before)
+
+
+def warm_up(methods: Iterable[Method], operator: PETSc.Mat, rhs: PETSc.Vec) -> None:
+    """Solve a system by all methods before anything counts: libraries are loaded by that."""
+    for method in methods:
+        method.solver.solve(operator, rhs, method.solver.init())
+
+
+# Goals
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was promised or published, and what was measured.
+
+    Attributes:
+        text: The quantity, for people.
+        case: Where it was measured.
+        figure: What was measured; None where a method failed or was not there.
+        limit: The largest figure that meets the goal.
+        at_least: Whether it is the smallest one instead.
+        reason: Why the figure misses the goal, where that is known.
+    """
+
+    text: str
+    case: str
+    figure: float | None
+    limit: float
+    at_least: bool = False
+    reason: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure meets the goal."""
+        if self.figure is None:
+            return False
+        return self.figure >= self.limit if self.at_least else self.figure <= self.limit
+
+    def to_row(self) -> Row:
+        """Return the goal as a row, ready for JSON."""
+        return {"table": "goal", **asdict(self), "met": self.met}
+
+
+GOAL_COLUMNS: Columns = {
+    "goal": "text",
+    "case": "case",
+    "measured": "figure:.3g",
+    "limit": lambda row: f"{'≥' if row['at_least'] else '≤'} {row['limit']:g}",
+    "verdict": lambda row: "met" if row["met"] else "missed",
+    "why missed": lambda row: "" if row["met"] else row["reason"],
+}
+
+
+def describe_goals(goals: Sequence[Goal]) -> str:
+    """Return the goals as a table."""
+    return tabulate([goal.to_row() for goal in goals], GOAL_COLUMNS)
+
+
+def check_names(option: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a name that is not known.
+
+    Raises:
+        KrylosetError: naming the option, and all that are known.
+    """
+    for name in names:
+        if name not in known:
+            raise KrylosetError(f"{option} {name!r} is not known: use one of {', '.join(known)}")
+
+
+def finite(value: float) -> float | None:
+    """Return a number that JSON has, or None."""
+    return float(value) if math.isfinite(value) else None

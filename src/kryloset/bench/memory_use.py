@@ -1,0 +1,100 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""How much memory does GCRO-DR take, and does it grow from system to system?"""
+
+from contextlib import suppress
+from pathlib import Path
+
+from mpi4py import MPI
+
+from kryloset.bench.harness import Goal
+from kryloset.bench.sequences import DRAWN, Operator, make_sequence
+from kryloset.bench.tables import Row
+from kryloset.krylov import SequenceSolver
+from kryloset.progress import track
+
+SMALL, SYSTEMS = 10, (1_000, 10_000)
+"""Points a side of many small systems, and the numbers of them after which memory is looked at."""
+
+LARGE, TOLERANCE = 316, 1e-4
+"""Points a side of the systems in which vectors are counted, and a tolerance soon reached."""
+
+GROWTH = 1.0
+"""MiB between the two looks that count as no growth: less than 120 bytes a system."""
+
+VECTORS = 40 + 2 * 20 + 10
+"""Goal for GCRO-DR(m, k): m + 2k + 10."""
+
+
+def measure_growth(size: int = SMALL, marks: tuple[int, int] = SYSTEMS) -> Row | None:
+    """Solve many small systems, the state handed on, and look at the memory in use.
+
+    Returns:
+        Resident MiB after each of the two `marks`, and the difference; None where the
+        operating system does not tell.
+    """
+    if _memory("VmRSS") is None:
+        return None
+    operator = Operator(make_sequence("darcy", size, DRAWN, drawn=DRAWN), MPI.COMM_SELF)
+    solver = SequenceSolver("gcrodr", "ilu", 1e-8, restart=40, recycle=20)
+    state = solver.init()
+    resident = []
+    for turn in track(range(1, marks[1] + 1), "watching the memory"):
+        _, state = solver.solve(*operator.load(turn % DRAWN), state)
+        if turn in marks:
+            resident.append(_memory("VmRSS") or 0.0)
+    return {
+        "table": "growth",
+        "unknowns": size**2,
+        "systems": list(marks),
+        "failures": state.failures,
+        "resident_mib": resident,
+        "growth_mib": resident[-1] - resident[0],
+    }
+
+
+def measure_vectors(size: int = LARGE) -> Row | None:
+    """Count the vectors that GCRO-DR(40,20) without preconditioner takes at its peak.
+
+    The state that goes in and the one that comes out are both counted, and the solution.
+
+    Returns:
+        The peak of resident memory through a few systems, less that before the first, in
+        vectors; None where the operating system does not tell.
+    """
+    operator = Operator(make_sequence("darcy", size, 3, drawn=3), MPI.COMM_SELF)
+    solver = SequenceSolver("gcrodr", "none", TOLERANCE, restart=40, recycle=20)
+    before = _memory("VmRSS")
+    try:
+        # Sets the peak back to what is in use.
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    state = solver.init()
+    for system in range(3):
+        _, state = solver.solve(*operator.load(system), state)
+    peak = _memory("VmHWM")
+    if before is None or peak is None:
+        return None
+    vectors = (peak - before) * 2**20 / (8 * size**2)
+    return {"table": "vectors", "unknowns": size**2, "vectors": vectors}
+
+
+def _memory(key: str) -> float | None:
+    """Return a quantity of Linux's /proc/self/status in MiB; None on other systems."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1]) / 1024
+    return None
+
+
+def judge(row: Row) -> Goal:
+    """Compare what was measured with its goal."""
+    if row["table"] == "vectors":
+        where = f"darcy, n = {row['unknowns']:,}, none"
+        return Goal("vectors in GCRO-DR(40,20)", where, row["vectors"], VECTORS)
+    first, last = row["systems"]
+    text = f"MiB that memory grows from system {first:,} to {last:,}"
+    figure = None if row["failures"] else row["growth_mib"]
+    return Goal(text, f"darcy, n = {row['unknowns']:,}, ilu", figure, GROWTH)
