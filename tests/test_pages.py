@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from mpi4py import MPI
 from petsc4py import PETSc
@@ -66,7 +67,7 @@ def results(tmp_path, monkeypatch):
 
 
 def test_the_picture_of_the_readme_has_x_across(results):
-    (block,) = read_blocks("README.md")
+    block, _ = read_blocks("README.md")
     names = {}
     plt.figure()
     exec(block, names)
@@ -84,6 +85,26 @@ def test_the_tutorial_prints_sizes_and_the_largest_residual(results, capsys):
     sizes, residual = capsys.readouterr().out.splitlines()
     assert "'sample': 4" in sizes and "'time': 1" in sizes
     assert 0 < float(residual) <= 1e-8
+
+
+def test_the_readme_draws_and_solves_in_a_notebook():
+    _, block = read_blocks("README.md")
+    names = {}
+    exec(block.replace("count=100", "count=3"), names)
+    assert names["data"]["t0_fields/u"].sizes == {"sample": 3, "time": 1, "x": 64, "y": 64}
+
+
+def test_the_notebook_runs(results, capsys):
+    names = {}
+    Path("config").symlink_to(ROOT / "config")
+    for block in read_blocks("docs/tutorial/notebook.md"):
+        exec(block, names)
+    head, half = (names[name]["t0_fields/u"].values for name in ("data", "doubled"))
+    np.testing.assert_allclose(half, head / 2, atol=1e-6 * head.max())
+    assert names["warm"]["t0_fields/u"].sizes["sample"] == 8
+    assert names["direct"]["solver/iterations"].sizes["sample"] == 4
+    assert names["result"].number == 9
+    assert capsys.readouterr().out.startswith("('x', 'y')")
 
 
 def test_two_datasets_are_read_as_one(results):
