@@ -37,5 +37,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     command = get_command(app)
     context = typer.Context(command)
     content = get_docs_for_click(obj=command, ctx=context, name="kryloset", title="Command line")
+    content = content.replace("[default:", r"\[default:")  # no link
     files.append(File.generated(config, "reference/command_line.md", content=content))
     return files
