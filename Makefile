@@ -61,7 +61,8 @@ train: configured $(LEARNING) ## Train a neural operator on each dataset of CONF
 bench: $(ENVIRONMENT) ## Measure Kryloset beside what one would write by hand (an hour): results/yardstick/.
 	@$(SNAKEMAKE) yardstick
 
-docs: $(SITE) ## Build the documentation: site/index.html.
+docs: $(SITE) ## Write measured rows into the pages and build the documentation: site/index.html.
+	@$(BIN)/python -m kryloset.bench.render
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 learn: $(LEARNING) ## Install what training needs, and no more.

@@ -28,8 +28,8 @@ def test_every_setting_is_measured(case, kinds):
 
 def test_what_is_unsolved_is_said():
     row = {"family": "waves", "unknowns": 9, "varied": "fill", "solver": "gmres + ilu"}
-    rows = [row | {"setting": "0", "ms": None, "iterations": None}]
-    rows += [row | {"setting": "1", "ms": 2.0, "iterations": 3}]
+    rows = [row | {"setting": "0", "ms": None, "to_fastest": None, "iterations": None}]
+    rows += [row | {"setting": "1", "ms": 2.0, "to_fastest": 1.0, "iterations": 3}]
     assert describe(rows).splitlines()[2] == (
         "| waves  |   9 | gmres + ilu | unsolved | 2.0 (3) | gmres + ilu(1): 2.0 (3) |"
     )

@@ -3,6 +3,7 @@
 """`kryloset bench`: a command for each question; `benches.toml` has their texts and options."""
 
 import inspect
+import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -118,11 +119,24 @@ def answer(module: Any, values: Mapping[str, Any], json: Path | None) -> None:
         whole = {
             "bench": module.__name__.rpartition(".")[2],
             "command": " ".join(["kryloset", *sys.argv[1:]]),
+            "commit": _commit(),
             "versions": versions(),
             "rows": rows,
             "goals": [goal.to_row() for goal in goals],
         }
         write_text_whole(json, dumps(whole, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def _commit() -> str | None:
+    """Return the commit of the clone that the package is in, None where it is in none."""
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        said = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return said.stdout.strip()
 
 
 def _is_first_rank() -> bool:

@@ -309,7 +309,7 @@ def _cases(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Mapping[str, Any
 
 def _explain(auto: Mapping[str, Any]) -> str:
     """Say where the time of (f) goes."""
-    if not auto["instances"]:
+    if auto["median_seconds"] is None:
         return str(auto["note"])
     parts = auto["seconds"]
     whole = sum(parts.values())

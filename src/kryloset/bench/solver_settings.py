@@ -9,6 +9,7 @@ takes no further part.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -153,22 +154,22 @@ def describe(rows: Sequence[Mapping[str, Any]]) -> str:
     Cells are milliseconds and, in brackets, iterations; the last one is that of the quickest of
     all.
     """
-    return "\n\n".join(
-        describe_setting(rows, varied)
-        for varied in ("fill", "omega", "m, k")
-        if any(row["varied"] == varied for row in rows)
-    )
+    tables = (describe_fill(rows), describe_omega(rows), describe_subspace(rows))
+    return "\n\n".join(text for text in tables if text)
 
 
 def describe_setting(rows: Sequence[Mapping[str, Any]], varied: str) -> str:
-    """Return the table of one varied setting."""
+    """Return the table of one varied setting, nothing where it was not varied."""
+    if not any(row["varied"] == varied for row in rows):
+        return ""
     cases: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for row in rows:
         cases.setdefault((row["family"], row["unknowns"]), []).append(row)
     settings = sorted({row["setting"] for row in rows if row["varied"] == varied})
     lines = []
     for (family, unknowns), found in cases.items():
-        best = min((row for row in found if row["ms"] is not None), key=lambda row: row["ms"])
+        solved = [row for row in found if row["ms"] is not None]
+        best = min(solved, key=lambda row: row["to_fastest"])
         setting = f"({best['setting']})" if best["setting"] else ""
         here = [row for row in found if row["varied"] == varied]
         for solver in dict.fromkeys(row["solver"] for row in here):
@@ -177,6 +178,11 @@ def describe_setting(rows: Sequence[Mapping[str, Any]], varied: str) -> str:
             fastest = f"{best['solver']}{setting}: {_cell(best)}"
             lines.append([family, f"{unknowns:,}", solver, *shown, fastest])
     return table(["family", "n", "solver", *settings, "best of all"], lines)
+
+
+describe_fill = partial(describe_setting, varied="fill")
+describe_omega = partial(describe_setting, varied="omega")
+describe_subspace = partial(describe_setting, varied="m, k")
 
 
 def _cell(row: Mapping[str, Any]) -> str:
