@@ -9,8 +9,8 @@ import sys
 INFO = r"""
 import sys
 from kryloset import cli
-from kryloset.dataset import reader
-reader.describe = lambda path: "é \udcff"
+from kryloset.dataset import description
+description.describe = lambda path: "é \udcff"
 sys.argv = ["kryloset", "info", "file.h5"]
 cli.main()
 """

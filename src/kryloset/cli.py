@@ -324,7 +324,7 @@ def info(
     ] = False,
 ) -> None:
     """Say what a dataset holds, how it was verified, how to open it and to make it again."""
-    from kryloset.dataset.reader import describe, read_config_text
+    from kryloset.dataset.description import describe, read_config_text
 
     typer.echo(read_config_text(file) if config else describe(file))
 

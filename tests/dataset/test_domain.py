@@ -14,7 +14,7 @@ from test_check import failures, seal_again
 from various_runs import StagedRun
 
 from kryloset.config import DatasetConfig, MeshConfig, Section
-from kryloset.dataset import reader
+from kryloset.dataset import description
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError, FamilyError
 from kryloset.fem.steady import SteadyDiscretisation
@@ -132,7 +132,7 @@ def test_what_the_file_says_of_the_mask(datasets):
         assert own["t0_fields/inside"].attrs["sample_varying"]
     with h5py.File(datasets["vectors"]) as file:
         assert file["t1_fields/w"].attrs["ancillary_variables"] == "/t0_fields/inside"
-    described = {name: reader.describe(path) for name, path in datasets.items()}
+    described = {name: description.describe(path) for name, path in datasets.items()}
     assert "72 of these points lie in the domain (`inside`); fields are NaN" in described["shared"]
     assert "Between " in described["own"]
 
@@ -264,7 +264,9 @@ def test_a_chunk_with_a_wrong_value_is_not_merged(tmp_path, place, monkeypatch):
 
     monkeypatch.setattr(SteadyDiscretisation, "solve", wrong)
     run = make(tmp_path)
-    message = r"instance 0 of .* has values of 'u' that are not finite, or not NaN outside"
+    message = (
+        r"instance 0 of .* has values of 'u' that are not finite, or outside of the domain not NaN"
+    )
     with pytest.raises(DataError, match=message):
         run.merge()
 

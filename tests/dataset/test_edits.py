@@ -14,8 +14,9 @@ import pytest
 from test_check import failures, seal_again
 from various_runs import various
 
+from kryloset.dataset.description import describe
 from kryloset.dataset.integrity import SEALS, damage
-from kryloset.dataset.reader import Dataset, describe
+from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 
 #: What a file that was sealed again may say otherwise unseen, and why.

@@ -14,8 +14,9 @@ from pointwise_runs import make_run
 
 from documentation import find_block
 from kryloset.config import TrainingConfig, dump_dataset, load_config
-from kryloset.dataset import reader
+from kryloset.dataset import description
 from kryloset.dataset.layout import CHECKSUM, FILTERS, choose_filters
+from kryloset.dataset.reader import Dataset
 from kryloset.dependence import keys_of
 from kryloset.errors import DataError
 
@@ -138,7 +139,7 @@ def test_the_well_loads_it(any_run):
     assert well.metadata.field_names[0] == ["u"]
     assert well.metadata.constant_field_names[0] == ["k", "profile"]
     assert well.metadata.constant_scalar_names == ["nu"]
-    with reader.Dataset(path) as dataset:
+    with Dataset(path) as dataset:
         for index in range(len(well)):
             sample, stored = well[index], dataset.instance(index)
             solution = dataset.solution(index)
@@ -215,9 +216,10 @@ def test_every_array_is_checksummed(run):
 
 def test_the_file_says_how_to_make_it_again(run, tmp_path):
     path = run.merge()
-    name, config = reader.read_config(path)
+    with Dataset(path) as data:
+        name, config = data.name, data.config
     assert (name, config) == (run.name, run.config)
-    text = reader.read_config_text(path)
+    text = description.read_config_text(path)
     assert text == dump_dataset(run.name, run.config, keys_of("merge"))
     (tmp_path / "again.yaml").write_text(text)
     assert load_config(tmp_path / "again.yaml").datasets == {name: config}
@@ -260,7 +262,7 @@ def test_the_largest_seed_is_kept(tmp_path):
 
 def test_described_for_people(run):
     path = run.merge()
-    lines = reader.describe(path).splitlines()
+    lines = description.describe(path).splitlines()
     text = "\n".join(lines)
     assert "12 instances on a grid of 5 x 6 points" in lines
     assert "Splits: train 9, valid 1, test 2" in lines
@@ -280,19 +282,19 @@ def test_described_for_people(run):
 
 def test_a_missing_or_foreign_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"there is no file .*none.h5"):
-        reader.describe(tmp_path / "none.h5")
+        description.describe(tmp_path / "none.h5")
     with pytest.raises(DataError, match="there is no file"):
-        reader.describe(tmp_path / ("n" * 300))
+        description.describe(tmp_path / ("n" * 300))
     (tmp_path / "text.h5").write_text("no HDF5")
-    with pytest.raises(DataError, match=r"text.h5 is no HDF5 file"):
-        reader.describe(tmp_path / "text.h5")
+    with pytest.raises(DataError, match=r"text.h5 is not an HDF5 file"):
+        description.describe(tmp_path / "text.h5")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
-    with pytest.raises(DataError, match="no dataset of Kryloset"):
-        reader.read_config(tmp_path / "other.h5")
+    with pytest.raises(DataError, match="not a dataset of Kryloset"):
+        Dataset(tmp_path / "other.h5")
 
 
-@pytest.mark.parametrize("tell", [reader.describe, reader.read_config_text])
+@pytest.mark.parametrize("tell", [description.describe, description.read_config_text])
 def test_a_configuration_that_was_changed_is_not_told(run, tell):
     path = run.merge()
     with h5py.File(path, "r+") as file:

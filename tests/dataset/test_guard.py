@@ -13,8 +13,9 @@ import pytest
 from pointwise_runs import Run
 
 from kryloset.dataset import guard
+from kryloset.dataset.description import describe
 from kryloset.dataset.guard import in_child, progress
-from kryloset.dataset.reader import Dataset, describe
+from kryloset.dataset.reader import Dataset
 from kryloset.errors import ConfigError, DataError
 
 FILE = Path("file.h5")

@@ -13,7 +13,7 @@ from test_check import failures, seal_again
 from various_runs import various
 
 from documentation import find_block
-from kryloset.dataset import reader, writer
+from kryloset.dataset import description, writer
 from kryloset.dataset.integrity import read_seals
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError, FamilyError
@@ -252,7 +252,7 @@ def _move_a_node(file):
         ("Various", _remove("fields/grid_9/u"), "has no fields/grid_9/u"),
         ("Various", _remove("fields/u_dofs"), "has no fields/u_dofs"),
         ("Meshed", _remove("fields/u_cells_offsets"), "does not fit its axes"),
-        ("Various", _remove("mesh"), r"2-of-2.h5 was solved on another mesh than .*1-of-2.h5"),
+        ("Various", _remove("mesh"), r"2-of-2.h5 was solved on a different mesh than .*1-of-2.h5"),
         ("Various", _remove("mesh/u_cells"), "another mesh"),
         ("Various", _move_a_node, "another mesh"),
     ],
@@ -310,7 +310,7 @@ def test_a_fixed_parameter_may_be_constant_and_must_be(runs, tmp_path):
     with h5py.File(path, "r+") as file:
         file["t0_fields/soil"][3] *= 2
     seal_again(path)
-    assert failures(path)["not constant"] == "parameters that are declared fixed, and vary: soil"
+    assert failures(path)["not constant"] == "parameters that are declared fixed but vary: soil"
     with pytest.raises(FamilyError, match="soil is declared fixed, and differs"):
         various(tmp_path / "unfixed", "Unfixed")
 
@@ -342,7 +342,7 @@ def test_an_array_that_does_not_fit_its_axes_is_named(tmp_path):
 
 
 def test_described_for_people(runs, tmp_path):
-    text = reader.describe(copied(runs, "Moving", tmp_path))
+    text = description.describe(copied(runs, "Moving", tmp_path))
     for expected in (
         "States at 3 times from 0 to 2",
         "On a further grid of 9 points a side: /grid_9",

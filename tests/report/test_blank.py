@@ -7,8 +7,8 @@ import pytest
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.reader import Dataset
-from kryloset.report.findings import read_findings
 from kryloset.report.page import illustrate
+from kryloset.run.report import read_findings
 
 
 @pytest.mark.parametrize("outline", ["slab", "drawn"])

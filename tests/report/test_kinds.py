@@ -14,9 +14,9 @@ import pytest
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.reader import Dataset
-from kryloset.report.findings import read_findings
 from kryloset.report.page import illustrate, render
 from kryloset.run import check, merge, sample, solve, sort
+from kryloset.run.report import read_findings
 
 FAMILIES = Path(__file__).parents[1] / "dataset" / "various.py"
 

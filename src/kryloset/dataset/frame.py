@@ -18,7 +18,9 @@ from kryloset.dataset.layout import (
     FLOAT,
     INTEGER,
     ROLES,
+    SAMPLE_VARYING,
     SOLVER,
+    TIME_VARYING,
     TRUTH,
     grid_coordinates,
     grid_group,
@@ -230,5 +232,5 @@ def write_strings(node: h5py.Group, name: str, values: Sequence[str]) -> None:
 
 def write_varying(node: h5py.HLObject, *, sample: bool, time: bool) -> None:
     """Say whether an array or group differs between instances and times, as The Well does."""
-    node.attrs["sample_varying"] = TRUTH.type(sample)
-    node.attrs["time_varying"] = TRUTH.type(time)
+    node.attrs[SAMPLE_VARYING] = TRUTH.type(sample)
+    node.attrs[TIME_VARYING] = TRUTH.type(time)

@@ -73,7 +73,7 @@ def in_child[T](path: Path, work: Callable[[], T]) -> T:
     if status or not answer:
         code = os.waitstatus_to_exitcode(status)
         how = "gets nowhere with it" if code == -signal.SIGPROF else f"crashes on it ({code})"
-        raise DataError(f"{path} is damaged: HDF5 {how}; take a copy that is whole")
+        raise DataError(f"{path} is damaged: HDF5 {how}; use an intact copy")
     returned, raised = pickle.loads(answer)
     if raised is not None:
         raise raised
@@ -100,7 +100,7 @@ def _answer(path: Path, work: Callable[[], Any], writing: int) -> None:
             answer = None, error
         except BaseException as error:  # HDF5 and h5py raise a dozen types for damage.
             what = f"{type(error).__name__}: {error}"
-            answer = None, DataError(f"{path} is damaged: {what}; take a copy that is whole")
+            answer = None, DataError(f"{path} is damaged: {what}; use an intact copy")
         with os.fdopen(writing, "wb") as pipe:
             pipe.write(pickle.dumps(answer))
     finally:

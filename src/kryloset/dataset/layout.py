@@ -78,6 +78,8 @@ WELL_GROUPS = ("t0_fields", "t1_fields", "t2_fields", "scalars")
 #: What the variables of a family are: the names of its attributes, and of the groups
 #: of those variables that The Well has no place for.
 ROLES = ("parameters", "fields", "unknowns")
+#: Attributes that say whether an array differs between instances and between times.
+SAMPLE_VARYING, TIME_VARYING = "sample_varying", "time_varying"
 #: The role of the mask of the domain, which no family names.
 MASK = "mask"
 #: The axis of a vector's components.

@@ -237,6 +237,14 @@ class StagedFile:
             self._whole[path] = values
         return self._whole[path]
 
+    def arrays(self, group: str) -> dict[str, NDArray[Any]]:
+        """Return all arrays of a group by name, which are kept in memory.
+
+        Raises:
+            DataError: One is damaged or changed.
+        """
+        return {name: self.array(f"{group}/{name}") for name in self.names(group)}
+
     def text(self, path: str) -> str:
         """Return a text.
 

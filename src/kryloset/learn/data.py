@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kryloset.dataset.integrity import read_seals
-from kryloset.dataset.layout import WELL_GROUPS
-from kryloset.dataset.reader import Dataset, open_hdf5
+from kryloset.dataset.layout import SAMPLE_VARYING, TIME_VARYING, WELL_GROUPS
+from kryloset.dataset.opening import open_hdf5
+from kryloset.dataset.reader import Dataset
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
 from kryloset.problems.checks.coverage import INSIDE
@@ -47,7 +48,7 @@ class _Quantity:
     @classmethod
     def find(cls, dataset: Dataset, name: str) -> Self:
         """Read what the file says of a quantity that is on the grid."""
-        array, axes = dataset.array(name), dataset.file["dimensions"].attrs["spatial_dims"]
+        array, axes = dataset.array(name), tuple(dataset.coordinates)
         varying = array.attrs.get("dim_varying", [False] * len(axes))
         return cls(
             tuple(f"{name}_{axis}" for axis in axes) if _is_vector(array) else (name,),
@@ -61,8 +62,8 @@ class _Quantity:
         """Return an instance's channels (C, *grid); of a solution those of the last time."""
         array = file[self.place]
         # A mask of all instances has no axis of them.
-        at: tuple[int, ...] = (instance,) if array.attrs["sample_varying"] else ()
-        values = array[*at, -1] if array.attrs["time_varying"] else array[at]
+        at: tuple[int, ...] = (instance,) if array.attrs[SAMPLE_VARYING] else ()
+        values = array[*at, -1] if array.attrs[TIME_VARYING] else array[at]
         components = np.moveaxis(values, -1, 0) if _is_vector(array) else np.asarray(values)
         spread = np.reshape(components, (len(self.channels), *self.shape))
         return np.broadcast_to(spread, (len(self.channels), *self.grid))
@@ -123,8 +124,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
                     f"{path} has no split `{split}`: it has {', '.join(splits)}; "
                     "add it under `splits` and make the dataset again"
                 )
-            axes = dataset.file["dimensions"].attrs["spatial_dims"]
-            self.coordinates = tuple(np.asarray(dataset.file[axis][:]) for axis in axes)
+            self.coordinates = tuple(dataset.coordinates.values())
             given = [name for name in dataset.parameters if _on_grid(dataset.array(name))]
             # A domain that varies is something to learn from, too.
             nothing = not given and dataset.masked != "own"

@@ -2,21 +2,17 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What the report is made from: the files of a run, read and put in order."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
-from kryloset.dataset.reader import Dataset
-from kryloset.dataset.staged import StagedFile
-from kryloset.errors import DataError
-from kryloset.problems import Family, Variable, load_family
+from kryloset.dataset.reader import Dataset, Provenance
+from kryloset.problems import Family, Variable
 from kryloset.problems.checks.coverage import blank
 
 type Array = NDArray[np.float64]
@@ -46,23 +42,6 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """What it takes to make the dataset again.
-
-    Attributes:
-        config: The YAML text of its configuration.
-        family: The source of the user's own family; None for a family of the package.
-        versions: Versions by program.
-        code: Digest of the code by stage.
-    """
-
-    config: str
-    family: str | None
-    versions: Mapping[str, str]
-    code: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class Findings:
     """Everything that is told of one dataset.
 
@@ -73,7 +52,7 @@ class Findings:
         path: Its HDF5 file.
         size: Bytes of that file.
         order: How it was sorted.
-        solver: Evidence of the solver by quantity, in drawn order.
+        solver: Solve records by quantity, in drawn order.
         ways: What the numbers of `solver["way"]` mean.
         splits: Instances by split.
         provenance: Where the file comes from, as it says itself.
@@ -122,79 +101,3 @@ def _read_inside(dataset: Dataset, variable: Variable, index: int) -> Array:
     read = dataset.solution if variable.name in dataset.fields else dataset.instance
     values, inside = read(index)[variable.name], dataset.inside(index)
     return values if inside is None else blank(values, inside, variable.rank)
-
-
-def read_findings(
-    config: DatasetConfig,
-    name: str,
-    *,
-    order: Path,
-    dataset: Path,
-    timings: Path,
-    check: Path,
-    comparison: Path,
-    metrics: Path | None = None,
-    history: Path | None = None,
-) -> Findings:
-    """Read the files of a run.
-
-    Raises:
-        DataError: One is missing or damaged.
-    """
-    with Dataset(dataset) as data:
-        solver = {key: values[...] for key, values in data.file["solver"].items()}
-        attributes = data.file["solver/way"].attrs
-        numbers, names = attributes["flag_values"].tolist(), attributes["flag_meanings"].split()
-        ways = dict(zip(numbers, names, strict=True))
-        splits = {key: len(values) for key, values in data.splits().items()}
-        provenance = _read_provenance(data.file["provenance"])
-        drawn = str(data.file["provenance"].attrs["parameters"])
-    return Findings(
-        name=name,
-        config=config,
-        family=load_family(config),
-        path=dataset,
-        size=dataset.stat().st_size,
-        order=_read_order(order, drawn),
-        solver=solver,
-        ways=ways,
-        splits=splits,
-        provenance=provenance,
-        timings=_load(timings),
-        check=_load(check),
-        comparison=_load(comparison),
-        metrics=None if metrics is None else _load(metrics),
-        history=None if history is None else _load(history),
-    )
-
-
-def _read_order(path: Path, drawn: str) -> Order:
-    """Read an order of the parameters with a digest."""
-    with StagedFile(path) as file:
-        if file.attrs.get("parameters") != drawn:
-            raise DataError(f"{path} is the order of other parameters; make it again")
-        return Order(
-            method=str(file.attrs["method"]),
-            seconds=float(file.attrs["seconds"]),
-            seconds_features=float(file.attrs["seconds_features"]),
-            permutation=file.array("permutation"),
-            bounds=file.array("bounds"),
-            steps=file.array("steps"),
-            steps_given=file.array("steps_given"),
-        )
-
-
-def _read_provenance(group: h5py.Group) -> Provenance:
-    return Provenance(
-        config=group["config"].asstr()[()],
-        family=group["family"].asstr()[()] if "family" in group else None,
-        versions=dict(group["versions"].attrs),
-        code=dict(group["code"].attrs),
-    )
-
-
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read: {error}; make it again") from None

@@ -12,6 +12,7 @@ from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.fem.discretise import discretise
 from kryloset.problems import load_family
+from kryloset.run import files
 from kryloset.run.comparison import choose_methods, measure, summarise
 from kryloset.run.inputs import (
     open_input,
@@ -41,12 +42,12 @@ def run(config: DatasetConfig, name: str, *, parameters: Path, order: Path, outp
     """
     family = load_family(config)
     with (
-        open_input(order, config, name, "permutation") as sorted_,
-        open_input(parameters, config, name, "parameters") as drawn,
+        open_input(order, config, name, files.PERMUTATION) as sorted_,
+        open_input(parameters, config, name, files.PARAMETERS) as drawn,
     ):
         require_same(drawn, config, "sample")
         require_made_from(sorted_, drawn)
-        numbers = sorted_.array("permutation")[: config.comparison.instances].tolist()
+        numbers = sorted_.array(files.PERMUTATION)[: config.comparison.instances].tolist()
         instances = [(number, read_instance(drawn, family, number)) for number in numbers]
     methods = choose_methods(config.solver, family)
     records, turns = measure(discretise(family, MPI.COMM_SELF), instances, methods)

@@ -39,6 +39,8 @@ FIELDS = "fields"
 SECONDS = "seconds"
 MESH = "mesh"
 MASK = "mask"
+#: The name of the mask of the dataset's own grid; the others have the names of their groups.
+OWN_GRID = "grid"
 #: What automatic selection chose, as text.
 SELECTION = "choices"
 #: The labels that the numbers of `solver("way")` stand for, as JSON.
@@ -83,7 +85,7 @@ def mesh(name: str) -> str:
 
 def mask(points: int | None) -> str:
     """Return the path of the mask of a further grid, or of the dataset's own where None."""
-    return f"{MASK}/{'grid' if points is None else grid_group(points)}"
+    return f"{MASK}/{OWN_GRID if points is None else grid_group(points)}"
 
 
 def is_shared(path: str) -> bool:

@@ -15,6 +15,7 @@ from kryloset.dataset.staged import StagedFile
 from kryloset.dependence import keys_of
 from kryloset.errors import DataError
 from kryloset.problems import Family
+from kryloset.run import files
 from kryloset.yaml_text import parse_yaml
 
 
@@ -50,10 +51,10 @@ def require_same(file: StagedFile, config: DatasetConfig, stage: str) -> None:
     Raises:
         DataError: One of the keys differs, or the file does not say what it was made with.
     """
-    text = file.attrs.get("config")
+    text = file.attrs.get(files.CONFIG)
     if text is None:
         raise DataError(f"{file.path} does not say what it was made with; make it again")
-    source = f"{file.path}: the attribute 'config'"
+    source = f"{file.path}: the attribute {files.CONFIG!r}"
     (other,) = parse_config(parse_yaml(text, source), source).datasets.values()
     for key in sorted(keys_of(stage)):
         if getattr(other, key) != getattr(config, key):
@@ -69,7 +70,7 @@ def require_made_from(made: StagedFile, parameters: StagedFile) -> None:
     Raises:
         DataError: The digest of the parameters that it carries is not that of `parameters`.
     """
-    if made.attrs.get("parameters") != parameters.digest("parameters"):
+    if made.attrs.get(files.DRAWN) != parameters.digest(files.PARAMETERS):
         raise DataError(
             f"{made.path} was made from other parameters than those of {parameters.path}; make it "
             "again from these"
@@ -108,7 +109,7 @@ def parameter_path(file: Rows, name: str) -> str:
     Raises:
         DataError: It is not there.
     """
-    path = f"parameters/{name}"
+    path = files.parameter(name)
     if path not in file:
         raise DataError(f"{file.path} has no {path}: it was drawn for another family")
     return path

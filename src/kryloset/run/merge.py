@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Assemble the chunks into one dataset file, in the drawn order."""
+"""Merge the chunks into one dataset file, in the drawn order."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole, write_whole
 from kryloset.dataset.integrity import damage
-from kryloset.dataset.layout import PLACES, SOLVER, find_masked, grid_group, mask_key
+from kryloset.dataset.layout import PLACES, SOLVER, find_masked, mask_key
 from kryloset.dataset.staged import StagedFile
 from kryloset.dataset.writer import write_dataset
 from kryloset.errors import DataError
@@ -26,12 +26,8 @@ from kryloset.problems import Family, load_family
 from kryloset.problems.checks.coverage import INSIDE, respects
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
-from kryloset.run.inputs import (
-    open_input,
-    read_instance,
-    require_made_from,
-    require_same,
-)
+from kryloset.run import files as names
+from kryloset.run.inputs import open_input, read_instance, require_made_from, require_same
 from kryloset.run.solver import strategy_name
 
 logger = logging.getLogger(__name__)
@@ -39,14 +35,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Places:
-    """Where the solution of each drawn instance is.
+    """Where each drawn instance was solved.
 
     Attributes:
         files: The chunks' files.
-        file: Which of them, by instance.
-        row: Row in that file, by instance.
-        chunk: Number of the chunk, by instance, counted from 0.
-        position: Place in the solving order, by instance.
+        file: Index of the instance's file in `files`.
+        row: Row in that file.
+        chunk: Number of the chunk, counted from 0.
+        position: Place in the solving order.
     """
 
     files: Sequence[StagedFile]
@@ -56,7 +52,7 @@ class _Places:
     position: NDArray[np.int64]
 
     def gather(self, path: str) -> NDArray[Any]:
-        """Return a quantity that has a number for each row, in the drawn order."""
+        """Return an array with one number a row from all chunks, in the drawn order."""
         columns = [file.array(path) for file in self.files]
         gathered = np.empty(len(self.file), dtype=columns[0].dtype)
         for number, column in enumerate(columns):
@@ -76,10 +72,10 @@ def run(
     timings: Path,
     choices: Path,
 ) -> None:
-    """Write the dataset file, having made sure that it is whole and right.
+    """Write the dataset file, after checking that it is complete and correct.
 
-    Every instance must be there once, solved to the tolerance, and finite. The
-    file is read back and compared with what was written before it gets its name.
+    Every instance must be there exactly once, solved to the tolerance, and finite. The file is
+    read back and compared with what was written before it gets its final name.
 
     Args:
         config: The dataset.
@@ -89,45 +85,46 @@ def run(
         chunks: The chunks' files, in any order.
         output: The dataset's file to write.
         timings: JSON file to write: seconds of the sort and, by drawn instance, of each part.
-        choices: JSON file to write: by chunk what its solver chose, for `policy: replay`;
-            empty where nothing was chosen.
+        choices: JSON file to write: the recorded selection of each chunk, for `policy: replay`;
+            empty where the solver was fixed.
 
     Raises:
-        DataError: An input is missing, damaged or of another configuration; an
-            instance is missing, doubled, not finite or not solved; the chunks have not the
-            same mesh. Nothing is written.
+        DataError: An input is missing, damaged or of another configuration; an instance is
+            missing, duplicated, not finite or not solved; or the chunks have different meshes.
+            Nothing is written.
     """
     family = load_family(config)
     with ExitStack() as stack:
-        drawn = stack.enter_context(open_input(parameters, config, name, "parameters"))
+        drawn = stack.enter_context(open_input(parameters, config, name, names.PARAMETERS))
         require_same(drawn, config, "sample")
-        sorted_ = stack.enter_context(open_input(order, config, name, "permutation"))
+        sorted_ = stack.enter_context(open_input(order, config, name, names.PERMUTATION))
         require_made_from(sorted_, drawn)
         files = [_open_chunk(stack, path, config, drawn) for path in chunks]
-        places = _places(files, sorted_.array("permutation"), sorted_.array("bounds"))
+        places = _places(files, sorted_.array(names.PERMUTATION), sorted_.array(names.BOUNDS))
         solver = _solver(places, config)
-        solver["way"], ways = _ways(places)
+        solver["way"], strategies = _strategies(places)
         seconds = {
-            part: places.gather(f"seconds/{part}").tolist() for part in files[0].names("seconds")
+            part: places.gather(names.seconds(part)).tolist()
+            for part in files[0].names(names.SECONDS)
         }
         with write_whole(output) as part:
             masks = _masks(files)
             instances = _instances(places, drawn, family, config, masks)
             code = {
-                "sample": str(drawn.attrs["code"]),
-                "sort": str(sorted_.attrs["code"]),
-                "solve": " ".join(sorted({str(file.attrs["code"]) for file in files})),
+                "sample": str(drawn.attrs[names.CODE]),
+                "sort": str(sorted_.attrs[names.CODE]),
+                "solve": " ".join(sorted({str(file.attrs[names.CODE]) for file in files})),
                 "merge": stage_identity("merge", family),
             }
             write_dataset(
                 part, name, config, family, instances, solver, MEANINGS, code,
-                drawn.digest("parameters"), _shared(files, "mesh"), masks, ways,
+                drawn.digest(names.PARAMETERS), _shared(files, names.MESH), masks, strategies,
             )  # fmt: skip
             _verify(part, output)
-        chosen = _choices(places)
-        times = {"sort": float(sorted_.attrs["seconds"]), "instances": seconds}
+        recorded = _recorded_selections(places)
+        times = {"sort": float(sorted_.attrs[names.SECONDS_SORT]), "instances": seconds}
     write_text_whole(timings, json.dumps(times) + "\n")
-    write_text_whole(choices, json.dumps(chosen) + "\n")
+    write_text_whole(choices, json.dumps(recorded) + "\n")
     logger.info("%s: %d instances, %.1f MB", output, config.count, output.stat().st_size / 1e6)
 
 
@@ -135,8 +132,8 @@ def _open_chunk(
     stack: ExitStack, path: Path, config: DatasetConfig, drawn: StagedFile
 ) -> StagedFile:
     file = stack.enter_context(StagedFile(path))
-    if "instance" not in file:
-        raise DataError(f"{path} has no 'instance': it is no file of a solved chunk")
+    if names.INSTANCE not in file:
+        raise DataError(f"{path} has no {names.INSTANCE!r}: it is not the file of a solved chunk")
     require_made_from(file, drawn)
     require_same(file, config, "solve")
     return file
@@ -145,25 +142,25 @@ def _open_chunk(
 def _places(
     files: Sequence[StagedFile], permutation: NDArray[np.int64], bounds: NDArray[np.int64]
 ) -> _Places:
-    """Find every instance once, and every chunk in its solving order.
+    """Find each instance once, and each chunk in its solving order.
 
     Raises:
-        DataError: An instance is missing, doubled, or not where the order has it.
+        DataError: An instance is missing, duplicated, or not where the order has it.
     """
     count = len(permutation)
-    owner = np.full(count, -1)
+    found_in = np.full(count, -1)
     row = np.zeros(count, dtype=np.int64)
     for number, file in enumerate(files):
-        for place, instance in enumerate(file.array("instance")):
+        for place, instance in enumerate(file.array(names.INSTANCE)):
             if not 0 <= instance < count:
                 raise DataError(f"{file.path} has instance {instance}; there are {count} in all")
-            if owner[instance] >= 0:
+            if found_in[instance] >= 0:
                 raise DataError(
-                    f"instance {instance} is in two files, {files[owner[instance]].path} and "
-                    f"{file.path}: remove the one that is of another run"
+                    f"instance {instance} is in two files, {files[found_in[instance]].path} and "
+                    f"{file.path}: remove the one that belongs to another run"
                 )
-            owner[instance], row[instance] = number, place
-    missing = np.flatnonzero(owner < 0)
+            found_in[instance], row[instance] = number, place
+    missing = np.flatnonzero(found_in < 0)
     if len(missing):
         raise DataError(
             f"instance {missing[0]} is missing{_and_more(missing)}: none of "
@@ -173,30 +170,30 @@ def _places(
     position[permutation] = np.arange(count)
     chunk = np.searchsorted(bounds, position, side="right") - 1
     for file in files:
-        found = position[file.array("instance")]
-        first = chunk[file.array("instance")[0]]
+        found = position[file.array(names.INSTANCE)]
+        first = chunk[file.array(names.INSTANCE)[0]]
         if not np.array_equal(found, np.arange(bounds[first], bounds[first + 1])):
             raise DataError(
-                f"{file.path} does not have the instances of a chunk in their sorted order: "
-                "it was solved for another order; solve it again"
+                f"{file.path} does not have the instances of a chunk in their sorted order: it "
+                "was solved with another order; solve it again"
             )
-    return _Places(files, owner, row, chunk, position)
+    return _Places(files, found_in, row, chunk, position)
 
 
 def _and_more(instances: NDArray[np.int64]) -> str:
-    """Return how many instances beside the first a message is about."""
+    """Return the end of a message that names the first instance of several."""
     return f", and {len(instances) - 1} more" if len(instances) > 1 else ""
 
 
 def _solver(places: _Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:
-    """Return the evidence of the solver in the drawn order.
+    """Return the solve records in the drawn order, by quantity.
 
     Raises:
         DataError: An instance's true residual is not within the tolerance.
     """
     stored = [quantity for quantity in SOLVER if quantity not in PLACES]
-    solver = {quantity: places.gather(f"solver/{quantity}") for quantity in stored}
-    # Not "above", so that a residual that is no number is found too.
+    solver = {quantity: places.gather(names.solver(quantity)) for quantity in stored}
+    # Written so that a NaN is found, too.
     unsolved = np.flatnonzero(~(solver["true_residual"] <= config.solver.tolerance))
     if len(unsolved):
         worst = unsolved[0]
@@ -208,30 +205,32 @@ def _solver(places: _Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:
     return {**solver, "chunk": places.chunk, "position": places.position}
 
 
-def _ways(places: _Places) -> tuple[NDArray[np.int64], list[str]]:
-    """Return the way of each instance in the drawn order, and what the numbers mean.
+def _strategies(places: _Places) -> tuple[NDArray[np.int64], list[str]]:
+    """Return the number of each instance's strategy in the drawn order, and their labels.
 
-    Each chunk numbers its ways by itself; here those that were taken have one number each.
+    Each chunk numbers its strategies by itself. Here those that were used are numbered anew.
     """
-    labels = [json.loads(file.attrs["ways"]) for file in places.files]
-    names = [
-        [strategy_name(file_labels[way]) for way in file.array("solver/way")]
-        for file, file_labels in zip(places.files, labels, strict=True)
+    labels = [json.loads(file.attrs[names.STRATEGIES]) for file in places.files]
+    used = [
+        [strategy_name(chunk_labels[number]) for number in column]
+        for chunk_labels, column in zip(
+            labels, (file.array(names.solver("way")) for file in places.files), strict=True
+        )
     ]
-    taken = sorted({name for column in names for name in column})
+    taken = sorted({label for column in used for label in column})
     numbers = [
-        taken.index(names[file][row]) for file, row in zip(places.file, places.row, strict=True)
+        taken.index(used[file][row]) for file, row in zip(places.file, places.row, strict=True)
     ]
     return np.array(numbers), taken
 
 
-def _choices(places: _Places) -> dict[str, Any]:
-    """Return the recorded choices by the name of the chunk, as in `1-of-2`."""
-    numbers = {int(places.chunk[file.array("instance")[0]]): file for file in places.files}
+def _recorded_selections(places: _Places) -> dict[str, Any]:
+    """Return what automatic selection chose, by the name of the chunk, such as `1-of-2`."""
+    numbers = {int(places.chunk[file.array(names.INSTANCE)[0]]): file for file in places.files}
     return {
-        f"{number + 1}-of-{len(numbers)}": json.loads(file.text("choices"))
+        f"{number + 1}-of-{len(numbers)}": json.loads(file.text(names.SELECTION))
         for number, file in sorted(numbers.items())
-        if "choices" in file
+        if names.SELECTION in file
     }
 
 
@@ -239,43 +238,39 @@ def _shared(files: Sequence[StagedFile], group: str) -> dict[str, NDArray[Any]]:
     """Return the mesh that all chunks share, or its masks.
 
     Raises:
-        DataError: A chunk has another one, or none.
+        DataError: A chunk has a different one, or none.
     """
-    first, *others = (
-        {name: file.array(f"{group}/{name}") for name in file.names(group)} for file in files
-    )
+    first, *others = (file.arrays(group) for file in files)
     for file, meshes in zip(files[1:], others, strict=True):
         if meshes.keys() != first.keys() or not all(
             np.array_equal(meshes[name], values) for name, values in first.items()
         ):
             raise DataError(
-                f"{file.path} was solved on another mesh than {files[0].path}; solve both "
+                f"{file.path} was solved on a different mesh than {files[0].path}; solve both "
                 "chunks again on the same machine"
             )
     return first
 
 
 def _masks(files: Sequence[StagedFile]) -> dict[str, NDArray[np.int8]]:
-    """Return the masks that all chunks share, by their names among an instance's arrays."""
+    """Return the masks that all chunks share, by their keys among an instance's arrays."""
     return {
-        mask_key("" if grid == "grid" else f"{grid}/"): mask
-        for grid, mask in _shared(files, "mask").items()
+        mask_key("" if grid == names.OWN_GRID else f"{grid}/"): mask
+        for grid, mask in _shared(files, names.MASK).items()
     }
 
 
-def _solution_names(
-    files: Sequence[StagedFile], family: Family, config: DatasetConfig
-) -> list[str]:
-    """Return the names of all arrays that every chunk must have."""
+def _solution_keys(files: Sequence[StagedFile], family: Family, config: DatasetConfig) -> list[str]:
+    """Return the keys of all arrays of a solution that every chunk must have."""
     fields = [variable.name for variable in family.fields]
-    names = [*fields, *(variable.name for variable in family.unknowns)]
-    # Where each instance has a domain of its own.
-    own = {INSIDE.name for file in files if INSIDE.name in file.names("fields")}
-    names += sorted(own)
-    for group in map(grid_group, config.mesh.grids):
-        resampled = {name for file in files for name in file.names(f"fields/{group}")}
-        names += [f"{group}/{name}" for name in sorted(resampled.union(fields))]
-    return names
+    keys = [*fields, *(variable.name for variable in family.unknowns)]
+    if any(INSIDE.name in file.names(names.FIELDS) for file in files):
+        keys.append(INSIDE.name)  # Each instance has a domain of its own.
+    for points in config.mesh.grids:
+        group = names.fields_on_grid(points)
+        resampled = {name for file in files for name in file.names(group)}
+        keys += [names.on_grid(points, name) for name in sorted(resampled.union(fields))]
+    return keys
 
 
 def _instances(
@@ -285,18 +280,18 @@ def _instances(
     config: DatasetConfig,
     masks: Mapping[str, NDArray[np.int8]],
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield parameters and solution, those on further grids too, in the drawn order.
+    """Yield parameters and solution of each instance, on all grids, in the drawn order.
 
     Raises:
-        DataError: A number is not finite, or not NaN outside of the domain; or a field is
-            damaged or missing.
+        DataError: A value is not finite, or outside of the domain not NaN; or a field is damaged
+            or missing.
     """
-    names = _solution_names(places.files, family, config)
-    ranks = find_masked(family, {*names, *masks})
+    keys = _solution_keys(places.files, family, config)
+    ranks = find_masked(family, {*keys, *masks})
     for index in track(range(len(places.row)), "merging"):
         file, row = places.files[places.file[index]], places.row[index]
         try:
-            fields = {name: file.row(f"fields/{name}", row) for name in names}
+            fields = {key: file.row(names.field(key), row) for key in keys}
         except DataError as error:
             raise DataError(f"instance {index} cannot be merged: {error}") from None
         parameters = read_instance(drawn, family, index)
@@ -308,10 +303,10 @@ def _instances(
                 else:
                     right = bool(np.isfinite(values).all())
                 if not right:
-                    outside = ", or not NaN outside of the domain" if key in ranks else ""
+                    outside = ", or outside of the domain not NaN" if key in ranks else ""
                     raise DataError(
-                        f"instance {index} of {source.path} has values of {key!r} that are "
-                        f"not finite{outside}; remove the file and make it again"
+                        f"instance {index} of {source.path} has values of {key!r} that are not "
+                        f"finite{outside}; remove the file and make it again"
                     )
         yield parameters | fields
 
@@ -325,4 +320,4 @@ def _verify(part: Path, output: Path) -> None:
     with h5py.File(part, "r") as file:
         found = damage(file)
     if found:
-        raise DataError(f"{output} was not written faithfully; check the disk: {'; '.join(found)}")
+        raise DataError(f"{output} was not written correctly; check the disk: {'; '.join(found)}")

@@ -17,6 +17,7 @@ from kryloset.problems.checks.mistakes import describe_class
 from kryloset.problems.checks.variety import Variety, never_varying
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
+from kryloset.run import files
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +42,11 @@ def run(config: DatasetConfig, name: str, *, output: Path) -> None:
     family = load_family(config)
     require_storable(family)
     with create_staged(output) as file:
-        file.attrs["config"] = dump_dataset(name, config)
-        file.attrs["code"] = stage_identity("sample", family)
+        file.attrs[files.CONFIG] = dump_dataset(name, config)
+        file.attrs[files.CODE] = stage_identity("sample", family)
         for instance in draw_instances(family, config.seed, config.count):
             for parameter, values in instance.items():
-                file.row(f"parameters/{parameter}", values, config.count)
+                file.row(files.parameter(parameter), values, config.count)
 
 
 def draw_instances(family: Family, seed: int, count: int) -> Iterator[dict[str, Array]]:

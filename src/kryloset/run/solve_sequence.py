@@ -1,33 +1,31 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Solve a sequence of systems that came as files, with no PDE and no configuration."""
+"""Solve a sequence of linear systems from files, without a PDE or a configuration."""
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from mpi4py import MPI
-from petsc4py import PETSc
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.dataset.atomic import create_hdf5, write_whole
-from kryloset.dataset.layout import FILTERS, INTEGER, LIBVER, SOLVER
+from kryloset.dataset.solutions import COUNTED, create_solutions
 from kryloset.errors import DataError, KrylosetError
-from kryloset.krylov import Reason, SequenceSolver, SolveResult
-from kryloset.krylov.sequence_files import SequenceFiles, SystemReader, check_sequence
+from kryloset.krylov import SequenceSolver, SolveResult
+from kryloset.krylov.sequence_files import SystemReader, check_sequence
 from kryloset.ordering import greedy_chain
 from kryloset.progress import track
-from kryloset.version import __version__
+from kryloset.run import files
 
 logger = logging.getLogger(__name__)
 
-#: The options of the command, by the fields of `SequenceSolver` where those differ.
+#: The options of the command, by the fields of `SequenceSolver`.
 OPTIONS = {
     "method": "--ksp",
     "preconditioner": "--pc",
@@ -37,15 +35,8 @@ OPTIONS = {
     "max_iterations": "--max-it",
 }
 
-#: What is stored of each system, as in a dataset.
-COUNTED = ("iterations", "operator_applications", "preconditioner_applications")
-RECORDED = (*COUNTED, "true_residual", "reason")
-
 #: The parts of a solve that are timed.
 TIMED = ("setup", "rebuild", "iterate")
-
-#: Numbers of an HDF5 chunk of an array with one number a system or unknown.
-ROWS = 4096
 
 
 def run(
@@ -63,8 +54,8 @@ def run(
 ) -> dict[str, Any]:
     """Solve the systems of a folder in order and write the solutions under their numbers.
 
-    A system that fails is stored as NaN with the reason, and the next one begins with
-    nothing recycled.
+    The solution of a system that fails is stored as NaN, with the reason. The next system begins
+    with nothing recycled.
 
     Args:
         folder: `A_<i>.dat` and `rhs_<i>.dat`; see `kryloset.krylov.sequence_files`.
@@ -85,8 +76,8 @@ def run(
 
     Raises:
         KrylosetError: An option is wrong; the message names it.
-        DataError: An input is missing, damaged or does not fit the others, or the output
-            cannot be written. Nothing was solved or written, unless the disk ran full.
+        DataError: An input is missing, damaged or does not fit the others, or the output cannot
+            be written. Nothing was solved or written, unless the disk became full.
     """
     work = None
     if comm.rank == 0:
@@ -97,19 +88,26 @@ def run(
         _check_folder(output)
         found = check_sequence(folder)
         work = chosen, found, _choose_order(order, folder, len(found))
-        # Last, so that a damaged input is named also by a command that is given again.
+        # Last, so that a command that is repeated still names a damaged input.
         _check_absent(output)
-    solver, files, numbers = comm.bcast(work)
+    solver, systems, numbers = comm.bcast(work)
 
     results: dict[int, SolveResult] = {}
-    reader, state = SystemReader(files, comm), solver.init()
+    reader, state = SystemReader(systems, comm), solver.init()
     first = comm.rank == 0
-    with _create(output, files, solver, comm.size) if first else nullcontext() as file:
+    settings = {
+        option.strip("-").replace("-", "_"): getattr(solver, field)
+        for field, option in OPTIONS.items()
+    }
+    shape = len(systems), systems.size
+    writing = create_solutions(output, shape, settings, comm.size) if first else nullcontext()
+    with writing as file:
         for number in track(numbers, "solving systems") if first else numbers:
             result, state = solver.solve(*reader.read(number), state)
             solution = comm.gather(result.solution.getArray())
             if file is not None:
-                file["solution"][number] = np.concatenate(solution) if result.converged else np.nan
+                x = np.concatenate(solution)
+                file.solution(number, x if result.converged else np.full_like(x, np.nan))
             if not result.converged and first:
                 logger.warning(
                     "system %d failed: true relative residual %.3g after %d iterations; %s",
@@ -118,12 +116,12 @@ def run(
             result.solution.destroy()
             results[number] = result
         if file is not None:
-            _record(file, results, numbers)
+            file.records([results[number] for number in range(len(results))], numbers)
     return _summarise(list(results.values()))
 
 
 def describe(summary: Mapping[str, Any]) -> str:
-    """Return what `run` returned as a table for people."""
+    """Return a table for people of what `run` returned."""
     rows = (
         ("systems", f"{summary['systems']}"),
         ("mean iterations", f"{summary['iterations_mean']:.1f}"),
@@ -213,7 +211,7 @@ def _read_order(path: Path, count: int) -> list[int]:
             values = _read_npy(path)
         elif path.suffix in (".h5", ".hdf5"):
             with h5py.File(path, "r") as file:
-                values = np.asarray(file["permutation"])
+                values = np.asarray(file[files.PERMUTATION])
         else:
             values = np.array([int(word) for word in path.read_text().split()], dtype=np.int64)
         if values.ndim != 1 or values.dtype.kind not in "iu":
@@ -240,61 +238,6 @@ def _read_order(path: Path, count: int) -> list[int]:
 def _read_npy(path: Path) -> NDArray[Any]:
     with path.open("rb") as file:
         return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
-
-
-# What is written and printed
-
-
-@contextmanager
-def _create(
-    output: Path, files: SequenceFiles, solver: SequenceSolver, processes: int
-) -> Iterator[h5py.File]:
-    """Create the file with its dimensions and room for the solutions.
-
-    Nothing of the hour, the machine or the speed goes into it.
-    """
-    with write_whole(output) as part, create_hdf5(part, libver=LIBVER) as file:
-        file.attrs["title"] = "solutions of a sequence of linear systems"
-        file.attrs["source"] = f"kryloset {__version__}"
-        file.attrs["petsc_version"] = ".".join(map(str, PETSc.Sys.getVersion()))
-        file.attrs["processes"] = processes
-        for field, option in OPTIONS.items():
-            file.attrs[option.strip("-").replace("-", "_")] = getattr(solver, field)
-        for name, size, long_name in (
-            ("system", len(files), "number of the system, as in A_<i>.dat"),
-            ("unknown", files.size, "row of the system"),
-        ):
-            _array(file, name, np.arange(size, dtype=INTEGER), long_name).make_scale(name)
-        solution = file.create_dataset(
-            "solution",
-            (len(files), files.size),
-            np.dtype(PETSc.ScalarType).newbyteorder("<"),
-            chunks=(1, files.size),
-            **FILTERS,
-        )
-        solution.attrs["long_name"] = "x of A x = b, NaN where the solve failed"
-        for axis, name in enumerate(("system", "unknown")):
-            solution.dims[axis].attach_scale(file[name])
-        yield file
-
-
-def _record(file: h5py.File, results: Mapping[int, SolveResult], numbers: list[int]) -> None:
-    """Write what it took to solve each system, how well it is solved, and when it was."""
-    for name in RECORDED:
-        dtype, long_name = SOLVER[name]
-        values = np.array([getattr(results[i], name) for i in range(len(results))], dtype=dtype)
-        _array(file, name, values, long_name).dims[0].attach_scale(file["system"])
-    order = np.argsort(numbers).astype(INTEGER)
-    _array(file, "order", order, SOLVER["position"][1]).dims[0].attach_scale(file["system"])
-    attributes = file["reason"].attrs
-    attributes["flag_values"] = np.array(list(Reason), dtype=INTEGER)
-    attributes["flag_meanings"] = " ".join(reason.name.lower() for reason in Reason)
-
-
-def _array(file: h5py.File, name: str, values: NDArray[Any], long_name: str) -> h5py.Dataset:
-    array = file.create_dataset(name, data=values, chunks=(min(len(values), ROWS),), **FILTERS)
-    array.attrs["long_name"] = long_name
-    return array
 
 
 def _summarise(results: list[SolveResult]) -> dict[str, Any]:

@@ -19,13 +19,8 @@ from kryloset.problems import Family, load_family
 from kryloset.problems.checks.mistakes import blamed, describe_class
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
-from kryloset.run.inputs import (
-    Rows,
-    open_input,
-    parameter_path,
-    read_instance,
-    require_same,
-)
+from kryloset.run import files
+from kryloset.run.inputs import Rows, open_input, parameter_path, read_instance, require_same
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +71,9 @@ def run(
             family has no coarse grid.
     """
     family = load_family(config)
-    with open_input(parameters, config, name, "parameters") as file:
+    with open_input(parameters, config, name, files.PARAMETERS) as file:
         require_same(file, config, "sample")
-        drawn = file.digest("parameters")
+        drawn = file.digest(files.PARAMETERS)
         order = order_instances(config, family, file)
     along, along_given = (
         steps(order.features, one) for one in (order.permutation, np.arange(config.count))
@@ -93,17 +88,17 @@ def run(
         along.sum(), along_given.sum(),
     )  # fmt: skip
     with create_staged(output) as written:
-        written.attrs["code"] = stage_identity("sort", family)
-        written.attrs["parameters"] = drawn
-        written.attrs["method"] = order.method
-        written.attrs["features_kind"] = order.kind
-        written.attrs["seconds"] = order.seconds
-        written.attrs["seconds_features"] = order.seconds_features
-        written.array("permutation", order.permutation)
-        written.array("bounds", bounds)
-        written.array("features", order.features)
-        written.array("steps", along)
-        written.array("steps_given", along_given)
+        written.attrs[files.CODE] = stage_identity("sort", family)
+        written.attrs[files.DRAWN] = drawn
+        written.attrs[files.METHOD] = order.method
+        written.attrs[files.FEATURES_KIND] = order.kind
+        written.attrs[files.SECONDS_SORT] = order.seconds
+        written.attrs[files.SECONDS_FEATURES] = order.seconds_features
+        written.array(files.PERMUTATION, order.permutation)
+        written.array(files.BOUNDS, bounds)
+        written.array(files.FEATURES, order.features)
+        written.array(files.STEPS, along)
+        written.array(files.STEPS_GIVEN, along_given)
 
 
 @dataclass(frozen=True)

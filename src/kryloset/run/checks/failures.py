@@ -8,10 +8,14 @@ from kryloset.errors import DataError
 
 
 def refuse(what: str, wrong: Sequence[str]) -> None:
-    """Fail where something is wrong, naming the first few.
+    """Fail if anything is wrong, naming the first five.
+
+    Args:
+        what: What all of these have in common.
+        wrong: What is wrong, one by one; perhaps nothing.
 
     Raises:
-        DataError: Something is.
+        DataError: Something is wrong.
     """
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""

@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Describe a dataset file to people."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kryloset.dataset.layout import grid_group
+from kryloset.dataset.opening import describable
+from kryloset.dataset.reader import Dataset
+
+
+def read_config_text(path: Path) -> str:
+    """Return the YAML text of the configuration that reproduces a dataset file.
+
+    Raises:
+        DataError: As `Dataset`, or `Dataset.require_unchanged_texts`.
+    """
+    with Dataset(path) as dataset:
+        dataset.require_unchanged_texts()
+        return dataset.config_text
+
+
+def describe(path: Path) -> str:
+    """Return a summary of a dataset file for people, as plain text.
+
+    Raises:
+        DataError: As `Dataset`, or `Dataset.require_unchanged_texts`.
+    """
+    with Dataset(path) as dataset, describable(path):
+        dataset.require_unchanged_texts()
+        attributes = dataset.file.attrs
+        parts = [
+            f"{path}: {attributes['title']}, dataset {dataset.name!r}\n  {attributes['equation']}",
+            _counts(dataset),
+            _table("Parameters", [_variable(dataset, name) for name in dataset.parameters]),
+            _table(
+                "Solution", [_variable(dataset, n) for n in (*dataset.fields, *dataset.unknowns)]
+            ),
+            _table("Solver", _solver(dataset)),
+            _table("Made with", _provenance(dataset)),
+            f"Open it:\n"
+            f"  import xarray\n"
+            f'  tree = xarray.open_datatree("{path}", engine="h5netcdf")\n'
+            f'  tree["t0_fields"].isel(sample=0)',
+            f"Make it again:\n"
+            f"  kryloset restore {shlex.quote(str(path))} again\n"
+            f"and run the command that it prints",
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _counts(dataset: Dataset) -> str:
+    splits = ", ".join(f"{name} {len(indices)}" for name, indices in dataset.splits().items())
+    lines = [f"{len(dataset)} instances on a grid of {' x '.join(map(str, dataset.grid))} points"]
+    if dataset.times is not None:
+        begin, end = dataset.times[[0, -1]]
+        lines.append(f"States at {len(dataset.times)} times from {begin:g} to {end:g}")
+    lines += _domain(dataset)
+    grids = dataset.config.mesh.grids
+    lines += [f"On a further grid of {n} points a side: /{grid_group(n)}" for n in grids]
+    if meshes := dataset.meshes():
+        lines.append(f"On the mesh of all instances, /mesh: {', '.join(meshes)}")
+    return "\n".join([*lines, f"Splits: {splits}"])
+
+
+def _domain(dataset: Dataset) -> list[str]:
+    """Return a line about points outside of the domain, where there are any."""
+    several = {"shared": 1, "own": len(dataset)}
+    masks = [dataset.inside(index) for index in range(several.get(dataset.masked or "", 0))]
+    counts = [int(mask.sum()) for mask in masks if mask is not None]
+    if not counts:
+        return []
+    few, many = min(counts), max(counts)
+    told = f"{few}" if few == many else f"Between {few} and {many}"
+    return [f"{told} of these points lie in the domain (`inside`); fields are NaN at the others"]
+
+
+def _variable(dataset: Dataset, name: str) -> Sequence[str]:
+    array = dataset.array(name)
+    axes = ", ".join(
+        f"{dim.label or dim.keys()[0]} {size}"
+        for dim, size in zip(array.dims, array.shape, strict=True)
+    )
+    unit = array.attrs["units"]
+    return (
+        name,
+        f"{array.attrs['long_name']}{'' if unit == '1' else f' [{unit}]'}",
+        f"({axes}) {array.dtype}",
+        "" if name in dataset.unknowns else _range(dataset.statistics(name)),
+    )
+
+
+def _range(statistics: dict[str, float]) -> str:
+    return (
+        f"mean {statistics['mean']:.4g}, std {statistics['std']:.4g}, "
+        f"{statistics['min']:.4g} to {statistics['max']:.4g} (train)"
+    )
+
+
+def _solver(dataset: Dataset) -> list[Sequence[str]]:
+    solver, settings = dataset.solver(), dataset.config.solver
+    iterations, residual = solver["iterations"], solver["true_residual"]
+    recycled = int((solver["predecessor"] >= 0).sum())
+    return [
+        ("method", f"{settings.method}, preconditioner {settings.preconditioner}"),
+        ("true residual", f"at most {residual.max():.3g}, tolerance {settings.tolerance:.3g}"),
+        ("iterations", f"{iterations.sum()} in all, {iterations.mean():.1f} an instance"),
+        ("recycled", f"{recycled} of {len(dataset)} instances, from the one solved before"),
+        ("escalations", f"{solver['escalations'].sum()}"),
+    ]
+
+
+def _provenance(dataset: Dataset) -> list[Sequence[str]]:
+    versions = ", ".join(f"{name} {v}" for name, v in dataset.provenance().versions.items())
+    return [("seed", str(dataset.config.seed)), ("versions", versions)]
+
+
+def _table(title: str, rows: Sequence[Sequence[Any]]) -> str:
+    """Return a titled list with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+    return f"{title}:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Open HDF5 files of unknown origin, with errors for people."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import h5py
+
+from kryloset.dataset.guard import in_child
+from kryloset.dataset.structure import read_structure
+from kryloset.errors import DataError, KrylosetError
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading.
+
+    Raises:
+        DataError: The file is missing, or HDF5 cannot open it.
+    """
+    _require_there(path)
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"{path} is not an HDF5 file, or damaged: {error}") from None
+
+
+def require_readable(path: Path) -> None:
+    """Read the structure of a file in a child process, once for each version of the file.
+
+    Raises:
+        DataError: The file is missing or damaged, or claims more than it has.
+    """
+    _require_there(path)
+    state = path.stat()
+    _read_once(path, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+def _require_there(path: Path) -> None:
+    if not os.path.isfile(path):  # True or False for any path; `Path.is_file` may raise.
+        raise DataError(f"there is no file {path}; `make run` makes results/<name>/dataset.h5")
+
+
+@cache
+def _read_once(path: Path, *state: int) -> None:
+    def read() -> None:
+        with open_hdf5(path) as file:
+            try:
+                read_structure(file)
+            except DataError as error:
+                raise DataError(f"{path} is damaged: {error}") from None
+
+    in_child(path, read)
+
+
+@contextmanager
+def describable(path: Path) -> Iterator[None]:
+    """Turn errors about missing or unexpected parts of a dataset file into one for people.
+
+    Raises:
+        DataError: A part is missing or of another kind.
+    """
+    try:
+        yield
+    except KrylosetError:
+        raise
+    except Exception as error:  # HDF5 and h5py raise a dozen types.
+        raise DataError(
+            f"{path} is not a dataset as Kryloset writes it, or damaged: "
+            f"{type(error).__name__}: {error}"
+        ) from None
