@@ -88,15 +88,15 @@ figures: run ## Make the pictures of the README and of the families' pages anew.
 	done
 
 lock: $(UV) ## Choose the newest versions that pyproject.toml allows, with hashes.
-	@$(COMPILE) envs/build.in --group fenicsx --group dev \
+	@$(COMPILE) envs/build.in --extra fenicsx --extra workflow --group dev \
 	  --output-file envs/requirements.txt pyproject.toml
-	@$(COMPILE) --group learn --group well --constraints envs/requirements.txt \
+	@$(COMPILE) --extra learn --group well --constraints envs/requirements.txt \
 	  --output-file envs/requirements-learn.txt pyproject.toml
 	@$(COMPILE) --group slurm --constraints envs/requirements.txt \
 	  --output-file envs/requirements-slurm.txt pyproject.toml
 	@$(COMPILE) --group docs --constraints envs/requirements.txt \
 	  --output-file envs/requirements-docs.txt pyproject.toml
-	@$(COMPILE) envs/build.in --group complex --group dev --constraints envs/requirements.txt \
+	@$(COMPILE) envs/build.in --extra workflow --group complex --group dev --constraints envs/requirements.txt \
 	  --output-file envs/requirements-complex.txt pyproject.toml
 
 # Without .snakemake no run would know what the results were made with.
@@ -115,6 +115,7 @@ MISSING = $(if $(filter-out $(FAMILIES),$(DATASET)),\
 PICTURE := $(BIN)/python workflow/scripts/copy_picture.py
 INSTALL := $(UV) pip install --quiet --require-hashes -r
 COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.12 \
+  --no-emit-package kryloset \
   --generate-hashes --custom-compile-command "make lock"
 
 $(UV):

@@ -71,7 +71,8 @@ def test_public_names_are_imported_when_they_are_used():
         "assert {'family', 'open'} <= set(dir(kryloset))\n"
         "print(*(name for name in sys.modules if name.startswith('kryloset')))"
     )
-    assert sorted(loaded.split()) == ["kryloset", "kryloset.version"]
+    small = {"kryloset", "kryloset.errors", "kryloset.extras", "kryloset.version"}
+    assert set(loaded.split()) == small
     with pytest.raises(AttributeError, match="no attribute 'famly'"):
         _ = kryloset.famly
 
@@ -89,6 +90,60 @@ def test_a_checkout_that_is_not_installed_is_enough():
         PYTHONPATH=str(ROOT / "src"),
     )
     assert printed.split() == [kryloset.__version__, kryloset.__version__, "darcy"]
+
+
+#: A program in which modules cannot be imported, named in its first argument.
+WITHOUT = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+"""
+FENICSX = ("basix", "dolfinx", "ffcx", "gmsh", "ufl")
+EXTRAS = ("grimp", "jinja2", "matplotlib", "snakemake", "torch", "typer")
+
+
+def test_matrices_need_neither_fenicsx_nor_the_workflow():
+    printed = run_python(
+        WITHOUT.format(blocked=FENICSX + EXTRAS) + "import kryloset, numpy, scipy.sparse\n"
+        "system = scipy.sparse.csr_array(2 * numpy.eye(3)), numpy.ones(3)\n"
+        "print(next(kryloset.solve_sequence([system])).solution)\n"
+        "try: kryloset.family('darcy')\n"
+        "except kryloset.extras.MissingLibraryError as error: print(error)\n"
+    )
+    assert printed.startswith("[0.5 0.5 0.5]\nthis needs `ufl`, which is not installed")
+    assert "conda install -c conda-forge fenics-dolfinx" in printed
+
+
+def test_a_notebook_needs_nothing_of_the_workflow(dataset):
+    printed = run_python(
+        WITHOUT.format(blocked=EXTRAS) + "import kryloset\n"
+        "family = kryloset.family('darcy', points=9, modes=6)\n"
+        "print(kryloset.solve(family, family.draw(2))['t0_fields/u'].shape)\n"
+        f"print(kryloset.open({str(dataset)!r})['t0_fields/u'].shape)\n"
+    )
+    assert printed.split("\n")[:2] == ["(2, 1, 9, 9)", "(4, 1, 9, 9)"]
+
+
+@pytest.mark.parametrize(("library", "extra"), [("typer", "workflow"), ("matplotlib", "report")])
+def test_a_command_says_which_extra_it_needs(library, extra, tmp_path):
+    program = WITHOUT.format(blocked=[library]) + (
+        "from kryloset.__main__ import main\n"
+        "sys.argv = ['kryloset', 'report', 'c.yaml', 'n', *(f'--{o}={o}' for o in "
+        "'order data timings check comparison figures output'.split())]\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert f"kryloset: error: this needs `{library}`" in done.stderr
+    assert f"kryloset[{extra}]" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # Families

@@ -18,6 +18,7 @@ xarray by `open`, and for `kryloset.krylov` PETSc and NumPy are enough.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from kryloset.extras import advised
 from kryloset.version import __version__
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"{__name__}.library"), name)
+    with advised():
+        found = globals()[name] = getattr(import_module(f"{__name__}.library"), name)
     return found
 
 

@@ -14,6 +14,7 @@ import typer
 
 from kryloset.bench.command_line import bench
 from kryloset.errors import KrylosetError
+from kryloset.extras import advised
 from kryloset.threads import keep_blas_to_one_thread, let_idle_threads_sleep
 
 app = typer.Typer(
@@ -171,7 +172,7 @@ def train(
     model: Model,
     history: Annotated[Path, typer.Option(help="JSON, a row an epoch.", show_default=False)],
 ) -> None:
-    """Train a Fourier neural operator on a dataset (needs the group `learn`)."""
+    """Train a Fourier neural operator on a dataset (needs the extra `learn`)."""
     let_idle_threads_sleep()
     from kryloset.config import load_dataset
     from kryloset.run import train as stage
@@ -354,7 +355,8 @@ def main() -> None:
         datefmt="%H:%M:%S",
     )
     try:
-        app(standalone_mode=True)
+        with advised():
+            app(standalone_mode=True)
     except KrylosetError as error:
         typer.echo(f"kryloset: error: {error}", err=True)
         _stop_other_ranks()

@@ -141,6 +141,6 @@ def test_missing_library_is_a_readable_error(tmp_path):
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "training needs `torch`, which is not installed" in done.stderr
-    assert "uv sync --group learn" in done.stderr
+    assert "this needs `torch`, which is not installed" in done.stderr
+    assert "pip install 'kryloset[learn]'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from kryloset.config import DatasetConfig, MeshConfig, SolverConfig, describe
 from kryloset.errors import ConfigError
+from kryloset.extras import advised
 from kryloset.library.labels import join_parameters, label
 from kryloset.problems.base import Family, Variable
 from kryloset.problems.catalogue import describe_settings, describe_variables
@@ -129,7 +130,8 @@ def family(name: str | type[Family], **settings: Any) -> ConfiguredFamily:
         FamilyError: The class lacks something that every family has.
     """
     if isinstance(name, str):
-        kind = family_class(name)
+        with advised():
+            kind = family_class(name)
     else:
         kind, name = name, getattr(name, "__name__", repr(name))
         if not (isinstance(kind, type) and issubclass(kind, Family)):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.layout import SOLVER, mask_key
+from kryloset.extras import advised
 from kryloset.fem.discretise import discretise
 from kryloset.krylov.reason import MEANINGS
 from kryloset.library.families import ConfiguredFamily
@@ -79,7 +80,8 @@ def solve(
     )
     check_solver(problem, family.name, config.solver)
     order = order_instances(config, problem, parameters).permutation
-    discretisation = discretise(problem, MPI.COMM_SELF)
+    with advised():
+        discretisation = discretise(problem, MPI.COMM_SELF)
     solved = _Solved(family, config, parameters, order)
     solved.run(discretisation)
     return solved.label(discretisation)
