@@ -11,7 +11,14 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from kryloset.config import Config, dump_dataset, load_config, parse_config
+from kryloset.config import (
+    Config,
+    DatasetConfig,
+    SolverConfig,
+    dump_dataset,
+    load_config,
+    parse_config,
+)
 from kryloset.config.render import render_files
 from kryloset.errors import ConfigError
 from kryloset.problems import resolve_families
@@ -55,6 +62,11 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
         ),
         (of_dataset(solver={"method": "magic"}), ["solver.method", "gcrodr", "magic"]),
         (of_dataset(solver={"recycle": 40}), ["recycle 40", "restart 40", "20"]),
+        (
+            of_dataset(solver={"method": "cg", "petsc_options": {"ksp_rtol": 1}}),
+            ["solver", "petsc_options ksp_rtol", "use the setting tolerance"],
+        ),
+        (of_dataset(solver={"petsc_options": {"pc_sor_its": 1}}), ["solver", "name a method"]),
         (of_dataset(splits={"train": 0.5}), ["splits sum to 0.5"]),
         (of_dataset(splits={"test": 1.0}), ["lacks `train`"]),
         (
@@ -128,6 +140,13 @@ def test_shipped_configurations_run_and_fit_the_schema(path: Path) -> None:
     resolve_families(load_config(path))
     schema = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
     Draft202012Validator(schema).validate(yaml.safe_load(path.read_text()))
+
+
+def test_a_dataset_without_petsc_options_is_written_without_the_key() -> None:
+    assert "petsc_options" not in dump_dataset("one", DatasetConfig())
+    solver = SolverConfig(method="cg", petsc_options={"pc_gamg_threshold": 0.02})
+    text = dump_dataset("one", DatasetConfig(solver=solver))
+    assert parse_config(yaml.safe_load(text)).datasets["one"].solver == solver
 
 
 def test_default_file_is_all_defaults() -> None:

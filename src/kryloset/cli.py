@@ -251,6 +251,14 @@ def solve_sequence(
         ),
     ] = "given",
     max_it: Annotated[int, typer.Option(help="Limit of iterations, for each system.")] = 10_000,
+    petsc_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further option of PETSc for method or preconditioner, such as "
+            "pc_gamg_threshold=0.02; can be given several times.",
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Solve a sequence of your own matrices, recycling from each to the next. Also under `mpiexec`.
@@ -274,6 +282,7 @@ def solve_sequence(
         max_it=max_it,
         order=order,
         output=out,
+        petsc_options=petsc_option or (),
     )
     if MPI.COMM_WORLD.rank == 0:
         typer.echo(dumps(summary, allow_nan=False) if json else stage.describe(summary))

@@ -178,7 +178,7 @@ def test_the_label_names_it_and_the_state_of_automatic_keeps_it(tmp_path: Path):
 
 
 def test_what_is_not_known_is_refused():
-    with pytest.raises(ValueError, match="use none or projection"):
+    with pytest.raises(ValueError, match="use one of none, projection"):
         SequenceSolver(guess="pod")
     with pytest.raises(ValueError, match="use refresh always"):
         SequenceSolver("cg", "cholesky", refresh="rental", guess="projection")

@@ -25,7 +25,7 @@ from kryloset.krylov.methods.gcrodr import GCRODR
 from kryloset.krylov.methods.recycling_bicgstab import RecyclingBiCGStab
 from kryloset.krylov.methods.recycling_cg import RecyclingCG
 from kryloset.krylov.methods.recycling_minres import RecyclingMINRES
-from kryloset.krylov.solver import Method
+from kryloset.krylov.names import Method
 
 SEEDS = range(25)
 

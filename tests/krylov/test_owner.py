@@ -201,7 +201,7 @@ def test_a_direct_solver_factors_symmetric_matrices_by_cholesky(rng, residual):
 
 
 def test_numbers_that_make_no_sense_are_refused():
-    with pytest.raises(ValueError, match="use always, rental"):
+    with pytest.raises(ValueError, match="use always or rental"):
         SequenceSolver("cg", refresh="never")
     with pytest.raises(ValueError, match="reused by an iterative method"):
         SequenceSolver("direct", refresh="rental")

@@ -14,8 +14,8 @@ from systems import diffusion, laplacian, to_mat, to_vec
 
 from kryloset.krylov import Automatic, Reason, SequenceSolver, solve_or_escalate
 from kryloset.krylov.methods.recycling_minres import RecyclingMINRES
+from kryloset.krylov.names import Method
 from kryloset.krylov.scaling import norm_of, shift
-from kryloset.krylov.solver import Method
 
 METHODS = [method for method in get_args(Method) if method != "hpddm"]
 

@@ -15,7 +15,7 @@ from systems import diffusion, laplacian, refill, sequence, to_mat, to_vec
 
 from kryloset.errors import KrylosetError
 from kryloset.krylov import Reason, SequenceSolver, SolveError, SolverState, solve_or_escalate
-from kryloset.krylov.solver import Method
+from kryloset.krylov.names import Method
 
 PRECONDITIONERS = ("none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu")
 
@@ -404,7 +404,7 @@ def test_a_damaged_or_missing_state_is_named(tmp_path):
         ({"tolerance": float("nan")}, "between 0 and 1"),
         ({"restart": 0}, "restart must be at least 1"),
         ({"recycle": -1}, "recycle must be at least 0"),
-        ({"recycle": 40}, "smaller than restart"),
+        ({"recycle": 40}, "less than restart"),
         ({"max_iterations": 0}, "max_iterations must be at least 1"),
         ({"fill": -1}, "fill must be from 0 to 10"),
         ({"fill": 11}, "take preconditioner lu or cholesky"),

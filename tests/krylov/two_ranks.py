@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
         # A factor that preconditions is an earlier system's.
         owned = method != "direct" and preconditioner in ("lu", "cholesky")
         refresh = (0, 3) if owned else "always"
-        fill = 2 if method in ("cg", "bicgstab") else 0
+        fill = 2 if method in ("cg", "bicgstab") and preconditioner in ("icc", "ilu") else 0
         solver = SequenceSolver(
             method, preconditioner, restart=20, recycle=8, refresh=refresh, fill=fill
         )

@@ -333,6 +333,20 @@ def test_a_bad_input_is_named_before_any_work(fault: str, run: Run, folder: Path
     assert contents(tmp_path) == before
 
 
+def test_options_of_petsc_pass_through(run: Run, out: Path, tmp_path: Path):
+    given = ("--ksp", "gmres", "--pc", "sor", "--petsc-option", "pc_sor_its=3")
+    ended = run(*given, "--json")
+    assert ended.code == 0, ended.stderr
+    with h5py.File(out) as file:
+        assert file.attrs["petsc_options"] == "pc_sor_its=3"
+    less = run(*given, "--petsc-option", "pc_sor_its=9", "--json", out=tmp_path / "less.h5")
+    counts = [json.loads(one.stdout)["iterations_mean"] for one in (less, ended)]
+    assert counts[0] < counts[1]
+    ended = run("--petsc-option", "pc_gamg_x=1", out=tmp_path / "none.h5")
+    assert ended.code == 1 and "no use for pc_gamg_x with method gcrodr" in ended.stderr
+    assert not (tmp_path / "none.h5").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -342,7 +356,8 @@ def test_a_bad_input_is_named_before_any_work(fault: str, run: Run, folder: Path
         (("--rtol", "nan"), ["--rtol must lie between 0 and 1"]),
         (("--max-it", "0"), ["--max-it must be at least 1"]),
         (("--restart", "0"), ["--restart must be at least 1"]),
-        (("--recycle", "8"), ["recycle=8 must be smaller than restart=8"]),
+        (("--recycle", "8"), ["--recycle 8 must be less than restart 8"]),
+        (("--petsc-option", "ksp_rtol=1"), ["--petsc-option ksp_rtol: use the setting tolerance"]),
         (("--order", "gready"), ["--order gready cannot be read", "given, greedy, or a file"]),
         (("--order", "twice.txt"), ["--order twice.txt: 1 is there 2 times"]),
         (("--order", "outside.txt"), ["--order outside.txt: 5 is no system"]),

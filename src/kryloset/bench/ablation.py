@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from statistics import fmean, median
-from typing import Any
+from typing import Any, cast
 
 from mpi4py import MPI
 from petsc4py import PETSc
@@ -193,7 +193,7 @@ class _Notes:
     def summarise(self, contestant: Contestant) -> Row:
         """Return what a row says about the solves."""
         ms = [1e3 * seconds for seconds in contestant.values("seconds_processor")]
-        own = contestant.method.solver.refresh == "always"
+        own = cast(SequenceSolver, contestant.method.solver).refresh == "always"
         neighbours, angles = (found.get(contestant) for found in (self._neighbours, self._angles))
         return {
             "made": len(ms) if own else len(contestant.state.refreshes),

@@ -16,7 +16,7 @@ All methods stop on the true residual, theirs on that of the preconditioned syst
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from statistics import fmean, median
-from typing import Any
+from typing import Any, cast
 
 from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
 from petsc4py import PETSc
@@ -24,7 +24,7 @@ from petsc4py import PETSc
 import numpy as np
 
 from kryloset.bench.harness import Contestant, Goal, Look, Turn, check_names, finite, race
-from kryloset.bench.paper_solvers import LIMIT, choose_methods, cut, divide
+from kryloset.bench.paper_solvers import LIMIT, BlockSolver, choose_methods, cut, divide
 from kryloset.bench.paper_systems import (
     ABLATION,
     BEST_TIME,
@@ -123,7 +123,7 @@ def make_rows(
             "method": method.name,
             "label": method.label,
             "systems_counted": len(found),
-            "iteration_limit": method.solver.solver.max_iterations,
+            "iteration_limit": cast(BlockSolver, method.solver).solver.max_iterations,
             "median_seconds": median(turn.seconds for turn in found),
             "ratio_to_fastest": None,
             "iterations": fmean(turn.iterations for turn in found),
@@ -187,7 +187,7 @@ def measure_set(
         every = list(dict.fromkeys(method for group in groups for method in group))
         turns = measure(source, every, chain, warm_up=WARM_UP)
         gmres = once["gmres"]
-        runs = list(zip(turns[gmres], gmres.solver.histories, strict=True))
+        runs = list(zip(turns[gmres], cast(BlockSolver, gmres.solver).histories, strict=True))
         for place, (tolerance, group) in enumerate(zip(figures.tolerances, groups, strict=True)):
             cell = make_rows(
                 group,

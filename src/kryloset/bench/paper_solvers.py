@@ -12,7 +12,7 @@ import numpy as np
 
 from kryloset.bench.harness import Turn
 from kryloset.krylov import SequenceSolver, SolveResult, SolverState
-from kryloset.krylov.preconditioners.set_up import Preconditioner
+from kryloset.krylov.names import Preconditioner
 from kryloset.krylov.workspace import Workspace
 from kryloset.problems.base import Array
 from kryloset.run.comparison import Method
@@ -52,6 +52,11 @@ class BlockSolver:
     solver: SequenceSolver
     blocks: Blocks | None = None
     histories: list[Array] = field(default_factory=list)
+
+    @property
+    def tolerance(self) -> float:
+        """Of the solver."""
+        return self.solver.tolerance
 
     def init(self) -> SolverState:
         """Return the state before the first system."""

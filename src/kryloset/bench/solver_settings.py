@@ -20,9 +20,9 @@ from kryloset.bench.instances import Case, race_in_family
 from kryloset.bench.tables import Row, table
 from kryloset.krylov import SequenceSolver, Structure
 from kryloset.krylov.automatic.selection import choose_ways, has_sparse_factors
+from kryloset.krylov.names import Method as MethodName
+from kryloset.krylov.names import Preconditioner
 from kryloset.krylov.preconditioners.multigrid import has_interpolations
-from kryloset.krylov.preconditioners.set_up import Preconditioner
-from kryloset.krylov.solver import Method as MethodName
 from kryloset.problems import Family
 from kryloset.run.comparison import Method
 from kryloset.run.solver import declared_structure

@@ -31,7 +31,7 @@ from kryloset.bench.sequences import Sequence as Systems
 from kryloset.bench.tables import Columns, Row, tabulate
 from kryloset.errors import KrylosetError
 from kryloset.krylov import SequenceSolver
-from kryloset.krylov.preconditioners.set_up import Preconditioner
+from kryloset.krylov.names import Preconditioner
 from kryloset.ordering import greedy_chain
 from kryloset.run.comparison import Method
 
@@ -190,7 +190,7 @@ def summarise(
         row: Row = {
             "name": method.name,
             "label": method.label,
-            "solver": asdict(method.solver),
+            "solver": asdict(cast(SequenceSolver, method.solver)),
             **{f"{key}_mean": fmean(values[key]) for key in COUNTS},
             "ms": 1e3 * median(turn.seconds for turn in later),
             **{f"ms_{p}": 1e3 * median(getattr(t, f"seconds_{p}") for t in later) for p in PARTS},

@@ -13,6 +13,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from kryloset.config.section import Section, plain_path
+from kryloset.krylov.names import (
+    FILL_LIMIT,
+    OMEGA_LIMIT,
+    Method,
+    Preconditioner,
+    RefreshRule,
+    check_recycle,
+    check_reuse,
+)
+from kryloset.krylov.petsc_options import check_petsc_options
 
 #: What the name of a dataset or a split may be: it names a folder or a group.
 NAME = r"^[a-z][a-z0-9_]{0,99}$"
@@ -85,20 +95,7 @@ class MeshConfig(Section):
 class SolverConfig(Section):
     """How each linear system of the sequence is solved."""
 
-    method: Literal[
-        "auto",
-        "gcrodr",
-        "gmresdr",
-        "gmres",
-        "rcg",
-        "cg",
-        "rminres",
-        "minres",
-        "rbicgstab",
-        "bicgstab",
-        "hpddm",
-        "direct",
-    ] = Field(
+    method: Literal["auto", Method] = Field(
         "auto",
         description="auto: the quickest way for the matrices at hand, found while they are "
         "solved; `preconditioner`, `fill`, `omega`, `restart`, `recycle` and `refresh` are then "
@@ -110,19 +107,7 @@ class SolverConfig(Section):
         "gmresdr, GMRES with deflated restarting; gmres, restarted GMRES; cg; minres; bicgstab, "
         "BiCGStab(2); direct, a sparse factorisation.",
     )
-    preconditioner: Literal[
-        "none",
-        "jacobi",
-        "bjacobi",
-        "sor",
-        "asm",
-        "icc",
-        "ilu",
-        "gamg",
-        "multigrid",
-        "lu",
-        "cholesky",
-    ] = Field(
+    preconditioner: Preconditioner = Field(
         "ilu",
         description="PETSc preconditioner; multigrid is geometric, for families on a lattice; the "
         "factors lu and cholesky pay where `refresh` is rental. Of `direct`, cholesky asks for the "
@@ -131,7 +116,7 @@ class SolverConfig(Section):
     fill: int = Field(
         0,
         ge=0,
-        le=10,
+        le=FILL_LIMIT,
         description="Levels of fill of icc and ilu; 0 keeps the pattern of the matrix. Each level "
         "takes more memory and time to set up, and fewer iterations. The other preconditioners "
         "have none.",
@@ -139,11 +124,11 @@ class SolverConfig(Section):
     omega: float = Field(
         1.0,
         gt=0,
-        lt=2,
+        lt=OMEGA_LIMIT,
         description="Relaxation factor of sor, symmetric sweeps; 1 is Gauss and Seidel's. The "
         "other preconditioners have none.",
     )
-    refresh: Literal["always", "rental"] = Field(
+    refresh: RefreshRule = Field(
         "always",
         description="Which systems get a preconditioner of their own: always; or rental: it "
         "serves the next ones too, until the iterations that this costs them have cost as much "
@@ -181,14 +166,19 @@ class SolverConfig(Section):
         lt=2**31,
         description="Iterations after which a method gives up and the next is tried.",
     )
+    petsc_options: dict[str, bool | int | float | str] = Field(
+        {},
+        # A dataset without any is described as it was before there was this key.
+        exclude_if=lambda options: not options,
+        description="Further options of PETSc for the method and its preconditioner, without the "
+        "leading hyphen, such as {pc_gamg_threshold: 0.02}. Not with method auto. Options that a "
+        "key of its own stands for, or that break the promised tolerance, are refused, and so are "
+        "those that PETSc does not read.",
+    )
 
     @model_validator(mode="after")
     def _factors_are_reused_by_iterations(self) -> "SolverConfig":
-        if self.method == "direct" and self.refresh == "rental":
-            raise ValueError(
-                "refresh rental: a factor is reused by an iterative method, so take cg or gmres "
-                "with preconditioner cholesky or lu instead of direct"
-            )
+        check_reuse(self.method, self.refresh != "always")
         return self
 
     @model_validator(mode="after")
@@ -213,11 +203,17 @@ class SolverConfig(Section):
 
     @model_validator(mode="after")
     def _recycle_below_restart(self) -> "SolverConfig":
-        if self.recycle >= self.restart:
+        check_recycle(self.restart, self.recycle)
+        return self
+
+    @model_validator(mode="after")
+    def _options_pass_through(self) -> "SolverConfig":
+        if self.petsc_options and self.method == "auto":
             raise ValueError(
-                f"recycle {self.recycle} must be less than restart {self.restart}: "
-                f"take {self.restart // 2}, half of it, as the SKR paper does"
+                "petsc_options: method auto chooses among methods and preconditioners that read "
+                "different options, so name a method"
             )
+        check_petsc_options(self.method, self.petsc_options)
         return self
 
 

@@ -1,25 +1,27 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Krylov solvers for sequences of PETSc systems that carry what they learnt onwards.
+"""Krylov solvers for sequences of PETSc systems, which recycle what earlier systems taught.
 
-Works on any sequence of matrices and right-hand sides; no PDE is in sight. To import it sets two
-options of PETSc's (`keep_bits`), so that GMRES gives the same bits in every run.
+They take any sequence of matrices and right-hand sides, and know no PDE. The names below are
+imported when they are first used, so that `kryloset.krylov.names` can be read without PETSc.
 """
 
-from kryloset.krylov.automatic.selection import Automatic, AutomaticState, Recording
-from kryloset.krylov.ladder import Attempt, SolveError, solve_or_escalate
-from kryloset.krylov.methods.gcrodr import GCRODR, GMRESDR
-from kryloset.krylov.methods.invariant import delta, wanted_space
-from kryloset.krylov.methods.recycling_bicgstab import RecyclingBiCGStab
-from kryloset.krylov.methods.recycling_cg import RecyclingCG
-from kryloset.krylov.methods.recycling_minres import RecyclingMINRES
-from kryloset.krylov.options import keep_bits
-from kryloset.krylov.reason import Reason
-from kryloset.krylov.solver import SequenceSolver, SolveResult
-from kryloset.krylov.state import SolverState
-from kryloset.krylov.structure import Structure, confirm_structure, probe_structure
+import importlib
+from typing import TYPE_CHECKING, Any
 
-keep_bits()
+if TYPE_CHECKING:
+    from kryloset.krylov.automatic.selection import Automatic, AutomaticState, Recording
+    from kryloset.krylov.ladder import Attempt, SolveError, solve_or_escalate
+    from kryloset.krylov.methods.gcrodr import GCRODR, GMRESDR
+    from kryloset.krylov.methods.invariant import delta, wanted_space
+    from kryloset.krylov.methods.recycling_bicgstab import RecyclingBiCGStab
+    from kryloset.krylov.methods.recycling_cg import RecyclingCG
+    from kryloset.krylov.methods.recycling_minres import RecyclingMINRES
+    from kryloset.krylov.reason import Reason
+    from kryloset.krylov.result import SolveResult
+    from kryloset.krylov.solver import ResumableSolver, SequenceSolver, Solver, State
+    from kryloset.krylov.state import SolverState
+    from kryloset.krylov.structure import Structure, confirm_structure, probe_structure
 
 __all__ = [
     "GCRODR",
@@ -32,10 +34,13 @@ __all__ = [
     "RecyclingBiCGStab",
     "RecyclingCG",
     "RecyclingMINRES",
+    "ResumableSolver",
     "SequenceSolver",
     "SolveError",
     "SolveResult",
+    "Solver",
     "SolverState",
+    "State",
     "Structure",
     "confirm_structure",
     "delta",
@@ -43,3 +48,39 @@ __all__ = [
     "solve_or_escalate",
     "wanted_space",
 ]
+
+_HOMES = {
+    "Attempt": "ladder",
+    "Automatic": "automatic.selection",
+    "AutomaticState": "automatic.selection",
+    "GCRODR": "methods.gcrodr",
+    "GMRESDR": "methods.gcrodr",
+    "Reason": "reason",
+    "Recording": "automatic.selection",
+    "RecyclingBiCGStab": "methods.recycling_bicgstab",
+    "RecyclingCG": "methods.recycling_cg",
+    "RecyclingMINRES": "methods.recycling_minres",
+    "ResumableSolver": "solver",
+    "SequenceSolver": "solver",
+    "SolveError": "ladder",
+    "SolveResult": "result",
+    "Solver": "solver",
+    "SolverState": "state",
+    "State": "solver",
+    "Structure": "structure",
+    "confirm_structure": "structure",
+    "delta": "methods.invariant",
+    "probe_structure": "structure",
+    "solve_or_escalate": "ladder",
+    "wanted_space": "methods.invariant",
+}
+"""The module of each name."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -2,18 +2,16 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What to do when a solve fails: climb to a method that asks less of the matrix."""
 
-from dataclasses import dataclass, replace
-from typing import Any, overload
+from dataclasses import dataclass
 
 from petsc4py import PETSc
 
 from kryloset.errors import KrylosetError
-from kryloset.krylov.automatic.selection import Automatic, AutomaticState
-from kryloset.krylov.preconditioners.set_up import Preconditioner
+from kryloset.krylov.names import Method, Preconditioner
 from kryloset.krylov.reason import Reason
+from kryloset.krylov.result import SolveResult
 from kryloset.krylov.scaling import find_infinite
-from kryloset.krylov.solver import Method, SequenceSolver, SolveResult
-from kryloset.krylov.state import SolverState
+from kryloset.krylov.solver import ResumableSolver, SequenceSolver, State
 
 FALLBACK_RESTART = 200
 """Restart of the GMRES on the second rung: what a hard system needs, while memory allows."""
@@ -82,35 +80,26 @@ def rungs(solver: SequenceSolver, failed: Reason) -> list[SequenceSolver]:
     uses the preconditioner of an earlier system.
     """
     ladder = []
-    solver = replace(solver, refresh="always")
+    solver = solver.change(refresh="always")
     if solver.method == "direct":
         if solver.preconditioner == "cholesky":
-            ladder.append(replace(solver, preconditioner="lu"))
+            ladder.append(solver.change(preconditioner="lu"))
     else:
         restart = max(solver.restart, FALLBACK_RESTART)
         safe = failed in UNFIT
-        gmres = replace(
-            solver,
+        gmres = solver.change(
             method="gmres",
             restart=restart,
             preconditioner="jacobi" if safe else solver.preconditioner,
         )
         ladder = [] if gmres == solver else [gmres]
-        ladder.append(replace(solver, method="direct", preconditioner="lu"))
+        ladder.append(solver.change(method="direct", preconditioner="lu"))
     return ladder
 
 
-@overload
-def solve_or_escalate(
-    solver: SequenceSolver, operator: PETSc.Mat, rhs: PETSc.Vec, state: SolverState
-) -> tuple[SolveResult, SolverState, tuple[Attempt, ...]]: ...
-@overload
-def solve_or_escalate(
-    solver: Automatic, operator: PETSc.Mat, rhs: PETSc.Vec, state: AutomaticState
-) -> tuple[SolveResult, AutomaticState, tuple[Attempt, ...]]: ...
-def solve_or_escalate(
-    solver: Any, operator: PETSc.Mat, rhs: PETSc.Vec, state: Any
-) -> tuple[SolveResult, Any, tuple[Attempt, ...]]:
+def solve_or_escalate[S: State](
+    solver: ResumableSolver[S], operator: PETSc.Mat, rhs: PETSc.Vec, state: S
+) -> tuple[SolveResult, S, tuple[Attempt, ...]]:
     """Solve as configured; if that fails climb to GMRES(200), then to a direct solve.
 
     Returns:
@@ -131,7 +120,7 @@ def solve_or_escalate(
                 f"{culprit} of A x = b has entries that are NaN or infinite: look for a division "
                 "by zero, a logarithm or an overflow in what it is assembled from"
             )
-    first = after.last if isinstance(solver, Automatic) else solver
+    first = solver.used(after)
     ladder = [first] if result.converged else [first, *rungs(first, result.reason)]
     for rung in ladder:
         if rung is not first:

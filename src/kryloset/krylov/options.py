@@ -1,12 +1,21 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Options that PETSc takes from its database only."""
+"""Options that PETSc takes from its database only, and those that a user passes through."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from petsc4py import PETSc
 
+from kryloset.errors import KrylosetError
+from kryloset.krylov.petsc_options import PetscOptions
+
 PREFIX = "kryloset_"
+"""Of options that are set and deleted at once."""
+
+USER_PREFIX = "kryloset_user_"
+"""Of options that a user passes through (`Settings.petsc_options`)."""
 
 ADDRESSES = ("vec_mdot_use_gemv", "vec_maxpy_use_gemv")
 """Options by which PETSc leaves products of a basis to BLAS, on as of PETSc 3.20.
@@ -39,3 +48,53 @@ def set_from_options(pc: PETSc.PC, chosen: dict[str, Any]) -> None:
     for key in chosen:
         del options[key]
     pc.setOptionsPrefix(prefix)
+
+
+class UserOptions:
+    """Options that a user passes through to one KSP and its preconditioner.
+
+    They are in PETSc's database only while that KSP is set up or solves.
+    """
+
+    def __init__(self, options: PetscOptions) -> None:
+        """Take the options, which may be none."""
+        self._options = dict(options)
+        self._unused = set(options)
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._options)
+
+    @contextmanager
+    def given(self) -> Iterator[None]:
+        """Hold the options in the database, and see which of them PETSc reads."""
+        if not self._options:
+            yield
+            return
+        database, everything = PETSc.Options(USER_PREFIX), PETSc.Options()
+        for name, value in self._options.items():
+            database[name] = None if value == "" else value
+        try:
+            yield
+        finally:
+            self._unused -= {name for name in self._unused if everything.used(USER_PREFIX + name)}
+            for name in self._options:
+                # An option that was not read would be reported by PETSc at the end.
+                database.delValue(name)
+
+    def require_used(self, method: str, preconditioner: str) -> None:
+        """Refuse options that PETSc has not read in a whole solve.
+
+        Args:
+            method: that ran, for the message; likewise the next.
+            preconditioner: of that method.
+
+        Raises:
+            KrylosetError: names them.
+        """
+        if self._unused:
+            raise KrylosetError(
+                f"petsc_options: PETSc has no use for {', '.join(sorted(self._unused))} with "
+                f"method {method} and preconditioner {preconditioner}: look for a misspelling, or "
+                "for the option's prefix (PETSc's own `-help` lists what a solver reads)"
+            )

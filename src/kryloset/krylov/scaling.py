@@ -17,6 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.krylov.collective import any_rank, largest
+from kryloset.krylov.options import keep_bits
+
+# Before vectors are made whose products GMRES sums.
+keep_bits()
 
 LARGEST = 2.0**300
 """Norms from the inverse of this to this (2e90) are left as they are."""

@@ -3,9 +3,10 @@
 """Solving a sequence of linear systems, one call a system."""
 
 import math
+import os
 import time
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import replace
+from typing import Any, Protocol, Self
 
 from petsc4py import PETSc
 
@@ -13,195 +14,83 @@ import numpy as np
 
 from kryloset.krylov.collective import any_rank, largest
 from kryloset.krylov.fast_replace import evolve
-from kryloset.krylov.preconditioners.set_up import Preconditioner
 from kryloset.krylov.reason import Reason
+from kryloset.krylov.result import SolveResult
 from kryloset.krylov.reuse.guess import Guess
-from kryloset.krylov.reuse.reference import (
-    Owner,
-)
+from kryloset.krylov.reuse.reference import Owner
 from kryloset.krylov.scaling import Scaling, is_safe, largest_entry, needs_scaling
+from kryloset.krylov.settings import Settings
 from kryloset.krylov.state import SolverState
-from kryloset.krylov.workspace import CONTEXTS, Costs, Workspace
-
-FILLED = ("icc", "ilu")
-"""Incomplete factors, which have levels of fill."""
-
-FILL_LIMIT = 10
-"""Beyond, an incomplete factor is about as large as a complete one, but takes longer to make."""
-
-Method = Literal[
-    "gcrodr",
-    "gmresdr",
-    "gmres",
-    "rcg",
-    "cg",
-    "rminres",
-    "minres",
-    "rbicgstab",
-    "bicgstab",
-    "hpddm",
-    "direct",
-]
-
-type Refresh = Literal["always", "rental"] | tuple[int, ...]
+from kryloset.krylov.workspace import Costs, Workspace
 
 
-@dataclass(frozen=True, eq=False)
-class SolveResult:
-    """One solved (or failed) system.
+class State(Protocol):
+    """What a solver carries from one system to the next: a value."""
 
-    Attributes:
-        solution: x, a vector of its own.
-        iterations: Krylov steps; for direct 1 and one more per step of refinement.
-        operator_applications: products with A: those of the method, those that rebuild the
-            recycled space, and those that check the result.
-        preconditioner_applications: products with M^-1, those that rebuild the recycled
-            space too (with none: of the identity).
-        true_residual: ||b - A x|| / ||b||, computed from A, x and b after the solve; 0 for
-            b = 0, whose solution is 0.
-        seconds_setup: preconditioner or factorisation, and the KSP where a new one was due.
-        seconds_rebuild: making C = A M^-1 U of the recycled space.
-        seconds_iterate: the rest of the solve.
-        seconds_processor: of this rank's processor, for all of these.
-        reason: why it ended.
-        method: the method that ran.
-        recycled: whether directions from an earlier system took part.
+    def for_operator(self, operator: PETSc.Mat) -> Self:
+        """Return this state without what does not fit an operator of another size. Collective."""
+
+    def without_space(self) -> Self:
+        """Return this state with nothing recycled."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the state to a file, one a rank."""
+
+
+class Solver[S: State](Protocol):
+    """What solves the systems of a sequence, one call a system.
+
+    A solver is a value. What it learns from a system is in the state that `solve` returns, with
+    which the next system is solved.
     """
 
-    solution: PETSc.Vec
-    iterations: int
-    operator_applications: int
-    preconditioner_applications: int
-    true_residual: float
-    seconds_setup: float
-    seconds_rebuild: float
-    seconds_iterate: float
-    seconds_processor: float
-    reason: Reason
-    method: Method
-    recycled: bool
-
     @property
-    def converged(self) -> bool:
-        """Whether the true residual is within the tolerance."""
-        return self.reason is Reason.CONVERGED
+    def tolerance(self) -> float:
+        """Largest true relative residual ||b - A x|| / ||b|| of a solution."""
+
+    def init(self) -> S:
+        """Return the state before the first system."""
+
+    def solve(self, operator: PETSc.Mat, rhs: PETSc.Vec, state: S) -> tuple[SolveResult, S]:
+        """Solve operator x = rhs; return the result and the next state. Collective.
+
+        A solve that misses the tolerance is no error: `SolveResult.reason` says why it ended.
+        """
 
 
-@dataclass(frozen=True)
-class SequenceSolver:
-    """How to solve each system of a sequence. Numbers only; what changes is `SolverState`.
+class ResumableSolver[S: State](Solver[S], Protocol):
+    """A solver whose sequence can be resumed, and whose failures can be escalated."""
 
-    Refill one Mat for all systems where you can: the KSP, its memory and the symbolic part
-    of a factorisation are then used again. A different Mat gets a KSP of its own, since a
-    KSP that is handed another Mat can keep a stale preconditioner.
+    def load(self, path: str | os.PathLike[str]) -> S:
+        """Read a state that `State.save` wrote.
 
-    Attributes:
-        method: those that recycle are gcrodr (GCRO-DR(restart, recycle), preconditioned from
-            the left so that the directions are in x), rcg (recycling CG, A symmetric positive
-            definite), rminres (recycling MINRES, A symmetric) and rbicgstab (recycling
-            BiCGStab(2) on the space of GCRO-DR). hpddm is GCRO-DR of HPDDM,
-            where PETSc has it; what it recycles stays in its KSP and not in the state.
-            Nothing is carried by gmresdr (GMRES-DR(restart, recycle)), gmres (GMRES(restart),
-            from the right), cg, minres, bicgstab (BiCGStab(2)) and direct (not iterative;
-            MUMPS where PETSc has it, else PETSc's own: LU, or the factor of a symmetric
-            matrix where the preconditioner is cholesky).
-        preconditioner: PETSc's. On several ranks icc and ilu become block Jacobi with icc or
-            ilu in each rank's block. For multigrid the matrix brings interpolations along, as
-            those of families on a lattice do. The factors lu and cholesky are for `refresh`.
-        tolerance: on the true relative residual ||b - A x|| / ||b||.
-        restart: directions that a cycle of gcrodr, gmresdr, hpddm or gmres, or that rcg and
-            rminres hold for the next space.
-        recycle: of these, directions carried on.
-        max_iterations: per system.
-        refresh: which systems get a preconditioner of their own: always; by the ski-rental
-            rule on measured seconds of `Rental`, the others using that of an earlier one,
-            scaled to fit; or those with these numbers, counted from 0 (a replay of
-            `SolverState.refreshes`). A system that an earlier one's preconditioner does not
-            solve gets its own too.
-        fill: levels of fill of icc and ilu, from 0, the pattern of A, to `FILL_LIMIT`; the other
-            preconditioners have none, as cg has no restart.
-        omega: relaxation factor of sor, between 0 and 2; the other preconditioners have none.
-        guess: none, or projection: the combination of earlier solutions with the least residual,
-            for systems that share a matrix, as time steps do; one that is within the tolerance
-            is the solution.
+        Raises:
+            KrylosetError: if the file is missing, damaged or not such a state.
+        """
 
-    Raises:
-        ValueError: for a name that is not known, a number out of range, or hpddm where PETSc
-            was built without it.
+    def used(self, state: S) -> "SequenceSolver":
+        """Return the solver with fixed settings that solved the last system."""
+
+
+class SequenceSolver(Settings):
+    """A solver with fixed settings; what changes from system to system is `SolverState`.
+
+    Refill one Mat for all systems where you can. The KSP, its memory and the symbolic part of a
+    factorisation are then used again. Each new Mat gets a new KSP, since a KSP that is handed
+    another Mat can keep a stale preconditioner.
     """
-
-    method: Method = "gcrodr"
-    preconditioner: Preconditioner = "ilu"
-    tolerance: float = 1e-8
-    restart: int = 40
-    recycle: int = 20
-    max_iterations: int = 10_000
-    refresh: Refresh = "always"
-    fill: int = 0
-    omega: float = 1.0
-    guess: Literal["none", "projection"] = "none"
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        for key, known in (("method", Method), ("preconditioner", Preconditioner)):
-            value, names = getattr(self, key), get_args(known)
-            if value not in names:
-                raise ValueError(f"{key} {value!r} is not known: use one of {', '.join(names)}")
-        if not 0 < self.tolerance < 1:
-            raise ValueError(f"tolerance must lie between 0 and 1, got {self.tolerance}")
-        for key, least in (("restart", 1), ("recycle", 0), ("max_iterations", 1)):
-            if getattr(self, key) < least:
-                raise ValueError(f"{key} must be at least {least}, got {getattr(self, key)}")
-        if not 0 <= self.fill <= FILL_LIMIT:
-            raise ValueError(
-                f"fill must be from 0 to {FILL_LIMIT}, got {self.fill}: with more levels take "
-                "preconditioner lu or cholesky, the complete factors"
-            )
-        if not 0 < self.omega < 2:
-            raise ValueError(
-                f"omega must lie between 0 and 2, where SOR converges, got {self.omega}: 1 is "
-                "Gauss and Seidel's"
-            )
-        if isinstance(self.refresh, str) and self.refresh not in ("always", "rental"):
-            raise ValueError(
-                f"refresh {self.refresh!r} is not known: use always, rental or numbers of systems"
-            )
-        if self.refresh != "always" and self.method == "direct":
-            raise ValueError(
-                "a factor is reused by an iterative method: use cg or gmres with "
-                "preconditioner cholesky or lu"
-            )
-        if self.guess not in ("none", "projection"):
-            raise ValueError(f"guess {self.guess!r} is not known: use none or projection")
-        if self.guess != "none" and self.refresh != "always":
-            raise ValueError(
-                "guesses are for systems that share a matrix, whose preconditioner is kept "
-                "anyway: use refresh always"
-            )
-        if self.method == "hpddm" and not PETSc.Sys.hasExternalPackage("hpddm"):
-            raise ValueError("this PETSc was built without HPDDM: use method gcrodr")
-        if self.method in (*CONTEXTS, "hpddm") and self.recycle >= self.restart:
-            raise ValueError(
-                f"recycle={self.recycle} must be smaller than restart={self.restart}: a cycle "
-                "needs room for new directions"
-            )
-
-    @property
-    def label(self) -> str:
-        """What people call it, such as "cg + cholesky, reused" or "cg + icc(2)"."""
-        factor = self.method == "direct" and self.preconditioner != "cholesky"
-        preconditioner: str = "lu" if factor else self.preconditioner
-        if self.fill and self.preconditioner in FILLED:
-            preconditioner += f"({self.fill})"
-        elif self.preconditioner == "sor" and self.omega != 1.0:
-            preconditioner += f"({self.omega:g})"
-        reused = ", reused" if self.refresh != "always" else ""
-        guessed = ", guessed" if self.guess != "none" else ""
-        return f"{self.method} + {preconditioner}{reused}{guessed}"
 
     def init(self) -> SolverState:
         """Return the state before the first system: nothing recycled."""
         return SolverState()
+
+    def load(self, path: str | os.PathLike[str]) -> SolverState:
+        """As `SolverState.load`."""
+        return SolverState.load(path)
+
+    def used(self, state: SolverState) -> Self:
+        """Return this solver, which solves every system."""
+        return self
 
     def solve(
         self, operator: PETSc.Mat, rhs: PETSc.Vec, state: SolverState
@@ -242,9 +131,19 @@ class SequenceSolver:
         solution = rhs.duplicate()
         solution.set(0.0)
         result = SolveResult(
-            solution, 0, 0, 0, 0.0 if size == 0.0 else math.nan, 0.0, 0.0, 0.0, 0.0, reason,
-            self.method, False,
-        )  # fmt: skip
+            solution=solution,
+            iterations=0,
+            operator_applications=0,
+            preconditioner_applications=0,
+            true_residual=0.0 if size == 0.0 else math.nan,
+            seconds_setup=0.0,
+            seconds_rebuild=0.0,
+            seconds_iterate=0.0,
+            seconds_processor=0.0,
+            reason=reason,
+            method=self.method,
+            recycled=False,
+        )
         return result, evolve(state, **_count(state, result))
 
     def _solve_scaled(

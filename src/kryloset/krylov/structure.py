@@ -13,7 +13,7 @@ import scipy.sparse.csgraph
 
 from kryloset.errors import KrylosetError
 from kryloset.krylov.preconditioners.mumps import set_up_mumps
-from kryloset.krylov.preconditioners.set_up import SYMMETRIC
+from kryloset.krylov.preconditioners.set_up import SYMMETRY_TOLERANCE
 from kryloset.krylov.reason import Reason
 
 FACTOR_LIMIT = 200_000
@@ -82,7 +82,7 @@ def confirm_structure(operator: PETSc.Mat, claimed: Structure) -> None:
 
 def is_symmetric(operator: PETSc.Mat) -> bool:
     """Return whether A equals A' within rounding, relative to its largest row. Collective."""
-    tolerance = SYMMETRIC * operator.norm(PETSc.NormType.INFINITY)
+    tolerance = SYMMETRY_TOLERANCE * operator.norm(PETSc.NormType.INFINITY)
     # Not by PETSc's own test, which believes what is declared.
     difference = operator.transpose(PETSc.Mat())
     if PETSc.ScalarType().dtype.kind == "c":
@@ -103,7 +103,7 @@ def maps_to_zero(operator: PETSc.Mat) -> bool:
         constant.set(1.0)
         vectors.append(constant)
     largest = PETSc.NormType.INFINITY
-    tolerance = SYMMETRIC * operator.norm(largest)
+    tolerance = SYMMETRY_TOLERANCE * operator.norm(largest)
     return all((operator * v).norm(largest) <= tolerance * v.norm(largest) for v in vectors)
 
 

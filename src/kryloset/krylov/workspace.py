@@ -5,7 +5,7 @@
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from petsc4py import PETSc
 
@@ -19,8 +19,11 @@ from kryloset.krylov.methods.recycling_bicgstab import RecyclingBiCGStab
 from kryloset.krylov.methods.recycling_cg import RecyclingCG
 from kryloset.krylov.methods.recycling_ksp import RecyclingKSP
 from kryloset.krylov.methods.recycling_minres import RecyclingMINRES
-from kryloset.krylov.preconditioners.set_up import FACTORS, set_up_preconditioner
+from kryloset.krylov.names import FACTORS, SINGLE_PRECISION_METHODS, SYMMETRIC_METHODS
+from kryloset.krylov.options import USER_PREFIX, UserOptions
+from kryloset.krylov.preconditioners.set_up import set_up_preconditioner
 from kryloset.krylov.reason import Reason
+from kryloset.krylov.result import SolveResult
 from kryloset.krylov.reuse.reference import (
     NEIGHBOUR_GROWTH,
     NEIGHBOUR_LIMIT,
@@ -28,10 +31,8 @@ from kryloset.krylov.reuse.reference import (
     SharedPreconditioner,
 )
 from kryloset.krylov.revision import Revision, get_revision
+from kryloset.krylov.settings import Settings
 from kryloset.krylov.state import SolverState
-
-if TYPE_CHECKING:
-    from kryloset.krylov.solver import SequenceSolver, SolveResult
 
 INNER = 0.999
 """Part of the tolerance asked of PETSc, so that a residual summed in another order passes."""
@@ -43,13 +44,6 @@ CONTEXTS: dict[str, type[RecyclingKSP]] = {
     "rminres": RecyclingMINRES,
     "rbicgstab": RecyclingBiCGStab,
 }
-
-SYMMETRIC_METHODS = ("rcg", "cg", "rminres", "minres")
-"""Methods that need a symmetric preconditioner, and one that is positive definite."""
-
-SINGLE_METHODS = ("cg", "gmres")
-"""Methods that get along with a factor in single precision: CG, whose residual is updated by
-products with A alone, and GMRES, which is flexible then."""
 
 PROGRESS = 0.5
 """A continued solve or a step of refinement that leaves more than this was the last."""
@@ -78,9 +72,9 @@ class Costs:
 
 
 class Workspace:
-    """A KSP bound to one operator and set up as a `SequenceSolver` says."""
+    """A KSP bound to one operator and set up as a `Settings` say."""
 
-    def __init__(self, solver: "SequenceSolver", operator: PETSc.Mat) -> None:
+    def __init__(self, solver: Settings, operator: PETSc.Mat) -> None:
         """Make the KSP and what it works with; its preconditioner is set up by `attempt`."""
         self.solver = solver
         self.counts = Costs()
@@ -92,6 +86,10 @@ class Workspace:
         self.context: RecyclingKSP | None = None
         self.shared: SharedPreconditioner | None = None
         self.guess: Array | None = None
+        self.user_options = UserOptions(solver.petsc_options)
+        if self.user_options:
+            ksp.setOptionsPrefix(USER_PREFIX)
+        self.configured = False
         match solver.method:
             case "direct":
                 ksp.setType(PETSc.KSP.Type.PREONLY)
@@ -115,7 +113,7 @@ class Workspace:
                 self.context = CONTEXTS[solver.method](solver.restart, solver.recycle)
                 ksp.setPythonContext(self.context)
 
-    def serves(self, solver: "SequenceSolver", operator: PETSc.Mat) -> bool:
+    def serves(self, solver: Settings, operator: PETSc.Mat) -> bool:
         """Whether this workspace can be used for that solver and that Mat.
 
         A limit of iterations of its own is no hindrance.
@@ -144,7 +142,28 @@ class Workspace:
         state: SolverState,
         owner: Owner | None,
     ) -> tuple[Reason, float]:
-        """Set the preconditioner up, of that owner if there is one, and run."""
+        """Set the preconditioner up, of that owner if there is one, and run.
+
+        Raises:
+            KrylosetError: for options of the user's that PETSc has not read.
+        """
+        if not self.user_options:
+            return self._attempt(operator, rhs, solution, norm, state, owner)
+        with self.user_options.given():
+            reason, residual = self._attempt(operator, rhs, solution, norm, state, owner)
+        if reason is Reason.CONVERGED or self.counts.iterations:
+            self.user_options.require_used(self.solver.method, self.solver.preconditioner)
+        return reason, residual
+
+    def _attempt(
+        self,
+        operator: PETSc.Mat,
+        rhs: PETSc.Vec,
+        solution: PETSc.Vec,
+        norm: float,
+        state: SolverState,
+        owner: Owner | None,
+    ) -> tuple[Reason, float]:
         counts, start = self.counts, time.perf_counter()
         reason = self.prepare() if owner is None else self._share(operator, owner)
         residual = 1.0
@@ -154,6 +173,10 @@ class Workspace:
         counts.price, counts.clock = ready - counts.clock, ready
         if reason is not Reason.CONVERGED:
             return reason, residual
+        if self.user_options and not self.configured:
+            # Once, and with the preconditioner's type set: else PETSc would choose one to ask.
+            self.ksp.setFromOptions()
+            self.configured = True
         self.limit = self.solver.max_iterations
         if owner is not None and owner is state.owner:
             limit = NEIGHBOUR_LIMIT + NEIGHBOUR_GROWTH * int(state.rental.own)
@@ -185,6 +208,7 @@ class Workspace:
             direct=direct,
             fill=self.solver.fill,
             omega=self.solver.omega,
+            from_options=bool(self.user_options),
         )
         if reason is Reason.CONVERGED:
             self.prepared = get_revision(operator)
@@ -197,9 +221,10 @@ class Workspace:
             self.shared = SharedPreconditioner(
                 self.solver.preconditioner,
                 symmetric=self.solver.method in SYMMETRIC_METHODS,
-                single=self.solver.method in SINGLE_METHODS,
+                single=self.solver.method in SINGLE_PRECISION_METHODS,
                 fill=self.solver.fill,
                 omega=self.solver.omega,
+                from_options=bool(self.user_options),
             )
             pc = self.ksp.getPC()
             pc.setType(PETSc.PC.Type.PYTHON)
@@ -313,7 +338,7 @@ class Workspace:
             residual = self._true_residual(rhs, solution) / rhs.norm()
         return residual
 
-    def carried(self, result: "SolveResult") -> dict[str, Any]:
+    def carried(self, result: SolveResult) -> dict[str, Any]:
         """Return what goes on to the next system: nothing after a failure."""
         if self.context is None or not result.converged:
             return {"space": None, "solution": None, "learnt": ()}

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.errors import ConfigError, DataError, KrylosetError
-from kryloset.krylov import Automatic, SequenceSolver
+from kryloset.krylov import Automatic, ResumableSolver, SequenceSolver
 from kryloset.run.solve_record import RecordedSolve
-from kryloset.run.solver import Solver
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,7 +76,7 @@ def solve_sequence(
 
 def _make_solver(
     solver: str | SequenceSolver | Automatic, tolerance: float, options: dict[str, Any]
-) -> Solver:
+) -> SequenceSolver | Automatic:
     if not isinstance(solver, str):
         if options:
             raise ConfigError(
@@ -94,7 +93,9 @@ def _make_solver(
         raise ConfigError(f"solver {solver!r}: {error}") from None
 
 
-def _solve(systems: Iterable[tuple[Any, Any]], solver: Solver) -> Iterator[SolvedSystem]:
+def _solve(
+    systems: Iterable[tuple[Any, Any]], solver: ResumableSolver[Any]
+) -> Iterator[SolvedSystem]:
     state: Any = solver.init()
     storage = _Storage()
     for number, system in enumerate(systems):

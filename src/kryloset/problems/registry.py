@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from kryloset.config import Config, DatasetConfig, MeshConfig, SolverConfig, describe
 from kryloset.errors import ConfigError
+from kryloset.krylov.names import check_fit
 from kryloset.problems.base import Family
 from kryloset.problems.checks.declarations import check_class, check_declarations
 from kryloset.problems.checks.mistakes import blamed
@@ -135,33 +136,17 @@ def check_solver(family: Family, name: str, solver: SolverConfig) -> None:
         ConfigError: The operator is not what the method or the preconditioner needs.
     """
     operator = family.operator
-    if operator.saddle_point and solver.method not in ("auto", "direct"):
-        raise ConfigError(
-            f"solver.method {solver.method}: the operator of family {name!r} has a block "
-            "of zeros on its diagonal, on which the preconditioners here break down: take auto "
-            "or direct"
+    try:
+        check_fit(
+            method=solver.method,
+            preconditioner=solver.preconditioner,
+            symmetric=operator.symmetric,
+            definite=operator.definite,
+            saddle_point=operator.saddle_point,
+            singular=operator.nullspace != "none",
         )
-    factored = solver.method == "direct" or solver.preconditioner in ("lu", "cholesky")
-    if operator.nullspace != "none" and factored:
-        culprit = (
-            "method direct"
-            if solver.method == "direct"
-            else (f"preconditioner {solver.preconditioner}")
-        )
-        raise ConfigError(
-            f"solver.{culprit}: the operator of family {name!r} is singular, and has "
-            "no factor: take auto, cg with icc, or gcrodr"
-        )
-    if solver.method in ("cg", "rcg") and not (operator.symmetric and operator.definite):
-        raise ConfigError(
-            f"solver.method {solver.method} needs a symmetric definite operator, which family "
-            f"{name!r} does not declare: take gcrodr, gmres or direct"
-        )
-    if solver.method in ("minres", "rminres") and not operator.symmetric:
-        raise ConfigError(
-            f"solver.method {solver.method} needs a symmetric operator, which family "
-            f"{name!r} does not declare: take gcrodr, gmres or direct"
-        )
+    except ValueError as error:
+        raise ConfigError(f"solver.{error} (as family {name!r} declares its operator)") from None
     if solver.method == "hpddm":
         # Here, since nothing else needs PETSc for a look at a configuration.
         from mpi4py import MPI  # noqa: F401  (before petsc4py)
@@ -171,15 +156,6 @@ def check_solver(family: Family, name: str, solver: SolverConfig) -> None:
             raise ConfigError(
                 "solver.method hpddm: this PETSc was built without HPDDM: take gcrodr"
             )
-    needs_symmetry = {"icc": "ilu", "cholesky": "lu"}
-    if solver.method == "direct":
-        del needs_symmetry["icc"]
-    if solver.preconditioner in needs_symmetry and not operator.symmetric:
-        raise ConfigError(
-            f"solver.preconditioner {solver.preconditioner} needs a symmetric operator, which "
-            f"family {name!r} does not declare: take "
-            f"{needs_symmetry[solver.preconditioner]}"
-        )
 
 
 def resolve_families(config: Config) -> Config:

@@ -10,8 +10,7 @@ from mpi4py import MPI
 
 from kryloset.dataset.atomic import readable
 from kryloset.errors import KrylosetError
-from kryloset.krylov import Automatic, AutomaticState, SolverState
-from kryloset.run.solver import Solver, State
+from kryloset.krylov import ResumableSolver, State
 
 #: Seconds between two saved states, which a kill may cost. A state may take megabytes, and an
 #: instance only milliseconds.
@@ -61,7 +60,7 @@ class Checkpoints:
                 self._path(old).unlink()
         self._saved = time.monotonic()
 
-    def restore(self, solver: Solver, done: int) -> tuple[State, int]:
+    def restore[S: State](self, solver: ResumableSolver[S], done: int) -> tuple[S, int]:
         """Return the last state that every process has saved, and its position. Collective.
 
         Args:
@@ -72,12 +71,11 @@ class Checkpoints:
             DataError: The folder cannot be written to.
         """
         with readable(self._folder):
-            kind = AutomaticState if isinstance(solver, Automatic) else SolverState
             mine = set(self._positions())
             common = set.intersection(*self._comm.allgather(mine))
             for position in sorted((p for p in common if p <= done), reverse=True):
                 try:
-                    state = kind.load(self._path(position))
+                    state = solver.load(self._path(position))
                 except KrylosetError:  # damaged by a power cut
                     state = None
                 if self._comm.allreduce(int(state is not None), MPI.MIN) and state is not None:

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from kryloset.config import SolverConfig
-from kryloset.krylov import Automatic, SequenceSolver, SolveResult
+from kryloset.krylov import (
+    Automatic,
+    SequenceSolver,
+    Solver,
+    SolveResult,
+    State,
+)
 from kryloset.problems import Discretisation, Family, Instance
 from kryloset.progress import track
 from kryloset.run.solver import fixed_solver, make_solver
@@ -32,19 +38,19 @@ MEDIANS = ("iterations", "operator_applications", "preconditioner_applications",
 
 @dataclass(frozen=True)
 class Method:
-    """A way through the sequence.
+    """A solver in a comparison, and how it goes through the instances.
 
     Attributes:
         name: Key in the results.
         label: What people call it.
-        solver: A `SequenceSolver` or an `Automatic`.
+        solver: What solves the systems.
         carries: Whether the solver's state goes from one instance to the next.
         order: `solving`, or `given` for the order in which the same instances were drawn.
     """
 
     name: str
     label: str
-    solver: Any
+    solver: Solver[Any]
     carries: bool = True
     order: Literal["solving", "given"] = "solving"
 
@@ -104,7 +110,7 @@ def choose_methods(config: SolverConfig, family: Family) -> list[Method]:
     point is left to LU, which a singular matrix has not.
     """
     own, operator = make_solver(config, family), family.operator
-    fixed = replace(fixed_solver(config), refresh="always")
+    fixed = fixed_solver(config).change(refresh="always")
     direct = Method("direct", "LU", replace(fixed, method="direct"))
     if operator.saddle_point:
         # None of the preconditioners is fit for it.
@@ -113,14 +119,14 @@ def choose_methods(config: SolverConfig, family: Family) -> list[Method]:
     name = PRECONDITIONERS.get(config.preconditioner, config.preconditioner.upper())
     suffix = name and f" + {name}"
     label = f"GCRO-DR({config.restart},{config.recycle}){suffix}"
-    methods = [
+    methods: list[Method] = [
         Method("recycled", f"{label}, recycled", gcrodr),
         Method("unsorted", f"{label}, recycled, unsorted", gcrodr, order="given"),
         Method("fresh", f"{label}, nothing recycled", gcrodr, carries=False),
         Method("gmres", f"GMRES({config.restart}){suffix}", replace(fixed, method="gmres")),
     ]
     if operator.symmetric and operator.definite:
-        cg = replace(fixed, method="cg", preconditioner="icc")
+        cg = fixed.change(method="cg", preconditioner="icc")
         # Its harvest is long, since a step of it is short: see `RecyclingCG`.
         rcg = replace(cg, method="rcg", restart=80, recycle=20)
         methods.append(Method("rcg", "recycling CG(80,20) + ICC", rcg))
@@ -159,7 +165,7 @@ def measure(
         names of the methods as they took their turns, a list a round.
     """
     orders = {"solving": instances, "given": sorted(instances, key=lambda pair: pair[0])}
-    states: dict[str, Any] = {method.name: method.solver.init() for method in methods}
+    sequences = {method.name: _Sequence(method.solver) for method in methods}
     records: dict[str, list[Record]] = {method.name: [] for method in methods}
     rounds: list[list[str]] = []
     for turn in track(range(len(instances)), "comparing methods"):
@@ -174,10 +180,28 @@ def measure(
                 rounds[-1].append(method.name)
                 if not method.carries:
                     # The KSP and its memory stay, so that only the recycled space is missing.
-                    states[method.name] = states[method.name].without_space()
+                    sequences[method.name].drop_space()
 
-            discretisation.solve(parameters, _SideBySide(group, states, records))
+            discretisation.solve(parameters, _SideBySide(group, sequences, records))
     return records, rounds
+
+
+class _Sequence:
+    """A solver and the state that it has reached."""
+
+    def __init__(self, solver: Solver[Any]) -> None:
+        self._solver = solver
+        self._state: State = solver.init()
+
+    def solve(self, operator: "PETSc.Mat", rhs: "PETSc.Vec") -> SolveResult:
+        """Solve the next system."""
+        before = self._state.for_operator(operator)
+        result, self._state = self._solver.solve(operator, rhs, before)
+        return result
+
+    def drop_space(self) -> None:
+        """Recycle nothing for the next system."""
+        self._state = self._state.without_space()
 
 
 @dataclass(frozen=True)
@@ -186,12 +210,12 @@ class _SideBySide:
 
     Attributes:
         methods: The group.
-        states: Where each solver stands, by the method's name.
+        sequences: What each solver has reached, by the method's name.
         records: The last of each method's is added to.
     """
 
     methods: Sequence[Method]
-    states: dict[str, Any]
+    sequences: Mapping[str, _Sequence]
     records: Mapping[str, Sequence[Record]]
 
     @property
@@ -204,9 +228,7 @@ class _SideBySide:
         """Return x of the method with the smallest residual, of those that converged if any did."""
         results = []
         for method in self.methods:
-            before = self.states[method.name].for_operator(operator)
-            result, state = method.solver.solve(operator, rhs, before)
-            self.states[method.name] = state
+            result = self.sequences[method.name].solve(operator, rhs)
             self.records[method.name][-1].add(result)
             results.append(result)
         best = min(results, key=lambda result: (not result.converged, result.true_residual))

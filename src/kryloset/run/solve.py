@@ -12,6 +12,7 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mpi4py import MPI
 
@@ -20,7 +21,7 @@ from kryloset.dataset.journal import Journal
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError, KrylosetError
 from kryloset.fem.discretise import discretise
-from kryloset.krylov import AutomaticState
+from kryloset.krylov import AutomaticState, ResumableSolver, State
 from kryloset.problems import Discretisation, Family, Instance, load_family
 from kryloset.problems.checks.stored import check_masks, check_resampled, check_stored
 from kryloset.progress import track
@@ -30,7 +31,7 @@ from kryloset.run.checkpoint import Checkpoints, working_folder
 from kryloset.run.chunk import Chunk, fingerprint, record_shared, write_chunk
 from kryloset.run.inputs import open_input, read_instance, require_made_from, require_same
 from kryloset.run.solve_record import RecordedSolve, Solution
-from kryloset.run.solver import Solver, State, make_solver, read_selection, strategy_labels
+from kryloset.run.solver import make_solver, read_selection, strategy_labels
 
 logger = logging.getLogger(__name__)
 
@@ -114,17 +115,19 @@ class _Job:
 
     config: DatasetConfig
     family: Family
-    solver: Solver
+    solver: ResumableSolver[Any]
     parameters: StagedFile
     chunk: Chunk
     comm: MPI.Comm
 
     def solve_rest(self, journal: Journal | None) -> State:
         """Solve what the journal, which rank 0 holds, lacks; return the last state. Collective."""
+        initial: State = self.solver.init()
         done = self.comm.bcast(None if journal is None else len(journal))
         if done is None:  # Rank 0 found that another job has solved the chunk.
-            return self.solver.init()
+            return initial
         checkpoints = Checkpoints(working_folder(self.chunk.output), self.comm)
+        state: State
         state, done = checkpoints.restore(self.solver, done)
         if done == len(self.chunk):
             return state

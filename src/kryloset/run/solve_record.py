@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.errors import DataError, KrylosetError
-from kryloset.krylov import AutomaticState, SolveResult, solve_or_escalate
+from kryloset.krylov import AutomaticState, ResumableSolver, SolveResult, State, solve_or_escalate
 from kryloset.problems import Discretisation, Instance
-from kryloset.run.solver import Solver, State
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +100,7 @@ class RecordedSolve:
         record: What the solves took so far.
     """
 
-    def __init__(self, solver: Solver, state: State, instance: int) -> None:
+    def __init__(self, solver: ResumableSolver[Any], state: State, instance: int) -> None:
         """Begin the record of an instance."""
         self.state = state
         self.record = SolveRecord(instance)
@@ -119,18 +118,16 @@ class RecordedSolve:
         Raises:
             KrylosetError: No method reached the tolerance.
         """
-        solver: Any = self._solver
-        state = self.state.for_operator(operator)
-        result, self.state, attempts = solve_or_escalate(solver, operator, rhs, state)
+        before = self.state.for_operator(operator)
+        result, state, attempts = solve_or_escalate(self._solver, operator, rhs, before)
+        self.state = state
         for attempt in attempts:
             logger.warning("escalated: %s", attempt)
         self.record.add(result)
         self.record.escalations += len(attempts)
-        if isinstance(self.state, AutomaticState):
-            self.record.strategy = self.state.choices[-1]
-            self.record.label = self.state.last.label
-        else:
-            self.record.label = solver.label
+        self.record.label = self._solver.used(state).label
+        if isinstance(state, AutomaticState):
+            self.record.strategy = state.choices[-1]
         return result.solution
 
     def solve(self, discretisation: Discretisation, instance: Instance) -> Solution:
@@ -157,7 +154,9 @@ class RecordedSolve:
 
 
 def solve_in_order(
-    discretisation: Discretisation, solver: Solver, instances: Iterable[tuple[int, Instance]]
+    discretisation: Discretisation,
+    solver: ResumableSolver[Any],
+    instances: Iterable[tuple[int, Instance]],
 ) -> Iterator[tuple[Solution, SolveRecord]]:
     """Solve instances in the given order, recycling from each to the next.
 

@@ -4,7 +4,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ OPTIONS = {
     "restart": "--restart",
     "recycle": "--recycle",
     "max_iterations": "--max-it",
+    "petsc_options": "--petsc-option",
 }
 
 #: The parts of a solve that are timed.
@@ -50,6 +51,7 @@ def run(
     max_it: int,
     order: str,
     output: Path,
+    petsc_options: Sequence[str] = (),
     comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> dict[str, Any]:
     """Solve the systems of a folder in order and write the solutions under their numbers.
@@ -68,6 +70,7 @@ def run(
         order: `given`, `greedy` (needs `parameters.npy`), or the name of a file that holds
             the numbers in solving order.
         output: The file to write, which must not exist.
+        petsc_options: Further options of PETSc, each `NAME=VALUE` or `NAME`.
         comm: Processes that share each solve. Rank 0 checks, writes and says what failed.
 
     Returns:
@@ -84,6 +87,7 @@ def run(
         chosen = _choose_solver(
             method=ksp, preconditioner=pc, tolerance=rtol,
             restart=restart, recycle=recycle, max_iterations=max_it,
+            petsc_options=_read_options(petsc_options),
         )  # fmt: skip
         _check_folder(output)
         found = check_sequence(folder)
@@ -98,7 +102,11 @@ def run(
     settings = {
         option.strip("-").replace("-", "_"): getattr(solver, field)
         for field, option in OPTIONS.items()
+        if field != "petsc_options"
     }
+    if solver.petsc_options:
+        given = (f"{name}={value}" for name, value in solver.petsc_options.items())
+        settings["petsc_options"] = " ".join(given)
     shape = len(systems), systems.size
     writing = create_solutions(output, shape, settings, comm.size) if first else nullcontext()
     with writing as file:
@@ -164,6 +172,11 @@ def _choose_solver(**fields: Any) -> SequenceSolver:
     except ValueError as error:
         field, _, rest = str(error).partition(" ")
         raise KrylosetError(f"{OPTIONS.get(field, field)} {rest}") from None
+
+
+def _read_options(texts: Sequence[str]) -> dict[str, str]:
+    """Return options by name; of one that is given twice the last value, as PETSc does."""
+    return {name: value for name, _, value in (text.partition("=") for text in texts)}
 
 
 def _choose_order(order: str, folder: Path, count: int) -> list[int]:

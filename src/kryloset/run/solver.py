@@ -11,13 +11,10 @@ from kryloset.krylov import (
     AutomaticState,
     Recording,
     SequenceSolver,
-    SolverState,
+    State,
     Structure,
 )
 from kryloset.problems import Family
-
-type Solver = SequenceSolver | Automatic
-type State = SolverState | AutomaticState
 
 
 def fixed_solver(config: SolverConfig) -> SequenceSolver:
@@ -25,10 +22,12 @@ def fixed_solver(config: SolverConfig) -> SequenceSolver:
     settings = config.model_dump(exclude={"policy"})
     if config.method == "auto":
         settings |= {"method": "gcrodr", "refresh": "always"}
-    return SequenceSolver(**settings)
+    return SequenceSolver().change(**settings)
 
 
-def make_solver(config: SolverConfig, family: Family, replay: Recording | None = None) -> Solver:
+def make_solver(
+    config: SolverConfig, family: Family, replay: Recording | None = None
+) -> SequenceSolver | Automatic:
     """Return the configured solver.
 
     Args:

@@ -25,11 +25,12 @@ from kryloset.errors import KrylosetError
 from kryloset.krylov.automatic.growing_tuple import Choices
 from kryloset.krylov.collective import any_rank, largest
 from kryloset.krylov.fast_replace import evolve
+from kryloset.krylov.names import FACTORS
 from kryloset.krylov.preconditioners.multigrid import has_interpolations
-from kryloset.krylov.preconditioners.set_up import FACTORS
 from kryloset.krylov.reason import Reason
+from kryloset.krylov.result import SolveResult
 from kryloset.krylov.reuse.reference import NEIGHBOUR_LIMIT
-from kryloset.krylov.solver import SequenceSolver, SolveResult, check_sizes
+from kryloset.krylov.solver import SequenceSolver, check_sizes
 from kryloset.krylov.state import SolverState, reading_state, write_arrays
 from kryloset.krylov.structure import (
     FACTOR_LIMIT,
@@ -177,7 +178,7 @@ class Recording:
     def to_json(self) -> str:
         """Return the recording as text."""
         return json.dumps(
-            {"ways": [asdict(way) for way in self.ways], "choices": list(self.choices)}
+            {"ways": [_written(way) for way in self.ways], "choices": list(self.choices)}
         )
 
     @classmethod
@@ -199,11 +200,18 @@ class Recording:
         return cls(ways, choices)
 
 
+def _written(strategy: SequenceSolver) -> dict[str, Any]:
+    """Return the settings of a strategy for JSON; PETSc's options only where there are some."""
+    fields = asdict(strategy)
+    if not strategy.petsc_options:
+        del fields["petsc_options"]
+    return fields
+
+
 def _read_way(fields: dict[str, Any]) -> SequenceSolver:
     refresh = fields["refresh"]
-    return SequenceSolver(
-        **{**fields, "refresh": tuple(refresh) if isinstance(refresh, list) else refresh}
-    )
+    refresh = tuple(refresh) if isinstance(refresh, list) else refresh
+    return SequenceSolver().change(**{**fields, "refresh": refresh})
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,11 +261,6 @@ class AutomaticState:
         return Recording(tuple(ways), tuple(used.index(choice) for choice in self.choices))
 
     @property
-    def last(self) -> SequenceSolver:
-        """The way of the last system."""
-        return self.ways[self.choices[-1]]
-
-    @property
     def systems(self) -> int:
         """Systems handed to `Automatic.solve`."""
         return len(self.choices)
@@ -276,6 +279,10 @@ class AutomaticState:
         states = tuple(state and state.for_operator(operator) for state in self.states)
         return replace(self, states=states)
 
+    def without_space(self) -> Self:
+        """As `SolverState.without_space`, for the state of each strategy."""
+        return replace(self, states=tuple(state and state.without_space() for state in self.states))
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to `path`, as `SolverState.save` does."""
         arrays: dict[str, Any] = {}
@@ -283,8 +290,9 @@ class AutomaticState:
             if state is not None:
                 held = state.to_arrays()
                 arrays |= {f"{number}_{key}": value for key, value in held.items()}
-        numbers = asdict(replace(self, states=(), choices=Choices()))
+        numbers = asdict(replace(self, ways=(), states=(), choices=Choices()))
         del numbers["states"]
+        numbers["ways"] = [_written(way) for way in self.ways]
         numbers["choices"] = list(self.choices)
         arrays["automatic"] = np.array(json.dumps(numbers))
         write_arrays(path, arrays)
@@ -339,6 +347,14 @@ class Automatic:
     def init(self) -> AutomaticState:
         """Return the state before the first system."""
         return AutomaticState()
+
+    def load(self, path: str | os.PathLike[str]) -> AutomaticState:
+        """As `AutomaticState.load`."""
+        return AutomaticState.load(path)
+
+    def used(self, state: AutomaticState) -> SequenceSolver:
+        """Return the strategy of the last system."""
+        return state.ways[state.choices[-1]]
 
     def solve(
         self, operator: PETSc.Mat, rhs: PETSc.Vec, state: AutomaticState

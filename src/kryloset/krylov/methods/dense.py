@@ -33,6 +33,14 @@ SINGULAR = 1e-13
 """Ratio of the diagonal entries of R at which a small matrix counts as singular."""
 
 
+def wrap_columns(block: Array, comm: MPI.Comm) -> list[PETSc.Vec]:
+    """Return the columns of a tall block as Vecs over the ranks of `comm`, without a copy.
+
+    Wrap a block once: that costs more than a product of two columns.
+    """
+    return [PETSc.Vec().createWithArray(block[:, i], comm=comm) for i in range(block.shape[1])]
+
+
 def sum_over_ranks(values: Array, comm: MPI.Comm) -> Array:
     """Return the sum of an array over the ranks of `comm`, made in place where it can be."""
     if comm.size > 1:

@@ -27,6 +27,7 @@ from kryloset.krylov.methods.dense import (
     inner,
     orthonormalise,
     sum_over_ranks,
+    wrap_columns,
 )
 from kryloset.krylov.methods.recycling_ksp import RecyclingKSP
 
@@ -140,9 +141,9 @@ class GCRODR(RecyclingKSP):
         scalar = np.dtype(PETSc.ScalarType)
         self._basis = Basis(rows, columns, self._comm)
         self._block = self._basis.array
-        self._columns = _wrap(self._block, operator)
+        self._columns = wrap_columns(self._block, operator.comm)
         self._z = np.zeros((rows, kept), dtype=scalar, order="F")
-        self._steps = _wrap(self._z, operator)
+        self._steps = wrap_columns(self._z, operator.comm)
         self._combined, self._image, self._candidate, self._residual = (
             operator.createVecRight() for _ in range(4)
         )
@@ -243,8 +244,8 @@ class GCRODR(RecyclingKSP):
         self._orthogonalise_again(held, square)
         return float(np.sqrt(square))
 
-    def _apply(self, source: PETSc.Vec, target: PETSc.Vec) -> None:
-        """Set target to B source."""
+    def apply_operator(self, source: PETSc.Vec, target: PETSc.Vec) -> None:
+        """Set target to B source, where B is A with its preconditioner. Counted."""
         if self._identity:
             self._operator.mult(source, target)
         elif self._left:
@@ -302,7 +303,7 @@ class GCRODR(RecyclingKSP):
             self._operator.mult(self._steps[step], self._columns[column + 1])
             self.counts.operator += 1
         else:
-            self._apply(self._columns[column], self._columns[column + 1])
+            self.apply_operator(self._columns[column], self._columns[column + 1])
         products = self._basis.inner(column + 2, 2)
         projections = products[:column]
         (rr, rs), (_, ss) = np.dot(projections.conj().T, projections).tolist()
@@ -419,7 +420,7 @@ class GCRODR(RecyclingKSP):
                 self._operator.mult(self._combined, self._columns[i])
                 self.counts.operator += 1
             else:
-                self._apply(self._combined, self._columns[i])
+                self.apply_operator(self._combined, self._columns[i])
             self._combined.resetArray()
         transform = orthonormalise(self._block[:, :size], self._comm)
         self._held = transform.shape[1]
@@ -495,13 +496,6 @@ def _least_squares(h: Array, target: Array) -> Array:
     if pivots.min() > EPSILON * pivots.max():
         return np.asarray(y.ravel()[:columns])
     return np.asarray(np.linalg.lstsq(h, target, rcond=None)[0])
-
-
-def _wrap(block: Array, operator: PETSc.Mat) -> list[PETSc.Vec]:
-    """Return the columns as Vecs without a copy; wrapped once, since wrapping costs."""
-    return [
-        PETSc.Vec().createWithArray(block[:, i], comm=operator.comm) for i in range(block.shape[1])
-    ]
 
 
 class GMRESDR(GCRODR):

@@ -170,7 +170,7 @@ class RecyclingBiCGStab(GCRODR):
         if steps == 0:
             return False
         # U C'(M^-1 r - B t), and t.
-        self._apply(correction, self._image_of)
+        self.apply_operator(correction, self._image_of)
         image = self._image_of.getArray(readonly=True)
         along = projection - sum_over_ranks(np.dot(c.T, image.conj()).conj(), self._comm)
         update = self._image_of.getArray()[:, None]
@@ -213,5 +213,5 @@ class _Projected:
 
     def mult(self, _: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
         """Set y to the product with x."""
-        self.method._apply(x, y)
+        self.method.apply_operator(x, y)
         self.method._project(y)

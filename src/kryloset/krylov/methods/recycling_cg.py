@@ -18,7 +18,14 @@ import numpy as np
 import scipy.linalg
 from scipy.linalg import lapack
 
-from kryloset.krylov.methods.dense import DEPENDENT, Array, combine, inner, sum_over_ranks
+from kryloset.krylov.methods.dense import (
+    DEPENDENT,
+    Array,
+    combine,
+    inner,
+    sum_over_ranks,
+    wrap_columns,
+)
 from kryloset.krylov.methods.recycling_ksp import RecyclingKSP
 from kryloset.krylov.revision import Revision, get_revision
 
@@ -235,13 +242,9 @@ class RecyclingCG(RecyclingKSP):
         if self._p_block.shape == (rows, width):
             return
 
-        # A column is a PETSc Vec without a copy; wrapped once, since wrapping costs.
         def block(columns: int) -> tuple[Array, list[PETSc.Vec]]:
             array = np.zeros((rows, columns), dtype=SCALAR, order="F")
-            wrapped = [
-                PETSc.Vec().createWithArray(array[:, i], comm=operator.comm) for i in range(columns)
-            ]
-            return array, wrapped
+            return array, wrap_columns(array, operator.comm)
 
         self._p_block, self._p = block(width)
         self._u_block, self._u = block(self.recycle)

@@ -16,7 +16,14 @@ from scipy.linalg import eigh, solve_triangular
 from scipy.linalg.blas import get_blas_funcs
 from scipy.linalg.lapack import get_lapack_funcs
 
-from kryloset.krylov.methods.dense import DEPENDENT, Array, combine, inner, sum_over_ranks
+from kryloset.krylov.methods.dense import (
+    DEPENDENT,
+    Array,
+    combine,
+    inner,
+    sum_over_ranks,
+    wrap_columns,
+)
 from kryloset.krylov.methods.recycling_ksp import RecyclingKSP
 
 ROUNDING = 100 * float(np.finfo(np.float64).eps)
@@ -122,10 +129,7 @@ class RecyclingMINRES(RecyclingKSP):
         dtype = np.dtype(PETSc.ScalarType)
         # The window and the vector after it.
         self._lanczos = np.zeros((rows, columns), dtype=dtype, order="F")
-        self._columns = [
-            PETSc.Vec().createWithArray(self._lanczos[:, i], comm=operator.comm)
-            for i in range(columns)
-        ]
+        self._columns = wrap_columns(self._lanczos, operator.comm)
         self._u, self._c, self._next = (
             np.zeros((rows, self.recycle), dtype=dtype, order="F") for _ in range(3)
         )

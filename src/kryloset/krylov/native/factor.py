@@ -24,7 +24,6 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from kryloset.krylov.native.kernels import load_kernels
-from kryloset.krylov.preconditioners.set_up import SYMMETRIC
 
 WIDTH = 8
 """Numbers in a pack, as in factor.c."""
@@ -197,13 +196,6 @@ def make_factor(matrix: sp.csr_array, supernodes: Supernodes, *, symmetric: bool
     error = np.linalg.norm(solution / scale - expected)
     # A comparison that not a number does not pass.
     return factor if error <= ACCURATE * np.linalg.norm(expected) else None
-
-
-def is_symmetric(matrix: sp.csr_array) -> bool:
-    """Return whether A equals A' within rounding, relative to its largest row."""
-    transposed = sp.csr_array(matrix.T)
-    largest = np.abs(matrix).sum(axis=1).max(initial=0.0)
-    return bool(np.abs(matrix - transposed).max() <= SYMMETRIC * largest)
 
 
 def _padded(rows: Any) -> Any:

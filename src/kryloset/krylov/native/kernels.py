@@ -11,10 +11,12 @@ import hashlib
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sysconfig
 import tempfile
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,32 +27,24 @@ SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "factor
 
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
 
-# Addresses are passed as the integers they are: that costs a step less than making pointers.
-DECLARATIONS = """
-void kryloset_inner(ptrdiff_t n, int p, uintptr_t a, ptrdiff_t lda, int q, uintptr_t b,
-                    ptrdiff_t ldb, uintptr_t g);
-int kryloset_combine(ptrdiff_t n, int k, uintptr_t out, ptrdiff_t ldo, int p, uintptr_t a,
-                     ptrdiff_t lda, uintptr_t s, int q, uintptr_t b, ptrdiff_t ldb, uintptr_t t);
-void kryloset_project(ptrdiff_t n, int columns, int count, uintptr_t block, ptrdiff_t ld,
-                      uintptr_t products, double first, double above, double second);
-int kryloset_analyse(int n, uintptr_t offsets, uintptr_t columns, uintptr_t order,
-                     uintptr_t starts, uintptr_t row_offsets, uintptr_t parents);
-int kryloset_rows(int n, uintptr_t offsets, uintptr_t columns, uintptr_t order, uintptr_t place,
-                  int count, uintptr_t starts, uintptr_t row_offsets, uintptr_t parents,
-                  uintptr_t rows);
-int kryloset_factorise(int n, uintptr_t offsets, uintptr_t columns, uintptr_t entries,
-                       uintptr_t offsets_h, uintptr_t columns_h, uintptr_t entries_h,
-                       uintptr_t scale, uintptr_t order, uintptr_t place, int count,
-                       uintptr_t starts, uintptr_t row_offsets, uintptr_t rows,
-                       uintptr_t parents, uintptr_t block_offsets, int symmetric,
-                       uintptr_t blocks);
-void kryloset_apply(int n, uintptr_t x, uintptr_t y, uintptr_t scale, uintptr_t order, int count,
-                    uintptr_t starts, uintptr_t row_offsets, uintptr_t rows,
-                    uintptr_t block_offsets, int symmetric, uintptr_t blocks, uintptr_t work);
-"""
+EXPORTED = re.compile(r"^(\w+) (kryloset_\w+)\(([^)]*)\)\s*{", re.MULTILINE)
+"""The definition of a function that Python calls."""
 
-ffi = FFI()
-ffi.cdef(DECLARATIONS)
+
+def read_prototypes(sources: Iterable[str]) -> str:
+    """Return the prototypes of the functions that Python calls, from their definitions in C.
+
+    Pointers become integers: to pass an address as the number it is takes one step less than to
+    make a pointer of it.
+
+    Args:
+        sources: Texts of C files.
+    """
+    found = (match for source in sources for match in EXPORTED.findall(source))
+    return "".join(
+        f"{result} {name}({re.sub(r'(?:const )?\w+ [*](\w+)', r'uintptr_t \1', parameters)});\n"
+        for result, name, parameters in found
+    )
 
 
 @cache
@@ -61,7 +55,10 @@ def load_kernels() -> Any | None:
     holds what it was made of: the sources, the compiler and the processor.
     """
     try:
-        return ffi.dlopen(str(_compile()))
+        library = _compile()
+        ffi = FFI()
+        ffi.cdef(read_prototypes(source.read_text() for source in SOURCES))
+        return ffi.dlopen(str(library))
     except (OSError, subprocess.CalledProcessError) as error:
         logging.getLogger(__name__).warning(
             "no compiled kernels (%s): recycling goes through BLAS and factors are PETSc's, which "

@@ -3,34 +3,18 @@
 """PETSc's preconditioners by name, set up so that they fit the method and the matrix."""
 
 import math
-from typing import Literal
 
 from petsc4py import PETSc
 
 from kryloset.krylov.collective import any_rank
 from kryloset.krylov.interrupts import pass_interrupt
+from kryloset.krylov.names import FACTORS, FILLED, Preconditioner
 from kryloset.krylov.options import set_from_options
 from kryloset.krylov.preconditioners.multigrid import set_multigrid
 from kryloset.krylov.preconditioners.mumps import set_up_mumps
 from kryloset.krylov.reason import Reason
 
-Preconditioner = Literal[
-    "none",
-    "jacobi",
-    "bjacobi",
-    "sor",
-    "asm",
-    "icc",
-    "ilu",
-    "gamg",
-    "multigrid",
-    "lu",
-    "cholesky",
-]
-
-FACTORS = ("lu", "cholesky")
-
-SYMMETRIC = 1e-8
+SYMMETRY_TOLERANCE = 1e-8
 """Difference between a_ij and a_ji, relative to the matrix, that counts as rounding."""
 
 
@@ -42,6 +26,7 @@ def set_up_preconditioner(
     direct: bool = False,
     fill: int = 0,
     omega: float = 1.0,
+    from_options: bool = False,
 ) -> Reason:
     """Set a KSP's preconditioner up for the present entries of its operator. Collective.
 
@@ -60,6 +45,7 @@ def set_up_preconditioner(
             10.3.3).
         omega: relaxation factor of sor, a sweep of which goes both ways: symmetric, and definite
             for 0 < omega < 2, where A is (Saad, section 10.2).
+        from_options: whether to read PETSc's options under the preconditioner's prefix.
 
     Returns:
         CONVERGED; PRECONDITIONER_FAILED; what MUMPS says (`set_up_mumps`); NOT_POSITIVE_DEFINITE
@@ -80,10 +66,10 @@ def set_up_preconditioner(
         if name == "cholesky" or (name == "icc" and symmetric):
             # See _choose: a nonsymmetric matrix would hang PETSc's icc; its Cholesky reads
             # the upper triangle alone.
-            tolerance = SYMMETRIC * operator.norm(PETSc.NormType.INFINITY)
+            tolerance = SYMMETRY_TOLERANCE * operator.norm(PETSc.NormType.INFINITY)
             if not operator.isSymmetric(tolerance):
                 return Reason.NOT_POSITIVE_DEFINITE
-        _choose(ksp, name, symmetric, direct, fill, omega)
+        _choose(ksp, name, symmetric, direct, fill, omega, from_options)
         if name in FACTORS and pc.getFactorSolverType() == "mumps":
             reason = set_up_mumps(pc)
             if reason is not Reason.CONVERGED:
@@ -100,7 +86,13 @@ def set_up_preconditioner(
 
 
 def _choose(
-    ksp: PETSc.KSP, name: str, symmetric: bool, direct: bool, fill: int, omega: float
+    ksp: PETSc.KSP,
+    name: str,
+    symmetric: bool,
+    direct: bool,
+    fill: int,
+    omega: float,
+    from_options: bool,
 ) -> None:
     """Set the type of a KSP's preconditioner, and of those of its blocks."""
     pc = ksp.getPC()
@@ -108,6 +100,8 @@ def _choose(
     if name == "multigrid":
         if pc.getType() != PETSc.PC.Type.MG:
             set_multigrid(pc, operator)
+        if from_options:
+            pc.setFromOptions()
         return
     parallel = pc.comm.size > 1
     if name == "gamg":
@@ -115,7 +109,7 @@ def _choose(
         # history that a saved state does not hold. A reset forgets the operator too.
         pc.reset()
         ksp.setOperators(operator)
-    pc.setType("bjacobi" if parallel and name in ("icc", "ilu") else name)
+    pc.setType("bjacobi" if parallel and name in FILLED else name)
     if name in FACTORS:
         if (direct or parallel) and PETSc.Sys.hasExternalPackage("mumps"):
             pc.setFactorSolverType("mumps")
@@ -127,7 +121,9 @@ def _choose(
         pc.setASMType(PETSc.PC.ASMType.BASIC)
     if name == "sor":
         set_from_options(pc, {"pc_sor_omega": omega})
-    if name not in ("icc", "ilu"):
+    if from_options:
+        pc.setFromOptions()
+    if name not in FILLED:
         return
     blocks = [pc]
     if parallel:

@@ -23,9 +23,12 @@ from numpy.typing import NDArray
 
 from kryloset.krylov.collective import any_rank
 from kryloset.krylov.fast_replace import evolve
-from kryloset.krylov.native.factor import Factor, Supernodes, can_factor, is_symmetric, make_factor
-from kryloset.krylov.preconditioners.set_up import FACTORS, Preconditioner, set_up_preconditioner
+from kryloset.krylov.names import FACTORS, Preconditioner
+from kryloset.krylov.native.factor import Factor, Supernodes, can_factor, make_factor
+from kryloset.krylov.options import USER_PREFIX
+from kryloset.krylov.preconditioners.set_up import set_up_preconditioner
 from kryloset.krylov.reason import Reason
+from kryloset.krylov.structure import is_symmetric
 
 YOUNG = 3
 """Neighbours after a refresh that tell what a new preconditioner would give the next ones."""
@@ -130,6 +133,7 @@ class SharedPreconditioner:
         single: bool,
         fill: int = 0,
         omega: float = 1.0,
+        from_options: bool = False,
     ) -> None:
         """Say which preconditioner, and what the method is content with.
 
@@ -140,10 +144,11 @@ class SharedPreconditioner:
                 earlier applications, which then end at its rounding.
             fill: levels of icc and ilu.
             omega: relaxation factor of sor.
+            from_options: whether PETSc's options under `options.USER_PREFIX` are read.
         """
         self.owner: Owner | None = None
         self._name, self._symmetric, self._single = name, symmetric, single
-        self._fill, self._omega = fill, omega
+        self._fill, self._omega, self._from_options = fill, omega, from_options
         self._factor: Factor | None = None
         self._supernodes: Supernodes | None = None
         self._analysed: Owner | None = None
@@ -178,10 +183,11 @@ class SharedPreconditioner:
 
     def _make_factor(self, operator: PETSc.Mat, owner: Owner) -> Factor | None:
         """Return the owner's factor, None where PETSc's preconditioner is to be used."""
-        if not (self._single and self._name in FACTORS and can_factor(operator.comm)):
+        wanted = self._single and self._name in FACTORS and not self._from_options
+        if not (wanted and can_factor(operator.comm)):
             return None
         matrix = owner.to_csr()
-        symmetric = is_symmetric(matrix)
+        symmetric = is_symmetric(owner.to_mat(operator))
         if self._name == "cholesky" and not symmetric:
             return None
         if self._analysed is None or not owner.has_pattern_of(self._analysed):
@@ -202,6 +208,7 @@ class SharedPreconditioner:
             symmetric=self._symmetric,
             fill=self._fill,
             omega=self._omega,
+            from_options=self._from_options,
         )
         # One that failed is not filled again.
         self._filled = owner if reason is Reason.CONVERGED else None
@@ -213,6 +220,8 @@ class SharedPreconditioner:
         self._ksp = PETSc.KSP().create(operator.comm)
         self._ksp.setOperators(self._matrix)
         self._ksp.setType(PETSc.KSP.Type.PREONLY)
+        if self._from_options:
+            self._ksp.setOptionsPrefix(USER_PREFIX)
         self._inner = self._ksp.getPC()
         self._scale, self._work = operator.createVecs()
 

@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Which of PETSc's options a solver passes through: read without PETSc.
+
+A solver promises a tolerance on the true residual, counts products, and keeps its bits from run
+to run. Options that would break a promise are refused, and so are those that a setting of the
+solver has a name for.
+"""
+
+import re
+from collections.abc import Mapping
+
+type Value = bool | int | float | str
+"""Of an option; true and false are written out, and an empty text stands for no value."""
+
+type PetscOptions = Mapping[str, Value]
+"""PETSc's options by name, without the leading hyphen."""
+
+NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
+
+SETTINGS = {
+    "ksp_type": "method",
+    "pc_type": "preconditioner",
+    "ksp_rtol": "tolerance",
+    "ksp_max_it": "max_iterations",
+    "ksp_gmres_restart": "restart",
+    "pc_factor_levels": "fill",
+    "pc_sor_omega": "omega",
+    "ksp_initial_guess_nonzero": "guess",
+}
+"""Options that a setting stands for. Those of inner solvers, such as `mg_levels_ksp_type`, pass."""
+
+HARMLESS = re.compile(
+    r"ksp_(view|monitor)\w*|ksp_converged_reason|"
+    r"ksp_gmres_(modifiedgramschmidt|classicalgramschmidt|cgs_refinement_type|preallocate)"
+)
+"""Options of the outer KSP that pass: they print, or choose how GMRES orthogonalises."""
+
+REFUSED = re.compile(r"ksp_\w+|pc_(python_type|use_amat|ksp_\w+)|(options|log|help|info)\w*")
+
+
+def check_petsc_options(method: str, options: PetscOptions) -> None:
+    """Refuse options that a solver cannot pass through.
+
+    Args:
+        method: of the solver.
+        options: to pass through.
+
+    Raises:
+        ValueError: names the option, and the setting to use instead.
+    """
+    if options and method == "hpddm":
+        raise ValueError("petsc_options: method hpddm takes its options from restart and recycle")
+    for name in options:
+        key = f"petsc_options {name}"
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"petsc_options {name!r}: write the option's name without a leading hyphen or a "
+                "value, such as pc_gamg_threshold"
+            )
+        if name.lower() in SETTINGS:
+            raise ValueError(f"{key}: use the setting {SETTINGS[name.lower()]}")
+        if REFUSED.fullmatch(name.lower()) and not HARMLESS.fullmatch(name.lower()):
+            raise ValueError(
+                f"{key}: the solver sets this itself, to keep its tolerance and its counts; "
+                "options of the preconditioner (pc_...) and of inner solvers (mg_levels_..., "
+                "sub_...) can be given, and those that print (ksp_view, ksp_monitor)"
+            )
