@@ -113,7 +113,7 @@ def test_any_flipped_bit_is_found_or_harms_nothing(dataset, copy):
     """Bits that carry no data, as in the gaps of the file, may flip unseen."""
     data, expected, places = dataset.read_bytes(), everything(dataset), random.Random(0)
     found = 0
-    for _ in range(150):
+    for _ in range(50):
         damaged = bytearray(data)
         damaged[places.randrange(len(data))] ^= 1 << places.randrange(8)
         copy.write_bytes(damaged)
@@ -121,7 +121,7 @@ def test_any_flipped_bit_is_found_or_harms_nothing(dataset, copy):
             assert everything(copy) == expected
         else:
             found += 1
-    assert found > 75
+    assert found > 25
 
 
 @pytest.mark.parametrize("keep", [0, 100, 5_000, 30_000])

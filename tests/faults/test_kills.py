@@ -40,7 +40,7 @@ def test_everything_is_killed(interrupted: Interrupted, undisturbed: bytes):
         process.kill()
     run.wait()
 
-    assert "The run before was interrupted or killed" in goes_on(interrupted, undisturbed)
+    assert "The previous run was interrupted or killed" in goes_on(interrupted, undisturbed)
 
 
 def test_snakemake_is_killed_and_its_job_goes_on(interrupted: Interrupted, undisturbed: bytes):
@@ -52,7 +52,7 @@ def test_snakemake_is_killed_and_its_job_goes_on(interrupted: Interrupted, undis
     assert solver.is_running()
 
     output = goes_on(interrupted, undisturbed)
-    assert re.search(rf"Ending jobs that a killed run left behind: .*\b{solver.pid}\b", output)
+    assert re.search(rf"Stopping jobs that a killed run left behind: .*\b{solver.pid}\b", output)
     assert not solver.is_running()
 
 
@@ -77,8 +77,8 @@ def test_a_plain_snakemake_is_killed(interrupted: Interrupted, undisturbed: byte
     run.wait()
 
     output = goes_on(interrupted, undisturbed)
-    assert "A Snakemake was killed here" in output
-    assert all_ or re.search(rf"Ending jobs that it left behind: .*\b{solver.pid}\b", output)
+    assert "A Snakemake was killed in this folder" in output
+    assert all_ or re.search(rf"Stopping jobs that it left behind: .*\b{solver.pid}\b", output)
     assert not solver.is_running()
 
 
@@ -88,7 +88,7 @@ def test_an_interrupt_from_the_keyboard(interrupted: Interrupted, undisturbed: b
     os.killpg(run.pid, signal.SIGINT)
     stopped = interrupted.finish(run)
     assert stopped.code == 128 + signal.SIGINT
-    assert "Interrupted: run again to go on" in stopped.output
+    assert "Interrupted: run again to continue" in stopped.output
     assert "rror in rule" not in stopped.output
 
     goes_on(interrupted, undisturbed)
@@ -113,7 +113,11 @@ def test_a_second_run_waits_for_the_first(
     interrupted.wait_until_solving(first)
     second = interrupted.finish()
 
-    told = "Snakemake is at work" if plain else f"run is under way here (process {first.pid})"
+    told = (
+        "Snakemake is running in this folder"
+        if plain
+        else f"run is active in this folder (process {first.pid})"
+    )
     assert f"Another {told}" in second.output
     assert interrupted.finish(first).code == 0
     assert second.code == 0

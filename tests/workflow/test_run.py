@@ -50,6 +50,11 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(numb
 print('works', flush=True)
 time.sleep(60)
 """
+UNTIL_TOLD = """
+import os, time
+print('works', flush=True)
+while not os.path.exists('told'): time.sleep(0.05)
+"""
 
 type Start = Callable[[str], psutil.Popen]
 
@@ -99,11 +104,11 @@ def test_an_interrupt_is_one_line(start: Start, number: signal.Signals):
     run.send_signal(number)
     status, output = ended(run)
     assert status == 128 + number
-    assert output.splitlines() == ["Interrupted: run again to go on from here."]
+    assert output.splitlines() == ["Interrupted: run again to continue from here."]
     assert not program.is_running()
     assert ended(start("print('next')")) == (
         0,
-        "The run before was interrupted or killed; going on from what it left.\nnext\n",
+        "The previous run was interrupted or killed; continuing from what it left.\nnext\n",
     )
 
 
@@ -116,7 +121,7 @@ def test_nothing_is_said_of_progress_after_an_interrupt(start: Start, tmp_path: 
         at_work(run)
         assert run.stderr.readline().startswith("solving: 0 of 4 instances")
         run.send_signal(signal.SIGINT)
-        _, _, after = ended(run)[1].partition("Interrupted: run again to go on from here.\n")
+        _, _, after = ended(run)[1].partition("Interrupted: run again to continue from here.\n")
     assert after == ""
 
 
@@ -145,7 +150,7 @@ def test_what_a_killed_run_left_and_does_not_listen_is_killed(start: Start):
     run.wait()
     status, output = ended(start("print('next')"))
     assert status == 0
-    assert f"Ending jobs that a killed run left behind: {program.pid}" in output
+    assert f"Stopping jobs that a killed run left behind: {program.pid}" in output
     assert output.endswith("next\n")
 
 
@@ -163,12 +168,13 @@ def test_a_configuration_that_snakemake_cannot_read_is_one_line(
     assert len(output.splitlines()) == 1
 
 
-def test_a_run_waits_for_another(start: Start):
-    first = start("import time; print('works', flush=True); time.sleep(2)")
+def test_a_run_waits_for_another(start: Start, tmp_path: Path):
+    first = start(UNTIL_TOLD)
     at_work(first)
-    status, output = ended(start("print('next')"))
-    assert status == 0
-    assert f"Another run is under way here (process {first.pid})" in output
+    second = start("print('next')")
+    assert f"run is active in this folder (process {first.pid})" in second.stderr.readline()
+    (tmp_path / "told").touch()
+    assert ended(second) == (0, "next\n")
     assert first.poll() == 0
 
 
@@ -184,7 +190,10 @@ def locked(tmp_path: Path) -> Path:
 def test_the_locks_of_a_killed_snakemake_are_removed(start: Start, locked: Path):
     (locked.parents[1] / "alive.lock").touch()
     status, output = ended(start("print('next')"))
-    assert (status, output) == (0, "A Snakemake was killed here; its locks are removed.\nnext\n")
+    assert (status, output) == (
+        0,
+        "A Snakemake was killed in this folder; removing its locks.\nnext\n",
+    )
     assert not locked.exists()
 
 
@@ -198,7 +207,7 @@ def test_the_jobs_of_a_killed_snakemake_are_ended(start: Start, locked: Path, tm
     reaper.start()
     status, output = ended(start("print('next')"))
     assert status == 0
-    assert f"Ending jobs that it left behind: {here.pid}\n" in output
+    assert f"Stopping jobs that it left behind: {here.pid}\n" in output
     reaper.join()
     assert there.poll() is None
     there.kill()
@@ -209,9 +218,11 @@ def test_a_living_snakemake_keeps_its_locks(start: Start, locked: Path):
     with (locked.parents[1] / "alive.lock").open("a+") as alive:
         fcntl.flock(alive, fcntl.LOCK_SH)
         run = start("print('next')")
-        assert "Another Snakemake is at work here" in run.stderr.readline()
+        assert "Another Snakemake is running in this folder" in run.stderr.readline()
         second = start("print('second')")
-        assert f"Another run is under way here (process {run.pid})" in second.stderr.readline()
+        assert (
+            f"Another run is active in this folder (process {run.pid})" in second.stderr.readline()
+        )
         assert locked.exists()
         locked.unlink()
     assert ended(run) == (0, "next\n")

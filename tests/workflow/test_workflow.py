@@ -63,14 +63,21 @@ def test_benches_are_asked_for_by_name_and_shown_on_one_page(folder: Path):
 
 @pytest.mark.slow
 def test_a_first_impression_of_the_benches_is_one_page(folder: Path):
+    """One of them runs; the others, of which tests/bench has real runs, are there already."""
+    made = folder / "results/yardstick"
+    (made / "quick").mkdir(parents=True)
+    for name in ("paper", "scale"):
+        (made / f"quick/{name}.json").write_text("[]")
+        (made / f"quick/{name}.txt").write_text(f"what {name} printed")
     run = snakemake("--cores", "2", "results/yardstick/quick.html", cwd=folder)
     assert run.code == 0, run.output[-3000:]
-    made = folder / "results/yardstick"
+    assert run.jobs() == {"run_bench": 1, "show_benches": 1}
     page = (made / "quick.html").read_text()
-    for name, least in (("families", 40), ("paper", 400), ("scale", 10)):
+    for name in ("families", "paper", "scale"):
         assert f'<section id="{name}"' in page
-        rows = json.loads((made / f"quick/{name}.json").read_text())
-        assert len(rows) >= least and all(isinstance(row, dict) for row in rows)
+    assert "what paper printed" in page and "what scale printed" in page
+    rows = json.loads((made / "quick/families.json").read_text())
+    assert len(rows) >= 40 and all(isinstance(row, dict) for row in rows)
 
 
 @pytest.mark.parametrize(("target", "rule"), [("run", "report_dataset"), ("train", "train_fno")])

@@ -1,4 +1,4 @@
-# Measure Kryloset beside what one would write by hand: `snakemake --cores all yardstick`.
+# Compare Kryloset with hand-written scripts: `snakemake --cores all yardstick`.
 
 
 rule run_bench:
@@ -14,7 +14,7 @@ rule run_bench:
         bench="families|paper|scale",
     conda:
         "../../envs/kryloset.yaml"
-    # One to measure on, and one for the second worker of `scale`.
+    # One core for the measurement, and one for the second worker of `scale`.
     threads: 2
     resources:
         mem_mb=8000,
@@ -52,6 +52,6 @@ rule show_benches:
         mem_mb=1000,
         runtime=10,
     message:
-        "show what the benches printed"
+        "collect the output of the benchmarks on one page"
     shell:
         "kryloset bench page {input:q} --output {output:q} 2> {log:q}"

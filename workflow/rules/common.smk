@@ -1,4 +1,4 @@
-# What the rules share: the checked configuration and the functions that they name.
+# Shared by all rules: the validated configuration, and functions for params, input and resources.
 
 import os
 import sys
@@ -16,33 +16,34 @@ from kryloset.problems import family_files, load_family, resolve_families
 from kryloset.provenance import stage_identity
 from kryloset.yaml_text import read_yaml
 
-# Jobs run the `kryloset` that stands beside this Python, as after activating its
-# environment. A conda environment or a module of the rule comes before it still.
+# Jobs run the `kryloset` installed beside this Python, as if its environment were
+# activated. A rule's conda environment or module still takes precedence.
 os.environ.update(
     PATH=os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     )
 )
 
-# Where Slurm starts Snakemake on a node by srun, it tells it of its place among MPI
-# processes. It is not the place of what a job starts, whose MPI would fail by it.
+# When srun starts Snakemake on a node, Slurm passes it an MPI rank in PMI_ variables.
+# A job's own MPI must not inherit that rank: it would fail to start.
 for name in [name for name in os.environ if name.startswith("PMI_")]:
     del os.environ[name]
 
 
-# Held by every Snakemake here until it ends, in whatever way: by it `make run` knows a
-# folder that a killed one left locked. Some file systems have no such locks.
+# Every Snakemake holds this lock until it exits, however that happens. `make run` takes a
+# free lock as proof that the folder's locks are stale. Some file systems have no locks.
 os.makedirs(".snakemake", exist_ok=True)
 ALIVE = open(".snakemake/alive.lock", "a+")
 with suppress(OSError):
     flock(ALIVE, LOCK_SH)
-os.environ.update(KRYLOSET_FOLDER=os.getcwd())  # by it, the jobs that it left behind
+# Marks the jobs of this folder, so that `make run` finds those that were left behind.
+os.environ.update(KRYLOSET_FOLDER=os.getcwd())
 
 
 def checked_datasets():
-    """Return the datasets of the configuration, or stop before any work.
+    """Return the validated datasets, or stop before any job starts.
 
-    Snakemake has read the files and kept the last of two equal keys; they are read again.
+    Snakemake silently keeps the last of two equal keys, so the files are read again.
     """
     try:
         for file in map(Path, workflow.overwrite_configfiles or ["config/config.yaml"]):
@@ -54,12 +55,12 @@ def checked_datasets():
 
 
 def folder_of(pathvar):
-    """Return the folder that stands for `<results>`, `<logs>` or `<benchmarks>`."""
+    """Return the folder that `<results>`, `<logs>` or `<benchmarks>` expands to."""
     return Path(workflow.pathvars.apply(workflow.modifier.modify_path(f"<{pathvar}>")))
 
 
 def require_same_families():
-    """Stop when a dataset would take the place of one of another family."""
+    """Stop if a dataset would overwrite one of another family."""
     for name, dataset in DATASETS.items():
         folder = folder_of("results") / name
         before = made_of(folder, name)
@@ -71,7 +72,7 @@ def require_same_families():
 
 
 def made_of(folder, name):
-    """Return the family of the dataset in a folder; None where there is none."""
+    """Return the family of the dataset in a folder; None if there is no dataset."""
     if not (folder / "dataset.h5").exists():
         return None
     try:
@@ -81,11 +82,10 @@ def made_of(folder, name):
 
 
 def mark_changes():
-    """Make the marks of those stages new whose configuration file is of other settings.
+    """Touch the marker of each stage whose configuration file has other settings.
 
-    What a run was told Snakemake knows by itself, unless its records are gone: of results that
-    were copied, or have another name now. Marks are not in the results, for a dry run
-    leaves these alone.
+    Snakemake's own records show changed settings, but they are missing for results that were
+    copied or renamed. The markers are kept outside the results, which a dry run must not touch.
     """
     for name, dataset in DATASETS.items():
         for stage in STAGES:
@@ -99,7 +99,7 @@ def mark_changes():
 
 
 def is_written(file, name, dataset, stage):
-    """Return whether the configuration file of a stage has the settings of a dataset."""
+    """Return whether a stage's configuration file has the settings of a dataset."""
     try:
         before = load_dataset(file, name)
     except KrylosetError:
@@ -108,31 +108,31 @@ def is_written(file, name, dataset, stage):
 
 
 def require_writable(*pathvars):
-    """Stop when a folder that the run writes to cannot be written."""
+    """Stop if a folder that the run writes to is not writable."""
     for pathvar in pathvars:
         folder = folder_of(pathvar)
         absolute = folder.absolute()
         existing = next(p for p in (absolute, *absolute.parents) if p.exists())
         if not (existing.is_dir() and os.access(existing, os.W_OK)):
             raise WorkflowError(
-                f"pathvars.{pathvar}: the folder {folder} cannot be written, since {existing} "
-                "is no folder that you may write to; name another folder with "
+                f"pathvars.{pathvar}: cannot write to the folder {folder}, because {existing} "
+                "is not a folder or you may not write to it; name another folder with "
                 f"--config 'pathvars={{{pathvar}: FOLDER}}' or change its permissions"
             )
 
 
 def chunk_count(dataset):
-    """Return the number of chunks: that of the configuration or of --set-scatter."""
+    """Return the number of chunks, from --set-scatter or the configuration."""
     return len(getattr(gather, dataset)("{scatteritem}"))
 
 
 def require_filled_chunks():
-    """Stop when --set-scatter asks for more chunks than there are instances."""
+    """Stop if --set-scatter asks for more chunks than there are instances."""
     for name, dataset in DATASETS.items():
         if not 1 <= chunk_count(name) <= dataset.count:
             raise WorkflowError(
                 f"--set-scatter {name}={chunk_count(name)}: the dataset has {dataset.count} "
-                f"instances and a chunk needs one, so take 1 to {dataset.count} chunks"
+                f"instances and each chunk needs at least one; take 1 to {dataset.count} chunks"
             )
 
 
@@ -151,34 +151,34 @@ wildcard_constraints:
     stage="[a-z]+",
 
 
-# Each stage reads a configuration file of its own, written anew when a key that the
-# stage depends on has changed (kryloset.dependence), so that an edit reruns the stages
-# that it concerns and those after them.
+# Each stage reads its own configuration file. The file is rewritten when a key that the
+# stage depends on changes (kryloset.dependence), so an edit reruns the stages that use
+# the key and the stages after them.
 #
-# One file for all stages would need `ancient` inputs, and Snakemake (9.27) skips the
-# look for changed params in every job downstream of one that has to run, ancient or not.
+# A single file for all stages would have to be an `ancient` input, and Snakemake (9.27)
+# does not look for changed params in jobs downstream of a job that has to run.
 
 
 # Params.
 
 
 def settings(wildcards):
-    """Return what a stage depends on; a change makes Snakemake write its file anew."""
+    """Return the settings of a stage; Snakemake rewrites its file when they change."""
     return DATASETS[wildcards.dataset].model_dump(
         mode="json", include=set(keys_of(wildcards.stage))
     )
 
 
 def resolved_config(wildcards, output):
-    """Return a dataset's whole configuration as YAML, an ordinary configuration file.
+    """Return a dataset's complete configuration as YAML.
 
-    Params that are functions of `output` take no part in Snakemake's look for changes.
+    It takes `output` because Snakemake ignores changes of params that are functions of it.
     """
     return dump_dataset(wildcards.dataset, DATASETS[wildcards.dataset])
 
 
 def code(stage):
-    """Return a params function: the identity of the package code that a stage uses."""
+    """Return a params function for the identity of the package code that a stage uses."""
 
     def identify(wildcards):
         return stage_identity(stage, FAMILIES[wildcards.dataset])
@@ -192,18 +192,18 @@ def chunks(wildcards):
 
 
 def launcher(wildcards, resources):
-    """Return what starts a solver on several processes: nothing unless `mpi` is set."""
+    """Return the MPI launcher of a solver, such as `mpiexec -n 2`; empty unless `mpi` is set."""
     mpi = resources.get("mpi")
     return f"{mpi} -n {resources.tasks}" if mpi else ""
 
 
 def training_figures(wildcards, input):
-    """Return the options that add the training to a report."""
+    """Return the options that add the training results to a report."""
     return ["--metrics", input.metrics, "--history", input.history]
 
 
 def bench_length(wildcards):
-    """Return the option that makes a bench a first impression, for quick ones."""
+    """Return the option that shortens a quick benchmark."""
     return "--quick" if wildcards.length == "quick" else ""
 
 
@@ -211,12 +211,12 @@ def bench_length(wildcards):
 
 
 def family_source(wildcards):
-    """Return the user's own family file and the modules it imports from beside it."""
+    """Return the user's family file and the local modules that it imports."""
     return list(map(str, family_files(DATASETS[wildcards.dataset]).values()))
 
 
 def replayed_choices(wildcards):
-    """Return the file of recorded choices, where the solver is to follow some."""
+    """Return the file of the recorded selection that the solver replays, if any."""
     file = DATASETS[wildcards.dataset].solver.replayed
     return [str(file)] if file else []
 
@@ -228,23 +228,23 @@ def solved_chunks(wildcards):
     )
 
 
-# Resources; each attempt asks for more than the one before.
+# Resources. Each attempt asks for more than the one before.
 
 
 def state_size(family):
-    """Return how many numbers one state of a solution is on the grid."""
+    """Return the number of values in one state of a solution on the grid."""
     points = prod(len(axis) for axis in family.coordinates.values())
     return points * sum(family.dimension if v.rank else 1 for v in family.fields)
 
 
 def solver_memory(wildcards, attempt):
-    """Return MB for one matrix, its factor, the vectors of a solver and FEniCSx."""
+    """Return the MB for a matrix, its factorisation, the solver's vectors and FEniCSx."""
     unknowns = state_size(FAMILIES[wildcards.dataset])
     return attempt * (1000 + 4 * unknowns // 1024)
 
 
 def array_memory(wildcards, attempt):
-    """Return MB for a few arrays that hold a field of every instance."""
+    """Return the MB for a few arrays that hold a field of all instances."""
     count, family = DATASETS[wildcards.dataset].count, FAMILIES[wildcards.dataset]
     states = 1 if family.times is None else len(family.times)
     numbers = count * states * state_size(family)
@@ -252,10 +252,10 @@ def array_memory(wildcards, attempt):
 
 
 def solver_minutes(wildcards, attempt):
-    """Return minutes for a chunk: the site's profile knows better."""
+    """Return the minutes for a chunk, a guess that a site's profile can override."""
     return attempt * 240
 
 
 def array_minutes(wildcards, attempt):
-    """Return minutes for a pass over the files of a dataset."""
+    """Return the minutes for one pass over the files of a dataset."""
     return attempt * 60

@@ -1,4 +1,4 @@
-# Draw the instances of a dataset and put them in the order in which they are solved.
+# Draw the instances of a dataset and sort them into the order in which they are solved.
 
 
 localrules:

@@ -1,4 +1,4 @@
-# Train a Fourier neural operator on a dataset and measure it (needs torch).
+# Train a Fourier neural operator on a dataset and evaluate it (needs torch).
 
 
 rule train_fno:
@@ -47,7 +47,7 @@ rule evaluate_fno:
     params:
         code=code("evaluate"),
     message:
-        "{wildcards.dataset}: measure the neural operator"
+        "{wildcards.dataset}: evaluate the neural operator"
     shell:
         "kryloset evaluate {input.config:q} {wildcards.dataset} --data {input.dataset:q}"
         " --model {input.model:q} --output {output:q} 2> {log:q}"

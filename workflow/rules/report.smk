@@ -1,4 +1,4 @@
-# Measure the solvers side by side and show all that is known of a dataset on one page.
+# Compare the solvers side by side, and render the report of a dataset.
 
 
 rule compare_solvers:
@@ -58,7 +58,7 @@ rule report_dataset:
         code=code("report"),
         training=[],
     message:
-        "{wildcards.dataset}: draw the report"
+        "{wildcards.dataset}: render the report"
     shell:
         "kryloset report {input.config:q} {wildcards.dataset} --order {input.order:q}"
         " --data {input.dataset:q} --timings {input.timings:q} --check {input.check:q}"
@@ -66,7 +66,7 @@ rule report_dataset:
         " --figures {output.figures:q} --output {output.page:q} 2> {log:q}"
 
 
-# The same page with the training in it.
+# The same page with the results of training.
 use rule report_dataset as report_training with:
     input:
         config="<results>/{dataset}/config/report.yaml",
@@ -93,4 +93,4 @@ use rule report_dataset as report_training with:
         code=code("report"),
         training=training_figures,
     message:
-        "{wildcards.dataset}: draw the report with the training in it"
+        "{wildcards.dataset}: render the report with the results of training"

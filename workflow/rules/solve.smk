@@ -1,9 +1,9 @@
-# Solve the sorted instances chunk by chunk, assemble the dataset and check it.
+# Solve the sorted instances chunk by chunk, merge the chunks into a dataset and check it.
 
 
-# A chunk is solved in order, each instance helped by those before it, so it is
-# one job. Killed, it goes on from the file beside its output where it stopped.
-# The chunk files stay: other splits are merged from them without solving anew.
+# A chunk is one job, because each solve uses what the solves before it left. A job that
+# was killed resumes from the journal beside its output. Chunk files are kept, so that
+# other splits can be merged without solving again.
 rule solve_chunk:
     input:
         config="<results>/{dataset}/config/solve.yaml",
@@ -17,7 +17,7 @@ rule solve_chunk:
         "<logs>/{dataset}/solve_chunk/{scatteritem}.log",
     benchmark:
         "<benchmarks>/{dataset}/solve_chunk/{scatteritem}.tsv"
-    # Before the comparison, which can run beside all that follows.
+    # Start before the comparison, which can run beside the later stages.
     priority: 1
     conda:
         "../../envs/kryloset.yaml"
@@ -61,7 +61,7 @@ rule merge_chunks:
     params:
         code=code("merge"),
     message:
-        "{wildcards.dataset}: assemble the dataset"
+        "{wildcards.dataset}: merge the chunks into the dataset"
     shell:
         "kryloset merge {input.config:q} {wildcards.dataset} --parameters {input.parameters:q}"
         " --order {input.order:q} --output {output.dataset:q} --timings {output.timings:q}"

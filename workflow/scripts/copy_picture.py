@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""copy_picture.py FROM TO: copy a picture into the documentation, small enough for a repository."""
+"""copy_picture.py FROM TO: copy a picture into the documentation, scaled down."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ COLOURS = 128
 
 
 def main(source: Path, target: Path) -> None:
-    """Write a copy of at most `WIDTH` pixels across, in `COLOURS` colours."""
+    """Write a copy at most `WIDTH` pixels wide, in `COLOURS` colours."""
     with Image.open(source) as picture:
         small = picture.convert("RGB")
     small.thumbnail((WIDTH, small.height))

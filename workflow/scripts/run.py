@@ -1,18 +1,18 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""run.py SNAKEMAKE [ARGUMENT]...: run Snakemake so that a run after any end of it goes on.
+"""run.py SNAKEMAKE [ARGUMENT]...: run Snakemake, and recover from however the last run ended.
 
-Snakemake killed with -9 leaves its folder locked and its jobs at work, and one that is told to
-end may wait for itself for ever. Two files tell the next run of both:
+A Snakemake killed with -9 leaves its folder locked and its jobs running, and one that is asked
+to stop may wait for itself for ever. The next run recovers with the help of two files:
 
-- `.make.lock` is the standard input of this process, of Snakemake and of its jobs, and with it
-  the lock on it. Who gets the lock is alone; who does not finds the holders in /proc. It has
-  the id of this process in it until Snakemake has ended by itself.
-- `.snakemake/alive.lock` is held by every Snakemake of this workflow, one that was started
-  without this script too (workflow/rules/common.smk). Who gets it may unlock the folder. Jobs
-  have the folder in their environment.
+- `.make.lock` is the standard input of this process, of Snakemake and of its jobs, so all of them
+  hold the lock on it. A process that gets the lock is alone; one that does not finds the holders
+  in /proc. The file contains the id of this process until Snakemake has ended by itself.
+- `.snakemake/alive.lock` is held by every Snakemake of this workflow, including those started
+  without this script (workflow/rules/common.smk). A process that gets it may unlock the folder.
+  Jobs carry the folder in their environment.
 
-Jobs left behind are ended: solving goes on from its journal, where they stopped.
+Orphaned jobs are stopped: solving resumes from their journals.
 """
 
 import fcntl
@@ -30,24 +30,24 @@ from solving import Solving
 LOCK = Path(".make.lock")
 ALIVE = Path(".snakemake/alive.lock")
 
-#: Seconds that Snakemake and jobs have to end after they were told to.
+#: Seconds that Snakemake and its jobs get to stop before they are killed.
 PATIENCE = 20.0
-#: Seconds between two lines that say how far solving is: rewritten on a terminal, or one by one.
+#: Seconds between progress lines, by whether the output is a terminal, where a line is rewritten.
 INTERVALS = {True: 1.0, False: 15.0}
 
 
 def say(text: str) -> None:
-    """Tell the user."""
+    """Print a message to the user."""
     print(text, file=sys.stderr, flush=True)
 
 
 def holders() -> list[int]:
-    """Return the processes whose standard input is the lock file, but for this one."""
+    """Return the other processes whose standard input is the lock file."""
     mine, found = os.fstat(0), []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             same = os.path.samestat((process / "fd/0").stat(), mine)
-        except OSError:  # ended meanwhile, or of another user
+        except OSError:  # the process has ended, or belongs to another user
             continue
         if same and int(process.name) != os.getpid():
             found.append(int(process.name))
@@ -55,12 +55,12 @@ def holders() -> list[int]:
 
 
 def jobs() -> list[int]:
-    """Return the jobs here of any Snakemake of this workflow."""
+    """Return the jobs that any Snakemake of this workflow started in this folder."""
     mark, found = os.fsencode(f"KRYLOSET_FOLDER={os.getcwd()}"), []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             environment = (process / "environ").read_bytes()
-        except OSError:  # ended meanwhile, or of another user
+        except OSError:  # the process has ended, or belongs to another user
             continue
         if mark in environment.split(b"\0") and int(process.name) != os.getpid():
             found.append(int(process.name))
@@ -77,7 +77,7 @@ def tell(processes: list[int], number: signal.Signals) -> None:
 
 
 def end(find: Callable[[], list[int]]) -> None:
-    """Interrupt all processes that are found, and kill those that have not ended in time."""
+    """Interrupt the processes found, and kill those that do not stop in time."""
     tell(find(), signal.SIGINT)
     deadline = time.monotonic() + PATIENCE
     while processes := find():
@@ -87,35 +87,38 @@ def end(find: Callable[[], list[int]]) -> None:
 
 
 def be_alone() -> bool:
-    """Take the lock, when no other run is under way and no job of one is left.
+    """Take the lock, once no other run is active and no job of one is left.
 
     Returns:
-        Whether the run before did not end by itself.
+        Whether the previous run was interrupted or killed.
     """
     os.dup2(os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o666), 0)
     try:
         fcntl.flock(0, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        time.sleep(0.5)  # the holder may just be writing its id
+        time.sleep(0.5)  # the holder may be about to write its id
         master, found = LOCK.read_text(), holders()
         if master in map(str, found):
-            say(f"Another run is under way here (process {master}); waiting for its end.")
-        else:
-            say(f"Ending jobs that a killed run left behind: {' '.join(map(str, found))}")
+            say(f"Another run is active in this folder (process {master}); waiting for it to end.")
+        elif found:
+            say(f"Stopping jobs that a killed run left behind: {' '.join(map(str, found))}")
             end(holders)
         fcntl.flock(0, fcntl.LOCK_EX)
     except OSError as error:
-        say(f"This file system has no locks ({error.strerror}): start no second run here.")
+        say(
+            f"This file system does not support locks ({error.strerror}): "
+            "do not start a second run in this folder."
+        )
     killed = bool(LOCK.read_text())
     LOCK.write_text(str(os.getpid()))
     return killed
 
 
 def unlock() -> str | None:
-    """Remove the locks of a Snakemake that was killed; wait for one that is at work.
+    """Remove the locks of a killed Snakemake; wait for one that is running.
 
     Returns:
-        Why the locks have to stay; None where there are none any more.
+        Why the locks must stay, or None once there are none.
     """
 
     def locks() -> list[Path]:
@@ -131,29 +134,29 @@ def unlock() -> str | None:
                     fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     if not told:
-                        say("Another Snakemake is at work here; waiting for its end.")
+                        say("Another Snakemake is running in this folder; waiting for it to end.")
                         told = True
                     time.sleep(0.5)
                     continue
-                say("A Snakemake was killed here; its locks are removed.")
+                say("A Snakemake was killed in this folder; removing its locks.")
                 if left := jobs():
-                    say(f"Ending jobs that it left behind: {' '.join(map(str, left))}")
+                    say(f"Stopping jobs that it left behind: {' '.join(map(str, left))}")
                     end(jobs)
                 for lock in locks():
                     lock.unlink()
     except OSError as error:
         return (
-            f"The folder is locked by a Snakemake, and whether that one lives cannot be told "
-            f"({error}). If it does not, run: {sys.argv[1]} --unlock"
+            f"The folder is locked, and it is unknown whether the Snakemake that locked it still "
+            f"runs ({error}). If it does not, run: {sys.argv[1]} --unlock"
         )
     return None
 
 
 class Screen:
-    """Where the output of Snakemake goes, with a line below it that says how far solving is."""
+    """The output of Snakemake, with a progress line below it."""
 
     def __init__(self, results: Path) -> None:
-        """Begin with no such line."""
+        """Begin without a progress line."""
         self._solving = Solving(results)
         self._terminal = sys.stderr.isatty()
         self._below = ""
@@ -165,7 +168,7 @@ class Screen:
         self._below = ""
 
     def progress(self) -> None:
-        """Say how far solving is, where it is time to."""
+        """Show the progress line, if it is time to."""
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + INTERVALS[self._terminal]
@@ -177,7 +180,7 @@ class Screen:
             self._put(line.encode(), b"\n")
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Remove the progress line."""
         self.write(b"")
 
     def _put(self, *parts: bytes) -> None:
@@ -186,7 +189,7 @@ class Screen:
 
 
 class Supervision:
-    """Snakemake at work, in a session of its own: an interrupt reaches it through this process."""
+    """A running Snakemake, in its own session: interrupts reach it through this process."""
 
     def __init__(self, command: list[str], screen: Screen) -> None:
         """Start it."""
@@ -195,7 +198,7 @@ class Supervision:
         self._deadline: float | None = None
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._interrupt)
-        # On a terminal Snakemake shall see one, and write in colours.
+        # On a terminal, give Snakemake one too, so that it writes in colour.
         self._output, theirs = os.openpty() if sys.stderr.isatty() else os.pipe()
         self._process = subprocess.Popen(
             command, stdin=0, stdout=theirs, stderr=theirs, start_new_session=True
@@ -203,19 +206,19 @@ class Supervision:
         os.close(theirs)
 
     def _interrupt(self, number: int, _: object) -> None:
-        if self._signal is not None:  # once more: at once
+        if self._signal is not None:  # the second interrupt kills at once
             self._deadline = time.monotonic()
         self._signal = self._signal or number
 
     def wait(self) -> int:
-        """Return the exit status: Snakemake's, or 128 and the signal that ended the run."""
+        """Return the exit status: Snakemake's, or 128 + the signal that ended the run."""
         while (status := self._process.poll()) is None:
             self._show(0.2)
             if self._signal is None:
                 self._screen.progress()
             else:
                 self._end()
-        # A job may hold the other end, so that there is no end of file to wait for.
+        # A job may still hold the other end, so there may be no end of file to wait for.
         while self._show(0.0):
             pass
         self._screen.close()
@@ -225,11 +228,11 @@ class Supervision:
         return 128 + self._signal
 
     def _show(self, patience: float) -> bool:
-        """Show what Snakemake wrote; after an interrupt it is of no use to anybody."""
+        """Show what Snakemake wrote, except after an interrupt, when it is noise."""
         ready, _, _ = select.select([self._output], [], [], patience)
         try:
             output = os.read(self._output, 2**16) if ready else b""
-        except OSError:  # a terminal whose other end is closed
+        except OSError:  # the other end of the terminal is closed
             output = b""
         if ready and not output:
             time.sleep(patience)
@@ -238,25 +241,25 @@ class Supervision:
         return bool(output)
 
     def _end(self) -> None:
-        """Interrupt Snakemake and its jobs; kill what is left in the end."""
+        """Interrupt Snakemake and its jobs; kill what is left after the deadline."""
         if self._deadline is None:
             self._deadline = time.monotonic() + PATIENCE
             self._screen.close()
-            say("Interrupted: run again to go on from here.")
+            say("Interrupted: run again to continue from here.")
             tell(holders(), signal.SIGINT)
         elif time.monotonic() > self._deadline:
             tell(holders(), signal.SIGKILL)
 
 
 def config_file(arguments: list[str]) -> Path:
-    """Return the configuration that is named in the arguments, or the one that is taken else."""
+    """Return the configuration file that the arguments name, or the default."""
     option = "--configfile"
     named = arguments[arguments.index(option) + 1] if option in arguments else "config/config.yaml"
     return Path(named)
 
 
 def refusal(file: Path) -> str:
-    """Return what is wrong with a configuration that Snakemake could not read, or never whole."""
+    """Return what is wrong with a configuration file that Snakemake would crash on, or ''."""
     from kryloset.errors import KrylosetError
     from kryloset.yaml_text import read_yaml
 
@@ -269,20 +272,20 @@ def refusal(file: Path) -> str:
 
 
 def results_folder(file: Path) -> Path:
-    """Return the folder of the results, as a configuration has it."""
+    """Return the results folder that a configuration names."""
     from kryloset.config import load_config
     from kryloset.errors import KrylosetError
 
     try:
         return Path(load_config(file).pathvars.get("results", "results"))
-    except KrylosetError:  # Snakemake will say so
+    except KrylosetError:  # Snakemake will report it
         return Path("results")
 
 
 def main(command: list[str]) -> int:
-    """Run Snakemake alone in the folder."""
+    """Run Snakemake, the only one in the folder."""
     if be_alone():
-        say("The run before was interrupted or killed; going on from what it left.")
+        say("The previous run was interrupted or killed; continuing from what it left.")
     file = config_file(command)
     wrong = unlock() or refusal(file)
     if wrong:
@@ -290,7 +293,7 @@ def main(command: list[str]) -> int:
         status = 1
     else:
         status = Supervision(command, Screen(results_folder(file))).wait()
-    # Above 128: ended by a signal, so the mark stays.
+    # Above 128 a signal ended the run: the id stays as a mark.
     if status < 128:
         LOCK.write_text("")
     return status

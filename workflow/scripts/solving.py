@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How far solving is: one line for the chunks of all datasets, from what jobs leave on the disk."""
+"""The progress of solving: one line for all chunks of all datasets, read from the journals."""
 
 import time
 from dataclasses import dataclass, field
@@ -14,24 +14,24 @@ from kryloset.dataset.journal import count_records
 
 @dataclass
 class Solving:
-    """The chunks that are solved from now on.
+    """The progress of the chunks solved in this run.
 
     Attributes:
         results: The folder of all datasets.
-        began: When, in seconds since the epoch.
+        began: Start of the run, in seconds since the epoch.
     """
 
     results: Path
     began: float = field(default_factory=time.time)
-    #: Instances, and seconds since the epoch, when the first chunk was seen at work.
+    #: Instances solved, and seconds since the epoch, when the first active chunk was seen.
     _first: tuple[int, float] | None = None
-    #: By journal: whole records in it, and where they end.
+    #: The number of complete records in each journal, and where they end.
     _read: dict[Path, tuple[int, int]] = field(default_factory=dict)
 
     def line(self) -> str | None:
-        """Return how many instances are solved, how quickly, and what time the rest will take.
+        """Return the number of instances solved, the rate and the remaining time.
 
-        None where no chunk is at work.
+        None if no chunk is being solved.
         """
         done = total = 0
         for dataset in self.results.glob("*/order.h5"):
@@ -51,11 +51,11 @@ class Solving:
         )
 
     def _count(self, order: Path) -> tuple[int, int]:
-        """Return how many instances of a dataset are solved, and of how many in this run."""
+        """Return how many instances of a dataset this run has solved, and has to solve."""
         try:
             with h5py.File(order) as file:
                 bounds = file["bounds"][:].tolist()
-        except (OSError, KeyError):  # just being replaced
+        except (OSError, KeyError):  # the file is being replaced
             return 0, 0
         done = total = 0
         chunks = len(bounds) - 1
@@ -77,14 +77,14 @@ class Solving:
         return done, total
 
     def _records(self, journal: Path) -> int | None:
-        """Return the number of instances in a journal; None where there is none."""
+        """Return the number of instances in a journal; None if there is no journal."""
         known = self._read.get(journal, (0, 0))
         try:
-            if journal.stat().st_size < known[1]:  # another journal
+            if journal.stat().st_size < known[1]:  # a new journal
                 known = (0, 0)
             more, end = count_records(journal, known[1])
         except OSError:
             return None
         self._read[journal] = (known[0] + more, end)
-        # The first record names the work.
+        # The first record identifies the work.
         return max(0, known[0] + more - 1)

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Say in five lines a dataset what was made, how it was verified and how to open it.
+"""Print a short summary of each dataset: what was made, how it was verified, how to open it.
 
-After a training: how good the operator is beside the two simple predictors.
+After training, print the errors of the operator and of the two baselines instead.
 """
 
 import json
@@ -17,7 +17,7 @@ from kryloset.dataset.reader import Dataset
 
 
 def summarise(name: str, dataset: DatasetConfig, folder: Path) -> str:
-    """Return the five lines, from what the check found and what is in the file."""
+    """Return the summary, from `check.json` and the dataset file."""
     check = json.loads((folder / "check.json").read_text())
     with Dataset(folder / "dataset.h5") as data:
         grid = " x ".join(map(str, data.grid))
@@ -32,17 +32,17 @@ def summarise(name: str, dataset: DatasetConfig, folder: Path) -> str:
         f"{_warn(check['accuracy'])}"
         f"  open it   import xarray; xarray.open_datatree({json.dumps(f'{folder}/dataset.h5')}, "
         'engine="h5netcdf")\n'
-        f"  say more  .venv/bin/kryloset info {shlex.quote(f'{folder}/dataset.h5')}"
+        f"  details   .venv/bin/kryloset info {shlex.quote(f'{folder}/dataset.h5')}"
     )
 
 
 def _warn(accuracy: Mapping[str, Any] | None) -> str:
-    """Return a line where the tolerance leaves more than the discretisation."""
+    """Return a warning if the algebraic error exceeds the discretisation error."""
     return f"  warning   {accuracy['sentence']}\n" if accuracy and accuracy["excessive"] else ""
 
 
 def summarise_training(name: str, dataset: DatasetConfig, folder: Path) -> str:
-    """Return the errors on the last split, which training does not see, a line a predictor."""
+    """Return the errors on the last split, unseen in training, one line per predictor."""
     metrics = json.loads((folder / "metrics.json").read_text())
     split = list(dataset.splits)[-1]
     lines = [f"{name}: errors on the split {split}, more in {folder}/training.html"]
@@ -57,7 +57,7 @@ def summarise_training(name: str, dataset: DatasetConfig, folder: Path) -> str:
 
 
 def main(config: Path, *, trained: bool) -> None:
-    """Print the lines of every dataset of a configuration."""
+    """Print the summary of every dataset of a configuration."""
     found = load_config(config)
     results = Path(found.pathvars.get("results", "results"))
     say = summarise_training if trained else summarise
