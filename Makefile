@@ -62,7 +62,7 @@ bench: $(ENVIRONMENT) ## Measure Kryloset beside what one would write by hand (a
 	@$(SNAKEMAKE) yardstick
 
 docs: $(SITE) ## Write measured rows into the pages and build the documentation: site/index.html.
-	@$(BIN)/python -m kryloset.bench.render
+	@$(BIN)/python docs/tables.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 learn: $(LEARNING) ## Install what training needs, and no more.

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from kryloset.bench.ordering import describe, judge
+from kryloset.bench.ordering import COLUMNS, judge
+from kryloset.bench.tables import tabulate
 
 
 def test_command_prints_and_writes_every_row(bench, tmp_path: Path) -> None:
@@ -20,7 +21,7 @@ def test_command_prints_and_writes_every_row(bench, tmp_path: Path) -> None:
     result = json.loads(output.read_text())
     rows = result["rows"]
     for table in ("generated", "file", "fields"):
-        assert describe([row for row in rows if row["table"] == table]).strip() in printed
+        assert tabulate([row for row in rows if row["table"] == table], COLUMNS) in printed
     for row in rows:
         assert all(math.isfinite(v) for v in row.values() if isinstance(v, int | float))
         assert 0 < row["to_given"] < 1

@@ -12,8 +12,7 @@ fewer than the twenty products that fit such a space to a new operator.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from functools import partial
 from statistics import fmean, median
 from typing import Any, cast
@@ -24,11 +23,11 @@ from petsc4py import PETSc
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.bench.harness import Contestant, check_names, race, warm_up
+from kryloset.bench.harness import Contestant, Deltas, check_names, race, warm_up
 from kryloset.bench.sequences import DEFINITE, Operator, make_sequence
-from kryloset.bench.tables import Columns, Row, tabulate
+from kryloset.bench.tables import Columns, Row
 from kryloset.errors import KrylosetError
-from kryloset.krylov import SequenceSolver, delta, wanted_space
+from kryloset.krylov import SequenceSolver
 from kryloset.ordering import ORDERS, cluster, partition, steps
 from kryloset.ordering.features import cosines
 from kryloset.run.comparison import Method
@@ -40,9 +39,6 @@ SEQUENCES = ("darcy", "wind")
 
 ARRANGEMENTS = ("given", "greedy", "hilbert", "or_opt", "clusters")
 """Orders: of `ORDERS`, and cluster by cluster."""
-
-WANTED = 3
-"""Eigenvectors of smallest modulus whose space delta is for, as in the paper's script."""
 
 LOOKS = 5
 """Systems at which delta is looked at, the same ones in all orders."""
@@ -158,52 +154,35 @@ def measure(
                 }
             )
     stride = max(1, count // LOOKS)
-    notes = _Notes(dict.fromkeys(range(stride // 2, count, stride)))
+    deltas = Deltas(range(stride // 2, count, stride))
+    neighbours: dict[Contestant, list[int]] = {one: [] for one in contestants}
+
+    def look(one: Contestant, system: int, operator: PETSc.Mat, before: Any) -> None:
+        deltas(one, system, operator, before)
+        reused = before is not None and before.owner is not None
+        if reused and one.state.refreshes == before.refreshes:
+            neighbours[one].append(one.turns[-1].iterations)
+
     title = f"measuring {kind}, n = {size**2:,}"
-    race(contestants, operator.load, range(count), look=notes, description=title)
-    return [about | notes.summarise(one) for about, one in zip(common, contestants, strict=True)]
+    race(contestants, operator.load, range(count), look=look, description=title)
+    return [
+        about | _make_row(one, neighbours[one]) | {"delta": deltas.mean(one)}
+        for about, one in zip(common, contestants, strict=True)
+    ]
 
 
-class _Notes:
-    """What is seen of the states on the way."""
-
-    def __init__(self, wanted: dict[int, Array | None]) -> None:
-        """Begin with the systems at which delta is looked at, their wanted spaces to be found."""
-        self._wanted = wanted
-        self._neighbours: dict[Contestant, list[int]] = {}
-        self._angles: dict[Contestant, list[float]] = {}
-
-    def __call__(
-        self, contestant: Contestant, system: int, operator: PETSc.Mat, before: Any
-    ) -> None:
-        after = contestant.state
-        if before is None:
-            return
-        if before.owner is not None and after.refreshes == before.refreshes:
-            taken = contestant.turns[-1].iterations
-            self._neighbours.setdefault(contestant, []).append(taken)
-        if system in self._wanted and before.space is not None and after.workspace is not None:
-            with suppress(KrylosetError):
-                basis = self._wanted[system]
-                if basis is None:
-                    pc = after.workspace.ksp.getPC()
-                    basis = self._wanted[system] = wanted_space(operator, pc, WANTED)
-                self._angles.setdefault(contestant, []).append(delta(basis, before.space))
-
-    def summarise(self, contestant: Contestant) -> Row:
-        """Return what a row says about the solves."""
-        ms = [1e3 * seconds for seconds in contestant.values("seconds_processor")]
-        own = cast(SequenceSolver, contestant.method.solver).refresh == "always"
-        neighbours, angles = (found.get(contestant) for found in (self._neighbours, self._angles))
-        return {
-            "made": len(ms) if own else len(contestant.state.refreshes),
-            "iterations": fmean(contestant.values("iterations")),
-            "neighbours": fmean(neighbours) if neighbours else None,
-            "ms": median(ms),
-            "mean_ms": fmean(ms),
-            "delta": fmean(angles) if angles else None,
-            "true_residual": max(contestant.values("true_residual")),
-        }
+def _make_row(contestant: Contestant, neighbours: Sequence[int]) -> Row:
+    """Return what a row says about the solves."""
+    ms = [1e3 * seconds for seconds in contestant.values("seconds_processor")]
+    own = cast(SequenceSolver, contestant.method.solver).refresh == "always"
+    return {
+        "made": len(ms) if own else len(contestant.state.refreshes),
+        "iterations": fmean(contestant.values("iterations")),
+        "neighbours": fmean(neighbours) if neighbours else None,
+        "ms": median(ms),
+        "mean_ms": fmean(ms),
+        "true_residual": max(contestant.values("true_residual")),
+    }
 
 
 def run(*, kind: Sequence[str], size: int, count: int, references: int) -> Iterator[list[Row]]:
@@ -229,8 +208,3 @@ COLUMNS: Columns = {
     "delta": "delta:.3f",
     "residual": "true_residual:.1e",
 }
-
-
-def describe(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table with a line for each method in each order."""
-    return tabulate(rows, COLUMNS)

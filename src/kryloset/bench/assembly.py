@@ -62,11 +62,6 @@ CASES = (
 def measure_case(case: Case, *, size: int, repeats: int) -> Row:
     """Compare both on a unit square or cube. Serial.
 
-    Args:
-        case: What is assembled.
-        size: Nodes a side of the square; the cube has about as many in all.
-        repeats: How often both are assembled.
-
     Returns:
         The case, `unknowns`, `repeats`, and for `matrix` and `vector` each `ms_dolfinx`, `ms_map`,
         `ratio`, `difference` (the largest of all, relative to the largest entry),

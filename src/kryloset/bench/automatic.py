@@ -7,15 +7,14 @@ first systems, set-ups and trials included. The fixed strategies have solved one
 in which libraries are loaded.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean, median
-from typing import Any
 
 from mpi4py import MPI
 
 from kryloset.bench.harness import Contestant, check_names, race, warm_up
 from kryloset.bench.sequences import KINDS, Operator, make_sequence
-from kryloset.bench.tables import Columns, Row, tabulate
+from kryloset.bench.tables import Columns, Row
 from kryloset.krylov import Automatic, probe_structure
 from kryloset.krylov.automatic.selection import choose_ways, has_sparse_factors
 from kryloset.run.comparison import Method
@@ -24,15 +23,7 @@ SEQUENCES = ("darcy", "wind")
 
 
 def measure(kind: str, size: int, count: int, strategies: int, tolerance: float) -> list[Row]:
-    """Return a row for automatic selection and one for each of the first strategies.
-
-    Args:
-        kind: Of the sequence.
-        size: Points a side.
-        count: Systems.
-        strategies: How many to compare with, the most promising first.
-        tolerance: On the true relative residual.
-    """
+    """Return a row for automatic selection and one for each of the first strategies."""
     operator = Operator(make_sequence(kind, size, count, drawn=count), MPI.COMM_SELF)
     fixed = choose_ways(
         probe_structure(operator.mat),
@@ -84,8 +75,3 @@ COLUMNS: Columns = {
     "iterations": "iterations:.1f",
     "residual": "true_residual:.1e",
 }
-
-
-def describe(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table with a line for each method."""
-    return tabulate(rows, COLUMNS)

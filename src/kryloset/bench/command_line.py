@@ -6,7 +6,7 @@ import inspect
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from json import dumps
@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kryloset.bench.tables import Row, tabulate
 from kryloset.errors import KrylosetError
 from kryloset.threads import keep_blas_to_one_thread
 
@@ -97,6 +98,13 @@ def _add(name: str, text: str, options: Mapping[str, Option]) -> None:
     bench.command(name, help=text)(command)
 
 
+def describe_case(module: Any, rows: Sequence[Row]) -> str:
+    """Return what a bench shows of the rows of a case: a table, if it says no more than columns."""
+    if hasattr(module, "describe"):
+        return str(module.describe(rows))
+    return tabulate(rows, module.COLUMNS)
+
+
 def answer(module: Any, values: Mapping[str, Any], json: Path | None) -> None:
     """Run a bench, print what it finds as soon as it is there, and write its rows."""
     from kryloset.bench.harness import describe_goals
@@ -109,7 +117,7 @@ def answer(module: Any, values: Mapping[str, Any], json: Path | None) -> None:
 
     rows: list[dict[str, Any]] = []
     for found in module.run(**values):
-        say(module.describe(found))
+        say(describe_case(module, found))
         rows += found
     if hasattr(module, "conclude"):
         say(module.conclude(rows))

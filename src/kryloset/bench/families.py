@@ -329,12 +329,6 @@ def run(
 ) -> Iterator[list[Row]]:
     """Measure families at both sizes, and yield the rows of each.
 
-    Args:
-        families: Of `FAMILIES`; all of them if empty, or a few if quick.
-        count: Instances of each.
-        budget: Seconds of the processor for each family at each size, checks of residuals included.
-        quick: Smaller grids for those that are quick to make.
-
     Raises:
         KrylosetError: A name is not known.
     """

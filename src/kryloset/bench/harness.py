@@ -5,15 +5,21 @@
 A bench is a module with
 
 - `run`, which yields rows, those of a case at a time;
-- `describe`, which shows the rows of a case as Markdown;
+- `COLUMNS`, in which the rows of a case are shown, or `describe`, which says more of them;
 - `conclude`, which shows what follows from all rows, if there is more to show;
 - `judge`, which compares all rows with the goals, if some were set.
+
+Arguments of one name mean the same in all of them: `kind` of a reference sequence, `size` points a
+side, `count` systems or instances, `tolerance` on the true relative residual, and options are
+described in `benches.toml`.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from statistics import fmean
 from typing import Any
 
 from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
@@ -21,7 +27,7 @@ from petsc4py import PETSc
 
 from kryloset.bench.tables import Columns, Row, tabulate
 from kryloset.errors import KrylosetError
-from kryloset.krylov import SolveResult
+from kryloset.krylov import SolveResult, delta, wanted_space
 from kryloset.progress import track
 from kryloset.run.comparison import Method, Record, in_turn
 
@@ -75,6 +81,9 @@ class Contestant:
         return [getattr(turn, key) for turn in self.turns]
 
 
+WANTED = 3
+"""Eigenvectors of smallest modulus whose space delta is for, as in the SKR paper's script."""
+
 type Look = Callable[[Contestant, int, PETSc.Mat, Any], None]
 """Is shown a contestant that has just solved a system, the system, A, and the state before."""
 
@@ -109,6 +118,37 @@ def race(
             contestant.solve(number, operator, rhs)
             if look is not None:
                 look(contestant, number, operator, before)
+
+
+class Deltas:
+    """A `Look`: how far recycled subspaces are from the wanted one, before a system is solved.
+
+    Attributes:
+        found: By contestant delta at each system that was looked at and had a recycled subspace,
+            unless ARPACK found no wanted one.
+    """
+
+    def __init__(self, systems: Iterable[int]) -> None:
+        """Choose the systems to look at; the wanted subspace of each is found once."""
+        self.found: dict[Contestant, list[float]] = {}
+        self._wanted: dict[int, Any] = dict.fromkeys(systems)
+
+    def __call__(
+        self, contestant: Contestant, system: int, operator: PETSc.Mat, before: Any
+    ) -> None:
+        """Look at a contestant that has just solved a system."""
+        workspace = contestant.state.workspace
+        if system not in self._wanted or before is None or before.space is None or not workspace:
+            return
+        with suppress(KrylosetError):
+            if self._wanted[system] is None:
+                self._wanted[system] = wanted_space(operator, workspace.ksp.getPC(), WANTED)
+            distance = delta(self._wanted[system], before.space)
+            self.found.setdefault(contestant, []).append(distance)
+
+    def mean(self, contestant: Contestant) -> float | None:
+        """Return the mean of a contestant, None where nothing was seen."""
+        return fmean(self.found[contestant]) if contestant in self.found else None
 
 
 def warm_up(methods: Iterable[Method], operator: PETSc.Mat, rhs: PETSc.Vec) -> None:

@@ -32,6 +32,9 @@ class Account:
         escalations: Systems that a fallback solved.
         setup: Seconds for preconditioners and factors.
         iterate: Seconds for the rest of the solves.
+        assembly: Seconds for assembly, and for gathering the solution.
+        write: Seconds for writing the solution.
+        true_residual: The largest, computed from an assembly of its own.
     """
 
     deadline: float = math.inf
@@ -41,6 +44,14 @@ class Account:
     escalations: int = 0
     setup: float = 0.0
     iterate: float = 0.0
+    assembly: float = 0.0
+    write: float = 0.0
+    true_residual: float = math.nan
+
+    @property
+    def seconds(self) -> float:
+        """Seconds in all."""
+        return self.assembly + self.setup + self.iterate + self.write
 
 
 class Stopped(KrylosetError):

@@ -5,7 +5,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -75,24 +75,6 @@ class Chunk:
         self._journal.discard()
 
 
-@dataclass(frozen=True)
-class Made:
-    """What a method needed for one instance, in seconds and numbers."""
-
-    assembly: float
-    setup: float
-    iterate: float
-    write: float
-    iterations: int
-    systems: int
-    true_residual: float
-
-    @property
-    def seconds(self) -> float:
-        """Seconds in all, without the sort."""
-        return self.assembly + self.setup + self.iterate + self.write
-
-
 @dataclass
 class Maker:
     """A method that makes a dataset of a family.
@@ -119,7 +101,7 @@ class Maker:
     output: Rows | Chunk
     sort: float = 0.0
     build: float = 0.0
-    made: list[Made] = field(default_factory=list)
+    made: list[Account] = field(default_factory=list)
     note: str = ""
     running: bool = True
 
@@ -154,24 +136,14 @@ class Maker:
             return
         solved = time.process_time()
         self.output.write(len(self.made), solution, self.solve)
-        written = time.process_time()
-        residual = check.residual(instance, solution)
+        account.write = time.process_time() - solved
+        account.assembly = solved - start - account.setup - account.iterate
+        account.true_residual = check.residual(instance, solution)
         # Not "above", so that one that is no number is found too.
-        if not residual <= self.solve.tolerance:
-            self._stop(f"its residual is {residual:.1e}")
+        if not account.true_residual <= self.solve.tolerance:
+            self._stop(f"its residual is {account.true_residual:.1e}")
             return
-        assembly = solved - start - account.setup - account.iterate
-        self.made.append(
-            Made(
-                assembly,
-                account.setup,
-                account.iterate,
-                written - solved,
-                account.iterations,
-                account.systems,
-                residual,
-            )
-        )
+        self.made.append(account)
 
     def finish(self) -> None:
         """Close its output, whose cost is shared by the instances."""
@@ -179,7 +151,8 @@ class Maker:
         self.output.finish()
         if self.made:
             share = (time.process_time() - start) / len(self.made)
-            self.made = [replace(one, write=one.write + share) for one in self.made]
+            for account in self.made:
+                account.write += share
 
     def _stop(self, why: str) -> None:
         self.running = False

@@ -87,13 +87,7 @@ def _smoothers(pc: PETSc.PC) -> list[PETSc.KSP]:
 
 
 def measure(case: Case, count: int, tolerance: float) -> list[Row]:
-    """Return a row for each method.
-
-    Args:
-        case: Of which family the instances are.
-        count: Instances.
-        tolerance: On the true relative residual.
-    """
+    """Return a row for each method."""
 
     def choose(family: Family, operator: PETSc.Mat) -> list[Method]:
         largest = LARGEST_FACTORED[family.dimension]

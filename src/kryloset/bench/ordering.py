@@ -18,7 +18,7 @@ import yaml
 from numpy.typing import NDArray
 
 from kryloset.bench.harness import Goal
-from kryloset.bench.tables import Columns, Row, tabulate
+from kryloset.bench.tables import Columns, Row
 from kryloset.config import DatasetConfig
 from kryloset.dataset.staged import StagedFile, create_staged
 from kryloset.errors import KrylosetError
@@ -232,11 +232,6 @@ def judge(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
 def run(*, fields: int, size: Sequence[int], file: int) -> Iterator[list[Row]]:
     """Measure all, and yield the rows of each kind of features.
 
-    Args:
-        fields: Permeabilities on which orders and features are compared.
-        size: Instances with generated features.
-        file: Fields in the file that `kryloset sort` is measured on (33 kB each).
-
     Yields:
         Rows with `table` (`generated`, `file` or `fields`), `instances`, `features`, `order`,
         `seconds` of the order (the processor's, which do not tell what else the machine did; of
@@ -264,8 +259,3 @@ COLUMNS: Columns = {
     "/ greedy": "to_greedy:.3f",
     "/ drawn": "to_given:.3f",
 }
-
-
-def describe(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table with a line for each row."""
-    return tabulate(rows, COLUMNS) + "\n"

@@ -14,16 +14,14 @@ All methods stop on the true residual, theirs on that of the preconditioned syst
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from statistics import fmean, median
 from typing import Any, cast
 
 from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
-from petsc4py import PETSc
 
 import numpy as np
 
-from kryloset.bench.harness import Contestant, Goal, Look, Turn, check_names, finite, race
+from kryloset.bench.harness import Contestant, Deltas, Goal, Look, Turn, check_names, finite, race
 from kryloset.bench.paper_solvers import LIMIT, BlockSolver, choose_methods, cut, divide
 from kryloset.bench.paper_systems import (
     ABLATION,
@@ -37,7 +35,6 @@ from kryloset.bench.paper_systems import (
 )
 from kryloset.bench.tables import Columns, Row, number, table, tabulate
 from kryloset.errors import KrylosetError
-from kryloset.krylov import delta, wanted_space
 from kryloset.ordering import greedy_chain
 from kryloset.progress import track
 from kryloset.run.comparison import Method
@@ -47,9 +44,6 @@ PRECONDITIONERS = ("none", "jacobi", "bjacobi", "sor", "asm", "icc", "ilu")
 
 WARM_UP = 2
 """First systems of the chain, solved by what recycles and not counted: they fill its space."""
-
-WANTED = 3
-"""Eigenvectors of smallest modulus whose space delta is for: the paper's script takes three."""
 
 QUICK_COUNT, QUICK_ABLATION, QUICK_LIMIT = 2, 6, 500
 """Systems counted in a cell of a quick run, those of its Table 2, and its limit."""
@@ -111,10 +105,9 @@ def make_rows(
 
     Returns:
         `cell`; `method`, `label`; medians and means over the systems; `failures`, systems that
-        did not reach the tolerance; `ratio_to_fastest` of those without; `true_residual`, the
-        largest (None where it is not finite); `ratio_time`, `ratio_iterations` (None for LU,
-        which has none) and `ratio_applications` (of A), how many times less than the first
-        method.
+        did not reach the tolerance; `true_residual`, the largest (None where it is not finite);
+        `ratio_time`, `ratio_iterations` (None for LU, which has none) and `ratio_applications`
+        (of A), how many times less than the first method.
     """
     rows: list[Row] = []
     for method in methods:
@@ -125,7 +118,6 @@ def make_rows(
             "systems_counted": len(found),
             "iteration_limit": cast(BlockSolver, method.solver).solver.max_iterations,
             "median_seconds": median(turn.seconds for turn in found),
-            "ratio_to_fastest": None,
             "iterations": fmean(turn.iterations for turn in found),
             "iterations_least": min(turn.iterations for turn in found),
             "iterations_most": max(turn.iterations for turn in found),
@@ -134,11 +126,8 @@ def make_rows(
             "true_residual": finite(np.max([turn.true_residual for turn in found])),
         }
         rows.append(cell | row)
-    solved = [row["median_seconds"] for row in rows if not row["failures"]]
     first = rows[0]
     for row in rows:
-        if solved:
-            row["ratio_to_fastest"] = row["median_seconds"] / min(solved)
         row["ratio_time"] = first["median_seconds"] / row["median_seconds"]
         iterative = row["method"] != "direct" and row["iterations"] > 0
         row["ratio_iterations"] = first["iterations"] / row["iterations"] if iterative else None
@@ -212,10 +201,6 @@ def measure_set(
 def measure_ablation(*, size: int, count: int) -> list[Row]:
     """Make Table 2: what sorting and recycling do on the published Darcy systems with SOR.
 
-    Args:
-        size: Interior points a side.
-        count: Systems, all of which count, the first ones too.
-
     Returns:
         The rows of `make_rows` for GMRES-DR (`gmresdr`), SKR in the order given (`unsorted`) and
         SKR (`skr`), with `delta`: its mean at a few systems before they are solved, 1 where
@@ -229,22 +214,10 @@ def measure_ablation(*, size: int, count: int) -> list[Row]:
     skr, gmresdr = (method for method in chosen if method.name in ("skr", "gmresdr"))
     unsorted = Method("unsorted", "GCRO-DR(40,20), given order", skr.solver, order="given")
     methods = [gmresdr, unsorted, skr]
-    looks = range(0, count, max(1, count // LOOKS))
-    angles: dict[str, list[float]] = {"gmresdr": [1.0], "unsorted": [], "skr": []}
-
-    def look(contestant: Contestant, system: int, operator: PETSc.Mat, before: Any) -> None:
-        after, name = contestant.state, contestant.method.name
-        if system not in looks or name == "gmresdr" or before is None:
-            return
-        if before.space is not None and after.workspace is not None:
-            with suppress(KrylosetError):
-                wanted = wanted_space(operator, after.workspace.ksp.getPC(), WANTED)
-                angles[name].append(delta(wanted, before.space))
-
-    title = "measuring what sorting does"
+    deltas = Deltas(range(0, count, max(1, count // LOOKS)))
     rows = make_rows(
         methods,
-        measure(source, methods, chain, look=look, description=title),
+        measure(source, methods, chain, look=deltas, description="measuring what sorting does"),
         table=2,
         set="darcy",
         systems="published",
@@ -252,8 +225,9 @@ def measure_ablation(*, size: int, count: int) -> list[Row]:
         preconditioner="sor",
         tolerance=ABLATION_TOLERANCE,
     )
+    means = {one.method.name: deltas.mean(one) for one in deltas.found} | {"gmresdr": 1.0}
     for row in rows:
-        row["delta"] = fmean(angles[row["method"]]) if angles[row["method"]] else None
+        row["delta"] = means.get(row["method"])
         for key in ("seconds", "iterations", "delta"):
             row[f"published_{key}"] = ABLATION.get(row["method"], {}).get(key)
     return rows
@@ -290,27 +264,21 @@ def judge(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
 
 def _explain(skr: Mapping[str, Any], gmres: Mapping[str, Any]) -> str:
     """Say why an iteration ratio is less than the paper's, from what was measured."""
-    count = skr["systems_counted"]
+    count, limit, published = skr["systems_counted"], gmres["iteration_limit"], skr["set"]
+    least, most = gmres["iterations_least"], gmres["iterations_most"]
     if skr["failures"]:
         return f"SKR gave up {skr['failures']} of {count} systems"
     if gmres["failures"]:
-        most = gmres["iteration_limit"] / skr["iterations"]
         return (
             f"a lower bound: GMRES gave up {gmres['failures']} of {count} systems, and "
-            f"{gmres['iteration_limit']:,} iterations show {most:.1f} at most"
+            f"{limit:,} iterations show {limit / skr['iterations']:.1f} at most"
         )
-    published = PUBLISHED[skr["set"]].size
-    if skr["size"] < published / 2:
-        return f"a smaller system than the paper's {published:,}, on which restarts cost less"
-    least, most = gmres["iterations_least"], gmres["iterations_most"]
+    if skr["size"] < PUBLISHED[published].size / 2:
+        return f"a smaller system than the paper's {PUBLISHED[published].size:,}"
+    took = f"GMRES takes {least:,} to {most:,} iterations"
     if most > 2 * least:
-        return (
-            f"few systems, on which GMRES takes {least:,} to {most:,} iterations: the paper's "
-            f"mean is over {DRAWN}"
-        )
-    return (
-        f"GMRES takes {least:,} to {most:,} iterations on all systems, SKR {skr['iterations']:.0f}"
-    )
+        return f"few systems, on which {took}: the paper's mean is over {DRAWN}"
+    return f"{took} on all systems, SKR {skr['iterations']:.0f}"
 
 
 def _cell(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -332,12 +300,6 @@ def run(
     quick: bool = False,
 ) -> Iterator[list[Row]]:
     """Make both tables, and yield the rows of a set, or of Table 2. Serial.
-
-    Args:
-        set: Of `SETS`; all if empty.
-        preconditioner: Of `PRECONDITIONERS`; all if empty. Table 2 comes with darcy and sor.
-        count: Systems counted in each cell of Table 1; None for what `SETS` says.
-        quick: Tiny systems, to see that all works.
 
     Raises:
         KrylosetError: for a name that is not known, or a number out of range.

@@ -8,15 +8,14 @@ iterations until the residual has fallen by 1e-8. Contexts are rounded to a few 
 every factor can be tried on every system and the best one is known.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.bench.bandit import ChebCB, TsallisINF, draw_arm
-from kryloset.bench.tables import Columns, Row, tabulate
+from kryloset.bench.tables import Columns, Row
 
 type Array = NDArray[np.float64]
 
@@ -152,8 +151,3 @@ COLUMNS: Columns = {
     "ChebCB": "chebcb:.1f",
     "best ω for each": "optimum:.1f",
 }
-
-
-def describe(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table with a line for each number of turns."""
-    return tabulate(rows, COLUMNS)

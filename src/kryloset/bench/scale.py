@@ -248,15 +248,6 @@ def run(
 ) -> Iterator[list[Row]]:
     """Measure, fit and predict; yield the rows of `measure_run`, `fit` and `predict`.
 
-    Args:
-        instances: Instances of the runs with one and two workers.
-        points: Grid points a side of these.
-        repeats: How often each is made, in turn.
-        method: Of the solver; the default if None.
-        preconditioner: Likewise.
-        quick: Fewer and smaller runs for the model.
-        root: The clone of the repository; the one the package is in by default.
-
     Raises:
         KrylosetError: There is no clone, or a run failed.
     """

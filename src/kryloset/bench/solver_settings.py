@@ -105,13 +105,7 @@ def choose_variants(
 
 
 def measure(case: Case, count: int, tolerance: float) -> list[Row]:
-    """Return a row for each variant.
-
-    Args:
-        case: Of which family the instances are.
-        count: Instances.
-        tolerance: On the true relative residual.
-    """
+    """Return a row for each variant."""
     variants: list[Variant] = []
 
     def choose(family: Family, operator: PETSc.Mat) -> list[Method]:

@@ -41,11 +41,8 @@ PRECONDITIONERS = ("none", "sor", "ilu")
 SIZES = {"darcy": 100, "scaled": 100, "published": 50, "published_helmholtz": 50, "wind": 100}
 """Interior points a side for which they are; there are none for `published_helmholtz`."""
 
-SYSTEMS = 20
-"""Systems for which they are."""
-
-TOLERANCE = 1e-8
-"""Tolerance for which they are."""
+SYSTEMS, TOLERANCE = 20, 1e-8
+"""Systems and tolerance for which they are."""
 
 HPDDM = {
     ("darcy", "none"): 307.9, ("darcy", "sor"): 56.8, ("darcy", "ilu"): 47.5,
@@ -225,17 +222,6 @@ def measure_case(
 ) -> list[Row]:
     """Compare the methods on one sequence with one preconditioner.
 
-    Args:
-        kind: One of `KINDS`.
-        preconditioner: A name that `SequenceSolver` knows.
-        size: Points a side.
-        count: Systems to solve, the first of `drawn`; at least 2.
-        tolerance: On the true relative residual.
-        rounds: How often all is measured.
-        drawn: Systems that are drawn.
-        names: Only these methods; all if empty.
-        comm: Processes that share each system.
-
     Returns:
         The rows of `summarise`, with what the case is, and the methods that are `not_offered`.
     """
@@ -337,17 +323,6 @@ def run(
     comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> Iterator[list[Row]]:
     """Measure all cases, and yield the rows of each. Collective.
-
-    Args:
-        kind: Of `KINDS`; all if empty.
-        preconditioner: Names that `SequenceSolver` knows; `PRECONDITIONERS` if empty.
-        size: Points a side; None for that of the reference counts.
-        count: Systems of a case, at least 2.
-        rtol: Tolerance on the true relative residual.
-        rounds: How often each case is measured.
-        large: Whether the cost of an iteration at n = 1e5 is measured too.
-        memory: Whether memory is measured too.
-        comm: Processes that share each system.
 
     Raises:
         KrylosetError: for a name that is not known or a number out of range.

@@ -209,11 +209,6 @@ def _errors(family: Family, found: Instance, reference: Instance) -> dict[str, f
 def run(*, family: Sequence[str], instances: int, halvings: int) -> Iterator[list[Row]]:
     """Measure several families; yield the rows of `measure` in one list.
 
-    Args:
-        family: Names in `CASES`; all if empty.
-        instances: Of each.
-        halvings: How often mesh widths are halved, at most; all grids from the coarsest on count.
-
     Raises:
         KrylosetError: There is no such family.
     """

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Writes measured rows into the pages: `python -m kryloset.bench.render` in a clone.
+"""Writes measured rows into the pages: `python docs/tables.py`, which `make docs` calls.
 
 A page marks the place of a table by comments:
 
