@@ -120,7 +120,7 @@ def merge(
     output: Output,
     timings: Annotated[Path, typer.Option(help="JSON of seconds.", show_default=False)],
     choices: Annotated[
-        Path, typer.Option(help="JSON of the solver's choices.", show_default=False)
+        Path, typer.Option(help="JSON of the recorded selection.", show_default=False)
     ],
     chunks: Annotated[list[Path], typer.Argument(help="Files of `kryloset solve`.")],
 ) -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Choosing among ways to solve while solving: two bandits, as values.
+"""Choosing among settings of a solver while solving: two bandits, as values.
 
 Both are those of M. Khodak, E. Chow, M.-F. Balcan and A. Talwalkar, "Learning to relax:
 setting solver parameters across a sequence of linear system instances" (ICLR 2024), where the

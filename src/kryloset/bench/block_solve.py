@@ -24,7 +24,7 @@ COLUMNS = 64
 
 
 class _Full(Exception):
-    """There are right-hand sides enough."""
+    """There are enough right-hand sides."""
 
 
 def measure_block(
@@ -66,7 +66,7 @@ def measure_block(
 
 
 def _time(matrix: PETSc.Mat, block: PETSc.Mat, package: str) -> float:
-    """Return the median seconds of three solves, infinite where that factor is not to be had."""
+    """Return the median seconds of three solves, infinite where there is no such factor."""
     pc = PETSc.PC().create(matrix.comm)
     solution = block.duplicate()
     try:

@@ -107,7 +107,7 @@ def race(
         places: Of the orders.
         first: Which contestant begins.
         look: Is shown every solved system.
-        description: What to call the work while it is under way; nothing is said without.
+        description: Names the work in the progress bar; there is none without it.
     """
     for place in track(places, description) if description else places:
         for contestant in in_turn(contestants, first + place):

@@ -101,9 +101,9 @@ class Sequential:
             result, self.state, failed = self._solve(self.solver, operator, rhs, state)
             account.escalations += len(failed)
         seconds = time.process_time() - began
-        told = result.seconds_setup + result.seconds_rebuild + result.seconds_iterate
-        # Solvers read a clock on the wall: what they tell are shares.
-        setup = seconds * result.seconds_setup / told if told else 0.0
+        reported = result.seconds_setup + result.seconds_rebuild + result.seconds_iterate
+        # Solvers report wall-clock seconds, of which only the shares are used.
+        setup = seconds * result.seconds_setup / reported if reported else 0.0
         account.unknowns = operator.getSize()[0]
         account.systems += 1
         account.iterations += result.iterations

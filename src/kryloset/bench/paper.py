@@ -75,7 +75,7 @@ def measure(
         chain: Numbers of the systems, sorted.
         warm_up: So many first systems count for no method; what carries nothing skips them.
         look: Is shown every solved system.
-        description: What to call the work while it is under way; nothing is said without.
+        description: Names the work in the progress bar; there is none without it.
 
     Returns:
         By method a turn a counted system, in the order in which it met them: the same systems

@@ -51,8 +51,8 @@ STAGES = {
 """Rules of one job each, by stage."""
 
 PARTS = ("solving", "chunk", "Snakemake", *STAGES)
-"""What seconds are told apart by: of assembly and solver; of the jobs that solve a chunk but
-for these; of Snakemake itself and what no benchmark file counts; of the other stages."""
+"""Parts of the seconds: assembly and solver; the rest of the jobs that solve a chunk; Snakemake
+itself, with what no benchmark file counts; and the other stages."""
 
 
 def measure_run(

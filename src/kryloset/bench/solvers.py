@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """How do the solvers compare on the reference sequences, and which goals do they meet?
 
-Every system is put anew into one Mat for each method in turn. Mean iterations and applications are
+Every system is put into one Mat again for each method in turn. Mean iterations and applications are
 over all systems, as published counts are. Medians of time leave out the first system of a round,
 which has nothing to recycle and creates the KSP. Ratios are of medians of the same run.
 """
@@ -61,7 +61,7 @@ OWN = ("gcrodr", "unsorted", "gcrodr10", "gmresdr", "own_gmres", "rcg", "rbicgst
 ITERATION_LIMIT = 20_000
 
 GAMG_LIMIT = 200
-"""Where multigrid needs more, it has failed, and its iterations are dear."""
+"""Where multigrid needs more, it has failed; its iterations are expensive."""
 
 LARGE_SIZE, LARGE_SYSTEMS, LARGE_TOLERANCE = 316, 4, 1e-4
 """The sequence of n = 1e5, there for the cost of an iteration, which a loose tolerance shows."""

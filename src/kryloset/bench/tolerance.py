@@ -37,20 +37,20 @@ from kryloset.progress import track
 from kryloset.sampling import generator
 
 TOLERANCES = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10)
-"""What stopped solves are asked for, loosest first."""
+"""Of the solves that are compared with those by factors, loosest first."""
 
 USUAL = 1e-8
 """The default, to whose iterations others are relative."""
 
 EXACT = 1e-11
-"""What those by factors are asked for, Newton's method with them; most reach rounding."""
+"""What solves by factors are asked for, and Newton's method with them; most reach rounding."""
 
 BESIDE = 0.01
-"""Algebraic error over that of the discretisation that is small beside it."""
+"""Ratio of the algebraic error to the discretisation's at which it is small."""
 
 TARGET = 1e-5
-"""Algebraic error that a training set may have: operators learn to 1e-2 or 1e-3 in this norm, and
-labels a hundred times better than the best are not what limits them."""
+"""Algebraic error that a training set may have. Operators learn to 1e-2 or 1e-3 in this norm, so
+labels that are a hundred times better do not limit them."""
 
 FACTORS = "factors"
 """The method of a family whose systems none of the iterative ones solves."""
@@ -141,8 +141,8 @@ def measure(
         tolerances: To stop at.
 
     Returns:
-        A row a way and tolerance: `family`, `points` (a side), `unknowns` of a system,
-        `method` (`factors` for a family whose systems no iterative way here solves), `field`,
+        A row a method and tolerance: `family`, `points` (a side), `unknowns` of a system,
+        `method` (`factors` for a family whose systems no iterative method here solves), `field`,
         `discretisation_error` and `algebraic_error` (medians over the instances), `tolerance`,
         `ratio` (the largest of any instance, algebraic over discretisation), `iterations` (mean of
         an instance, all its systems) and `escalations`. The field is that whose ratio is largest.
