@@ -19,3 +19,18 @@ cli.main()
 def test_bytes_that_are_no_characters_are_written_escaped() -> None:
     done = subprocess.run([sys.executable, "-c", INFO], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "é \\udcff\n"), done.stderr
+
+
+#: What `kryloset --help` has loaded of the libraries that take time to load.
+LOADED = r"""
+import sys
+from kryloset import cli
+slow = {"dolfinx", "h5py", "mpi4py", "numpy", "petsc4py", "pydantic", "scipy", "xarray", "yaml"}
+print(*slow & set(sys.modules))
+"""
+
+
+def test_help_waits_for_no_library() -> None:
+    command = [sys.executable, "-c", LOADED]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

@@ -9,7 +9,6 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -107,6 +106,8 @@ def describe_case(module: Any, rows: Sequence[Row]) -> str:
 
 def answer(module: Any, values: Mapping[str, Any], json: Path | None) -> None:
     """Run a bench, print what it finds as soon as it is there, and write its rows."""
+    from json import dumps
+
     from kryloset.bench.harness import describe_goals
     from kryloset.dataset.atomic import write_text_whole
     from kryloset.provenance import versions
