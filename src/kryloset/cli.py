@@ -326,6 +326,40 @@ def families(
     typer.echo(list_families() if name is None else describe_family(name))
 
 
+@app.command("try", rich_help_panel=LOOKS)
+def try_family(
+    family: Annotated[
+        str,
+        typer.Argument(
+            help="A family of your own, or a name.", metavar="FILE.py:Class", show_default=False
+        ),
+    ],
+    points: Annotated[int | None, typer.Option(help="Grid points a side. [default: 64]")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the instance.")] = 0,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help="Of the family or the grid; repeat it for more.", metavar="KEY=VALUE"),
+    ] = None,
+    picture: Annotated[Path, typer.Option(help="The picture to write.")] = Path("try.png"),
+) -> None:
+    """Draw and solve one instance of a family, check what it declares, and save a picture.
+
+    The exit code is 1 where something has to be mended before a run.
+    """
+    keep_blas_to_one_thread()
+    from kryloset.library import trial
+
+    settings = trial.read_settings(setting or [])
+    if points is not None:
+        settings["points"] = points
+    found = trial.run(family, settings, seed)
+    typer.echo(trial.describe(found))
+    if trial.draw_picture(found, picture):
+        typer.echo(f"Picture: {picture}")
+    if found.faults:
+        raise typer.Exit(1)
+
+
 @app.command(rich_help_panel=LOOKS)
 def info(
     file: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],

@@ -79,11 +79,6 @@ class Findings:
     metrics: Mapping[str, Any] | None
     history: Mapping[str, Any] | None
 
-    def pictured(self) -> list[Variable]:
-        """Return the variables that are functions on the whole grid, parameters first."""
-        variables = (*self.family.parameters, *self.family.fields)
-        return [v for v in variables if v.axes == tuple(self.family.coordinates)]
-
     def values(self, variable: Variable, instances: list[int]) -> Array:
         """Read a variable of a few instances that is on the whole grid.
 

@@ -12,8 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from kryloset.dataset.layout import place
-from kryloset.problems import Variable
-from kryloset.report import figures, wording
+from kryloset.report import figures, pictures, wording
 from kryloset.report.findings import Findings
 from kryloset.report.theme import VARIABLES, encode, inline
 
@@ -128,13 +127,18 @@ def _ways(findings: Findings) -> list[tuple[str, int, float]]:
 
 def _samples(findings: Findings) -> Illustration | None:
     """Draw instances evenly spread over the solving order, so that they differ."""
-    variables = findings.pictured()
+    family = findings.family
+    variables = pictures.pictured(family)
     if not variables:
         return None
     places = np.linspace(0, findings.config.count - 1, min(SAMPLES, findings.config.count))
     instances = [int(findings.order.permutation[round(place)]) for place in places]
-    rows = [row for v in variables for row in _pictures(findings, v, instances)]
-    plane = dict(list(findings.family.coordinates.items())[:2])
+    rows = [
+        row
+        for v in variables
+        for row in pictures.make_pictures(family, v, findings.values(v, instances))
+    ]
+    plane = pictures.plane(family)
     figure = figures.samples(rows, instances, plane)
     kind = "Graphs" if len(plane) == 1 else "Maps"
     names = " and ".join(row.label for row in rows)
@@ -143,31 +147,6 @@ def _samples(findings: Findings) -> Illustration | None:
     outside = " Points outside of the domain are blank." if blank else ""
     description = f"{kind} of {names} of the instances {shown}.{outside}"
     return Illustration("samples", figure, description)
-
-
-def _pictures(
-    findings: Findings, variable: Variable, instances: list[int]
-) -> list[figures.Pictures]:
-    """Return what is seen of a variable: of a box the middle, of a vector the magnitude.
-
-    Of a trajectory it is the first state, that in the middle and the last, a row each.
-    """
-    family, label = findings.family, _label(variable)
-    values, computed = findings.values(variable, instances), variable in family.fields
-    if variable.rank:
-        values, label = np.linalg.norm(values, axis=-1), f"magnitude of {label}"
-    if len(family.coordinates) == 3:
-        values = values[..., values.shape[-1] // 2]
-    states = {label: values}
-    if computed and family.times is not None:
-        last = len(family.times) - 1
-        states = {
-            f"{label}, time {family.times[n]:g}": values[:, n] for n in sorted({0, last // 2, last})
-        }
-    return [
-        figures.Pictures(state, shown, computed, variable.transform == "log")
-        for state, shown in states.items()
-    ]
 
 
 def _sort(findings: Findings) -> Illustration | None:
@@ -234,11 +213,6 @@ def _training(findings: Findings) -> Illustration | None:
         figures.training(curves, "relative L2 error"),
         f"Relative L2 error by epoch, at the end {told}.",
     )
-
-
-def _label(variable: Variable) -> str:
-    unit = "" if variable.units == "1" else f" [{variable.units}]"
-    return f"{variable.long_name} {variable.name}{unit}"
 
 
 def _size(count: int) -> str:

@@ -1,0 +1,58 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What is shown of the variables of a family."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.problems import Family, Variable
+from kryloset.report.figures import Pictures
+
+type Array = NDArray[np.float64]
+
+
+def pictured(family: Family) -> list[Variable]:
+    """Return the variables that are functions on the whole grid, parameters first."""
+    variables = (*family.parameters, *family.fields)
+    return [v for v in variables if v.axes == tuple(family.coordinates)]
+
+
+def plane(family: Family) -> Mapping[str, Array]:
+    """Return the coordinates along which variables are shown, two at most."""
+    return dict(list(family.coordinates.items())[:2])
+
+
+def make_pictures(family: Family, variable: Variable, values: Array) -> list[Pictures]:
+    """Return what is shown of a variable: of a box the middle, of a vector the magnitude.
+
+    Of a trajectory the first state, that in the middle and the last are shown, a row each.
+
+    Args:
+        family: The family.
+        variable: One of `pictured`.
+        values: Shape (instance, time, *grid, component), NaN outside of the domain; there is a
+            time only for fields of a family with times, and a component only for vectors.
+    """
+    label, computed = label_of(variable), variable in family.fields
+    if variable.rank:
+        values, label = np.linalg.norm(values, axis=-1), f"magnitude of {label}"
+    if len(family.coordinates) == 3:
+        values = values[..., values.shape[-1] // 2]
+    states = {label: values}
+    if computed and family.times is not None:
+        last = len(family.times) - 1
+        states = {
+            f"{label}, time {family.times[n]:g}": values[:, n] for n in sorted({0, last // 2, last})
+        }
+    return [
+        Pictures(state, shown, computed, variable.transform == "log")
+        for state, shown in states.items()
+    ]
+
+
+def label_of(variable: Variable) -> str:
+    """Return the long name of a variable, with its unit."""
+    unit = "" if variable.units == "1" else f" [{variable.units}]"
+    return f"{variable.long_name} {variable.name}{unit}"
