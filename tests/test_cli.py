@@ -8,11 +8,11 @@ import sys
 #: A file may hold bytes that are no characters; h5py reads them as lone surrogates.
 INFO = r"""
 import sys
-from kryloset import cli
+from kryloset.__main__ import main
 from kryloset.dataset import description
 description.describe = lambda path: "é \udcff"
 sys.argv = ["kryloset", "info", "file.h5"]
-cli.main()
+main()
 """
 
 

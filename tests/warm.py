@@ -35,7 +35,7 @@ def run(connection: socket.socket) -> None:
     """Be the command that is asked for; answer with its exit status."""
     import traceback
 
-    from kryloset import cli
+    from kryloset.__main__ import main
 
     status = 1
     try:
@@ -49,7 +49,7 @@ def run(connection: socket.socket) -> None:
         os.environ.clear()
         os.environ.update(environment)
         sys.argv = ["kryloset", *arguments]
-        cli.main()
+        main()
         status = 0
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)

@@ -1,21 +1,56 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`kryloset`, and `python -m kryloset`, which is the same."""
+"""`kryloset`, and `python -m kryloset`, which is the same: logging, and errors for people."""
 
+import io
+import logging
+import os
 import sys
+import time
 
 from kryloset.errors import KrylosetError
 from kryloset.extras import advised
 
+#: What mpiexec is given to pass a last message on, also on a busy machine.
+_SECONDS_TO_PASS_ON = 3.0
+
 
 def main() -> None:
-    """Run the command line, or say what it lacks."""
+    """Run the command line; a mistake of the user's ends in one message and exit code 1."""
+    # A file may hold bytes that are no characters, which no terminal can be given as they are.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # Under MPI every rank logs its warnings, and the first one what goes well.
+    rank = int(os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0")))
+    logging.basicConfig(
+        level=logging.INFO if rank == 0 else logging.WARNING,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
     try:
         with advised():
-            from kryloset.cli import main as run
+            from kryloset.cli import app
+
+            app(standalone_mode=True)
     except KrylosetError as error:
-        sys.exit(f"kryloset: error: {error}")
-    run()
+        print(f"kryloset: error: {error}", file=sys.stderr)
+        _stop_other_ranks()
+        sys.exit(1)
+    except Exception:
+        logging.getLogger(__name__).exception("kryloset: a fault of the program, not of yours")
+        _stop_other_ranks()
+        sys.exit(2)
+
+
+def _stop_other_ranks() -> None:
+    """End the other processes of an MPI run, which would wait for this one for ever."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is not None and mpi.COMM_WORLD.size > 1:
+        # Once a rank aborts, mpiexec drops what it has not passed on yet, such as the message.
+        sys.stderr.flush()
+        time.sleep(_SECONDS_TO_PASS_ON)
+        mpi.COMM_WORLD.Abort(1)
 
 
 if __name__ == "__main__":

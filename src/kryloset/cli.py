@@ -2,11 +2,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The command line: every stage by itself, and looks at configurations, families and files."""
 
-import io
-import logging
-import os
-import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +9,6 @@ import typer
 
 from kryloset.bench.command_line import bench
 from kryloset.errors import KrylosetError
-from kryloset.extras import advised
 from kryloset.threads import keep_blas_to_one_thread, let_idle_threads_sleep
 
 app = typer.Typer(
@@ -31,9 +25,6 @@ Parameters = Annotated[Path, typer.Option(help="File of `kryloset sample`.", sho
 Order = Annotated[Path, typer.Option(help="File of `kryloset sort`.", show_default=False)]
 Data = Annotated[Path, typer.Option(help="A dataset, of `kryloset merge`.", show_default=False)]
 Model = Annotated[Path, typer.Option(help="A model, of `kryloset train`.", show_default=False)]
-
-#: What mpiexec is given to pass a last message on, also on a busy machine.
-_SECONDS_TO_PASS_ON = 3.0
 
 STAGES, SEQUENCES, LOOKS, MEASUREMENTS = "Stages", "Without a PDE", "Looks", "Measurements"
 
@@ -382,39 +373,3 @@ def restore(
     from kryloset.dataset.restore import restore
 
     typer.echo(restore(file, folder))
-
-
-def main() -> None:
-    """Run the command line; a mistake of the user's ends in one message and exit code 1."""
-    # A file may hold bytes that are no characters, which no terminal can be given as they are.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    # Under MPI every rank logs its warnings, and the first one what goes well.
-    rank = int(os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0")))
-    logging.basicConfig(
-        level=logging.INFO if rank == 0 else logging.WARNING,
-        format="%(asctime)s %(message)s",
-        datefmt="%H:%M:%S",
-    )
-    try:
-        with advised():
-            app(standalone_mode=True)
-    except KrylosetError as error:
-        typer.echo(f"kryloset: error: {error}", err=True)
-        _stop_other_ranks()
-        sys.exit(1)
-    except Exception:
-        logging.getLogger(__name__).exception("kryloset: a fault of the program, not of yours")
-        _stop_other_ranks()
-        sys.exit(2)
-
-
-def _stop_other_ranks() -> None:
-    """End the other processes of an MPI run, which would wait for this one for ever."""
-    mpi = sys.modules.get("mpi4py.MPI")
-    if mpi is not None and mpi.COMM_WORLD.size > 1:
-        # Once a rank aborts, mpiexec drops what it has not passed on yet, such as the message.
-        sys.stderr.flush()
-        time.sleep(_SECONDS_TO_PASS_ON)
-        mpi.COMM_WORLD.Abort(1)

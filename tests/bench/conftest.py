@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kryloset import cli
+from kryloset.__main__ import main
 
 type Bench = Callable[..., tuple[int, str, str]]
 
@@ -19,7 +19,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
     def run(*options: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["kryloset", "bench", *options])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         said = capfd.readouterr()
         return int(ended.value.code or 0), said.out, said.err
 

@@ -36,7 +36,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "dataset")]
 
 from various_runs import various
 
-from kryloset import cli
+from kryloset import __main__ as kryloset_command
 from kryloset.config import dump_dataset
 from kryloset.dataset.integrity import SEALS, STRUCTURE, Digests, read_seals
 from kryloset.dataset.reader import Dataset
@@ -250,7 +250,7 @@ def _read(path: Path) -> None:
 def _command(*arguments: str) -> Callable[[Path], None]:
     def run(path: Path) -> None:
         sys.argv = ["kryloset", *arguments, str(path)]
-        cli.main()
+        kryloset_command.main()
 
     return run
 

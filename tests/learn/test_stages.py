@@ -133,7 +133,7 @@ def test_missing_library_is_a_readable_error(tmp_path):
     (tmp_path / "config.yaml").write_text("datasets: {darcy: {}}")
     program = (
         "import sys; sys.modules['torch'] = None\n"
-        "from kryloset.cli import main\n"
+        "from kryloset.__main__ import main\n"
         "sys.argv = ['kryloset', 'train', 'config.yaml', 'darcy', '--data', 'd.h5', "
         "'--model', 'm.pt', '--history', 'h.json']\n"
         "main()"

@@ -18,7 +18,7 @@ import pytest
 import scipy.sparse as sp
 import xarray
 
-from kryloset import cli
+from kryloset.__main__ import main
 from kryloset.krylov import Reason, SequenceSolver
 from kryloset.krylov.sequence_files import SystemReader, check_sequence
 from kryloset.ordering import greedy_chain
@@ -74,7 +74,7 @@ def run(
         words = ["kryloset", "solve-sequence", folder, "--out", out, *SMALL, *options]
         monkeypatch.setattr(sys, "argv", [str(word) for word in words])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         said = capfd.readouterr()
         return Ended(ended.value.code or 0, said.out, said.err)
 
@@ -438,7 +438,7 @@ def start_two(*words: object) -> subprocess.CompletedProcess[str]:
 FULL_DISK = """
 import resource
 from mpi4py import MPI
-from kryloset.cli import main
+from kryloset.__main__ import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
 main()
 """
