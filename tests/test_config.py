@@ -100,9 +100,9 @@ def test_every_mistake_is_told_at_once() -> None:
         ("darcy", {"modse": 3}, ["datasets.one", "modse", "is `modes` meant?"]),
         ("darcy", {"length": -1}, ["datasets.one", "length", "greater than 0"]),
         ("nowhere.py:Heat", {}, ["no file nowhere.py"]),
-        ("broken.py:Heat", {}, ["broken.py does not import", "ZeroDivisionError"]),
+        ("broken.py:Heat", {}, ["broken.py cannot be imported", "ZeroDivisionError"]),
         ("empty.py:Heat", {}, ["no class 'Heat'"]),
-        ("leaves.py:Heat", {}, ["leaves.py does not import, line 2 of leaves.py", "sys.exit"]),
+        ("leaves.py:Heat", {}, ["leaves.py cannot be imported, line 2 of leaves.py", "sys.exit"]),
         ("half.py:Half", {}, ["lacks draw, weak_form, summary, equation, parameters, fields"]),
     ],
 )
@@ -207,7 +207,7 @@ class Odd(SteadyFamily):
 
 @pytest.mark.parametrize(
     ("dimensions", "field", "message"),
-    [("('x', 'y')", "'k'", "two variables 'k'"), ("('y', 'x')", "'u'", "in that order"),
+    [("('x', 'y')", "'k'", "two variables named 'k'"), ("('y', 'x')", "'u'", "in that order"),
      ("('x', 'z')", "'u'", "must be axes of"), ("('x', 'y')", "'time'", "named 'time'"),
      ("('corner',)", "'corner'", "named 'corner'")],
 )  # fmt: skip

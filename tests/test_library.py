@@ -168,7 +168,7 @@ def test_a_wrong_setting_is_refused_by_name_with_what_is_allowed():
         kryloset.family("darcy", log_deviation=6)
     with pytest.raises(ConfigError, match=r"points: .*greater than or equal to 3"):
         kryloset.family("darcy", points=2)
-    with pytest.raises(ConfigError, match=r"modes 32 is not less than mesh\.points 9"):
+    with pytest.raises(ConfigError, match=r"modes 32 does not fit mesh\.points 9"):
         kryloset.family("darcy", points=9)
     with pytest.raises(ConfigError, match="'darci' is unknown: take one of darcy"):
         kryloset.family("darci")

@@ -299,7 +299,7 @@ class Claimed(Driven):
 def test_false_claims_are_refused(term: Any, why: str) -> None:
     family = rod(Claimed)
     family.term = term
-    with pytest.raises(ConfigError, match=f"declared affine in the states before.*{why}"):
+    with pytest.raises(ConfigError, match=f"declared affine in the previous states.*{why}"):
         family.discretise(MPI.COMM_SELF)
 
 
@@ -437,7 +437,7 @@ def test_a_step_that_fails_without_growth_is_told_as_such() -> None:
     ("state", "message"),
     [
         (lambda i: None, "initial_state returned a NoneType: return a dictionary"),
-        (lambda i: {"v": i["u0"]}, "initial_state returned v, and lacks u"),
+        (lambda i: {"v": i["u0"]}, "initial_state returned v but not u"),
         (lambda i: {"u": i["u0"][1:]}, r"u of the solution has the shape \(8,\)"),
         (lambda i: {"u": i["u0"] * 1j}, "u of the solution has the type complex128"),
         (lambda i: {"u": i["u0"] * np.nan}, "initial_state: u is not finite"),

@@ -153,13 +153,13 @@ def test_degrees_of_freedom_off_the_grid_must_be_declared() -> None:
     class Forgetful(Everything):
         unknowns = ()
 
-    with pytest.raises(FamilyError, match="p are not the points of the grid"):
+    with pytest.raises(FamilyError, match="p are not at the points of the grid"):
         Forgetful(Section(), MeshConfig(points=5, degree=2)).discretise(MPI.COMM_SELF)
 
 
 def test_parameters_that_cannot_be_are_named(everything: Any) -> None:
     _, discretisation, instance, _ = everything
-    with pytest.raises(DataError, match=r"parameter s has shape \(3, 3\), the grid \(9, 9\)"):
+    with pytest.raises(DataError, match=r"s has shape \(3, 3\) but the grid has \(9, 9\)"):
         discretisation.assemble({**instance, "s": np.ones((3, 3))})
     with pytest.raises(DataError, match="parameter v is not finite"):
         discretisation.assemble({**instance, "v": np.full((9, 9, 2), np.nan)})

@@ -116,7 +116,7 @@ def of_the_stages(base: Any, **attributes: Any) -> Any:
 @pytest.mark.parametrize("base", [Steady, Moving, Nonlinear])
 def test_a_forgotten_parameter_is_named(base: Any) -> None:
     with pytest.raises(
-        FamilyError, match=r"test_forgotten.py:Own: b is drawn, and changes no solution"
+        FamilyError, match=r"test_forgotten.py:Own: b is drawn but changes no solution"
     ):
         of_the_stages(base)
 

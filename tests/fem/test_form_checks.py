@@ -91,7 +91,7 @@ def quadratic(space: Any) -> tuple[Any, Any]:
 FORMS: dict[str, tuple[Callable[..., Any], str]] = {
     "trial function in L": (
         lambda s, p, u, v: WeakForm(energy(u, v), p["f"] * u * v * dx),
-        "form L has a TrialFunction: take the terms that have one to `a`",
+        "form L has a TrialFunction: move the terms that have one to `a`",
     ),
     "no trial function": (
         lambda s, p, u, v: WeakForm(p["f"] * v * dx, v * dx),
@@ -107,15 +107,15 @@ FORMS: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     "test function of another space": (
         lambda s, p, u, v: WeakForm(energy(u, quadratic(s)[1]), v * dx),
-        "form a: its TestFunction is of another space",
+        "form a: its TestFunction is on another space",
     ),
     "both of another space": (
         lambda s, p, u, v: WeakForm(energy(*quadratic(s)), v * dx),
-        "form a: its TestFunction is of another space",
+        "form a: its TestFunction is on another space",
     ),
     "L of another space": (
         lambda s, p, u, v: WeakForm(energy(u, v), quadratic(s)[1] * dx),
-        "form L: its TestFunction is of another space",
+        "form L: its TestFunction is on another space",
     ),
     "no measure": (
         lambda s, p, u, v: WeakForm(inner(grad(u), grad(v)), v * dx),
@@ -168,11 +168,11 @@ FORMS: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     "a copy of a parameter": (
         lambda s, p, u, v: WeakForm(energy(u, v), copy_of(p["f"]) * v * dx),
-        "form L has a Function that is not finite.* write the parameter itself",
+        "form L has a Function that is not finite.* use the parameter itself",
     ),
     "a copy of a number": (
         lambda s, p, u, v: WeakForm(energy(u, v), fem.Constant(s.mesh, p["c"].value[0]) * v * dx),
-        "form L has a Constant that is not finite.* write the parameter itself",
+        "form L has a Constant that is not finite.* use the parameter itself",
     ),
     "a number that is none": (
         lambda s, p, u, v: WeakForm(energy(u, v), float("nan") * v * dx),
@@ -192,15 +192,15 @@ FORMS: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     "a part without tags": (
         lambda s, p, u, v: WeakForm(energy(u, v), v * dx + v * ufl.ds(1)),
-        r"form L: ds\(1\) has no tags that say which part 1 is",
+        r"form L: ds\(1\) has no tags that mark part 1",
     ),
     "a tag of nothing": (
         lambda s, p, u, v: WeakForm(energy(u, v), v * over("ds", s.mesh, tags_of(s.mesh, 1))(7)),
-        r"form L: ds\(7\): nothing has the tag 7, .* the tags are 1",
+        r"form L: ds\(7\): nothing has the tag 7, .* The tags are 1",
     ),
     "tags of cells for facets": (
         lambda s, p, u, v: WeakForm(energy(u, v), v * over("ds", s.mesh, tags_of(s.mesh, 2))(1)),
-        r"form L: ds\(1\) has tags of entities of dimension 2, and needs 1",
+        r"form L: ds\(1\) has tags of entities of dimension 2 and needs 1",
     ),
     "tags of another mesh": (
         lambda s, p, u, v: WeakForm(
@@ -242,11 +242,11 @@ def function_on(domain: Any, shape: tuple[int, ...] = ()) -> fem.Function:
 
 
 BOUNDARIES: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "without a tuple": (lambda m: Dirichlet(), "`boundary` is a Dirichlet, and must be a tuple"),
+    "without a tuple": (lambda m: Dirichlet(), "`boundary` is a Dirichlet and must be a tuple"),
     "nothing": (lambda m: None, "`boundary` is a NoneType"),
-    "of DOLFINx": (lambda m: (3,), "condition 1 is a int: take kryloset.problems.Dirichlet"),
-    "part of a space without": (lambda m: (Dirichlet(part=1),), "part 1, and the space 0 parts"),
-    "component of a scalar": (lambda m: (Dirichlet(component=0),), "component 0, and there are 0"),
+    "of DOLFINx": (lambda m: (3,), "condition 1 is a int: use kryloset.problems.Dirichlet"),
+    "part of a space without": (lambda m: (Dirichlet(part=1),), "part 1, but the space has 0"),
+    "component of a scalar": (lambda m: (Dirichlet(component=0),), "component 0, but there are 0"),
     "one truth value": (lambda m: (Dirichlet(where=lambda x: True),), "`where` returned a bool"),
     "a short answer": (
         lambda m: (Dirichlet(), Dirichlet(where=lambda x: np.array([True]))),
@@ -264,8 +264,8 @@ BOUNDARIES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "no node": (
         lambda m: (Dirichlet(where=lambda x: np.isclose(x[0], 0.1), nodal=True),), "no node",
     ),
-    "nodal without where": (lambda m: (Dirichlet(nodal=True),), "is nodal, and says no `where`"),
-    "not finite": (lambda m: (Dirichlet(np.inf),), "has the value inf: take a finite number"),
+    "nodal without where": (lambda m: (Dirichlet(nodal=True),), "is nodal but has no `where`"),
+    "not finite": (lambda m: (Dirichlet(np.inf),), "has the value inf: use a finite number"),
     "complex": (lambda m: (Dirichlet(1j),), "has the value 1j"),
     "text": (lambda m: (Dirichlet("1"),), "has the value '1'"),
     "an expression": (lambda m: (Dirichlet(ufl.SpatialCoordinate(m)[0]),), "has the value Indexed"),
@@ -298,7 +298,7 @@ def test_parameters_with_axes_of_their_own_are_constants_of_their_shape() -> Non
     discretisation = discretise(form)
     u = discretisation.solve(DRAWN, solve_directly)["u"]
     np.testing.assert_allclose(u, 1 + 2 * 2 + 3 * 4, rtol=1e-12)
-    with pytest.raises(Exception, match=r"parameter c has shape \(4,\), and its Constant \(3,\)"):
+    with pytest.raises(Exception, match=r"c has shape \(4,\) but its Constant has \(3,\)"):
         discretisation.solve({**DRAWN, "c": np.ones(4)}, solve_directly)
 
 
@@ -345,7 +345,7 @@ def test_forms_of_steps_and_of_newtons_method_are_checked_alike() -> None:
         (lambda: mesh.create_unit_cube(MPI.COMM_SELF, 2, 2, 2), "a mesh of dimension 3"),
         (
             lambda: mesh.create_unit_square(MPI.COMM_SELF, 2, 2, mesh.CellType.quadrilateral),
-            "cells of 4 points: return one of straight simplices",
+            "cells of 4 points: return a mesh of straight simplices",
         ),
         (lambda: 1 / 0, r"make_mesh, line \d+ of test_form_checks.py: ZeroDivisionError"),
     ],

@@ -121,7 +121,7 @@ def test_a_mesh_with_other_nodes_is_refused_where_they_would_be_lost() -> None:
     class Lost(OnAnotherMesh):
         unknowns = ()
 
-    with pytest.raises(FamilyError, match="u are not the points of the grid: add degrees_of_fr"):
+    with pytest.raises(FamilyError, match="u are not at the points of the grid: add degrees_of_fr"):
         Lost(Section(), MeshConfig(points=9)).discretise(MPI.COMM_SELF)
 
 
@@ -140,11 +140,11 @@ def test_elements_of_degree_two_need_an_odd_number_of_points() -> None:
         ("np.array([0, 0, 1]), x", "along x do not ascend: 0 is followed by 0"),
         ("x, np.array([0, np.nan, 1])", "along y are not finite"),
         ("x, np.ones((2, 2))", r"along y have the shape \(2, 2\)"),
-        ("x, 'abc'", "along y are no numbers"),
-        ("x, 1j * x", "along y are no real numbers"),
-        ("x, x[:1]", "along y are 1, and must be two or more"),
+        ("x, 'abc'", "along y are not numbers"),
+        ("x, 1j * x", "along y are not real numbers"),
+        ("x, x[:1]", "along y are 1 and must be two or more"),
         ("[0, 1], x", "along x are a list"),
-        ("x,", "the axes x, and the domain 2 dimensions"),
+        ("x,", "the axes x but the domain has 2 dimensions"),
         ("1 / 0,", "line 12 of mine.py: ZeroDivisionError"),
     ],
 )

@@ -106,7 +106,7 @@ def corner(x: Any) -> Any:
     ],
 )
 def test_a_field_that_nothing_holds_is_named(base: Any, attributes: Any, open_field: str) -> None:
-    message = rf"test_nullspace.py:Own: nothing holds {open_field},.* forget a Dirichlet condition"
+    message = rf"test_nullspace.py:Own: nothing fixes {open_field}.* forget a Dirichlet condition"
     with pytest.raises(FamilyError, match=message):
         solve(base, **attributes)
 

@@ -66,15 +66,18 @@ def traits(**claims: Any) -> OperatorTraits:
         ({"__init__": lambda self: None}, "`__init__`: too many .* write `def __init__"),
         ({"parameters": K}, "`parameters` must be a tuple of Variables.* with a comma"),
         ({"fields": ("u",)}, "`fields` must be a tuple of Variables"),
-        ({"parameters": ()}, "it needs a parameter and a field at least"),
+        ({"parameters": ()}, "needs at least one parameter and one field"),
         ({"operator": "symmetric"}, "`operator` must be an OperatorTraits"),
         ({"operator": OperatorTraits}, "`operator` must be an OperatorTraits"),
         # PETSc crashed on it.
         ({"operator": traits(nullspace="rotations")}, "nullspace .* 'rotations': take 'none' or"),
         ({"operator": traits(symmetric="no")}, "symmetric .* 'no': take False or True"),
         ({"unknowns": (Variable("z", "z"),)}, "'z' of `unknowns` has no dimensions"),
-        ({"fields": (Variable("a/b", "u"),)}, "'a/b' of variable 'a/b' is no name"),
-        ({"fields": (Variable("u", "u", dimensions=("",)),)}, "'' of variable 'u' is no name"),
+        ({"fields": (Variable("a/b", "u"),)}, "'a/b' of variable 'a/b' is not a valid name"),
+        (
+            {"fields": (Variable("u", "u", dimensions=("",)),)},
+            "'' of variable 'u' is not a valid",
+        ),
         ({"fields": (Variable("u", "u", ()),)}, r"long name and units .* one is \(\)"),
         ({"fields": (Variable("u", "u", rank=2),)}, "rank 2"),
         (
@@ -82,13 +85,16 @@ def traits(**claims: Any) -> OperatorTraits:
             "must not be named 'solver'",
         ),
         ({"coordinates": lambda self: {}}, "`coordinates` is a method.* write @property above it"),
-        ({"coordinates": (1, 2)}, "tuple is no dictionary"),
+        ({"coordinates": (1, 2)}, "returned a tuple: return a dictionary"),
         ({"times": np.array([0.0, 0.0])}, "times: they do not ascend"),
         ({"boundary_conditions": ("u = 0",)}, "must be a tuple of BoundaryCondition"),
-        ({"boundary_conditions": condition(dimension="z")}, "is across 'z', and the axes are x, y"),
-        ({"boundary_conditions": condition(fields=("v",))}, "is of v, and the fields are u"),
+        (
+            {"boundary_conditions": condition(dimension="z")},
+            "dimension 'z' but the axes are x, y",
+        ),
+        ({"boundary_conditions": condition(fields=("v",))}, "is for v but the fields are u"),
         ({"boundary_conditions": condition(kind="Dirichlet")}, "the kind 'Dirichlet'"),
-        ({"boundary_conditions": 2 * condition()}, "is there twice: x wall u"),
+        ({"boundary_conditions": 2 * condition()}, "is declared twice: x wall u"),
     ],
 )
 def test_what_no_file_could_hold_is_refused(attributes: dict[str, Any], message: str) -> None:

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 import scipy.fft
 import ufl
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
 from convergence import l2_error, observed_orders
 from factored import SolveFactored
-from numpy.typing import NDArray
-from operators import SolveAndKeep, false_claims
-from scipy.interpolate import CubicSpline
-from solve_on_ranks import solve_on_ranks
-
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems import Instance, load_family
 from kryloset.problems.finite_element import Dirichlet, Step, WeakForm
 from kryloset.problems.navier_stokes import NavierStokes, NavierStokesSettings
 from kryloset.sampling import generator
+from operators import SolveAndKeep, false_claims
+from solve_on_ranks import solve_on_ranks
 
 
 def family(points: int = 17, degree: int = 2, **parameters: Any) -> NavierStokes:
@@ -333,7 +333,11 @@ def test_draws_are_functions_in_their_ranges() -> None:
     [
         ("degree", {"degree": 1}, r"mesh.degree 1: .* take 2"),
         ("reynolds", {"reynolds": 1000.0}, r"take at least 51 points"),
-        ("modes", {"modes": 16}, r"parameters.modes 16 is more than mesh.points - 2 = 15"),
+        (
+            "modes",
+            {"modes": 16},
+            r"modes 16 does not fit mesh.points 17: take at most 15",
+        ),
         ("steps", {"steps": 10}, r"parameters.steps 10: .* at least 26 steps"),
         ("lid", {"lid": (1.0, 0.5)}, r"lid \[1.0, 0.5\] is no range"),
     ],

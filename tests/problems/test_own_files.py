@@ -159,5 +159,5 @@ def test_a_name_that_no_file_can_have_is_that_of_none():
 
 def test_a_mistake_in_a_module_beside_it_is_told_with_its_line():
     write({"mine.py": family("import parts"), "parts.py": "x = 1\ny = x / 0\n"})
-    with pytest.raises(ConfigError, match=r"mine.py does not import, line 2 of parts.py: Zero"):
+    with pytest.raises(ConfigError, match=r"mine.py cannot be imported, line 2 of parts.py: Zero"):
         summary("mine.py:Mine")

@@ -303,7 +303,7 @@ def test_bad_parameters_are_refused() -> None:
     dataset = DatasetConfig(
         family="reaction_diffusion", mesh={"points": 9}, parameters={"modes": 9}
     )
-    with pytest.raises(ConfigError, match=r"parameters.modes 9 is not less than mesh.points 9"):
+    with pytest.raises(ConfigError, match=r"parameters.modes 9 does not fit mesh.points 9"):
         load_family(dataset)
     dataset = DatasetConfig(family="reaction_diffusion", parameters={"reaction": -1})
     with pytest.raises(ConfigError, match="reaction: Input should be greater than 0"):

@@ -10,8 +10,8 @@ import basix.ufl
 import numpy as np
 import pytest
 import ufl
-from directly import solve_directly
 
+from directly import solve_directly
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import FamilyError
 from kryloset.problems import Family, SteadyFamily, Variable, WeakForm, degrees_of_freedom
@@ -51,15 +51,15 @@ V = Variable("v", "v", rank=1)
 DECLARED: dict[str, tuple[dict[str, Any], str]] = {
     "degrees of freedom of the second field": (
         {"fields": (U, Variable("w", "w")), "unknowns": (degrees_of_freedom(Variable("w", "w")),)},
-        "w_dofs is declared, and the solution has only u, w",
+        "w_dofs is declared but the solution has only u, w",
     ),
     "no degrees of freedom": (
         {"element": lagrange(2)},
-        r"u are not the points of the grid: add degrees_of_freedom\(u\)",
+        r"u are not at the points of the grid: add degrees_of_freedom\(u\)",
     ),
     "an unknown that nothing is": (
         {"unknowns": (Variable("error", "error", dimensions=("cell",)),)},
-        "error is declared, and the solution has only u",
+        "error is declared but the solution has only u",
     ),
     "a field along one axis": (
         {"fields": (Variable("u", "u", dimensions=("x",)),)},
@@ -67,15 +67,15 @@ DECLARED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a scalar with two components": (
         {"element": lagrange(1, (2,))},
-        "element of u has 2 components, and u 1",
+        "element of u has 2 components instead of 1",
     ),
     "a vector with one": (
         {"fields": (V,), "element": lagrange(1)},
-        "element of v has 1 components, and v 2",
+        "element of v has 1 components instead of 2",
     ),
     "a part without a field": (
         {"element": basix.ufl.mixed_element([lagrange(1), lagrange(1)])},
-        "make_element has 2 parts, and `fields` are u",
+        "make_element has 2 parts, but `fields` are u",
     ),
     "degrees of freedom of another rank": (
         {
@@ -83,7 +83,7 @@ DECLARED: dict[str, tuple[dict[str, Any], str]] = {
             "element": lagrange(2, (2,)),
             "unknowns": (Variable("v_dofs", "v_dofs", dimensions=("v_dof",)),),
         },
-        r"v_dofs of the solution has the shape \(81, 2\), its Variable \(any,\)",
+        r"v_dofs of the solution has the shape \(81, 2\) but its Variable has \(any,\)",
     ),
 }
 
@@ -137,11 +137,11 @@ def test_arrays_of_the_right_shapes_pass() -> None:
     ("change", "message"),
     [
         ({"u": np.ones((4, 3))}, r"u of the solution has the shape \(4, 3\), .*\(3, 4\)"),
-        ({"v": np.ones((3, 4))}, r"v of the solution has .* its Variable \(3, 4, 2\)"),
+        ({"v": np.ones((3, 4))}, r"v of the solution has .* its Variable has \(3, 4, 2\)"),
         ({"u": 1j * np.ones((3, 4))}, "u of the solution has the type complex128"),
         ({"u": np.full((3, 4), "a")}, "u of the solution has the type <U1"),
         ({"more": np.ones(3)}, "the solution has more, which the family does not declare"),
-        ({"cells": np.ones(3)}, r"cells of the solution has .* its Variable \(any, any\)"),
+        ({"cells": np.ones(3)}, r"cells of the solution has .* its Variable has \(any, any\)"),
     ],
 )
 def test_arrays_that_are_not_those_of_the_variables(change: dict[str, Any], message: str) -> None:

@@ -26,7 +26,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "family file missing": ({"family": "mine.py:Heat"}, ["datasets.tiny", "no file mine.py"]),
     "family file broken": (
         {"family": "broken.py:Heat"},
-        ["datasets.tiny", "broken.py does not import", "no_such_module"],
+        ["datasets.tiny", "broken.py cannot be imported", "no_such_module"],
     ),
     "unknown setting of the family": (
         {"parameters": {"modus": 8}},

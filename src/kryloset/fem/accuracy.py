@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a tolerance on residuals means for the error of solutions, measured on a few instances.
+"""Measures, on a few instances, the error of solutions that a tolerance on residuals leaves.
 
-A residual bounds no error by itself, since ||x - x*|| / ||x*|| may be as large as the condition
-number times ||b - A x|| / ||b||. So a few instances are solved again, much more strictly: what
-differs from the stored solution is the error that the tolerance has left. Beside it stands that of
-the discretisation, which no solver can remove, estimated from the same instance on about half as
-many points a side (L. F. Richardson, Phil. Trans. A 210, 1911). Both are relative to the solution,
-in the L2 norm of the grid; of a trajectory at its end.
+A residual alone does not bound the error: ||x - x*|| / ||x*|| may be as large as the condition
+number times ||b - A x|| / ||b||. So a few instances are solved again with a much smaller tolerance.
+The difference from the stored solution is the error that the tolerance leaves. It is compared with
+the discretisation error, which no solver can remove. That is estimated by solving the same instance
+on about half as many points along each axis (L. F. Richardson, Phil. Trans. A 210, 1911). Both
+errors are relative to the solution in the L2 norm of the grid, for a trajectory at its last time.
 """
 
 import logging
@@ -30,26 +30,26 @@ from kryloset.problems.base import Array, Discretisation, Family, Instance, Oper
 logger = logging.getLogger(__name__)
 
 STRICTER = 1e-3
-"""Part of a tolerance that instances are solved to, to see the error that it leaves."""
+"""Fraction of the tolerance to which instances are solved again."""
 
 STRICTEST = 1e-11
-"""What factors reach on most matrices."""
+"""Smallest tolerance, which a direct solver reaches on most matrices."""
 
 COARSE = 1e-8
-"""Tolerance on a coarser grid, whose error is that of its mesh width."""
+"""Tolerance on the coarser grid, below its discretisation error."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The errors of a few instances, of the field in which the tolerance weighs most.
+    """The errors of a few instances, in the field with the largest algebraic error.
 
     Attributes:
-        instances: Their numbers.
+        instances: Numbers of the instances.
         field: The field.
-        tolerance: That they were solved to.
-        algebraic_error: What it has left, the largest of any instance.
-        discretisation_error: Of the discretisation, estimated, of that instance; None where no
-            coarser grid would do.
+        tolerance: Tolerance to which they were solved.
+        algebraic_error: Largest error of any instance that the tolerance leaves.
+        discretisation_error: Estimated discretisation error of that instance; None if no coarser
+            grid can be used.
     """
 
     instances: tuple[int, ...]
@@ -60,12 +60,12 @@ class Accuracy:
 
     @property
     def excessive(self) -> bool:
-        """Whether the tolerance leaves more than the discretisation does."""
+        """Whether the algebraic error is larger than the discretisation error."""
         limit = self.discretisation_error
         return limit is not None and not self.algebraic_error <= limit
 
     def describe(self) -> str:
-        """Return the errors in a sentence, with what to do where the tolerance weighs too much."""
+        """Describe the errors in a sentence, with advice if the tolerance is too large."""
         count = len(self.instances)
         sentence = (
             f"The tolerance {self.tolerance:.0e} leaves a relative L2 error of "
@@ -80,21 +80,21 @@ class Accuracy:
         return f"{sentence}, which is less: set solver.tolerance to {self._wanted():.0e} or less."
 
     def _wanted(self) -> float:
-        """Return the power of ten that leaves a tenth of the discretisation's error, or less."""
+        """Return the power of ten that leaves at most a tenth of the discretisation error."""
         assert self.discretisation_error is not None
         ratio = self.discretisation_error / self.algebraic_error
         return float(10.0 ** math.floor(math.log10(max(0.1 * ratio * self.tolerance, 1e-15))))
 
 
 class SolveStrictly:
-    """A `Solve` by factors, or where these have no last pivot by an iterative method.
+    """A `Solve` with a small tolerance, direct unless the matrix is singular.
 
     Attributes:
-        tolerance: What systems are solved to.
+        tolerance: Largest relative residual.
     """
 
     def __init__(self, operator: OperatorTraits, tolerance: float) -> None:
-        """Begin with nothing recycled."""
+        """Begin with an empty state."""
         self.tolerance = tolerance
         self._solver = choose_strict(operator, tolerance)
         self._state = self._solver.init()
@@ -107,7 +107,7 @@ class SolveStrictly:
 
 
 def choose_strict(operator: OperatorTraits, tolerance: float) -> SequenceSolver:
-    """Return a solver that reaches small tolerances: factors, unless the matrix has none."""
+    """Return a solver that reaches small tolerances: direct unless the matrix is singular."""
     if operator.nullspace == "none":
         return SequenceSolver("direct", "lu", tolerance)
     if operator.symmetric and operator.definite:
@@ -126,11 +126,11 @@ def measure(
     Args:
         family: The family.
         discretisation: Its discretisation.
-        tolerance: That the instances were solved to.
-        instances: Parameters and stored solution, by number.
+        tolerance: Tolerance to which the instances were solved.
+        instances: Parameters and stored solution by number of the instance.
 
     Returns:
-        The errors; None, said in the log, where one cannot be solved more strictly.
+        The errors; None, with a note in the log, if an instance cannot be solved more strictly.
     """
     strict = SolveStrictly(family.operator, min(max(STRICTER * tolerance, STRICTEST), tolerance))
     worst: tuple[float, str, int] | None = None
@@ -142,7 +142,7 @@ def measure(
             if worst is None or errors[name] > worst[0]:
                 worst = errors[name], name, number
     except KrylosetError as error:
-        logger.info("what the tolerance means for the error was not measured: %s", error)
+        logger.info("the error that the tolerance leaves was not measured: %s", error)
         return None
     if worst is None:
         return None

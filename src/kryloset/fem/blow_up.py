@@ -1,41 +1,41 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A trajectory that blows up: its states grow by a large factor in each of many steps."""
+"""Detects a trajectory that blows up: a state that grows by a large factor in many steps."""
 
 import math
 
-#: Growth in a step that a time step this long does not resolve, if one follows the other.
+#: Growth in one step that the time step does not resolve, if it occurs in many steps in a row.
 FACTOR = 1.5
-#: Such steps in a row that make a run; a source that sets in makes some.
+#: Least number of such steps in a row. A source that sets in causes some.
 LEAST = 12
-#: Growth in a run that no trajectory of the equation has.
+#: Growth over these steps that no solution of the equation has.
 BLOWN = 1e9
 
 
 class Growth:
-    """Follows the largest number of the state from step to step, whatever its unit.
+    """Follows the largest absolute value of the state from step to step, in any unit.
 
     Attributes:
-        largest: Of the present state.
+        largest: Largest absolute value of the present state.
     """
 
     def __init__(self, largest: float) -> None:
         """Begin at the initial state.
 
         Args:
-            largest: Its largest number.
+            largest: Its largest absolute value.
         """
         self.largest = largest
         self._steps = 0
         self._before = largest
 
     def add(self, largest: float) -> None:
-        """Follow a step.
+        """Add a step.
 
         Args:
-            largest: The largest number of the state after it; not finite where it has no such.
+            largest: Largest absolute value of the state after it; may be infinite or NaN.
         """
-        # From nothing to something is no growth that has a factor; NaN continues any.
+        # Growth from zero has no factor. NaN compares false and continues a run.
         if largest <= FACTOR * self.largest or not self.largest:
             self._steps, self._before = 0, largest
         else:
@@ -44,13 +44,13 @@ class Growth:
 
     @property
     def blown(self) -> bool:
-        """Whether the states of the last steps have grown as no solution does."""
+        """Whether the last states have grown as no solution does."""
         if not math.isfinite(self.largest):
             return True
         return self._steps >= LEAST and self.largest > BLOWN * self._before
 
     def describe(self) -> str:
-        """Return in words how far the state has grown, and what to do."""
+        """Describe how far the state has grown, and what to do."""
         steps = f"{self._steps} step{'s' if self._steps > 1 else ''}"
         return (
             f"the trajectory blows up, from {self._before:.3g} to {self.largest:.3g} in {steps}: "

@@ -25,10 +25,10 @@ class BoundaryValues:
 
         Args:
             space: The space of the solution.
-            prescribed: What is prescribed, and where.
+            prescribed: The conditions.
 
         Raises:
-            FamilyError: There is nothing where something is prescribed.
+            FamilyError: A condition finds no degrees of freedom.
         """
         self._space = space
         self.conditions: list[fem.DirichletBC] = []
@@ -51,7 +51,7 @@ class BoundaryValues:
 
     @property
     def prescribed(self) -> NDArray[np.bool_]:
-        """Which degrees of freedom of the solution here, ghosts included, are prescribed."""
+        """Whether each degree of freedom of the solution here, ghosts included, is prescribed."""
         dofmap = self._space.dofmap
         held = dofmap.index_map.size_local + dofmap.index_map.num_ghosts
         found = np.zeros(held * dofmap.index_map_bs, np.bool_)
@@ -60,7 +60,7 @@ class BoundaryValues:
         return found
 
     def update(self) -> None:
-        """Take the present values of the parameters that are prescribed."""
+        """Take the present values of prescribed parameters."""
         for values, source in self._refilled:
             if isinstance(source, fem.Constant):
                 values.x.array[:] = source.value
@@ -69,7 +69,7 @@ class BoundaryValues:
 
 
 def _copy(source: fem.Function, target: fem.Function) -> None:
-    """Interpolate; where both spaces have the same degrees of freedom, these are copied."""
+    """Interpolate a Function, or copy it if both spaces have the same degrees of freedom."""
     one, other = source.function_space, target.function_space
     same = one.ufl_element() == other.ufl_element()
     if same and np.array_equal(one.dofmap.list, other.dofmap.list):
@@ -79,7 +79,7 @@ def _copy(source: fem.Function, target: fem.Function) -> None:
 
 
 def _locate(space: fem.FunctionSpace, dirichlet: Dirichlet) -> tuple[fem.DirichletBC, fem.Function]:
-    """Return a condition and the Function that holds its values."""
+    """Return a condition and the Function with its values."""
     sub = space
     for number in (dirichlet.part, dirichlet.component):
         sub = sub if number is None else sub.sub(number)

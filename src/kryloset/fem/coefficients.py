@@ -55,32 +55,32 @@ class Coefficients:
             instance: The parameters by name, on the grid.
 
         Raises:
-            DataError: A parameter has another shape than the grid, is not finite, or is not
-                positive though it has a logarithm.
+            DataError: A parameter does not have the shape of the grid, is not finite, or is not
+                positive although its transform is log.
         """
         for name, parameter in self.by_name.items():
             values = np.asarray(instance[name])
             if not np.isfinite(values).all():
-                raise DataError(f"parameter {name} is not finite: mend the family's `draw`")
+                raise DataError(f"parameter {name} is not finite: correct the family's `draw`")
             if name not in self.on_grid:
                 if values.shape != parameter.value.shape:
                     raise DataError(
-                        f"parameter {name} has shape {values.shape}, and its Constant "
-                        f"{parameter.value.shape}: let `draw` return as many numbers each time"
+                        f"parameter {name} has shape {values.shape} but its Constant has "
+                        f"{parameter.value.shape}: return as many numbers from each `draw`"
                     )
                 parameter.value = values
                 continue
             variable = self.on_grid[name]
             if variable.transform == "log" and not (values > 0).all():
                 raise DataError(
-                    f"parameter {name} ({variable.long_name}) has the value {values.min():g}, and "
-                    "must be positive everywhere: mend the family's `draw`"
+                    f"parameter {name} ({variable.long_name}) has the value {values.min():g} and "
+                    "must be positive everywhere: correct the family's `draw`"
                 )
             shape = self._shape_of(variable)
             if values.shape != shape:
                 raise DataError(
-                    f"parameter {name} has shape {values.shape}, the grid {shape}: mend the "
-                    "family's `draw`, or draw again after changing `mesh`"
+                    f"parameter {name} has shape {values.shape} but the grid has {shape}: correct "
+                    "the family's `draw`, or draw again after changing `mesh`"
                 )
             unknowns, nodal, _ = self._spaces[variable.rank]
             at_nodes = self._grids.spread(variable, values)
@@ -92,7 +92,7 @@ class Coefficients:
         """Evaluate the parameters that are on all axes on one of `mesh.grids`, on rank 0.
 
         Args:
-            points: Points of that grid a side.
+            points: Number of points of that grid along each axis.
             instance: The parameters.
         """
         found: dict[str, Array] = {}
@@ -127,7 +127,7 @@ class Coefficients:
         """Return zeros in the shape of a parameter that is on no axis of the grid."""
         lengths = variable.lengths(self._grids.axes)
         if None in lengths:
-            # How long an axis of its own is, only an instance says.
+            # The length of an axis of its own is known from an instance only.
             lengths = self._example[variable.name].shape
         return np.zeros(lengths, default_scalar_type)
 

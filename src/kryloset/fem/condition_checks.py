@@ -14,28 +14,28 @@ from kryloset.problems.finite_element import Dirichlet
 
 
 def check_conditions(family: Family, where: str, space: fem.FunctionSpace, boundary: Any) -> None:
-    """Refuse what cannot be prescribed.
+    """Refuse conditions that cannot be prescribed.
 
     Args:
         family: The family, whose `where` functions are called.
-        where: What a message begins with.
+        where: Beginning of the message.
         space: The space of the solution.
         boundary: What should be a tuple of `Dirichlet`.
 
     Raises:
-        FamilyError: It is none, or one of them names no part of the space, no part of the
-            boundary, or no value of that part.
+        FamilyError: It is not a tuple of `Dirichlet`, or one of them names a part of the space that
+            does not exist, has no valid `where`, or a value that does not fit the part.
     """
     if not isinstance(boundary, list | tuple):
         raise FamilyError(
-            f"{where}: `boundary` is a {type(boundary).__name__}, and must be a tuple of "
+            f"{where}: `boundary` is a {type(boundary).__name__} and must be a tuple of "
             "Dirichlet, with a comma after a single one, or empty"
         )
     for number, dirichlet in enumerate(boundary, start=1):
         named = f"{where}: condition {number}"
         if not isinstance(dirichlet, Dirichlet):
             raise FamilyError(
-                f"{named} is a {type(dirichlet).__name__}: take kryloset.problems.Dirichlet"
+                f"{named} is a {type(dirichlet).__name__}: use kryloset.problems.Dirichlet"
             )
         sub = _sub_space(named, space, dirichlet)
         _check_where(family, named, space, dirichlet)
@@ -43,21 +43,21 @@ def check_conditions(family: Family, where: str, space: fem.FunctionSpace, bound
 
 
 def _sub_space(named: str, space: fem.FunctionSpace, dirichlet: Dirichlet) -> fem.FunctionSpace:
-    """Return the space of what is prescribed."""
+    """Return the space of the prescribed values."""
     parts = space.num_sub_spaces if space.dofmap.index_map_bs == 1 else 0
     sub = space
     if dirichlet.part is not None:
         if dirichlet.part not in range(parts):
             raise FamilyError(
-                f"{named} has part {dirichlet.part!r}, and the space {parts} parts, counted from "
-                "0" + ("" if parts else ": `part` is for a mixed space")
+                f"{named} has part {dirichlet.part!r}, but the space has {parts} parts, counted "
+                "from 0" + ("" if parts else ": `part` is for a mixed space")
             )
         sub = sub.sub(dirichlet.part)
     if dirichlet.component is not None:
         components = 0 if sub is space and parts else sub.num_sub_spaces
         if dirichlet.component not in range(components):
             raise FamilyError(
-                f"{named} has component {dirichlet.component!r}, and there are {components}, "
+                f"{named} has component {dirichlet.component!r}, but there are {components}, "
                 "counted from 0" + ("" if components else ": `component` is for a vector")
             )
         sub = sub.sub(dirichlet.component)
@@ -69,11 +69,11 @@ def _check_where(
 ) -> None:
     if dirichlet.where is None:
         if dirichlet.nodal:
-            raise FamilyError(f"{named} is nodal, and says no `where`: name the nodes by it")
+            raise FamilyError(f"{named} is nodal but has no `where`: mark the nodes by it")
         return
     if not callable(dirichlet.where):
         raise FamilyError(
-            f"{named}: `where` is a {type(dirichlet.where).__name__}, and must be a function of "
+            f"{named}: `where` is a {type(dirichlet.where).__name__} and must be a function of "
             "points x, shape (3, points)"
         )
     x = np.array(space.mesh.geometry.x.T)
@@ -85,8 +85,8 @@ def _check_where(
         if isinstance(found, np.ndarray):
             what = f"{found.dtype} array of shape {found.shape}"
         raise FamilyError(
-            f"{named}: `where` returned a {what} for points of shape {x.shape}: return a truth "
-            "value for each point, as np.isclose(x[0], 0) does"
+            f"{named}: `where` returned a {what} for points of shape {x.shape}: return a boolean "
+            "for each point, as np.isclose(x[0], 0) does"
         )
 
 
@@ -97,18 +97,18 @@ def _check_value(named: str, space: fem.FunctionSpace, value: Any) -> None:
             raise FamilyError(f"{named} has a Function on another mesh as its value")
         if tuple(value.ufl_shape) != shape:
             raise FamilyError(
-                f"{named} has a Function of the shape {tuple(value.ufl_shape)} as its value, and "
+                f"{named} has a Function of the shape {tuple(value.ufl_shape)} as its value but "
                 f"needs {shape}"
             )
     elif isinstance(value, fem.Constant):
         if value.ufl_shape:
             raise FamilyError(
-                f"{named} has a Constant of the shape {tuple(value.ufl_shape)} as its value: take "
-                "a number for each `component`"
+                f"{named} has a Constant of the shape {tuple(value.ufl_shape)} as its value: "
+                "prescribe a number for each `component`"
             )
     elif not _is_number(value):
         raise FamilyError(
-            f"{named} has the value {_short(value)}: take a finite number, or one of `parameters`"
+            f"{named} has the value {_short(value)}: use a finite number, or one of `parameters`"
         )
 
 

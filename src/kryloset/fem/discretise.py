@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The discretisation of any family, whose own code may raise anything, or leave the program."""
+"""Makes the discretisation of a family, and guards against errors in a user's own."""
 
 from typing import Any
 
@@ -15,15 +15,18 @@ from kryloset.problems.checks.mistakes import blamed, describe_class, own_module
 
 
 def discretise(family: Family, comm: MPI.Comm) -> Discretisation:
-    """Return the discretisation of a family, what it raises told as a mistake of the family.
+    """Return the discretisation of a family.
+
+    Exceptions that a user's family raises, now or in any method of the discretisation, become a
+    `FamilyError` that names the line.
 
     Args:
         family: The family.
         comm: Processes that share it.
 
     Raises:
-        FamilyError: A family of the user's own raised something, or returned none; or a parameter
-            changes no solution.
+        FamilyError: A user's family raised an exception or did not return a discretisation, or a
+            parameter changes no solution.
     """
     with blamed(family):
         found = family.discretise(comm)
@@ -35,15 +38,15 @@ def discretise(family: Family, comm: MPI.Comm) -> Discretisation:
     forgotten = found.forgotten()
     if forgotten:
         raise FamilyError(
-            f"{describe_class(family)}: {', '.join(forgotten)} is drawn, and changes no solution: "
-            "no form, condition or initial state has it. Use it in `weak_form`, or declare "
-            "Variable(..., descriptive=True) where it only describes the instance"
+            f"{describe_class(family)}: {', '.join(forgotten)} is drawn but changes no solution: "
+            "no form, condition or initial state uses it. Use it in `weak_form`, or declare "
+            "Variable(..., descriptive=True) if it only describes the instance"
         )
     return _Guarded(family, found) if own_modules(family) else found
 
 
 class _Guarded(Discretisation):
-    """Hands everything on."""
+    """Passes all calls on, and turns exceptions into errors that name the family."""
 
     def __init__(self, family: Family, inner: Discretisation) -> None:
         self._family = family

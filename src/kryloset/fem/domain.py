@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The mesh that a family makes, which must be one on its grid."""
+"""Makes the mesh of a family and checks that it fits the grid."""
 
 from mpi4py import MPI
 
@@ -15,7 +15,8 @@ def make_domain(family: FiniteElementFamily, comm: MPI.Comm) -> Mesh:
     """Return the mesh that a family makes.
 
     Raises:
-        FamilyError: It is none, of another dimension than the grid, or not of straight simplices.
+        FamilyError: It is not a mesh, has a different dimension from the grid, or its cells are not
+            straight simplices.
     """
     with blamed(family, "make_mesh"):
         domain = family.make_mesh(comm)
@@ -27,14 +28,14 @@ def make_domain(family: FiniteElementFamily, comm: MPI.Comm) -> Mesh:
     if not domain.geometry.dim == domain.topology.dim == len(axes):
         raise FamilyError(
             f"{where} returned a mesh of dimension {domain.topology.dim} in space of dimension "
-            f"{domain.geometry.dim}, and the grid has the axes {', '.join(axes)}; what reads the "
-            f"mesh may have to be told, as by `gdim={len(axes)}` of `model_to_mesh`"
+            f"{domain.geometry.dim}, but the grid has the axes {', '.join(axes)}. A reader of "
+            f"meshes may need to be told, as by `gdim={len(axes)}` of `model_to_mesh`"
         )
     corners = domain.geometry.dofmaps[0].shape[1]
     if corners != len(axes) + 1:
         raise FamilyError(
-            f"{where} returned a mesh with cells of {corners} points: return one of straight "
-            "simplices, which are intervals, triangles or tetrahedra of degree 1"
+            f"{where} returned a mesh with cells of {corners} points: return a mesh of straight "
+            "simplices, that is, intervals, triangles or tetrahedra of degree 1"
         )
     if MPI.Comm.Compare(domain.comm, comm) not in (MPI.IDENT, MPI.CONGRUENT):
         raise FamilyError(f"{where} returned a mesh on other processes: make it on `comm`")

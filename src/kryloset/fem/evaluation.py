@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Finite element functions at given points: exact, and one sparse matrix."""
+"""Exact evaluation of finite element functions at given points, by one sparse matrix."""
 
 from dataclasses import dataclass
 
@@ -18,29 +18,29 @@ from kryloset.problems.base import Array
 from kryloset.problems.checks.coverage import ROUNDING
 
 TOUCHING = 1e-10
-"""Part of the domain's extent by which a point may miss a cell and still count as in it."""
+"""Fraction of the domain's extent by which a point may lie outside a cell that contains it."""
 
 
 class Evaluation:
-    """Values at given points of a finite element function, from its canonical unknowns.
+    """Evaluates finite element functions at given points, from their canonical unknowns.
 
-    Where cells meet, the function has the value that it has in the first of them, in the order
-    of their midpoints; this matters to functions that jump.
+    On the interface of cells a function takes its value in the first of them, in the order of
+    their midpoints. This matters for discontinuous functions.
 
     Attributes:
-        inside: (points,): On rank 0 whether each point lies in the mesh; None elsewhere.
+        inside: (points,), whether each point lies in the mesh, on rank 0; None on other ranks.
     """
 
     def __init__(self, unknowns: Unknowns, points: Array) -> None:
         """Find the cells of the points, and the basis functions there. Collective.
 
         Args:
-            unknowns: Of a mesh of straight intervals, triangles or tetrahedra.
+            unknowns: Degrees of freedom on a mesh of straight intervals, triangles or tetrahedra.
             points: (points, dimension), the same on every process.
 
         Raises:
-            ValueError: The points have another dimension than the mesh, or its cells are
-                curved or no simplices.
+            ValueError: The points have a different dimension from the mesh, or its cells are not
+                straight simplices.
         """
         domain = unknowns.space.mesh
         dimension = domain.geometry.dim
@@ -89,10 +89,10 @@ class Evaluation:
                 Nedelec space; NaN outside the mesh.
 
         Raises:
-            RuntimeError: On another rank than 0.
+            RuntimeError: Called on another rank than 0.
         """
         if self._matrix is None:
-            raise RuntimeError("an evaluation is known on rank 0 only: call it there")
+            raise RuntimeError("call an evaluation on rank 0, which alone has it")
         at_points: Array = self._matrix @ values
         if self._outside.size:
             at_points[self._outside] = np.nan
@@ -104,11 +104,11 @@ class _Located:
     """The points that lie in cells of this process.
 
     Attributes:
-        points: (n,): Their numbers.
-        cells: (n,): Their cells.
-        vertices: (n, dimension + 1, dimension): Of these cells.
-        barycentric: (n, dimension + 1): Their barycentric coordinates.
-        gradients: (n, dimension + 1, dimension): Of the barycentric coordinates.
+        points: (n,), numbers of the points.
+        cells: (n,), numbers of their cells.
+        vertices: (n, dimension + 1, dimension), vertices of these cells.
+        barycentric: (n, dimension + 1), barycentric coordinates of the points.
+        gradients: (n, dimension + 1, dimension), gradients of the barycentric coordinates.
     """
 
     points: NDArray[np.int64]
@@ -119,7 +119,7 @@ class _Located:
 
 
 def _locate(domain: Mesh, points: Array) -> _Located:
-    """Find one cell of each point, the first by midpoint on any process. Collective."""
+    """Find one cell for each point, the first by midpoint on all processes. Collective."""
     comm: MPI.Comm = domain.comm
     index_map, dimension = domain.topology.index_map(domain.topology.dim), domain.geometry.dim
     begin, end = index_map.local_range
@@ -151,7 +151,7 @@ def _locate(domain: Mesh, points: Array) -> _Located:
     distances = (barycentric / np.linalg.norm(gradients, axis=2)[cells]).min(axis=1)
     nowhere = np.iinfo(np.int64).max
     best = np.full(len(points), nowhere)
-    # Points that no cell touches may be on a boundary that is known to few digits.
+    # A point that no cell touches may lie on a boundary that is given to few digits.
     for tolerance in (TOUCHING, ROUNDING):
         touched = (distances >= -tolerance * extent) & (best[at] == nowhere)
         np.minimum.at(best, at[touched], ranks[cells[touched]])
@@ -171,9 +171,9 @@ def _lagrange_basis(unknowns: Unknowns, located: _Located) -> Array:
 def _nedelec_basis(unknowns: Unknowns, tangents: Array, located: _Located) -> Array:
     """Return the basis functions, (points, dimension, edges of a cell).
 
-    The function of the edge from vertex a to b is w = l_a grad l_b - l_b grad l_a, l being
-    barycentric coordinates (H. Whitney, Geometric Integration Theory (1957), p. 139); its
-    integral along this edge is 1, and 0 along the others.
+    The function of the edge from vertex a to b is w = l_a grad l_b - l_b grad l_a with
+    barycentric coordinates l (H. Whitney, Geometric Integration Theory (1957), p. 139). Its
+    integral is 1 along this edge and 0 along the others.
     """
     a, b = np.array(basix.topology(unknowns.space.mesh.basix_cell())[1]).T
     coordinates, gradients = located.barycentric[..., None], located.gradients

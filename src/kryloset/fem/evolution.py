@@ -9,75 +9,70 @@ from petsc4py import PETSc
 
 import numpy as np
 from dolfinx import default_scalar_type, fem
-from numpy.typing import NDArray
 
 from kryloset.errors import ConfigError, KrylosetError
 from kryloset.fem.blow_up import Growth
 from kryloset.fem.domain import make_domain
 from kryloset.fem.finite_elements import FiniteElements
-from kryloset.fem.forgotten import find_forgotten
 from kryloset.fem.form_checks import read_weak_form
 from kryloset.fem.lattices import declare_interpolations
 from kryloset.fem.linear_system import LinearSystem
-from kryloset.fem.nullspace import check_constants
+from kryloset.fem.shared_mesh import SharedMeshDiscretisation
 from kryloset.krylov.scaling import norm_of
-from kryloset.problems.base import Array, Discretisation, Instance, Solve
+from kryloset.problems.base import Array, Instance, Solve
 from kryloset.problems.checks.mistakes import blamed, describe_class
 from kryloset.problems.finite_element import EvolutionFamily, Step, WeakForm
 
 
-class EvolutionDiscretisation(Discretisation):
-    """One linear system a time step, with one matrix an instance.
+class EvolutionDiscretisation(SharedMeshDiscretisation):
+    """Solves one linear system for each time step, with one matrix for each instance.
 
     Attributes:
-        elements: Mesh, space and parameters.
-        system: A and b of a step.
+        family: The family.
+        system: The linear system A x = b of a step.
     """
 
     def __init__(self, family: EvolutionFamily, comm: MPI.Comm) -> None:
-        """Build everything that the instances and their steps share.
+        """Build what the instances and their steps share.
 
         Raises:
-            ConfigError: The matrix of a step is not the same for all.
+            ConfigError: The matrix is not the same for all steps of an instance.
         """
         self.family = family
-        self.elements = FiniteElements(family, make_domain(family, comm))
-        space = self.elements.space
+        elements = FiniteElements(family, make_domain(family, comm))
+        space = elements.space
         self._previous = tuple(fem.Function(space) for _ in range(family.levels))
         self._time = fem.Constant(space.mesh, default_scalar_type(0))
-        # A Constant, so that steps of another length need no other compiled form.
+        # A Constant, so that another step length does not need another compiled form.
         size = fem.Constant(space.mesh, default_scalar_type(family.times[1] - family.times[0]))
         step = Step(self._previous, size, self._time)
-        weak = read_weak_form(family, WeakForm, space, self.elements.parameters, step)
+        weak = read_weak_form(family, WeakForm, space, elements.parameters, step)
         stepping = [*self._previous, self._time]
-        changing = [*self.elements.changing, *stepping]
+        changing = [*elements.changing, *stepping]
         found = [*weak.a.coefficients(), *weak.a.constants()]
         if any(item is other for item in found for other in stepping):
             raise ConfigError(
-                "the matrix of a time step depends on the state or the time before it: it must be "
-                "the same for all steps of an instance, so take such terms to the right-hand side"
+                "the matrix of a time step depends on the previous state or the time. It must be "
+                "the same for all steps of an instance: move such terms to the right-hand side"
             )
         with blamed(family, "weak_form"):
             self.system = LinearSystem(space, weak, family.operator, changing, step)
-        self._weak = weak
-        self._examined = False
-        declare_interpolations(self.system.matrix, self.elements, self.system.boundary)
+        declare_interpolations(self.system.matrix, elements, self.system.boundary)
+        super().__init__(elements, weak, self.system.boundary, family.initial_state)
 
     def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
-        """Step through time, check each state, and gather all.
+        """Step through time, check each state and gather all of them.
 
         Raises:
             DataError: A state cannot be a solution.
-            KrylosetError: The system of a step was not solved, or the trajectory blows up; with
-                the step.
+            KrylosetError: The system of a step could not be solved, or the trajectory blows up;
+                the message names the step.
         """
         steps = self._steps(instance)
         states = [self._checked_state(0.0)]
         growth = Growth(self._largest())
         for number, (matrix, rhs) in enumerate(steps, start=1):
-            if not self._examined:
-                check_constants(self.family, matrix, self.elements, self.system.boundary)
-                self._examined = True
+            self.check_nullspace(matrix)
             where = f"step {number} of {len(self.family.times) - 1}, to time {self._now():.4g}"
             try:
                 solution = solve(matrix, rhs)
@@ -91,10 +86,10 @@ class EvolutionDiscretisation(Discretisation):
         return {name: np.stack([state[name] for state in states]) for name in states[0]}
 
     def residual(self, instance: Instance, solution: Instance) -> float:
-        """Return the largest ||b - A x|| / ||b|| of a step, each from the stored states before.
+        """Return the largest ||b - A x|| / ||b|| of all steps, from the stored previous states.
 
-        That of the stored initial state, whose A is the identity, counts too. Each b is assembled
-        from its form, also where `solve` takes products.
+        The initial state counts as a system with the identity for A. Each b is assembled from its
+        form, even if `solve` computes it by products.
         """
         steps = self._steps(instance, products=False)
         initial = self._previous[0].x.array
@@ -121,31 +116,17 @@ class EvolutionDiscretisation(Discretisation):
         }
 
     def evaluate(self, instance: Instance, solution: Instance) -> dict[str, Array]:
-        """Evaluate the fields that are not nodal again, at all times."""
+        """Evaluate again the fields whose nodes are not the points of the grid, at all times."""
         numbers = range(len(self.family.times))
         states = [self.elements.evaluate(_state_at(solution, number)) for number in numbers]
         return {name: np.stack([state[name] for state in states]) for name in states[0]}
 
-    def forgotten(self) -> list[str]:
-        """Return the parameters that change no solution."""
-        parameters, weak = self.elements.parameters, self._weak
-        reader = self.family.initial_state
-        return find_forgotten(self.family, parameters, weak[:2], weak.boundary, reader)
-
-    def meshes(self) -> dict[str, Array]:
-        """Return nodes and cells."""
-        return self.elements.meshes
-
-    def masks(self) -> dict[int | None, NDArray[np.int8]]:
-        """Return the masks of the domain."""
-        return self.elements.masks
-
     def _steps(
         self, instance: Instance, *, products: bool = True
     ) -> Iterator[tuple[PETSc.Mat, PETSc.Vec]]:
-        """Go back to the initial state, and yield A and b of each step.
+        """Return to the initial state, then yield A and b of each step.
 
-        The caller hands each step's solution to `_advance` before it asks for the next.
+        The caller passes the solution of each step to `_advance` before the next.
         """
         self.elements.set_parameters(instance)
         with blamed(self.family, "initial_state"):
@@ -162,7 +143,7 @@ class EvolutionDiscretisation(Discretisation):
             yield self.system.update(parameters=number == 0, products=products)
 
     def _largest(self) -> float:
-        """Return the largest number of the present state, NaN if there is one. Collective."""
+        """Return the largest absolute value of the present state, or NaN. Collective."""
         largest = np.abs(self._previous[0].x.array).max(initial=0.0)
         everywhere = self.elements.domain.comm.allgather(float(largest))
         return float(np.max(everywhere))
@@ -171,7 +152,7 @@ class EvolutionDiscretisation(Discretisation):
         return float(self._time.value.real)
 
     def _checked_state(self, time: float) -> dict[str, Array]:
-        """Return the present state; a fault that rank 0 finds is raised on every process."""
+        """Return the present state. An error found on rank 0 is raised on all processes."""
         state = self.elements.write(self._previous[0].x.array)
         fault: KrylosetError | None = None
         if state:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The finite elements of a family: mesh, space, coefficient functions, and what is stored."""
+"""The finite element space of a family, and the arrays that are stored of its functions."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -26,14 +26,14 @@ from kryloset.problems.finite_element import FiniteElementFamily
 
 @dataclass(frozen=True)
 class Part:
-    """A sub-space of the solution's space, or all of it where it is not mixed.
+    """A sub-space of a mixed space, or the whole space if it is not mixed.
 
     Attributes:
-        fields: The fields that its components are, one after another.
+        fields: The fields of its components, one after another.
         unknowns: Its degrees of freedom.
-        nodal: Whether these are the points of the grid.
-        evaluations: How its functions are evaluated on other grids than that of its nodes:
-            on that of the dataset, None, and on further ones by their points a side.
+        nodal: Whether its nodes are the points of the dataset's grid.
+        evaluations: Evaluations on grids that are not its nodes. The key is None for the dataset's
+            grid, and the number of points along each axis for a further grid.
     """
 
     fields: tuple[Variable, ...]
@@ -43,20 +43,20 @@ class Part:
 
     @property
     def dofs(self) -> str:
-        """Name of the variable that its degrees of freedom are stored as."""
+        """Name of the variable that stores its degrees of freedom."""
         return f"{self.fields[0].name}_dofs"
 
 
 class FiniteElements:
-    """What all instances on a mesh share: its space, and the functions that are refilled.
+    """What all instances on a mesh share: the space and the coefficient functions.
 
     Attributes:
         family: The family.
         domain: The mesh.
         space: The space of the solution.
         parts: Its sub-spaces.
-        parameters: By name a Function on the grid, or a Constant of the parameter's shape.
-        changing: All of these; kinds of discretisations add what changes more often.
+        parameters: By name a Function for a parameter on the grid, or a Constant of its shape.
+        changing: All of these functions and constants.
         meshes: As `Discretisation.meshes` returns them.
         masks: As `Discretisation.masks` returns them, on every process.
     """
@@ -69,8 +69,8 @@ class FiniteElements:
             domain: Its mesh.
 
         Raises:
-            FamilyError: The family's fields and unknowns are not those of the space, or its mesh
-                and its grid are in different places.
+            FamilyError: The family's fields and unknowns do not fit the space, or its mesh does
+                not fit its grid.
         """
         self.family = family
         self.domain = domain
@@ -80,7 +80,7 @@ class FiniteElements:
         self._unknowns = {variable.name for variable in family.unknowns}
         self.parts = self._make_parts()
         stored = self.write(np.zeros_like(fem.Function(self.space).x.array))
-        # Those of a mesh an instance are made beside.
+        # With a mesh for each instance the unknowns include nodes and cells, which are not here.
         if stored and not any(variable.ragged for variable in family.unknowns):
             check_stored(family, stored, one_state=True)
         self.meshes = self._make_meshes()
@@ -104,10 +104,10 @@ class FiniteElements:
         self._coefficients.fill(instance)
 
     def write(self, array: Array) -> dict[str, Array]:
-        """Return the fields on the grid, and the unknowns that are not there. Collective.
+        """Return the fields on the grid, and the unknowns of the family. Collective.
 
         Args:
-            array: Degrees of freedom of the solution that this process owns, or more.
+            array: Degrees of freedom of the solution on this process; ghosts are ignored.
 
         Returns:
             By name on rank 0; an empty dictionary on other ranks.
@@ -126,25 +126,26 @@ class FiniteElements:
         return stored
 
     def read(self, stored: Instance, array: Array) -> None:
-        """Set degrees of freedom from what `write` returned, which every process has.
+        """Set degrees of freedom from arrays that `write` returned.
 
         Args:
-            stored: Fields, or unknowns of those that are not nodal on the grid.
+            stored: Fields and unknowns by name, on every process.
             array: Degrees of freedom of the solution on this process, set in place.
         """
         for part in self.parts:
             part.unknowns.scatter(self._at_nodes(part, stored), array)
 
     def complete(self, where: str, state: Any) -> dict[str, Array]:
-        """Return a state with the unknowns that it lacks, interpolated at the nodes.
+        """Return a state with the unknowns that it lacks, interpolated to the nodes.
 
         Args:
-            where: What a message begins with.
-            state: What should be fields on the grid, or unknowns of those not nodal there.
+            where: Beginning of the message.
+            state: What should be fields on the grid, or unknowns, by name.
 
         Raises:
             DataError: It is not finite.
-            FamilyError: It has neither fields nor unknowns of a part, or one has another shape.
+            FamilyError: It has neither the fields nor the unknowns of a part, or an array has the
+                wrong shape.
         """
         self._check_state(where, state)
         found = dict(state)
@@ -173,8 +174,7 @@ class FiniteElements:
             missing = [name for name in names if name not in state]
             if missing:
                 raise FamilyError(
-                    f"{where} returned {', '.join(state) or 'nothing'}, and lacks "
-                    f"{', '.join(missing)}"
+                    f"{where} returned {', '.join(state) or 'nothing'} but not {', '.join(missing)}"
                 )
             for name in names:
                 check_array(where, variables[name], state[name], (), self._grids.axes)
@@ -182,13 +182,13 @@ class FiniteElements:
                     raise DataError(f"{where}: {name} is not finite: draw milder parameters")
 
     def components(self, prescribed: NDArray[np.bool_]) -> Iterator[tuple[str, NDArray[np.int64]]]:
-        """Yield each component of nodal fields that nothing prescribes. Collective.
+        """Yield each component of a Lagrange field without prescribed values. Collective.
 
         Args:
-            prescribed: Which degrees of freedom here, ghosts included, are.
+            prescribed: Whether each degree of freedom here, ghosts included, is prescribed.
 
         Yields:
-            The name of its field, and its degrees of freedom that this process owns.
+            The name of the field, and the component's degrees of freedom on this process.
         """
         for part in self.parts:
             if part.unknowns.tangents is not None:
@@ -206,9 +206,9 @@ class FiniteElements:
         """Evaluate parameters and fields on one of `mesh.grids`, on rank 0.
 
         Args:
-            points: Points of that grid a side.
+            points: Number of points of that grid along each axis.
             instance: The parameters.
-            stored: What `write` returned.
+            stored: Fields and unknowns, as `write` returned them.
 
         Returns:
             The variables that are on the grid, by name.
@@ -220,7 +220,7 @@ class FiniteElements:
         return found
 
     def evaluate(self, stored: Instance) -> dict[str, Array]:
-        """Return the fields that are not nodal on the grid from their unknowns, on rank 0."""
+        """Evaluate on rank 0 the fields whose nodes are not the points of the grid."""
         found: dict[str, Array] = {}
         for part in self.parts:
             if not part.nodal:
@@ -234,8 +234,8 @@ class FiniteElements:
             collapsed = [self.space.sub(i).collapse() for i in range(self.space.num_sub_spaces)]
             if len(collapsed) != len(fields):
                 raise self._fault(
-                    f"make_element has {len(collapsed)} parts, and `fields` are "
-                    f"{', '.join(field.name for field in fields)}: give each part its field"
+                    f"make_element has {len(collapsed)} parts, but `fields` are "
+                    f"{', '.join(field.name for field in fields)}: declare a field for each part"
                 )
             spaces: list[tuple[tuple[Variable, ...], Unknowns]] = [
                 ((field,), Unknowns(space, np.asarray(dofs)))
@@ -255,24 +255,24 @@ class FiniteElements:
         return FamilyError(f"{describe_class(self.family)}: {what}")
 
     def _require_components(self, fields: tuple[Variable, ...], unknowns: Unknowns) -> None:
-        """Refuse a space that has not as many components as its fields."""
+        """Refuse a space with a different number of components from its fields."""
         names = ", ".join(field.name for field in fields)
         for field in fields:
             if field.axes != tuple(self._grids.axes):
                 raise self._fault(
-                    f"field {field.name} has the dimensions {field.axes}; a field is on all axes "
-                    "of the grid: leave its `dimensions` out"
+                    f"field {field.name} has the dimensions {field.axes}, but a field is on all "
+                    "axes of the grid: omit its `dimensions`"
                 )
         wanted = sum(map(self._size_of, fields))
         found = math.prod(unknowns.space.ufl_element().reference_value_shape)
         if wanted != found:
             raise self._fault(
-                f"the element of {names} has {found} components, and {names} {wanted}: a scalar "
+                f"the element of {names} has {found} components instead of {wanted}: a scalar "
                 f"has 1, a field with rank=1 has {self.family.dimension}"
             )
 
     def _require_unknowns(self, parts: list[Part]) -> None:
-        """Refuse fields whose degrees of freedom would be lost."""
+        """Refuse fields whose degrees of freedom would not be stored."""
         needed = {
             part.dofs: ", ".join(field.name for field in part.fields)
             for part in parts
@@ -281,7 +281,7 @@ class FiniteElements:
         for name, fields in needed.items():
             if name not in self._unknowns:
                 raise self._fault(
-                    f"the degrees of freedom of {fields} are not the points of the grid: add "
+                    f"the degrees of freedom of {fields} are not at the points of the grid: add "
                     f"degrees_of_freedom({name.removesuffix('_dofs')}) to `unknowns`, or make a "
                     "mesh whose nodes are these points"
                 )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A parameter that changes no solution is a mistake: drawn, stored, and forgotten in the form."""
+"""Finds parameters that change no solution, since a form most likely forgot them."""
 
 from collections import UserDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,21 +22,21 @@ def find_forgotten(
     boundary: Sequence[Dirichlet],
     *readers: Callable[[Any], Any],
 ) -> list[str]:
-    """Return the parameters that neither forms nor conditions have, and the family does not read.
+    """Return the parameters that no form or condition contains and the family does not read.
 
     Args:
         family: The family.
-        parameters: What stands for its parameters in the forms, by name.
+        parameters: The Functions and Constants of its parameters, by name.
         forms: The forms.
-        boundary: What is prescribed.
-        readers: Methods of the family that take an instance into account beside the forms.
+        boundary: The boundary conditions.
+        readers: Methods of the family that read an instance, beside the forms.
 
     Raises:
-        FamilyError: A reader raised something.
+        FamilyError: A reader raised an exception.
     """
     found = [item for form in forms for item in (*form.coefficients(), *form.constants())]
     found += [dirichlet.value for dirichlet in boundary]
-    # By identity: UFL's own comparison would make a new expression.
+    # By identity, since `==` of UFL makes an expression.
     numbers = {id(item) for item in found}
     left = [
         variable.name
@@ -49,19 +49,19 @@ def find_forgotten(
 
 
 def _names_read(family: FiniteElementFamily, readers: Iterable[Callable[[Any], Any]]) -> set[str]:
-    """Return the parameters that methods of the family look at, in an instance for example."""
+    """Return the parameters that methods of the family read, of an example."""
     instance = _Watched(draw_example(family))
     for reader in readers:
         try:
             with blamed(family, reader.__name__):
                 reader(instance)
         except DataError:
-            continue  # This instance is refused, for something that was read.
+            continue  # The example is refused because of something that was read.
     return instance.read
 
 
 class _Watched(UserDict[str, Array]):
-    """An instance that remembers which of its parameters were read."""
+    """An instance that records which of its parameters are read."""
 
     def __init__(self, instance: Mapping[str, Array]) -> None:
         super().__init__(instance)

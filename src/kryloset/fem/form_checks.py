@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The forms that a family returns are checked before they are compiled.
+"""Checks the forms that a family returns before they are compiled.
 
-Compiled code trusts them: a form with another number of arguments, of another space or with tags
-of another mesh writes where it should not, and ends the process or changes numbers in silence.
+Compiled code checks nothing: a form with the wrong number of arguments, on another space or with
+tags of another mesh would write out of bounds, which crashes the process or silently changes
+numbers.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,15 +28,15 @@ from kryloset.fem.condition_checks import check_conditions
 from kryloset.problems.checks.mistakes import blamed, describe_class
 from kryloset.problems.finite_element import NonlinearForm, WeakForm
 
-#: Arguments of a form by the numbers that UFL gives them.
+#: Names of the arguments of a form by UFL's number.
 _ARGUMENTS = {0: "TestFunction", 1: "TrialFunction"}
-#: Dimension of what a measure integrates over, less than that of the mesh.
+#: Codimension of the entities that a measure integrates over.
 _MEASURES = {"cell": 0, "exterior_facet": 1, "interior_facet": 1}
 _NAMES = {"cell": "dx", "exterior_facet": "ds", "interior_facet": "dS"}
 
 
 class Parameters(dict[str, Any]):
-    """What `weak_form` sees of the parameters: a name that is not there is answered in words."""
+    """The parameters that `weak_form` receives, with a helpful message for unknown names."""
 
     def __missing__(self, name: str) -> Any:
         """Refuse a name."""
@@ -49,18 +50,18 @@ def read_weak_form[Form: (WeakForm, NonlinearForm)](
     parameters: Mapping[str, Any],
     *more: Any,
 ) -> Form:
-    """Return the forms of a family, having made sure that they can be compiled.
+    """Return the forms of a family after checking that they can be compiled.
 
     Args:
         family: A family with a `weak_form`.
-        kind: What it returns.
+        kind: The type that it must return.
         space: The space of the solution.
-        parameters: By name.
-        more: What else `weak_form` takes.
+        parameters: Functions and Constants by the names of the parameters.
+        more: Further arguments of `weak_form`.
 
     Raises:
-        FamilyError: A form has not the arguments that it must have, or is not one on the space
-            and its mesh; or a condition cannot be prescribed.
+        FamilyError: A form does not have the arguments that it needs or is not on the space and
+            its mesh, or a boundary condition cannot be prescribed.
     """
     with blamed(family, "weak_form"), _without_values(parameters):
         weak = family.weak_form(space, Parameters(parameters), *more)
@@ -79,9 +80,9 @@ def read_weak_form[Form: (WeakForm, NonlinearForm)](
 
 @contextmanager
 def _without_values(parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Let parameters be NaN while a form is made, so that a copy of their values is found in it.
+    """Set parameters to NaN while a form is made, so that a copy of their values is detected.
 
-    The form is made once: a copy would be that of no instance.
+    The form is made once for all instances, so a copy would belong to none of them.
     """
     arrays = [p.x.array if isinstance(p, fem.Function) else p.value for p in parameters.values()]
     for array in arrays:
@@ -99,14 +100,14 @@ def _check_form(where: str, name: str, form: Any, space: fem.FunctionSpace, rank
             raise FamilyError(f"{where} has no measure: multiply the integrand by ufl.dx")
         if not form:
             raise FamilyError(f"{where} is {form!r}: {_zero(name)}")
-        raise FamilyError(f"{where} is a {type(form).__name__}, and must be a form of UFL")
+        raise FamilyError(f"{where} is a {type(form).__name__} and must be a UFL form")
     if not form.integrals():
         raise FamilyError(f"{where} is zero: {_zero(name)}")
     _check_arguments(where, name, form, space, rank)
     domain = space.mesh.ufl_domain()
     if any(other != domain for other in form.ufl_domains()):
         raise FamilyError(
-            f"{where} has parts on another mesh: take all from `space.mesh`, as in "
+            f"{where} has parts on another mesh: use `space.mesh` throughout, as in "
             "ufl.SpatialCoordinate(space.mesh)"
         )
     for item in form.coefficients():
@@ -123,7 +124,7 @@ def _check_form(where: str, name: str, form: Any, space: fem.FunctionSpace, rank
 def _zero(name: str) -> str:
     if name == "a":
         return "no equation is left"
-    return "write fem.Constant(space.mesh, 0.0) * v * ufl.dx where there is no source"
+    return "write fem.Constant(space.mesh, 0.0) * v * ufl.dx if there is no source"
 
 
 def _check_arguments(
@@ -139,35 +140,35 @@ def _check_arguments(
             )
     if len(arguments) > rank:
         advice = {
-            "L": "take the terms that have one to `a`, or split a sum by ufl.lhs and ufl.rhs",
-            "F": "write it with the Function u that `weak_form` is given",
-        }.get(name, "it must have a TrialFunction and a TestFunction and no other")
+            "L": "move the terms that have one to `a`, or split a sum by ufl.lhs and ufl.rhs",
+            "F": "write it with the Function u that `weak_form` receives",
+        }.get(name, "it must have one TrialFunction and one TestFunction")
         raise FamilyError(f"{where} has a {_ARGUMENTS.get(rank, 'third argument')}: {advice}")
     for argument in arguments:
         if argument.ufl_function_space() != space or argument.part() is not None:
             raise FamilyError(
-                f"{where}: its {_ARGUMENTS[argument.number()]} is of another space: make it with "
-                "the `space` that `weak_form` is given, and choose the element in `make_element`"
+                f"{where}: its {_ARGUMENTS[argument.number()]} is on another space: make it with "
+                "the `space` that `weak_form` receives, and choose the element in `make_element`"
             )
 
 
 def _check_linear(where: str, form: ufl.Form) -> None:
-    """Refuse what is not linear in each argument; the compiler finds it too, and hangs after."""
+    """Refuse a form that is not linear in each argument. The compiler would hang on it."""
     numbers_are_complex = default_scalar_type != default_real_type
     try:
         preprocessed = preprocess_form(form, numbers_are_complex)
         check_form_arity(preprocessed, form.arguments(), numbers_are_complex)
     except ArityMismatch as error:
         raise FamilyError(
-            f"{where} is not linear in its arguments ({error}): take terms without a TrialFunction "
-            "to the right-hand side, and products of unknowns to a NonlinearFamily"
+            f"{where} is not linear in its arguments ({error}): move terms without a TrialFunction "
+            "to the right-hand side, and use a NonlinearFamily for products of unknowns"
         ) from error
 
 
 def _check_coefficient(where: str, item: Any, mesh: Mesh) -> None:
     if not isinstance(item, fem.Function):
         raise FamilyError(
-            f"{where} has a {type(item).__name__} of UFL without values: take fem.Function"
+            f"{where} has a {type(item).__name__} of UFL without values: use fem.Function"
         )
     if item.function_space.mesh.ufl_domain() != mesh.ufl_domain():
         raise FamilyError(
@@ -179,7 +180,7 @@ def _check_coefficient(where: str, item: Any, mesh: Mesh) -> None:
 
 def _check_constant(where: str, item: Any) -> None:
     if not isinstance(item, fem.Constant):
-        raise FamilyError(f"{where} has a Constant of UFL without a value: take fem.Constant")
+        raise FamilyError(f"{where} has a Constant of UFL without a value: use fem.Constant")
     _check_numbers(where, "Constant", item.value)
 
 
@@ -191,20 +192,20 @@ def _check_numbers(where: str, what: str, values: Any) -> None:
             else "write numbers with a decimal point"
         )
         raise FamilyError(
-            f"{where} has a {what} of the type {values.dtype}, and must have "
+            f"{where} has a {what} of the type {values.dtype} instead of "
             f"{np.dtype(default_scalar_type)}: {advice}"
         )
     if not np.isfinite(values).all():
         raise FamilyError(
-            f"{where} has a {what} that is not finite: where it is made from the values of a "
-            "parameter, which change, write the parameter itself"
+            f"{where} has a {what} that is not finite: if it is computed from the values of a "
+            "parameter, which change, use the parameter itself"
         )
 
 
 def _check_literal(where: str, part: Any) -> None:
     if isinstance(part, ComplexValue) and default_scalar_type == default_real_type:
         raise FamilyError(
-            f"{where} has a complex number, and this PETSc real ones: write real and imaginary "
+            f"{where} has a complex number, but this PETSc has real ones: write real and imaginary "
             "part as two equations"
         )
     if isinstance(part, FloatValue) and not np.isfinite(float(part)):
@@ -212,7 +213,7 @@ def _check_literal(where: str, part: Any) -> None:
 
 
 class _Part(NamedTuple):
-    """What an integral is over: measure, number of the part, and tags that say which that is."""
+    """The domain of an integral: measure, number of the part, and the tags that mark it."""
 
     measure: str
     number: Any
@@ -225,12 +226,12 @@ def _check_measures(where: str, form: ufl.Form, mesh: Mesh) -> None:
     ]
     for measure, number, tags in parts:
         if measure not in _MEASURES:
-            raise FamilyError(f"{where} integrates over a {measure}: take dx, ds or dS")
+            raise FamilyError(f"{where} integrates over a {measure}: use dx, ds or dS")
         named = f"{where}: {_NAMES[measure]}({'' if number == 'everywhere' else number})"
         if tags is None:
             if number != "everywhere":
                 raise FamilyError(
-                    f"{named} has no tags that say which part {number} is: take ufl.Measure("
+                    f"{named} has no tags that mark part {number}: use ufl.Measure("
                     f"{_NAMES[measure]!r}, domain=space.mesh, subdomain_data=tags)"
                 )
             continue
@@ -239,7 +240,7 @@ def _check_measures(where: str, form: ufl.Form, mesh: Mesh) -> None:
             found = mesh.comm.allreduce(int(np.count_nonzero(tags.values == number)), MPI.SUM)
             if not found:
                 raise FamilyError(
-                    f"{named}: nothing has the tag {number}, so that the integral is zero; the "
+                    f"{named}: nothing has the tag {number}, so that the integral is zero. The "
                     f"tags are {', '.join(map(str, np.unique(tags.values)[:9])) or 'none'}"
                 )
     for measure in _MEASURES:
@@ -249,12 +250,12 @@ def _check_measures(where: str, form: ufl.Form, mesh: Mesh) -> None:
 def _check_tags(named: str, tags: Any, mesh: Mesh, dimension: int) -> None:
     if not isinstance(tags, MeshTags):
         raise FamilyError(
-            f"{named} has subdomain_data of the type {type(tags).__name__}: take "
+            f"{named} has subdomain_data of the type {type(tags).__name__}: use "
             "dolfinx.mesh.meshtags"
         )
     if tags.dim != dimension:
         raise FamilyError(
-            f"{named} has tags of entities of dimension {tags.dim}, and needs {dimension}"
+            f"{named} has tags of entities of dimension {tags.dim} and needs {dimension}"
         )
     if tags.topology is not mesh.topology._cpp_object:
         raise FamilyError(f"{named} has tags of another mesh: make them on `space.mesh`")
@@ -263,6 +264,6 @@ def _check_tags(named: str, tags: Any, mesh: Mesh, dimension: int) -> None:
 def _require_one(where: str, measure: str, tags: Iterable[Any]) -> None:
     if len({id(one) for one in tags if one is not None}) > 1:
         raise FamilyError(
-            f"{where} has two sets of tags for {_NAMES[measure]}: make one MeshTags with all "
-            "numbers, for a form holds one"
+            f"{where} has two sets of tags for {_NAMES[measure]}, but a form can have only one: "
+            "make one MeshTags with all numbers"
         )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The grids of a family: its own, whatever its points, and further ones."""
+"""The grids of a family: that of the dataset, and further ones."""
 
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
@@ -9,23 +9,19 @@ from kryloset.fem.evaluation import Evaluation
 from kryloset.fem.unknowns import Unknowns
 from kryloset.problems.base import Array, Family, Variable
 
-#: A grid: None for that of the dataset, a further one by its points a side.
+#: Name of a grid: None for that of the dataset, the points along each axis for a further one.
 type Name = int | None
 
 
 class Grids:
-    """Their points, and functions there.
+    """Points of the grids of a family, and values at these points.
 
     Attributes:
         axes: Coordinates of the dataset's grid.
     """
 
     def __init__(self, family: Family) -> None:
-        """Take the coordinates from a family.
-
-        Args:
-            family: The family.
-        """
+        """Take the coordinates from a family."""
         self.axes = family.coordinates
         self._coordinates: dict[Name, dict[str, Array]] = {None: self.axes}
         self._coordinates |= {points: family.further_grid(points) for points in family.mesh.grids}
@@ -47,17 +43,17 @@ class Grids:
         return bool(np.allclose(nodes, grid, rtol=0, atol=1e-9 * np.ptp(grid, axis=0).max()))
 
     def evaluations(self, unknowns: Unknowns, nodal: bool) -> dict[Name, Evaluation]:
-        """Return evaluations on all grids, but for the one that the nodes are. Collective.
+        """Return evaluations on all grids other than the nodes. Collective.
 
         Args:
-            unknowns: Of the functions.
+            unknowns: Degrees of freedom of the functions.
             nodal: Whether the points of the dataset's grid are their nodes.
         """
         others = [grid for grid in self._coordinates if grid is not None or not nodal]
         return {grid: Evaluation(unknowns, self.points(grid)) for grid in others}
 
     def spread(self, variable: Variable, values: Array) -> Array:
-        """Spread a profile along the axes of the dataset's grid that it lacks."""
+        """Extend a profile to the whole grid, constant along the axes that it lacks."""
         sizes = {axis: len(points) for axis, points in self.axes.items()}
         shape = tuple(n if axis in variable.axes else 1 for axis, n in sizes.items())
         components = values.shape[len(variable.axes) :]
@@ -69,7 +65,7 @@ class Grids:
 
         Args:
             values: (*grid, ...).
-            points: (points, dimension), where to.
+            points: (points, dimension), where to interpolate.
         """
         axes = tuple(self.axes.values())
         # A node on the boundary may be outside the grid by a rounding.

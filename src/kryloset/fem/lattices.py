@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Interpolation from coarse lattices to finer ones, for geometric multigrid.
 
-Where the degrees of freedom are the points of a regular lattice, the next coarser one has
-every second point along each axis, and both ends: of 64 points 0, 2, ..., 62 and 63, so that
-lattices of any size are nested. Between its points a coarse function is linear on the
-simplices x_s(1) >= x_s(2) >= ... >= x_s(d) of each cell (H. Freudenthal, Ann. of Math. 43, 1942,
-580-582), which are those of the mesh. From quadratic elements the first step so leads to the
-linear ones on the same cells.
+If the degrees of freedom are the points of a regular lattice, the next coarser lattice has every
+second point along each axis, and both ends: of 64 points 0, 2, ..., 62 and 63. So lattices of any
+size are nested. Between its points a coarse function is linear on the simplices
+x_s(1) >= x_s(2) >= ... >= x_s(d) of each cell (H. Freudenthal, Ann. of Math. 43, 1942, 580-582),
+which are those of the mesh. From quadratic elements the first step leads to linear elements on the
+same cells.
 
-The interpolations depend on the mesh and on which unknowns are prescribed, and so serve all
-instances. They are attached to the matrix as its attribute `interpolations`, as PETSc does
-with near null spaces: a function without arguments, which makes them when first called.
+The interpolations depend on the mesh and on which degrees of freedom are prescribed, so all
+instances share them. They are attached to the matrix as its attribute `interpolations`, as PETSc
+attaches near null spaces: a function without arguments that makes them on its first call.
 """
 
 from functools import cache
@@ -29,10 +29,10 @@ from kryloset.fem.finite_elements import FiniteElements
 from kryloset.problems.base import Array
 
 COARSEST = 200
-"""Unknowns that are few enough for a factor."""
+"""Number of unknowns on the coarsest lattice that is small enough to factor."""
 
 SHORTEST = 3
-"""Points along an axis that is made no coarser: its ends and one between them."""
+"""Number of points along an axis that is not coarsened: its ends and one between them."""
 
 
 class _Level(NamedTuple):
@@ -40,11 +40,11 @@ class _Level(NamedTuple):
 
     Attributes:
         axes: Coordinates along each axis, in cells of the finest lattice.
-        ranks: (points,): The process that has each point, the points in C order.
-        numbers: (points, components): Global number of each unknown.
-        free: (points, components): Whether it is an unknown; else it is zero, and from the
-            second lattice on has no number.
-        sizes: (processes,): Rows of each process.
+        ranks: (points,), the process that owns each point, in C order of the points.
+        numbers: (points, components), global number of each unknown.
+        free: (points, components), whether it is not prescribed. Prescribed ones are zero, and have
+            no number from the second lattice on.
+        sizes: (processes,), number of rows on each process.
     """
 
     axes: tuple[Array, ...]
@@ -57,16 +57,16 @@ class _Level(NamedTuple):
 def declare_interpolations(
     matrix: PETSc.Mat, elements: FiniteElements, boundary: BoundaryValues
 ) -> None:
-    """Attach the attribute `interpolations` to a matrix on a lattice, and none to others.
+    """Attach the attribute `interpolations` to a matrix whose unknowns form a lattice.
 
-    Its value is a function, collective when first called. It returns PETSc's matrices, the
-    one to the finest lattice first; none where the unknowns are few. Rows of prescribed
-    unknowns are zero, and so are coarse functions where unknowns are prescribed.
+    Its value is a function, collective on its first call. It returns PETSc matrices, that to the
+    finest lattice first, or none if there are few unknowns. Rows of prescribed degrees of freedom
+    are zero, and so are coarse functions at prescribed points.
 
     Args:
-        matrix: Of a form on the space of `elements`.
+        matrix: The matrix of a form on the space of `elements`.
         elements: Space and grid.
-        boundary: What is prescribed.
+        boundary: The prescribed values.
     """
     if len(elements.parts) > 1 or not elements.parts[0].nodal:
         return
@@ -84,7 +84,7 @@ def declare_interpolations(
 
 
 def _finest_level(elements: FiniteElements, boundary: BoundaryValues) -> _Level:
-    """Return the unknowns of the solution's space, numbered as it numbers them. Collective."""
+    """Return the unknowns of the solution's space with its numbers. Collective."""
     comm, dofmap = elements.domain.comm, elements.space.dofmap
     owned, block = dofmap.index_map.size_local, dofmap.index_map_bs
     prescribed = boundary.prescribed
@@ -104,7 +104,7 @@ def _finest_level(elements: FiniteElements, boundary: BoundaryValues) -> _Level:
 def _coarsen(level: _Level) -> tuple[_Level, scipy.sparse.csr_array]:
     """Return the next coarser lattice, and its functions at the points of this one.
 
-    Unknowns stay with the process that has their point, and are prescribed where that is.
+    Unknowns stay on the process that owns their point, and are prescribed if that point is.
     """
     kept = [_every_second(len(axis)) for axis in level.axes]
     axes = tuple(axis[places] for axis, places in zip(level.axes, kept, strict=True))
@@ -122,7 +122,7 @@ def _coarsen(level: _Level) -> tuple[_Level, scipy.sparse.csr_array]:
 
 
 def _every_second(count: int) -> NDArray[np.int64]:
-    """Return 0, 2, 4, ... and the last number; all of them where they are few."""
+    """Return 0, 2, 4, ... and the last number, or all of them if there are few."""
     step = 2 if count > SHORTEST else 1
     return np.unique(np.append(np.arange(0, count, step), count - 1))
 
@@ -161,7 +161,7 @@ def _interpolate(coarse: tuple[Array, ...], fine: tuple[Array, ...]) -> scipy.sp
 def _to_mat(
     fine: _Level, coarse: _Level, weights: scipy.sparse.csr_array, comm: MPI.Comm
 ) -> PETSc.Mat:
-    """Return the interpolation of each component, free unknowns only. Collective."""
+    """Return the interpolation of all components, for free unknowns only. Collective."""
     points = weights.tocoo()
     free = fine.free[points.row] & coarse.free[points.col]
     rows, columns = fine.numbers[points.row][free], coarse.numbers[points.col][free]

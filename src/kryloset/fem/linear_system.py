@@ -24,15 +24,15 @@ from kryloset.problems.finite_element import Step, WeakForm
 
 
 class LinearSystem:
-    """A and b of a weak form; one matrix and one vector for all instances.
+    """A and b of a weak form, with one matrix and one vector for all instances.
 
-    What does not change is assembled once, which PETSc notices: it keeps a factor until
-    the matrix changes. Rows and columns of prescribed unknowns are those of the identity.
+    What does not change is assembled once, so that PETSc keeps a factor until the matrix changes.
+    Rows and columns of prescribed degrees of freedom are those of the identity.
 
     Attributes:
         matrix: A.
         rhs: b.
-        boundary: What is prescribed.
+        boundary: The prescribed values.
     """
 
     def __init__(
@@ -50,16 +50,16 @@ class LinearSystem:
             weak: The forms.
             traits: What is known of the operator.
             changing: Functions and Constants whose values change.
-            step: Which of these a time step changes, if there are such.
+            step: Those that change with a time step; None for a steady problem.
 
         Raises:
-            ConfigError: The operator is not what `traits` say.
+            ConfigError: The forms do not have the declared `traits`.
         """
         self.boundary = BoundaryValues(space, weak.boundary)
         conditions = self.boundary.conditions
         coefficients = _among((*weak.a.coefficients(), *weak.a.constants()), changing)
         if traits.constant and coefficients:
-            raise ConfigError("the operator is declared constant, and its form has parameters")
+            raise ConfigError("the operator is declared constant, but its form has parameters")
         self._a = fem.form(weak.a)
         self._constant = traits.constant
         self._assembled = False
@@ -81,12 +81,12 @@ class LinearSystem:
         self._rhs_constant = not sources and self.boundary.homogeneous
         self._rhs_assembled = False
         self._rhs_map = None
-        # With a constant operator what is prescribed is lifted by one product, else cell by cell.
+        # With a constant operator prescribed values are lifted by one product, else cell by cell.
         self._lifts_at_once = traits.constant and not self.boundary.homogeneous
         self._lifting: tuple[PETSc.Mat, PETSc.Vec, PETSc.Vec] | None = None
         self._step: AffineStep | None = None
         if traits.affine_rhs and step is not None:
-            with _refused("the right-hand side", "states before"):
+            with _refused("the right-hand side", "previous states"):
                 self._step = AffineStep(weak.L, step, sources)
         elif traits.affine_rhs and sources and (self.boundary.homogeneous or self._lifts_at_once):
             with _refused("the right-hand side"):
@@ -102,9 +102,9 @@ class LinearSystem:
         """Fill A and b from the present values of the parameters. Collective.
 
         Args:
-            parameters: Whether any has changed, and not only what a time step changes.
-            products: Whether b may be a sum of products with the states before a time step. A
-                check assembles its form instead.
+            parameters: Whether parameters have changed, and not only what a time step changes.
+            products: Whether b may be computed by products with the previous states. A check
+                assembles the form instead.
 
         Returns:
             `matrix` and `rhs`.
@@ -116,7 +116,7 @@ class LinearSystem:
         return self.matrix, self.rhs
 
     def remove_nullspace(self, vector: PETSc.Vec) -> PETSc.Vec:
-        """Make a vector orthogonal to what A maps to zero, in place, and return it."""
+        """Make a vector orthogonal to the null space of A, in place, and return it."""
         if self._nullspace is not None:
             self._nullspace.remove(vector)
         return vector
@@ -128,7 +128,7 @@ class LinearSystem:
         b = self.rhs.array_r[: operator.shape[0]]
         norm = norm_of(b)
         difference = norm_of(b - operator @ x[: operator.shape[0]])
-        # x = 0 solves A x = 0; nothing else is near in a relative sense.
+        # For b = 0 the solution is x = 0, and no other x has a small relative residual.
         return difference / norm if norm else difference
 
     def _assemble_matrix(self) -> None:
@@ -163,7 +163,7 @@ class LinearSystem:
         self.remove_nullspace(self.rhs)
 
     def _subtract_prescribed(self) -> None:
-        """Subtract A g, g being the prescribed values and zero elsewhere, A without conditions."""
+        """Subtract A g with A without conditions and g the prescribed values, zero elsewhere."""
         if self._lifting is None:
             unconstrained = dolfinx.fem.petsc.assemble_matrix(self._a)
             unconstrained.assemble()
@@ -181,10 +181,10 @@ def make_map(
     traits: OperatorTraits,
     conditions: Sequence[fem.DirichletBC],
 ) -> AffineMatrix | None:
-    """Return the sparse map that fills the matrix, if what is known of it allows one. Collective.
+    """Return the sparse map that fills the matrix, if its traits allow one. Collective.
 
     Raises:
-        ConfigError: The operator is not what `traits` say.
+        ConfigError: The form does not have the declared `traits`.
     """
     if not (traits.affine or traits.quadratic):
         return None
@@ -193,7 +193,7 @@ def make_map(
 
 
 def declare_traits(matrix: PETSc.Mat, traits: OperatorTraits) -> None:
-    """Tell PETSc what it can rely on, for all entries that the matrix will have."""
+    """Declare symmetry and definiteness to PETSc, for all values that the matrix will have."""
     if traits.symmetric:
         matrix.setOption(PETSc.Mat.Option.SYMMETRIC, True)
         matrix.setOption(PETSc.Mat.Option.SYMMETRY_ETERNAL, True)
@@ -204,8 +204,8 @@ def declare_traits(matrix: PETSc.Mat, traits: OperatorTraits) -> None:
 def rigid_body_motions(space: fem.FunctionSpace) -> PETSc.NullSpace:
     """Return the translations and rotations of a space of displacements, orthonormal.
 
-    Algebraic multigrid keeps them exactly, and is slow for elasticity if it does not know
-    them (Vanek, Mandel, Brezina, Computing 56, 1996).
+    Algebraic multigrid needs them to be fast for elasticity (Vanek, Mandel, Brezina, Computing
+    56, 1996).
     """
     dimension = space.mesh.geometry.dim
     motions = [lambda x, i=i: np.eye(dimension)[i][:, None] + 0 * x[:1] for i in range(dimension)]
@@ -229,7 +229,7 @@ def rigid_body_motions(space: fem.FunctionSpace) -> PETSc.NullSpace:
 
 @contextmanager
 def _refused(what: str, by: str = "parameters", *, quadratic: bool = False) -> Iterator[None]:
-    """Say which claim of a family is false."""
+    """Name the declared trait that a form does not have."""
     try:
         yield
     except ValueError as error:
@@ -238,5 +238,5 @@ def _refused(what: str, by: str = "parameters", *, quadratic: bool = False) -> I
 
 
 def _among(found: Sequence[Any], changing: Sequence[Any]) -> list[Any]:
-    """Return those that change; UFL's own comparison would make a new expression."""
+    """Return those that change, by identity: `==` of UFL makes an expression."""
     return [item for item in found if any(item is other for other in changing)]

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""An operator that maps constants to zero says so, and one that does not, does not say it.
+"""Checks that a family declares whether its operator maps constants to zero.
 
-Without a condition that holds a field, as in a pure Neumann problem, the solution is known up to
-a constant, and a solver can only fail, or return any of them.
+If no condition fixes a field, as in a pure Neumann problem, the solution is determined up to a
+constant, and a solver that does not know fails or returns an arbitrary one.
 """
 
 from petsc4py import PETSc
@@ -17,27 +17,41 @@ from kryloset.problems.base import Family
 from kryloset.problems.checks.mistakes import describe_class
 
 ZERO = 1e-12
-"""Part of the operator's norm below which what it maps a constant to is rounding."""
+"""Fraction of the operator's norm below which the image of a constant is rounding."""
 
 NONZERO = 1e-6
-"""The same, above which it is not: a coarse quadrature may leave some."""
+"""Fraction above which it is not. A coarse quadrature may leave more than rounding."""
 
 
-def check_constants(
+class NullspaceCheck:
+    """Refuses an operator whose null space is not the one that its family declares."""
+
+    def __init__(self, elements: FiniteElements, boundary: BoundaryValues) -> None:
+        """Wait for the first operator.
+
+        Args:
+            elements: The space that operators act on.
+            boundary: The values that are prescribed.
+        """
+        self._elements = elements
+        self._boundary = boundary
+        self._done = False
+
+    def __call__(self, operator: PETSc.Mat) -> None:
+        """Check the first operator; later ones pass. Collective.
+
+        Raises:
+            FamilyError: The operator maps constants of a field to zero and the family does not
+                declare it, or the family declares it and the operator does not.
+        """
+        if not self._done:
+            _check_constants(self._elements.family, operator, self._elements, self._boundary)
+            self._done = True
+
+
+def _check_constants(
     family: Family, operator: PETSc.Mat, elements: FiniteElements, boundary: BoundaryValues
 ) -> None:
-    """Refuse an operator whose null space is not the one that the family declares. Collective.
-
-    Args:
-        family: The family.
-        operator: A of one instance.
-        elements: The space that it acts on.
-        boundary: What is prescribed.
-
-    Raises:
-        FamilyError: Constants of a field are mapped to zero, and the family does not say so; or
-            it says so, and they are not.
-    """
     norm = operator.norm(PETSc.NormType.NORM_INFINITY)
     if not 0 < norm < np.inf:
         return
@@ -46,9 +60,9 @@ def check_constants(
         ones.set(1.0)
         if _size(operator, ones) > NONZERO * norm:
             raise FamilyError(
-                f"{describe_class(family)}: its operator is declared with nullspace='constants', "
-                "and does not map constants to zero: drop that, or what holds the field in "
-                "`weak_form`"
+                f"{describe_class(family)}: its operator is declared with nullspace='constants' "
+                "but does not map constants to zero: remove the declaration, or what fixes the "
+                "field in `weak_form`"
             )
         return
     for name, indices in elements.components(boundary.prescribed):
@@ -61,9 +75,9 @@ def check_constants(
                 else "prescribe it at one node by Dirichlet(..., nodal=True)"
             )
             raise FamilyError(
-                f"{describe_class(family)}: nothing holds {name}, whose constants the operator "
-                "maps to zero, so that the solution is known up to a constant: did you forget a "
-                f"Dirichlet condition? If it is meant so, {declare}"
+                f"{describe_class(family)}: nothing fixes {name}. The operator maps its constants "
+                "to zero, so the solution is determined up to a constant: did you forget a "
+                f"Dirichlet condition? If this is intended, {declare}"
             )
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A steady family with a mesh of its own for each instance."""
+"""The discretisation of a steady family with a mesh for each instance."""
 
 from typing import Any, Protocol
 
@@ -17,26 +17,25 @@ from kryloset.problems.finite_element import SteadyFamily
 
 
 class Remeshable(Protocol):
-    """A family that has a family for each instance."""
+    """A family that provides a family with one fixed mesh for each instance."""
 
     def on_own_mesh(self, instance: Instance) -> SteadyFamily:
-        """Return the family whose one mesh is that of the instance."""
+        """Return the family whose mesh is that of the instance."""
 
 
 class RemeshedDiscretisation(Discretisation):
-    """A mesh an instance; what is stored has its nodes and cells, and the mask of its domain.
+    """Makes a mesh for each instance, and returns its nodes, cells and mask with the solution.
 
-    A stored solution is read on the stored mesh, so that it does not depend on the
-    program that made the mesh.
+    A stored solution is read on its stored mesh, so that it does not depend on the mesh generator.
     """
 
     def __init__(self, family: Remeshable, comm: MPI.Comm) -> None:
-        """Keep what makes the meshes."""
+        """Keep the family, which makes the meshes."""
         self._family = family
         self._comm = comm
 
     def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
-        """Mesh, assemble, solve; return fields, unknowns and the mesh.
+        """Mesh, assemble and solve; return fields, unknowns and the mesh.
 
         Raises:
             DataError: The instance cannot be meshed.
@@ -51,13 +50,13 @@ class RemeshedDiscretisation(Discretisation):
         return self._on_stored_mesh(instance, solution).residual(instance, solution)
 
     def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
-        """Evaluate on another grid the functions on the stored mesh."""
+        """Evaluate the functions on the stored mesh on another grid."""
         discretisation = self._on_stored_mesh(instance, solution)
         resampled = discretisation.resample(points, instance, solution)
         return _with_mask(discretisation, points, resampled)
 
     def evaluate(self, instance: Instance, solution: Instance) -> dict[str, Array]:
-        """Evaluate the fields again, and find the mask, on the stored mesh."""
+        """Evaluate the fields on the stored mesh again, and find the mask."""
         discretisation = self._on_stored_mesh(instance, solution)
         return _with_mask(discretisation, None, discretisation.evaluate(instance, solution))
 
@@ -78,7 +77,7 @@ class RemeshedDiscretisation(Discretisation):
 def _with_mask(
     discretisation: SteadyDiscretisation, grid: int | None, arrays: dict[str, Array]
 ) -> dict[str, Any]:
-    """Add the mask of an instance's domain, which every instance has, to what is on a grid."""
+    """Add the mask of the instance's domain to the arrays on a grid."""
     if not arrays:  # not rank 0
         return arrays
     family = discretisation.elements.family

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Degrees of freedom in an order that does not depend on how many processes share them."""
+"""Degrees of freedom in an order that does not depend on the number of processes."""
 
 from typing import Any
 
@@ -16,20 +16,20 @@ from kryloset.errors import FamilyError
 from kryloset.problems.base import Array
 
 SAME = 1e-9
-"""Part of the domain's extent below which two coordinates are one, told apart by rounding."""
+"""Fraction of the domain's extent by which equal coordinates may differ through rounding."""
 
 
 def sort_positions(positions: Array) -> NDArray[np.int64]:
     """Return the order that sorts points lexicographically, the first coordinate slowest.
 
-    Coordinates in a run with gaps below `SAME` of the extent count as equal: processes that
-    compute a node's coordinates from different cells find different last digits.
+    Coordinates whose gaps are below `SAME` of the extent count as equal: processes that compute the
+    coordinates of a node from different cells find different last digits.
 
     Args:
         positions: (points, coordinates).
 
     Returns:
-        (points,): Number of the point that comes first, second, ...
+        (points,), numbers of the points in order.
     """
     if not len(positions):
         return np.zeros(0, np.int64)
@@ -49,8 +49,7 @@ def order_cells(domain: Mesh) -> NDArray[np.int64]:
         domain: The mesh.
 
     Returns:
-        (cells,): DOLFINx's global number of the cell that comes first, second, ...; on every
-            process.
+        (cells,), DOLFINx's global numbers of the cells in order, on every process.
     """
     owned = domain.topology.index_map(domain.topology.dim).size_local
     midpoints = _cell_vertices(domain)[:owned].mean(axis=1)
@@ -58,23 +57,23 @@ def order_cells(domain: Mesh) -> NDArray[np.int64]:
 
 
 class Unknowns:
-    """The degrees of freedom of one function space, in canonical order.
+    """The degrees of freedom of a function space in canonical order.
 
-    That is the lexicographic order of their nodes, x slowest, and of the cells' midpoints
-    where a node has one degree of freedom for each of its cells. On a uniform lattice, and
-    with equispaced nodes, it is C order of the lattice. An array of unknowns has the shape
-    (points,), or (points, block) in a space of vectors.
+    The order is lexicographic by node, x slowest, and then by the midpoint of the cell if a node
+    has a degree of freedom for each of its cells. On a uniform lattice with equispaced nodes it is
+    the C order of the lattice. An array of unknowns has the shape (points,), or (points, block) in
+    a space of vectors.
 
-    The node of a lowest-order Nedelec function of the first kind is the midpoint of its edge,
-    and the unknown the integral of the field along the edge, in the direction of `tangents`.
+    The node of a Nedelec function of the first kind and lowest order is the midpoint of its edge.
+    The unknown is the integral of the field along the edge, in the direction of `tangents`.
 
     Attributes:
         space: The function space.
-        points: (points, dimension): The nodes, on every process.
-        tangents: (points, dimension): Of a Nedelec space the edges from end to end, each in
-            the direction in which its first component that is not zero is positive; else None.
-        shape: Of an array of unknowns.
-        numbers: (owned and ghost nodes,): Canonical numbers of the nodes on this process.
+        points: (points, dimension), the nodes, on every process.
+        tangents: (points, dimension), the edges of a Nedelec space from end to end, in the
+            direction in which the first nonzero component is positive; None for other spaces.
+        shape: Shape of an array of unknowns.
+        numbers: (owned and ghost nodes,), canonical numbers of the nodes on this process.
     """
 
     def __init__(
@@ -83,13 +82,13 @@ class Unknowns:
         """Number the degrees of freedom. Collective.
 
         Args:
-            space: Of Lagrange elements, continuous or not, or of Nedelec elements of the first
-                kind and lowest order. A sub-space of a mixed space is to be collapsed first.
-            parent_dofs: Where in the vectors of the mixed space those of `space` are, as
-                `collapse` returns it; None if `space` is not a part of another.
+            space: A space of Lagrange elements, continuous or not, or of Nedelec elements of the
+                first kind and lowest order. Collapse a sub-space of a mixed space first.
+            parent_dofs: Positions of its degrees of freedom in vectors of the mixed space, as
+                `collapse` returns them; None if `space` is not part of a mixed space.
 
         Raises:
-            FamilyError: Another element.
+            FamilyError: The element is another.
         """
         domain, index_map = space.mesh, space.dofmap.index_map
         self.space = space
@@ -123,7 +122,7 @@ class Unknowns:
         """Collect the unknowns on rank 0. Collective.
 
         Args:
-            vector: Degrees of freedom that this process owns, or more, of the (mixed) space.
+            vector: Degrees of freedom of the (mixed) space on this process; ghosts are ignored.
 
         Returns:
             Array of `shape` on rank 0, None elsewhere.
@@ -139,7 +138,7 @@ class Unknowns:
         return values if self._signs is None else values * self._signs
 
     def component(self, number: int) -> NDArray[np.int64]:
-        """Return where in the vectors of the (mixed) space one component is that is owned here."""
+        """Return the positions of one component in vectors of the (mixed) space, if owned here."""
         return np.asarray(self._dofs[number : self._owned * self._block : self._block])
 
     def scatter(self, values: Array, array: Array) -> None:
@@ -190,7 +189,7 @@ def _is_nedelec(space: fem.FunctionSpace) -> bool:
 
 
 def _nodes(space: fem.FunctionSpace) -> Array:
-    """Return what the nodes here are sorted by, their coordinates first."""
+    """Return the keys by which the nodes here are sorted: coordinates first."""
     nodes: Array = space.tabulate_dof_coordinates()
     if not space.ufl_element().discontinuous:
         return nodes
@@ -200,7 +199,7 @@ def _nodes(space: fem.FunctionSpace) -> Array:
 
 
 def _edge_midpoints(space: fem.FunctionSpace) -> Array:
-    """Return the midpoints of the edges here, which are those of a Nedelec space."""
+    """Return the midpoints of the edges here, in the order of a Nedelec space."""
     vertices = _cell_vertices(space.mesh)
     edges = np.array(basix.topology(space.mesh.basix_cell())[1])
     index_map = space.dofmap.index_map

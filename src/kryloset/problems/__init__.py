@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Families of PDE instances."""
+"""Families of PDE instances: the base classes, the package's own, and those in users' files."""
 
 from kryloset.problems.base import (
     BoundaryCondition,

@@ -10,9 +10,15 @@ import ufl
 from pydantic import Field, model_validator
 
 from kryloset.config import Section
-from kryloset.errors import ConfigError
 from kryloset.problems.base import Array, OperatorTraits, Variable
 from kryloset.problems.finite_element import Dirichlet, SteadyFamily, WeakForm
+from kryloset.problems.tools.gaussian import (
+    gaussian_field,
+    length_setting,
+    modes_setting,
+    require_resolved,
+    smoothness_setting,
+)
 from kryloset.sampling import GaussianField
 
 INVERSE_ESTIMATE = {1: 1 / 3, 2: 1 / 24}
@@ -29,30 +35,19 @@ class AdvectionDiffusionSettings(Section):
         10.0,
         gt=0,
         le=1e4,
-        description="Least Peclet number 1 / eps, that of the side of the square and a wind of "
-        "speed 1. The number is drawn uniformly in its logarithm.",
+        description="Least Peclet number 1 / eps, for the side of the square and a wind of speed "
+        "1. Its logarithm is drawn uniformly.",
     )
     peclet_high: float = Field(
-        1000.0, gt=0, le=1e4, description="Largest; the same as `peclet_low` for one number."
+        1000.0, gt=0, le=1e4, description="Largest Peclet number; may equal `peclet_low`."
     )
-    smoothness: float = Field(
-        3.0, gt=2, le=10, description="Smoothness α of the Gaussian stream function psi."
-    )
-    length: float = Field(
-        0.3, gt=0, le=10, description="Its correlation length ℓ, in sides of the square."
-    )
-    modes: int = Field(
-        8,
-        ge=2,
-        description="Modes of psi, f and g along each axis, less than `mesh.points`. The same "
-        "instance on a finer grid is the same fields.",
-    )
-    closed: bool = Field(
-        False, description="Whether no wind passes the boundary; else it may blow in and out."
-    )
+    smoothness: float = smoothness_setting(3.0, "the Gaussian stream function psi", above=2)
+    length: float = length_setting(0.3, "psi, f and g")
+    modes: int = modes_setting(8, "psi, f and g", boundary="dirichlet")
+    closed: bool = Field(False, description="Whether no wind crosses the boundary.")
     source_deviation: float = Field(1.0, gt=0, description="Standard deviation of the source f.")
     boundary_deviation: float = Field(
-        1.0, gt=0, description="Standard deviation of the field g, to which u is on the boundary."
+        1.0, gt=0, description="Standard deviation of the field g, the values of u on the boundary."
     )
 
     @model_validator(mode="after")
@@ -108,23 +103,13 @@ class AdvectionDiffusion(SteadyFamily):
 
     def check(self) -> None:
         """Refuse more modes than the grid resolves."""
-        modes, points = self.settings.modes, self.mesh.points
-        if modes > points - 2:
-            raise ConfigError(
-                f"parameters.modes {modes} does not fit mesh.points {points}: take at most "
-                f"{points - 2} modes or a finer grid"
-            )
+        require_resolved(self.settings.modes, self.mesh.points, "dirichlet")
 
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
         """Draw the Peclet number, and the fields at the points of the grid."""
         settings, points = self.settings, self.mesh.points
         bounds = np.log([settings.peclet_low, settings.peclet_high])
-        stream = GaussianField(
-            smoothness=settings.smoothness,
-            length=settings.length,
-            modes=settings.modes,
-            boundary="dirichlet" if settings.closed else "neumann",
-        )
+        stream = gaussian_field(settings, boundary="dirichlet" if settings.closed else "neumann")
         psi = stream.draw(generator, points) / _mean_speed(stream)
         other = GaussianField(length=settings.length, modes=settings.modes)
         return {
@@ -139,11 +124,11 @@ class AdvectionDiffusion(SteadyFamily):
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         eps, f, psi = parameters["eps"], parameters["f"], parameters["psi"]
         degree = self.mesh.degree
-        # Exact for all but tau, which is no polynomial.
+        # Exact for all terms without tau, which is not a polynomial.
         dx = ufl.dx(metadata={"quadrature_degree": 2 * degree})
         b = ufl.as_vector([psi.dx(1), -psi.dx(0)])
         h, m = 1 / self.mesh.cells, INVERSE_ESTIMATE[degree]
-        # h / (2 |b|) min(1, P), without a division by a wind of speed 0.
+        # h / (2 |b|) min(1, P), without dividing by a speed of 0.
         speed = ufl.sqrt(ufl.dot(b, b))
         tau = h**2 * m / ufl.max_value(2 * m * h * speed, 4 * eps)
         along = tau * ufl.dot(b, ufl.grad(v))
@@ -154,10 +139,10 @@ class AdvectionDiffusion(SteadyFamily):
 
 
 def _mean_speed(stream: GaussianField) -> float:
-    r"""Return the root mean square of the wind's speed, over the square and all winds.
+    r"""Return the root mean square of the wind's speed over the square and all winds.
 
-    Each mode's gradient is orthogonal to the others', and $\pi$ times its number of half waves
-    as large as the mode.
+    The gradients of the modes are orthogonal. Each is larger than its mode by the factor $\pi$
+    times its number of half waves.
     """
     begin = 1 if stream.boundary == "dirichlet" else 0
     half_waves = begin + np.arange(stream.modes)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The families in words, for the command line."""
+"""Descriptions of the families for the command line."""
 
 from textwrap import wrap
 
@@ -11,14 +11,14 @@ from kryloset.problems.registry import FAMILIES, family_class
 
 
 def list_families() -> str:
-    """Return a line a family of the package."""
+    """Return one line for each family of the package."""
     width = max(map(len, FAMILIES))
     lines = [f"{name:{width}}  {family_class(name).summary}" for name in FAMILIES]
     return "\n".join([*lines, "", "A family of your own: family: path/to/file.py:Class"])
 
 
 def describe_family(name: str) -> str:
-    """Return what a family is: equation, parameters, fields, operator and settings.
+    """Describe a family: equation, parameters, fields, operator and settings.
 
     Raises:
         ConfigError: There is no such family.

@@ -12,7 +12,13 @@ from pydantic import Field, model_validator
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import Array, BoundaryCondition, Instance, OperatorTraits, Variable
-from kryloset.problems.finite_element import SteadyFamily, WeakForm, require_resolved
+from kryloset.problems.finite_element import SteadyFamily, WeakForm
+from kryloset.problems.tools.gaussian import (
+    gaussian_field,
+    modes_setting,
+    require_resolved,
+    smoothness_setting,
+)
 from kryloset.problems.tools.quadrature import least_at_quadrature, quadrature
 from kryloset.sampling import GaussianField, Lognormal, TwoValued
 
@@ -36,27 +42,20 @@ class DarcySettings(Section):
     contrast: float = Field(
         1e4, gt=1, le=1e8, description="Largest over smallest value of a high-contrast k."
     )
-    smoothness: float = Field(
-        2.0, gt=1, le=10, description="Smoothness α of g; more than 1.5 in a cube."
-    )
+    smoothness: float = smoothness_setting(2.0, "g", note="; more than 1.5 in a cube")
     length: Length | tuple[Length, ...] = Field(
         1 / 3,
         description="Correlation length ℓ of g, in sides of the domain; or one for each axis.",
     )
-    modes: int = Field(
-        32,
-        ge=2,
-        description="Cosine modes of g along each axis, less than `mesh.points`. The same "
-        "instance on a finer grid is the same field.",
-    )
-    source: float = Field(1.0, ge=0, description="Source f, or its mean where it is random.")
+    modes: int = modes_setting(32, "g")
+    source: float = Field(1.0, ge=0, description="Source f, or its mean if it is random.")
     source_deviation: float = Field(
         0.0,
         ge=0,
-        description="Standard deviation of a random f, averaged; with 0 f is constant.",
+        description="Standard deviation of a random f, averaged; with 0, f is constant.",
     )
     source_length: float = Field(
-        0.2, gt=0, le=10, description="Correlation length of a random f, whose α is that of g."
+        0.2, gt=0, le=10, description="Correlation length of a random f, which has the α of g."
     )
 
     @model_validator(mode="after")
@@ -73,7 +72,7 @@ class DarcySettings(Section):
 
 
 class Darcy(SteadyFamily):
-    r"""The head u of a flow that a source drives through a medium, zero on the boundary.
+    r"""Hydraulic head u of a flow driven through a medium by a source, zero on the boundary.
 
     Find u with u = 0 on the boundary and, for all v that vanish there,
 
@@ -99,7 +98,7 @@ class Darcy(SteadyFamily):
         )
 
     def check(self) -> None:
-        """Refuse fields that the domain or the grid cannot have."""
+        """Refuse fields that do not fit the domain or the grid."""
         settings = self.settings
         require_resolved(settings.modes, self.mesh.points)
         if settings.smoothness <= self.dimension / 2:
@@ -111,8 +110,8 @@ class Darcy(SteadyFamily):
         lengths = settings.length
         if isinstance(lengths, tuple) and len(lengths) != self.dimension:
             raise ConfigError(
-                f"parameters.length {list(lengths)} has {len(lengths)} numbers: give "
-                f"{self.dimension}, one for each axis, or one for all"
+                f"parameters.length {list(lengths)} has {len(lengths)} numbers: set "
+                f"{self.dimension}, one for each axis, or a single number"
             )
 
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
@@ -133,7 +132,7 @@ class Darcy(SteadyFamily):
         """Refuse a permeability whose quadratic interpolant on tetrahedra is not positive.
 
         Raises:
-            DataError: It is not, at a quadrature point.
+            DataError: The interpolant is not positive at a quadrature point.
         """
         quadratic = self.dimension == 3 and self.mesh.degree == 2
         if quadratic and least_at_quadrature(np.asarray(instance["k"])) <= 0:
@@ -145,9 +144,9 @@ class Darcy(SteadyFamily):
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
         r"""Return a(u, v) = (k grad u, grad v) and L(v) = (f, v).
 
-        Integrals of a have the quadrature rule of `quadrature`, which is exact for products
-        of two gradients, and so leaves the order as it is (Ciarlet, The finite element method
-        for elliptic problems, 1978, theorem 4.1.6).
+        The integrals of a use the rule of `quadrature`. It is exact for products of two gradients,
+        so it does not reduce the order of convergence (Ciarlet, The finite element method for
+        elliptic problems, 1978, theorem 4.1.6).
         """
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         dx = ufl.dx(metadata=quadrature(self.dimension, self.mesh.degree))
@@ -166,10 +165,6 @@ class Darcy(SteadyFamily):
                 return Lognormal(self._gaussian(settings.log_deviation, settings.length))
 
     def _gaussian(self, deviation: float, length: float | tuple[float, ...]) -> GaussianField:
-        return GaussianField(
-            deviation=deviation,
-            smoothness=self.settings.smoothness,
-            length=length,
-            modes=self.settings.modes,
-            dimension=self.dimension,
+        return gaussian_field(
+            self.settings, deviation=deviation, length=length, dimension=self.dimension
         )

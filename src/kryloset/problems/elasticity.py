@@ -6,10 +6,9 @@ $$ -\nabla\cdot\sigma(u) = f, \qquad \sigma(u) = 2\mu\,\varepsilon(u) + \lambda\
    \qquad \varepsilon(u) = \tfrac12 (\nabla u + \nabla u^T), $$
 $$ \mu = \frac{E}{2(1 + \nu)}, \qquad \lambda = \frac{E\nu}{(1 + \nu)(1 - 2\nu)} $$
 
-on the unit square, in plane strain, or the unit cube: u = 0 where x = 0, the traction
-$\sigma n$ is given where x = 1 and zero on the other sides. Where $\nu$ is near 1/2,
-$\lambda$ is large; a pressure $p = -\lambda\,\nabla\cdot u$ of its own then keeps the
-displacement from locking.
+on the unit square, in plane strain, or the unit cube: u = 0 at x = 0, the traction $\sigma n$ is
+given at x = 1 and zero on the other sides. If $\nu$ is close to 1/2, $\lambda$ is large. The
+displacement then locks unless the pressure $p = -\lambda\,\nabla\cdot u$ is an unknown.
 """
 
 from collections.abc import Mapping
@@ -29,14 +28,16 @@ from kryloset.problems.base import (
     Variable,
     degrees_of_freedom,
 )
-from kryloset.problems.finite_element import (
-    Dirichlet,
-    SteadyFamily,
-    WeakForm,
+from kryloset.problems.finite_element import Dirichlet, SteadyFamily, WeakForm
+from kryloset.problems.tools.gaussian import (
+    gaussian_field,
+    length_setting,
+    modes_setting,
     require_resolved,
+    smoothness_setting,
 )
 from kryloset.problems.tools.quadrature import least_at_quadrature, quadrature
-from kryloset.sampling import GaussianField, Lognormal
+from kryloset.sampling import Lognormal
 
 
 class ElasticitySettings(Section):
@@ -45,21 +46,15 @@ class ElasticitySettings(Section):
     log_deviation: float = Field(
         0.5, gt=0, le=3, description="Standard deviation of log E, averaged over the body."
     )
-    smoothness: float = Field(
-        3.0, gt=1.5, le=10, description="Smoothness α of the Gaussian field log E."
-    )
-    length: float = Field(
-        0.25, gt=0, le=10, description="Correlation length ℓ of log E, in sides of the body."
-    )
-    modes: int = Field(
-        8, ge=2, description="Cosine modes of log E along each axis, less than `mesh.points`."
-    )
+    smoothness: float = smoothness_setting(3.0, "the Gaussian field log E", above=1.5)
+    length: float = length_setting(0.25, "log E", unit="sides of the body")
+    modes: int = modes_setting(8, "log E")
     poisson_ratio: float = Field(
         0.3,
         ge=0,
         le=0.45,
-        description="Poisson's ratio ν, the same for all. Nearer to 1/2 these elements lock: "
-        "there take the family `incompressible_elasticity`.",
+        description="Poisson's ratio ν of all instances. Closer to 1/2 these elements lock: use "
+        "the family `incompressible_elasticity` there.",
     )
     traction: float = Field(
         0.01,
@@ -110,7 +105,7 @@ class Elasticity(SteadyFamily):
     )
 
     def __init__(self, settings: Any, mesh: MeshConfig) -> None:
-        """Leave out the conditions of an axis that is not there."""
+        """Omit the conditions of axes that the domain does not have."""
         super().__init__(settings, mesh)
         self.boundary_conditions = self.boundary_conditions[: self.dimension]
 
@@ -125,12 +120,8 @@ class Elasticity(SteadyFamily):
             DataError: As `check_instance`.
         """
         settings = self.settings
-        log_modulus = GaussianField(
-            deviation=settings.log_deviation,
-            smoothness=settings.smoothness,
-            length=settings.length,
-            modes=settings.modes,
-            dimension=self.dimension,
+        log_modulus = gaussian_field(
+            settings, deviation=settings.log_deviation, dimension=self.dimension
         )
         instance = {
             "E": Lognormal(log_modulus).draw(generator, self.mesh.points),
@@ -143,7 +134,7 @@ class Elasticity(SteadyFamily):
         """Refuse a modulus whose quadratic interpolant on tetrahedra is not positive.
 
         Raises:
-            DataError: It is not, at a quadrature point.
+            DataError: The interpolant is not positive at a quadrature point.
         """
         quadratic = self.dimension == 3 and self.mesh.degree == 2
         if quadratic and least_at_quadrature(np.asarray(instance["E"])) <= 0:
@@ -155,7 +146,7 @@ class Elasticity(SteadyFamily):
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
         """Return a(u, v) = (sigma(u), eps(v)) and the work of the loads.
 
-        As for Darcy flow, the quadrature of a is one with which it is definite.
+        As for Darcy flow, a is definite with its quadrature rule.
         """
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         nu = self.settings.poisson_ratio
@@ -186,12 +177,12 @@ class IncompressibleElasticitySettings(ElasticitySettings):
     """Settings of the family `incompressible_elasticity`."""
 
     poisson_ratio: float = Field(
-        0.4999, gt=0, le=0.5, description="Poisson's ratio ν, the same for all; 1/2 is exact."
+        0.4999, gt=0, le=0.5, description="Poisson's ratio ν of all instances; 1/2 is exact."
     )
 
 
 class IncompressibleElasticity(Elasticity):
-    """The same of a nearly or wholly incompressible body: Taylor-Hood elements for u and p."""
+    """Elasticity of a nearly or exactly incompressible body, Taylor-Hood elements for u and p."""
 
     summary = "Elasticity of a nearly incompressible body: displacement and pressure"
     equation = (
@@ -204,12 +195,12 @@ class IncompressibleElasticity(Elasticity):
     operator = OperatorTraits(symmetric=True, saddle_point=True, affine_rhs=True)
 
     def check(self) -> None:
-        """Refuse elements of lower degree too, with which the method is not stable."""
+        """Also refuse elements of lower degree, with which the method is not stable."""
         super().check()
         if self.mesh.degree != 2:
             raise ConfigError(
                 f"mesh.degree {self.mesh.degree}: the displacement of "
-                "`incompressible_elasticity` needs degree 2, its pressure has 1; take degree 2"
+                "`incompressible_elasticity` needs degree 2 and its pressure has 1: take degree 2"
             )
 
     def make_element(self, cell: str) -> Any:

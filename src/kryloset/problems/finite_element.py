@@ -1,15 +1,15 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Families of finite element functions on a mesh, by the kind of their equation.
+"""Base classes of families that are discretised by finite elements, and the data they return.
 
-A family names its parameters, draws them and writes down a form; which of the three
-bases it derives from says how the form is solved: once (`SteadyFamily`), once a time
-step (`EvolutionFamily`), or by Newton's method (`NonlinearFamily`).
+A family draws its parameters and returns a form. Its base class determines how the form is solved:
+once (`SteadyFamily`), once in each time step (`EvolutionFamily`), or by Newton's method
+(`NonlinearFamily`).
 
-By default the domain is a box of unit sides, cut into simplices. Lagrange elements of
-degree p <= 2 on n cells a side have their degrees of freedom at the points of the
-regular lattice of p n + 1 points a side, and one at each point. Parameters and solution
-are stored at those points, so nothing is lost between solver and file.
+By default the domain is the unit square or cube, divided into simplices. Lagrange elements of
+degree p <= 2 on n cells along each axis have one degree of freedom at each point of the regular
+lattice with p n + 1 points along each axis. Parameters and solution are stored at these points, so
+that nothing is lost between solver and file.
 """
 
 from abc import abstractmethod
@@ -34,15 +34,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dirichlet:
-    """Values prescribed on a part of the boundary.
+    """Prescribed values on a part of the boundary.
 
     Attributes:
-        value: A number, or one of the parameters: a Constant, or a Function of such a space.
-        where: Which points x, shape (3, points), are on that part; None for the whole boundary.
-        part: Which sub-space of a mixed space.
-        component: Which component of a vector; None for all, which then have `value` each.
-        nodal: Prescribe it at the nodes that `where` finds, such as one node of a pressure
-            that is known up to a constant, and not on facets.
+        value: A number, or one of the parameters: a Constant, or a Function on that part's space.
+        where: Marks the points x, shape (3, points), that are on that part; None for the whole
+            boundary.
+        part: Number of the sub-space of a mixed space.
+        component: Number of the component of a vector; None to prescribe `value` for each.
+        nodal: Whether values are prescribed at the nodes that `where` marks instead of on facets,
+            such as at one node of a pressure that is determined up to a constant.
     """
 
     value: Any = 0.0
@@ -58,8 +59,8 @@ class WeakForm(NamedTuple):
     Attributes:
         a: Bilinear form.
         L: Linear form.
-        boundary: What is prescribed; by default u = 0 on the whole boundary. Empty where
-            the conditions are in the forms.
+        boundary: Prescribed values; by default u = 0 on the whole boundary. Empty if the forms
+            contain the boundary conditions.
     """
 
     a: "ufl.Form"
@@ -71,7 +72,7 @@ class NonlinearForm(NamedTuple):
     """Find u such that F(u; v) = 0 for all v, with u prescribed on parts of the boundary.
 
     Attributes:
-        F: Form that is linear in the test function v.
+        F: Form, linear in the test function v.
         boundary: As in `WeakForm`.
     """
 
@@ -80,11 +81,11 @@ class NonlinearForm(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a time step from t to t + size knows.
+    """The data of a time step from t to t + size.
 
     Attributes:
-        previous: States at t, t - size, and so on, as Functions of the solution's space. In
-            the first step the older ones are the initial state too.
+        previous: States at t, t - size, and so on, as Functions on the space of the solution. In
+            the first step all of them are the initial state.
         size: Length of the step, a Constant.
         time: t + size, a Constant.
     """
@@ -94,38 +95,25 @@ class Step(NamedTuple):
     time: "fem.Constant"
 
 
-def require_resolved(modes: int, points: int) -> None:
-    """Refuse a cosine series with more terms along an axis than a grid resolves.
-
-    Raises:
-        ConfigError: `modes` is not less than `points`.
-    """
-    if modes >= points:
-        raise ConfigError(
-            f"parameters.modes {modes} is not less than mesh.points {points}: take at most "
-            f"{points - 1} modes or a finer grid"
-        )
-
-
 class FiniteElementFamily(Family):
-    """A family whose fields are finite element functions; by default on a box, nodal on its grid.
+    """A family whose fields are finite element functions, by default on a box.
 
-    Components of the solution's space are those of the fields, one after another. In a
-    mixed space each sub-space is one field. A field whose degrees of freedom are not the
-    points of the grid is evaluated there, and its degrees of freedom are stored under the
-    name that `degrees_of_freedom` gives, in `unknowns`.
+    The components of the solution's space are those of the fields, one after another. In a mixed
+    space each sub-space is one field. A field whose degrees of freedom are not at the points of
+    the grid is evaluated there, and needs `degrees_of_freedom(field)` among the `unknowns`.
     """
 
     @property
     def sides(self) -> tuple[float, ...]:
-        """Lengths of the sides of the box, one corner of which is the origin."""
+        """Lengths of the sides of the box. One of its corners is the origin."""
         return (1.0,) * self.dimension
 
     @property
     def coordinates(self) -> dict[str, Array]:
-        """The grid along each axis, boundaries included.
+        """Coordinates of the grid along each axis, boundaries included.
 
-        Another may have points that are not equidistant, and of another number along each axis.
+        A subclass may return points that are not equidistant, and a different number of points
+        along each axis.
         """
         points = self.mesh.points
         return {
@@ -135,16 +123,16 @@ class FiniteElementFamily(Family):
 
     @property
     def components(self) -> int:
-        """Number of components of all fields together."""
+        """Total number of components of all fields."""
         return sum(self.dimension if field.rank else 1 for field in self.fields)
 
     def make_mesh(self, comm: "MPI.Comm") -> "Mesh":
-        """Return the mesh: the box in equal simplices, as many as the grid has points for.
+        """Return the mesh: the box, divided into equal simplices.
 
-        Their vertices are points of the grid, if that is equidistant.
+        If the grid is equidistant, their vertices are points of the grid.
 
         Raises:
-            ConfigError: Cells of `mesh.degree` do not fit the number of points along an axis.
+            ConfigError: The number of points along an axis does not fit cells of `mesh.degree`.
         """
         from dolfinx import mesh
 
@@ -170,7 +158,11 @@ class FiniteElementFamily(Family):
         return (points - 1) // degree
 
     def make_element(self, cell: str) -> Any:
-        """Return the element of the solution on that kind of cell: Lagrange of `mesh.degree`."""
+        """Return the element of the solution: Lagrange of `mesh.degree` with all components.
+
+        Args:
+            cell: Basix's name of the kind of cell, such as `triangle`.
+        """
         import basix.ufl
 
         shape = (self.components,) if self.components > 1 else None
@@ -178,7 +170,7 @@ class FiniteElementFamily(Family):
 
 
 class SteadyFamily(FiniteElementFamily):
-    """A linear steady family: `draw` and `weak_form` are all it needs."""
+    """A linear steady family. It needs `draw` and `weak_form`."""
 
     discretisation = "kryloset.fem.steady:SteadyDiscretisation"
 
@@ -188,25 +180,28 @@ class SteadyFamily(FiniteElementFamily):
 
         Args:
             space: The space of the solution.
-            parameters: By name, a Function for a parameter on the grid (a Lagrange
-                function of `mesh.degree`, constant along the axes it lacks) and a Constant
-                for a number. Their values change from instance to instance.
+            parameters: By name, a Function for each parameter on the grid (a Lagrange function of
+                `mesh.degree`, constant along axes that the parameter lacks) and a Constant for
+                each number. Their values change from instance to instance.
         """
 
     def check_instance(self, instance: Instance) -> None:
         """Refuse an instance that has no solution, before it is solved.
 
         Raises:
-            DataError: It has none, such as waves at resonance; the caller adds its number.
+            DataError: It has no solution, such as waves at resonance. The caller adds its number.
         """
 
 
 class EvolutionFamily(FiniteElementFamily):
-    """A family with time steps, each of which solves a linear system.
+    """A family with time steps. Each step solves a linear system.
 
-    Its `Settings` have `steps` and `final_time`; every step is stored, so that its
-    residual can be computed from the file. The matrix may change from instance to
-    instance and not from step to step, so that all steps share a preconditioner.
+    Its `Settings` have `steps` and `final_time`. All steps are stored, so that residuals can be
+    computed from the file. The matrix may differ between instances but not between steps, so that
+    all steps of an instance share a preconditioner.
+
+    Attributes:
+        levels: Number of previous states that a step depends on.
     """
 
     discretisation = "kryloset.fem.evolution:EvolutionDiscretisation"
@@ -220,28 +215,30 @@ class EvolutionFamily(FiniteElementFamily):
 
     @abstractmethod
     def initial_state(self, instance: Instance) -> dict[str, Array]:
-        """Return the fields at time 0 on the grid, or the unknowns of those not nodal there.
+        """Return the fields at time 0.
 
-        A field that is not nodal, and whose unknowns are not returned, is interpolated at its
-        nodes, linearly along each axis of the grid, as parameters are.
+        Returns:
+            By name: fields on the grid, or the degrees of freedom of fields that have `unknowns`.
+            A field with `unknowns` that is returned on the grid is interpolated to its nodes,
+            linearly along each axis, as parameters are.
         """
 
     @abstractmethod
     def weak_form(
         self, space: "fem.FunctionSpace", parameters: Mapping[str, Any], step: Step
     ) -> WeakForm:
-        """Return the forms of a step; `step.previous` has `levels` states."""
+        """Return the forms of a step. `step.previous` has `levels` states."""
 
     def check_state(self, time: float, state: Instance) -> None:
-        """Refuse a state that cannot be a solution, before the next step. On rank 0.
+        """Refuse a state that cannot be a solution, before the next step. Called on rank 0.
 
         Args:
-            time: Of the state.
-            state: Fields, NaN at points outside of the domain, and unknowns.
+            time: Time of the state.
+            state: Fields, with NaN at points outside the domain, and unknowns.
 
         Raises:
-            DataError: The time step is too long for explicit terms; the caller adds the
-                instance's number.
+            DataError: The state cannot be a solution, for example because the time step is too
+                long for explicit terms. The caller adds the number of the instance.
         """
 
 
@@ -254,4 +251,4 @@ class NonlinearFamily(FiniteElementFamily):
     def weak_form(
         self, space: "fem.FunctionSpace", parameters: Mapping[str, Any], u: "fem.Function"
     ) -> NonlinearForm:
-        """Return the form F(u; v); its derivative is taken symbolically."""
+        """Return the form F(u; v). Its derivative is computed symbolically."""

@@ -10,17 +10,23 @@ import ufl
 from pydantic import Field
 
 from kryloset.config import MeshConfig, Section
-from kryloset.errors import ConfigError
 from kryloset.problems.base import Array, BoundaryCondition, Instance, OperatorTraits, Variable
 from kryloset.problems.finite_element import EvolutionFamily, Step, WeakForm
+from kryloset.problems.tools.gaussian import (
+    gaussian_field,
+    length_setting,
+    modes_setting,
+    require_resolved,
+    smoothness_setting,
+)
 from kryloset.problems.tools.quadrature import quadrature
-from kryloset.sampling import GaussianField, Lognormal
+from kryloset.sampling import Lognormal
 
 if TYPE_CHECKING:
     from dolfinx import fem
 
 THETA = {"crank_nicolson": 1 / 2, "backward_euler": 1.0}
-"""Weight of the new state in the conduction of a step, by scheme."""
+"""Weight of the new state in the conduction term of a step, by scheme."""
 
 
 class HeatSettings(Section):
@@ -39,31 +45,22 @@ class HeatSettings(Section):
     source_deviation: float = Field(
         10.0,
         ge=0,
-        description="Standard deviation of the source f, averaged [W/m^3]; with 0 there is none.",
+        description="Standard deviation of the source f, averaged [W/m^3]; 0 for no source.",
     )
-    smoothness: float = Field(
-        4.0, gt=1, le=10, description="Smoothness α of the Gaussian fields log k, u0 and f."
-    )
-    length: float = Field(
-        0.2, gt=0, le=10, description="Their correlation length ℓ, in sides of the square."
-    )
-    modes: int = Field(
-        12,
-        ge=2,
-        description="Their modes along each axis, at most `mesh.points` - 2. The same instance on "
-        "a finer grid is the same fields.",
-    )
+    smoothness: float = smoothness_setting(4.0, "the Gaussian fields log k, u0 and f")
+    length: float = length_setting(0.2, "these fields")
+    modes: int = modes_setting(12, "these fields", boundary="dirichlet")
     scheme: Literal["crank_nicolson", "backward_euler"] = Field(
         "crank_nicolson",
-        description="crank_nicolson: of order 2 in time, but short waves, if u0 has any, swing and "
-        "fade slowly; backward_euler: of order 1, and they are gone at once.",
+        description="crank_nicolson: of order 2 in time, but short waves in u0 oscillate and decay "
+        "slowly; backward_euler: of order 1, and short waves decay at once.",
     )
     steps: int = Field(100, ge=1, description="Time steps, all of which are stored.")
     final_time: float = Field(0.1, gt=0, description="Time of the last state [s].")
 
 
 class Heat(EvolutionFamily):
-    r"""The temperature u of a plate whose edges are kept at 0.
+    r"""Temperature u of a plate whose edges are kept at 0.
 
     With $\theta = 1/2$ (Crank and Nicolson) or $1$ (Euler backwards) and a time step
     $\tau$, find from the state $u^n$ the state $u^{n+1}$, zero on the boundary, such that,
@@ -103,22 +100,21 @@ class Heat(EvolutionFamily):
 
     def check(self) -> None:
         """Refuse more modes than the grid resolves."""
-        modes, points = self.settings.modes, self.mesh.points
-        if modes > points - 2:
-            raise ConfigError(
-                f"parameters.modes {modes} is more than mesh.points - 2 = {points - 2}: take fewer "
-                "modes or a finer grid"
-            )
+        require_resolved(self.settings.modes, self.mesh.points, "dirichlet")
 
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
         """Draw k and u0 at the points of the grid; then f, if there is a source."""
         settings, points = self.settings, self.mesh.points
-        k = Lognormal(self._gaussian(settings.log_deviation)).draw(generator, points)
-        u0 = self._gaussian(settings.initial_deviation, "dirichlet").draw(generator, points)
+        log_k = gaussian_field(settings, deviation=settings.log_deviation)
+        k = Lognormal(log_k).draw(generator, points)
+        initial = gaussian_field(
+            settings, deviation=settings.initial_deviation, boundary="dirichlet"
+        )
+        u0 = initial.draw(generator, points)
         if not settings.source_deviation:
             return {"k": k, "u0": u0}
-        f = self._gaussian(settings.source_deviation).draw(generator, points)
-        return {"k": k, "u0": u0, "f": f}
+        source = gaussian_field(settings, deviation=settings.source_deviation)
+        return {"k": k, "u0": u0, "f": source.draw(generator, points)}
 
     def initial_state(self, instance: Instance) -> dict[str, Array]:
         """Return u0."""
@@ -127,7 +123,7 @@ class Heat(EvolutionFamily):
     def weak_form(
         self, space: "fem.FunctionSpace", parameters: Mapping[str, Any], step: Step
     ) -> WeakForm:
-        """Return the forms of a step, its conduction integrated as that of `darcy`."""
+        """Return the forms of a step. Conduction has the quadrature rule of `darcy`."""
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         (now,) = step.previous
         k, f = parameters["k"], parameters.get("f", 0.0)
@@ -138,15 +134,3 @@ class Heat(EvolutionFamily):
         if theta < 1:
             rhs -= (1 - theta) * k * ufl.inner(ufl.grad(now), ufl.grad(v)) * dx
         return WeakForm(a, rhs)
-
-    def _gaussian(
-        self, deviation: float, boundary: Literal["neumann", "dirichlet"] = "neumann"
-    ) -> GaussianField:
-        settings = self.settings
-        return GaussianField(
-            deviation=deviation,
-            smoothness=settings.smoothness,
-            length=settings.length,
-            modes=settings.modes,
-            boundary=boundary,
-        )

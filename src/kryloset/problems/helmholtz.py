@@ -13,20 +13,26 @@ from kryloset.config import Section
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import Array, Instance, OperatorTraits, Variable
 from kryloset.problems.finite_element import SteadyFamily, WeakForm
+from kryloset.problems.tools.gaussian import (
+    gaussian_field,
+    length_setting,
+    modes_setting,
+    require_resolved,
+    smoothness_setting,
+)
 from kryloset.problems.tools.resonance import find_detuning
-from kryloset.sampling import GaussianField
 
 POINTS_A_WAVELENGTH = {1: 10, 2: 8}
-"""Least points of the grid a wavelength, by the degree of the elements."""
+"""Least number of grid points in a wavelength, by the degree of the elements."""
 
 FREQUENCY_ERROR = {1: 1 / 6, 2: 1 / 340}
-"""C_p by degree p: relative error of the resonances k^2 is at most C_p (k h)^2p, h side of a cell.
+"""C_p by degree p: the relative error of resonances k^2 is at most C_p (k h)^2p, h a cell's side.
 
 To leading order it is 1/12 and 1/720 for waves along an axis (Ihlenburg and Babuska, SIAM J.
-Numer. Anal. 34, 1997), and most for waves along the diagonals of the cells."""
+Numer. Anal. 34, 1997). It is largest for waves along the diagonals of cells."""
 
 ATTEMPTS = 1000
-"""Media that are drawn before it is said that all are resonant."""
+"""Number of media that are drawn before giving up on one that is not resonant."""
 
 
 class WaveSettings(Section):
@@ -36,24 +42,18 @@ class WaveSettings(Section):
         4.0,
         gt=0,
         le=100,
-        description="Wavelengths a side of the square, k0 = 2π of these: where k is k0.",
+        description="Wavelengths of k0 in a side of the square, k0 = 2π times this number.",
     )
     variation: float = Field(
         0.2, gt=0, le=0.8, description="Largest relative difference of k from k0."
     )
-    smoothness: float = Field(
-        3.0, gt=1, le=10, description="Smoothness α of the Gaussian field that k is made from."
-    )
-    length: float = Field(
-        0.2, gt=0, le=10, description="Its correlation length ℓ, in sides of the square."
-    )
-    modes: int = Field(
-        16, ge=2, description="Its cosine modes along each axis, less than `mesh.points`."
-    )
+    smoothness: float = smoothness_setting(3.0, "the Gaussian field that k is made from")
+    length: float = length_setting(0.2, "this field")
+    modes: int = modes_setting(16, "this field", boundary="dirichlet")
     source: Literal["point", "field"] = Field(
         "point",
         description="point: a Gaussian of integral 1 at a uniformly drawn place; field: a Gaussian "
-        "random field of deviation 1, zero on the boundary, with α, ℓ and modes of the above.",
+        "random field of deviation 1, zero on the boundary, with the α, ℓ and modes above.",
     )
     source_width: float = Field(
         0.2,
@@ -70,19 +70,19 @@ class HelmholtzSettings(WaveSettings):
         2.0,
         gt=0,
         le=100,
-        description="Wavelengths a side of the square, k0 = 2π of these: where k is k0.",
+        description="Wavelengths of k0 in a side of the square, k0 = 2π times this number.",
     )
     clearance: float = Field(
         0.2,
         ge=0.001,
         le=0.4,
         description="Least distance of k² from a resonance, in mean distances between resonances. "
-        "Nearer media are not taken, and an instance given from elsewhere is refused.",
+        "Media that are closer are drawn again; given instances that are closer are refused.",
     )
 
 
 class Waves(SteadyFamily):
-    """What waves have in common: medium, source, and the form inside the square."""
+    """What both families of waves share: medium, source, and the form inside the square."""
 
     parameters = (
         Variable("k", "wavenumber"),
@@ -92,11 +92,11 @@ class Waves(SteadyFamily):
 
     @property
     def wavenumber(self) -> float:
-        """k0, in radians a side of the square."""
+        """k0, in radians over a side of the square."""
         return float(2 * np.pi * self.settings.wavelengths)
 
     def check(self) -> None:
-        """Refuse a grid that resolves the shortest waves or the modes badly."""
+        """Refuse a grid that does not resolve the shortest waves or the modes."""
         settings, points, degree = self.settings, self.mesh.points, self.mesh.degree
         shortest = settings.wavelengths * (1 + settings.variation)
         needed = POINTS_A_WAVELENGTH[degree] * shortest
@@ -106,11 +106,7 @@ class Waves(SteadyFamily):
                 f"wavelength, 1/{shortest:g} of the side, too few for elements of degree {degree}: "
                 f"take at least {_coarsest(needed, degree)}, or less of parameters.wavelengths"
             )
-        if settings.modes > points - 2:
-            raise ConfigError(
-                f"parameters.modes {settings.modes} does not fit mesh.points {points}: take at "
-                f"most {points - 2} modes or a finer grid"
-            )
+        require_resolved(settings.modes, points, "dirichlet")
 
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
         """Draw k and f at the points of the grid."""
@@ -119,7 +115,7 @@ class Waves(SteadyFamily):
 
     def draw_medium(self, generator: np.random.Generator) -> Array:
         """Draw k at the points of the grid."""
-        g = self._draw_field(generator, "neumann")
+        g = gaussian_field(self.settings).draw(generator, self.mesh.points)
         return np.asarray(self.wavenumber * (1 + self.settings.variation * np.tanh(g)))
 
     def integrate_inside(self, u: Any, v: Any, k: Any) -> Any:
@@ -129,27 +125,16 @@ class Waves(SteadyFamily):
 
     def _draw_source(self, generator: np.random.Generator) -> Array:
         if self.settings.source == "field":
-            return self._draw_field(generator, "dirichlet")
+            field = gaussian_field(self.settings, boundary="dirichlet")
+            return field.draw(generator, self.mesh.points)
         width = self.settings.source_width / self.settings.wavelengths
         distances = np.ix_(*(x - generator.uniform() for x in self.coordinates.values()))
         square = sum(distance**2 for distance in distances)
         return np.asarray(np.exp(-square / (2 * width**2)) / (2 * np.pi * width**2))
 
-    def _draw_field(
-        self, generator: np.random.Generator, boundary: Literal["neumann", "dirichlet"]
-    ) -> Array:
-        settings = self.settings
-        field = GaussianField(
-            smoothness=settings.smoothness,
-            length=settings.length,
-            modes=settings.modes,
-            boundary=boundary,
-        )
-        return field.draw(generator, self.mesh.points)
-
 
 class HelmholtzAbsorbing(Waves):
-    r"""Waves that leave the square, by a condition of first order.
+    r"""Waves that leave the square through an absorbing boundary condition of first order.
 
     Find $u = u_r + i u_i$ such that, for all v,
 
@@ -178,7 +163,7 @@ class HelmholtzAbsorbing(Waves):
     )
 
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
-        """Return the symmetric form of two by two blocks; nothing is prescribed."""
+        """Return the symmetric form of two by two blocks, without prescribed values."""
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         k = parameters["k"]
         ds = ufl.ds(metadata={"quadrature_degree": 3 * self.mesh.degree})
@@ -189,16 +174,16 @@ class HelmholtzAbsorbing(Waves):
 
 
 class Helmholtz(Waves):
-    r"""Waves in a square that reflects them, far enough from resonance.
+    r"""Waves in a square that reflects them, away from resonance.
 
     Find u, zero on the boundary, such that, for all v that are zero there,
 
     $$ (\nabla u, \nabla v) - (k^2 u, v) = -(f, v). $$
 
-    Its matrix is symmetric, indefinite where k^2 is above the first resonance, and quadratic
-    in k. At a resonance there is no solution; near one, u is large and depends on the distance
-    from it. So media nearer than the clearance are not drawn, and the mesh has to be so fine
-    that it moves resonances by less than half of that.
+    Its matrix is symmetric, indefinite if k^2 is above the first resonance, and quadratic in k. At
+    a resonance there is no solution. Near one, u is large and depends on the distance from it. So
+    media closer than the clearance are drawn again, and the mesh must be so fine that it moves
+    resonances by less than half the clearance.
     """
 
     summary = "Helmholtz equation in a random medium, u = 0 on the boundary, no resonance"
@@ -210,7 +195,7 @@ class Helmholtz(Waves):
     fields = (Variable("u", "amplitude"),)
 
     def check(self) -> None:
-        """Refuse a grid that resolves the waves badly, or cannot tell resonances apart."""
+        """Refuse a grid that does not resolve the waves, or that moves resonances too far."""
         super().check()
         degree, k = self.mesh.degree, self.wavenumber
         # Of the mean distance of resonances from one another, relative to k^2.
@@ -229,11 +214,11 @@ class Helmholtz(Waves):
         """Refuse waves at resonance.
 
         Raises:
-            DataError: The nearest resonance is nearer than `clearance`.
+            DataError: The nearest resonance is closer than `clearance`.
         """
         k = np.asarray(instance["k"])
         if not (k > 0).all():
-            raise DataError("the wavenumber k is not positive everywhere: mend what it is made of")
+            raise DataError("the wavenumber k is not positive everywhere: correct how it is made")
         detuning = find_detuning(k)
         if detuning < self.settings.clearance:
             raise DataError(
@@ -253,15 +238,15 @@ class Helmholtz(Waves):
         """Draw k until it has the clearance.
 
         Raises:
-            DataError: None of many has.
+            DataError: No medium of many has it.
         """
         for _ in range(ATTEMPTS):
             k = super().draw_medium(generator)
             if find_detuning(k) >= self.settings.clearance:
                 return k
         raise DataError(
-            f"of {ATTEMPTS} media drawn each is nearer to a resonance than parameters.clearance "
-            f"{self.settings.clearance:g}: take less of it, or other parameters.wavelengths"
+            f"all of {ATTEMPTS} drawn media are closer to a resonance than parameters.clearance "
+            f"{self.settings.clearance:g}: take a smaller one, or other parameters.wavelengths"
         )
 
 

@@ -14,20 +14,26 @@ from kryloset.config import Section
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import Array, BoundaryCondition, Instance, OperatorTraits, Variable
 from kryloset.problems.finite_element import EvolutionFamily, Step, WeakForm
-from kryloset.sampling import GaussianField
+from kryloset.problems.tools.gaussian import (
+    gaussian_field,
+    length_setting,
+    modes_setting,
+    require_resolved,
+    smoothness_setting,
+)
 
 if TYPE_CHECKING:
     from dolfinx import fem
 
 SPACING = 0.6
-"""Largest spacing of the grid: 15 points for the wave that grows fastest, 8.9 long."""
+"""Largest spacing of the grid: 15 points for the fastest growing wave, whose length is 8.9."""
 
 LARGEST = 30.0
-"""Values beyond which a solution has blown up; in chaos |u| stays below about 4."""
+"""Largest |u| that is accepted. In chaos |u| stays below about 4."""
 
 
 LONGEST_STEP = 0.25
-"""Largest time step: the shortest waves that carry energy turn over in about 2."""
+"""Largest time step. The shortest waves that carry energy turn over in a time of about 2."""
 
 
 class KuramotoSivashinskySettings(Section):
@@ -39,11 +45,9 @@ class KuramotoSivashinskySettings(Section):
     deviation: float = Field(
         1.0, gt=0, le=4, description="Standard deviation of the initial state, averaged."
     )
-    smoothness: float = Field(
-        3.0, gt=0.5, le=10, description="Smoothness of the Gaussian field that it is."
-    )
-    length: float = Field(2.0, gt=0, le=100, description="Its correlation length.")
-    modes: int = Field(16, ge=2, description="Its sine modes, at most `mesh.points` - 2.")
+    smoothness: float = smoothness_setting(3.0, "the Gaussian field u0", above=0.5)
+    length: float = length_setting(2.0, "u0", unit="the equation's unit", most=100)
+    modes: int = modes_setting(16, "u0", boundary="dirichlet")
     steps: int = Field(1000, ge=2, description="Time steps, all of which are stored.")
     final_time: float = Field(100.0, gt=0, description="Time of the last state, the first being 0.")
 
@@ -84,18 +88,14 @@ class KuramotoSivashinsky(EvolutionFamily):
         return (self.settings.side,)
 
     def check(self) -> None:
-        """Refuse grids and time steps too coarse for the waves that grow."""
+        """Refuse grids and time steps that are too coarse for growing waves."""
         settings, points = self.settings, self.mesh.points
         if settings.side > SPACING * (points - 1):
             raise ConfigError(
                 f"mesh.points {points} are too few for waves 8.9 long on parameters.side "
                 f"{settings.side:g}: take at least {int(np.ceil(settings.side / SPACING)) + 1}"
             )
-        if settings.modes > points - 2:
-            raise ConfigError(
-                f"parameters.modes {settings.modes} is more than mesh.points - 2 = {points - 2}: "
-                "take fewer modes or a finer grid"
-            )
+        require_resolved(settings.modes, points, "dirichlet")
         if settings.final_time > LONGEST_STEP * settings.steps:
             raise ConfigError(
                 f"parameters.steps {settings.steps}: time steps longer than {LONGEST_STEP} do not "
@@ -105,18 +105,17 @@ class KuramotoSivashinsky(EvolutionFamily):
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
         """Draw the initial state."""
         settings = self.settings
-        field = GaussianField(
+        field = gaussian_field(
+            settings,
             deviation=settings.deviation,
-            smoothness=settings.smoothness,
             length=settings.length / settings.side,
-            modes=settings.modes,
             dimension=1,
             boundary="dirichlet",
         )
         return {"u0": field.draw(generator, self.mesh.points)}
 
     def initial_state(self, instance: Instance) -> dict[str, Array]:
-        """Return u0, and minus the second derivative of the sine series with these values."""
+        """Return u0, and minus the second derivative of its sine series."""
         u = np.asarray(instance["u0"])
         waves = np.pi * np.arange(1, len(u) - 1) / self.settings.side
         w = scipy.fft.idst(waves**2 * scipy.fft.dst(u[1:-1], type=1), type=1)
@@ -125,7 +124,7 @@ class KuramotoSivashinsky(EvolutionFamily):
     def weak_form(
         self, space: "fem.FunctionSpace", parameters: Mapping[str, Any], step: Step
     ) -> WeakForm:
-        """Return the forms of a step; w in its second row makes them symmetric."""
+        """Return the forms of a step. With w in the second row they are symmetric."""
         (u, w), (v, z) = ufl.TrialFunction(space), ufl.TestFunction(space)
         now, before = step.previous
         known = 3 / 8 * now + 1 / 16 * before
@@ -139,10 +138,10 @@ class KuramotoSivashinsky(EvolutionFamily):
         return WeakForm(a * ufl.dx, rhs * ufl.dx)
 
     def check_state(self, time: float, state: Instance) -> None:
-        """Refuse a state that the explicit nonlinear term has blown up.
+        """Refuse a state that blows up through the explicit nonlinear term.
 
         Raises:
-            DataError: It has.
+            DataError: |u| is too large.
         """
         largest = float(abs(state["u"]).max())
         # Not `>`, which a NaN would pass.

@@ -5,10 +5,10 @@ r"""Magnetic diffusion: the electric field in a box of perfectly conducting wall
 $$ \nabla\times(\nu\,\nabla\times E) + \kappa E = J, \quad J = \nabla\times H,
    \qquad n\times E = 0 \text{ on the boundary.} $$
 
-It is a step of Maxwell's equations at low frequency, where $\nabla\times(\nu B) = \sigma E + J$
-and $\partial_t B = -\nabla\times E$, by the implicit Euler method; $\kappa$ is the conductivity
-$\sigma$ over the length of the step. Charge is conserved, so the current J has no divergence:
-it is the curl of a source magnetic field H.
+This is a step of the implicit Euler method for Maxwell's equations at low frequency, where
+$\nabla\times(\nu B) = \sigma E + J$ and $\partial_t B = -\nabla\times E$. $\kappa$ is the
+conductivity $\sigma$ divided by the length of the step. Charge is conserved, so the current J has
+no divergence: it is the curl of a source magnetic field H.
 """
 
 from collections.abc import Mapping
@@ -28,8 +28,15 @@ from kryloset.problems.base import (
     Variable,
     degrees_of_freedom,
 )
-from kryloset.problems.finite_element import SteadyFamily, WeakForm, require_resolved
-from kryloset.sampling import GaussianField, Lognormal
+from kryloset.problems.finite_element import SteadyFamily, WeakForm
+from kryloset.problems.tools.gaussian import (
+    gaussian_field,
+    length_setting,
+    modes_setting,
+    require_resolved,
+    smoothness_setting,
+)
+from kryloset.sampling import Lognormal
 
 _FIELD = Variable("E", "electric field", rank=1)
 
@@ -43,13 +50,9 @@ class MaxwellSettings(Section):
     log_deviation: float = Field(
         1.0, gt=0, le=3, description="Standard deviation of log ν, averaged over the domain."
     )
-    smoothness: float = Field(
-        3.0, gt=1.5, le=10, description="Smoothness α of the Gaussian fields log ν and H."
-    )
-    length: float = Field(0.25, gt=0, le=10, description="Correlation length ℓ of log ν and H.")
-    modes: int = Field(
-        8, ge=2, description="Cosine modes of log ν and H along each axis, less than `mesh.points`."
-    )
+    smoothness: float = smoothness_setting(3.0, "the Gaussian fields log ν and H", above=1.5)
+    length: float = length_setting(0.25, "log ν and H", unit="sides of the domain")
+    modes: int = modes_setting(8, "log ν and H")
 
 
 class Maxwell(SteadyFamily):
@@ -67,12 +70,12 @@ class Maxwell(SteadyFamily):
         Variable("H", "source magnetic field"),
     )
     fields = (_FIELD,)
-    # An edge has one degree of freedom, whatever the dimension: the field's integral along it.
+    # An edge has one degree of freedom in any dimension: the integral of the field along it.
     unknowns = (replace(degrees_of_freedom(_FIELD), rank=0),)
     operator = OperatorTraits(symmetric=True, definite=True, affine=True, affine_rhs=True)
 
     def __init__(self, settings: Any, mesh: MeshConfig) -> None:
-        """Make H a vector in space; in the plane it has the component across alone."""
+        """Make H a vector in three dimensions. In the plane it has only the normal component."""
         if (mesh.dimension or self.dimensions[0]) == 3:
             self.parameters = (
                 self.parameters[0],
@@ -85,23 +88,18 @@ class Maxwell(SteadyFamily):
         )
 
     def check(self) -> None:
-        """Refuse another degree, and fields that the grid does not resolve."""
+        """Refuse degree 2, and fields that the grid does not resolve."""
         if self.mesh.degree != 1:
             raise ConfigError(
-                f"mesh.degree {self.mesh.degree}: family `maxwell` has the edge elements of "
-                "lowest order only; take degree 1"
+                f"mesh.degree {self.mesh.degree}: family `maxwell` has edge elements of lowest "
+                "order only: take degree 1"
             )
         require_resolved(self.settings.modes, self.mesh.points)
 
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
         """Draw the reluctivity, then the components of H, each with deviation 1."""
         settings, points = self.settings, self.mesh.points
-        source = GaussianField(
-            smoothness=settings.smoothness,
-            length=settings.length,
-            modes=settings.modes,
-            dimension=self.dimension,
-        )
+        source = gaussian_field(settings, dimension=self.dimension)
         nu = Lognormal(replace(source, deviation=settings.log_deviation)).draw(generator, points)
         if self.dimension == 2:
             return {"nu": nu, "H": source.draw(generator, points)}

@@ -20,16 +20,22 @@ from kryloset.problems.base import (
     degrees_of_freedom,
 )
 from kryloset.problems.finite_element import Dirichlet, EvolutionFamily, Step, WeakForm
-from kryloset.sampling import GaussianField
+from kryloset.problems.tools.gaussian import (
+    gaussian_field,
+    length_setting,
+    modes_setting,
+    require_resolved,
+    smoothness_setting,
+)
 
 if TYPE_CHECKING:
     from dolfinx import fem
 
 COURANT = 0.25
-"""Largest |u| dt / h, h being the spacing of the grid, with which convection may be explicit."""
+"""Largest |u| dt / h, with h the spacing of the grid, at which explicit convection is stable."""
 
 GRID_REYNOLDS = 20
-"""Largest Re h, beyond which layers at the walls are thinner than the grid shows."""
+"""Largest Re h. Beyond it layers at the walls are thinner than the grid resolves."""
 
 
 class NavierStokesSettings(Section):
@@ -47,13 +53,9 @@ class NavierStokesSettings(Section):
         le=10,
         description="Standard deviation of the force's stream function, averaged over the cavity.",
     )
-    smoothness: float = Field(
-        3.0, gt=1, le=10, description="Smoothness of the Gaussian field that it is."
-    )
-    length: float = Field(
-        0.2, gt=0, le=10, description="Its correlation length, in sides of the cavity."
-    )
-    modes: int = Field(12, ge=2, description="Its sine modes along each axis.")
+    smoothness: float = smoothness_setting(3.0, "the force's Gaussian stream function psi")
+    length: float = length_setting(0.2, "psi", unit="sides of the cavity")
+    modes: int = modes_setting(12, "psi", boundary="dirichlet")
     steps: int = Field(600, ge=2, description="Time steps, all of which are stored.")
     final_time: float = Field(2.0, gt=0, description="Time of the last state, the first being 0.")
 
@@ -61,12 +63,12 @@ class NavierStokesSettings(Section):
     def _lid_ascends(self) -> "NavierStokesSettings":
         low, high = self.lid
         if not low < high:
-            raise ValueError(f"lid [{low}, {high}] is no range: its numbers must ascend")
+            raise ValueError(f"lid [{low}, {high}] is not a range: its numbers must ascend")
         return self
 
 
 class NavierStokes(EvolutionFamily):
-    r"""A fluid that a lid and a random force set in motion, by Taylor-Hood elements.
+    r"""Velocity and pressure of a fluid driven by a lid and a random force, Taylor-Hood elements.
 
     The force is the curl of a stream function, $f = (\partial_y \psi, -\partial_x \psi)$,
     with $\psi = 0$ on the boundary: it has no divergence, and pushes through no wall. The
@@ -110,18 +112,14 @@ class NavierStokes(EvolutionFamily):
     )
 
     def check(self) -> None:
-        """Refuse meshes without nodes for the velocity, and steps too long for the lid."""
+        """Refuse meshes that are too coarse, and time steps too long for the speed of the lid."""
         settings, points = self.settings, self.mesh.points
         if self.mesh.degree != 2:
             raise ConfigError(
                 "mesh.degree 1: velocities are of degree 2 and pressures of degree 1: take 2, "
                 "with an odd mesh.points"
             )
-        if settings.modes > points - 2:
-            raise ConfigError(
-                f"parameters.modes {settings.modes} is more than mesh.points - 2 = {points - 2}: "
-                "take fewer modes or a finer grid"
-            )
+        require_resolved(settings.modes, points, "dirichlet")
         if settings.reynolds > GRID_REYNOLDS * (points - 1):
             needed = 2 * int(np.ceil(settings.reynolds / GRID_REYNOLDS / 2)) + 1
             raise ConfigError(
@@ -137,15 +135,10 @@ class NavierStokes(EvolutionFamily):
             )
 
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
-        """Draw the force's stream function, and a speed for the lid's profile 16 x^2 (1 - x)^2."""
+        """Draw the force's stream function, and the speed of the lid's profile 16 x^2 (1 - x)^2."""
         settings = self.settings
-        psi = GaussianField(
-            deviation=settings.force,
-            smoothness=settings.smoothness,
-            length=settings.length,
-            modes=settings.modes,
-            boundary="dirichlet",
-        ).draw(generator, self.mesh.points)
+        stream = gaussian_field(settings, deviation=settings.force, boundary="dirichlet")
+        psi = stream.draw(generator, self.mesh.points)
         x = self.coordinates["x"]
         return {"psi": psi, "lid": generator.uniform(*settings.lid) * 16 * (x * (1 - x)) ** 2}
 
@@ -157,10 +150,10 @@ class NavierStokes(EvolutionFamily):
         return basix.ufl.mixed_element([velocity, basix.ufl.element("Lagrange", cell, 1)])
 
     def initial_state(self, instance: Instance) -> dict[str, Array]:
-        """Return the curl of U 8 x^2 (1 - x)^2 (y^4 - y^2), U being the lid's speed.
+        """Return the curl of U 8 x^2 (1 - x)^2 (y^4 - y^2) with the lid's speed U.
 
-        It has the values of the lid and no slip at the walls. A fluid at rest would start
-        with a pressure that grows without bound as time steps are made shorter.
+        It has the velocity of the lid, and no slip at the walls. From a fluid at rest the initial
+        pressure would grow without bound as time steps become shorter.
         """
         x, y = np.meshgrid(*self.coordinates.values(), indexing="ij")
         speed = instance["lid"][self.mesh.points // 2]
@@ -172,7 +165,7 @@ class NavierStokes(EvolutionFamily):
     def weak_form(
         self, space: "fem.FunctionSpace", parameters: Mapping[str, Any], step: Step
     ) -> WeakForm:
-        """Return the forms of a step, symmetric: the rows of q are those of -div."""
+        """Return the forms of a step. They are symmetric: the rows of q are those of -div."""
         (u, p), (v, q) = ufl.TrialFunctions(space), ufl.TestFunctions(space)
         (now, _), (before, _) = (ufl.split(state) for state in step.previous)
         viscosity, psi = 1 / self.settings.reynolds, parameters["psi"]
@@ -202,10 +195,10 @@ class NavierStokes(EvolutionFamily):
         return WeakForm(a * ufl.dx, rhs * ufl.dx, boundary)
 
     def check_state(self, time: float, state: Instance) -> None:
-        """Refuse a flow too fast for its time step, such as one that explicit terms blow up.
+        """Refuse a flow that is too fast for its time step, such as one that blows up.
 
         Raises:
-            DataError: It is.
+            DataError: It is too fast.
         """
         speed = float(np.linalg.norm(state["u"], axis=-1).max())
         # Not `>`, which a NaN would pass.
@@ -218,10 +211,10 @@ class NavierStokes(EvolutionFamily):
             )
 
     def _courant(self, speed: float) -> float:
-        """Return how many points of the grid that speed passes in a time step."""
+        """Return the number of grid points that a speed passes in a time step."""
         size: float = self.settings.final_time / self.settings.steps
         return speed * size * (self.mesh.points - 1)
 
     def _least_steps(self, speed: float) -> int:
-        """Return the number of time steps with which that speed is not too fast."""
+        """Return the least number of time steps at which a speed is not too fast."""
         return int(np.ceil(self._courant(speed) / COURANT * self.settings.steps))

@@ -11,34 +11,35 @@ from pydantic import Field
 
 from kryloset.config import Section
 from kryloset.problems.base import Array, BoundaryCondition, OperatorTraits, Variable
-from kryloset.problems.finite_element import SteadyFamily, WeakForm, require_resolved
-from kryloset.sampling import GaussianField
+from kryloset.problems.finite_element import SteadyFamily, WeakForm
+from kryloset.problems.tools.gaussian import (
+    gaussian_field,
+    length_setting,
+    modes_setting,
+    require_resolved,
+    smoothness_setting,
+)
 
 
 class NeumannPoissonSettings(Section):
     """Settings of the family `neumann_poisson`."""
 
     deviation: float = Field(10.0, gt=0, description="Standard deviation of f, averaged.")
-    smoothness: float = Field(2.0, gt=1, le=10, description="Smoothness α of the Gaussian field f.")
-    length: float = Field(
-        0.2, gt=0, le=10, description="Its correlation length ℓ, in sides of the square."
-    )
-    modes: int = Field(
-        16, ge=2, description="Its cosine modes along each axis, less than `mesh.points`."
-    )
+    smoothness: float = smoothness_setting(2.0, "the Gaussian field f")
+    length: float = length_setting(0.2, "f")
+    modes: int = modes_setting(16, "f")
 
 
 class NeumannPoisson(SteadyFamily):
-    r"""A potential up to a constant, whose source has the mean zero.
+    r"""Potential, determined up to a constant, of a source with mean zero.
 
     Find u such that, for all v,
 
     26226 \int_\Omega \nabla u \cdot \nabla v = \int_\Omega f\, v . 26226
 
-    The matrix maps constants to zero. There is a solution because f has the mean zero,
-    as its cosine series has no constant term; the sum of the right-hand side that
-    interpolation leaves is removed. Of all solutions the one is stored whose degrees of
-    freedom have the mean zero.
+    The matrix maps constants to zero. A solution exists because f has mean zero: its cosine series
+    has no constant term. Interpolation leaves a small sum of the right-hand side, which is removed.
+    The stored solution is the one whose degrees of freedom have mean zero.
     """
 
     summary = "Poisson's equation in an insulated square, up to a constant: a singular matrix"
@@ -59,17 +60,11 @@ class NeumannPoisson(SteadyFamily):
 
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
         """Draw f at the points of the grid."""
-        settings = self.settings
-        field = GaussianField(
-            deviation=settings.deviation,
-            smoothness=settings.smoothness,
-            length=settings.length,
-            modes=settings.modes,
-        )
+        field = gaussian_field(self.settings, deviation=self.settings.deviation)
         return {"f": field.draw(generator, self.mesh.points)}
 
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
-        """Return a(u, v) = (grad u, grad v) and L(v) = (f, v); nothing is prescribed."""
+        """Return a(u, v) = (grad u, grad v) and L(v) = (f, v), without prescribed values."""
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         a = ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx
         return WeakForm(a, ufl.inner(parameters["f"], v) * ufl.dx, boundary=())

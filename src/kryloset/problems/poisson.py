@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Poisson's equation on the unit square, everything prescribed by polynomials: -lap u = f."""
+"""Poisson's equation on the unit square with polynomial data: -lap u = f."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +31,7 @@ class PoissonSettings(Section):
 
 
 class Poisson(SteadyFamily):
-    r"""A potential u with a polynomial source f and polynomial values on the four sides.
+    r"""Potential u with a polynomial source f and polynomial values on the four sides.
 
     Find u with the prescribed values on the boundary and, for all v that vanish there,
 
@@ -52,7 +52,7 @@ class Poisson(SteadyFamily):
     operator = OperatorTraits(symmetric=True, definite=True, constant=True, affine_rhs=True)
 
     def check(self) -> None:
-        """Refuse polynomials that the grid does not determine."""
+        """Refuse polynomials of a degree that the grid does not resolve."""
         degree, points = self.settings.polynomial_degree, self.mesh.points
         if degree >= points:
             raise ConfigError(
@@ -86,9 +86,8 @@ class Poisson(SteadyFamily):
 def join_at_corners(left: Array, right: Array, bottom: Array, top: Array) -> dict[str, Array]:
     """Make the values on the sides agree at the corners.
 
-    At each corner both sides take the mean of their two values there; to each side the
-    linear function is added that makes that difference at its ends, so that a polynomial
-    remains one of the same degree.
+    At each corner both sides take the mean of their two values. A linear function is added to each
+    side to change its ends, so that a polynomial remains a polynomial of the same degree.
 
     Args:
         left: Values on x = 0 from y = 0 to y = 1, shape (points,).
@@ -97,7 +96,7 @@ def join_at_corners(left: Array, right: Array, bottom: Array, top: Array) -> dic
         top: Values on y = 1, as `bottom`.
 
     Returns:
-        The four by name; at each corner two have the same number, bit for bit.
+        The four sides by name. At each corner two sides have the same value, bit for bit.
     """
     corners = {
         (0, 0): (left[0] + bottom[0]) / 2,

@@ -11,9 +11,15 @@ from pydantic import Field
 
 from kryloset.config import Section
 from kryloset.problems.base import Array, BoundaryCondition, OperatorTraits, Variable
-from kryloset.problems.finite_element import NonlinearFamily, NonlinearForm, require_resolved
+from kryloset.problems.finite_element import NonlinearFamily, NonlinearForm
+from kryloset.problems.tools.gaussian import (
+    gaussian_field,
+    length_setting,
+    modes_setting,
+    require_resolved,
+    smoothness_setting,
+)
 from kryloset.problems.tools.quadrature import quadrature
-from kryloset.sampling import GaussianField
 
 if TYPE_CHECKING:
     from dolfinx import fem
@@ -31,22 +37,13 @@ class ReactionDiffusionSettings(Section):
     source_deviation: float = Field(
         100.0, gt=0, le=1e6, description="Standard deviation of the source f, averaged."
     )
-    smoothness: float = Field(
-        2.0, gt=1, le=10, description="Smoothness α of the Gaussian fields log k and f."
-    )
-    length: float = Field(
-        0.2, gt=0, le=10, description="Their correlation length ℓ, in sides of the square."
-    )
-    modes: int = Field(
-        16,
-        ge=2,
-        description="Their cosine modes along each axis, less than `mesh.points`. The same "
-        "instance on a finer grid is the same fields.",
-    )
+    smoothness: float = smoothness_setting(2.0, "the Gaussian fields log k and f")
+    length: float = length_setting(0.2, "these fields")
+    modes: int = modes_setting(16, "these fields")
 
 
 class ReactionDiffusion(NonlinearFamily):
-    r"""The excess u of a substance over its equilibrium, which a cubic reaction restores.
+    r"""Excess concentration u of a substance that a cubic reaction drives to equilibrium.
 
     Find u with u = 0 on the boundary and, for all v that vanish there,
 
@@ -56,8 +53,8 @@ class ReactionDiffusion(NonlinearFamily):
 
     $$ J(u) = \int_\Omega \tfrac12 k\, |\nabla u|^2 + \tfrac14 r u^4 - f u , $$
 
-    which is strictly convex: there is one solution, the least of J, and the matrix of each
-    Newton step, $\int k \nabla w \cdot \nabla v + 3 r u^2 w v$, is symmetric and definite.
+    which is strictly convex. So there is exactly one solution, the minimum of J, and the matrix of
+    each Newton step, $\int k \nabla w \cdot \nabla v + 3 r u^2 w v$, is symmetric and definite.
     """
 
     summary = "Diffusion with a cubic reaction, nonlinear, in a square of random diffusivity"
@@ -81,16 +78,14 @@ class ReactionDiffusion(NonlinearFamily):
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
         """Draw k, then f, at the points of the grid."""
         settings, points = self.settings, self.mesh.points
-        field = GaussianField(
-            smoothness=settings.smoothness, length=settings.length, modes=settings.modes
-        )
+        field = gaussian_field(settings)
         k = np.exp(settings.log_deviation * field.draw(generator, points))
         return {"k": k, "f": settings.source_deviation * field.draw(generator, points)}
 
     def weak_form(
         self, space: "fem.FunctionSpace", parameters: Mapping[str, Any], u: "fem.Function"
     ) -> NonlinearForm:
-        """Return F; diffusion is integrated as that of `darcy`, and the reaction exactly."""
+        """Return F. Diffusion has the quadrature rule of `darcy`; the reaction is exact."""
         v, degree = ufl.TestFunction(space), self.mesh.degree
         diffusion = ufl.dx(metadata=quadrature(self.dimension, degree))
         reaction = ufl.dx(metadata={"quadrature_degree": 4 * degree})

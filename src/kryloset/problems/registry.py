@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Families by name: those of the package, and a user's own files."""
+"""Families by name: those of the package, and those in users' files."""
 
 import importlib
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from kryloset.problems.checks.declarations import check_class, check_declaration
 from kryloset.problems.checks.mistakes import blamed
 from kryloset.problems.checks.own_files import import_file, source_files
 
-#: Families of the package: name -> (module, class). Imported when used.
+#: Module and class of each family of the package, by its name. Modules are imported when used.
 FAMILIES = {
     "darcy": ("kryloset.problems.darcy", "Darcy"),
     "poisson": ("kryloset.problems.poisson", "Poisson"),
@@ -40,10 +40,10 @@ FAMILIES = {
 
 
 def family_files(dataset: DatasetConfig) -> dict[str, Path]:
-    """Return the user's own file that a dataset's family is in, and the modules that it imports.
+    """Return the user's file with a dataset's family, and the modules beside it that it imports.
 
     Returns:
-        As `source_files` does; nothing for a family of the package.
+        As `source_files`; empty for a family of the package.
     """
     path, colon, _ = dataset.family.rpartition(":")
     return source_files(Path(path)) if colon else {}
@@ -53,10 +53,10 @@ def family_class(name: str) -> type[Family]:
     """Find a family.
 
     Args:
-        name: A name of `FAMILIES`, or `path/to/file.py:Class`.
+        name: A key of `FAMILIES`, or `path/to/file.py:Class`.
 
     Raises:
-        ConfigError: There is none of that name, or the file does not give one.
+        ConfigError: There is no such family, or the file does not define it.
     """
     path, colon, attribute = name.rpartition(":")
     if not colon:
@@ -82,7 +82,7 @@ def load_family(dataset: DatasetConfig) -> Family:
     """Make the family of a dataset from its configuration.
 
     Raises:
-        ConfigError: The family or one of its settings is wrong.
+        ConfigError: The family or one of its settings is not valid.
     """
     family = make_family(
         family_class(dataset.family), dataset.family, dataset.parameters, dataset.mesh
@@ -161,7 +161,7 @@ def check_solver(family: Family, name: str, solver: SolverConfig) -> None:
 def resolve_families(config: Config) -> Config:
     """Load the family of every dataset and fill in the defaults of its settings.
 
-    What is left says everything, also after a later version changed a default.
+    The result is complete, so that it means the same after a later version changes a default.
 
     Raises:
         ConfigError: As `load_family`, with the dataset's key; or the choices that a dataset's

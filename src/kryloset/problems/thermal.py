@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Steady heat conduction in domains that are no boxes: -div(c grad T) = 0."""
+"""Steady heat conduction in polygons: -div(c grad T) = 0."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,12 +19,8 @@ from kryloset.problems.base import (
     Variable,
     degrees_of_freedom,
 )
-from kryloset.problems.finite_element import (
-    Dirichlet,
-    SteadyFamily,
-    WeakForm,
-    require_resolved,
-)
+from kryloset.problems.finite_element import Dirichlet, SteadyFamily, WeakForm
+from kryloset.problems.tools.gaussian import length_setting, modes_setting, require_resolved
 from kryloset.problems.tools.polygons import distance_to_edges, is_simple, mesh_polygon
 from kryloset.sampling import GaussianField, Lognormal
 
@@ -38,7 +34,7 @@ if TYPE_CHECKING:
 SLAB = np.array([[-0.5, -0.8], [0.5, -0.8], [0.5, 0.8], [-0.5, 0.8]])
 SLOT = np.array([[-0.05, -0.4], [0.05, -0.4], [0.05, 0.4], [-0.05, 0.4]])
 
-#: Part of the domain's size by which a point may miss the boundary and still be on it.
+#: Fraction of the domain's size by which a point on the boundary may be off through rounding.
 _ON = 1e-9
 
 type Range = tuple[float, float]
@@ -63,30 +59,28 @@ class ThermalSettings(Section):
     log_deviation: float = Field(
         1.0, gt=0, le=5, description="Standard deviation of a random log c, averaged."
     )
-    length: float = Field(
-        1 / 3, gt=0, le=10, description="Correlation length of log c, in sides of the grid's box."
-    )
-    modes: int = Field(16, ge=2, description="Cosine modes of log c along each axis.")
+    length: float = length_setting(1 / 3, "log c", unit="sides of the grid's box")
+    modes: int = modes_setting(16, "log c")
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> "ThermalSettings":
         for key in ("left", "right", "flux"):
             low, high = getattr(self, key)
             if not low < high:
-                raise ValueError(f"{key} [{low}, {high}] is no range: its numbers must ascend")
+                raise ValueError(f"{key} [{low}, {high}] is not a range: its numbers must ascend")
         return self
 
 
 class Thermal(SteadyFamily):
-    r"""Two prescribed temperatures, a heat flux, and insulation.
+    r"""Temperature in a polygon with two prescribed temperatures, a heat flux and insulation.
 
     Find T with T = left on the edge furthest to the left, T = right on that furthest to
     the right, and, for all v that vanish there,
 
     26226 \int_\Omega c\, \nabla T \cdot \nabla v = \int_{\Gamma} q\, v, 26226
 
-    where the flux q comes in through $\Gamma$: the sides of the slot, or, without a slot,
-    all other edges. Edges of no kind are insulated.
+    where the flux q enters through $\Gamma$: the sides of the slot or, without a slot, all other
+    edges. The remaining edges are insulated.
     """
 
     summary = "Steady heat in a slab with a slot, or in a polygon drawn for each instance"
@@ -106,12 +100,12 @@ class Thermal(SteadyFamily):
     def __init__(
         self, settings: ThermalSettings, mesh: MeshConfig, box: Array | None = None
     ) -> None:
-        """Add what the settings ask for to the variables, and say what the operator then is.
+        """Set variables, operator and discretisation by the settings.
 
         Args:
-            settings: The family's settings.
+            settings: The settings of the family.
             mesh: Grid and elements.
-            box: Points whose smallest box is the grid's, if not the corners of the domain.
+            box: Points whose bounding box the grid covers; by default the corners of the domain.
         """
         self._box = box
         drawn, random = settings.outline == "drawn", settings.conductivity == "lognormal"
@@ -153,18 +147,18 @@ class Thermal(SteadyFamily):
 
     @property
     def holes(self) -> list[Array]:
-        """Corners of the slot, where there is one."""
+        """Corners of the slot, if there is one."""
         return [SLOT] if self.settings.outline == "slab" else []
 
     @property
     def coordinates(self) -> dict[str, Array]:
-        """The grid in the smallest box around the domain."""
+        """The grid in the bounding box of the domain."""
         box = self.outline if self._box is None else self._box
         low, high = box.min(axis=0), box.max(axis=0)
         return {a: np.linspace(low[i], high[i], self.mesh.points) for i, a in enumerate("xy")}
 
     def check(self) -> None:
-        """Refuse polygons that are none, and more modes than the grid resolves."""
+        """Refuse polygons that cross themselves, and more modes than the grid resolves."""
         if self.settings.outline != "drawn":
             try:
                 _two_edges(self.outline)
@@ -193,7 +187,7 @@ class Thermal(SteadyFamily):
         return drawn
 
     def make_mesh(self, comm: "MPI.Comm") -> "Mesh":
-        """Mesh the domain as finely as the grid is."""
+        """Mesh the domain with edges as long as the spacing of the grid."""
         size = max(axis[1] - axis[0] for axis in self.coordinates.values()) * self.mesh.degree
         return mesh_polygon(comm, self.outline, self.holes, size)
 
@@ -239,7 +233,7 @@ def _two_edges(corners: Array) -> tuple[int, int]:
     """Return the edges furthest to the left and to the right, by their midpoints.
 
     Raises:
-        DataError: The polygon crosses itself, or the two share a corner, which would have
+        DataError: The polygon crosses itself, or the two edges share a corner, which would have
             two temperatures.
     """
     if not is_simple(corners):
@@ -248,8 +242,8 @@ def _two_edges(corners: Array) -> tuple[int, int]:
     left, right = int(np.argmin(middle)), int(np.argmax(middle))
     if (left - right) % len(corners) in (1, len(corners) - 1):
         raise DataError(
-            f"the polygon {np.round(corners, 4).tolist()} has the edges furthest to the left and "
-            "to the right meet at a corner, which would have two temperatures: add a corner there"
+            f"the edges of the polygon {np.round(corners, 4).tolist()} furthest to the left and to "
+            "the right meet at a corner, which would have two temperatures: add a corner there"
         )
     return left, right
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Right-hand sides of time steps by sparse products, where they are affine in the states before."""
+"""Right-hand sides of time steps by sparse products, if they are affine in the previous states."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,7 +44,7 @@ class AffineStep:
             found = [*by_state.coefficients(), *by_state.constants()]
             if any(item is other for item in found for other in (*step.previous, step.time)):
                 raise ValueError(
-                    "its derivative by a state before depends on the states or on the time"
+                    "its derivative by a previous state depends on the states or on the time"
                 )
             compiled = fem.form(by_state)
             matrix = dolfinx.fem.petsc.create_matrix(compiled)

@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Checks of what a family declares, draws and returns; they say whose mistake a failure is."""
+"""Checks of what a family declares, draws and returns. Their messages say what to correct."""

@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A grid and a mesh that do not cover each other: which points of the grid lie in the domain.
+"""Grids that a mesh does not cover, and meshes that extend beyond the grid.
 
-At a point outside, a field has no value: it is NaN there, which nobody takes for a number. A
-parameter on the grid is drawn on the whole box of the grid, and known nowhere else.
+A field has no value at a grid point outside the domain. It is NaN there, which cannot be mistaken
+for a value. A parameter on the grid is drawn on the whole box of the grid and is not known
+elsewhere.
 """
 
 import logging
@@ -16,28 +17,28 @@ from kryloset.problems.base import Array, Family, Variable
 from kryloset.problems.checks.mistakes import describe_class
 
 ROUNDING = 1e-6
-"""Part of the extent by which points of mesh and grid may miss each other by rounding: that of
-meshes from files with numbers of single precision, or of few digits."""
+"""Fraction of the extent by which points of mesh and grid may differ. It allows for the rounding of
+meshes from files with single precision or few digits."""
 
 logger = logging.getLogger(__name__)
 
 INSIDE = Variable("inside", "whether a point lies in the domain")
-"""The mask, as a discretisation returns it and the file has it: 1 inside, 0 outside. No
-variable of a family has its name."""
+"""The mask that discretisations return and files store: 1 inside, 0 outside. The name is reserved:
+no variable of a family may have it."""
 
 type Mask = NDArray[np.bool_]
 
 
 def require_seen(family: Family, inside: Mask, nodes: Array) -> None:
-    """Refuse a mesh that a grid hardly sees, such as one in another unit of length.
+    """Refuse a mesh that contains almost no grid points, such as one in another unit of length.
 
     Args:
-        family: The family, whose grid it is.
-        inside: (*grid): Which of its points are in the mesh.
-        nodes: (nodes, dimension): Those of the mesh.
+        family: The family.
+        inside: (*grid), whether each point of the grid is in the mesh.
+        nodes: (nodes, dimension), nodes of the mesh.
 
     Raises:
-        FamilyError: Fewer than two points along an axis are.
+        FamilyError: Fewer than two points along an axis are in the mesh.
     """
     for number, (axis, line) in enumerate(family.coordinates.items()):
         others = tuple(n for n in range(inside.ndim) if n != number)
@@ -50,17 +51,17 @@ def require_seen(family: Family, inside: Mask, nodes: Array) -> None:
 
 
 def require_within(family: Family, nodes: Array, *, parameters: bool) -> None:
-    """Refuse a mesh with nodes beyond the grid, if parameters on the grid have no values there.
+    """Refuse a mesh with nodes beyond the grid if parameters on the grid have no values there.
 
-    Without such parameters only a warning is logged, for what is stored is right, but not all.
+    Without such parameters only a warning is logged: the stored fields are right but incomplete.
 
     Args:
-        family: The family, whose grid it is.
-        nodes: (nodes, dimension): Those of the mesh.
-        parameters: Whether there are such parameters.
+        family: The family.
+        nodes: (nodes, dimension), nodes of the mesh.
+        parameters: Whether there are parameters on the grid.
 
     Raises:
-        FamilyError: A node is further outside than by rounding.
+        FamilyError: A node lies outside the grid by more than rounding.
     """
     box = _corners(family)
     rounding = ROUNDING * np.ptp(box, axis=0).max()
@@ -72,7 +73,7 @@ def require_within(family: Family, nodes: Array, *, parameters: bool) -> None:
                 f"values: {_ADVICE}"
             )
         logger.warning(
-            "%s: %s, and only what is on the grid is stored of fields; if that is not meant, %s",
+            "%s: %s, and fields are stored only at points of the grid; if this is not intended, %s",
             describe_class(family), beyond, _ADVICE,
         )  # fmt: skip
 
@@ -81,12 +82,12 @@ _ADVICE = "give both in the same unit of length, and the grid a box around the m
 
 
 def select(values: Array, inside: Mask, rank: int = 0) -> Array:
-    """Return the values at the points inside.
+    """Return the values at the points inside the domain.
 
     Args:
         values: ([time,] *grid[, component]).
         inside: (*grid).
-        rank: 1 for a vector, which has components; 0 for a scalar.
+        rank: 1 for a vector, 0 for a scalar.
 
     Returns:
         ([time,] points[, component]).
@@ -96,7 +97,7 @@ def select(values: Array, inside: Mask, rank: int = 0) -> Array:
 
 
 def blank(values: Array, inside: Mask, rank: int = 0) -> Array:
-    """Return the values with NaN at the points outside; arguments as of `select`."""
+    """Return the values with NaN at points outside the domain; arguments as of `select`."""
     blanked = np.array(values, np.float64)
     times = values.ndim - inside.ndim - rank
     blanked[(slice(None),) * times + (~inside,)] = np.nan
@@ -110,12 +111,12 @@ def respects(values: Array, inside: Mask, rank: int = 0) -> bool:
 
 
 def _corners(family: Family) -> Array:
-    """Return the lowest and the highest point of a grid, (2, dimension)."""
+    """Return the lowest and the highest corner of a grid, (2, dimension)."""
     return np.array([[line[0], line[-1]] for line in family.coordinates.values()]).T
 
 
 def _box(points: Array) -> str:
-    """Return the smallest box around points in words."""
+    """Return the bounding box of points in words."""
     size = ROUNDING * np.ptp(points, axis=0).max()
     ends = np.stack([points.min(axis=0), points.max(axis=0)], axis=1)
     ends = np.where(np.abs(ends) < size, 0.0, ends)

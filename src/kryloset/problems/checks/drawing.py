@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""One instance, drawn from (seed, index) and checked: real, finite numbers in the right shapes.
+"""Draws an instance from (seed, index) and checks it: real, finite numbers in the right shapes.
 
-It is the one way from a family's `draw` to numbers, for the stage that draws and for the check
-that draws again, so that neither can store or accept what the other would not.
+The stage that draws and the check that draws again both use it, so that neither stores or accepts
+what the other would refuse.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from kryloset.problems.base import Array, Family, Variable, differing_axis, fits
 from kryloset.problems.checks.mistakes import blamed, describe_class
 from kryloset.sampling import generator
 
-#: What arrays that hold no real numbers are, by the kind of their type.
+#: What an array holds that has no real numbers, and what to do, by NumPy's kind of its type.
 _KINDS = {
     "c": "complex numbers: declare the real and the imaginary part as two parameters",
     "O": "Python objects: return an array of numbers, each row as long as the others",
@@ -27,7 +27,7 @@ _KINDS = {
     "V": "records: make each of their fields a parameter",
 }
 
-#: Instances that are drawn for an example, some of which may be none of the problem.
+#: Instances that are drawn to find an example, some of which may not be valid.
 _TRIED = 8
 
 
@@ -35,7 +35,7 @@ class Drawing:
     """Draws the instances of a family, each from (seed, index) alone."""
 
     def __init__(self, family: Family) -> None:
-        """Remember the shapes that the grid prescribes; others are those of the first instance.
+        """Take the shapes from the grid. Along other axes the first instance sets the lengths.
 
         Args:
             family: The family.
@@ -55,8 +55,8 @@ class Drawing:
             Its parameters by name, in the family's order, float64.
 
         Raises:
-            DataError: What was drawn is no instance of the problem, or is not finite.
-            FamilyError: `draw` raised something, or returned anything else than the family's
+            DataError: What was drawn is not a valid instance, or is not finite.
+            FamilyError: `draw` raised an exception, or did not return exactly the family's
                 parameters as real numbers in their shapes.
         """
         family = self._family
@@ -72,7 +72,7 @@ class Drawing:
         axis = differing_axis(shapes, self._coordinates)
         if axis:
             raise FamilyError(
-                f"{where}: parameters share the axis {axis!r}, and have several lengths along it: "
+                f"{where}: parameters share the axis {axis!r} but have different lengths along it: "
                 "give each an axis of its own"
             )
         return instance
@@ -85,32 +85,32 @@ class Drawing:
             raise FamilyError(f"{where} returned {returned}: end it with `return {{{keys}}}`")
         for name in names:
             if name not in drawn:
-                raise FamilyError(f"{where} returned no {name!r}, which its `parameters` name")
+                raise FamilyError(f"{where} did not return {name!r}, which is in its `parameters`")
         for name in drawn:
             if name not in names:
                 raise FamilyError(
-                    f"{where} returned {name!r}, which its `parameters` do not name: add a "
+                    f"{where} returned {name!r}, which is not in its `parameters`: add a "
                     "Variable for it, or do not return it"
                 )
 
     def _read(self, where: str, variable: Variable, drawn: Any) -> Array:
-        """Return a parameter as float64, if it loses nothing by that."""
+        """Return a parameter as float64, if that loses nothing."""
         named = f"{where}: parameter {variable.name!r}"
         values = _to_numbers(named, drawn)
         if not np.isfinite(values).all():
-            raise DataError(f"{named} is not finite; mend `draw` or its settings")
+            raise DataError(f"{named} is not finite: correct `draw` or its settings")
         if variable.transform == "log" and not (values > 0).all():
             raise DataError(
-                f"{named} ({variable.long_name}) has the value {values.min():g}, and must be "
-                "positive everywhere, for it has a logarithm; mend `draw` or its settings"
+                f"{named} ({variable.long_name}) has the value {values.min():g} and must be "
+                "positive everywhere, because its transform is log: correct `draw` or its settings"
             )
         lengths = self._lengths[variable.name]
         if not fits(values.shape, lengths):
             given = variable.lengths(self._coordinates)
-            source = "its Variable has" if lengths == given else "instances before have"
+            source = "its Variable has" if lengths == given else "earlier instances have"
             raise FamilyError(
-                f"{named} has the shape {values.shape}, {source} {in_words(lengths)}; mend `draw`, "
-                "or the `dimensions` and `rank` of the Variable"
+                f"{named} has the shape {values.shape} but {source} {in_words(lengths)}: correct "
+                "`draw`, or the `dimensions` and `rank` of the Variable"
             )
         self._lengths[variable.name] = values.shape
         return values
@@ -122,7 +122,7 @@ def _to_numbers(named: str, drawn: Any) -> Array:
     try:
         values = np.asarray(drawn)
     except Exception as error:
-        raise FamilyError(f"{named} is no array: {error}") from error
+        raise FamilyError(f"{named} cannot be made an array: {error}") from error
     if values.dtype.kind not in "biuf":
         what = _KINDS.get(values.dtype.kind, f"values of the type {values.dtype}: return numbers")
         raise FamilyError(f"{named} holds {what}")
@@ -134,16 +134,16 @@ def _to_numbers(named: str, drawn: Any) -> Array:
         if lost.any():
             raise FamilyError(
                 f"{named} has the integer {values[lost].flat[0]}, beyond 2^53, where float64 "
-                "does not hold every one: return floats, or smaller integers"
+                "cannot represent every integer: return floats, or smaller integers"
             )
     return numbers
 
 
 def draw_example(family: Family) -> dict[str, Array]:
-    """Return an instance of a family, to see the shapes of its parameters.
+    """Return an instance of a family, which shows the shapes of its parameters.
 
     Raises:
-        DataError: None of the first few is an instance of the problem.
+        DataError: None of the first few is a valid instance.
         FamilyError: As `Drawing`.
     """
     draw = Drawing(family)

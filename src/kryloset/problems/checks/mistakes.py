@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""An exception out of a user's own family, told as one message with the line to mend."""
+"""Turns an exception in a user's family into one message with the line to correct."""
 
 import logging
 import os
@@ -17,13 +17,13 @@ from kryloset.problems.base import Family
 
 logger = logging.getLogger(__name__)
 
-#: What to do about what other programs say, by a part of their words.
+#: Advice on messages of other packages, by a part of the message.
 ADVICE = {
     "missing an integration domain": "a term that is the number 0 has none: leave it out, or take "
     "fem.Constant(space.mesh, 0.0) for the number",
 }
 
-#: Letters of an exception's own words that a message has, at most.
+#: Number of characters of an exception's text that a message keeps.
 LONGEST = 300
 
 
@@ -31,7 +31,7 @@ class Place(NamedTuple):
     """A line of a user's file.
 
     Attributes:
-        code: The function that it is in.
+        code: The function that contains it.
         line: Its number.
     """
 
@@ -47,20 +47,20 @@ class Place(NamedTuple):
 def blamed(
     family: Family | type[Family], method: str | None = None, *, doing: str = ""
 ) -> Iterator[None]:
-    """Turn what a user's own family raises into a message that names class, method and line.
+    """Turn what a user's family raises into an error that names class, method and line.
 
-    Errors that are meant for people pass as they are, and so does whatever a family of the
-    package raises, for that is a fault of the program. `sys.exit` is an exception as any other:
-    it would end a job that has written nothing as if all were well.
+    Errors with a message for users pass unchanged. So do exceptions of the package's own
+    families, which are faults of the package. `sys.exit` counts as an exception: otherwise a job
+    that has written nothing would end as if it had succeeded.
 
     Args:
         family: The family, or its class.
-        method: The method that is called, to which any exception is due; None where code of the
-            program runs too, whose own exceptions pass.
-        doing: What was done, as in "instance 3".
+        method: The method that is called, which is responsible for any exception. None if code of
+            the package runs too, whose own exceptions pass.
+        doing: What was being done, as in "instance 3".
 
     Raises:
-        FamilyError: The family raised something.
+        FamilyError: The family raised an exception.
     """
     try:
         with held():
@@ -72,7 +72,7 @@ def blamed(
         place = last_place(error, own)
         if not own or (method is None and place is None):
             raise
-        logger.debug("what a family raised", exc_info=error)
+        logger.debug("exception in a family", exc_info=error)
         parts = [
             describe_class(family),
             method or (place and place.code.co_name),
@@ -85,11 +85,11 @@ def blamed(
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Make `os._exit`, by which a job would end well without its file, an exception."""
+    """Make `os._exit` raise, since a job that it ended would look successful."""
     leave, process = os._exit, os.getpid()
 
     def refuse(status: int) -> NoReturn:
-        if os.getpid() != process:  # a child, which ends so as a matter of course
+        if os.getpid() != process:  # a forked child may end this way
             leave(status)
         raise SystemExit(status)
 
@@ -101,7 +101,7 @@ def held() -> Iterator[None]:
 
 
 def describe_class(family: Family | type[Family]) -> str:
-    """Return how a message names a family, as in `mine.py:Heat`."""
+    """Return the name of a family in messages, such as `mine.py:Heat`."""
     kind = family if isinstance(family, type) else type(family)
     module = sys.modules.get(kind.__module__)
     file = getattr(module, "__file__", None)
@@ -114,10 +114,10 @@ def in_words(error: BaseException) -> str:
     """Return an exception in words."""
     if isinstance(error, SystemExit):
         return (
-            "it ends the program (sys.exit, os._exit): remove the call; to refuse an instance, "
+            "it ends the program (sys.exit, os._exit): remove the call. To refuse an instance, "
             "raise kryloset.errors.DataError with a message"
         )
-    # The text of a KeyError is in quotes again.
+    # str() of a KeyError puts its text in quotes.
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     said = " ".join(text.split())
     if len(said) > LONGEST:
@@ -127,14 +127,14 @@ def in_words(error: BaseException) -> str:
 
 
 def own_modules(family: Family | type[Family]) -> set[str]:
-    """Return the modules outside of the package that a family's class and its bases are in."""
+    """Return the modules outside the package that define a family's class and its bases."""
     kind = family if isinstance(family, type) else type(family)
     modules = {base.__module__ for base in kind.__mro__}
     return {m for m in modules if m.partition(".")[0] not in ("kryloset", "abc", "builtins")}
 
 
 def last_place(error: BaseException, modules: set[str]) -> Place | None:
-    """Return the innermost place in these modules that an exception passed."""
+    """Return the innermost line in these modules that an exception passed."""
     places = [
         Place(frame.f_code, line)
         for frame, line in walk_tb(error.__traceback__)

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A user's own family file, and the modules beside it that it imports.
+"""Imports a user's family file and the modules beside it.
 
-A file that lies in a package is imported as a module of it, so that relative imports work; any
-other one by itself, with its folder searched for modules after all that is installed.
+A file in a package is imported as a module of that package, so that relative imports work. Any
+other file is imported alone. Its folder is searched for modules after all installed ones.
 """
 
 import ast
@@ -20,22 +20,22 @@ from types import ModuleType
 from kryloset.errors import ConfigError, FamilyError
 from kryloset.problems.checks.mistakes import held, in_words, last_place
 
-#: What the family imported last left behind: the folder that was added to `sys.path`, and the
-#: names of modules beside it, but those that were there before.
+#: What the last import of a family file left behind: the folder that was added to `sys.path`, and
+#: the names of new modules beside the file.
 _searched: list[str] = []
 _imported: list[str] = []
 
 
 def import_file(path: Path, family: str) -> ModuleType:
-    """Import a family file and what it imports, anew.
+    """Import a family file and the modules beside it again.
 
     Args:
         path: The file.
-        family: What the configuration calls it, for the message.
+        family: Name of the family in the configuration, for messages.
 
     Raises:
         ConfigError: The file is missing, or a module beside it has the name of an installed one.
-        FamilyError: It does not import.
+        FamilyError: The import failed.
     """
     if not os.path.isfile(path):  # which answers for any path
         raise ConfigError(
@@ -43,14 +43,16 @@ def import_file(path: Path, family: str) -> ModuleType:
             "name it relative to the working directory"
         )
     if path.suffix != ".py":
-        raise ConfigError(f"family {family!r}: {path} is no Python file; its name must end in .py")
+        raise ConfigError(
+            f"family {family!r}: {path} is not a Python file: its name must end in .py"
+        )
     _search(path, family)
     place = next(iter(source_files(path)))
     alone = "/" not in place
-    # A name of its own: files in other folders, or modules, may be called the same.
+    # A unique name, since files in other folders or modules may have the same one.
     digest = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:16]
     name = f"{path.stem}_{digest}" if alone else _module_name(place)
-    # DOLFINx and PETSc find no MPI before mpi4py has loaded it, which a file need not know.
+    # DOLFINx and PETSc need mpi4py to load MPI first. The file need not do so.
     importlib.import_module("mpi4py.MPI")
     try:
         with held():
@@ -59,7 +61,7 @@ def import_file(path: Path, family: str) -> ModuleType:
         raise
     except BaseException as error:
         line = last_place(error, {name, *_imported})
-        where = f"{path} does not import" + (f", {line}" if line else "")
+        where = f"{path} cannot be imported" + (f", {line}" if line else "")
         raise FamilyError(f"family {family!r}: {where}: {in_words(error)}") from error
 
 
@@ -67,7 +69,7 @@ def _import_alone(path: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Registered, as any import is: classes find their own module there.
+    # Registered like any import, since classes look up their module there.
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
@@ -78,17 +80,17 @@ def _import_alone(path: Path, name: str) -> ModuleType:
 
 
 def source_files(path: Path) -> dict[str, Path]:
-    """Return a family file and all modules beside it that it imports, directly or through others.
+    """Return a family file and all modules beside it that it imports, directly or indirectly.
 
-    Imports inside functions count. What is installed elsewhere is no part of it, and neither is
-    what is imported by other means than an import statement.
+    Imports inside functions count. Installed modules do not, nor does anything that is imported
+    by other means than an import statement.
 
     Args:
         path: The family file.
 
     Returns:
-        The files by their paths in the folder that imports are relative to, with slashes, the
-        family file first.
+        The files by their paths relative to the folder that imports start from, with slashes; the
+        family file comes first.
     """
     root = _root(path)
     own = Path(os.path.abspath(path))
@@ -99,7 +101,7 @@ def source_files(path: Path) -> dict[str, Path]:
         if file not in found:
             found.append(file)
             waiting += _named_in(file, root)
-    # Relative where the family file is: they must not change as a folder moves.
+    # Relative if the family file's path is, so that they stay the same when the folder moves.
     return {
         file.relative_to(root).as_posix(): file
         if path.is_absolute()
@@ -109,7 +111,7 @@ def source_files(path: Path) -> dict[str, Path]:
 
 
 def _root(path: Path) -> Path:
-    """Return the folder that holds the file, or the outermost package that it is in."""
+    """Return the folder that imports start from: that of the file or of its outermost package."""
     folder = Path(os.path.abspath(path)).parent
     while (folder / "__init__.py").is_file():
         folder = folder.parent
@@ -117,15 +119,16 @@ def _root(path: Path) -> Path:
 
 
 def _module_name(place: str | Path) -> str:
-    """Return the name of a module by its file's path in the folder that imports start from."""
+    """Return the name of a module from its file's path in the folder that imports start from."""
     parts = Path(place).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def _search(path: Path, family: str) -> None:
-    """Search the folder of a file for modules, and no longer that of the file before.
+    """Search the folder of a file for modules, and no longer that of the previous file.
 
-    Modules that were imported from there would be taken for those of this file.
+    Modules that were imported from the previous folder are forgotten, since they would be taken
+    for those of this file.
     """
     sys.path[:] = [folder for folder in sys.path if folder not in _searched]
     for name in _imported:
@@ -136,12 +139,12 @@ def _search(path: Path, family: str) -> None:
         # The family file itself is imported under another name, unless it is in a package.
         if place != path.name and (other := _installed(own)):
             raise ConfigError(
-                f"family {family!r}: it imports {own.stem!r} from {own}, and there is {other} of "
-                "that name; rename yours"
+                f"family {family!r}: it imports {own.stem!r} from {own}, but there is {other} of "
+                "that name: rename yours"
             )
     _searched[:] = [str(root)] if str(root) not in sys.path else []
     sys.path += _searched
-    # Folders that hold modules are imported with them.
+    # Importing a module imports the packages that contain it.
     parts = [_module_name(place).split(".") for place in places]
     names = {".".join(name[: length + 1]) for name in parts for length in range(len(name))}
     _imported[:] = names - sys.modules.keys()
@@ -149,7 +152,7 @@ def _search(path: Path, family: str) -> None:
 
 
 def _installed(own: Path) -> str | None:
-    """Return what else an import of a module or package in the searched folder would find."""
+    """Return which other module an import of a module in the searched folder would find."""
     if own.stem in sys.stdlib_module_names:
         return "a module of Python"
     spec = PathFinder.find_spec(own.stem)
@@ -160,10 +163,10 @@ def _installed(own: Path) -> str | None:
 
 
 def _named_in(file: Path, root: Path) -> Iterator[Path]:
-    """Yield the files below `root` that a module's import statements name."""
+    """Yield the files below `root` that the import statements of a module name."""
     try:
         tree = ast.parse(file.read_bytes())
-    except SyntaxError:  # the import will say so
+    except SyntaxError:  # the import reports it
         return
     package = list(file.relative_to(root).parts[:-1])
     for node in ast.walk(tree):
@@ -175,7 +178,7 @@ def _named_in(file: Path, root: Path) -> Iterator[Path]:
             base += node.module.split(".") if node.module else []
             names = [base, *([*base, alias.name] for alias in node.names)]
         for name in names:
-            # A package's own file runs before what is in it.
+            # A package's __init__.py runs before its modules.
             for length in range(1, len(name) + 1):
                 found = _local_file(name[:length], root)
                 if found is not None:
@@ -183,7 +186,7 @@ def _named_in(file: Path, root: Path) -> Iterator[Path]:
 
 
 def _local_file(name: list[str], root: Path) -> Path | None:
-    """Return the file of a module below `root`, if it is there."""
+    """Return the file of a module below `root`, if it exists."""
     place = root.joinpath(*name)
     for file in (place / "__init__.py", place.with_name(place.name + ".py")):
         if name and file.is_file():

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a discretisation hands over must be what its family declares, or no file could hold it."""
+"""Checks that a discretisation returns the arrays that its family declares."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,11 +25,11 @@ def check_stored(
     Args:
         family: The family.
         solution: Its arrays by name, as `Discretisation.solve` returns them.
-        one_state: Whether there is no axis of time, though the family has times.
+        one_state: Whether it is one state of a family with times, without an axis of time.
 
     Raises:
-        FamilyError: An array is missing, superfluous, no array of real numbers, or has another
-            shape than its variable.
+        FamilyError: An array is missing, is not declared, does not hold real numbers, or has a
+            different shape from its variable.
     """
     where = describe_class(family)
     variables = {v.name: v for v in (*family.fields, *family.unknowns)}
@@ -44,18 +44,18 @@ def check_stored(
     axis = differing_axis(shapes, family.coordinates)
     if axis:
         raise FamilyError(
-            f"{where}: unknowns share the axis {axis!r}, and have several lengths along it: give "
+            f"{where}: unknowns share the axis {axis!r} but have different lengths along it: give "
             "each an axis of its own"
         )
 
 
 def check_resampled(family: Family, points: int, resampled: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse values on a further grid that are not on it.
+    """Refuse arrays on a further grid that do not have its shape.
 
     Args:
         family: The family.
-        points: Points of that grid a side.
-        resampled: Its arrays by name, as `Discretisation.resample` returns them.
+        points: Number of points of that grid along each axis.
+        resampled: Arrays by name, as `Discretisation.resample` returns them.
 
     Raises:
         FamilyError: As `check_stored`.
@@ -81,8 +81,8 @@ def _same_names(where: str, found: Mapping[str, Any], wanted: Iterable[str]) -> 
     missing = [name for name in wanted if name not in found]
     if missing:
         raise FamilyError(
-            f"{where}: {', '.join(missing)} is declared, and the solution has only "
-            f"{', '.join(found) or 'nothing'}: return it, or drop it from the family's `fields` "
+            f"{where}: {', '.join(missing)} is declared but the solution has only "
+            f"{', '.join(found) or 'nothing'}: return it, or remove it from the family's `fields` "
             "or `unknowns`"
         )
     others = [name for name in found if name not in {*wanted, INSIDE.name}]
@@ -94,15 +94,15 @@ def _same_names(where: str, found: Mapping[str, Any], wanted: Iterable[str]) -> 
 
 
 def check_masks(family: Family, masks: Mapping[int | None, NDArray[Any]]) -> None:
-    """Refuse masks of all instances that are not on their grids.
+    """Refuse masks that do not fit their grids.
 
     Args:
         family: The family.
-        masks: As `Discretisation.masks` returns them.
+        masks: Masks by grid, as `Discretisation.masks` returns them.
 
     Raises:
-        FamilyError: One has another shape or type than its grid asks for, or that of the dataset's
-            grid has no point in the domain.
+        FamilyError: A mask has the wrong shape or type, or that of the dataset's grid has no point
+            in the domain.
     """
     where = f"{describe_class(family)}, masks"
     for points, mask in masks.items():
@@ -133,29 +133,29 @@ def check_array(
     before: tuple[int, ...],
     coordinates: Mapping[str, Array],
 ) -> None:
-    """Refuse an array that is not that of a variable.
+    """Refuse an array that does not fit a variable.
 
     Args:
-        where: What a message begins with.
+        where: Beginning of the message.
         variable: The variable.
-        array: What is said to be its values.
-        before: Lengths of axes that come before its own.
-        coordinates: The grid that it may be on.
+        array: The array.
+        before: Lengths of the axes before those of the variable.
+        coordinates: The grid.
 
     Raises:
-        FamilyError: It is of no real numbers, or has another shape.
+        FamilyError: The array does not hold real numbers, or has the wrong shape.
     """
     values = np.asarray(array)
-    # A PETSc of complex numbers has no others.
+    # With a complex PETSc all solutions are complex.
     of_petsc = values.dtype == np.dtype(PETSc.ScalarType) and not values.imag.any()
     if values.dtype.kind not in "biuf" and not of_petsc:
         raise FamilyError(
-            f"{where}: {variable.name} of the solution has the type {values.dtype}, and must be "
-            "of real numbers"
+            f"{where}: {variable.name} of the solution has the type {values.dtype} and must hold "
+            "real numbers"
         )
     lengths = (*before, *variable.lengths(coordinates))
     if not fits(values.shape, lengths):
         raise FamilyError(
-            f"{where}: {variable.name} of the solution has the shape {values.shape}, its Variable "
-            f"{in_words(lengths)}: mend its `dimensions` and `rank`, or what is returned"
+            f"{where}: {variable.name} of the solution has the shape {values.shape} but its "
+            f"Variable has {in_words(lengths)}: correct `dimensions` and `rank`, or the solution"
         )

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Instances must differ, and so must each parameter that is not declared fixed.
+"""Checks that instances differ, and that each parameter varies unless it is declared fixed.
 
-A parameter may be the same in all instances where settings make it so, such as a range whose
-ends are one number. That it varies with the family's default settings, or in instances beyond
-those of a small set, shows that `draw` does draw it.
+Settings may make a parameter the same in all instances, such as a range with equal ends. If the
+parameter varies with the family's default settings, or among more instances than a small set has,
+then `draw` does draw it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,16 +17,16 @@ from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import Array, Family
 from kryloset.problems.checks.drawing import Drawing
 
-#: Instances that are drawn to see whether a parameter varies.
+#: Number of instances that are drawn to see whether a parameter varies.
 _PROBED = 16
 
 
 class Variety:
-    """What the instances of a set, one after the other, have in common.
+    """Finds equal instances and constant parameters as instances are added.
 
     Attributes:
-        varied: Names of the parameters that are not the same in all.
-        duplicates: Pairs of instances that are the same.
+        varied: Names of the parameters that differ between instances.
+        duplicates: Pairs of equal instances.
     """
 
     def __init__(self) -> None:
@@ -37,13 +37,13 @@ class Variety:
         self._seen: dict[int, int] = {}
 
     def add(self, index: int, instance: Mapping[str, NDArray[np.float64]]) -> None:
-        """Take the parameters of the next instance into account."""
+        """Add the parameters of an instance."""
         for name, values in instance.items():
             if name not in self.varied:
                 first = self._first.setdefault(name, values)
                 if not np.array_equal(first, values):
                     self.varied.add(name)
-        # Of 64 bits: of a million instances two that differ have one with a chance of 3e-8.
+        # 64 bits: among a million different instances two share a key with probability 3e-8.
         key = hash(tuple(values.tobytes() for values in instance.values()))
         first_index = self._seen.setdefault(key, index)
         if first_index != index:
@@ -55,17 +55,17 @@ class Variety:
 
     @property
     def constant(self) -> list[str]:
-        """Parameters that are the same in all of two or more instances."""
+        """Parameters that are the same in all instances, if there are two or more."""
         return [n for n in self._first if n not in self.varied] if len(self) > 1 else []
 
 
 def never_varying(family: Family, seed: int, names: Iterable[str]) -> list[str]:
-    """Return which parameters neither more instances nor the default settings make vary.
+    """Return the parameters that vary neither among more instances nor with default settings.
 
     Args:
         family: The family.
         seed: Seed of the dataset.
-        names: The parameters in question.
+        names: The parameters to examine.
     """
     names = list(names)
     left = [name for name in names if name not in varying(family, seed, _PROBED)]
@@ -74,13 +74,13 @@ def never_varying(family: Family, seed: int, names: Iterable[str]) -> list[str]:
         defaults.check()
         free = varying(defaults, seed, _PROBED)
     except (ValidationError, ConfigError):
-        return []  # Whether the settings make it so cannot be told.
+        return []  # It cannot be told whether the settings are the reason.
     known = {variable.name for variable in defaults.parameters}
     return [name for name in left if name in known - free]
 
 
 def varying(family: Family, seed: int, count: int) -> set[str]:
-    """Return the parameters that differ in the first instances, up to a few."""
+    """Return the parameters that differ among the first few instances."""
     variety, draw = Variety(), Drawing(family)
     for index in range(min(count, _PROBED)):
         try:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Polygons: how far points are from their edges, and their meshes by Gmsh."""
+"""Polygons: distances from their edges, and meshes made by Gmsh."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ def distance_to_edges(points: Array, corners: Array) -> Array:
 
     Args:
         points: (points, 2).
-        corners: (corners, 2), in order; edge i goes from corner i to the next.
+        corners: (corners, 2), in order. Edge i goes from corner i to the next.
 
     Returns:
         (points, corners).
@@ -33,7 +33,7 @@ def distance_to_edges(points: Array, corners: Array) -> Array:
 
 
 def is_simple(corners: Array) -> bool:
-    """Return whether no two edges of a closed polygon meet but neighbours at their corner."""
+    """Return whether the edges of a closed polygon meet only at its corners."""
     count = len(corners)
     ends = np.roll(corners, -1, axis=0)
     for i in range(count):
@@ -46,7 +46,7 @@ def is_simple(corners: Array) -> bool:
 
 
 def _cross(a: Array, b: Array, c: Array, d: Array) -> bool:
-    """Whether the segments a b and c d meet."""
+    """Return whether the segments a b and c d meet."""
 
     def side(p: Array, q: Array, r: Array) -> float:
         return float(np.sign((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])))
@@ -55,13 +55,13 @@ def _cross(a: Array, b: Array, c: Array, d: Array) -> bool:
 
 
 def mesh_polygon(comm: "MPI.Comm", outline: Array, holes: Sequence[Array], size: float) -> "Mesh":
-    """Mesh a polygon with holes by triangles. Collective; rank 0 makes the mesh.
+    """Mesh a polygon with holes by triangles on rank 0, and distribute the mesh. Collective.
 
     Args:
         comm: Processes that share the mesh.
-        outline: (corners, 2), in order.
-        holes: The same of each hole.
-        size: Length of the edges of the triangles.
+        outline: (corners, 2), the corners in order.
+        holes: Corners of each hole.
+        size: Length of the edges of triangles.
 
     Raises:
         DataError: An edge crosses another, or Gmsh cannot mesh the polygon.
@@ -70,7 +70,7 @@ def mesh_polygon(comm: "MPI.Comm", outline: Array, holes: Sequence[Array], size:
     from dolfinx.io import gmsh as reader
 
     for corners in (outline, *holes):
-        # Gmsh would not end.
+        # Gmsh would never return.
         if not is_simple(corners):
             raise DataError(f"the polygon {np.round(corners, 4).tolist()} crosses itself")
     try:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Quadrature with which forms of positive coefficients are definite."""
+"""Quadrature rules with which forms with positive coefficients are definite."""
 
 from itertools import permutations
 from typing import Any
@@ -13,16 +13,20 @@ from kryloset.problems.base import Array
 #: is exact for polynomials of degree 2 (Hammer and Stroud, Math. Tables Aids Comput. 10, 1956).
 TETRAHEDRON_RULE = np.full((4, 4), (5 - np.sqrt(5)) / 20) + np.eye(4) / np.sqrt(5)
 
-#: Those of a triangle, of weights 1/3: the middles of its sides, which are nodes of degree 2.
+#: Those of a triangle, of weights 1/3: the midpoints of its sides, which are nodes of degree 2.
 TRIANGLE_RULE = (1 - np.eye(3)) / 2
 
 
 def quadrature(dimension: int, degree: int) -> dict[str, Any]:
-    """Return the rule for a(u, v) = (k grad u, grad v), as FFCx takes it.
+    """Return the metadata of a measure for a(u, v) = (k grad u, grad v).
 
-    For degree 1 it has one point. For degree 2 its points on triangles are nodes of k, at which
-    k is positive: so a is definite, however k jumps. On tetrahedra no rule of that order has
-    its points at nodes and positive weights.
+    For degree 1 the rule has one point. For degree 2 its points on triangles are nodes of k, where
+    k is positive, so that a is definite however much k jumps. On tetrahedra no rule of that order
+    has positive weights and points at nodes: check `least_at_quadrature`.
+
+    Args:
+        dimension: Number of space dimensions, 2 or 3.
+        degree: Degree of the elements of u and k, 1 or 2.
     """
     if degree == 1:
         return {"quadrature_degree": 1}
@@ -39,8 +43,8 @@ def least_at_quadrature(k: Array) -> float:
     """Return the least value of the quadratic interpolant of k at the quadrature points.
 
     Args:
-        k: Values at the points of the grid, of which every second a side is a vertex, shape
-            (2 n + 1,) * 3. Each cube is cut into six tetrahedra around its diagonal.
+        k: Values at the points of the grid, shape (2 n + 1,) * 3. Every second point along each
+            axis is a vertex. Each cube is divided into six tetrahedra around its diagonal.
     """
     size = k.shape[0] - 2
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How near waves in the unit square, with u = 0 on its boundary, are to resonance."""
+"""The distance from resonance of waves in the unit square with u = 0 on the boundary."""
 
 import numpy as np
 import scipy.fft
@@ -19,14 +19,14 @@ def find_detuning(wavenumber: Array) -> float:
     $\| k u \| \le \int k^2 / (4 \pi d)\, \| f / k \|$ for every source f.
 
     The eigenvalues are found by Galerkin's method with all products of sines whose wavenumber is
-    up to a third more than the largest k, and some more. They are those of the equation and not
-    of a mesh; where k is smooth, d is right to a hundredth.
+    up to a third more than the largest k, and some more. They are those of the equation and do not
+    depend on a mesh. For smooth k, d is accurate to about one percent.
 
     Args:
         wavenumber: k > 0 on a grid, shape (points, points), boundaries included.
 
     Raises:
-        DataError: The grid has less than 5 points in the shortest wavelength.
+        DataError: The grid has fewer than 5 points in the shortest wavelength.
     """
     intervals, half_waves = len(wavenumber) - 1, wavenumber.max() / np.pi
     waves = min(int(1.3 * half_waves) + 4, intervals // 2)

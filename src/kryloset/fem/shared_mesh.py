@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What discretisations have in common whose instances share one mesh."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.fem.boundary import BoundaryValues
+from kryloset.fem.finite_elements import FiniteElements
+from kryloset.fem.forgotten import find_forgotten
+from kryloset.fem.nullspace import NullspaceCheck
+from kryloset.problems.base import Array, Discretisation, Instance
+from kryloset.problems.finite_element import NonlinearForm, WeakForm
+
+
+class SharedMeshDiscretisation(Discretisation):
+    """A discretisation of one state an instance, on one mesh.
+
+    Attributes:
+        elements: Mesh, space and parameters.
+        check_nullspace: Called with the first operator, and free after that.
+    """
+
+    def __init__(
+        self,
+        elements: FiniteElements,
+        weak: WeakForm | NonlinearForm,
+        boundary: BoundaryValues,
+        *readers: Callable[[Any], Any],
+    ) -> None:
+        """Keep what all instances share.
+
+        Args:
+            elements: Mesh, space and parameters.
+            weak: The forms of the family.
+            boundary: The values that they prescribe.
+            readers: Methods of the family that read an instance, beside the forms.
+        """
+        self.elements = elements
+        self.check_nullspace = NullspaceCheck(elements, boundary)
+        self._weak = weak
+        self._readers = readers
+
+    def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Evaluate parameters and fields on another grid."""
+        return self.elements.resample(points, instance, solution)
+
+    def evaluate(self, instance: Instance, solution: Instance) -> dict[str, Array]:
+        """Evaluate again the fields whose nodes are not the points of the grid."""
+        return self.elements.evaluate(solution)
+
+    def forgotten(self) -> list[str]:
+        """Return the parameters that change no solution."""
+        elements, (*forms, boundary) = self.elements, self._weak
+        return find_forgotten(elements.family, elements.parameters, forms, boundary, *self._readers)
+
+    def meshes(self) -> dict[str, Array]:
+        """Return nodes and cells."""
+        return self.elements.meshes
+
+    def masks(self) -> dict[int | None, NDArray[np.int8]]:
+        """Return the masks of the domain."""
+        return self.elements.masks

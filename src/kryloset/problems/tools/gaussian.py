@@ -1,0 +1,122 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The settings of a family that describe its Gaussian fields, and the fields that they describe.
+
+A family declares `smoothness`, `length` and `modes` by the functions here, each with its own
+default, and draws from `gaussian_field(settings)`:
+
+    class MySettings(Section):
+        smoothness: float = smoothness_setting(2.0, "log k")
+        length: float = length_setting(0.2, "log k")
+        modes: int = modes_setting(16, "log k")
+"""
+
+from typing import Any, Literal, Protocol
+
+from pydantic import Field
+
+from kryloset.errors import ConfigError
+from kryloset.sampling import GaussianField
+
+type Boundary = Literal["neumann", "dirichlet"]
+
+
+class GaussianSettings(Protocol):
+    """Settings that describe Gaussian fields."""
+
+    smoothness: float
+    modes: int
+
+    @property
+    def length(self) -> float | tuple[float, ...]:
+        """Correlation length, in sides of the domain."""
+
+
+def smoothness_setting(default: float, fields: str, *, above: float = 1.0, note: str = "") -> Any:
+    """Return the setting of the exponent α of the covariance.
+
+    Args:
+        default: Its default.
+        fields: The fields it is of, in words.
+        above: Least value, which is not allowed itself: half the largest number of dimensions.
+        note: What the description adds.
+    """
+    return Field(default, gt=above, le=10, description=f"Smoothness α of {fields}{note}.")
+
+
+def length_setting(
+    default: float, fields: str, *, unit: str = "sides of the square", most: float = 10
+) -> Any:
+    """Return the setting of the correlation length ℓ.
+
+    Args:
+        default: Its default.
+        fields: The fields it is of, in words.
+        unit: The unit of length.
+        most: Largest value.
+    """
+    described = f"Correlation length ℓ of {fields}, in {unit}."
+    return Field(default, gt=0, le=most, description=described)
+
+
+def modes_setting(default: int, fields: str, *, boundary: Boundary = "neumann") -> Any:
+    """Return the setting of the number of modes along each axis.
+
+    Args:
+        default: Its default.
+        fields: The fields it is of, in words.
+        boundary: The boundary condition of the fields, that of zero values if any has it.
+    """
+    most = "at most `mesh.points` - 2" if boundary == "dirichlet" else "less than `mesh.points`"
+    return Field(
+        default,
+        ge=2,
+        description=f"Modes of {fields} along each axis, {most}. On a finer grid an instance "
+        "keeps its fields.",
+    )
+
+
+def gaussian_field(
+    settings: GaussianSettings,
+    *,
+    deviation: float = 1.0,
+    length: float | tuple[float, ...] | None = None,
+    dimension: int = 2,
+    boundary: Boundary = "neumann",
+) -> GaussianField:
+    """Return the Gaussian field that settings describe.
+
+    Args:
+        settings: With `smoothness`, `length` and `modes`.
+        deviation: Standard deviation, averaged over the domain.
+        length: Correlation length in sides of the domain, if it is not that of the settings.
+        dimension: Number of space dimensions.
+        boundary: The boundary condition.
+    """
+    return GaussianField(
+        deviation=deviation,
+        smoothness=settings.smoothness,
+        length=settings.length if length is None else length,
+        modes=settings.modes,
+        dimension=dimension,
+        boundary=boundary,
+    )
+
+
+def require_resolved(modes: int, points: int, boundary: Boundary = "neumann") -> None:
+    """Refuse a series with more modes along an axis than the grid resolves.
+
+    Args:
+        modes: Modes along each axis.
+        points: Points of the grid along each axis.
+        boundary: The boundary condition of the field.
+
+    Raises:
+        ConfigError: There are too many modes.
+    """
+    most = points - (2 if boundary == "dirichlet" else 1)
+    if modes > most:
+        raise ConfigError(
+            f"parameters.modes {modes} does not fit mesh.points {points}: take at most {most} "
+            "modes or a finer grid"
+        )
