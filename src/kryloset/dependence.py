@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What each stage depends on of a dataset's configuration: the one source.
+"""The keys of a dataset's configuration on which each stage depends.
 
-By it the rules know when a stage has to run again, a stage after it whether a file fits, and
-the dataset's file which keys make it again.
+The rules use it to find the stages that must run again, a stage to check that a file fits its
+configuration, and a dataset to store the keys that make it again.
 """
 
 from collections.abc import Mapping
 
-#: The stages whose files a stage reads, and the keys that it reads itself.
+#: By stage: the stages whose files it reads, and the keys that it reads itself.
 STAGES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "sample": ((), ("family", "parameters", "mesh", "count", "seed")),
     "sort": (("sample",), ("sort", "features", "chunks")),
@@ -21,11 +21,10 @@ STAGES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 def keys_of(stage: str) -> frozenset[str]:
-    """Return the keys that a stage's files depend on, those of the stages before it included.
+    """Return the keys on which the files of a stage depend, including those of earlier stages.
 
     Args:
-        stage: A stage that has a configuration: `sample`, `sort`, `solve`, `merge`, `compare`,
-            `report`, or `train`, which says what `evaluate` depends on too.
+        stage: A key of `STAGES`. `evaluate` depends on the same keys as `train`.
     """
     before, own = STAGES[stage]
     return frozenset(own).union(*map(keys_of, before))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Where a file comes from: the code that made it, and the versions it ran on."""
+"""Provenance of a file: the code that made it, and the versions of what it ran on."""
 
 import hashlib
 import platform
@@ -29,11 +29,11 @@ def _imports() -> "ImportGraph":
 
 @cache
 def code_identity(*modules: str) -> str:
-    """Return a digest of modules of the package and of all that they import from it.
+    """Return a digest of modules of the package and of all modules of it that they import.
 
-    An edit of a module changes the identity of just the stages that import it,
-    directly or through others. Imports inside functions count, and so do files
-    that have a module's name and another ending, such as a template.
+    Editing a module changes the identity of exactly those stages that import it, directly or
+    through others. Imports inside functions count, and so do files with the name of a module and
+    another ending, such as a template.
 
     Args:
         modules: Full names, such as `kryloset.run.sample`.
@@ -54,7 +54,7 @@ def code_identity(*modules: str) -> str:
 
 
 def _source(module: str) -> Path:
-    """Return the file of a module; nothing is imported, since torch may not be installed."""
+    """Return the file of a module. Nothing is imported, since torch may not be installed."""
     path = Path(__file__).parent.joinpath(*module.split(".")[1:])
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
@@ -62,8 +62,8 @@ def _source(module: str) -> Path:
 def stage_identity(stage: str, family: Family) -> str:
     """Return the identity of the code by which a stage treats a family and its discretisation.
 
-    A family in a user's own file is an input of the stages, and no part of this; the classes of
-    the package that it derives from are.
+    It covers the modules of the stage, of the family with its base classes, and of its
+    discretisation. A user's own file is not part of it, since it is an input of the stages.
 
     Args:
         stage: A module of `kryloset.run`.
@@ -79,19 +79,19 @@ def stage_identity(stage: str, family: Family) -> str:
 
 
 def family_sources(dataset: DatasetConfig) -> dict[str, str]:
-    """Return the texts of the user's own family file and of the modules beside it that it imports.
+    """Return the texts of the user's family file and of the modules beside it that it imports.
 
     Returns:
-        By the paths in the folder that imports start from, the family file first; nothing for a
-        family of the package.
+        Texts by the paths in the folder that imports start from, the family file first; empty for
+        a family of the package.
     """
     files = family_files(dataset)
     return {place: decode_source(path.read_bytes()) for place, path in files.items()}
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that numbers may depend on, by the usual names."""
-    # MPI must come before PETSc, and a command that draws no figures needs neither.
+    """Return the versions of software on which results may depend."""
+    # MPI must come before PETSc. They are imported here, since many commands need neither.
     from mpi4py import MPI  # isort: skip  # noqa: F401
     from petsc4py import PETSc  # isort: skip
     import h5py
@@ -102,7 +102,7 @@ def versions() -> dict[str, str]:
         "hdf5": h5py.version.hdf5_version,
         "kryloset": __version__,
     }
-    # FEniCSx goes by another distribution name in each place it comes from.
+    # The distribution of FEniCSx has different names on conda-forge and PyPI.
     names = {"dolfinx": ("fenics-dolfinx", "dolfinx-solver-real")}
     for name in ("dolfinx", "numpy", "scipy", "h5py"):
         for distribution in names.get(name, (name,)):

@@ -59,7 +59,7 @@ def traits(**claims: Any) -> OperatorTraits:
     ("attributes", "message"),
     [
         ({"summary": 3}, "`summary` must be a text"),
-        ({"dimensions": 2}, r"`dimensions` are 2, .* as in `dimensions = \(2, 3\)`"),
+        ({"dimensions": 2}, r"`dimensions` are 2 .* as in `dimensions = \(2, 3\)`"),
         ({"dimensions": (4,)}, r"`dimensions` are \(4,\)"),
         ({"Settings": {"length": 0.1}}, "`Settings` must be a class that derives from"),
         ({"Settings": Section()}, "`Settings` must be a class that derives from"),

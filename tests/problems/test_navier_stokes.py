@@ -339,7 +339,7 @@ def test_draws_are_functions_in_their_ranges() -> None:
             r"modes 16 does not fit mesh.points 17: take at most 15",
         ),
         ("steps", {"steps": 10}, r"parameters.steps 10: .* at least 26 steps"),
-        ("lid", {"lid": (1.0, 0.5)}, r"lid \[1.0, 0.5\] is no range"),
+        ("lid", {"lid": (1.0, 0.5)}, r"lid: .*\[1.0, 0.5\] is not a range"),
     ],
 )
 def test_bad_parameters_are_refused(key: str, changes: Any, message: str) -> None:

@@ -136,7 +136,7 @@ def test_arrays_of_the_right_shapes_pass() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"u": np.ones((4, 3))}, r"u of the solution has the shape \(4, 3\), .*\(3, 4\)"),
+        ({"u": np.ones((4, 3))}, r"u of the solution has the shape \(4, 3\) .*\(3, 4\)"),
         ({"v": np.ones((3, 4))}, r"v of the solution has .* its Variable has \(3, 4, 2\)"),
         ({"u": 1j * np.ones((3, 4))}, "u of the solution has the type complex128"),
         ({"u": np.full((3, 4), "a")}, "u of the solution has the type <U1"),

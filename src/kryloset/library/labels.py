@@ -20,7 +20,7 @@ from kryloset.config import DatasetConfig
 from kryloset.dataset.layout import COMPONENT, LIBVER, place
 from kryloset.dataset.writer import write_instances
 from kryloset.errors import DataError
-from kryloset.problems.base import Array, Family, Variable, fits, in_words
+from kryloset.problems.base import Array, Family, Variable, fits, format_shape
 from kryloset.run import files
 
 #: The dimension along which instances are counted, and its coordinate: their numbers.
@@ -140,7 +140,7 @@ def _read_column(family: Family, variable: Variable, instances: xarray.Dataset) 
     if values.dtype.kind not in "biuf" or not fits(values.shape[1:], lengths):
         raise DataError(
             f"parameter {variable.name!r} has the shape {values.shape[1:]} and the type "
-            f"{values.dtype}; the family has real numbers of the shape {in_words(lengths)}: draw "
-            "instances with the same settings"
+            f"{values.dtype}; the family has real numbers of the shape {format_shape(lengths)}: "
+            "draw instances with the same settings"
         )
     return np.asarray(values, dtype=np.float64)

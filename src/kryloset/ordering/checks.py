@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What all orders ask of features."""
+"""Checks of the features by which instances are ordered."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ def require_features(features: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return features as float64, shape (instances, ...).
 
     Raises:
-        ValueError: They have one axis only, or are not finite.
+        ValueError: They have only one axis, or are not finite.
     """
     found: NDArray[np.float64] = np.asarray(features, dtype=np.float64)
     if found.ndim < 2:
@@ -25,7 +25,7 @@ def require_vectors(features: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return features as a matrix of float64.
 
     Raises:
-        ValueError: They are no matrix, or not finite.
+        ValueError: They are not a matrix, or not finite.
     """
     if np.ndim(features) != 2:
         raise ValueError(f"features has shape {np.shape(features)}; it needs (instances, numbers)")

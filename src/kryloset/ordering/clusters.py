@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Clusters of instances around members of their own."""
+"""Clusters of instances around medoids."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,31 +9,31 @@ from kryloset.ordering.checks import require_features
 from kryloset.ordering.dissimilarity import Dissimilarity, sine
 
 SAMPLE = 2048
-"""Instances among which medoids are looked for."""
+"""Number of instances among which medoids are chosen."""
 
 BLOCK = 8192
-"""Instances that are assigned at a time."""
+"""Number of instances that are assigned to clusters at a time."""
 
 
 def k_medoids(
     dissimilarities: NDArray[np.float64], clusters: int, *, seed: int = 0
 ) -> NDArray[np.int64]:
-    """Choose the instances to which the others are nearest in sum.
+    """Choose medoids that minimise the sum of dissimilarities to the nearest one.
 
-    The eager swaps of FasterPAM: E. Schubert, P. J. Rousseeuw, "Fast and eager k-medoids
-    clustering", Inf. Syst. 101 (2021). No swap of a medoid for another instance makes
-    the sum smaller. O(N^2) operations a pass, of which few are needed.
+    The method is that of eager swaps, FasterPAM: E. Schubert, P. J. Rousseeuw, "Fast and eager
+    k-medoids clustering", Inf. Syst. 101 (2021). In the result no swap of a medoid for another
+    instance reduces the sum. A pass takes O(N^2) operations, and few passes are needed.
 
     Args:
-        dissimilarities: Between all pairs, shape (N, N), not negative.
-        clusters: Medoids to choose, 1 to N.
-        seed: Of the first choice.
+        dissimilarities: Nonnegative dissimilarities of all pairs, shape (N, N).
+        clusters: Number of medoids, 1 to N.
+        seed: Seed of the initial choice.
 
     Returns:
         The medoids, ascending, shape (clusters,).
 
     Raises:
-        ValueError: There cannot be so many clusters.
+        ValueError: The number of clusters is not between 1 and N.
     """
     count = len(dissimilarities)
     if not 1 <= clusters <= count:
@@ -46,7 +46,7 @@ def k_medoids(
     while untried:
         to_candidate = columns[candidate]
         without = np.minimum(to_candidate, least)
-        # The part of all, and that of those which lose their medoid.
+        # The change for all instances, and for those that lose their medoid.
         change = (without - least).sum() + np.bincount(
             nearest, np.minimum(to_candidate, second) - without, minlength=clusters
         )
@@ -70,23 +70,23 @@ def cluster(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Divide instances into clusters around medoids.
 
-    Of more than `sample` instances so many are drawn, and the medoids are theirs (CLARA:
-    L. Kaufman, P. J. Rousseeuw, Finding groups in data, 1990); all are then assigned to
-    the nearest. O(sample^2 + N clusters) dissimilarities.
+    With more than `sample` instances, medoids are chosen among a random sample (CLARA: L. Kaufman,
+    P. J. Rousseeuw, Finding groups in data, 1990). Then every instance is assigned to the nearest
+    medoid. This takes O(sample^2 + N clusters) dissimilarities.
 
     Args:
-        features: One vector or matrix an instance, shape (N, ...), finite.
-        clusters: Clusters to make.
-        dissimilarity: What is small for those that are near.
-        sample: Instances among which medoids are looked for, at most.
-        seed: Of all that is drawn.
+        features: One vector or matrix for each instance, shape (N, ...), finite.
+        clusters: Number of clusters.
+        dissimilarity: The measure of dissimilarity.
+        sample: Largest number of instances among which medoids are chosen.
+        seed: Seed of the random choices.
 
     Returns:
-        The medoids, ascending, shape (clusters,); and the cluster of each instance, shape
-        (N,), of equally near ones the first.
+        The medoids, ascending, shape (clusters,), and the cluster of each instance, shape (N,);
+        the first of equally near ones.
 
     Raises:
-        ValueError: The features are not finite, or there cannot be so many clusters.
+        ValueError: The features are not finite, or there are fewer instances than clusters.
     """
     features = require_features(features)
     drawn = np.arange(len(features))

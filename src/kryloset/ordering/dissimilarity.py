@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How unlike two instances are."""
+"""Measures of the dissimilarity of two instances."""
 
 from collections.abc import Callable
 
@@ -12,30 +12,30 @@ type Dissimilarity = Callable[
     [NDArray[np.float64], NDArray[np.float64]],
     NDArray[np.float64],
 ]
-"""From instances of shapes (n, ...) and (m, ...) to numbers not negative, shape (n, m)."""
+"""From instances of shapes (n, ...) and (m, ...) to nonnegative numbers, shape (n, m)."""
 
 BLOCK = 2**22
-"""Numbers of differences of matrices that are in memory at a time."""
+"""Number of entries of differences of matrices that are in memory at a time."""
 
 
 def frobenius(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ||A - B||_F, the Euclidean distance of all entries; shapes (n, ...) and (m, ...)."""
+    """Return ||A - B||_F, the Euclidean distance of all entries."""
     return np.asarray(cdist(_flat(a), _flat(b)))
 
 
 def squared_frobenius(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ||A - B||_F^2: the same neighbours are nearest, and no roots are taken."""
+    """Return ||A - B||_F^2, which orders neighbours as the norm does and needs no roots."""
     return np.asarray(cdist(_flat(a), _flat(b), "sqeuclidean"))
 
 
 def spectral(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ||A - B||_2, the largest singular value, for shapes (n, p, q) and (m, p, q).
 
-    It is between ||A - B||_F / sqrt(min(p, q)) and ||A - B||_F. O(p q min(p, q))
-    operations a pair: for few instances or small matrices.
+    It lies between ||A - B||_F / sqrt(min(p, q)) and ||A - B||_F. Each pair takes
+    O(p q min(p, q)) operations, so it suits few instances or small matrices.
 
     Raises:
-        ValueError: The instances are no matrices.
+        ValueError: The instances are not matrices.
     """
     if a.ndim != 3 or b.ndim != 3:
         raise ValueError(f"the spectral norm is for matrices, not for shape {a.shape[1:]}")
@@ -53,9 +53,9 @@ def sine(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
 
     T. Daniel, F. Casenave, N. Akkari, A. Ketata, D. Ryckelynck, "Physics-informed cluster
     analysis and a priori efficiency criterion for the construction of local reduced-order
-    bases", J. Comput. Phys. 458 (2022): of unit vectors u and v it is the distance of u
+    bases", J. Comput. Phys. 458 (2022). For unit vectors u and v it is the distance of u
     from the line through v. It is computed as |u - v| |u + v| / 2, since the root of
-    1 - (u . v)^2 has lost half its digits where the angle is small.
+    1 - (u . v)^2 loses half its digits for small angles.
 
     Raises:
         ValueError: An instance is zero, which has no direction.
@@ -70,7 +70,7 @@ def _flat(instances: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _units(instances: NDArray[np.float64]) -> NDArray[np.float64]:
     vectors = _flat(instances)
-    # Before the norm, whose squares may be too small or too large for numbers.
+    # Scaled first, since the squares in the norm may underflow or overflow.
     largest = abs(vectors).max(axis=1, keepdims=True, initial=0.0)
     if not largest.all():
         raise ValueError(f"instance {int(largest[:, 0].argmin())} is zero: it has no direction")

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Short vectors that stand for fields: their distances are nearly those of the fields.
+"""Reduction of fields to short vectors whose distances are nearly those of the fields.
 
-Each kind is a linear map, applied to many fields at once: from shape (n, ...) to (n, q),
-with q at most `numbers`. But for the random projection it is an orthogonal one, so that
-distances never grow, and stay as they are where nothing was left out.
+Each reduction is a linear map, applied to many fields at once, from shape (n, ...) to (n, q) with q
+at most `numbers`. All except the random projection are orthogonal projections, so that distances
+never grow, and stay the same if nothing is left out.
 """
 
 from collections.abc import Callable
@@ -17,18 +17,18 @@ type Array = NDArray[np.float64]
 type Reduction = Callable[[Array, int], Array]
 
 NUMBERS = 144
-"""Numbers that stand for a parameter: 12 x 12 on a plane, as in the code of the SKR paper."""
+"""Length of the vector of a parameter: 12 x 12 in the plane, as in the code of the SKR paper."""
 
 
 def cosines(fields: Array, numbers: int = NUMBERS) -> Array:
-    """Return the coefficients of the lowest cosines, those of the orthonormal DCT-II.
+    """Return the lowest coefficients of the orthonormal cosine transform, DCT-II.
 
-    Unlike a Fourier series it does not take a field for a periodic one, whose jump
-    from one side to the other would need high frequencies.
+    Unlike a Fourier series it does not treat a field as periodic, whose jump from one side to the
+    other would need high frequencies.
 
     Args:
         fields: Shape (n, ...).
-        numbers: Coefficients to keep, at most.
+        numbers: Largest number of coefficients to keep.
     """
     fields = _with_axes(fields)
     kept = _shares(fields.shape[1:], numbers)
@@ -39,12 +39,12 @@ def cosines(fields: Array, numbers: int = NUMBERS) -> Array:
 def fourier(fields: Array, numbers: int = NUMBERS) -> Array:
     """Return the lowest frequencies of the discrete Fourier transform.
 
-    The truncated FFT of the SKR paper (appendix E.2.2), in the real form of Hartley,
+    This is the truncated FFT of the SKR paper (appendix E.2.2) in the real form of Hartley,
     Re F - Im F, which has as many numbers as the field.
 
     Args:
         fields: Shape (n, ...).
-        numbers: Coefficients to keep, at most.
+        numbers: Largest number of coefficients to keep.
     """
     fields = _with_axes(fields)
     lengths = fields.shape[1:]
@@ -53,20 +53,21 @@ def fourier(fields: Array, numbers: int = NUMBERS) -> Array:
     found = found.real - found.imag
     for axis, length, kept in zip(axes, lengths, _shares(lengths, numbers), strict=True):
         if kept < length:
-            # Frequencies come in pairs of one size, but for that of zero.
+            # Frequencies other than zero come in pairs.
             half = (kept - 1) // 2
             found = np.take(found, np.r_[0 : half + 1, length - half : length], axis)
     return _flat(found)
 
 
 def blocks(fields: Array, numbers: int = NUMBERS) -> Array:
-    """Return means over blocks of grid points: the field on a coarse grid.
+    """Return means over blocks of grid points, that is, the field on a coarse grid.
 
-    A mean is multiplied by the root of the number of points, so that distances compare.
+    Each mean is multiplied by the root of the number of points in the block, so that distances are
+    comparable to those of fields.
 
     Args:
         fields: Shape (n, ...).
-        numbers: Blocks, at most.
+        numbers: Largest number of blocks.
     """
     found = _with_axes(fields)
     for axis, parts in enumerate(_shares(found.shape[1:], numbers), start=1):
@@ -79,16 +80,16 @@ def blocks(fields: Array, numbers: int = NUMBERS) -> Array:
 
 
 def random_projection(fields: Array, numbers: int = NUMBERS) -> Array:
-    """Return random combinations of all numbers; squared distances keep their mean.
+    """Return random combinations of all values, which preserve squared distances in the mean.
 
-    A subsampled randomised trigonometric transform, which needs no matrix: random signs,
-    then the DCT, of which a random part is kept (N. Halko, P. G. Martinsson, J. A.
-    Tropp, SIAM Rev. 53 (2011), section 4.6; after Ailon and Chazelle's Johnson-Lindenstrauss
-    transform). Always the same one for fields of one size.
+    The map is a subsampled randomised trigonometric transform, which needs no matrix: random signs,
+    then the DCT, of which a random part is kept (N. Halko, P. G. Martinsson, J. A. Tropp, SIAM Rev.
+    53 (2011), section 4.6; after Ailon and Chazelle's Johnson-Lindenstrauss transform). It is the
+    same for all fields of one size.
 
     Args:
         fields: Shape (n, ...).
-        numbers: Combinations.
+        numbers: Number of combinations.
     """
     fields = _flat(_with_axes(fields))
     length = fields.shape[1]
@@ -112,12 +113,12 @@ REDUCTIONS: dict[str, Reduction] = {
 def principal_axes(sample: Array, numbers: int = NUMBERS) -> Array:
     """Return the directions in which vectors vary most, by the singular value decomposition.
 
-    Of all orthogonal projections to so many numbers, that on these axes keeps the most
-    of the squared distances of the sample (Eckart and Young, 1936).
+    Of all orthogonal projections to that many numbers, the one on these axes preserves the most of
+    the squared distances in the sample (Eckart and Young, 1936).
 
     Args:
         sample: Vectors, shape (n, d).
-        numbers: Axes, at most.
+        numbers: Largest number of axes.
 
     Returns:
         Orthonormal columns, shape (d, at most `numbers`).
@@ -127,12 +128,12 @@ def principal_axes(sample: Array, numbers: int = NUMBERS) -> Array:
 
 
 def _shares(lengths: tuple[int, ...], numbers: int) -> list[int]:
-    """Return numbers to keep along each axis, alike but for short axes, which are kept whole."""
+    """Return how many numbers to keep along each axis: equally many, and all of short axes."""
     kept = list(lengths)
     left = numbers
     for place, axis in enumerate(np.argsort(lengths, kind="stable")):
         root = left ** (1 / (len(lengths) - place))
-        # A root that is a whole number may have come out a little smaller.
+        # An integer root may be a little too small through rounding.
         kept[axis] = max(1, min(lengths[axis], int(root + 1e-9)))
         left //= kept[axis]
     return kept

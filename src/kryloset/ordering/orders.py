@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The orders by the names that configurations use."""
+"""The orders by their names in configurations."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,4 +19,4 @@ ORDERS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.int64]]] = {
     "spanning_tree": spanning_tree_walk,
     "given": lambda features: np.arange(len(features)),
 }
-"""From vectors, shape (N, d), to a permutation of 0, ..., N - 1."""
+"""Functions from vectors, shape (N, d), to a permutation of 0, ..., N - 1."""

@@ -13,19 +13,18 @@ def partition(
     *,
     tolerance: float = 0.0,
 ) -> NDArray[np.int64]:
-    """Divide ordered instances into contiguous chunks of nearly one size.
+    """Divide ordered instances into contiguous chunks of nearly equal size.
 
-    Without `lengths` the sizes differ by one at most. With them each bound is moved
-    to where the step that it cuts is longest: a step between chunks costs nothing, for
-    a chunk begins afresh. No bound moves farther than `tolerance` / 2 of a chunk, so a
-    size is off by `tolerance` of it at most, and by one. The ranges in which bounds are
-    looked for do not meet, so the cuts are the longest that there are within them.
+    Without `lengths` the sizes differ by at most one. With them each bound is moved to cut a long
+    step, since a step between chunks costs nothing: each chunk starts anew. No bound moves farther
+    than `tolerance` / 2 of a chunk, so sizes change by at most `tolerance` of a chunk and one. The
+    ranges in which bounds may move do not overlap, so each cuts the longest step in its range.
 
     Args:
-        count: Instances.
-        chunks: Chunks.
-        lengths: Of the steps along the order, shape (count - 1,).
-        tolerance: Share of a chunk's size, 0 to 0.9.
+        count: Number of instances.
+        chunks: Number of chunks.
+        lengths: Lengths of the steps along the order, shape (count - 1,).
+        tolerance: Fraction of a chunk's size, 0 to 0.9.
 
     Returns:
         Bounds, shape (chunks + 1,): chunk c holds the positions bounds[c] to bounds[c + 1] - 1.
@@ -43,7 +42,7 @@ def partition(
     if len(lengths) != count - 1:
         raise ValueError(f"{count} instances have {count - 1} steps, not {len(lengths)}")
     reach = int(tolerance / 2 * (count // chunks))
-    # The nearest first: of equally long steps the first found is taken.
+    # Nearest first, since the first of equally long steps is taken.
     moves = np.array(sorted(range(-reach, reach + 1), key=abs))
     for chunk in range(1, chunks):
         # The step to position p is the one before it.

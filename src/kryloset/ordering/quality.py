@@ -1,19 +1,19 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How good an order is."""
+"""The quality of an order."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 4096
-"""Instances whose differences are in memory at a time."""
+"""Number of instances whose differences are in memory at a time."""
 
 
 def steps(features: NDArray[np.floating], order: NDArray[np.integer]) -> NDArray[np.float64]:
     """Return the distances from each instance to the next along an order.
 
     Args:
-        features: One vector an instance, shape (N, d).
+        features: One vector for each instance, shape (N, d).
         order: The instances in order, shape (N,).
 
     Returns:

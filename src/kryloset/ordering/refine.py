@@ -1,15 +1,15 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Chains through few instances whose distances are all known, and their refinement."""
+"""Chains through instances with a matrix of distances, and their refinement."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 LONGEST_SEGMENT = 3
-"""Instances that Or-opt moves together, at most."""
+"""Largest number of instances that Or-opt moves together."""
 
 PASSES = 3
-"""Times that Or-opt goes through a chain, at most."""
+"""Largest number of passes of Or-opt through a chain."""
 
 
 def chain_through(distances: NDArray[np.float64], start: int) -> NDArray[np.int64]:
@@ -17,7 +17,7 @@ def chain_through(distances: NDArray[np.float64], start: int) -> NDArray[np.int6
 
     Args:
         distances: Shape (N, N).
-        start: Where it begins.
+        start: First instance.
 
     Returns:
         A permutation of 0, ..., N - 1.
@@ -36,9 +36,9 @@ def chain_through(distances: NDArray[np.float64], start: int) -> NDArray[np.int6
 def or_opt(distances: NDArray[np.float64], order: NDArray[np.integer]) -> NDArray[np.int64]:
     """Shorten a chain by moving up to three neighbours in a row to where they fit better.
 
-    I. Or, "Traveling salesman-type combinatorial problems", Northwestern University,
-    1976: a segment is taken out, the gap closed, and the segment put where it adds least,
-    either way round. The first instance stays the first. O(N^2) operations a pass.
+    I. Or, "Traveling salesman-type combinatorial problems", Northwestern University, 1976: a
+    segment is removed, the gap is closed, and the segment is inserted where it adds least, in
+    either direction. The first instance stays first. A pass takes O(N^2) operations.
 
     Args:
         distances: Shape (N, N), symmetric.
@@ -62,7 +62,7 @@ def or_opt(distances: NDArray[np.float64], order: NDArray[np.integer]) -> NDArra
 def _move_segment(
     distances: NDArray[np.float64], path: NDArray[np.int64], begin: int, length: int
 ) -> bool:
-    """Put a segment where it adds least, in place, if that shortens the chain."""
+    """Move a segment to where it adds least, in place, if that shortens the chain."""
     segment = path[begin : begin + length]
     before, head, tail = path[begin - 1], segment[0], segment[-1]
     saved = distances[before, head]
@@ -71,13 +71,13 @@ def _move_segment(
         saved = saved + distances[tail, after] - distances[before, after]
     rest = np.concatenate([path[:begin], path[begin + length :]])
     to_head, to_tail = distances[head][rest], distances[tail][rest]
-    # Between neighbours of the rest; then behind the last of them.
+    # Between neighbours of the rest, then after the last of them.
     gaps = distances[rest[:-1], rest[1:]]
     onwards = np.append(to_head[:-1] + to_tail[1:] - gaps, to_head[-1])
     reversed_ = np.append(to_tail[:-1] + to_head[1:] - gaps, to_tail[-1])
     place, turned = int(onwards.argmin()), int(reversed_.argmin())
     added = min(onwards[place], reversed_[turned])
-    # Not for less than the rounding error, which could go round in circles.
+    # A gain below the rounding error could lead to an endless cycle.
     if not saved - added > 1e-12 * (saved + distances[head].max()):
         return False
     if reversed_[turned] < onwards[place]:

@@ -11,39 +11,38 @@ from kryloset.ordering.checks import require_vectors
 from kryloset.ordering.hilbert import AXES, curve_order, project_on_principal_axes
 
 CURVES = 4
-"""Hilbert curves along which neighbours are looked for."""
+"""Number of Hilbert curves along which neighbours are found."""
 
 NEIGHBOURS = 12
-"""Next instances along a curve that are regarded as neighbours."""
+"""Number of next instances along a curve that count as neighbours."""
 
 BLOCK = 4096
-"""Instances whose differences to others are in memory at a time."""
+"""Number of pairs whose differences are in memory at a time."""
 
 
 def spanning_tree_walk(
     features: NDArray[np.floating], *, neighbours: int = NEIGHBOURS
 ) -> NDArray[np.int64]:
-    """Order vectors by a walk around a minimum spanning tree, each branch to its end.
+    """Order vectors by a depth-first walk around a minimum spanning tree.
 
-    Rosenkrantz, Stearns and Lewis, SIAM J. Comput. 6 (1977), 563-581: what was visited
-    before is passed over, so by the triangle inequality the path is at most twice as
-    long as the tree. Of the branches at a vector that with the most vectors comes last,
-    since one need not come back from the last one.
+    Rosenkrantz, Stearns and Lewis, SIAM J. Comput. 6 (1977), 563-581. The walk skips visited
+    vectors, so by the triangle inequality the path is at most twice as long as the tree. The branch
+    with the most vectors comes last, since there is no way back from the last one.
 
-    The tree is the minimal one of the graph of those that are near along one of several
-    Hilbert curves, each through turned axes (S. Liao, M. A. Lopez, S. T. Leutenegger, ICDE
-    2001, shift the curve); with `neighbours` at least N - 1 that is of all pairs.
-    O(N neighbours d) operations beside sorting.
+    The tree is minimal in the graph of vectors that are near along one of several Hilbert curves
+    through rotated axes (S. Liao, M. A. Lopez, S. T. Leutenegger, ICDE 2001, shift the curve). If
+    `neighbours` is at least N - 1, the graph has all pairs. Apart from sorting, the method takes
+    O(N neighbours d) operations.
 
     Args:
-        features: One vector an instance, shape (N, d), finite.
-        neighbours: Next vectors along each curve to regard, at least 1.
+        features: One vector for each instance, shape (N, d), finite.
+        neighbours: Number of next vectors along each curve that count as neighbours, at least 1.
 
     Returns:
         A permutation of 0, ..., N - 1 that begins with 0.
 
     Raises:
-        ValueError: The features are no matrix or not finite, or `neighbours` is below 1.
+        ValueError: The features are not a finite matrix, or `neighbours` is below 1.
     """
     features = require_vectors(features)
     if neighbours < 1:
@@ -54,14 +53,14 @@ def spanning_tree_walk(
 
 
 def spanning_tree(features: NDArray[np.float64], neighbours: int = NEIGHBOURS) -> sp.csr_array:
-    """Return a minimum spanning tree of the graph of near vectors, an entry an edge.
+    """Return a minimum spanning tree of the graph of near vectors, with an entry for each edge.
 
     Args:
         features: Shape (N, d), N at least 2.
         neighbours: As for `spanning_tree_walk`.
 
     Returns:
-        Lengths of the edges, shape (N, N); an edge of no length is the least positive number.
+        Lengths of the edges, shape (N, N). An edge of length zero has the least positive number.
     """
     count = len(features)
     points = project_on_principal_axes(features, AXES)
@@ -77,10 +76,10 @@ def spanning_tree(features: NDArray[np.float64], neighbours: int = NEIGHBOURS) -
             for distance in range(1, min(neighbours, count - 1) + 1)
         ]
         first, second = np.concatenate(pairs, axis=1)
-        # SciPy's graphs have no edges of no length.
+        # In SciPy's graphs an entry of zero is no edge.
         lengths = np.maximum(_distances(features, first, second), np.finfo(float).tiny)
         graph = sp.csr_array((lengths, (first, second)), shape=(count, count))
-        # Edges that are not in the tree of a part are not in that of the whole.
+        # An edge that is not in the tree of a subgraph is not in that of the whole graph.
         tree = sp.csr_array(minimum_spanning_tree(tree.maximum(graph)))
     return tree
 
@@ -96,7 +95,7 @@ def _distances(
 
 
 def _walk(tree: sp.csr_array) -> NDArray[np.int64]:
-    """Return the vertices of a tree in preorder from 0, of branches the largest last."""
+    """Return the vertices of a tree in preorder from 0, the largest branch last."""
     count = tree.shape[0]
     visited, parent = breadth_first_order(tree, 0, directed=False)
     sizes = [1] * count
@@ -106,7 +105,7 @@ def _walk(tree: sp.csr_array) -> NDArray[np.int64]:
     rank[visited] = np.arange(count)
     rest = visited[1:]
     branches = rest[np.lexsort((np.array(sizes)[rest], rank[parent[rest]]))]
-    # Where the next branch of a vertex begins; that of a parent is known before its branches'.
+    # Where the next branch of a vertex begins. Parents come before their branches.
     begins = [1] * count
     order = np.zeros(count, dtype=np.int64)
     for vertex, above in zip(branches.tolist(), parent[branches].tolist(), strict=True):

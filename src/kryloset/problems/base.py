@@ -106,7 +106,7 @@ def fits(shape: tuple[int, ...], lengths: tuple[int | None, ...]) -> bool:
     )
 
 
-def in_words(lengths: tuple[int | None, ...]) -> str:
+def format_shape(lengths: tuple[int | None, ...]) -> str:
     """Return a shape in words, such as "(3, any)"."""
     comma = "," if len(lengths) == 1 else ""
     return f"({', '.join('any' if n is None else str(n) for n in lengths)}{comma})"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ufl
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from kryloset.config import Section
 from kryloset.errors import ConfigError, DataError
@@ -27,6 +27,7 @@ from kryloset.problems.tools.gaussian import (
     require_resolved,
     smoothness_setting,
 )
+from kryloset.problems.tools.ranges import Range
 
 if TYPE_CHECKING:
     from dolfinx import fem
@@ -44,7 +45,7 @@ class NavierStokesSettings(Section):
     reynolds: float = Field(
         500.0, gt=0, le=10_000, description="Reynolds number Re of the side and the unit of speed."
     )
-    lid: tuple[float, float] = Field(
+    lid: Range = Field(
         (0.2, 0.8), description="Range of the lid's speed at its middle; at the corners it rests."
     )
     force: float = Field(
@@ -58,13 +59,6 @@ class NavierStokesSettings(Section):
     modes: int = modes_setting(12, "psi", boundary="dirichlet")
     steps: int = Field(600, ge=2, description="Time steps, all of which are stored.")
     final_time: float = Field(2.0, gt=0, description="Time of the last state, the first being 0.")
-
-    @model_validator(mode="after")
-    def _lid_ascends(self) -> "NavierStokesSettings":
-        low, high = self.lid
-        if not low < high:
-            raise ValueError(f"lid [{low}, {high}] is not a range: its numbers must ascend")
-        return self
 
 
 class NavierStokes(EvolutionFamily):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import ufl
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError, DataError
@@ -22,6 +22,7 @@ from kryloset.problems.base import (
 from kryloset.problems.finite_element import Dirichlet, SteadyFamily, WeakForm
 from kryloset.problems.tools.gaussian import length_setting, modes_setting, require_resolved
 from kryloset.problems.tools.polygons import distance_to_edges, is_simple, mesh_polygon
+from kryloset.problems.tools.ranges import Range
 from kryloset.sampling import GaussianField, Lognormal
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ SLOT = np.array([[-0.05, -0.4], [0.05, -0.4], [0.05, 0.4], [-0.05, 0.4]])
 #: Fraction of the domain's size by which a point on the boundary may be off through rounding.
 _ON = 1e-9
 
-type Range = tuple[float, float]
 type Corners = tuple[tuple[float, float], ...]
 
 
@@ -61,14 +61,6 @@ class ThermalSettings(Section):
     )
     length: float = length_setting(1 / 3, "log c", unit="sides of the grid's box")
     modes: int = modes_setting(16, "log c")
-
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> "ThermalSettings":
-        for key in ("left", "right", "flux"):
-            low, high = getattr(self, key)
-            if not low < high:
-                raise ValueError(f"{key} [{low}, {high}] is not a range: its numbers must ascend")
-        return self
 
 
 class Thermal(SteadyFamily):

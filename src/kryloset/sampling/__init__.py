@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Randomness: generators that depend on (seed, index) alone, and random fields."""
+"""Random generators that depend on (seed, index) alone, and random fields."""
 
 from kryloset.sampling.chebyshev import ChebyshevSeries
 from kryloset.sampling.gaussian import GaussianField

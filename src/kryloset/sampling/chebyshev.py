@@ -48,12 +48,11 @@ class ChebyshevSeries:
         """Evaluate a polynomial at points.
 
         Args:
-            coefficients: What `draw` drew.
-            coordinates: An array for each axis, of one shape or shapes that
-                broadcast; values from 0 to 1.
+            coefficients: Coefficients, as `draw` returns them.
+            coordinates: An array for each axis, with values from 0 to 1 and shapes that broadcast.
 
         Returns:
-            The values, in the shape to which the coordinates broadcast.
+            Values in the broadcast shape of the coordinates.
 
         Raises:
             ValueError: There is not one array of coordinates for each axis.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Gaussian random fields on the unit interval, square and cube by a series of eigenfunctions."""
+"""Gaussian random fields on the unit interval, square and cube as series of eigenfunctions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ type Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GaussianField:
-    r"""A centred Gaussian field on $[0, 1]^d$ with stated boundary conditions.
+    r"""A Gaussian field of mean zero on $[0, 1]^d$ with a boundary condition.
 
     The covariance operator is $\sigma^2 c\,(1 - \nabla\cdot(L^2\nabla))^{-\alpha}$
-    with $L = \mathrm{diag}(\ell_1, \dots, \ell_d)$, which for one length is
-    proportional to $(-\Delta + \ell^{-2})^{-\alpha}$. It is that of the Darcy set
-    of the Fourier neural operator (Li et al., ICLR 2021, appendix A.3.2) for
-    $\alpha = 2$, $\ell = 1/3$ and Neumann conditions. Away from the boundary, and but
-    for its mean, the field is nearly a Matern field with $\nu = \alpha - d/2$ and
+    with $L = \mathrm{diag}(\ell_1, \dots, \ell_d)$. For equal lengths it is
+    proportional to $(-\Delta + \ell^{-2})^{-\alpha}$. With $\alpha = 2$, $\ell = 1/3$
+    and Neumann conditions it is that of the Darcy set of the Fourier neural operator
+    (Li et al., ICLR 2021, appendix A.3.2). Away from the boundary and apart from its
+    mean, the field is nearly a Matern field with $\nu = \alpha - d/2$ and
     $\kappa = 1/\ell$. In the eigenfunctions of the operator,
 
     $$ g(x) = \sum_k \lambda_k^{1/2}\, \xi_k \prod_{a=1}^d \phi_{k_a}(x_a), \qquad
@@ -34,23 +34,23 @@ class GaussianField:
 
     | boundary  | condition on a face      | functions                         | h  |
     | --------- | ------------------------ | --------------------------------- | -- |
-    | neumann   | no slope across it       | 1, √2 cos(iπx), 0 < i < M         | i  |
+    | neumann   | zero normal derivative   | 1, √2 cos(iπx), 0 < i < M         | i  |
     | dirichlet | zero                     | √2 sin(iπx), 0 < i <= M           | i  |
-    | periodic  | equal to that opposite   | cos(2πix) + sin(2πix), -M < i < M | 2i |
+    | periodic  | equal on opposite faces  | cos(2πix) + sin(2πix), -M < i < M | 2i |
 
-    Neumann and periodic fields have mean zero: their constant function has no
-    term. The pair i, -i of the periodic functions spans cos(2πix) and sin(2πix);
-    it is the Fourier series in the real form of Hartley, and stationary.
+    Neumann and periodic series have no constant term, so each field has mean zero.
+    The pair i, -i of the periodic functions spans cos(2πix) and sin(2πix): the
+    series is the Fourier series in the real form of Hartley, and stationary.
 
     The constant $c$ makes the variance, averaged over the domain,
-    $\sum \lambda_k = \sigma^2$. The field is a function of the $\xi_k$ and not of
-    a grid: grids of any size see the same one.
+    $\sum \lambda_k = \sigma^2$. The field is a function of the $\xi_k$ and does not
+    depend on a grid: grids of any size show the same field.
 
     Attributes:
         deviation: $\sigma > 0$, standard deviation averaged over the domain.
-        smoothness: $\alpha > d / 2$, below which the variance of the whole series is infinite.
+        smoothness: $\alpha > d / 2$. For smaller values the full series has infinite variance.
         length: $\ell > 0$, correlation length in sides of the domain, or one for each axis.
-        modes: $M \ge 2$, waves along each axis.
+        modes: $M \ge 2$, number of modes along each axis.
         dimension: $d$, 1, 2 or 3.
         boundary: The boundary condition on all faces.
 
@@ -95,13 +95,13 @@ class GaussianField:
 
     @cached_property
     def scales(self) -> Array:
-        r"""Standard deviations $\lambda_k^{1/2}$, an axis for each of the domain's.
+        r"""Standard deviations $\lambda_k^{1/2}$, an array with an axis for each of the domain.
 
-        Along each are the functions in the order of the class's table; periodic
-        ones as i = 0, 1, ..., M - 1, 1 - M, ..., -1.
+        The functions are in the order of the table above; periodic ones are ordered
+        i = 0, 1, ..., M - 1, 1 - M, ..., -1.
         """
         half_waves = _BASES[self.boundary].half_waves(self.modes)
-        # Relative to the first length, so that equal ones enter as exact integers.
+        # Relative to the first length, so that equal lengths give exact integers.
         axes = [length / self.lengths[0] * half_waves for length in self.lengths]
         squares = sum(axis**2 for axis in np.ix_(*axes))
         eigenvalues = (np.pi**2 * squares + self.lengths[0] ** -2) ** -self.smoothness
@@ -112,14 +112,14 @@ class GaussianField:
         """Draw a field.
 
         Args:
-            generator: The randomness; a normal number for each of `scales` is taken from it.
-            points: Grid points a side, boundaries included.
+            generator: Source of randomness; one normal number is drawn for each of `scales`.
+            points: Number of grid points along each axis, boundaries included.
 
         Returns:
-            Values at the grid points, shape (points,) * dimension, axes x, y, z.
+            Values at the grid points, shape (points,) * dimension, axes in the order x, y, z.
 
         Raises:
-            ValueError: The grid is too coarse for the modes, which would alias.
+            ValueError: The grid is so coarse that modes would alias.
         """
         basis = _BASES[self.boundary]
         if points < basis.least_points(self.modes):
@@ -132,16 +132,22 @@ class GaussianField:
 
 
 class _Basis(NamedTuple):
-    """Orthonormal functions on [0, 1], products of which are summed by a fast transform."""
+    """Orthonormal functions on [0, 1], whose products a fast transform sums.
 
-    half_waves: Callable[[int], NDArray[np.int64]]  #: of each function, from the number of modes
-    least_points: Callable[[int], int]  #: of a grid on which the modes do not alias
-    synthesise: Callable[[Array, int], Array]  #: coefficients and points a side to values
+    Attributes:
+        half_waves: From the number of modes to the half waves of each function.
+        least_points: From the number of modes to the points of a grid without aliasing.
+        synthesise: From coefficients and points along each axis to values.
+    """
+
+    half_waves: Callable[[int], NDArray[np.int64]]
+    least_points: Callable[[int], int]
+    synthesise: Callable[[Array, int], Array]
 
 
 def _sum_cosines(coefficients: Array, points: int) -> Array:
-    # SciPy's cosine transform of the first kind counts all but the first and
-    # last coefficient twice, and phi_i has a root of 2 for i > 0.
+    # SciPy's cosine transform of the first kind counts all coefficients except the
+    # first and last twice, and phi_i has a factor of sqrt(2) for i > 0.
     weights = np.full(len(coefficients), np.sqrt(0.5))
     weights[0] = 1.0
     for axis in np.ix_(*[weights] * coefficients.ndim):

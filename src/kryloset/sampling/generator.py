@@ -3,14 +3,14 @@
 """Counter-based random generators.
 
 Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011)
-is a function of a key and a counter. Taking (seed, index) as the key makes
-instance `index` the same alone, in any chunk and in any order, and makes the
-first 100 of 1,000 instances the instances of a set of 100.
+is a function of a key and a counter. With (seed, index) as the key, instance `index`
+does not depend on chunks or order, and the first 100 of 1,000 instances are those of
+a set of 100.
 """
 
 import numpy as np
 
-#: The index that no instance can have, kept for the shuffle into splits.
+#: Index reserved for the shuffle into splits.
 _SPLITS = 2**64 - 1
 
 
@@ -30,7 +30,7 @@ def generator(seed: int, index: int) -> np.random.Generator:
 
 
 def split_generator(seed: int) -> np.random.Generator:
-    """Return the generator by which the instances of a dataset are given to splits."""
+    """Return the generator that assigns the instances of a dataset to splits."""
     return _keyed(seed, _SPLITS)
 
 

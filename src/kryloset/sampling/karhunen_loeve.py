@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Random fields of any covariance by a truncated Karhunen-Loeve expansion."""
+"""Random fields with any covariance function by a truncated Karhunen-Loeve expansion."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ type Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class KarhunenLoeve:
-    r"""A centred Gaussian field with a given covariance function at given points.
+    r"""A Gaussian field of mean zero with a given covariance function at given points.
 
     $$ g(x) = \sum_{k \le m} \lambda_k^{1/2}\, \xi_k\, \phi_k(x), \qquad
        \int c(x, y)\, \phi_k(y)\, dy = \lambda_k\, \phi_k(x), \qquad
@@ -26,14 +26,14 @@ class KarhunenLoeve:
     learning", 2006, section 4.3.2): with the weights w of a quadrature rule at
     the points, $\lambda_k$ are eigenvalues of the symmetric matrix
     $\sqrt{w_i}\, c(x_i, x_j) \sqrt{w_j}$, and its eigenvectors are
-    $\sqrt{w_i}\, \phi_k(x_i)$. On a mesh the diagonal of the lumped mass matrix
-    serves as weights (`p1_matrices`). No other m terms leave a smaller mean square
-    error, but the matrix is dense: memory grows with the square of the number of
-    points n, time with the cube.
+    $\sqrt{w_i}\, \phi_k(x_i)$. On a mesh use the diagonal of the lumped mass matrix
+    as weights (`p1_matrices`). No other expansion with m terms has a smaller mean square
+    error. The matrix is dense: memory grows with the square of the number of points n,
+    and time with the cube.
 
-    A mode's sign is chosen so that its first large value is positive. Modes of
-    one eigenvalue, as a square has by its symmetry, are arbitrary in their span,
-    and may differ from one version of LAPACK to another.
+    The sign of a mode is chosen so that its first large value is positive. Modes of a
+    multiple eigenvalue, as the symmetry of a square causes, are arbitrary in their span
+    and may differ between versions of LAPACK.
 
     Attributes:
         covariance: Function c of arrays of points of shapes (n, 1, d) and (1, n, d)
@@ -41,9 +41,9 @@ class KarhunenLoeve:
         points: Points of the quadrature rule, shape (n, d).
         weights: Positive weights of the rule, shape (n,).
         terms: m; all n if neither this nor `energy` is given.
-        energy: In place of `terms`, the fraction of the variance integrated over
+        energy: Instead of `terms`, the least fraction of the variance integrated over
             the domain, $\sum_{k \le m} \lambda_k / \sum_k \lambda_k$, that the terms
-            reach at least, 0 < energy <= 1.
+            must reach, 0 < energy <= 1.
 
     Raises:
         ValueError: A setting is out of its range.
@@ -121,7 +121,7 @@ class KarhunenLoeve:
         """Draw a field.
 
         Args:
-            generator: The randomness; a normal number for each term is taken from it.
+            generator: Source of randomness; one normal number is drawn for each term.
 
         Returns:
             Values at the points, shape (n,).

@@ -16,8 +16,8 @@ def p1_matrices(points: NDArray[np.float64], cells: NDArray[np.integer]) -> tupl
     With the edges E of a cell from its first corner as rows, its volume is
     $\sqrt{\det E E^T} / d!$, and the gradients of the barycentric coordinates have
     the inner products $B\, (E E^T)^{-1} B^T$, $B = (-1 \mid I)^T$. Only lengths and
-    angles enter: cells may lie in a space of more dimensions, as triangles do in
-    the three coordinates that DOLFINx keeps of each point.
+    angles enter, so cells may lie in a space of higher dimension, such as triangles in
+    the three coordinates that DOLFINx stores for each point.
 
     Args:
         points: Coordinates of the nodes, shape (nodes, n), n >= d.

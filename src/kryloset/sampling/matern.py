@@ -17,14 +17,14 @@ type Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class MaternField:
-    r"""A centred Gaussian field with Matern covariance, by its nodal values on a mesh.
+    r"""A Gaussian field of mean zero with Matern covariance, as nodal values on a mesh.
 
-    It solves (Lindgren, Rue and Lindstrom, J. R. Stat. Soc. B 73, 2011, eq. 2)
+    The field solves (Lindgren, Rue and Lindstrom, J. R. Stat. Soc. B 73, 2011, eq. 2)
 
     $$ (\kappa^2 - \Delta)^{\alpha/2} g = \tau W, \qquad \kappa = 1/\ell, $$
 
-    with white noise W and no slope across the boundary, in linear elements with
-    lumped mass C and stiffness G. With $K = \kappa^2 C + G$ the covariance matrix
+    with white noise W and zero normal derivative, in linear elements with lumped mass
+    matrix C and stiffness matrix G. With $K = \kappa^2 C + G$ the covariance matrix
     of the nodal values is (their eq. 10)
 
     $$ \tau^2 K^{-1} C K^{-1}\ (\alpha = 2), \qquad
@@ -36,15 +36,15 @@ class MaternField:
 
     $$ \sigma^2 \frac{2^{1-\nu}}{\Gamma(\nu)} (\kappa r)^\nu K_\nu(\kappa r), $$
 
-    The boundary condition reflects the covariance: at a straight boundary the
-    variance is $2 \sigma^2$, at a square corner $4 \sigma^2$, and the effect is small
-    from a distance of $\sqrt{8\nu}\,\ell$ on, where the covariance has fallen to
-    about $0.1 \sigma^2$; to be rid of it, draw on a larger mesh. The elements should
-    be several times smaller than $\ell$. One normal number belongs to each node:
-    unlike a `GaussianField`, the field depends on the mesh and the order of its nodes.
+    The boundary condition reflects the covariance: the variance is $2 \sigma^2$ at a
+    straight boundary and $4 \sigma^2$ at a square corner. The effect is small beyond a
+    distance of $\sqrt{8\nu}\,\ell$, where the covariance is about $0.1 \sigma^2$. To
+    avoid it, draw on a larger mesh. The elements should be several times smaller than
+    $\ell$. Each node has one normal number, so unlike a `GaussianField` the field
+    depends on the mesh and the order of its nodes.
 
     Attributes:
-        mass: Mass matrix, sparse, shape (nodes, nodes); lumped here if it is not yet.
+        mass: Mass matrix, sparse, shape (nodes, nodes), lumped or not.
         stiffness: Matrix of (grad u, grad v), sparse, shape (nodes, nodes).
         length: $\ell > 0$, in the mesh's unit.
         deviation: $\sigma > 0$, standard deviation away from the boundary.
@@ -86,7 +86,7 @@ class MaternField:
 
     @cached_property
     def amplitude(self) -> float:
-        r"""$\tau$, that of the white noise."""
+        r"""$\tau$, the amplitude of the white noise."""
         nu = self.alpha - self.dimension / 2
         variance = gamma(nu) / (gamma(self.alpha) * (4 * pi) ** (self.dimension / 2))
         return float(self.deviation / (np.sqrt(variance) * self.length**nu))
@@ -94,7 +94,7 @@ class MaternField:
     @cached_property
     def _factors(self) -> Any:
         matrix = scipy.sparse.diags_array(self.lumped_mass / self.length**2) + self.stiffness
-        # The matrix is symmetric and definite: no pivoting, and an ordering for symmetric ones.
+        # The matrix is symmetric and definite: no pivoting, and an ordering for symmetric matrices.
         return scipy.sparse.linalg.splu(
             matrix.tocsc(),
             permc_spec="MMD_AT_PLUS_A",
@@ -106,7 +106,7 @@ class MaternField:
         """Draw a field.
 
         Args:
-            generator: The randomness; a normal number for each node is taken from it.
+            generator: Source of randomness; one normal number is drawn for each node.
 
         Returns:
             Values at the nodes, shape (nodes,), in the order of the matrices.

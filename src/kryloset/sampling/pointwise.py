@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Positive coefficients made from a random field, point by point."""
+"""Positive coefficients that are pointwise functions of a random field."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ type Array = NDArray[np.float64]
 
 
 class RandomField(Protocol):
-    """Anything that draws values: on a grid, as `GaussianField`, or a mesh, as `MaternField`."""
+    """A random field on a grid, such as `GaussianField`, or on a mesh, such as `MaternField`."""
 
     @property
     def draw(self) -> Callable[..., Array]:
-        """Draw values from a generator and, on a grid, the points a side."""
+        """Draw values from a generator and, on a grid, the number of points along each axis."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class TwoValued:
 
     The Darcy set of the Fourier neural operator (Li et al., ICLR 2021, appendix
     A.3.2) has `TwoValued(GaussianField(smoothness=2, length=1/3), low=3, high=12)`;
-    there $g \sim N(0, (-\Delta + 9)^{-2})$ with Neumann conditions. As g and -g
-    have one distribution, each value takes half of the area on average. The
-    variance of g plays no part.
+    there $g \sim N(0, (-\Delta + 9)^{-2})$ with Neumann conditions. Since g and -g
+    have the same distribution, each value takes half of the area on average. The
+    variance of g does not matter.
 
     Attributes:
         field: g.
@@ -41,19 +41,19 @@ class TwoValued:
     high: float = 12.0
 
     def draw(self, generator: np.random.Generator, *points: int) -> Array:
-        """Draw values at the points of the field, in the field's shape and from its arguments."""
+        """Draw values at the points of the field, with the arguments of its `draw`."""
         return np.where(self.field.draw(generator, *points) >= 0, self.high, self.low)
 
 
 @dataclass(frozen=True)
 class Lognormal:
-    r"""The exponential of a field g, on request scaled to a contrast.
+    r"""The exponential of a field g, optionally scaled to a contrast.
 
-    With a contrast C, each draw of g is mapped affinely to
-    $[-\tfrac12 \log C, \tfrac12 \log C]$ first, so that the largest value over the
-    smallest is C, whatever the deviation of g. The extremes are those among the
-    points drawn: a finer grid may see a higher peak, and then is not exactly the
-    same field at the points that it shares.
+    With a contrast C, each draw of g is first mapped affinely to
+    $[-\tfrac12 \log C, \tfrac12 \log C]$, so that the ratio of the largest to the
+    smallest value is C for any deviation of g. The extremes are those at the points of
+    the grid: a finer grid may find a higher peak, and then shows a slightly different
+    field at common points.
 
     Attributes:
         field: g.
@@ -67,12 +67,12 @@ class Lognormal:
     contrast: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a contrast that is none."""
+        """Refuse a contrast that is not more than 1."""
         if self.contrast is not None and not 1 < self.contrast < np.inf:
             raise ValueError(f"contrast {self.contrast} is not a finite number more than 1")
 
     def draw(self, generator: np.random.Generator, *points: int) -> Array:
-        """Draw values at the points of the field, in the field's shape and from its arguments.
+        """Draw values at the points of the field, with the arguments of its `draw`.
 
         Raises:
             ValueError: There is a contrast, and g is constant at the points.

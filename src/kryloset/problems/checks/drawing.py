@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kryloset.errors import DataError, FamilyError
-from kryloset.problems.base import Array, Family, Variable, differing_axis, fits, in_words
+from kryloset.problems.base import Array, Family, Variable, differing_axis, fits, format_shape
 from kryloset.problems.checks.mistakes import blamed, describe_class
 from kryloset.sampling import generator
 
@@ -109,8 +109,8 @@ class Drawing:
             given = variable.lengths(self._coordinates)
             source = "its Variable has" if lengths == given else "earlier instances have"
             raise FamilyError(
-                f"{named} has the shape {values.shape} but {source} {in_words(lengths)}: correct "
-                "`draw`, or the `dimensions` and `rank` of the Variable"
+                f"{named} has the shape {values.shape} but {source} {format_shape(lengths)}: "
+                "correct `draw`, or the `dimensions` and `rank` of the Variable"
             )
         self._lengths[variable.name] = values.shape
         return values

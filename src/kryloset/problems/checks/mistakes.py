@@ -63,7 +63,7 @@ def blamed(
         FamilyError: The family raised an exception.
     """
     try:
-        with held():
+        with exits_raise():
             yield
     except (KrylosetError, KeyboardInterrupt):
         raise
@@ -80,11 +80,11 @@ def blamed(
             place and str(place),
         ]
         where = ", ".join(part for part in parts if part)
-        raise FamilyError(f"{where}: {in_words(error)}") from error
+        raise FamilyError(f"{where}: {describe_error(error)}") from error
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def exits_raise() -> Iterator[None]:
     """Make `os._exit` raise, since a job that it ended would look successful."""
     leave, process = os._exit, os.getpid()
 
@@ -110,7 +110,7 @@ def describe_class(family: Family | type[Family]) -> str:
     return f"family {Path(file).name}:{kind.__name__}"
 
 
-def in_words(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return an exception in words."""
     if isinstance(error, SystemExit):
         return (

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from kryloset.errors import ConfigError, FamilyError
-from kryloset.problems.checks.mistakes import held, in_words, last_place
+from kryloset.problems.checks.mistakes import describe_error, exits_raise, last_place
 
 #: What the last import of a family file left behind: the folder that was added to `sys.path`, and
 #: the names of new modules beside the file.
@@ -55,14 +55,14 @@ def import_file(path: Path, family: str) -> ModuleType:
     # DOLFINx and PETSc need mpi4py to load MPI first. The file need not do so.
     importlib.import_module("mpi4py.MPI")
     try:
-        with held():
+        with exits_raise():
             return _import_alone(path, name) if alone else importlib.import_module(name)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         line = last_place(error, {name, *_imported})
         where = f"{path} cannot be imported" + (f", {line}" if line else "")
-        raise FamilyError(f"family {family!r}: {where}: {in_words(error)}") from error
+        raise FamilyError(f"family {family!r}: {where}: {describe_error(error)}") from error
 
 
 def _import_alone(path: Path, name: str) -> ModuleType:

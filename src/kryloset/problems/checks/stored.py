@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.errors import FamilyError
-from kryloset.problems.base import Array, Family, Variable, differing_axis, fits, in_words
+from kryloset.problems.base import Array, Family, Variable, differing_axis, fits, format_shape
 from kryloset.problems.checks.coverage import INSIDE
 from kryloset.problems.checks.mistakes import describe_class
 
@@ -157,5 +157,5 @@ def check_array(
     if not fits(values.shape, lengths):
         raise FamilyError(
             f"{where}: {variable.name} of the solution has the shape {values.shape} but its "
-            f"Variable has {in_words(lengths)}: correct `dimensions` and `rank`, or the solution"
+            f"Variable has {format_shape(lengths)}: correct `dimensions`, `rank` or the solution"
         )
