@@ -16,7 +16,7 @@ from dolfinx import fem, mesh
 
 from kryloset.fem.evaluation import Evaluation
 from kryloset.fem.unknowns import Unknowns
-from kryloset.problems.checks.coverage import ROUNDING
+from kryloset.problems.checks.coverage import POINT_ROUNDING
 
 COMM = MPI.COMM_SELF
 
@@ -144,7 +144,12 @@ def boundary_points(d: int, outwards: float) -> np.ndarray:
 def test_the_boundary_is_inside_and_what_is_beyond_is_not(d: int, element: tuple):
     unknowns = Unknowns(fem.functionspace(slanted_mesh(d), element))
     ones = np.ones(unknowns.shape)
-    for outwards, expected in ((0.0, True), (ROUNDING / 10, True), (1e-5, False), (0.5, False)):
+    for outwards, expected in (
+        (0.0, True),
+        (POINT_ROUNDING / 10, True),
+        (1e-5, False),
+        (0.5, False),
+    ):
         evaluation = Evaluation(unknowns, boundary_points(d, outwards))
         assert (evaluation.inside == expected).all(), outwards
         if not expected:
@@ -185,7 +190,7 @@ def test_where_cells_meet_the_first_one_counts():
 def test_cells_that_touch_a_point_come_before_those_that_nearly_do():
     domain = mesh.create_unit_interval(COMM, 4)
     unknowns = Unknowns(fem.functionspace(domain, ("DG", 0)))
-    beside = np.array([0.25, 0.5, 0.75])[:, None] + ROUNDING / 10
+    beside = np.array([0.25, 0.5, 0.75])[:, None] + POINT_ROUNDING / 10
     np.testing.assert_allclose(Evaluation(unknowns, beside)(np.arange(4.0)), [1, 2, 3])
 
 

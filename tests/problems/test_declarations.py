@@ -70,6 +70,11 @@ def traits(**claims: Any) -> OperatorTraits:
         ({"operator": "symmetric"}, "`operator` must be an OperatorTraits"),
         ({"operator": OperatorTraits}, "`operator` must be an OperatorTraits"),
         # PETSc crashed on it.
+        ({"discretise": Family.discretise}, "lacks discretise"),
+        (
+            {"discretise": Family.discretise, "discretisation": "kryloset.fem.steady"},
+            "`discretisation` is 'kryloset.fem.steady' and must name a class as 'module:Class'",
+        ),
         ({"operator": traits(nullspace="rotations")}, "nullspace .* 'rotations': take 'none' or"),
         ({"operator": traits(symmetric="no")}, "symmetric .* 'no': take False or True"),
         ({"unknowns": (Variable("z", "z"),)}, "'z' of `unknowns` has no dimensions"),

@@ -155,15 +155,15 @@ def measure(
 def estimate_discretisation(
     family: Family, instance: Instance, solution: Instance
 ) -> dict[str, float] | None:
-    """Estimate the error of the discretisation of each field of an instance.
+    """Estimate the discretisation error of each field of an instance.
 
-    With e the error on the grid and q its mesh width over that of a coarser one, the two solutions
-    differ by (q^-p - 1) e in the limit, p being the order of the elements plus one. Where the
-    solution is less smooth, the error is larger than what comes out.
+    Let e be the error on the grid, q the ratio of its mesh width to that of a coarser grid, and p
+    the degree of the elements plus one. Asymptotically the two solutions differ by (q^-p - 1) e. If
+    the solution is less smooth, the error is larger than this estimate.
 
     Returns:
-        By field; None, said in the log, where the family has no coarser grid on which its instances
-        can be solved.
+        Errors by field; None, with a note in the log, if the family has no coarser grid on which
+        its instances can be solved.
     """
     points = family.mesh.points
     try:
@@ -177,18 +177,18 @@ def estimate_discretisation(
         found = discretisation.resample(points, restricted, found)
         errors = relative_errors(_end(family, solution), _end(family, found))
     except Exception as error:
-        # A family of the user's may well be made for one grid.
-        logger.info("the error of the discretisation was not estimated: %s", error)
+        # A user's family may be written for one grid.
+        logger.info("the discretisation error was not estimated: %s", error)
         return None
     ratio = (points - 1) / (coarse.mesh.points - 1)
     return {name: e / (ratio ** (family.mesh.degree + 1) - 1) for name, e in errors.items()}
 
 
 def _coarsen(family: Family) -> Family:
-    """Return the family on half its grid, or where its rules forbid that on three quarters.
+    """Return the family on half its grid, or on three quarters if its `check` refuses that.
 
     Raises:
-        ConfigError: They forbid that too.
+        ConfigError: Its `check` refuses both.
     """
     points = family.mesh.points
     # Elements of degree 2 have a node between two of the grid's corners.
@@ -203,7 +203,7 @@ def _coarsen(family: Family) -> Family:
 
 
 def relative_errors(reference: Instance, found: Instance) -> dict[str, float]:
-    """Return ||found - reference|| / ||reference|| of each field, over the points in the domain."""
+    """Return ||found - reference|| / ||reference|| of each field over points in the domain."""
     errors = {}
     for name, values in reference.items():
         u, other = np.asarray(values), np.asarray(found[name])
@@ -214,6 +214,6 @@ def relative_errors(reference: Instance, found: Instance) -> dict[str, float]:
 
 
 def _end(family: Family, solution: Instance) -> dict[str, Array]:
-    """Return the fields, of a trajectory those of its last time."""
+    """Return the fields, or those at the last time of a trajectory."""
     last = ... if family.times is None else -1
     return {v.name: np.asarray(solution[v.name])[last] for v in family.fields}

@@ -5,11 +5,11 @@
 import math
 
 #: Growth in one step that the time step does not resolve, if it occurs in many steps in a row.
-FACTOR = 1.5
+GROWTH_IN_STEP = 1.5
 #: Least number of such steps in a row. A source that sets in causes some.
-LEAST = 12
+STEPS_IN_ROW = 12
 #: Growth over these steps that no solution of the equation has.
-BLOWN = 1e9
+GROWTH_IN_ALL = 1e9
 
 
 class Growth:
@@ -36,7 +36,7 @@ class Growth:
             largest: Largest absolute value of the state after it; may be infinite or NaN.
         """
         # Growth from zero has no factor. NaN compares false and continues a run.
-        if largest <= FACTOR * self.largest or not self.largest:
+        if largest <= GROWTH_IN_STEP * self.largest or not self.largest:
             self._steps, self._before = 0, largest
         else:
             self._steps += 1
@@ -47,7 +47,7 @@ class Growth:
         """Whether the last states have grown as no solution does."""
         if not math.isfinite(self.largest):
             return True
-        return self._steps >= LEAST and self.largest > BLOWN * self._before
+        return self._steps >= STEPS_IN_ROW and self.largest > GROWTH_IN_ALL * self._before
 
     def describe(self) -> str:
         """Describe how far the state has grown, and what to do."""

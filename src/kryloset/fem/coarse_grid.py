@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Instances solved on a grid with few points, to see which of them resemble each other."""
+"""Solves instances on a coarse grid, so that they can be sorted by their solutions."""
 
 from mpi4py import MPI  # isort: skip  # (PETSc needs it to be first)
 from petsc4py import PETSc
@@ -13,17 +13,21 @@ from kryloset.errors import ConfigError, DataError
 from kryloset.fem.discretise import discretise
 from kryloset.problems.base import Array, Family, Instance, Variable
 
-SIDES = (9, 11, 13, 17, 25, 33)
-"""Points a side of coarse grids, coarsest first; odd, as elements of degree 2 need it."""
+COARSE_POINTS = (9, 11, 13, 17, 25, 33)
+"""Points along each axis of coarse grids, coarsest first. Elements of degree 2 need odd numbers."""
 
 
 class SolveByFactor:
-    """A `Solve` for a few hundred unknowns: SuperLU, which starts quicker than MUMPS."""
+    """A `Solve` for a few hundred unknowns by SuperLU, which starts faster than MUMPS.
+
+    Attributes:
+        tolerance: Tolerance of Newton's method.
+    """
 
     tolerance = 1e-8
 
     def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
-        """Return x; of a matrix that constants are mapped to zero by, the one of mean zero."""
+        """Return x, with mean zero if the matrix maps constants to zero."""
         offsets, columns, entries = operator.getValuesCSR()
         rows = len(offsets) - 1
         matrix = scipy.sparse.csr_array((entries, columns, offsets), (rows, rows))
@@ -39,24 +43,25 @@ class SolveByFactor:
 
 
 class CoarseGrid:
-    """A family on the coarsest grid of `SIDES` that its rules allow.
+    """A family on the coarsest grid of `COARSE_POINTS` that its `check` accepts.
 
-    Parameters are interpolated linearly along each axis: the rules have the grid resolve them.
+    Parameters are interpolated linearly along each axis. `check` ensures that the grid resolves
+    them.
 
     Attributes:
-        points: Of the coarse grid, a side.
-        restrict: Takes the parameters of an instance there.
+        points: Number of points of the coarse grid along each axis.
+        restrict: Restricts the parameters of an instance to the coarse grid.
     """
 
     def __init__(self, family: Family) -> None:
         """Find the grid and discretise the family there.
 
         Args:
-            family: On its own grid.
+            family: The family on its own grid.
 
         Raises:
-            ConfigError: No such grid is coarser than the family's own, instances have meshes
-                of their own, or there are time steps.
+            ConfigError: No such grid is coarser than that of the family, instances have meshes of
+                their own, or there are time steps.
         """
         if any(variable.ragged for variable in (*family.parameters, *family.unknowns)):
             raise ConfigError(
@@ -77,7 +82,7 @@ class CoarseGrid:
     def solve(self, instance: Instance) -> list[Array]:
         """Return the fields of an instance on the coarse grid, each (points, ...).
 
-        Outside of the domain, where they have no values, they are 0 in every instance.
+        Outside the domain, where fields have no values, they are set to 0.
 
         Raises:
             DataError: The instance has no solution there, such as waves at resonance.
@@ -93,10 +98,10 @@ class CoarseGrid:
 
 
 class Restriction:
-    """Takes the parameters of an instance to a coarser grid."""
+    """Interpolates the parameters of an instance to a coarser grid."""
 
     def __init__(self, family: Family, coarse: Family) -> None:
-        """Keep what the two grids ask for."""
+        """Compute the weights of the interpolation along each axis."""
         self._parameters = family.parameters
         self._weights = {
             axis: _interpolation(fine, coarse.coordinates[axis])
@@ -117,10 +122,15 @@ class Restriction:
 
 
 def make_coarse(family: Family, points: int, grids: tuple[int, ...] = ()) -> Family:
-    """Return the family on a grid of so many points a side, and on these further ones.
+    """Return the family on another grid.
+
+    Args:
+        family: The family.
+        points: Number of points of the grid along each axis.
+        grids: Further grids.
 
     Raises:
-        ConfigError: Its rules do not allow that.
+        ConfigError: The family's `check` refuses the grid.
     """
     mesh = family.mesh.model_copy(update={"points": points, "grids": grids})
     coarse = type(family)(family.settings, mesh)
@@ -129,9 +139,9 @@ def make_coarse(family: Family, points: int, grids: tuple[int, ...] = ()) -> Fam
 
 
 def _coarsen(family: Family) -> Family:
-    """Return the family on the coarsest grid that it does not refuse."""
+    """Return the family on the coarsest grid that it accepts."""
     refused = f"it has {family.mesh.points} points a side itself"
-    for points in SIDES:
+    for points in COARSE_POINTS:
         if points >= family.mesh.points:
             break
         try:
@@ -140,11 +150,11 @@ def _coarsen(family: Family) -> Family:
             refused = str(error)
     raise ConfigError(
         f"features solutions: {type(family).__name__} has no coarse grid of "
-        f"{SIDES[0]} to {SIDES[-1]} points a side: {refused}. Or take other features, such as "
-        "cosines"
+        f"{COARSE_POINTS[0]} to {COARSE_POINTS[-1]} points along each axis: {refused}. Or take "
+        "other features, such as cosines"
     )
 
 
 def _interpolation(fine: Array, coarse: Array) -> Array:
-    """Return the weights of linear interpolation, (coarse, fine), all of them positive."""
+    """Return the nonnegative weights of linear interpolation, (coarse, fine)."""
     return np.stack([np.interp(coarse, fine, unit) for unit in np.eye(len(fine))], axis=1)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The conditions that a family prescribes are checked before their unknowns are looked for."""
+"""Checks the boundary conditions that a family returns, before their unknowns are located."""
 
 from typing import Any
 

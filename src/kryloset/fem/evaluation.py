@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kryloset.fem.unknowns import Unknowns, order_cells
 from kryloset.problems.base import Array
-from kryloset.problems.checks.coverage import ROUNDING
+from kryloset.problems.checks.coverage import POINT_ROUNDING
 
 TOUCHING = 1e-10
 """Fraction of the domain's extent by which a point may lie outside a cell that contains it."""
@@ -137,7 +137,7 @@ def _locate(domain: Mesh, points: Array) -> _Located:
     tree = geometry.bb_tree(
         domain,
         dimension,
-        padding=ROUNDING * extent,
+        padding=POINT_ROUNDING * extent,
         entities=np.arange(end - begin, dtype=np.int32),
     )
     padded = np.zeros((len(points), 3))
@@ -152,7 +152,7 @@ def _locate(domain: Mesh, points: Array) -> _Located:
     nowhere = np.iinfo(np.int64).max
     best = np.full(len(points), nowhere)
     # A point that no cell touches may lie on a boundary that is given to few digits.
-    for tolerance in (TOUCHING, ROUNDING):
+    for tolerance in (TOUCHING, POINT_ROUNDING):
         touched = (distances >= -tolerance * extent) & (best[at] == nowhere)
         np.minimum.at(best, at[touched], ranks[cells[touched]])
         comm.Allreduce(MPI.IN_PLACE, best, MPI.MIN)

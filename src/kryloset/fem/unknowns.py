@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from kryloset.errors import FamilyError
 from kryloset.problems.base import Array
 
-SAME = 1e-9
+EQUAL_WITHIN = 1e-9
 """Fraction of the domain's extent by which equal coordinates may differ through rounding."""
 
 
 def sort_positions(positions: Array) -> NDArray[np.int64]:
     """Return the order that sorts points lexicographically, the first coordinate slowest.
 
-    Coordinates whose gaps are below `SAME` of the extent count as equal: processes that compute the
-    coordinates of a node from different cells find different last digits.
+    Coordinates whose gaps are below `EQUAL_WITHIN` of the extent count as equal: processes that
+    compute the coordinates of a node from different cells find different last digits.
 
     Args:
         positions: (points, coordinates).
@@ -33,7 +33,7 @@ def sort_positions(positions: Array) -> NDArray[np.int64]:
     """
     if not len(positions):
         return np.zeros(0, np.int64)
-    tolerance = SAME * np.ptp(positions, axis=0).max()
+    tolerance = EQUAL_WITHIN * np.ptp(positions, axis=0).max()
     keys = np.empty(positions.shape, np.int64)
     for key, column in zip(keys.T, positions.T, strict=True):
         order = np.argsort(column, kind="stable")
@@ -113,7 +113,9 @@ class Unknowns:
         if nedelec:
             found = np.concatenate(self._comm.allgather(_tangents(space)[: self._owned]))
             tangents = found[self._order]
-            nonzero = np.abs(tangents) > SAME * np.linalg.norm(tangents, axis=1, keepdims=True)
+            nonzero = np.abs(tangents) > EQUAL_WITHIN * np.linalg.norm(
+                tangents, axis=1, keepdims=True
+            )
             first = np.argmax(nonzero, axis=1)[:, None]
             self._signs = np.sign(np.take_along_axis(tangents, first, axis=1))[:, 0]
             self.tangents = np.where(nonzero, tangents * self._signs[:, None], 0)

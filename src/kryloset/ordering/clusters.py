@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from kryloset.ordering.checks import require_features
 from kryloset.ordering.dissimilarity import Dissimilarity, sine
 
-SAMPLE = 2048
+MEDOID_CANDIDATES = 2048
 """Number of instances among which medoids are chosen."""
 
-BLOCK = 8192
+INSTANCES_AT_ONCE = 8192
 """Number of instances that are assigned to clusters at a time."""
 
 
@@ -65,7 +65,7 @@ def cluster(
     clusters: int,
     *,
     dissimilarity: Dissimilarity = sine,
-    sample: int = SAMPLE,
+    sample: int = MEDOID_CANDIDATES,
     seed: int = 0,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Divide instances into clusters around medoids.
@@ -95,8 +95,8 @@ def cluster(
     between = dissimilarity(features[drawn], features[drawn])
     medoids = drawn[k_medoids(between, clusters, seed=seed)]
     labels = np.empty(len(features), dtype=np.int64)
-    for begin in range(0, len(features), BLOCK):
-        block = slice(begin, begin + BLOCK)
+    for begin in range(0, len(features), INSTANCES_AT_ONCE):
+        block = slice(begin, begin + INSTANCES_AT_ONCE)
         labels[block] = dissimilarity(features[block], features[medoids]).argmin(axis=1)
     return medoids, labels
 

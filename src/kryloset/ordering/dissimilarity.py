@@ -14,7 +14,7 @@ type Dissimilarity = Callable[
 ]
 """From instances of shapes (n, ...) and (m, ...) to nonnegative numbers, shape (n, m)."""
 
-BLOCK = 2**22
+ENTRIES_AT_ONCE = 2**22
 """Number of entries of differences of matrices that are in memory at a time."""
 
 
@@ -40,7 +40,7 @@ def spectral(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float
     if a.ndim != 3 or b.ndim != 3:
         raise ValueError(f"the spectral norm is for matrices, not for shape {a.shape[1:]}")
     found = np.empty((len(a), len(b)))
-    length = max(1, BLOCK // max(1, a[0].size if len(a) else 1))
+    length = max(1, ENTRIES_AT_ONCE // max(1, a[0].size if len(a) else 1))
     for i, one in enumerate(a):
         for begin in range(0, len(b), length):
             differences = b[begin : begin + length] - one

@@ -16,29 +16,30 @@ def greedy_chain(
     *,
     dissimilarity: Dissimilarity = squared_frobenius,
 ) -> NDArray[np.int64]:
-    """Order vectors by always going to the nearest that is left.
+    """Order vectors by always going to the nearest unvisited one.
 
-    Wang et al., "Accelerating data generation for neural operators via Krylov
-    subspace recycling", ICLR 2024, algorithm 1, with the Euclidean (for
-    matrices, the Frobenius) distance if no other is given; of several nearest the
-    first given one is taken. Exact: O(N^2 d) operations, O(N d) memory.
+    Wang et al., "Accelerating data generation for neural operators via Krylov subspace recycling",
+    ICLR 2024, algorithm 1, by default with the Euclidean distance (for matrices, the Frobenius
+    distance). Of equally near vectors the first one is taken. The algorithm is exact and takes
+    O(N^2 d) operations and O(N d) memory.
 
     Args:
-        features: One vector or matrix an instance, shape (N, ...), finite.
-        start: The instance that the chain begins with.
-        dissimilarity: What is small for those that are near.
+        features: One vector or matrix for each instance, shape (N, ...), finite.
+        start: First instance of the chain.
+        dissimilarity: The measure of dissimilarity.
 
     Returns:
         A permutation of 0, ..., N - 1: the instances in the order of the chain.
 
     Raises:
-        ValueError: The features have one axis or are not finite, or `start` is no instance.
+        ValueError: The features have only one axis or are not finite, or `start` is not an
+            instance.
     """
     features = require_features(features)
     count = len(features)
     if not 0 <= start < max(count, 1):
         raise ValueError(f"start {start} is not an instance of 0 to {count - 1}")
-    # Those left are kept together at the front, the last one filling each gap, so
+    # Unvisited vectors are kept together at the front: the last one fills each gap, so
     # that a step is one pass over contiguous memory.
     order = np.empty(count, dtype=np.int64)
     left = np.arange(count)

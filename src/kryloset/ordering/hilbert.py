@@ -10,40 +10,39 @@ from kryloset.ordering.checks import require_vectors
 from kryloset.ordering.refine import chain_through, or_opt
 from kryloset.progress import track
 
-AXES = 8
-"""Principal axes that the curve runs through."""
+PRINCIPAL_AXES = 8
+"""Number of principal axes whose space the curve fills."""
 
 CELL = 1024
-"""Instances of a cell: its distances, CELL^2, are all computed."""
+"""Number of instances in a cell. All CELL^2 distances in a cell are computed."""
 
 
 def hilbert_chain(
     features: NDArray[np.floating], *, cell: int = CELL, refine: bool = False
 ) -> NDArray[np.int64]:
-    """Order vectors along a Hilbert curve, greedily inside its cells, then refined.
+    """Order vectors along a Hilbert curve, and greedily in cells of the curve.
 
-    The large-scale sketch of Wang et al., ICLR 2024, appendix E.2.2: the curve
-    orders the vectors, every `cell` of them in a row form a cell, a greedy chain
-    runs through each from the vector that is nearest to the end of the cell before;
-    Or-opt may shorten it. For a given cell size O(N cell d) operations and
-    O(N + cell^2) memory beside the features.
+    This is the large-scale variant that Wang et al., ICLR 2024, sketch in appendix E.2.2. The curve
+    orders the vectors, and each run of `cell` vectors forms a cell. A greedy chain runs through
+    each cell from the vector nearest to the end of the previous cell. Or-opt may shorten it. The
+    method takes O(N cell d) operations, and O(N + cell^2) memory beside the features.
 
     Args:
-        features: One vector an instance, shape (N, d), finite.
-        cell: Vectors of a cell, at least 1; with N or more of them the chain is the
-            exact greedy one through all, but for its beginning.
-        refine: Whether Or-opt follows.
+        features: One vector for each instance, shape (N, d), finite.
+        cell: Number of vectors in a cell, at least 1. With N or more the chain is the exact greedy
+            chain through all vectors, apart from where it begins.
+        refine: Whether Or-opt shortens the chains.
 
     Returns:
         A permutation of 0, ..., N - 1.
 
     Raises:
-        ValueError: The features are no matrix or not finite, or `cell` is less than 1.
+        ValueError: The features are not a finite matrix, or `cell` is less than 1.
     """
     features = require_vectors(features)
     if cell < 1:
         raise ValueError(f"cell {cell} is not a number of instances: take 1 or more")
-    curve = curve_order(project_on_principal_axes(features, AXES))
+    curve = curve_order(project_on_principal_axes(features, PRINCIPAL_AXES))
     order = np.empty_like(curve)
     end = features[curve[:1]]
     for begin in track(range(0, len(curve), cell), "sorting cells of instances"):
@@ -60,16 +59,16 @@ def hilbert_chain(
 
 
 def curve_order(points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Order points along a Hilbert curve through the box around them.
+    """Order points along a Hilbert curve through their bounding box.
 
-    The box is divided alike along all axes, so that one along which the points hardly
-    differ counts little, as in their distances.
+    The box is divided equally finely along all axes, so that an axis along which the points hardly
+    differ counts as little as in their distances.
 
     Args:
         points: Shape (N, d), d at most 32.
 
     Returns:
-        A permutation of 0, ..., N - 1; points in one place keep their order.
+        A permutation of 0, ..., N - 1. Points in the same place keep their order.
     """
     corner = points.min(axis=0, initial=np.inf)
     width = (points - corner).max(initial=0.0)
@@ -84,13 +83,13 @@ def project_on_principal_axes(features: NDArray[np.float64], axes: int) -> NDArr
     """Return the coordinates of vectors along the axes in which they vary most.
 
     Args:
-        features: One vector an instance, shape (N, d).
-        axes: Axes to keep, at most.
+        features: One vector for each instance, shape (N, d).
+        axes: Largest number of axes.
 
     Returns:
-        Shape (N, min(axes, d)), that of the largest variance first, with mean zero. The
-        first vector that is not in the mean has a positive sign along each axis, so that
-        they do not depend on the linear algebra library.
+        Shape (N, min(axes, d)), with mean zero, in the order of decreasing variance. Along each
+        axis the first vector that differs from the mean has a positive coordinate, so that signs
+        do not depend on the linear algebra library.
     """
     centred = features - features.mean(axis=0) if len(features) else features
     if centred.shape[1] <= len(centred):
@@ -105,18 +104,17 @@ def project_on_principal_axes(features: NDArray[np.float64], axes: int) -> NDArr
 
 
 def hilbert_index(places: NDArray[np.unsignedinteger], bits: int) -> NDArray[np.uint64]:
-    """Return where a Hilbert curve comes by, for cells of a regular grid.
+    """Return the positions of cells of a regular grid along a Hilbert curve.
 
-    J. Skilling, "Programming the Hilbert curve", AIP Conf. Proc. 707 (2004), 381-387, for
-    all points at once.
+    J. Skilling, "Programming the Hilbert curve", AIP Conf. Proc. 707 (2004), 381-387, for all cells
+    at once.
 
     Args:
-        places: Cells, shape (N, d), each number below 2^bits.
-        bits: Binary digits of a number, bits d <= 64.
+        places: Coordinates of the cells, shape (N, d), integers below 2^bits.
+        bits: Number of bits of a coordinate, bits d <= 64.
 
     Returns:
-        Places along the curve, shape (N,); two that differ by one are cells with a face
-        in common.
+        Positions along the curve, shape (N,). Cells at successive positions share a face.
     """
     x = np.array(places.T, dtype=np.uint64)
     axes = len(x)

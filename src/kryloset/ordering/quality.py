@@ -5,8 +5,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 4096
-"""Number of instances whose differences are in memory at a time."""
+STEPS_AT_ONCE = 4096
+"""Number of steps whose differences are in memory at a time."""
 
 
 def steps(features: NDArray[np.floating], order: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -21,7 +21,7 @@ def steps(features: NDArray[np.floating], order: NDArray[np.integer]) -> NDArray
     """
     features = np.asarray(features, dtype=float)
     found = np.empty(max(len(order) - 1, 0))
-    for begin in range(0, len(found), BLOCK):
-        along = features[order[begin : begin + BLOCK + 1]]
-        found[begin : begin + BLOCK] = np.linalg.norm(np.diff(along, axis=0), axis=1)
+    for begin in range(0, len(found), STEPS_AT_ONCE):
+        along = features[order[begin : begin + STEPS_AT_ONCE + 1]]
+        found[begin : begin + STEPS_AT_ONCE] = np.linalg.norm(np.diff(along, axis=0), axis=1)
     return found

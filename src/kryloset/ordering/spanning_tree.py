@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
 from kryloset.ordering.checks import require_vectors
-from kryloset.ordering.hilbert import AXES, curve_order, project_on_principal_axes
+from kryloset.ordering.hilbert import PRINCIPAL_AXES, curve_order, project_on_principal_axes
 
 CURVES = 4
 """Number of Hilbert curves along which neighbours are found."""
@@ -16,7 +16,7 @@ CURVES = 4
 NEIGHBOURS = 12
 """Number of next instances along a curve that count as neighbours."""
 
-BLOCK = 4096
+PAIRS_AT_ONCE = 4096
 """Number of pairs whose differences are in memory at a time."""
 
 
@@ -63,7 +63,7 @@ def spanning_tree(features: NDArray[np.float64], neighbours: int = NEIGHBOURS) -
         Lengths of the edges, shape (N, N). An edge of length zero has the least positive number.
     """
     count = len(features)
-    points = project_on_principal_axes(features, AXES)
+    points = project_on_principal_axes(features, PRINCIPAL_AXES)
     generator = np.random.default_rng(0)
     tree = sp.csr_array((count, count))
     for curve in range(CURVES):
@@ -88,8 +88,8 @@ def _distances(
     features: NDArray[np.float64], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     lengths = np.empty(len(first))
-    for begin in range(0, len(first), BLOCK):
-        block = slice(begin, begin + BLOCK)
+    for begin in range(0, len(first), PAIRS_AT_ONCE):
+        block = slice(begin, begin + PAIRS_AT_ONCE)
         lengths[block] = np.linalg.norm(features[first[block]] - features[second[block]], axis=1)
     return lengths
 

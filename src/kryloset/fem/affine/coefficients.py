@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The coefficients of a form that change, as one vector, and where each cell has its numbers."""
+"""The changing coefficients of a form as one vector, and the positions of each cell's values."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,14 +15,15 @@ type Coefficient = fem.Function | fem.Constant
 
 
 class CoefficientValues:
-    """The vector (k, 1) of the degrees of freedom of all coefficients that occur in a form.
+    """The vector (k, 1) of the degrees of freedom of the changing coefficients of a form.
 
-    With products it is (k, p, 1), p being those of two numbers of a Function in one cell.
+    With products it is (k, p, 1), where p has the products of two degrees of freedom of a Function
+    in one cell.
 
     Attributes:
-        changing: These coefficients.
+        changing: The changing coefficients that occur in the form.
         quadratic: Whether there are products.
-        starts: Where each begins in the vector.
+        starts: Position of each coefficient in the vector.
         size: Length of the vector on this process, ghosts included.
     """
 
@@ -49,7 +50,7 @@ class CoefficientValues:
         self._vector = np.ones(self.size, form.dtype)
 
     def find(self, cpp_object: Any) -> tuple[Coefficient, int] | None:
-        """Return a changing coefficient, and where it begins; None if it is no such."""
+        """Return a changing coefficient and its position; None for other coefficients."""
         for coefficient, start in zip(self.changing, self.starts, strict=False):
             if coefficient._cpp_object is cpp_object:
                 return coefficient, int(start)
@@ -66,7 +67,7 @@ class CoefficientValues:
         return self._vector
 
     def find_products(self, one: Integers, other: Integers) -> Integers:
-        """Return the places of the products of the numbers at two places each."""
+        """Return the positions of the products of the numbers at given positions."""
         return self._count + np.searchsorted(self._pairs, self._key(one, other))
 
     def _find_pairs(self, form: fem.Form) -> Iterator[Integers]:
@@ -82,7 +83,7 @@ class CoefficientValues:
 def function_units(
     form: fem.Form, integral: Integral, values: CoefficientValues
 ) -> Iterator[list[tuple[int, Integers]]]:
-    """Yield the column of each packed number, and its place in (k, 1), a changing Function each."""
+    """Yield, for each changing Function, the packed columns and their positions in (k, 1)."""
     begin = 0
     for number, cpp_object in enumerate(form._cpp_object.coefficients):
         found = values.find(cpp_object)
@@ -99,7 +100,7 @@ def function_units(
 
 
 def constant_units(form: fem.Form, values: CoefficientValues) -> Iterator[tuple[int, int]]:
-    """Yield where each number of a changing Constant is among all, and its place in (k, 1)."""
+    """Yield the packed index of each number of a changing Constant, and its position in (k, 1)."""
     begin = 0
     for cpp_object in form._cpp_object.constants:
         size = np.size(cpp_object.value)

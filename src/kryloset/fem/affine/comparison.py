@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Comparison with an ordinary assembly, which shows whether a form is what a family claims."""
+"""Comparison with an ordinary assembly, to check that a form has its declared traits."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,13 +10,13 @@ from dolfinx import fem
 
 from kryloset.fem.affine.coefficients import Coefficient, numbers_of
 
-AGREEMENT = 1e-10
-"""Relative difference from an ordinary assembly, from which on a form is not affine."""
+ASSEMBLY_TOLERANCE = 1e-10
+"""Largest relative difference from an ordinary assembly with which a form counts as affine."""
 
 
 @contextmanager
 def random_values(coefficients: Sequence[Coefficient]) -> Iterator[None]:
-    """Let coefficients have random values between 1 and 2 meanwhile. Collective."""
+    """Give coefficients random values between 1 and 2 in the block. Collective."""
     generator = np.random.default_rng(1)
     kept = [numbers_of(coefficient).copy() for coefficient in coefficients]
     for coefficient in coefficients:
@@ -31,16 +31,16 @@ def random_values(coefficients: Sequence[Coefficient]) -> Iterator[None]:
 
 
 def check_agreement(difference: float, norm: float, kind: str = "affine") -> None:
-    """Compare with an ordinary assembly, for random coefficients.
+    """Refuse a difference from an ordinary assembly with random coefficients.
 
     Args:
-        difference: Norm of the difference from it.
-        norm: Its norm.
-        kind: What the form is claimed to be.
+        difference: Norm of the difference.
+        norm: Norm of the ordinary assembly.
+        kind: The declared trait of the form.
 
     Raises:
-        ValueError: They differ by more than rounding.
+        ValueError: The difference is larger than rounding.
     """
     # Written so that NaN fails.
-    if not difference <= AGREEMENT * norm:
+    if not difference <= ASSEMBLY_TOLERANCE * norm:
         raise ValueError(f"the form is not {kind} in its coefficients")

@@ -17,10 +17,10 @@ class Integral(NamedTuple):
     """One integral of a form.
 
     Attributes:
-        key: Its type, and its number among those of that type.
-        kernel: What FFCx has compiled.
-        cells: (entities,).
-        facets: (entities,): Local number of a facet in its cell; 0 for a cell.
+        key: Its type, and its number among the integrals of that type.
+        kernel: The kernel that FFCx compiled.
+        cells: (entities,), the cell of each entity.
+        facets: (entities,), local number of a facet in its cell; 0 for a cell.
     """
 
     key: tuple[Any, int]
@@ -73,5 +73,5 @@ def cell_dofs(space: fem.FunctionSpace, cells: Integers) -> Integers:
 
 
 def flat(array: NDArray[Any]) -> NDArray[Any]:
-    """Return the array with all axes but the first as one, also where there is no row."""
+    """Return the array with all axes except the first merged, even if it has no rows."""
     return array.reshape(len(array), math.prod(array.shape[1:]))

@@ -7,7 +7,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from kryloset.fem.affine.integrals import Integers
-from kryloset.fem.affine.tensors import ROUNDING, TensorPart
+from kryloset.fem.affine.tensors import ENTRY_ROUNDING, TensorPart
 
 
 def to_map(
@@ -15,14 +15,14 @@ def to_map(
 ) -> scipy.sparse.csr_array:
     """Return the sparse matrix that adds up a part's tensors, without zeros."""
     size = abs(part.tensors)
-    # Not to be found zero is NaN, by which a form that is not affine is noticed.
-    kept = free & ~(size <= ROUNDING * size.max(axis=1, keepdims=True, initial=0))
+    # NaN is kept, so that a form that is not affine is detected.
+    kept = free & ~(size <= ENTRY_ROUNDING * size.max(axis=1, keepdims=True, initial=0))
     columns = np.broadcast_to(part.places[:, None], rows.shape)
     return scipy.sparse.csr_array((part.tensors[kept], (rows[kept], columns[kept])), shape)
 
 
 def with_short_indices(total: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
-    """Return the map with indices of 32 bits, if they suffice: a product is as fast as memory."""
+    """Return the map with 32-bit indices if they suffice, since memory limits its product."""
     kind = scipy.sparse.get_index_dtype(maxval=max(total.nnz, *total.shape))
     arrays = total.data, total.indices.astype(kind), total.indptr.astype(kind)
     return scipy.sparse.csr_array(arrays, total.shape)

@@ -25,7 +25,7 @@ from kryloset.fem.affine.integrals import (
     local_size,
 )
 from kryloset.fem.affine.maps import to_map, with_short_indices
-from kryloset.fem.affine.tensors import ROUNDING, element_tensors
+from kryloset.fem.affine.tensors import ENTRY_ROUNDING, element_tensors
 
 
 class AffineMatrix:
@@ -190,7 +190,7 @@ def _share_rows(
     """
     index = np.arange(total.shape[0])
     difference = _largest(total - total[transposed])
-    same = difference <= 100 * ROUNDING * _largest(total)
+    same = difference <= 100 * ENTRY_ROUNDING * _largest(total)
     first = np.where(same, np.minimum(index, transposed), index)
     empty = np.diff(total.indptr) == 0
     first[empty] = np.flatnonzero(empty)[:1]

@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from kryloset.fem.affine.coefficients import CoefficientValues, constant_units, function_units
 from kryloset.fem.affine.integrals import Integers, Integral, flat, form_integrals
 
-ROUNDING = 1e-15
-"""Part of an element tensor's largest entry, up to which another one is a zero."""
+ENTRY_ROUNDING = 1e-15
+"""Fraction of an element tensor's largest entry below which an entry is zero."""
 
 _C_NAMES = {np.dtype(np.float64): "double", np.dtype(np.complex128): "double _Complex"}
 
 
 class TensorPart(NamedTuple):
-    """What element tensors have from one place of (k, 1) in the numbering of each cell.
+    """The contribution to element tensors of one local degree of freedom of a coefficient.
 
     Attributes:
-        cells: (entities,).
-        places: (entities,): The place in (k, 1).
-        tensors: (entities, entries).
+        cells: (entities,), the cell of each entity.
+        places: (entities,), its position in (k, 1) for each entity.
+        tensors: (entities, entries), the contributions.
     """
 
     cells: Integers
@@ -84,7 +84,7 @@ def _quadratic_parts(
     size = np.max([abs(at_zero), *map(abs, differences)], axis=(0, 2), initial=0)[:, None]
 
     def rounded(tensors: NDArray[Any]) -> NDArray[Any]:
-        return np.where(abs(tensors) <= 10 * ROUNDING * size, 0, tensors)
+        return np.where(abs(tensors) <= 10 * ENTRY_ROUNDING * size, 0, tensors)
 
     for j, (unit, places) in enumerate(units):
         square = square_of(unit, s)
@@ -122,7 +122,7 @@ def _difference(
 
 
 class _Tabulation:
-    """Element tensors of an integral, for coefficients and constants that are changed between."""
+    """Element tensors of an integral for the present values of coefficients and constants."""
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from kryloset.errors import FamilyError
 from kryloset.problems.base import Array, Family, Variable
 from kryloset.problems.checks.mistakes import describe_class
 
-ROUNDING = 1e-6
+POINT_ROUNDING = 1e-6
 """Fraction of the extent by which points of mesh and grid may differ. It allows for the rounding of
 meshes from files with single precision or few digits."""
 
@@ -64,7 +64,7 @@ def require_within(family: Family, nodes: Array, *, parameters: bool) -> None:
         FamilyError: A node lies outside the grid by more than rounding.
     """
     box = _corners(family)
-    rounding = ROUNDING * np.ptp(box, axis=0).max()
+    rounding = POINT_ROUNDING * np.ptp(box, axis=0).max()
     if (nodes < box[0] - rounding).any() or (nodes > box[1] + rounding).any():
         beyond = f"the mesh, {_box(nodes)}, reaches beyond the grid, {_box(box)}"
         if parameters:
@@ -117,7 +117,7 @@ def _corners(family: Family) -> Array:
 
 def _box(points: Array) -> str:
     """Return the bounding box of points in words."""
-    size = ROUNDING * np.ptp(points, axis=0).max()
+    size = POINT_ROUNDING * np.ptp(points, axis=0).max()
     ends = np.stack([points.min(axis=0), points.max(axis=0)], axis=1)
     ends = np.where(np.abs(ends) < size, 0.0, ends)
     return " x ".join(f"[{low:.6g}, {high:.6g}]" for low, high in ends)

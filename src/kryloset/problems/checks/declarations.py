@@ -37,12 +37,18 @@ def check_class(kind: type[Family], name: str) -> None:
     """
     missing = sorted(getattr(kind, "__abstractmethods__", ()))
     missing += [a for a in ("summary", "equation", "parameters", "fields") if not hasattr(kind, a)]
-    if not kind.discretisation and kind.discretise is Family.discretise:
+    named = kind.discretise is Family.discretise
+    if named and not kind.discretisation:
         missing.append("discretise")
     if missing:
         raise FamilyError(
             f"family {name!r}: class {kind.__name__} lacks {', '.join(missing)}; see "
             "docs/how-to/family.md"
+        )
+    if named and not all(str(kind.discretisation).partition(":")):
+        raise FamilyError(
+            f"family {name!r}: `discretisation` is {kind.discretisation!r} and must name a class "
+            "as 'module:Class'"
         )
     for attribute in ("coordinates", "times"):
         if callable(inspect.getattr_static(kind, attribute)):
