@@ -133,7 +133,7 @@ def test_a_file_cut_off_is_damaged(dataset, copy, keep):
 def test_another_file_is_no_dataset(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
-    assert "carries no digests" in failures(tmp_path / "other.h5")["integrity"]
+    assert "has no digests" in failures(tmp_path / "other.h5")["integrity"]
     with pytest.raises(DataError, match="there is no file"):
         check.run(tmp_path / "none.h5")
 

@@ -34,7 +34,7 @@ def _spin():
 @pytest.mark.parametrize(
     ("work", "words"),
     [
-        (_spin, "gets nowhere"),
+        (_spin, "makes no progress"),
         (lambda: bytearray(2**42), "MemoryError"),
         (os.abort, r"crashes on it \(-6\)"),
         (lambda: os.kill(os.getpid(), signal.SIGSEGV), "crashes"),

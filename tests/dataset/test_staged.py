@@ -100,9 +100,7 @@ def test_a_change_without_a_new_seal_is_named(change: str, files: dict[str, Path
 def test_a_file_without_seals_is_refused_and_its_arrays_named(tmp_path: Path):
     with h5py.File(tmp_path / "old.h5", "w") as file:
         file["parameters/k"] = np.zeros((4, 3))
-    with pytest.raises(
-        DataError, match=r"old.h5 carries no digests, so nothing in it .*parameters/k"
-    ):
+    with pytest.raises(DataError, match=r"old.h5 has no digests, so nothing in it .*parameters/k"):
         StagedFile(tmp_path / "old.h5")
 
 

@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The dataset file: its layout, written, sealed, read and described."""
+"""The dataset file: its layout, and how it is written, sealed, read and described."""

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A file appears under its final name only whole.
+"""Write files atomically: a file has its final name only once it is complete.
 
-It is written under another name in the same folder, brought to the disk and
-renamed. POSIX makes the rename atomic: whoever opens the final name sees the
-old file or the new one, whatever is killed in between.
+It is written under a temporary name in the same folder, flushed to the disk and renamed. POSIX
+makes the rename atomic. Whoever opens the final name sees either the old file or the new one,
+whatever is killed in between.
 """
 
 import errno
@@ -38,7 +38,7 @@ def readable(path: Path) -> Iterator[None]:
     """Turn the system's errors about writing `path` into errors for people.
 
     Raises:
-        DataError: The disk is full, or one may not write there.
+        DataError: The disk is full, or there is no permission to write.
     """
     try:
         yield
@@ -53,10 +53,10 @@ def readable(path: Path) -> Iterator[None]:
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to, which becomes `path` when all went well.
+    """Give a temporary path to write to, which becomes `path` if the body succeeds.
 
-    The folder is made if it is missing. When the body raises, the temporary
-    file is removed and an older file at `path` stays as it was.
+    The folder is made if it is missing. If the body raises, the temporary file is removed and an
+    older file at `path` stays as it was.
 
     Args:
         path: Final name of the file.
@@ -70,7 +70,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     part = _part(path)
     with readable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Touched first, so that a folder one may not write to is found before the work.
+        # Touched first, so that missing permissions are found before the work.
         part.touch()
         try:
             yield part
@@ -83,22 +83,22 @@ def write_whole(path: Path) -> Iterator[Path]:
 
 
 def write_text_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, as `write_whole` does."""
+    """Write a text file atomically, as `write_whole` does."""
     with write_whole(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def create_hdf5(path: Path, **options: Any) -> Iterator[h5py.File]:
-    """Create an HDF5 file so that a full disk is an error.
+    """Create an HDF5 file such that a full disk raises an error.
 
-    HDF5 itself does not survive one: data that it cannot write when an array is
-    closed are dropped without an error, and later it may abort the process. So
-    it is given a file that never fails, and the first failure is raised in the end.
+    HDF5 itself does not handle a full disk: data that it cannot write when an array is closed are
+    dropped without an error, and later it may abort the process. Therefore it is given a file
+    that never fails, and the first failure is raised at the end.
 
     Args:
-        path: File to write; `write_whole` says how to do so whole.
-        options: As for `h5py.File`.
+        path: File to write; see `write_whole` for how to do so atomically.
+        options: Options of `h5py.File`.
 
     Raises:
         OSError: The file could not be written.
@@ -113,12 +113,12 @@ def create_hdf5(path: Path, **options: Any) -> Iterator[h5py.File]:
 
 
 class _Sink(io.FileIO):
-    """A file that keeps its first failure to write instead of raising it."""
+    """A file that stores its first write error instead of raising it."""
 
     failure: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write all, or nothing more once it has failed."""
+        """Write all data, or nothing once a write has failed."""
         rest = memoryview(data)
         try:
             while rest and self.failure is None:
@@ -128,7 +128,7 @@ class _Sink(io.FileIO):
         return len(data)
 
     def truncate(self, size: int | None = None) -> int:
-        """Truncate, unless writing has failed."""
+        """Truncate, unless a write has failed."""
         try:
             if self.failure is None:
                 return super().truncate(size)
@@ -142,7 +142,7 @@ def _part(path: Path) -> Path:
 
 
 def _is_near(about: Path, path: Path) -> bool:
-    """Return whether an error about one path can be about writing another: on its way, or in it."""
+    """Return whether an error about one path may come from writing another."""
     return about in (path, _part(path), *path.parents) or path in about.parents
 
 

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a dataset file must say, derived again from its configuration and family.
+"""Derive again what a dataset file must say, from its configuration and family.
 
-The writer itself makes a file in memory that has everything but the numbers of the instances;
-what the stored one says otherwise was not said by the writer.
+The writer makes a file in memory that has everything but the numbers of the instances. Whatever
+differs in the stored file was not written by the writer.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,8 +22,8 @@ from kryloset.dataset.writer import write_skeleton
 from kryloset.errors import DataError
 from kryloset.problems.base import Family
 
-#: Coordinates are sums and products, whose last digit depends on the processor.
-_ROUNDING = 1e-12
+#: Relative error allowed in coordinates, whose last digit depends on the processor.
+COORDINATE_ROUNDING = 1e-12
 #: Stages whose code made a dataset.
 _STAGES = ("merge", "sample", "solve", "sort")
 
@@ -36,7 +36,7 @@ def differences(
     masks: Mapping[int | None, NDArray[np.int8]],
     resampled: Mapping[int, Mapping[str, NDArray[Any]]],
 ) -> list[str]:
-    """Compare what a dataset says of itself with what it must say.
+    """Compare what a dataset says about itself with what it must say.
 
     Args:
         data: The dataset.
@@ -48,8 +48,8 @@ def differences(
 
     Returns:
         A line for each group, array, attribute, type, shape, axis, coordinate, boundary value or
-        text that is missing, new or another. The numbers of instances, splits, statistics and
-        the solver's evidence are not looked at.
+        text that is missing, new or different. The numbers of instances, splits, statistics and
+        solve records are not compared.
     """
     stored = data.file
     grids = {
@@ -61,7 +61,7 @@ def differences(
         mask_key("" if points is None else f"{grid_group(points)}/"): mask
         for points, mask in masks.items()
     }
-    # What the family does not prescribe: what was solved, and where, and by which programs.
+    # The family does not prescribe what was solved, in which order, and by which programs.
     try:
         first = data.instance(0) | data.solution(0)
         rows = {
@@ -70,7 +70,7 @@ def differences(
             if v.ragged
         }
         solver = {name: stored[f"solver/{name}"][:] for name in SOLVER}
-        ways = stored["solver/way"].attrs["flag_meanings"].split()
+        strategies = stored["solver/way"].attrs["flag_meanings"].split()
         provenance = stored["provenance"]
         versions = dict(provenance["versions"].attrs)
         code = {stage: provenance["code"].attrs[stage] for stage in _STAGES}
@@ -82,7 +82,7 @@ def differences(
     with h5py.File("skeleton", "w", driver="core", backing_store=False, libver=LIBVER) as expected:
         write_skeleton(
             expected, data.name, data.config, family, first | grids, rows, solver, reasons, code,
-            digest, meshes, shared, ways, versions,
+            digest, meshes, shared, strategies, versions,
         )  # fmt: skip
         return [
             *_structures(read_structure(stored), read_structure(expected, hollow=True)),
@@ -91,11 +91,11 @@ def differences(
 
 
 def _structures(stored: dict[str, Any], expected: dict[str, Any]) -> Iterator[str]:
-    """Compare everything but numbers."""
+    """Compare everything but the numbers in arrays."""
     stored.pop(SEALS, None)
     for tree in (stored, expected):
         for path, node in tree.items():
-            # Statistics are numbers too, kept as attributes.
+            # Statistics are numbers, too, stored as attributes.
             if path.startswith("statistics/"):
                 node["attributes"] = {key: list(v) for key, v in node["attributes"].items()}
     for path in sorted(stored.keys() | expected.keys()):
@@ -138,13 +138,15 @@ def _values(stored: h5py.File, expected: h5py.File) -> Iterator[str]:
     expected.visititems(find)
     for path, node in derived.items():
         if path not in stored or stored[path].shape != node.shape:
-            continue  # said already
+            continue  # `_structures` says so.
         mine, right = stored[path][()], node[()]
         if isinstance(right, bytes):
             same = mine == right
         else:
             scale = (
-                _ROUNDING * float(np.abs(right).max(initial=0.0)) if right.dtype.kind == "f" else 0
+                COORDINATE_ROUNDING * float(np.abs(right).max(initial=0.0))
+                if right.dtype.kind == "f"
+                else 0
             )
             same = bool((np.abs(mine - right) <= scale).all())
         if not same:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""All that a dataset file says beside the parameters and solutions of its instances."""
+"""Write all of a dataset file except the parameters and solutions of its instances."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,14 +34,14 @@ ROWS = 4096
 
 
 class Frame:
-    """The parts of a file being written; each method writes one group, `describe` several.
+    """A dataset file that is being written; each method writes one group, `describe` several.
 
     Attributes:
         file: The file.
-        config: What the dataset is made with.
+        config: Configuration of the dataset.
         family: Its family.
         versions: Versions of the programs that make it.
-        digests: Of all that is written.
+        digests: Digests of everything that is written.
         split_indices: The instances of each split.
     """
 
@@ -57,7 +57,7 @@ class Frame:
         self.split_indices = split_indices(config)
 
     def describe(self, name: str) -> None:
-        """Write what the file is, and all that does not depend on what was solved."""
+        """Write everything that does not depend on the solutions."""
         self._attributes(name)
         version = self.versions["kryloset"]
         self.file.attrs["history"] = (
@@ -74,14 +74,14 @@ class Frame:
         self._boundary_conditions()
 
     def _attributes(self, name: str) -> None:
-        """Write what the file is, as The Well, CF and ACDD name it."""
+        """Write the attributes of the file by the conventions of The Well, CF and ACDD."""
         version = self.versions["kryloset"]
         family, attributes = self.family, self.file.attrs
         attributes["dataset_name"] = name
         attributes["grid_type"] = "cartesian"
         attributes["n_spatial_dims"] = np.int64(len(family.coordinates))
         attributes["n_trajectories"] = np.int64(self.config.count)
-        # The Well lists here what is one number for the whole file; ours vary by instance.
+        # The Well lists numbers here that hold for the whole file; ours vary by instance.
         write_strings(self.file, "simulation_parameters", [])
         names = ("input_fields", "output_fields", "unknowns")
         for attribute, role in zip(names, ROLES, strict=True):
@@ -116,14 +116,14 @@ class Frame:
             group[axis] = self.file[axis]
 
     def _boundary_conditions(self) -> None:
-        """Write for each condition where it holds along its axis, and the values there."""
+        """Write where each boundary condition holds along its axis, and its values there."""
         group = self.file.create_group("boundary_conditions")
         for condition in self.family.boundary_conditions:
             self._boundary_condition(group, condition)
 
     def _boundary_condition(self, parent: h5py.Group, condition: BoundaryCondition) -> None:
         axis = condition.dimension
-        # The fields are part of the name, for each may have its own condition on an axis.
+        # Each field may have its own condition on an axis, so fields are part of the name.
         group = parent.create_group("_".join((axis, condition.kind, *condition.fields)))
         write_strings(group, "associated_dims", [axis])
         write_strings(group, "associated_fields", list(condition.fields))
@@ -132,13 +132,13 @@ class Frame:
         write_varying(group, sample=False, time=False)
         mask = np.zeros(len(self.file[axis]), dtype=TRUTH)
         mask[[0, -1]] = 1
-        # By the attribute xarray reads truth values, and writes them again.
+        # With this attribute xarray reads truth values, and writes them again.
         self.array(f"{group.name[1:]}/mask", mask, (axis,), dtype="bool")
         values = np.full(mask.sum(), condition.value, dtype=FLOAT)
         self.array(f"{group.name[1:]}/values", values, ()).make_scale("values")
 
     def _write_splits(self) -> None:
-        """Write the instances of each split, each a dimension of its own."""
+        """Write the instances of each split along a dimension of its own."""
         self.file.create_group("splits")
         for name, indices in self.split_indices.items():
             long_name = f"instances of the split {name}, ascending"
@@ -148,20 +148,20 @@ class Frame:
         self,
         quantities: Mapping[str, NDArray[Any]],
         reasons: Mapping[int, str],
-        ways: Mapping[int, str],
+        strategies: Mapping[int, str],
     ) -> None:
-        """Write what it took to solve each instance, and how well it is solved."""
+        """Write the solve records."""
         self.file.create_group("solver").attrs["tolerance"] = self.config.solver.tolerance
         for name, (dtype, long_name) in SOLVER.items():
             values = np.asarray(quantities[name], dtype=dtype)
             self.array(f"solver/{name}", values, ("sample",), long_name=long_name, units="1")
-        for name, meanings in (("reason", reasons), ("way", ways)):
+        for name, meanings in (("reason", reasons), ("way", strategies)):
             attributes = self.file[f"solver/{name}"].attrs
             attributes["flag_values"] = np.array(list(meanings), dtype=INTEGER)
             attributes["flag_meanings"] = " ".join(meanings.values())
 
     def provenance(self, name: str, code: Mapping[str, str], parameters: str) -> None:
-        """Write what it takes to make the file again."""
+        """Write everything that is needed to make the file again."""
         group = self.file.create_group("provenance")
         group.attrs["seed"] = np.uint64(self.config.seed)
         group.attrs["parameters"] = parameters
@@ -177,7 +177,7 @@ class Frame:
             group.require_group("code").attrs[stage] = identity
 
     def meshes(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Write the mesh that all instances share, where there is one."""
+        """Write the mesh that all instances share, if there is one."""
         for name, values in arrays.items():
             path, stored = f"mesh/{name}", values.astype(stored_type(values))
             axes = [f"{path}_{word}" for word in ("row", "column")[: values.ndim]]
@@ -186,7 +186,7 @@ class Frame:
             self.array(path, stored, axes)
 
     def number(self, path: str, length: int) -> None:
-        """Make the scale of an axis that is not one of the grid: the numbers along it."""
+        """Write the dimension scale of an axis that is not one of the grid: numbers from 0."""
         self.scale(path, np.arange(length), f"number along {path.rpartition('/')[2]}")
 
     def scale(self, path: str, values: NDArray[Any], long_name: str) -> None:
@@ -218,7 +218,7 @@ class Frame:
 
 
 def stored_type(values: NDArray[Any]) -> np.dtype[Any]:
-    """Return the type in which numbers are stored: integers and masks stay what they are."""
+    """Return the type in which numbers are stored: integers and masks keep theirs."""
     dtype = np.asarray(values).dtype
     if dtype == TRUTH:
         return dtype
@@ -226,11 +226,11 @@ def stored_type(values: NDArray[Any]) -> np.dtype[Any]:
 
 
 def write_strings(node: h5py.Group, name: str, values: Sequence[str]) -> None:
-    """Write an attribute that is a list of strings, perhaps an empty one."""
+    """Write an attribute that is a list of strings, which may be empty."""
     node.attrs.create(name, np.array(values, dtype=object), dtype=h5py.string_dtype())
 
 
 def write_varying(node: h5py.HLObject, *, sample: bool, time: bool) -> None:
-    """Say whether an array or group differs between instances and times, as The Well does."""
+    """Write whether an array or group differs between instances and times, as The Well does."""
     node.attrs[SAMPLE_VARYING] = TRUTH.type(sample)
     node.attrs[TIME_VARYING] = TRUTH.type(time)

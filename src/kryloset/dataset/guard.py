@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Work on files of unknown origin, in a child process that is ended when it gets nowhere.
+"""Work on files of unknown origin in a child process, which is stopped if it makes no progress.
 
-With a few flipped bits HDF5 never comes to an end with a file, takes all memory, or crashes
-(its own structure tells it how much there is to read). No bound of ours can reach into it, but a
-child process has bounds that the system keeps.
+A few flipped bits can make HDF5 loop forever, take all memory, or crash, since the structure of
+the file says how much there is to read. Python cannot limit a call of HDF5, but the operating
+system limits a child process.
 """
 
 import os
@@ -18,15 +18,15 @@ from typing import Any
 
 from kryloset.errors import DataError, KrylosetError
 
-#: Seconds of the processor after which a child has got nowhere, unless it says otherwise; what it
-#: waits for a disk does not count.
+#: Processor seconds after which a child that has not reported progress is stopped. Waiting for a
+#: disk does not count.
 SECONDS = 2.0
-#: Bytes a second that are read and digested by the slowest machine.
+#: Bytes a second that the slowest machine reads and digests.
 _PACE = 2e7
-#: Memory a child may take beyond what the process has.
+#: Bytes of memory that a child may take in addition to those of its parent.
 _MEMORY = 2**32
 
-#: Signals that end a child.
+#: Signals that stop a child.
 _SIGNALS = (
     signal.SIGPROF, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT,
     signal.SIGTERM,
@@ -36,26 +36,26 @@ _in_child = False
 
 
 def progress(size: int = 0) -> None:
-    """Say that the work goes on, and how many bytes are read before it is said again."""
+    """Report progress in a child; `size` is the number of bytes read before the next report."""
     if _in_child:
         signal.setitimer(signal.ITIMER_PROF, SECONDS + size / _PACE)
 
 
 def in_child[T](path: Path, work: Callable[[], T]) -> T:
-    """Do something with a file in a child process.
+    """Do some work with a file in a child process, and return its result.
 
     Args:
-        path: The file, for the messages.
-        work: What to do; it calls `progress` as it goes, and what it returns can be pickled.
+        path: The file, for messages.
+        work: The work. It calls `progress` regularly and returns something that can be pickled.
 
     Raises:
-        DataError: The child got nowhere, crashed, or raised whatever else than:
-        KrylosetError: What the work raises.
+        KrylosetError: Raised by the work.
+        DataError: The work made no progress, crashed, or raised any other exception.
     """
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        # Of a process with threads a child may wait for what one of them held. This child calls
-        # HDF5 alone, whose lock h5py keeps free while it forks.
+        # Python warns that a child may wait for a lock that a thread of its parent holds. This
+        # child only calls HDF5, whose lock h5py keeps free while it forks.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
@@ -72,7 +72,7 @@ def in_child[T](path: Path, work: Callable[[], T]) -> T:
         raise
     if status or not answer:
         code = os.waitstatus_to_exitcode(status)
-        how = "gets nowhere with it" if code == -signal.SIGPROF else f"crashes on it ({code})"
+        how = "makes no progress with it" if code == -signal.SIGPROF else f"crashes on it ({code})"
         raise DataError(f"{path} is damaged: HDF5 {how}; use an intact copy")
     returned, raised = pickle.loads(answer)
     if raised is not None:
@@ -82,10 +82,10 @@ def in_child[T](path: Path, work: Callable[[], T]) -> T:
 
 
 def _answer(path: Path, work: Callable[[], Any], writing: int) -> None:
-    """Work in the child, send what came of it, and end."""
+    """Work in the child, send the result, and exit."""
     global _in_child
     try:
-        # PETSc has handlers that end all processes of a run.
+        # PETSc installs handlers that stop all processes of a run.
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         with open("/proc/self/statm") as file:
@@ -104,5 +104,5 @@ def _answer(path: Path, work: Callable[[], Any], writing: int) -> None:
         with os.fdopen(writing, "wb") as pipe:
             pipe.write(pickle.dumps(answer))
     finally:
-        # Nothing of the parent's is flushed or ended twice.
+        # Exits without flushing or closing what belongs to the parent.
         os._exit(0)

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Seals: digests of all that a dataset file says, kept in the file.
+"""Seals: digests of everything that a dataset file says, stored in the file.
 
-HDF5 notices a flipped bit in an array (Fletcher-32) and in its own structure
-(format 1.10), but not in attributes and texts. The digests cover those too, and
-tell whether two files hold the same data whatever the compression.
+HDF5 notices a flipped bit in an array (Fletcher-32) and in its own structure (format 1.10), but
+not in attributes and texts. The digests cover those, too, and show whether two files hold the
+same data, whatever their compression.
 """
 
 import hashlib
@@ -21,24 +21,24 @@ from kryloset.dataset.guard import progress
 from kryloset.dataset.structure import read_structure
 from kryloset.errors import DataError
 
-#: The text that holds the digests, a line each as of `sha256sum`. Not attributes, for netCDF
-#: allows no slash in their names.
+#: Path of the text with the digests, a line each as `sha256sum` prints them. They are not
+#: attributes, since netCDF allows no slash in the names of attributes.
 SEALS = "provenance/digests"
-#: The name of the digest of all that is said beside the numbers, the other digests included.
+#: The name of the digest of everything but the numbers, the other digests included.
 STRUCTURE = "structure"
-#: More than a dataset's digests take.
+#: Characters that the digests may have, far more than those of a dataset.
 _LONGEST = 2**24
 
 
 class Digests:
-    """SHA-256 of arrays as they are written, over their bytes in C order."""
+    """SHA-256 digests of arrays while they are written, over their bytes in C order."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Begin without digests."""
         self._digests: dict[str, Any] = {}
 
     def add(self, path: str, values: NDArray[Any] | bytes) -> None:
-        """Add the whole of a dataset, or its next part along the first axis."""
+        """Add a whole array or text, or the next part of an array along its first axis."""
         data = values if isinstance(values, bytes) else np.ascontiguousarray(values).tobytes()
         self._digests.setdefault(path, hashlib.sha256()).update(data)
 
@@ -47,8 +47,8 @@ class Digests:
         return {path: digest.hexdigest() for path, digest in sorted(self._digests.items())}
 
     def seal(self, file: h5py.File) -> None:
-        """Write the digests, when all else is in the file."""
-        # What HDF5 still keeps in memory would seem to be missing.
+        """Write the digests, once everything else is in the file."""
+        # What HDF5 still holds in memory would seem to be missing.
         file.flush()
         file.require_group(SEALS.rpartition("/")[0])
         seals = self.finished()
@@ -57,20 +57,20 @@ class Digests:
 
 
 def read_seals(file: h5py.File) -> dict[str, str]:
-    """Return the digests that the file carries, by path.
+    """Return the digests that are stored in a file, by path.
 
     Raises:
-        DataError: It carries none, or they are not as `Digests.seal` writes them.
+        DataError: There are none, or they are not as `Digests.seal` writes them.
     """
     node = file.get(SEALS)
     if not isinstance(node, h5py.Dataset) or node.ndim or not h5py.check_string_dtype(node.dtype):
-        raise DataError(f"it carries no digests (/{SEALS}), so nothing in it can be trusted")
+        raise DataError(f"it has no digests (/{SEALS}), so nothing in it can be trusted")
     text = node.asstr()[()]
     if len(text) > _LONGEST:
         raise DataError(f"/{SEALS} has {len(text)} characters")
     lines = [line.partition("  ") for line in text.splitlines()]
     seals = {path: digest for digest, _, path in lines}
-    # Nothing seals the seals, so all that they may say is what they say to this reader.
+    # The digests themselves are not sealed, so they must be exactly as they are written.
     if text != _write(seals) or len(node.attrs):
         raise DataError(f"/{SEALS} was changed: it is not the list of digests that was written")
     return seals
@@ -81,13 +81,13 @@ def _write(seals: Mapping[str, str]) -> str:
 
 
 def damage(file: h5py.File) -> list[str]:
-    """Read every array, text and attribute, and compare it with its seal.
+    """Read every array, text and attribute, and compare it with its digest.
 
     Returns:
-        A line for each that cannot be read, was changed, is missing or is new;
-        none where the file is what was written.
+        A line for each that cannot be read, was changed, is missing or is new; none if the file
+        is what was written.
     """
-    # HDF5 and h5py raise errors of a dozen types for damage; all of them are findings here.
+    # HDF5 and h5py raise errors of a dozen types about damage, all of which are findings here.
     try:
         structure = read_structure(file)
         seals = read_seals(file)
@@ -112,7 +112,7 @@ def damage(file: h5py.File) -> list[str]:
                 progress(len(part) if isinstance(part, bytes) else part.nbytes)
                 read += 1
         except Exception as error:
-            # Arrays that have not an HDF5 chunk for each instance have many rows in one.
+            # Other arrays have several rows in an HDF5 chunk.
             where = f" at instance {read}" if dataset.ndim > 1 and dataset.chunks[0] == 1 else ""
             found.append(f"{path} cannot be read{where}: {error}")
             continue
@@ -122,7 +122,7 @@ def damage(file: h5py.File) -> list[str]:
 
 
 def _parts(dataset: h5py.Dataset) -> Iterator[NDArray[Any] | bytes]:
-    """Yield a dataset in pieces that fit in memory: an HDF5 chunk along the first axis."""
+    """Yield an array in parts that fit in memory, each an HDF5 chunk long."""
     if dataset.ndim == 0:
         yield dataset[()]
         return
@@ -132,6 +132,6 @@ def _parts(dataset: h5py.Dataset) -> Iterator[NDArray[Any] | bytes]:
 
 
 def digest_structure(structure: Mapping[str, Any], seals: Mapping[str, str]) -> str:
-    """Return the digest of what a file says beside its numbers, and of the other seals."""
+    """Return the digest of everything but the numbers in a file, the other digests included."""
     tree = {path: node for path, node in structure.items() if path != SEALS}
     return hashlib.sha256(json.dumps([tree, seals], sort_keys=True).encode()).hexdigest()

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A journal: what a killed process has finished, to go on from there.
+"""A journal of what a process has finished, from which another one resumes if it is killed.
 
-An append-only file of records. Each is its length, a CRC-32 and a payload of
-named arrays (their names, types and shapes in JSON, then their bytes, which takes a tenth of
-the time of NumPy's zip files); the first names the work. A process killed with -9 leaves at worst
-one torn record at the end, which the next one cuts off: what is read is always
+A journal is an append-only file of records. A record is its length, a CRC-32 and a payload of
+named arrays: their names, types and shapes in JSON, then their bytes, which takes a tenth of the
+time of NumPy's zip files. The first record names the work. A process that is killed with signal 9
+leaves at most one torn record at the end, which the next process cuts off. What is read is always
 a prefix of what was written.
 """
 
@@ -36,17 +36,16 @@ _MAGIC = b"kryloset journal 2\n"
 
 
 class Journal:
-    """The journal in a folder, held by one process at a time.
+    """The journal in a folder, which one process holds at a time.
 
-    Opening it waits until no other process holds it, cuts off a torn tail and
-    discards records of other work. Records are handed to the operating system
-    one by one, so that they outlive the process; they are not forced to the
-    disk one by one, for the checksums tell what a power cut took.
+    Opening it waits until no other process holds it, cuts off a torn record and discards the
+    records of other work. Each record is handed to the operating system, so that it outlives the
+    process. It is not flushed to the disk, since checksums show what a power cut took.
 
     Args:
-        folder: The journal's own folder, made if missing.
-        fingerprint: Names the work: all that the records depend on. A journal
-            with another fingerprint is discarded.
+        folder: The folder of this journal alone, made if it is missing.
+        fingerprint: Identifies the work: a digest of everything that the records depend on. A
+            journal with another fingerprint is discarded.
 
     Raises:
         DataError: The folder cannot be written to.
@@ -71,7 +70,7 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close it; the records stay."""
+        """Close the journal; the records stay."""
         self.close()
 
     def __len__(self) -> int:
@@ -82,7 +81,7 @@ class Journal:
         """Add a record.
 
         Args:
-            arrays: Arrays by name; numbers and strings are arrays too, objects are not.
+            arrays: Arrays by name, which may be numbers or strings, but not objects.
 
         Raises:
             DataError: The disk is full. The records before are safe.
@@ -104,12 +103,12 @@ class Journal:
         self._file.truncate(self._ends[-1])
 
     def discard(self) -> None:
-        """Remove the folder, when what it was for is in place; then close."""
+        """Remove the folder once the work is complete, and close the journal."""
         shutil.rmtree(self.folder)
         self.close()
 
     def close(self) -> None:
-        """Let the next process have it."""
+        """Release the journal for the next process."""
         self._file.close()
         self._lock.close()
 
@@ -128,21 +127,23 @@ class Journal:
         self._ends.append(os.fstat(self._file.fileno()).st_size)
 
     def _recover(self, header: bytes) -> None:
-        """Find the records that are whole, and cut off what follows them."""
+        """Find the complete records, and cut off what follows them."""
         size = os.fstat(self._file.fileno()).st_size
         self._ends = list(self._whole(header, size))
         end = self._ends[-1] if self._ends else 0
         if end < size:
             if end:
-                logger.warning("%s: a torn record is cut off, %d are whole", self.folder, len(self))
+                logger.warning(
+                    "%s: an incomplete record is cut off, %d are complete", self.folder, len(self)
+                )
             else:
-                logger.warning("%s is the journal of other work, and is discarded", self.folder)
+                logger.warning("%s is the journal of other work and is discarded", self.folder)
             self._file.truncate(end)
         if not self._ends:
             self._write(header)
 
     def _whole(self, header: bytes, size: int) -> Iterator[int]:
-        """Yield the end of the header and of each record, as far as all are whole."""
+        """Yield the ends of the header and of the records, up to the first damaged one."""
         handle, begin = self._file.fileno(), 0
         while begin + _HEAD.size <= size:
             length, checksum = _HEAD.unpack(os.pread(handle, _HEAD.size, begin))
@@ -159,14 +160,14 @@ class Journal:
 
 
 def count_records(path: Path, begin: int = 0) -> tuple[int, int]:
-    """Count the records of a journal from their lengths alone, the one that names the work too.
+    """Count the records of a journal from their lengths alone, including the first one.
 
     Args:
         path: The file, which a process may be appending to.
-        begin: Where to begin: 0, or where an earlier call ended.
+        begin: Position to begin at: 0, or where an earlier call ended.
 
     Returns:
-        Number of records from there on, and where they end.
+        The number of complete records from there on, and where they end.
 
     Raises:
         OSError: The file is not there.
@@ -193,7 +194,7 @@ def _pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def _unpack(payload: bytes) -> dict[str, NDArray[Any]]:
-    """Return what `_pack` was given; the arrays share the payload, and cannot be written to."""
+    """Return the arrays that `_pack` was given; they share the payload and are read-only."""
     (length,) = _LENGTH.unpack_from(payload)
     begin = _LENGTH.size + length
     arrays = {}
@@ -205,7 +206,7 @@ def _unpack(payload: bytes) -> dict[str, NDArray[Any]]:
 
 
 def _lock(folder: Path) -> int:
-    """Return a handle that holds the folder until it is closed, at the latest by death."""
+    """Return a file handle that locks the folder until it is closed, or the process ends."""
     path = folder / "lock"
     while True:
         folder.mkdir(parents=True, exist_ok=True)
@@ -222,7 +223,7 @@ def _lock(folder: Path) -> int:
         except BaseException:
             os.close(handle)
             raise
-        # The holder discarded the folder while we waited: what we locked is gone.
+        # The other process discarded the folder in the meantime, and the locked file with it.
         os.close(handle)
 
 
@@ -231,11 +232,11 @@ def _wait(handle: int, folder: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         logger.warning(
-            "%s is held by another process, perhaps one that a killed run left behind; "
+            "%s is in use by another process, perhaps one that a killed run left behind; "
             "waiting until it has finished",
             folder,
         )
         fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:
-        # Lustre and NFS may be mounted without locks. Snakemake's own lock remains.
+        # Lustre and NFS may be mounted without locks. Snakemake's own lock is still there.
         logger.warning("%s: the file system has no locks (%s); going on", folder, error.strerror)

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The layout of a dataset file; docs/reference/dataset.md shows it as a table.
 
-One HDF5 file is at once a file of The Well, a tree that xarray labels, and plain
-arrays for h5py. Dimension scales are at the root, where xarray looks for them;
-`/dimensions`, where The Well looks, holds hard links to them.
+The HDF5 file follows the format of The Well, xarray reads it as a labelled tree, and h5py as plain
+arrays. Dimension scales are at the root, where xarray looks for them. The Well looks in
+`/dimensions`, which has hard links to them.
 """
 
 import zlib
@@ -20,40 +20,40 @@ from kryloset.errors import DataError
 from kryloset.problems.base import Family, Variable
 from kryloset.problems.checks.coverage import INSIDE
 
-#: The HDF5 format of 2016 (HDF5 1.10): the first with checksums on its own structure
-#: too, and fixed, so that the same data are the same bytes with a later library.
+#: The HDF5 format of 2016 (HDF5 1.10), the first with checksums of its own structure. It is fixed
+#: so that a later library writes the same bytes for the same data.
 LIBVER = ("v110", "v110")
 
-#: Filters of arrays that shrink. Fletcher-32 makes a flipped bit an error instead of a number.
-#: A higher level of gzip takes up to twice as long, for 1 % less of a smooth field.
+#: Filters of arrays that can be compressed. With Fletcher-32 a flipped bit is an error and not
+#: another number. A higher level of gzip takes up to twice as long and saves 1 % of a smooth field.
 FILTERS: Mapping[str, Any] = MappingProxyType(
     {"shuffle": True, "compression": "gzip", "compression_opts": 1, "fletcher32": True}
 )
 
-#: Those of an array on which gzip would spend more time than its bytes are worth.
+#: Filters of arrays for which gzip is not worth its time.
 CHECKSUM: Mapping[str, Any] = MappingProxyType({"fletcher32": True})
 
-#: What gzip must leave of an array at most. Of a smooth field in float64 it leaves four fifths,
-#: in as long as it takes to solve for it; of a two-valued coefficient a hundredth.
+#: Compression ratio from which gzip is used. It leaves four fifths of a smooth field in float64,
+#: and takes as long as the solve does; it leaves a hundredth of a two-valued coefficient.
 WORTHWHILE = 0.5
 
 
 def choose_filters(values: NDArray[Any]) -> Mapping[str, Any]:
-    """Return the filters for arrays of which `values` is the first, (...) of any type."""
+    """Return the filters for an array, by its first instance of any shape and type."""
     shuffled = np.ascontiguousarray(values).reshape(-1, 1).view(np.uint8).T.tobytes()
     worth = len(zlib.compress(shuffled, 1)) <= WORTHWHILE * len(shuffled)
     return FILTERS if worth else CHECKSUM
 
 
-#: Solutions are stored as they were computed: rounded to float32 they would have a
-#: relative residual of about 1e-7 times the condition number, and nobody could verify
-#: from the file alone that they solve their equations.
+#: Solutions are stored as they were computed. Rounded to float32 they would have a relative
+#: residual of about 1e-7 times the condition number, and the file alone would not show that they
+#: solve their equations.
 FLOAT = np.dtype("<f8")
 INTEGER = np.dtype("<i8")
-#: Truth values are 1 and 0, for netCDF has no others, and xarray could not save them again.
+#: Truth values are stored as 1 and 0: netCDF has no booleans, so xarray could not save them again.
 TRUTH = np.dtype("i1")
 
-#: What /solver holds of each instance: name -> (type, what it is).
+#: The solve records in /solver, a number for each instance: name -> (type, long name).
 SOLVER: Mapping[str, tuple[np.dtype[Any], str]] = MappingProxyType(
     {
         "true_residual": (FLOAT, "true relative residual ||b - A x|| / ||b||"),
@@ -69,14 +69,14 @@ SOLVER: Mapping[str, tuple[np.dtype[Any], str]] = MappingProxyType(
         "position": (INTEGER, "place in the solving order, counted from 0"),
     }
 )
-#: Those of them that merging adds; the others come from the chunks' files.
+#: Quantities that merging adds; the others are in the chunks.
 PLACES = ("chunk", "position")
 
 
-#: Groups that The Well wants, whatever is in them.
+#: Groups that The Well requires, even if they are empty.
 WELL_GROUPS = ("t0_fields", "t1_fields", "t2_fields", "scalars")
-#: What the variables of a family are: the names of its attributes, and of the groups
-#: of those variables that The Well has no place for.
+#: Roles of a family's variables: the names of its attributes, and of the groups of those variables
+#: that The Well has no group for.
 ROLES = ("parameters", "fields", "unknowns")
 #: Attributes that say whether an array differs between instances and between times.
 SAMPLE_VARYING, TIME_VARYING = "sample_varying", "time_varying"
@@ -106,7 +106,7 @@ class Placement:
 
     @property
     def masked(self) -> bool:
-        """Whether it has values at the points of the domain alone, where there is a mask."""
+        """Whether it has values only at points in the domain, if there is a mask."""
         return self.on_grid and self.role == "fields"
 
 
@@ -115,7 +115,7 @@ def place(family: Family, key: str) -> Placement:
 
     Args:
         family: The family.
-        key: Name of the variable, after `grid_<points>/` for its values on a further grid.
+        key: Name of the variable, preceded by `grid_<points>/` for a further grid.
 
     Raises:
         DataError: The family has no variable of that name.
@@ -138,38 +138,38 @@ def place(family: Family, key: str) -> Placement:
 
 
 def _axis(family: Family, grid: str, group: str, axis: str) -> str:
-    """Return the path of an axis' dimension scale; only those of the grid are at the root."""
+    """Return the path of an axis' dimension scale, at the root only for axes of the grid."""
     if grid:
         return f"{grid}/{axis}_{grid.removeprefix('grid_')}"
     return axis if axis in family.coordinates else f"{group}/{axis}"
 
 
 def mask_key(key: str) -> str:
-    """Return the key of the mask that belongs to a variable, on the same grid."""
+    """Return the key of the mask on the same grid as a variable."""
     grid, slash, _ = key.rpartition("/")
     return f"{grid}{slash}{INSIDE.name}"
 
 
 def find_masked(family: Family, keys: Collection[str]) -> dict[str, int]:
-    """Return by key the rank of each field that has values in the domain alone.
+    """Return by key the rank of each field that has values only in the domain.
 
     Args:
         family: The family.
-        keys: Of all variables of an instance, masks included.
+        keys: Keys of all variables of an instance, masks included.
     """
     placements = {key: place(family, key) for key in keys if mask_key(key) in keys}
     return {key: p.variable.rank for key, p in placements.items() if p.masked}
 
 
 def grid_group(points: int) -> str:
-    """Return the name of the group of a further grid with so many points a side."""
+    """Return the name of the group of a further grid, by its points a side."""
     return f"grid_{points}"
 
 
 def grid_coordinates(family: Family, points: int) -> dict[str, NDArray[np.float64]]:
     """Return the coordinates of a further grid by the paths of their dimension scales.
 
-    The names have the number of points in them, for xarray wants one name to mean one
+    The names have the number of points in them, since xarray requires that a name means the same
     axis in a group and in those above it.
     """
     grid = grid_group(points)
@@ -180,11 +180,11 @@ def grid_coordinates(family: Family, points: int) -> dict[str, NDArray[np.float6
 
 
 def require_storable(family: Family) -> None:
-    """Refuse variables that the file has no place for.
+    """Refuse variables that the file cannot hold.
 
     Raises:
-        DataError: One is ragged that is no unknown of a steady family with an axis of
-            its own, or the family has times and fewer than two.
+        DataError: A variable is ragged but not an unknown of a steady family with an axis of its
+            own; or the family has fewer than two times.
     """
     for role in ROLES:
         for variable in getattr(family, role):
@@ -193,15 +193,15 @@ def require_storable(family: Family) -> None:
             if role != "unknowns" or family.times is not None:
                 raise DataError(
                     f"{variable.name!r} cannot be ragged: only unknowns of a steady family can, "
-                    "so give it as many rows in each instance"
+                    "so give it the same number of rows in each instance"
                 )
             if not variable.axes or variable.axes[0] in family.coordinates:
                 raise DataError(
-                    f"{variable.name!r} is ragged, but has no axis of its own: name one first in "
+                    f"{variable.name!r} is ragged but has no axis of its own: name one first in "
                     "its `dimensions`"
                 )
     if family.times is not None and len(family.times) < 2:
         raise DataError(
-            f"{type(family).__name__} has {len(family.times)} times: a trajectory has the initial "
-            "one and another; a steady family has None"
+            f"{type(family).__name__} has {len(family.times)} times: a trajectory needs the "
+            "initial time and at least one more; a steady family has None"
         )

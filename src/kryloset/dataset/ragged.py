@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Arrays of which every instance has rows of its own number.
+"""Ragged arrays: each instance has its own number of rows.
 
-The rows of all instances stand one after another in one array, as in the
-contiguous ragged arrays of CF (Conventions 1.11, 9.3.3). Beside it
-`<name>_offsets` says where those of each instance begin, and where the last end.
+The rows of all instances follow one another in one array, as in the contiguous ragged arrays of CF
+(Conventions 1.11, 9.3.3). The array `<name>_offsets` has the first row of each instance, and the
+end of the last one.
 """
 
 from typing import Any
@@ -25,16 +25,17 @@ def offsets_path(path: str) -> str:
 def append_rows(
     file: h5py.File, path: str, values: NDArray[Any], **filters: Any
 ) -> NDArray[np.int64]:
-    """Append the rows of the next instance; the arrays are made with those of the first.
+    """Append the rows of the next instance; the arrays are made with the first one.
 
     Args:
         file: The file.
         path: Path of the array.
         values: Shape (rows, ...).
-        filters: Of both arrays, as for `h5py.Group.create_dataset`.
+        filters: Options of `h5py.Group.create_dataset` for both arrays.
 
     Returns:
-        What was appended to the offsets: for the first instance where it begins, too.
+        What was appended to the offsets: the end of the instance, and for the first one also its
+        beginning.
     """
     offsets = offsets_path(path)
     if path not in file:

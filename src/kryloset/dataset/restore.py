@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Bring back from a dataset file what makes it again: its configuration and a user's family."""
+"""Restore from a dataset file what reproduces it: its configuration and a user's family."""
 
 import shlex
 import sys
@@ -15,48 +15,48 @@ from kryloset.errors import DataError
 
 
 def restore(path: Path, folder: Path) -> str:
-    """Write `config/config.yaml`, and where it is a user's own the family file and its modules.
+    """Write `config/config.yaml`, and the files of a user's own family.
 
-    Nothing of it is run. The family file comes to where the configuration says; one that was named
-    by an absolute path, or by one that leaves the folder, to the folder itself.
+    None of them is run. The family file goes where the configuration says, or to the folder itself
+    if the configuration has an absolute path or one that leaves the folder.
 
     Args:
         path: The dataset's file.
-        folder: A folder to write to, new or empty.
+        folder: The folder to write to, new or empty.
 
     Returns:
-        What to do then, in words and as a command.
+        What to do next, in words and as a command.
 
     Raises:
-        DataError: The file is no dataset, damaged, or names files outside of the folder; or the
-            folder is not empty.
+        DataError: The file is damaged or not a dataset, or it names files outside of the folder;
+            or the folder is not empty.
     """
     with Dataset(path) as data:
         data.require_unchanged_texts()
         name, config, sources = data.name, data.config, data.family_sources()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} is there already: name a new folder, or an empty one")
+        raise DataError(f"{folder} exists already: name a new folder, or an empty one")
     base = PurePosixPath()
     if sources:
         config, base = _placed(config, next(iter(sources)))
     for place in sources:
         if not _is_inside(PurePosixPath(place)) or not place.endswith(".py"):
             raise DataError(
-                f"{path}: {place!r}, a file of its family, is no Python file below the folder"
+                f"{path}: {place!r}, a file of its family, is not a Python file below the folder"
             )
     for place, text in sources.items():
         write_text_whole(folder / base / place, text)
     write_text_whole(folder / "config/config.yaml", dump_dataset(name, config, keys_of("merge")))
     needed = config.solver.replayed
-    copy = f"Copy the choices that it replays to {folder / needed}, then:\n" if needed else ""
+    copy = f"Copy the recorded choices to {folder / needed}, then:\n" if needed else ""
     return f"{copy}{command(folder)}"
 
 
 def command(folder: Path) -> str:
-    """Return the command that makes what was restored to a folder."""
+    """Return the command that runs what was restored to a folder."""
     snakefile = Path(__file__).parents[3] / "workflow/Snakefile"
     clone = shlex.quote(str(snakefile)) if snakefile.exists() else "CLONE/workflow/Snakefile"
-    # An environment need not be activated: then the program beside this Python is meant.
+    # If the environment is not activated, the program is beside this Python.
     beside = Path(sys.executable).with_name("snakemake")
     program = "snakemake" if which("snakemake") else shlex.quote(str(beside))
     line = f"{program} --cores all --snakefile {clone} --directory {shlex.quote(str(folder))}"
@@ -64,7 +64,7 @@ def command(folder: Path) -> str:
 
 
 def _placed(config: DatasetConfig, place: str) -> tuple[DatasetConfig, PurePosixPath]:
-    """Return the configuration, and the folder below which the files of its family belong."""
+    """Return the configuration, and the folder for the files of its family."""
     named, _, kind = config.family.rpartition(":")
     if _is_inside(PurePosixPath(named)) and f"/{named}".endswith(f"/{place}"):
         return config, PurePosixPath(named.removesuffix(place))

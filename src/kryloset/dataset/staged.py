@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Files that one stage hands to the next: sealed as they are written, compared as they are read.
+"""Files that one stage hands to the next: sealed when written, verified when read.
 
-An array that has a row an instance has a digest a row, in a table under `/digests`, so that
-a job that needs some of the instances verifies these and reads no others. The tables and all
-other arrays have one digest each, and so have all attributes together, as in a dataset.
+An array with a row for each instance has a digest for each row, in a table under `/digests`. A job
+that needs some of the instances verifies only these. The tables and all other arrays have one
+digest each, and all attributes have one together, as in a dataset.
 """
 
 import hashlib
@@ -26,22 +26,22 @@ from kryloset.dataset.ragged import append_rows, offsets_path
 from kryloset.dataset.structure import read_structure
 from kryloset.errors import DataError
 
-#: The group of the digests of rows.
+#: The group of the tables of digests.
 TABLES = "digests"
-#: Numbers in an HDF5 chunk of an array that is written at once.
+#: Entries of an HDF5 chunk of an array that is written as a whole.
 _CHUNK = 2**16
 
 
 class Rows:
-    """What seals arrays that are made a row at a time."""
+    """Digests of arrays that are written a row at a time."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Begin without rows."""
         self._tables: dict[str, list[bytes]] = {}
         self._numbers: dict[str, list[NDArray[Any]]] = {}
 
     def add(self, path: str, values: NDArray[Any]) -> int:
-        """Add the next row of an array and return its number; numbers are sealed together."""
+        """Add the next row of an array and return its index; scalars are sealed together."""
         rows: list[Any] = (
             self._tables.setdefault(path, []) if values.ndim else self._numbers.setdefault(path, [])
         )
@@ -56,17 +56,17 @@ class Rows:
         }
 
     def numbers(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays that have a number a row, by their paths."""
+        """Return the arrays with one scalar a row, by their paths."""
         return {path: np.array(column) for path, column in self._numbers.items()}
 
 
 def table_path(path: str) -> str:
-    """Return the path of the table of an array's digests."""
+    """Return the path of the table with the digests of an array's rows."""
     return f"{TABLES}/{path}"
 
 
 def digest_instances(group: str, instances: Iterable[Mapping[str, NDArray[Any]]]) -> str:
-    """Return what `StagedFile.digest` does of a file with these instances in a group."""
+    """Return what `StagedFile.digest` returns for a group with these instances."""
     rows, digests = Rows(), Digests()
     for instance in instances:
         for name, values in instance.items():
@@ -77,14 +77,14 @@ def digest_instances(group: str, instances: Iterable[Mapping[str, NDArray[Any]]]
 
 
 class StagedWriter:
-    """A file for the next stage, being written; `create_staged` makes it."""
+    """A file for the next stage that is being written; `create_staged` makes it."""
 
     def __init__(self, file: h5py.File) -> None:
         """Begin an empty file."""
         self._file = file
         self._digests = Digests()
         self._rows = Rows()
-        # To look an array up by its name takes HDF5 as long as to write a field.
+        # Finding an array by its name takes HDF5 as long as writing a field.
         self._arrays: dict[str, h5py.Dataset] = {}
 
     @property
@@ -93,7 +93,7 @@ class StagedWriter:
         return self._file.attrs
 
     def array(self, path: str, values: NDArray[Any]) -> None:
-        """Write an array at once."""
+        """Write a whole array."""
         options: dict[str, Any] = {}
         if values.size:
             rows = max(1, min(len(values), _CHUNK // values[0].size))
@@ -107,7 +107,7 @@ class StagedWriter:
         self._digests.add(path, text.encode())
 
     def row(self, path: str, values: NDArray[Any], count: int) -> None:
-        """Write the next row of an array of `count` rows, all of the shape of the first."""
+        """Write the next row of an array of `count` rows, which all have the same shape."""
         number = self._rows.add(path, values)
         if not values.ndim:
             return
@@ -118,12 +118,12 @@ class StagedWriter:
         self._arrays[path][number] = values
 
     def ragged_row(self, path: str, values: NDArray[Any]) -> None:
-        """Write the next instance's rows of an array in which each has its own number of them."""
+        """Write the rows of the next instance of a ragged array."""
         self._rows.add(path, values)
         self._digests.add(offsets_path(path), append_rows(self._file, path, values, **CHECKSUM))
 
     def seal(self) -> None:
-        """Write the numbers and all digests, when all else is in the file."""
+        """Write the scalars and all digests, once everything else is in the file."""
         for path, values in (self._rows.numbers() | self._rows.tables()).items():
             self.array(path, values)
         self._digests.seal(self._file)
@@ -131,7 +131,7 @@ class StagedWriter:
 
 @contextmanager
 def create_staged(path: Path) -> Iterator[StagedWriter]:
-    """Create a file for the next stage, whole or not at all.
+    """Create a file for the next stage atomically.
 
     Raises:
         DataError: The file cannot be written: no permission, no space.
@@ -143,21 +143,23 @@ def create_staged(path: Path) -> Iterator[StagedWriter]:
 
 
 class StagedFile:
-    """A file of an earlier stage; use it in a `with` statement. All that is read is compared.
+    """A file of an earlier stage; use it in a `with` statement.
+
+    Everything that is read is compared with its digest.
 
     Args:
         path: The file.
 
     Attributes:
         path: The file.
-        attrs: Its attributes, compared with their seal.
+        attrs: Its attributes.
 
     Raises:
-        DataError: The file is missing, damaged, or carries no seals.
+        DataError: The file is missing or damaged, or it has no digests.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file and read its seals."""
+        """Open the file and read its digests."""
         self.path = path
         try:
             self._file = h5py.File(path, "r")
@@ -172,7 +174,7 @@ class StagedFile:
             raise
 
     def _read_seals(self) -> None:
-        # HDF5 and h5py raise errors of a dozen types for damage.
+        # HDF5 and h5py raise errors of a dozen types about damage.
         try:
             structure = read_structure(self._file)
             arrays = [path for path, node in structure.items() if "shape" in node]
@@ -183,8 +185,8 @@ class StagedFile:
         if not self._seals:
             named = ", ".join(arrays[:3]) + (", ..." if len(arrays) > 3 else "")
             raise DataError(
-                f"{self.path} carries no digests, so nothing in it ({named or 'it is empty'}) can "
-                "be trusted: it is no file of a stage of this version; make it again"
+                f"{self.path} has no digests, so nothing in it ({named or 'it is empty'}) can be "
+                "trusted: no stage of this version wrote it; make it again"
             )
         if self._seals.pop(STRUCTURE, None) != digest_structure(structure, self._seals):
             raise DataError(
@@ -206,18 +208,18 @@ class StagedFile:
         self._file.close()
 
     def __contains__(self, path: str) -> bool:
-        """Return whether the file was sealed with an array or a text of that path."""
+        """Return whether the file has an array or a text of that path."""
         return path in self._seals or table_path(path) in self._seals
 
     def names(self, group: str) -> list[str]:
-        """Return the names of the arrays and groups in a group, ascending."""
+        """Return the names of the arrays and groups in a group, in ascending order."""
         before = f"{group}/"
         paths = [path.removeprefix(f"{TABLES}/") for path in self._seals]
         inside = {path.removeprefix(before) for path in paths if path.startswith(before)}
         return sorted({path.partition("/")[0] for path in inside})
 
     def length(self, path: str) -> int:
-        """Return the number of rows of an array, or of instances of a ragged one."""
+        """Return the number of rows of an array, or of instances of a ragged array."""
         return len(self.array(path if path in self._seals else table_path(path)))
 
     def digest(self, group: str) -> str:
@@ -256,7 +258,7 @@ class StagedFile:
         return str(text.decode())
 
     def row(self, path: str, number: int) -> NDArray[Any]:
-        """Return a row of an array, or of a ragged one the rows of an instance.
+        """Return a row of an array, or the rows of an instance of a ragged array.
 
         Raises:
             DataError: It is missing, damaged or changed.
@@ -265,7 +267,7 @@ class StagedFile:
         return row
 
     def rows(self, path: str, begin: int, end: int) -> NDArray[Any]:
-        """Return some rows of an array; of a ragged one those of one instance, in an axis of one.
+        """Return several rows of an array; of a ragged array those of one instance, shape (1, ...).
 
         Raises:
             DataError: One is missing, damaged or changed.
@@ -282,19 +284,19 @@ class StagedFile:
         for number, row in enumerate(values, begin):
             if _digest(row) != self.row_seal(path, number):
                 raise DataError(
-                    f"{self.path} is damaged: row {number} of {path} was changed, for its digest "
-                    "differs; make the file again"
+                    f"{self.path} is damaged: row {number} of {path} was changed, since its "
+                    "digest differs; make the file again"
                 )
         return values
 
     def row_seal(self, path: str, number: int) -> bytes:
-        """Return what stands for a row: its digest, or the number that it is."""
+        """Return what identifies a row: its digest, or the bytes of a scalar."""
         source = path if path in self._seals else table_path(path)
         return bytes(self.array(source)[number].tobytes())
 
     def _read(self, path: str, selection: Any) -> NDArray[Any]:
         if path not in self:
-            raise DataError(f"{self.path} has no {path}: it is no file of that stage")
+            raise DataError(f"{self.path} has no {path}: it is not a file of that stage")
         try:
             if path not in self._arrays:
                 self._arrays[path] = self._file[path]
@@ -309,7 +311,7 @@ class StagedFile:
         digests.add(path, values)
         if digests.finished()[path] != self._seals[path]:
             raise DataError(
-                f"{self.path} is damaged: {path} was changed, for its digest differs; make the "
+                f"{self.path} is damaged: {path} was changed, since its digest differs; make the "
                 "file again"
             )
 

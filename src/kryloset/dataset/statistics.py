@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 class Moments:
     """Count, mean, sum of squared deviations and range of all values added.
 
-    Parts are joined by the update of Chan, Golub and LeVeque ("Algorithms for
-    computing the sample variance", The American Statistician 37, 1983, eq. 2.1),
-    which loses nothing where the mean is large against the deviation.
+    Parts are combined by the update of Chan, Golub and LeVeque ("Algorithms for computing the
+    sample variance", The American Statistician 37, 1983, eq. 2.1), which stays accurate if the
+    mean is large compared to the deviation.
 
-    Mean and squares are those of the values divided by 2^exponent, which rounds nothing. The
-    largest is then between 1/2 and 1, or 0, so that no square overflows, and none that counts
+    Mean and squares are those of the values divided by 2^exponent, which is exact. The largest
+    magnitude is then 0 or between 1/2 and 1, so that no square overflows and none that matters
     underflows.
     """
 
@@ -30,7 +30,7 @@ class Moments:
     maximum: float = -math.inf
 
     def add(self, values: NDArray[np.float64]) -> None:
-        """Add an array of any shape, perhaps an empty one."""
+        """Add an array of any shape, which may be empty."""
         if not values.size:
             return
         self._rescale(values)
@@ -43,7 +43,7 @@ class Moments:
         self.count = count
 
     def _rescale(self, values: NDArray[np.float64]) -> None:
-        """Take new values into the range, and what was summed to the exponent that they need."""
+        """Extend the range to new values, and adapt the exponent of the sums to them."""
         self.minimum = min(self.minimum, float(values.min()))
         self.maximum = max(self.maximum, float(values.max()))
         largest = max(abs(self.minimum), abs(self.maximum))

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a file says beside the numbers in its arrays: groups, types, shapes, axes, attributes.
+"""The structure of a file: groups, types, shapes, axes and attributes, without its numbers.
 
-It is a tree that JSON can write, so that it can be sealed by a digest and compared with the one
+It is a tree that JSON can write, so that it can be sealed by a digest, and compared with the one
 that a configuration and a family make.
 """
 
@@ -18,23 +18,23 @@ from numpy.typing import NDArray
 from kryloset.dataset.guard import progress
 from kryloset.errors import DataError
 
-#: Attributes of the HDF5 library, by which dimension scales and arrays refer to each other.
+#: Attributes by which HDF5 links dimension scales and arrays.
 _REFERENCES = ("REFERENCE_LIST", "DIMENSION_LIST")
-#: Bounds on what is read into memory, far beyond what a dataset has.
+#: Bounds on what is read into memory, far above those of a dataset: nodes, and bytes of attributes.
 _NODES, _ATTRIBUTES = 10_000, 2**24
-#: What HDF5's gzip may make of a byte at most, and a little more.
+#: Bytes that gzip can make of one at most, rounded up.
 _EXPANSION = 1100
 
 
 def nodes(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset | str]]:
-    """Yield everything that has a name in a file, a group's content before that of its groups.
+    """Yield everything that has a name in a file, breadth first.
 
     Yields:
-        A path, and the group or array there; or the path under which it came before, for a
-        second name.
+        A path, and the group or array there; for a second name of the same node, the path of the
+        first.
 
     Raises:
-        DataError: A link leads to another file, or nowhere fixed; or there is too much.
+        DataError: There is a link that is not a hard link, or there are too many nodes.
     """
     root = file["/"]
     seen = {h5py.h5o.get_info(root.id).addr: "/"}
@@ -47,8 +47,8 @@ def nodes(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset | st
             path = base + name
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise DataError(
-                    f"{path} is a link to something else, perhaps of another file; a dataset "
-                    "stands alone"
+                    f"{path} is a link to something else, perhaps in another file; a dataset "
+                    "has no such links"
                 )
             node = group[name]
             first = seen.setdefault(h5py.h5o.get_info(node.id).addr, path)
@@ -60,15 +60,15 @@ def nodes(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset | st
 
 
 def read_structure(file: h5py.File, *, hollow: bool = False) -> dict[str, Any]:
-    """Return what a file says beside the numbers in its arrays, by path.
+    """Return the structure of a file by path.
 
     Args:
         file: The file.
-        hollow: Whether arrays may be there without their numbers.
+        hollow: Whether arrays may lack their numbers.
 
     Raises:
-        DataError: As `nodes`; or an array names an axis that is not there, or says that it is
-            larger than the file has bytes for; or attributes are too large.
+        DataError: As `nodes`; or an array has an axis that is missing, or claims to be larger than
+            the file can hold; or attributes are too large.
     """
     found = dict(nodes(file))
     places = {
@@ -100,10 +100,10 @@ def _require_stored(array: h5py.Dataset, path: str, file: h5py.File) -> None:
     """Refuse an array that claims more bytes than the file can hold.
 
     Raises:
-        DataError: It does, or it is kept in another file.
+        DataError: It does, or it is stored in another file.
     """
     if array.external or array.is_virtual:
-        raise DataError(f"{path} is kept in another file; a dataset stands alone")
+        raise DataError(f"{path} is stored in another file; a dataset is one file")
     try:
         stored, claimed = array.id.get_storage_size(), array.size * array.dtype.itemsize
     except Exception as error:
@@ -120,7 +120,7 @@ def _require_stored(array: h5py.Dataset, path: str, file: h5py.File) -> None:
 
 
 def _attributes(node: h5py.HLObject, path: str) -> dict[str, Any]:
-    """Return the attributes of a node as JSON can write them, without loss."""
+    """Return the attributes of a node in a form that JSON can write, without loss."""
     names = [name for name in node.attrs if name not in _REFERENCES]
     kept = (node.attrs.get_id(name) for name in names)
     size = sum(prod(attribute.shape) * attribute.dtype.itemsize for attribute in kept)
@@ -140,7 +140,7 @@ def _axes(array: h5py.Dataset, path: str, places: dict[int, str]) -> list[list[s
     """Return the paths of the dimension scales of each axis.
 
     Raises:
-        DataError: An axis is named that is not there, or has another length.
+        DataError: A dimension scale is missing, or has another length than its axis.
     """
     if "DIMENSION_LIST" not in array.attrs:
         return []
@@ -162,7 +162,7 @@ def _axes(array: h5py.Dataset, path: str, places: dict[int, str]) -> list[list[s
 
 
 def _axis_of(array: h5py.Dataset, places: dict[int, str]) -> list[str]:
-    """Return of which arrays a dimension scale is an axis, and of each which one."""
+    """Return the arrays that a dimension scale belongs to, each with the number of the axis."""
     found = []
     for reference, number in array.attrs.get("REFERENCE_LIST", ()):
         try:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Write a dataset file.
 
-Nothing of the hour, the machine or the speed goes into it, so that the same
-configuration makes the same bytes.
+The file does not depend on the time, the machine or its speed, so that the same configuration
+makes the same bytes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ from kryloset.errors import DataError
 from kryloset.problems.base import Family, Variable
 from kryloset.problems.checks.coverage import select
 
-#: Numbers in an HDF5 chunk of several times: 1 MiB, which HDF5 keeps in memory.
+#: Entries of an HDF5 chunk with several times: 1 MiB, which HDF5 keeps in memory.
 _CHUNK = 2**17
 
 
@@ -54,33 +54,34 @@ def write_dataset(
     parameters: str,
     meshes: Mapping[str, NDArray[Any]] | None = None,
     masks: Mapping[str, NDArray[np.int8]] | None = None,
-    ways: Sequence[str] = (),
+    strategies: Sequence[str] = (),
 ) -> None:
     """Write a dataset file in one pass over the instances.
 
     Args:
-        path: File to write; see `kryloset.dataset.atomic` for how to do so whole.
+        path: File to write; see `kryloset.dataset.atomic` for how to do so atomically.
         name: Name of the dataset.
-        config: What it was made with.
+        config: Its configuration.
         family: Its family.
-        instances: Parameters, fields and unknowns of each instance by name, and those on a
-            further grid by `grid_<points>/<name>`, in the drawn order; and `inside` among them
-            where each instance has a domain of its own.
-        solver: Each quantity of `layout.SOLVER`, a number an instance in the drawn order.
-        reasons: The meanings of /solver/reason.
-        code: Identity of the code that each stage before ran.
-        parameters: Digest of the parameters, as `staged.digest_instances` makes it.
+        instances: Parameters, fields and unknowns of each instance by name, those on a further
+            grid by `grid_<points>/<name>`, in the drawn order; also `inside` if each instance has
+            its own domain.
+        solver: The solve records: each quantity of `layout.SOLVER`, shape (instances,), in the
+            drawn order.
+        reasons: The meanings of the numbers in /solver/reason.
+        code: Identity of the code by stage.
+        parameters: Digest of the parameters, from `staged.digest_instances`.
         meshes: What `Discretisation.meshes` returned.
-        masks: What `Discretisation.masks` returned, by the same names as those of instances.
-        ways: The meanings of /solver/way, numbered from 0.
+        masks: The masks that instances share, by the same keys as the arrays of instances.
+        strategies: The labels of the strategies in /solver/way, numbered from 0.
 
     Raises:
-        DataError: An array of an instance has not the shape of its variable.
+        DataError: An array does not have the shape of its variable.
     """
     with create_hdf5(path, libver=LIBVER) as file:
         writer = _Writer(file, config, family, provenance.versions())
         writer.describe(name)
-        writer.solver(solver, reasons, dict(enumerate(ways)))
+        writer.solver(solver, reasons, dict(enumerate(strategies)))
         writer.provenance(name, code, parameters)
         writer.data(instances, masks or {})
         writer.meshes(meshes or {})
@@ -100,33 +101,33 @@ def write_skeleton(
     parameters: str,
     meshes: Mapping[str, NDArray[Any]],
     masks: Mapping[str, NDArray[np.int8]],
-    ways: Sequence[str],
+    strategies: Sequence[str],
     versions: Mapping[str, str],
 ) -> None:
-    """Write all that a dataset file says beside the parameters and solutions of its instances.
+    """Write all of a dataset file except the parameters and solutions of its instances.
 
     Args:
-        file: An empty file; their arrays are made in it, and stay empty.
-        name: As of `write_dataset`, and so are those that are not named here.
-        config: What it was made with.
+        file: An empty file. The arrays of instances are made in it but not filled.
+        name: Name of the dataset.
+        config: Its configuration.
         family: Its family.
-        first: What instance 0 consists of.
-        rows: Rows in all of each ragged variable, by name.
-        solver: Evidence of the solver.
-        reasons: The meanings of /solver/reason.
-        code: Identity of the code that each stage before ran.
+        first: Parameters, fields and unknowns of instance 0.
+        rows: Total number of rows of each ragged variable, by name.
+        solver: The solve records, as for `write_dataset`.
+        reasons: The meanings of the numbers in /solver/reason.
+        code: Identity of the code by stage.
         parameters: Digest of the parameters.
         meshes: What `Discretisation.meshes` returned.
-        masks: The masks that instances share, as of `write_dataset`.
-        ways: The meanings of /solver/way.
+        masks: The masks that instances share, as for `write_dataset`.
+        strategies: The labels of the strategies in /solver/way.
         versions: Versions of the programs that made the dataset.
 
     Raises:
-        DataError: An array of the instance has not the shape of its variable.
+        DataError: An array does not have the shape of its variable.
     """
     writer = _Writer(file, config, family, versions)
     writer.describe(name)
-    writer.solver(solver, reasons, dict(enumerate(ways)))
+    writer.solver(solver, reasons, dict(enumerate(strategies)))
     writer.provenance(name, code, parameters)
     writer.skeleton(first, rows, masks)
     writer.meshes(meshes)
@@ -143,35 +144,35 @@ def write_instances(
     reasons: Mapping[int, str] | None = None,
     meshes: Mapping[str, NDArray[Any]] | None = None,
     masks: Mapping[str, NDArray[np.int8]] | None = None,
-    ways: Sequence[str] = (),
+    strategies: Sequence[str] = (),
 ) -> None:
-    """Write instances where a dataset has them, without splits, statistics and provenance.
+    """Write instances as in a dataset, but without splits, statistics and provenance.
 
     Args:
         file: An empty file.
-        name: As of `write_dataset`, and so are those that are not named here.
-        config: The number of instances, the further grids and the tolerance count.
+        name: Name of the dataset.
+        config: Gives the number of instances, the further grids and the tolerance.
         family: Its family.
-        instances: What there is of each instance: its parameters, perhaps its solution.
-        solver: What it took to solve them; None where they are not solved.
-        reasons: The meanings of /solver/reason.
+        instances: The parameters of each instance, and its solution if there is one.
+        solver: The solve records, as for `write_dataset`; None if nothing was solved.
+        reasons: The meanings of the numbers in /solver/reason.
         meshes: What `Discretisation.meshes` returned.
-        masks: The masks that instances share.
-        ways: The meanings of /solver/way.
+        masks: The masks that instances share, as for `write_dataset`.
+        strategies: The labels of the strategies in /solver/way.
 
     Raises:
-        DataError: An array of an instance has not the shape of its variable.
+        DataError: An array does not have the shape of its variable.
     """
     writer = _Writer(file, config, family, provenance.versions())
     writer.describe_grid(name)
     if solver is not None:
-        writer.solver(solver, reasons or {}, dict(enumerate(ways)))
+        writer.solver(solver, reasons or {}, dict(enumerate(strategies)))
     writer.arrays(instances, masks or {})
     writer.meshes(meshes or {})
 
 
 class _Writer(Frame):
-    """A file with the arrays of its instances."""
+    """A dataset file with the arrays of its instances."""
 
     def data(
         self,
@@ -201,7 +202,7 @@ class _Writer(Frame):
         shared = self._write_masks(masks)
         placements: dict[str, Placement] = {}
         for index, arrays in enumerate(instances):
-            # The lengths of axes that are not those of the grid are known by the first instance.
+            # The first instance shows the lengths of axes that are not axes of the grid.
             if not placements:
                 placements = self._make_all(arrays)
             for key, placement in placements.items():
@@ -218,7 +219,7 @@ class _Writer(Frame):
         rows: Mapping[str, int],
         masks: Mapping[str, NDArray[np.int8]],
     ) -> None:
-        """Make what `data` does, with arrays that are empty, and statistics of nothing."""
+        """Make the arrays that `data` makes but leave them empty, with statistics of zeros."""
         shared, placements = self._write_masks(masks), self._make_all(first)
         for key, length in rows.items():
             path = placements[key].path
@@ -242,7 +243,7 @@ class _Writer(Frame):
         return shared
 
     def _make_all(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Placement]:
-        """Make the arrays of all variables, by what an instance has of them."""
+        """Make the arrays of all variables in the shapes that an instance has."""
         placements = {key: place(self.family, key) for key in arrays}
         for key, placement in placements.items():
             self._make(placement, self._values(placement, 0, arrays[key]))
@@ -251,7 +252,7 @@ class _Writer(Frame):
     def _finish_all(
         self, placements: Mapping[str, Placement], shared: Mapping[str, Placement]
     ) -> None:
-        """Name the axes and masks of all arrays, and list them as The Well does."""
+        """Write axes and masks of all arrays, and list the arrays as The Well does."""
         for key, placement in placements.items():
             self._finish(placement)
             if placement.masked and mask_key(key) in {**placements, **shared}:
@@ -267,13 +268,13 @@ class _Writer(Frame):
         self.file["statistics"].attrs["split"] = "train"
 
     def _values(self, placement: Placement, index: int, values: NDArray[Any]) -> NDArray[Any]:
-        """Return what is stored of an array of one instance; a steady solution has one time."""
+        """Return the stored form of an instance's array, with one time for a steady solution."""
         found = np.asarray(values, dtype=stored_type(values))
         axes = [axis for axis in placement.axes if axis != "sample"]
         if self.family.times is None and "time" in axes:
             found = found[np.newaxis]
-        # An axis of the variable's own is not in the file before the first instance has said
-        # how long it is; a ragged one not before the last.
+        # An axis of the variable's own is not in the file before the first instance, and a ragged
+        # axis not before the last.
         lengths = [
             len(self.file[axis]) if axis in self.file else length
             for axis, length in zip(axes, found.shape, strict=False)
@@ -286,7 +287,7 @@ class _Writer(Frame):
         return found
 
     def _make(self, placement: Placement, values: NDArray[Any]) -> None:
-        """Make the array of a variable, and the scales of the axes that are its own."""
+        """Make the array of a variable, and the dimension scales of its own axes."""
         ragged = placement.variable.ragged
         for axis, length in zip(placement.axes[1:], values.shape[ragged:], strict=True):
             if axis not in self.file:
@@ -294,7 +295,7 @@ class _Writer(Frame):
         if ragged:
             return
         shape = tuple(len(self.file[axis]) for axis in placement.axes)
-        # One instance an HDF5 chunk; of a long trajectory fewer times, for it is read in parts.
+        # An HDF5 chunk has one instance, or a few times of a long trajectory.
         chunks = [1 if len(shape) > 1 else min(shape[0], ROWS), *(max(1, n) for n in shape[1:])]
         if "time" in placement.axes:
             state = prod(chunks[2:])
@@ -314,7 +315,7 @@ class _Writer(Frame):
         self.digests.add(path, values)
 
     def _finish(self, placement: Placement) -> None:
-        """Name the axes of a whole array, and say what it is."""
+        """Attach the dimension scales of a complete array, and describe it."""
         array, variable = self.file[placement.path], placement.variable
         if variable.ragged:
             if placement.axes[0] not in self.file:
@@ -333,7 +334,7 @@ class _Writer(Frame):
         self._describe(placement, sample=True)
 
     def _describe(self, placement: Placement, *, sample: bool) -> None:
-        """Say what a whole array is."""
+        """Write the attributes of a complete array."""
         array, variable = self.file[placement.path], placement.variable
         write_varying(array, sample=sample, time="time" in placement.axes)
         array.attrs["long_name"] = variable.long_name
@@ -350,7 +351,7 @@ class _Writer(Frame):
             array.attrs["flag_meanings"] = "outside inside"
 
     def _name_mask(self, placement: Placement, mask: Placement) -> None:
-        """Say of a field where it has values, and what it is elsewhere, as CF has it."""
+        """Write where a field has values, and what it has elsewhere, by the conventions of CF."""
         attributes = self.file[placement.path].attrs
         attributes["_FillValue"] = np.array([np.nan], FLOAT)
         group, _, name = mask.path.rpartition("/")
@@ -360,7 +361,7 @@ class _Writer(Frame):
     def _within(
         self, variable: Variable, values: NDArray[Any], inside: NDArray[np.int8] | None
     ) -> NDArray[Any]:
-        """Return the values that count: of what is on the whole grid those in the domain."""
+        """Return the values for the statistics: those in the domain, if it is on the whole grid."""
         if inside is None or variable.axes != tuple(self.family.coordinates):
             return values
         return select(values, inside.astype(np.bool_), variable.rank)

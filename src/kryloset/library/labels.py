@@ -44,7 +44,7 @@ def label(
         rest: As of `write_instances`.
 
     Raises:
-        DataError: An array of an instance has not the shape of its variable.
+        DataError: An array does not have the shape of its variable.
     """
     with h5py.File("memory", "w", driver="core", backing_store=False, libver=LIBVER) as file:
         write_instances(file, config.family, config, family, instances, **rest)

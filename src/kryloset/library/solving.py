@@ -142,11 +142,11 @@ class _Solved:
         """Return everything as a tree of labelled arrays."""
         count = len(self._order)
         names = [strategy_name(self._labels[place]) for place in range(count)]
-        ways = sorted(set(names))
+        strategies = sorted(set(names))
         found = {
             "chunk": np.zeros(count),
             "position": np.argsort(self._order),
-            "way": np.array([ways.index(name) for name in names]),
+            "way": np.array([strategies.index(name) for name in names]),
         }
         quantities = {
             quantity: found[quantity] if quantity in found else self._column(files.solver(quantity))
@@ -159,7 +159,7 @@ class _Solved:
         tree = label(
             self._config, self._family, self._parameters.numbers, self._arrays(),
             solver=quantities, reasons=MEANINGS, meshes=discretisation.meshes(), masks=masks,
-            ways=ways,
+            strategies=strategies,
         )  # fmt: skip
         parts = [path for path in self._rows[0] if path.startswith(files.seconds(""))]
         seconds = np.stack([self._column(part) for part in parts], axis=1)
