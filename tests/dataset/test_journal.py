@@ -134,7 +134,7 @@ def test_the_second_waits_for_the_first(tmp_path, caplog, discard):
 
     thread = threading.Thread(target=second)
     thread.start()
-    while "held by another process" not in caplog.text:
+    while "in use by another process" not in caplog.text:
         time.sleep(0.01)
     assert not found
     first.append(record(1))

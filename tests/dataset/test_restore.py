@@ -53,7 +53,7 @@ def test_a_family_of_an_absolute_path_comes_to_the_folder(tmp_path: Path):
 
 
 def test_a_folder_with_something_in_it_is_left_alone(made: Path, tmp_path: Path):
-    with pytest.raises(DataError, match="there already"):
+    with pytest.raises(DataError, match="exists already"):
         restore(made, tmp_path)
 
 
@@ -61,7 +61,7 @@ def test_a_folder_with_something_in_it_is_left_alone(made: Path, tmp_path: Path)
 def test_a_file_that_names_others_outside_writes_nothing(made: Path, tmp_path: Path, place: str):
     with h5py.File(made, "r+") as file:
         file["provenance/family"].attrs["file"] = place
-    with pytest.raises(DataError, match="no Python file below the folder"):
+    with pytest.raises(DataError, match="not a Python file below the folder"):
         restore(made, tmp_path / "again")
     assert not (tmp_path / "again").exists()
 

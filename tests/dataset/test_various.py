@@ -321,7 +321,7 @@ def test_a_fixed_parameter_may_be_constant_and_must_be(runs, tmp_path):
     [
         ("RaggedParameter", "'p' cannot be ragged: only unknowns of a steady family can"),
         ("RaggedInTime", "'u_dofs' cannot be ragged"),
-        ("RaggedOnTheGrid", "'v' is ragged, but has no axis of its own"),
+        ("RaggedOnTheGrid", "'v' is ragged but has no axis of its own"),
         ("OneTime", "has 1 times: a trajectory needs the initial time and at least one more"),
         ("OwnGridOnly", r"mesh.grids \[3, 9\]: family .*OwnGridOnly cannot be evaluated"),
     ],
