@@ -215,7 +215,7 @@ def test_geometric_multigrid_is_tried_first_where_there_are_lattices(family, fir
     ((matrix, rhs),) = systems(loaded, discretisation, 1)
     solver = Automatic()
     result, state = solver.solve(matrix, rhs, solver.init())
-    assert result.converged and state.ways[0].preconditioner == first
+    assert result.converged and state.strategies[0].preconditioner == first
 
 
 def test_waves_may_be_solved_by_multigrid_and_winds_are_not():
@@ -227,7 +227,7 @@ def test_waves_may_be_solved_by_multigrid_and_winds_are_not():
         solver = Automatic()
         result, state = solver.solve(matrix, rhs, solver.init())
         assert result.converged
-        ways[family] = [(way.method, way.preconditioner) for way in state.ways]
+        ways[family] = [(way.method, way.preconditioner) for way in state.strategies]
     assert ways["helmholtz"][2] == ("gmres", "multigrid")
     assert ("gmres", "multigrid") not in ways["advection_diffusion"]
 

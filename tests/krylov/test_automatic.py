@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The quickest way, found while solving: nothing wrong is chosen, and a replay repeats all."""
+"""The quickest strategy, found while solving: nothing wrong is chosen, and a replay repeats all."""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -14,16 +14,11 @@ from systems import diffusion, laplacian, refill, sequence, to_mat, to_vec
 
 from kryloset.errors import KrylosetError
 from kryloset.krylov import SequenceSolver, SolveError, solve_or_escalate
-from kryloset.krylov.automatic.selection import (
-    ALLOWANCE,
-    PROMPT,
-    TRIALS,
-    Automatic,
-    AutomaticState,
-    Recording,
-    choose_ways,
-    has_sparse_factors,
-)
+from kryloset.krylov.automatic.policy import ALLOWANCE, PROMPT, TRIAL_SYSTEMS
+from kryloset.krylov.automatic.recording import Recording
+from kryloset.krylov.automatic.selection import Automatic
+from kryloset.krylov.automatic.state import AutomaticState
+from kryloset.krylov.automatic.strategies import choose_strategies, has_sparse_factors
 from kryloset.krylov.structure import Structure
 
 
@@ -47,7 +42,7 @@ def test_every_system_is_solved_and_the_best_way_is_used(wind, rng, residual):
     assert (state.systems, state.failures) == (30, 0)
     # But for the direct one, which a factor that is reused may have ruled out.
     prompt = [i for i in range(PROMPT) if state.states[i] is not None]
-    assert all(state.trials[i] >= 2 for i in prompt if state.ways[i].method != "direct")
+    assert all(state.trials[i] >= 2 for i in prompt if state.strategies[i].method != "direct")
     assert state.best in prompt
 
 
@@ -63,9 +58,9 @@ class Timed(SequenceSolver):
 
 
 def test_trials_take_no_more_than_their_allowance(rng):
-    ways = tuple(Timed("cg", preconditioner) for preconditioner in Timed.SECONDS)
-    _, state = run(Automatic(ways=ways), sequence(10, 300), rng.standard_normal(100))
-    assert state.best == 0 and len(set(state.choices[PROMPT * TRIALS :])) > 1
+    strategies = tuple(Timed("cg", preconditioner) for preconditioner in Timed.SECONDS)
+    _, state = run(Automatic(strategies=strategies), sequence(10, 300), rng.standard_normal(100))
+    assert state.best == 0 and len(set(state.choices[PROMPT * TRIAL_SYSTEMS :])) > 1
     assert 0 < state.overhead <= ALLOWANCE * state.spent
 
 
@@ -73,7 +68,7 @@ def test_indefinite_systems_are_not_given_to_cg(rng, residual):
     matrix = sp.csr_array(laplacian(15) - 1.5 * sp.eye_array(225))
     b = rng.standard_normal(225)
     solutions, state = run(Automatic(), [matrix] * 8, b)
-    assert not {way.method for way in state.ways} & {"cg", "rcg"}
+    assert not {strategy.method for strategy in state.strategies} & {"cg", "rcg"}
     for x in solutions:
         assert np.linalg.norm(b - matrix @ x) <= 1e-8 * np.linalg.norm(b)
 
@@ -84,7 +79,7 @@ def test_a_replay_is_bit_identical(wind, rng, tmp_path):
     expected, state = run(Automatic(), systems, b)
     recording = Recording.from_json(state.recording.to_json())
     assert recording == state.recording and len(recording.choices) == 25
-    assert all(way.refresh != "rental" for way in recording.ways)
+    assert all(strategy.refresh != "rental" for strategy in recording.strategies)
     again, last = run(Automatic(replay=recording), systems, b)
     for one, other in zip(expected, again, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -98,7 +93,7 @@ def test_a_replay_is_bit_identical(wind, rng, tmp_path):
     for one, other in zip(expected[11:], resumed, strict=True):
         np.testing.assert_array_equal(one, other)
     mat = to_mat(systems[0])
-    with pytest.raises(KrylosetError, match="choices for 25 systems"):
+    with pytest.raises(KrylosetError, match="selection is for 25 systems"):
         Automatic(replay=recording).solve(mat, to_vec(mat, b), last)
 
 
@@ -107,7 +102,16 @@ def test_a_saved_state_goes_on_where_it_was(rng, tmp_path):
     _, state = run(Automatic(), systems, b)
     state.save(tmp_path / "state.npz")
     loaded = AutomaticState.load(tmp_path / "state.npz")
-    for name in ("ways", "trials", "recent", "usual", "choices", "spent", "iterations", "until"):
+    for name in (
+        "strategies",
+        "trials",
+        "recent",
+        "usual",
+        "choices",
+        "spent",
+        "iterations",
+        "until",
+    ):
         assert getattr(loaded, name) == getattr(state, name)
     assert loaded.recording == state.recording
     _, after = run(Automatic(), systems, b, loaded)
@@ -122,37 +126,37 @@ def test_the_quicker_of_two_ways_is_chosen(rng):
     systems, b = sequence(60, 24), rng.standard_normal(3600)
     slow = SequenceSolver("gmres", "none", max_iterations=100_000)
     quick = SequenceSolver("cg", "cholesky", refresh="rental")
-    for ways in ((slow, quick), (quick, slow)):
-        _, state = run(Automatic(ways=ways), systems, b)
-        assert state.ways[state.best] == quick
-        assert state.choices.count(ways.index(quick)) >= 24 - 2 * TRIALS
+    for strategies in ((slow, quick), (quick, slow)):
+        _, state = run(Automatic(strategies=strategies), systems, b)
+        assert state.strategies[state.best] == quick
+        assert state.choices.count(strategies.index(quick)) >= 24 - 2 * TRIAL_SYSTEMS
     # What took too long was given up in its first trial, and solved nothing.
-    assert slow not in state.recording.ways and set(state.recording.choices) == {0}
+    assert slow not in state.recording.strategies and set(state.recording.choices) == {0}
 
 
 @pytest.mark.parametrize(("factor", "tried"), [(1.0, True), (1e9, False)])
 def test_direct_is_not_tried_at_once_where_a_factor_takes_long(factor, tried, rng):
-    """An owner's factor has told what it takes."""
-    ways = (
+    """An reference's factor has told what it takes."""
+    strategies = (
         SequenceSolver("cg", "cholesky", refresh="rental"),
         SequenceSolver("direct", "cholesky"),
     )
-    systems, b = sequence(20, TRIALS + 1), rng.standard_normal(400)
-    solver = Automatic(ways=ways)
-    _, state = run(solver, systems[:TRIALS], b)
+    systems, b = sequence(20, TRIAL_SYSTEMS + 1), rng.standard_normal(400)
+    solver = Automatic(strategies=strategies)
+    _, state = run(solver, systems[:TRIAL_SYSTEMS], b)
     held = state.states[0]
-    assert state.choices == (0,) * TRIALS and held.rental.price > 0
+    assert state.choices == (0,) * TRIAL_SYSTEMS and held.ski_rental.price > 0
     price = factor * state.usual[0]
-    held = replace(held, rental=replace(held.rental, price=price))
+    held = replace(held, ski_rental=replace(held.ski_rental, price=price))
     state = replace(state, states=(held, *state.states[1:]))
-    _, after = run(solver, systems[TRIALS:], b, state)
+    _, after = run(solver, systems[TRIAL_SYSTEMS:], b, state)
     assert after.choices[-1] == int(tried)
 
 
 def test_a_way_that_fails_is_replaced_by_another_in_the_same_system(rng, residual):
     matrix, b = diffusion(15, rng, 30.0), rng.standard_normal(225)
-    ways = (SequenceSolver("cg", "icc"), SequenceSolver("gmres", "ilu"))
-    solutions, state = run(Automatic(ways=ways), [matrix] * 4, b)
+    strategies = (SequenceSolver("cg", "icc"), SequenceSolver("gmres", "ilu"))
+    solutions, state = run(Automatic(strategies=strategies), [matrix] * 4, b)
     assert state.choices == (1, 1, 1, 1) and state.states[0] is None
     assert np.linalg.norm(b - matrix @ solutions[0]) <= 1e-8 * np.linalg.norm(b)
 
@@ -160,7 +164,7 @@ def test_a_way_that_fails_is_replaced_by_another_in_the_same_system(rng, residua
 def test_the_ladder_takes_over_when_all_ways_fail(rng, residual):
     matrix, b = diffusion(15, rng, 30.0), rng.standard_normal(225)
     mat = to_mat(matrix)
-    solver = Automatic(ways=(SequenceSolver("cg", "icc"),))
+    solver = Automatic(strategies=(SequenceSolver("cg", "icc"),))
     result, state, attempts = solve_or_escalate(solver, mat, to_vec(mat, b), solver.init())
     assert residual(matrix, result.solution, b) <= 1e-8
     assert [a.method for a in attempts] == ["cg"] and state.failures == 1
@@ -206,14 +210,16 @@ def test_factors_are_tried_where_they_are_sparse():
     )
     assert not has_sparse_factors(to_mat(sp.csr_array(cube)))
     for structure in (Structure(True, True), Structure(True, False), Structure(False, False)):
-        ways = choose_ways(structure, factors=False, tolerance=1e-8, max_iterations=9)
-        assert "rental" not in {w.refresh for w in ways if w.preconditioner in ("lu", "cholesky")}
-        assert {way.max_iterations for way in ways} == {9}
+        strategies = choose_strategies(structure, factors=False, tolerance=1e-8, max_iterations=9)
+        assert "rental" not in {
+            w.refresh for w in strategies if w.preconditioner in ("lu", "cholesky")
+        }
+        assert {strategy.max_iterations for strategy in strategies} == {9}
 
 
 def test_a_file_that_is_no_recording_is_named():
     for text in ("", "{}", '{"ways": [], "choices": [0]}'):
-        with pytest.raises(KrylosetError, match="no recording"):
+        with pytest.raises(KrylosetError, match="no recorded selection"):
             Recording.from_json(text)
 
 
@@ -237,12 +243,12 @@ def test_the_choice_is_a_value(rng):
 )
 @pytest.mark.parametrize("factors", [True, False])
 def test_ways_fit_the_structure(structure, methods, factors):
-    ways = choose_ways(structure, factors=factors, tolerance=1e-8, max_iterations=100)
-    assert {way.method for way in ways} == methods
+    strategies = choose_strategies(structure, factors=factors, tolerance=1e-8, max_iterations=100)
+    assert {strategy.method for strategy in strategies} == methods
     if structure.singular:
         # But for a factor that is made once, whose use shows at once whether it is one.
-        kept = ways[1:] if structure.constant else ways
-        assert not {way.preconditioner for way in kept} & {"lu", "cholesky"}
+        kept = strategies[1:] if structure.constant else strategies
+        assert not {strategy.preconditioner for strategy in kept} & {"lu", "cholesky"}
 
 
 @pytest.mark.parametrize("wind", [0.0, 1.0])
@@ -255,13 +261,15 @@ def test_a_constant_matrix_is_factored_once_and_applied_in_one_iteration(wind, r
     for _ in range(20):
         result, state = solver.solve(mat, to_vec(mat, rng.standard_normal(400)), state)
         assert result.converged and result.iterations <= 2
-    first = state.ways[0]
+    first = state.strategies[0]
     assert first.preconditioner in ("cholesky", "lu") and first.refresh == "always"
 
 
 def test_a_way_of_its_own_is_not_on_trial(rng):
-    """The only way may take many more iterations on one system than on those before."""
+    """The only strategy may take many more iterations on one system than on those before."""
     easy, hard = sp.csr_array(laplacian(15) + 100 * sp.eye_array(225)), sp.csr_array(laplacian(15))
-    way = SequenceSolver("cg", "none", 1e-10, refresh="rental")
-    _, state = run(Automatic(ways=(way,)), [easy, easy, hard, hard], rng.standard_normal(225))
+    strategy = SequenceSolver("cg", "none", 1e-10, refresh="rental")
+    _, state = run(
+        Automatic(strategies=(strategy,)), [easy, easy, hard, hard], rng.standard_normal(225)
+    )
     assert state.failures == 0 and state.choices == (0, 0, 0, 0)

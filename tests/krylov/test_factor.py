@@ -111,4 +111,4 @@ def test_a_singular_matrix_fails_as_with_petscs_factor():
     mat = to_mat(sp.csr_array(np.ones((2, 2))))
     solver = SequenceSolver("gmres", "lu", refresh=())
     result, state = solver.solve(mat, to_vec(mat, np.array([1.0, 0.0])), solver.init())
-    assert result.reason is Reason.PRECONDITIONER_FAILED and state.owner is None
+    assert result.reason is Reason.PRECONDITIONER_FAILED and state.reference is None

@@ -11,8 +11,8 @@ import scipy.sparse as sp
 from systems import laplacian, refill, to_mat, to_vec
 
 from kryloset.krylov import AutomaticState, SequenceSolver, SolverState, Structure
-from kryloset.krylov.automatic.selection import choose_ways
-from kryloset.krylov.reuse.guess import LENGTH
+from kryloset.krylov.automatic.selection import choose_strategies
+from kryloset.krylov.reuse.guess import MOST_DIRECTIONS
 
 METHODS = [
     ("direct", "lu"),
@@ -111,10 +111,10 @@ def test_applications_of_the_operator_are_counted():
 def test_a_full_basis_begins_again_with_the_last_solution():
     mat, solver = to_mat(laplacian(20)), make("direct", "lu")
     rng, state, sizes = np.random.default_rng(7), solver.init(), []
-    for _ in range(LENGTH + 2):
+    for _ in range(MOST_DIRECTIONS + 2):
         _, state = solver.solve(mat, to_vec(mat, rng.standard_normal(400)), state)
         sizes.append(len(state.guess.directions))
-    assert sizes == [*range(1, LENGTH + 1), 1, 2]
+    assert sizes == [*range(1, MOST_DIRECTIONS + 1), 1, 2]
 
 
 def test_another_matrix_gets_no_guess_and_the_same_entries_again_do():
@@ -163,7 +163,7 @@ def test_a_failure_drops_the_guess():
 def test_time_steps_with_a_saddle_point_get_guesses_and_only_they():
     def guesses(**traits: bool) -> set[str]:
         structure = Structure(symmetric=True, definite=False, **traits)
-        ways = choose_ways(structure, factors=True, tolerance=1e-8, max_iterations=9)
+        ways = choose_strategies(structure, factors=True, tolerance=1e-8, max_iterations=9)
         return {way.guess for way in ways}
 
     assert guesses(saddle_point=True, constant=True) == {"projection"}

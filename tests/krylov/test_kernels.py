@@ -3,6 +3,7 @@
 """The compiled products are those of NumPy, and NumPy stands in where nothing compiles."""
 
 import logging
+import re
 
 from mpi4py import MPI
 from petsc4py import PETSc
@@ -114,3 +115,24 @@ def test_the_library_is_compiled_once_for_a_source_and_a_processor(monkeypatch, 
 
 def test_blocks_are_of_petscs_numbers():
     assert Basis(3, 2, MPI.COMM_SELF).array.dtype == np.dtype(PETSc.ScalarType)
+
+
+def test_prototypes_are_those_of_the_sources():
+    source = """
+static int helper(int n)
+{
+}
+int kryloset_one(ptrdiff_t n, const double *a,
+                 float *out, int64_t *rows)
+{
+  kryloset_other(1);
+}
+"""
+    found = kernels.read_prototypes([source])
+    assert " ".join(found.split()) == (
+        "int kryloset_one(ptrdiff_t n, uintptr_t a, uintptr_t out, uintptr_t rows);"
+    )
+    texts = [path.read_text() for path in kernels.SOURCES]
+    defined = {name for text in texts for name in re.findall(r"^\w+ (kryloset_\w+)\(", text, re.M)}
+    assert set(re.findall(r"kryloset_\w+", kernels.read_prototypes(texts))) == defined
+    assert defined and "*" not in kernels.read_prototypes(texts)

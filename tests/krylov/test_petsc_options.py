@@ -116,7 +116,7 @@ def test_a_recording_has_them_only_where_there_are_some(rng):
     solver = SequenceSolver("cg", "gamg", refresh="rental")
     systems, b = sequence(16, 3), rng.standard_normal(256)
     for options in ({}, SWEEPS):
-        given = Automatic(ways=(solver.change(petsc_options=options),))
+        given = Automatic(strategies=(solver.change(petsc_options=options),))
         mat, state = to_mat(systems[0]), given.init()
         _, state = given.solve(mat, to_vec(mat, b), state)
         text = state.recording.to_json()

@@ -18,7 +18,7 @@ from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.errors import DataError, KrylosetError
 from kryloset.fem.steady import SteadyDiscretisation
 from kryloset.krylov.automatic import selection
-from kryloset.krylov.automatic.selection import choose_ways
+from kryloset.krylov.automatic.strategies import choose_strategies
 from kryloset.problems import load_family
 from kryloset.run import check, checkpoint, merge, sample, solve, sort
 from kryloset.run.checkpoint import working_folder
@@ -214,7 +214,7 @@ def test_a_replay_makes_the_same_dataset_bit_for_bit(
     first.mkdir()
     again.mkdir()
     # Ways whose factors are PETSc's, for MUMPS orders as it likes.
-    monkeypatch.setattr(selection, "choose_ways", without_mumps)
+    monkeypatch.setattr(selection, "choose_strategies", without_mumps)
     expected = run(automatic(**solver), first, 2)
     merged(automatic(**solver), first)
     copy = tmp_path / "recorded.json"
@@ -238,7 +238,7 @@ def test_a_replay_makes_the_same_dataset_bit_for_bit(
 
 
 def without_mumps(*arguments: object, **named: object) -> tuple:
-    ways = choose_ways(*arguments, **named)
+    ways = choose_strategies(*arguments, **named)
     return tuple(way for way in ways if way.method != "direct")
 
 

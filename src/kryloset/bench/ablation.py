@@ -159,7 +159,7 @@ def measure(
 
     def look(one: Contestant, system: int, operator: PETSc.Mat, before: Any) -> None:
         deltas(one, system, operator, before)
-        reused = before is not None and before.owner is not None
+        reused = before is not None and before.reference is not None
         if reused and one.state.refreshes == before.refreshes:
             neighbours[one].append(one.turns[-1].iterations)
 

@@ -16,7 +16,7 @@ from kryloset.bench.harness import Contestant, check_names, race, warm_up
 from kryloset.bench.sequences import KINDS, Operator, make_sequence
 from kryloset.bench.tables import Columns, Row
 from kryloset.krylov import Automatic, probe_structure
-from kryloset.krylov.automatic.selection import choose_ways, has_sparse_factors
+from kryloset.krylov.automatic.strategies import choose_strategies, has_sparse_factors
 from kryloset.run.comparison import Method
 
 SEQUENCES = ("darcy", "wind")
@@ -25,7 +25,7 @@ SEQUENCES = ("darcy", "wind")
 def measure(kind: str, size: int, count: int, strategies: int, tolerance: float) -> list[Row]:
     """Return a row for automatic selection and one for each of the first strategies."""
     operator = Operator(make_sequence(kind, size, count, drawn=count), MPI.COMM_SELF)
-    fixed = choose_ways(
+    fixed = choose_strategies(
         probe_structure(operator.mat),
         factors=has_sparse_factors(operator.mat),
         tolerance=tolerance,

@@ -252,7 +252,7 @@ def _strategy(solve: Sequential) -> str:
     if not isinstance(solve.solver, Automatic) or not solve.state.choices:
         return ""
     choices = solve.state.choices
-    return str(solve.state.ways[max(set(choices), key=choices.count)].label)
+    return str(solve.state.strategies[max(set(choices), key=choices.count)].label)
 
 
 def _block_row(auto: Mapping[str, Any], seconds: float) -> Row:

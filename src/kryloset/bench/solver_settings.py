@@ -19,7 +19,7 @@ from petsc4py import PETSc
 from kryloset.bench.instances import Case, race_in_family
 from kryloset.bench.tables import Row, table
 from kryloset.krylov import SequenceSolver, Structure
-from kryloset.krylov.automatic.selection import choose_ways, has_sparse_factors
+from kryloset.krylov.automatic.strategies import choose_strategies, has_sparse_factors
 from kryloset.krylov.names import Method as MethodName
 from kryloset.krylov.names import Preconditioner
 from kryloset.krylov.preconditioners.multigrid import has_interpolations
@@ -74,7 +74,7 @@ def choose_variants(
     declared: Structure, operator: PETSc.Mat, tolerance: float
 ) -> dict[Variant, SequenceSolver]:
     """Return what to compare for such matrices."""
-    strategies = choose_ways(
+    strategies = choose_strategies(
         declared,
         factors=has_sparse_factors(operator),
         multigrid=has_interpolations(operator),

@@ -10,7 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kryloset.krylov.automatic.selection import Automatic, AutomaticState, Recording
+    from kryloset.krylov.automatic.recording import Recording
+    from kryloset.krylov.automatic.selection import Automatic
+    from kryloset.krylov.automatic.state import AutomaticState
     from kryloset.krylov.ladder import Attempt, SolveError, solve_or_escalate
     from kryloset.krylov.methods.gcrodr import GCRODR, GMRESDR
     from kryloset.krylov.methods.invariant import delta, wanted_space
@@ -52,11 +54,11 @@ __all__ = [
 _HOMES = {
     "Attempt": "ladder",
     "Automatic": "automatic.selection",
-    "AutomaticState": "automatic.selection",
+    "AutomaticState": "automatic.state",
     "GCRODR": "methods.gcrodr",
     "GMRESDR": "methods.gcrodr",
     "Reason": "reason",
-    "Recording": "automatic.selection",
+    "Recording": "automatic.recording",
     "RecyclingBiCGStab": "methods.recycling_bicgstab",
     "RecyclingCG": "methods.recycling_cg",
     "RecyclingMINRES": "methods.recycling_minres",

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What ranks have to agree on.
+"""Decisions on which all ranks have to agree.
 
-One rank alone asks nobody: where systems take a millisecond, messages to itself would be felt.
+A single rank sends no messages: where a system takes a millisecond, they would be noticeable.
 """
 
 from mpi4py import MPI
@@ -10,10 +10,10 @@ from petsc4py import PETSc
 
 
 def any_rank(comm: PETSc.Comm, value: bool) -> bool:
-    """Return whether it is true on a rank. Collective."""
+    """Return whether the value is true on at least one rank. Collective."""
     return value if comm.size == 1 else bool(comm.tompi4py().allreduce(int(value)))
 
 
 def largest(comm: PETSc.Comm, value: float) -> float:
-    """Return the largest value of all ranks. Collective."""
+    """Return the largest value over all ranks. Collective."""
     return value if comm.size == 1 else float(comm.tompi4py().allreduce(value, MPI.MAX))

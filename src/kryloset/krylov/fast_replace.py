@@ -1,15 +1,16 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Frozen dataclasses that follow one another several times a system."""
+"""A quick replacement for `dataclasses.replace`."""
 
 from typing import Any
 
 
-def evolve[T](value: T, **changes: Any) -> T:
-    """Return a frozen dataclass with some fields changed, as `dataclasses.replace` does.
+def fast_replace[T](value: T, **changes: Any) -> T:
+    """Return a copy of a frozen dataclass with some fields changed.
 
-    In a tenth of its time, since fields are copied at once and nothing is checked: for those
-    without `__post_init__`, on the way that every system takes.
+    It takes a tenth of the time of `dataclasses.replace`, since it copies all fields at once and
+    checks nothing. It is for dataclasses without `__post_init__`, in code that runs several times
+    a system.
     """
     evolved = object.__new__(type(value))
     evolved.__dict__.update(value.__dict__, **changes)

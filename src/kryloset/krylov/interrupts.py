@@ -1,16 +1,16 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Ctrl-C while PETSc calls a method in Python: petsc4py makes an error of PETSc's of it.
+"""Ctrl-C while PETSc calls a method in Python.
 
-Who takes such an error for a failed solve would go on with another method, and store what that
-found.
+petsc4py turns it into an error of PETSc's. Taken for a failed solve, it would only make another
+method go on.
 """
 
 from petsc4py import PETSc
 
 
 def pass_interrupt(error: PETSc.Error) -> None:
-    """Raise what an error of PETSc's hides, if it is to end the program.
+    """Raise the exception behind an error of PETSc's, if it is to end the program.
 
     Args:
         error: What PETSc raised; petsc4py names what a callback raised as its cause.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What to do when a solve fails: climb to a method that asks less of the matrix."""
+"""Escalation: after a failed solve, methods that ask less of the matrix take over."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from kryloset.krylov.scaling import find_infinite
 from kryloset.krylov.solver import ResumableSolver, SequenceSolver, State
 
 FALLBACK_RESTART = 200
-"""Restart of the GMRES on the second rung: what a hard system needs, while memory allows."""
+"""Restart of the GMRES that takes over: long, as hard systems need it."""
 
 
 UNFIT = (
@@ -23,19 +23,19 @@ UNFIT = (
     Reason.OUT_OF_MEMORY,
     Reason.NON_FINITE,
 )
-"""Reasons that lie with the preconditioner."""
+"""Reasons for which the preconditioner is to blame."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A rung that failed.
+    """A solve that failed.
 
     Attributes:
-        method: what ran; likewise the next one.
-        preconditioner: of that method; of direct "cholesky" or "none".
+        method: the method that ran.
+        preconditioner: of that method; "cholesky" or "none" for direct.
         reason: why it failed.
         true_residual: ||b - A x|| / ||b|| where it stopped.
-        iterations: what it spent.
+        iterations: how many it took.
     """
 
     method: Method
@@ -46,15 +46,15 @@ class Attempt:
 
 
 class SolveError(KrylosetError):
-    """No rung of the ladder reached the tolerance.
+    """No method of the ladder reached the tolerance.
 
     Attributes:
-        attempts: every rung, in order.
-        tolerance: what was asked.
+        attempts: all of them, in order.
+        tolerance: that was to be reached.
     """
 
     def __init__(self, attempts: tuple[Attempt, ...], tolerance: float) -> None:
-        """Compose the message from the failed rungs."""
+        """Compose the message from the failed attempts."""
         self.attempts = attempts
         self.tolerance = tolerance
         lines = [
@@ -74,10 +74,10 @@ class SolveError(KrylosetError):
 
 
 def rungs(solver: SequenceSolver, failed: Reason) -> list[SequenceSolver]:
-    """Return what to try after `solver` failed with that reason, cheapest first.
+    """Return what to try after `solver` failed, the cheapest first.
 
-    GMRES with a long restart, with jacobi if the preconditioner was at fault; then LU. None
-    uses the preconditioner of an earlier system.
+    That is GMRES with a long restart, with jacobi if the preconditioner was at fault, and then LU.
+    None of them uses the preconditioner of an earlier system.
     """
     ladder = []
     solver = solver.change(refresh="always")
@@ -100,15 +100,15 @@ def rungs(solver: SequenceSolver, failed: Reason) -> list[SequenceSolver]:
 def solve_or_escalate[S: State](
     solver: ResumableSolver[S], operator: PETSc.Mat, rhs: PETSc.Vec, state: S
 ) -> tuple[SolveResult, S, tuple[Attempt, ...]]:
-    """Solve as configured; if that fails climb to GMRES(200), then to a direct solve.
+    """Solve with a solver; if that fails, with GMRES(200), and then directly.
 
     Returns:
-        The result of the rung that succeeded, the next state (nothing recycled if a rung
-        failed) and the rungs that failed, so that their number is the number climbed.
+        The result of the attempt that succeeded, the next state (with nothing recycled if an
+        attempt failed) and the failed attempts.
 
     Raises:
-        SolveError: when the last rung fails too.
-        KrylosetError: where an entry of A or b is NaN or infinite.
+        SolveError: if the last attempt fails, too.
+        KrylosetError: if an entry of A or b is NaN or infinite.
         ValueError: as `SequenceSolver.solve`.
     """
     attempts: list[Attempt] = []

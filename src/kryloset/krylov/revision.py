@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Whether a matrix is the one that it was, as PETSc itself judges when it keeps a factor."""
+"""Whether a matrix has changed, judged as PETSc does when it keeps a factor."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from petsc4py import PETSc
 
 
 class Revision(NamedTuple):
-    """A matrix and how often it had been changed; equal while its entries are the same.
+    """A matrix and its count of changes: equal as long as its entries are the same.
 
     Attributes:
         operator: held, so that no other matrix can get its address.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Solving a sequence of linear systems, one call a system."""
+"""Solvers of sequences of linear systems: the protocol, and the solver with fixed settings."""
 
 import math
 import os
@@ -13,11 +13,11 @@ from petsc4py import PETSc
 import numpy as np
 
 from kryloset.krylov.collective import any_rank, largest
-from kryloset.krylov.fast_replace import evolve
+from kryloset.krylov.fast_replace import fast_replace
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.result import SolveResult
 from kryloset.krylov.reuse.guess import Guess
-from kryloset.krylov.reuse.reference import Owner
+from kryloset.krylov.reuse.reference import ReferenceMatrix
 from kryloset.krylov.scaling import Scaling, is_safe, largest_entry, needs_scaling
 from kryloset.krylov.settings import Settings
 from kryloset.krylov.state import SolverState
@@ -95,17 +95,17 @@ class SequenceSolver(Settings):
     def solve(
         self, operator: PETSc.Mat, rhs: PETSc.Vec, state: SolverState
     ) -> tuple[SolveResult, SolverState]:
-        """Solve operator x = rhs with what `state` recycles. Collective.
+        """Solve operator x = rhs, recycling what `state` holds. Collective.
 
-        A failure is a result too: `reason`, and the best x that there is, which may be 0. The
-        state that comes back then recycles nothing, so that a bad space ends with the system that
-        made it. Where the squares of a norm would leave the range of double precision, b and A
-        are scaled by powers of two first.
+        A failed solve returns a result, too: its `reason`, and the best x found, which may be 0.
+        The state that comes back then recycles nothing, so that a bad space does no further harm.
+        If the square of a norm would leave the range of double precision, b and A are scaled by
+        powers of two first.
 
         Args:
             operator: square, assembled.
-            rhs: laid out as the operator's rows.
-            state: from `init`, an earlier solve or `SolverState.load`; left as it is.
+            rhs: laid out like the operator's rows.
+            state: from `init`, an earlier solve or `SolverState.load`. It is not changed.
 
         Raises:
             ValueError: if the sizes do not fit, or there are no rows.
@@ -119,7 +119,7 @@ class SequenceSolver(Settings):
             )
         norm = rhs.norm()
         if is_safe(norm):
-            # What leaves the range of numbers on its way is found by the residual.
+            # The residual shows whether a number has left the range on the way.
             with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
                 result, after = self._solve(operator, rhs, norm, state)
             if result.converged or not needs_scaling(operator):
@@ -144,14 +144,14 @@ class SequenceSolver(Settings):
             method=self.method,
             recycled=False,
         )
-        return result, evolve(state, **_count(state, result))
+        return result, fast_replace(state, **_count(state, result))
 
     def _solve_scaled(
         self, operator: PETSc.Mat, rhs: PETSc.Vec, state: SolverState
     ) -> tuple[SolveResult, SolverState]:
-        """Solve for b times a power of two, and A too where it asks for that. Collective.
+        """Solve for b times a power of two, and for A times another if it needs one. Collective.
 
-        A matrix that is scaled is another one: nothing is recycled for it, or from it.
+        A scaled matrix is another matrix: nothing is recycled for it or from it.
         """
         scaling = Scaling.of(operator, rhs)
         scaled, b = scaling.apply(operator, rhs)
@@ -159,7 +159,7 @@ class SequenceSolver(Settings):
         held = self.init() if scaling.operator else state
         result, after = self._solve(scaled, b, norm, held)
         solution = scaling.restore(result.solution)
-        # Of x as it is now, of which digits may be gone.
+        # Of the restored x, which may have lost digits.
         difference = scaled.createVecLeft()
         scaled.mult(scaling.take(solution), difference)
         difference.aypx(-1.0, b)
@@ -176,13 +176,13 @@ class SequenceSolver(Settings):
             operator_applications=applied,
         )  # fmt: skip
         if scaling.operator:
-            after = evolve(state.without_space(), owner=None, guess=None, workspace=None)
-        return result, evolve(after, **_count(state, result))
+            after = fast_replace(state.without_space(), reference=None, guess=None, workspace=None)
+        return result, fast_replace(after, **_count(state, result))
 
     def _solve(
         self, operator: PETSc.Mat, rhs: PETSc.Vec, norm: float, state: SolverState
     ) -> tuple[SolveResult, SolverState]:
-        """Solve a system as it is, whose right-hand side has that norm. Collective."""
+        """Solve a system as it is, given the norm of its right-hand side. Collective."""
         solution = rhs.duplicate()
         solution.set(0.0)
         start, began = time.perf_counter(), time.process_time()
@@ -190,21 +190,25 @@ class SequenceSolver(Settings):
         if not (isinstance(workspace, Workspace) and workspace.serves(self, operator)):
             workspace = Workspace(self, operator)
         workspace.counts = counts = Costs(clock=began)
-        owner = self._choose_owner(operator, state)
+        reference = self._choose_reference(operator, state)
         counts.setup = time.perf_counter() - start
         start = time.perf_counter()
         guess = Guess.serve(operator, state.guess) if self.guess != "none" else None
         workspace.guess = first = guess.combine(rhs) if guess is not None else None
         counts.iterate = time.perf_counter() - start
 
-        reason, residual = workspace.attempt(operator, rhs, solution, norm, state, owner)
-        if reason is not Reason.CONVERGED and owner is not None and owner is state.owner:
+        reason, residual = workspace.attempt(operator, rhs, solution, norm, state, reference)
+        if (
+            reason is not Reason.CONVERGED
+            and reference is not None
+            and reference is state.reference
+        ):
             solution.set(0.0)
             counts.last = 0
             start = time.perf_counter()
-            owner = Owner.of(operator)
+            reference = ReferenceMatrix.of(operator)
             counts.setup += time.perf_counter() - start
-            reason, residual = workspace.attempt(operator, rhs, solution, norm, state, owner)
+            reason, residual = workspace.attempt(operator, rhs, solution, norm, state, reference)
         start = time.perf_counter()
         if reason is not Reason.CONVERGED:
             residual = workspace.settle_for(rhs, solution, residual)
@@ -230,21 +234,23 @@ class SequenceSolver(Settings):
         )
         carried = workspace.carried(result) | {"guess": guess if result.converged else None}
         if self.refresh != "always":
-            carried |= _settle(state, owner if result.converged else None, counts, operator.comm)
-        # A KSP that failed may hold half a factor: the next system gets a new one.
+            carried |= _settle(
+                state, reference if result.converged else None, counts, operator.comm
+            )
+        # A KSP that failed may hold half a factor. The next system gets a new one.
         kept = workspace if result.converged else None
-        return result, evolve(state, **_count(state, result), **carried, workspace=kept)
+        return result, fast_replace(state, **_count(state, result), **carried, workspace=kept)
 
-    def _choose_owner(self, operator: PETSc.Mat, state: SolverState) -> Owner | None:
-        """Return the matrix to precondition with: None for the operator itself. Collective."""
+    def _choose_reference(self, operator: PETSc.Mat, state: SolverState) -> ReferenceMatrix | None:
+        """Return the matrix to precondition with; None for the operator itself. Collective."""
         if self.refresh == "always":
             return None
-        due = state.rental.due if self.refresh == "rental" else state.systems in self.refresh
-        owner = state.owner
-        misfit = owner is None or owner.rows != operator.getLocalSize()[0]
+        due = state.ski_rental.due if self.refresh == "rental" else state.systems in self.refresh
+        reference = state.reference
+        misfit = reference is None or reference.rows != operator.getLocalSize()[0]
         if due or any_rank(operator.comm, misfit):
-            return Owner.of(operator)
-        return owner
+            return ReferenceMatrix.of(operator)
+        return reference
 
 
 def check_sizes(operator: PETSc.Mat, rhs: PETSc.Vec) -> int:
@@ -265,19 +271,19 @@ def check_sizes(operator: PETSc.Mat, rhs: PETSc.Vec) -> int:
 
 
 def _settle(
-    state: SolverState, owner: Owner | None, counts: Costs, comm: PETSc.Comm
+    state: SolverState, reference: ReferenceMatrix | None, counts: Costs, comm: PETSc.Comm
 ) -> dict[str, Any]:
-    """Return the owner and the account of the next state, the same on all ranks. Collective."""
+    """Return the next state's reference and account, the same on all ranks. Collective."""
     price, seconds = largest(comm, counts.price), largest(comm, counts.rent)
-    rental, refreshes = state.rental, state.refreshes
-    if owner is None:
-        rental = evolve(rental, owed=0.0)
-    elif owner is state.owner:
-        rental = rental.after_neighbour(counts.last, seconds)
+    account, refreshes = state.ski_rental, state.refreshes
+    if reference is None:
+        account = fast_replace(account, owed=0.0)
+    elif reference is state.reference:
+        account = account.after_neighbour(counts.last, seconds)
     else:
-        rental = rental.after_refresh(counts.last, price, seconds)
+        account = account.after_refresh(counts.last, price, seconds)
         refreshes = (*refreshes, state.systems)
-    return {"owner": owner, "rental": rental, "refreshes": refreshes}
+    return {"reference": reference, "ski_rental": account, "refreshes": refreshes}
 
 
 def _count(state: SolverState, result: SolveResult) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from kryloset.errors import KrylosetError
 from kryloset.krylov.collective import any_rank
 from kryloset.krylov.methods.dense import Array
 from kryloset.krylov.reuse.guess import Guess
-from kryloset.krylov.reuse.reference import Owner, Rental
+from kryloset.krylov.reuse.reference import ReferenceMatrix
+from kryloset.krylov.reuse.ski_rental import SkiRental
 
 if TYPE_CHECKING:
     from petsc4py import PETSc
@@ -30,7 +31,7 @@ NUMBERS = (
 
 ARRAYS = ("space", "solution")
 
-OWNED = tuple(field.name for field in fields(Owner))
+REFERENCE_FIELDS = tuple(field.name for field in fields(ReferenceMatrix))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +47,12 @@ class SolverState:
         space: (local rows, at most k), Fortran order: recycled directions in the
             variable x, the rows of this rank. None when nothing is recycled.
         solution: (local rows), the last solution where the method recycles, else None.
-        learnt: what the method keeps besides, as numbers (`RecyclingKSP.numbers`).
-        owner: the earlier matrix whose preconditioner is in use, where one is reused.
-        guess: what initial guesses are made of, where they are.
-        rental: what that has cost.
-        refreshes: numbers of the systems, from 0, that got a preconditioner of their own,
-            where one is reused.
+        learnt: further numbers of the method (`RecyclingKSP.numbers`).
+        reference: the earlier matrix whose preconditioner is in use, if one is reused.
+        guess: directions of initial guesses, if those are made.
+        ski_rental: the account of the ski-rental rule.
+        refreshes: numbers of the systems, from 0, that got a preconditioner of their own, if one
+            is reused.
         systems: systems handed to `SequenceSolver.solve`, failed ones counted.
         failures: those that did not reach the tolerance.
         iterations: sum over the systems; likewise the next two.
@@ -62,9 +63,9 @@ class SolverState:
     space: Array | None = None
     solution: Array | None = None
     learnt: tuple[float, ...] = ()
-    owner: Owner | None = None
+    reference: ReferenceMatrix | None = None
     guess: Guess | None = None
-    rental: Rental = field(default_factory=Rental)
+    ski_rental: SkiRental = field(default_factory=SkiRental)
     refreshes: tuple[int, ...] = ()
     systems: int = 0
     failures: int = 0
@@ -81,7 +82,7 @@ class SolverState:
     def for_operator(self, operator: "PETSc.Mat") -> Self:
         """Return this state, with nothing recycled where that has another size. Collective.
 
-        Instances that have a mesh each have operators of different sizes. (An owner or
+        Instances that have a mesh each have operators of different sizes. (An reference or
         a guess of another size is replaced by the next solve.)
         """
         misfits = any_rank(operator.comm, not self.fits(operator.getLocalSize()[0]))
@@ -96,10 +97,10 @@ class SolverState:
         """Return the value as arrays, what is None left out."""
         arrays = {name: np.array(getattr(self, name)) for name in NUMBERS}
         arrays["learnt"] = np.array(self.learnt)
-        arrays["rental"] = np.array(astuple(self.rental))
+        arrays["rental"] = np.array(astuple(self.ski_rental))
         arrays["refreshes"] = np.array(self.refreshes, dtype=np.int64)
-        if self.owner is not None:
-            arrays |= {f"owner_{name}": getattr(self.owner, name) for name in OWNED}
+        if self.reference is not None:
+            arrays |= {f"owner_{name}": getattr(self.reference, name) for name in REFERENCE_FIELDS}
         if self.guess is not None:
             arrays["guess_directions"] = self.guess.directions
             arrays["guess_images"] = self.guess.images
@@ -112,9 +113,9 @@ class SolverState:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
         """Return the value that `to_arrays` was called on."""
-        owner = None
+        reference = None
         if "owner_entries" in arrays:
-            owner = Owner(*(arrays[f"owner_{name}"] for name in OWNED))
+            reference = ReferenceMatrix(*(arrays[f"owner_{name}"] for name in REFERENCE_FIELDS))
         guess = None
         if "guess_digest" in arrays:
             directions, images = (arrays[f"guess_{name}"] for name in ("directions", "images"))
@@ -125,9 +126,9 @@ class SolverState:
         }
         return cls(
             learnt=tuple(arrays["learnt"].tolist()),
-            owner=owner,
+            reference=reference,
             guess=guess,
-            rental=Rental(*arrays["rental"].tolist()),
+            ski_rental=SkiRental(*arrays["rental"].tolist()),
             refreshes=tuple(arrays["refreshes"].tolist()),
             **held,
             **numbers,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a matrix is: found from its entries, or claimed and confirmed by them."""
+"""The structure of a matrix: found from its entries, or declared and confirmed by them."""
 
 import hashlib
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from kryloset.krylov.reason import Reason
 FACTOR_LIMIT = 200_000
 """Rows up to which a matrix is factored to learn whether it is definite."""
 
-ROUNDING = 1e-13
+DOMINANCE_SLACK = 1e-13
 """What a row may lack of diagonal dominance, relative to its diagonal."""
 
 LEAST = 1e-6
@@ -28,7 +28,7 @@ LEAST = 1e-6
 
 @dataclass(frozen=True)
 class Structure:
-    """What is known of the matrices of a sequence.
+    """What is known about the matrices of a sequence.
 
     Attributes:
         symmetric: whether each equals its transpose (complex: its conjugate transpose) but for
@@ -50,13 +50,15 @@ class Structure:
 
 
 def probe_structure(operator: PETSc.Mat) -> Structure:
-    """Find out what a matrix is. Collective; costs up to a factorisation."""
+    """Find the structure of a matrix, at the cost of up to a factorisation. Collective."""
     symmetric = is_symmetric(operator)
     return Structure(symmetric, symmetric and is_positive_definite(operator))
 
 
 def confirm_structure(operator: PETSc.Mat, claimed: Structure) -> None:
-    """Check what is claimed of a matrix by its entries. Collective; up to a factorisation.
+    """Check a declared structure by the matrix's entries. Collective.
+
+    It costs up to a factorisation.
 
     Raises:
         KrylosetError: names the claim that is wrong.
@@ -75,8 +77,8 @@ def confirm_structure(operator: PETSc.Mat, claimed: Structure) -> None:
         wrong = "positive definite, and has an eigenvalue that is not positive"
     if wrong:
         raise KrylosetError(
-            f"the matrix is declared {wrong}: correct what is declared of the operator, or how "
-            "it is assembled"
+            f"the matrix is declared {wrong}: correct the declaration of the operator, or how it "
+            "is assembled"
         )
 
 
@@ -160,7 +162,7 @@ def is_dominant(operator: PETSc.Mat) -> bool:
     matrix = sp.csr_array((np.abs(entries), columns, offsets), shape=operator.getSize())
     diagonal = matrix.diagonal()
     excess = 2 * diagonal - matrix.sum(axis=1)
-    if not np.all(excess >= -ROUNDING * diagonal):
+    if not np.all(excess >= -DOMINANCE_SLACK * diagonal):
         return False
     matrix.data[matrix.data < LEAST * np.repeat(diagonal, np.diff(offsets))] = 0.0
     matrix.eliminate_zeros()

@@ -27,15 +27,15 @@ from kryloset.krylov.result import SolveResult
 from kryloset.krylov.reuse.reference import (
     NEIGHBOUR_GROWTH,
     NEIGHBOUR_LIMIT,
-    Owner,
-    SharedPreconditioner,
+    ReferenceMatrix,
+    ReferencePreconditioner,
 )
 from kryloset.krylov.revision import Revision, get_revision
 from kryloset.krylov.settings import Settings
 from kryloset.krylov.state import SolverState
 
 INNER = 0.999
-"""Part of the tolerance asked of PETSc, so that a residual summed in another order passes."""
+"""Part of the tolerance that PETSc is asked for: a residual summed in another order passes, too."""
 
 CONTEXTS: dict[str, type[RecyclingKSP]] = {
     "gcrodr": GCRODR,
@@ -46,7 +46,8 @@ CONTEXTS: dict[str, type[RecyclingKSP]] = {
 }
 
 PROGRESS = 0.5
-"""A continued solve or a step of refinement that leaves more than this was the last."""
+"""A continued solve or refinement step that leaves more than this part of the residual is the
+last."""
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Workspace:
     """A KSP bound to one operator and set up as a `Settings` say."""
 
     def __init__(self, solver: Settings, operator: PETSc.Mat) -> None:
-        """Make the KSP and what it works with; its preconditioner is set up by `attempt`."""
+        """Make the KSP; `attempt` sets its preconditioner up."""
         self.solver = solver
         self.counts = Costs()
         self.residual = operator.createVecLeft()
@@ -84,7 +85,7 @@ class Workspace:
         ksp.setOperators(operator)
         self.prepared: Revision | None = None
         self.context: RecyclingKSP | None = None
-        self.shared: SharedPreconditioner | None = None
+        self.shared: ReferencePreconditioner | None = None
         self.guess: Array | None = None
         self.user_options = UserOptions(solver.petsc_options)
         if self.user_options:
@@ -114,12 +115,11 @@ class Workspace:
                 ksp.setPythonContext(self.context)
 
     def serves(self, solver: Settings, operator: PETSc.Mat) -> bool:
-        """Whether this workspace can be used for that solver and that Mat.
+        """Whether this workspace can be used for a solver and a Mat.
 
-        A limit of iterations of its own is no hindrance.
-
-        Where an earlier matrix preconditions, which only changes on our word, any Mat of the
-        same layout will do; else only the one that it was made for.
+        Another limit of iterations does not matter. If an earlier matrix preconditions, any Mat
+        of the same layout will do, since that matrix changes only when this package says so.
+        Otherwise only the Mat that the workspace was made for.
         """
         mine = self.ksp.getOperators()[0]
         if self.solver is not solver and self.solver != solver:
@@ -140,17 +140,17 @@ class Workspace:
         solution: PETSc.Vec,
         norm: float,
         state: SolverState,
-        owner: Owner | None,
+        reference: ReferenceMatrix | None,
     ) -> tuple[Reason, float]:
-        """Set the preconditioner up, of that owner if there is one, and run.
+        """Set the preconditioner up, that of a reference if there is one, and run.
 
         Raises:
             KrylosetError: for options of the user's that PETSc has not read.
         """
         if not self.user_options:
-            return self._attempt(operator, rhs, solution, norm, state, owner)
+            return self._attempt(operator, rhs, solution, norm, state, reference)
         with self.user_options.given():
-            reason, residual = self._attempt(operator, rhs, solution, norm, state, owner)
+            reason, residual = self._attempt(operator, rhs, solution, norm, state, reference)
         if reason is Reason.CONVERGED or self.counts.iterations:
             self.user_options.require_used(self.solver.method, self.solver.preconditioner)
         return reason, residual
@@ -162,10 +162,10 @@ class Workspace:
         solution: PETSc.Vec,
         norm: float,
         state: SolverState,
-        owner: Owner | None,
+        reference: ReferenceMatrix | None,
     ) -> tuple[Reason, float]:
         counts, start = self.counts, time.perf_counter()
-        reason = self.prepare() if owner is None else self._share(operator, owner)
+        reason = self.prepare() if reference is None else self._share(operator, reference)
         residual = 1.0
         now = time.perf_counter()
         ready = time.process_time()
@@ -178,8 +178,8 @@ class Workspace:
             self.ksp.setFromOptions()
             self.configured = True
         self.limit = self.solver.max_iterations
-        if owner is not None and owner is state.owner:
-            limit = NEIGHBOUR_LIMIT + NEIGHBOUR_GROWTH * int(state.rental.own)
+        if reference is not None and reference is state.reference:
+            limit = NEIGHBOUR_LIMIT + NEIGHBOUR_GROWTH * int(state.ski_rental.own)
             self.limit = min(self.limit, limit)
         rebuilt = counts.rebuild
         reason, residual = self.run(rhs, solution, norm, state)
@@ -189,7 +189,7 @@ class Workspace:
         return reason, residual
 
     def prepare(self) -> Reason:
-        """Set the preconditioner up for the operator's present entries, unless it is."""
+        """Set the preconditioner up for the operator's present entries, unless that is done."""
         operator = self.ksp.getOperators()[0]
         revision = get_revision(operator)
         kept = revision is not None and revision == self.prepared
@@ -214,11 +214,11 @@ class Workspace:
             self.prepared = get_revision(operator)
         return reason
 
-    def _share(self, operator: PETSc.Mat, owner: Owner) -> Reason:
-        """Let the preconditioner of the owner be that of the operator."""
+    def _share(self, operator: PETSc.Mat, reference: ReferenceMatrix) -> Reason:
+        """Let the preconditioner of the reference be that of the operator."""
         self.ksp.setOperators(operator)
         if self.shared is None:
-            self.shared = SharedPreconditioner(
+            self.shared = ReferencePreconditioner(
                 self.solver.preconditioner,
                 symmetric=self.solver.method in SYMMETRIC_METHODS,
                 single=self.solver.method in SINGLE_PRECISION_METHODS,
@@ -229,7 +229,7 @@ class Workspace:
             pc = self.ksp.getPC()
             pc.setType(PETSc.PC.Type.PYTHON)
             pc.setPythonContext(self.shared)
-        return self.shared.take(operator, owner)
+        return self.shared.take(operator, reference)
 
     def run(
         self, rhs: PETSc.Vec, solution: PETSc.Vec, norm: float, state: SolverState
@@ -259,7 +259,7 @@ class Workspace:
                 pass_interrupt(error)
                 return Reason.PRECONDITIONER_FAILED, self._true_residual(rhs, solution) / norm
             previous, residual = residual, self._true_residual(rhs, solution) / norm
-            # What a row or column of zeros lets grow is in no residual.
+            # A row or column of zeros can let x grow without a trace in the residual.
             finite = math.isfinite(residual) and bool(np.isfinite(solution.array_r).all())
             if any_rank(rhs.comm, not finite):
                 return Reason.NON_FINITE, residual
@@ -270,7 +270,7 @@ class Workspace:
                 residual = previous
             if reason is not Reason.CONVERGED:
                 return reason, residual
-            # The method's own estimate was too kind: go on from here while that helps.
+            # The method's own estimate was too optimistic: go on from here while that helps.
             if residual > PROGRESS * previous:
                 return Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE, residual
             before = solution.copy()
@@ -326,7 +326,7 @@ class Workspace:
         return float(self.residual.norm())
 
     def settle_for(self, rhs: PETSc.Vec, solution: PETSc.Vec, residual: float) -> float:
-        """Put x = 0 for what a method that failed has left, where that is worse.
+        """After a failed method, replace an x that is worse than 0 by 0.
 
         Returns:
             The relative residual.
@@ -334,12 +334,12 @@ class Workspace:
         fit = residual <= 1.0 and bool(np.isfinite(solution.array_r).all())
         if any_rank(rhs.comm, not fit):
             solution.set(0.0)
-            # With a matrix that is not finite that is none.
+            # Not finite if the matrix is not.
             residual = self._true_residual(rhs, solution) / rhs.norm()
         return residual
 
     def carried(self, result: SolveResult) -> dict[str, Any]:
-        """Return what goes on to the next system: nothing after a failure."""
+        """Return what the next system recycles: nothing after a failure."""
         if self.context is None or not result.converged:
             return {"space": None, "solution": None, "learnt": ()}
         return {

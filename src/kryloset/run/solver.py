@@ -93,7 +93,7 @@ def strategy_labels(config: SolverConfig, state: State) -> list[str]:
     """
     if isinstance(state, AutomaticState):
         # A family may solve its instances without the solver it is given.
-        return [strategy.label for strategy in state.ways] or ["none"]
+        return [strategy.label for strategy in state.strategies] or ["none"]
     return [fixed_solver(config).label]
 
 

@@ -1,16 +1,16 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Numbers that are added one at a time, of which every earlier tuple stays what it was."""
+"""A tuple of numbers that grows by one number at a time, in constant time."""
 
 from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any, Self, overload
 
 
-class Choices(Sequence[int]):
-    """A value like a tuple of ints, to which one is added in constant time.
+class GrowingTuple(Sequence[int]):
+    """A value like a tuple of ints; another with one more number is made in constant time.
 
-    Values that grew from one another share their numbers: each has the first so many of them.
+    Values that grew from one another share their storage, of which each is the beginning.
     """
 
     def __init__(self, numbers: Iterable[int] = ()) -> None:
@@ -45,8 +45,8 @@ class Choices(Sequence[int]):
 
     def __eq__(self, other: Any) -> bool:
         """Return whether the other sequence has the same numbers."""
-        return isinstance(other, Choices | tuple) and tuple(self) == tuple(other)
+        return isinstance(other, GrowingTuple | tuple) and tuple(self) == tuple(other)
 
     def __repr__(self) -> str:
         """Return it as it is made."""
-        return f"Choices({tuple(self)})"
+        return f"GrowingTuple({tuple(self)})"

@@ -38,7 +38,7 @@ EPSILON = float(np.finfo(np.float64).eps)
 CANCELLED = 1e-4
 """A vector of which less than this part of its square is left is orthogonalised again at once."""
 
-ROUNDING = 8 * EPSILON
+NEGLIGIBLE_CORRECTION = 8 * EPSILON
 """Corrections of a second pass up to this, relative to the vector, are left out."""
 
 STAGNATION_CYCLES = 50
@@ -317,7 +317,7 @@ class GCRODR(RecyclingKSP):
 
         image = self._coefficients[:, step + 1]
         image[:column], image[column], image[column + 1] = projections[:, 1], along, norm
-        if rr.real > ROUNDING**2 or abs(length - 1.0) > ROUNDING:
+        if rr.real > NEGLIGIBLE_CORRECTION**2 or abs(length - 1.0) > NEGLIGIBLE_CORRECTION:
             before = self._coefficients[:, step]
             before[:column] += before[column] * projections[:, 0]
             before[column] *= length

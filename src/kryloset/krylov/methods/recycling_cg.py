@@ -298,7 +298,7 @@ class RecyclingCG(RecyclingKSP):
             self._fitted = revision, self.space
         self._harvest = _Harvest(
             # A space that is set aside for more than this solve would be dropped.
-            open=self.recycle > 0 and self.pace.due and self.gain.waiting <= 1,
+            open=self.recycle > 0 and self.pace.due and self.benefit.waiting <= 1,
             gram=self._gram,
             image=None,
             coupling=np.eye(self._held, dtype=SCALAR),

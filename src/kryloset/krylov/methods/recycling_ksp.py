@@ -11,7 +11,7 @@ from mpi4py import MPI
 from petsc4py import PETSc
 
 from kryloset.krylov.methods.dense import Array
-from kryloset.krylov.reuse.space_benefit import Gain
+from kryloset.krylov.reuse.space_benefit import SpaceBenefit
 from kryloset.krylov.scaling import is_safe, largest_entry
 
 
@@ -54,7 +54,7 @@ class RecyclingKSP(ABC):
         space: (local rows, at most k), Fortran order: the recycled directions, or None.
             Assign to seed a solve, which leaves it as it is and another one here.
         solution: (local rows), the last solution, or None.
-        gain: whether the space has paid so far; one that has not is set aside for a while.
+        benefit: whether the space has paid so far; one that has not is set aside for a while.
         counts: what the last solve has cost.
     """
 
@@ -77,19 +77,19 @@ class RecyclingKSP(ABC):
         self.recycle = recycle
         self.space: Array | None = None
         self.solution: Array | None = None
-        self.gain = Gain()
+        self.benefit = SpaceBenefit()
         self.counts = Counts()
         self._check()
 
     @property
     def numbers(self) -> tuple[float, ...]:
         """What the method has learnt besides directions; assign to go on elsewhere."""
-        return tuple(getattr(self.gain, field.name) for field in fields(Gain))
+        return tuple(getattr(self.benefit, field.name) for field in fields(SpaceBenefit))
 
     @numbers.setter
     def numbers(self, values: tuple[float, ...]) -> None:
         costs, counts = values[:2], values[2:]
-        self.gain = Gain(*costs, *(int(count) for count in counts))  # type: ignore[arg-type]
+        self.benefit = SpaceBenefit(*costs, *(int(count) for count in counts))  # type: ignore[arg-type]
 
     def _check(self) -> None:
         if not 0 <= self.recycle < self.restart:
@@ -140,7 +140,7 @@ class RecyclingKSP(ABC):
     def reset(self, ksp: PETSc.KSP) -> None:
         """Free the memory and forget the recycled space."""
         self.space = self.solution = None
-        self.gain = Gain()
+        self.benefit = SpaceBenefit()
         self._release()
 
     def solve(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:
@@ -153,7 +153,7 @@ class RecyclingKSP(ABC):
             return
         self._operator: PETSc.Mat = ksp.getOperators()[0]
         self._identity = self._pc.getType() == PETSc.PC.Type.NONE
-        if not self.gain.expected:
+        if not self.benefit.expected:
             self.space = None
         reason = self._iterate(ksp, b, x) if _is_measurable(b) else _NOT_MEASURABLE
         ksp.setConvergedReason(reason)
@@ -164,7 +164,7 @@ class RecyclingKSP(ABC):
             self._settle_for(ksp, b, x)
         its = ksp.getIterationNumber()
         if reason > 0 and its > 0 and self.recycle > 0:
-            self.gain = self.gain.after(its, self.counts.recycled > 0)
+            self.benefit = self.benefit.after(its, self.counts.recycled > 0)
             self.solution = x.getArray(readonly=True).copy()
 
     def _settle_for(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:

@@ -26,8 +26,8 @@ from kryloset.krylov.methods.dense import (
 )
 from kryloset.krylov.methods.recycling_ksp import RecyclingKSP
 
-ROUNDING = 100 * float(np.finfo(np.float64).eps)
-"""Relative size at which a difference counts as rounding."""
+CANCELLATION = 100 * float(np.finfo(np.float64).eps)
+"""Relative size up to which a difference is rounding alone."""
 
 STAGNATION_STEPS = 1000
 """Steps over which the residual has to fall ..."""
@@ -38,7 +38,7 @@ STAGNATION_FACTOR = 0.99
 CARRIED = 10.0
 """Size of the part in M C at which a Lanczos vector's dual is cleared of it."""
 
-SINGULAR = 1e-13
+STATIONARY = 1e-13
 """Part of ||K|| ||r|| at which K r counts as zero: r is then the least there is."""
 
 DOUBTFUL = 1e-8
@@ -253,9 +253,11 @@ class RecyclingMINRES(RecyclingKSP):
         self._lacking = self._in_dual[0]
         if not np.isfinite(total):
             return total, diverged.DIVERGED_NANORINF, True
-        if min(total, left + ROUNDING * total) < 0 or (total == 0 and self._residual.norm() > 0):
+        if min(total, left + CANCELLATION * total) < 0 or (
+            total == 0 and self._residual.norm() > 0
+        ):
             return total, diverged.DIVERGED_INDEFINITE_PC, True
-        ended = not left > ROUNDING * total
+        ended = not left > CANCELLATION * total
         self._column = 0
         self._implicit = 0.0 if ended else float(np.sqrt(left))
         self._signed = self._implicit
@@ -337,12 +339,12 @@ class RecyclingMINRES(RecyclingKSP):
         in_image, total, after = self._project(image, i + 1)
         if not np.isfinite(total):
             return diverged.DIVERGED_NANORINF, True
-        if min(total, after + ROUNDING * total) < 0:
+        if min(total, after + CANCELLATION * total) < 0:
             return diverged.DIVERGED_INDEFINITE_PC, True
         b = in_image + alpha * in_dual + beta * in_dual_before - correction
         size = float(np.sqrt(max(after, 0.0) + alpha**2 + beta**2 + np.vdot(b, b).real))
         self._size = max(self._size, size)
-        ended = not after > (ROUNDING * self._size) ** 2
+        ended = not after > (CANCELLATION * self._size) ** 2
         beta_next = 0.0 if ended else float(np.sqrt(after))
         self._duals = [image, dual, dual_before]
         self._in_dual = [in_image, in_dual, in_dual_before]
@@ -373,7 +375,7 @@ class RecyclingMINRES(RecyclingKSP):
         # ||K r|| / ||r||, before this step.
         steepness = float(np.hypot(diagonal, cos * beta_next))
         self._doubtful = self._doubtful or steepness <= DOUBTFUL * self._size
-        if steepness <= SINGULAR * self._size:
+        if steepness <= STATIONARY * self._size:
             return False
         if steepness <= self._depth * self._size:
             self._depth = 0.1 * steepness / self._size

@@ -13,11 +13,11 @@ from kryloset.krylov.methods.dense import Array
 from kryloset.krylov.revision import Revision, get_revision
 from kryloset.krylov.structure import hash_entries
 
-LENGTH = 16
+MOST_DIRECTIONS = 16
 """Directions that are kept at most."""
 
-DEPENDENT = 1e-10
-"""A direction whose image is the others' but for this part would add rounding."""
+NEGLIGIBLE = 1e-10
+"""A direction is dropped if a smaller part of its image is new: it would add rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Guess:
     residual's norm for that of A).
 
     Attributes:
-        directions: P', (at most `LENGTH`, local rows).
+        directions: P', (at most `MOST_DIRECTIONS`, local rows).
         images: Q', of that shape.
         digest: of the entries of A.
         revision: of A, where this has met it; not part of the value, never saved.
@@ -64,7 +64,7 @@ class Guess:
     def extend(self, operator: PETSc.Mat, x: PETSc.Vec, guess: Array | None) -> Self:
         """Return this with one direction more, x - x0, from one product with A. Collective."""
         directions, images = self.directions, self.images
-        if guess is None or len(directions) == LENGTH:
+        if guess is None or len(directions) == MOST_DIRECTIONS:
             directions, images, guess = directions[:0], images[:0], None
         step = x.duplicate()
         step.setArray(x.array_r if guess is None else x.array_r - guess)
@@ -77,7 +77,7 @@ class Guess:
             p -= overlap @ directions
             q -= overlap @ images
         norm = np.sqrt(abs(_dots(q[None], q, x.comm)[0]))
-        if not norm > DEPENDENT * size:
+        if not norm > NEGLIGIBLE * size:
             return self
         return replace(
             self,

@@ -1,35 +1,35 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Whether a recycled space pays: judged by what systems have cost with it and without."""
+"""Whether a recycled space is worth using, judged by the iterations with it and without."""
 
 from dataclasses import dataclass, replace
 from typing import Self
 
-TRIALS = 3
-"""Systems solved with a space before it is judged: the first harvests are poor."""
+JUDGED_AFTER = 3
+"""Systems solved with a space before it is judged, since the first spaces are poor."""
 
-RETRY = 8
-"""Systems solved without after a space has not paid; doubled each time."""
+RETRY_AFTER = 8
+"""Systems solved without a space after one was not worth it; doubled each time."""
 
-MEMORY = 0.5
+NEWEST_WEIGHT = 0.5
 """Weight of the newest system in the means."""
 
 
 @dataclass(frozen=True)
-class Gain:
-    """The iterations of a system with and without a recycled space: a value.
+class SpaceBenefit:
+    """The iterations of systems with and without a recycled space: a value.
 
-    A space takes room from each cycle, and on strongly nonnormal sequences it gives less for
-    that than new directions would: then it is set aside. Counts decide and not seconds, so
-    that the same systems are always solved in the same way; the k products that fit a space
-    to a new operator are left to whoever chooses k.
+    A space takes room from each cycle. On strongly nonnormal sequences it saves less than new
+    directions would, and is then set aside for a while. Counts decide, not seconds, so that the
+    same systems are always solved in the same way. The k products that fit a space to a new
+    operator are not counted: they depend on the k that the user chose.
 
     Attributes:
         without: mean over recent systems solved without a space, 0 before the first.
         using: mean over recent systems solved with one.
         trials: systems solved with the space since it was last taken up.
-        waiting: systems still to be solved without.
-        refusals: how often a space has not paid.
+        waiting: systems still to be solved without it.
+        refusals: how often it was set aside.
     """
 
     without: float = 0.0
@@ -49,16 +49,16 @@ class Gain:
             without = _mean(self.without, iterations)
             return replace(self, without=without, waiting=max(self.waiting - 1, 0))
         using, trials = _mean(self.using, iterations), self.trials + 1
-        if trials < TRIALS or self.without == 0.0 or using <= self.without:
+        if trials < JUDGED_AFTER or self.without == 0.0 or using <= self.without:
             return replace(self, using=using, trials=trials)
         return replace(
             self,
             using=0.0,
             trials=0,
-            waiting=RETRY * 2**self.refusals,
+            waiting=RETRY_AFTER * 2**self.refusals,
             refusals=self.refusals + 1,
         )
 
 
 def _mean(before: float, value: float) -> float:
-    return value if before == 0.0 else (1 - MEMORY) * before + MEMORY * value
+    return value if before == 0.0 else (1 - NEWEST_WEIGHT) * before + NEWEST_WEIGHT * value

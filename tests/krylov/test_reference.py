@@ -14,7 +14,8 @@ import scipy.sparse as sp
 from systems import diffusion, laplacian, refill, sequence, to_mat, to_vec
 
 from kryloset.krylov import Reason, SequenceSolver, SolverState, solve_or_escalate
-from kryloset.krylov.reuse.reference import NEIGHBOUR_GROWTH, NEIGHBOUR_LIMIT, YOUNG, Rental
+from kryloset.krylov.reuse.reference import NEIGHBOUR_GROWTH, NEIGHBOUR_LIMIT
+from kryloset.krylov.reuse.ski_rental import FIRST_NEIGHBOURS, SkiRental
 
 WAYS = [
     ("cg", "lu", 0.0),
@@ -148,7 +149,7 @@ def test_a_replay_is_bit_identical_and_so_is_a_resumed_one(
 
 
 def test_a_state_is_a_value(rng):
-    """An earlier state brings its own owner back, whatever the KSP has seen since."""
+    """An earlier state brings its own reference back, whatever the KSP has seen since."""
     systems, b = sequence(20, 4), rng.standard_normal(400)
     solver = SequenceSolver("cg", "cholesky", refresh=(0, 2))
     mat = to_mat(systems[0])
@@ -179,7 +180,7 @@ def test_a_failure_leaves_no_owner_and_the_ladder_ends_without(rng, residual):
     solver = SequenceSolver("cg", "cholesky", refresh="rental")
     mat = to_mat(matrix)
     failed, state = solver.solve(mat, to_vec(mat, b), solver.init())
-    assert failed.reason is Reason.NOT_POSITIVE_DEFINITE and state.owner is None
+    assert failed.reason is Reason.NOT_POSITIVE_DEFINITE and state.reference is None
     result, state, attempts = solve_or_escalate(solver, mat, to_vec(mat, b), state)
     assert residual(matrix, result.solution, b) <= 1e-8
     assert attempts[0].reason is Reason.NOT_POSITIVE_DEFINITE
@@ -225,20 +226,20 @@ def spend(costs):
 
     Args:
         costs: (systems, systems), iterations of a system (row) with the preconditioner of an
-            owner (column).
+            reference (column).
     """
-    rental = Rental().after_refresh(0, PRICE, 0.0)
+    rental = SkiRental().after_refresh(0, PRICE, 0.0)
     # The first young ones cost nothing more than they must, so that the level is 1.
-    for _ in range(YOUNG):
+    for _ in range(FIRST_NEIGHBOURS):
         rental = rental.after_neighbour(1, 1.0)
-    owner, total, refreshes = 0, 0.0, []
+    reference, total, refreshes = 0, 0.0, []
     for system in range(1, len(costs)):
         if rental.due:
-            rental = replace(rental.after_refresh(0, PRICE, 0.0), age=YOUNG)
-            owner, total = system, total + PRICE
+            rental = replace(rental.after_refresh(0, PRICE, 0.0), age=FIRST_NEIGHBOURS)
+            reference, total = system, total + PRICE
             refreshes.append(system)
         else:
-            cost = costs[system, owner]
+            cost = costs[system, reference]
             rental = rental.after_neighbour(int(1 + cost), 1.0 + cost)
             total += cost
     return refreshes, total
@@ -259,10 +260,10 @@ def best(costs):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_rule_costs_at_most_twice_what_the_best_would(seed):
-    """On costs of an adversary for whom a newer owner is never worse than an older one."""
+    """On costs of an adversary for whom a newer reference is never worse than an older one."""
     rng = np.random.default_rng(seed)
     count, largest = 120, 4
-    # A system costs more the more has happened since its owner.
+    # A system costs more the more has happened since its reference.
     happened = np.cumsum(rng.choice([0, 0, 0, 1, 2], count) * rng.integers(1, 3))
     costs = np.minimum(np.maximum(happened[:, None] - happened[None, :], 0), largest)
     refreshes, total = spend(costs.astype(float))
@@ -275,12 +276,12 @@ def test_the_rule_costs_at_most_twice_what_the_best_would(seed):
 
 def test_independent_systems_keep_their_owner():
     rng = np.random.default_rng(5)
-    rental = Rental().after_refresh(1, PRICE, 1.0)
+    rental = SkiRental().after_refresh(1, PRICE, 1.0)
     for iterations in rng.integers(9, 12, 200):
         rental = rental.after_neighbour(int(iterations), float(iterations))
         assert not rental.due
 
 
 def test_a_neighbour_that_costs_more_than_a_refresh_pays_for_one_at_once():
-    rental = Rental().after_refresh(1, PRICE, 1.0).after_neighbour(50, 50.0)
+    rental = SkiRental().after_refresh(1, PRICE, 1.0).after_neighbour(50, 50.0)
     assert rental.due

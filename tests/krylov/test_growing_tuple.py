@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Values that share their numbers do not disturb one another."""
 
-from kryloset.krylov.automatic.growing_tuple import Choices
+from kryloset.krylov.automatic.growing_tuple import GrowingTuple
 
 
 def test_each_value_stays_what_it_was():
-    one = Choices((3, 1))
+    one = GrowingTuple((3, 1))
     two = one.plus(4)
     other = one.plus(5)
     assert (one, two, other) == ((3, 1), (3, 1, 4), (3, 1, 5))
@@ -16,7 +16,7 @@ def test_each_value_stays_what_it_was():
 
 def test_it_is_a_sequence():
     numbers = (2, 0, 2, 1)
-    choices = Choices()
+    choices = GrowingTuple()
     for number in numbers:
         choices = choices.plus(number)
     # What grew from it is not seen.

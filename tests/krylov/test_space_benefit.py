@@ -6,21 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kryloset.krylov.reuse.space_benefit import RETRY, TRIALS, Gain
+from kryloset.krylov.reuse.space_benefit import JUDGED_AFTER, RETRY_AFTER, SpaceBenefit
 
 
-def follow(gain: Gain, using: int, without: int, systems: int) -> tuple[Gain, list[bool]]:
+def follow(
+    benefit: SpaceBenefit, using: int, without: int, systems: int
+) -> tuple[SpaceBenefit, list[bool]]:
     """Solve systems that cost so much with a space and without one; say which had one."""
     used = []
     for _ in range(systems):
-        used.append(gain.expected)
-        gain = gain.after(using if used[-1] else without, used[-1])
-    return gain, used
+        used.append(benefit.expected)
+        benefit = benefit.after(using if used[-1] else without, used[-1])
+    return benefit, used
 
 
-def first(cost: int) -> Gain:
+def first(cost: int) -> SpaceBenefit:
     """Return the value after a first system, which has no space."""
-    return Gain().after(cost, used=False)
+    return SpaceBenefit().after(cost, used=False)
 
 
 @given(st.integers(1, 1000), st.integers(0, 999), st.integers(1, 60))
@@ -39,19 +41,27 @@ def test_a_space_that_costs_more_is_tried_again_after_twice_as_long(without, mor
         else:
             runs.append(1)
         previous = flag
-    expected = [TRIALS, RETRY, TRIALS, 2 * RETRY, TRIALS, 4 * RETRY, TRIALS]
+    expected = [
+        JUDGED_AFTER,
+        RETRY_AFTER,
+        JUDGED_AFTER,
+        2 * RETRY_AFTER,
+        JUDGED_AFTER,
+        4 * RETRY_AFTER,
+        JUDGED_AFTER,
+    ]
     assert runs[: len(expected)] == expected
-    assert used.count(True) <= 5 * TRIALS
+    assert used.count(True) <= 5 * JUDGED_AFTER
 
 
 def test_a_sequence_that_becomes_kind_gets_its_space_back():
-    gain, used = follow(first(27), 48, 27, TRIALS + RETRY)
+    benefit, used = follow(first(27), 48, 27, JUDGED_AFTER + RETRY_AFTER)
     assert not used[-1]
-    _, used = follow(gain, 20, 27, 50)
+    _, used = follow(benefit, 20, 27, 50)
     assert all(used)
 
 
 @pytest.mark.parametrize("cost", [1, 40])
 def test_without_a_first_system_there_is_nothing_to_judge_by(cost):
-    gain, used = follow(Gain(), cost, cost, 10)
-    assert all(used) and gain.refusals == 0
+    benefit, used = follow(SpaceBenefit(), cost, cost, 10)
+    assert all(used) and benefit.refusals == 0

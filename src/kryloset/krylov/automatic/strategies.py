@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The strategies that suit a kind of matrix."""
+
+import math
+from typing import Any
+
+from petsc4py import PETSc
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.csgraph
+
+from kryloset.krylov.solver import SequenceSolver
+from kryloset.krylov.structure import FACTOR_LIMIT, Structure
+
+FRONT = 2.5
+"""Largest bandwidth, after reverse Cuthill-McKee, at which factors are among the strategies.
+
+In units of the root of the number of rows. The bandwidth is about the size of the largest dense
+block in a factor: the root for linear elements on a square, twice that for quadratic ones, and
+3 n^(1/6) / 4 times it for a cube, where a factor takes longer to apply than incomplete ones to
+iterate with."""
+
+
+def choose_strategies(
+    structure: Structure,
+    *,
+    factors: bool,
+    tolerance: float,
+    max_iterations: int,
+    multigrid: bool = False,
+) -> tuple[SequenceSolver, ...]:
+    """Return the strategies for a kind of matrix, the most promising first.
+
+    Args:
+        structure: of the matrices.
+        factors: whether factors are sparse (`has_sparse_factors`).
+        tolerance: as for `SequenceSolver`; likewise the next.
+        max_iterations: per system.
+        multigrid: whether the matrices carry interpolations (`has_interpolations`).
+    """
+    symmetric = "cholesky" if structure.symmetric else "lu"
+    direct: dict[str, Any] = {"method": "direct", "preconditioner": symmetric}
+    reference: dict[str, Any] = {"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}
+    geometric: dict[str, Any] = {"method": "cg", "preconditioner": "multigrid"}
+    icc: dict[str, Any] = {"method": "cg", "preconditioner": "icc"}
+    # Levels of fill pay in a plane. In space they grow too large, and sweeps need no set-up.
+    filled = icc | {"fill": 2}
+    swept: dict[str, Any] = {"method": "cg", "preconditioner": "sor", "omega": 1.5}
+    gamg: dict[str, Any] = {"method": "cg", "preconditioner": "gamg", "refresh": "rental"}
+    recycling: dict[str, Any] = {"method": "rcg", "preconditioner": "icc", "restart": 80}
+    general: list[dict[str, Any]] = [
+        {"method": method} for method in ("bicgstab", "rbicgstab", "gcrodr", "gmres")
+    ]
+    # Made once for all systems with a matrix, and applied in less time than a factor of MUMPS.
+    once: dict[str, Any] = {
+        "method": "cg" if structure.definite else "gmres",
+        "preconditioner": "cholesky" if structure.definite else "lu",
+    }
+    rows: list[dict[str, Any]]
+    if structure.saddle_point:
+        if structure.constant:
+            # A guess takes less time than a solve with MUMPS's factor, and is often good enough.
+            direct["guess"] = "projection"
+        rows = [{**direct, "preconditioner": "lu"}, direct] if structure.symmetric else [direct]
+    elif structure.singular and structure.definite:
+        # The last pivot of a factor is rounding. That misleads no method that knows the null
+        # space; if it is negative, the method says so, and another one solves the system.
+        rows = [*([once] if structure.constant else []), *([geometric] if multigrid else [])]
+        rows += [icc, gamg, recycling]
+    elif structure.singular:
+        rows = general
+    elif structure.constant:
+        rows = [once, direct, {**once, "refresh": "rental"}]
+        rows += [icc, gamg] if structure.definite else general
+    elif structure.definite and multigrid:
+        # A factor is best if many systems share a matrix, icc if that is nearly diagonal.
+        rows = [geometric, reference, filled, direct, icc] if factors else [geometric, swept, icc]
+    elif structure.definite and factors:
+        rows = [reference, direct, filled, gamg, recycling]
+    elif structure.definite:
+        rows = [icc, gamg, recycling]
+    elif factors:
+        rows = [{"method": "gmres", "preconditioner": "lu", "refresh": "rental"}, direct]
+        rows += [{"method": "gmres", "preconditioner": "ilu", "fill": 3}, *general]
+        if multigrid and structure.symmetric:
+            # For waves; with a wind it fails on some systems.
+            rows.insert(2, geometric | {"method": "gmres"})
+    else:
+        # Incomplete factors may fail here, and a failure takes long if nothing stops the trial.
+        rows = [direct, *general]
+    return tuple(
+        SequenceSolver(tolerance=tolerance, max_iterations=max_iterations, **row) for row in rows
+    )
+
+
+def has_sparse_factors(operator: PETSc.Mat) -> bool:
+    """Return whether a factor is cheap to apply, judged by the pattern alone. Collective.
+
+    False on several ranks, where MUMPS applies its factors slowly.
+    """
+    if operator.comm.size > 1 or operator.getSize()[0] > FACTOR_LIMIT:
+        return False
+    offsets, columns, entries = operator.getValuesCSR()
+    pattern = sp.csr_array((np.ones(len(entries)), columns, offsets), shape=operator.getSize())
+    order = scipy.sparse.csgraph.reverse_cuthill_mckee(pattern)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    rows = np.repeat(np.arange(len(order)), np.diff(offsets))
+    front = np.abs(place[rows] - place[columns]).max(initial=0)
+    return bool(front <= FRONT * math.sqrt(len(order)))
