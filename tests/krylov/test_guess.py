@@ -173,8 +173,8 @@ def test_time_steps_with_a_saddle_point_get_guesses_and_only_they():
 def test_the_label_names_it_and_the_state_of_automatic_keeps_it(tmp_path: Path):
     solver = make("direct", "cholesky")
     assert solver.label == "direct + cholesky, guessed"
-    AutomaticState(ways=(solver,), states=(None,)).save(tmp_path / "state.npz")
-    assert AutomaticState.load(tmp_path / "state.npz").ways == (solver,)
+    AutomaticState(strategies=(solver,), states=(None,)).save(tmp_path / "state.npz")
+    assert AutomaticState.load(tmp_path / "state.npz").strategies == (solver,)
 
 
 def test_what_is_not_known_is_refused():
