@@ -37,7 +37,7 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
     [
         ({"datasets": {}}, ["datasets", "at least 1"]),
         ({"datsets": {}}, ["datsets", "no such key"]),
-        ({"datasets": {"A b": {}}}, ["datasets.A b", "small letters"]),
+        ({"datasets": {"A b": {}}}, ["datasets.A b", "lower-case letters"]),
         (of_dataset(cuont=3), ["datasets.one.cuont", "no such key: is `count` meant?"]),
         (of_dataset(tolerence=3), ["is `solver.tolerance` meant?"]),
         (of_dataset(zzz=3), ["datasets.one.zzz: no such key; `kryloset config` lists all"]),
@@ -58,7 +58,7 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
         (of_dataset(solver={"policy": "replay"}), ["solver.policy", "replay"]),
         (
             of_dataset(solver={"method": "cg", "policy": "replay choices.json"}),
-            ["solver", "chooses nothing"],
+            ["solver", "has no choices"],
         ),
         (of_dataset(solver={"method": "magic"}), ["solver.method", "gcrodr", "magic"]),
         (of_dataset(solver={"recycle": 40}), ["recycle 40", "restart 40", "20"]),

@@ -77,6 +77,6 @@ def test_a_value_that_no_run_could_use_is_refused_by_key(changes: dict[str, Any]
 
 
 def test_a_dataset_of_a_name_that_no_folder_can_have_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no longer than 100") as caught:
+    with pytest.raises(ConfigError, match="at most 100 characters") as caught:
         parse_config({"datasets": {"n" * 256: {}}})
     assert len(str(caught.value)) < 1000

@@ -38,7 +38,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "name of a folder": (
         {"splits": {"train": 0.5, "Te st": 0.5}},
-        ["datasets.tiny.splits.Te st", "small letters"],
+        ["datasets.tiny.splits.Te st", "lower-case letters"],
     ),
     "more chunks than instances": (
         {"chunks": 9},

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The configuration: the one source of keys, defaults, bounds, units and their descriptions.
+"""The configuration: the only source of its keys, defaults, bounds, units and descriptions.
 
 `config/config.yaml`, the JSON schema of the workflow and the table of
 `config/README.md` are written from these models by `kryloset.config.render`.
@@ -31,7 +31,7 @@ POLICY = r"^(measure|replay \S.*)$"
 
 
 def _plain_family(family: str) -> str:
-    """Refuse a user's own file of which the path is not plain."""
+    """Refuse a user's own file whose path is not plain."""
     path, colon, _ = family.rpartition(":")
     if colon:
         plain_path(path)
@@ -39,7 +39,7 @@ def _plain_family(family: str) -> str:
 
 
 def _plain_policy(policy: str) -> str:
-    """Refuse a file to replay of which the path is not plain."""
+    """Refuse a file to replay whose path is not plain."""
     _, blank, path = policy.partition(" ")
     if blank:
         plain_path(path)
@@ -53,7 +53,7 @@ class MeshConfig(Section):
         64,
         ge=3,
         le=65_537,
-        description="Grid points a side, those on the boundary included. Where the domain is a "
+        description="Grid points a side, including those on the boundary. If the domain is a "
         "square or a box, the grid is the lattice of degrees of freedom, so every unknown is "
         "stored.",
     )
@@ -61,12 +61,13 @@ class MeshConfig(Section):
         1, description="Polynomial degree of the Lagrange elements; 2 needs an odd `points`."
     )
     dimension: Literal[1, 2, 3] | None = Field(
-        None, description="Space dimensions, for a family that has several; null is its default."
+        None,
+        description="Space dimension, for a family that is written for several; null: its default.",
     )
     grids: tuple[Annotated[int, Field(ge=2, le=65_537)], ...] = Field(
         (),
-        description="Points a side of further grids on which the same instances are stored, by "
-        "exact evaluation of the finite element functions.",
+        description="Points a side of further grids on which the same instances are stored. The "
+        "finite element functions are evaluated there exactly.",
     )
 
     @model_validator(mode="after")
@@ -82,7 +83,7 @@ class MeshConfig(Section):
     def _grids_differ(self) -> "MeshConfig":
         if len({self.points, *self.grids}) <= len(self.grids):
             raise ValueError(
-                f"grids {list(self.grids)} name a grid twice, or the one of points {self.points}"
+                f"grids {list(self.grids)} has a grid twice, or that of points {self.points}"
             )
         return self
 
@@ -97,83 +98,79 @@ class SolverConfig(Section):
 
     method: Literal["auto", Method] = Field(
         "auto",
-        description="auto: the quickest way for the matrices at hand, found while they are "
-        "solved; `preconditioner`, `fill`, `omega`, `restart`, `recycle` and `refresh` are then "
-        "chosen too, and what they say here is used by the comparison alone. "
-        "A subspace is recycled from one instance to the next by gcrodr, GCRO-DR; rcg, "
-        "recycling CG (symmetric definite families only); rminres, recycling MINRES (symmetric "
-        "families only); rbicgstab, recycling BiCGStab(2); hpddm, the GCRO-DR of HPDDM, where "
-        "PETSc has it. Nothing is recycled by "
-        "gmresdr, GMRES with deflated restarting; gmres, restarted GMRES; cg; minres; bicgstab, "
-        "BiCGStab(2); direct, a sparse factorisation.",
+        description="auto: automatic selection of the fastest strategy for the matrices, by "
+        "measured seconds. It also chooses `preconditioner`, `fill`, `omega`, `restart`, "
+        "`recycle` and `refresh`; only the comparison uses their values here. Methods that "
+        "recycle a subspace from one instance to the next: gcrodr, GCRO-DR; rcg, recycling CG "
+        "(symmetric definite families only); rminres, recycling MINRES (symmetric families only); "
+        "rbicgstab, recycling BiCGStab(2); hpddm, the GCRO-DR of HPDDM, if PETSc has it. Methods "
+        "that recycle nothing: gmresdr, GMRES with deflated restarting; gmres, restarted GMRES; "
+        "cg; minres; bicgstab, BiCGStab(2); direct, a sparse factorisation.",
     )
     preconditioner: Preconditioner = Field(
         "ilu",
-        description="PETSc preconditioner; multigrid is geometric, for families on a lattice; the "
-        "factors lu and cholesky pay where `refresh` is rental. Of `direct`, cholesky asks for the "
-        "factor of a symmetric matrix, any other for LU.",
+        description="PETSc preconditioner. multigrid is geometric, for families on a lattice; the "
+        "factors lu and cholesky are worthwhile if `refresh` is rental. With method direct, "
+        "cholesky factorises a symmetric matrix, and any other value means LU.",
     )
     fill: int = Field(
         0,
         ge=0,
         le=FILL_LIMIT,
         description="Levels of fill of icc and ilu; 0 keeps the pattern of the matrix. Each level "
-        "takes more memory and time to set up, and fewer iterations. The other preconditioners "
-        "have none.",
+        "takes more memory and set-up time, and fewer iterations. Other preconditioners ignore it.",
     )
     omega: float = Field(
         1.0,
         gt=0,
         lt=OMEGA_LIMIT,
-        description="Relaxation factor of sor, symmetric sweeps; 1 is Gauss and Seidel's. The "
-        "other preconditioners have none.",
+        description="Relaxation factor of sor, which makes symmetric sweeps; 1 is Gauss-Seidel. "
+        "Other preconditioners ignore it.",
     )
     refresh: RefreshRule = Field(
         "always",
-        description="Which systems get a preconditioner of their own: always; or rental: it "
-        "serves the next ones too, until the iterations that this costs them have cost as much "
-        "as a new one (docs/explanation/automatic.md).",
+        description="Refresh rule: when a new preconditioner is made. always: for each system; "
+        "rental, the ski-rental rule: once the additional iterations with the reference "
+        "preconditioner have cost as much as a new one (docs/explanation/automatic.md).",
     )
     policy: Annotated[str, AfterValidator(_plain_policy)] = Field(
         "measure",
         pattern=POLICY,
-        description="What decides on ways and refreshes: measure, the seconds that systems took; "
-        "or `replay FILE`, what a run recorded in its `choices.json`, looking at no clock: the "
-        "same solutions bit for bit. FILE is relative to the working directory, and a copy: a "
-        "run writes its own `choices.json` anew.",
+        description="How strategies and refreshes are chosen. measure: by measured seconds; "
+        "`replay FILE`: as recorded in the `choices.json` of a run, which gives the same "
+        "solutions bit for bit. FILE is relative to the working directory and must be a copy, "
+        "since a run overwrites its own `choices.json`.",
     )
     tolerance: float = Field(
         1e-8,
         gt=0,
         lt=1,
-        description="Largest true relative residual ||b - A x|| / ||b|| of a stored solution. The "
-        "default leaves errors below 1e-5, and about 1 % of the discretisation's, on all families "
-        "up to 129 points a side: docs/explanation/tolerance.md.",
+        description="Largest true relative residual ||b - A x|| / ||b|| of a stored solution. With "
+        "the default, errors are below 1e-5 and about 1 % of the discretisation's for all "
+        "families up to 129 points a side: docs/explanation/tolerance.md.",
     )
     restart: int = Field(
         40,
         ge=2,
         le=1000,
-        description="m: vectors of a cycle of GMRES and GCRO-DR, and those from which rcg and "
-        "rminres choose what they recycle.",
+        description="m: vectors in a cycle of GMRES and GCRO-DR, and those from which rcg and "
+        "rminres choose the recycled subspace.",
     )
-    recycle: int = Field(
-        20, ge=0, le=999, description="k: vectors that are recycled; less than `restart`."
-    )
+    recycle: int = Field(20, ge=0, le=999, description="k: recycled vectors; fewer than `restart`.")
     max_iterations: int = Field(
         10_000,
         ge=1,
         lt=2**31,
-        description="Iterations after which a method gives up and the next is tried.",
+        description="Iterations after which a method has failed and the next one is tried.",
     )
     petsc_options: dict[str, bool | int | float | str] = Field(
         {},
-        # A dataset without any is described as it was before there was this key.
+        # Without options, a dataset has the configuration that it had before this key existed.
         exclude_if=lambda options: not options,
-        description="Further options of PETSc for the method and its preconditioner, without the "
-        "leading hyphen, such as {pc_gamg_threshold: 0.02}. Not with method auto. Options that a "
-        "key of its own stands for, or that break the promised tolerance, are refused, and so are "
-        "those that PETSc does not read.",
+        description="Further PETSc options for the method and its preconditioner, without the "
+        "leading hyphen, such as {pc_gamg_threshold: 0.02}. Not with method auto. Refused are "
+        "options that have a key here, that break the promised tolerance, or that PETSc does not "
+        "read.",
     )
 
     @model_validator(mode="after")
@@ -185,19 +182,19 @@ class SolverConfig(Section):
     def _choices_are_there_to_replay(self) -> "SolverConfig":
         if self.replayed and not self.chooses:
             raise ValueError(
-                f"policy {self.policy}: method {self.method} with refresh always chooses nothing "
-                "that could be replayed, so take policy measure"
+                f"policy {self.policy}: method {self.method} with refresh always has no choices "
+                "to replay, so take policy measure"
             )
         return self
 
     @property
     def chooses(self) -> bool:
-        """Whether seconds decide on anything."""
+        """Whether anything is chosen by measured seconds."""
         return self.method == "auto" or self.refresh == "rental"
 
     @property
     def replayed(self) -> Path | None:
-        """The recorded choices to follow; None where seconds decide."""
+        """The file with the recorded selection to replay; None if seconds are measured."""
         _, _, file = self.policy.partition(" ")
         return Path(file) if file else None
 
@@ -218,21 +215,21 @@ class SolverConfig(Section):
 
 
 class ComparisonConfig(Section):
-    """The measurement of the report: the same systems with and without recycling."""
+    """The comparison in the report: the same systems solved with and without recycling."""
 
     instances: int = Field(
         16,
         ge=2,
         le=10**9,
-        description="Instances, first in solving order, that every method solves.",
+        description="Number of instances that every method solves, the first in solving order.",
     )
 
 
 class TrainingConfig(Section):
     """The Fourier neural operator trained by `make train`; the defaults suit two CPU cores."""
 
-    epochs: int = Field(30, ge=1, le=100_000, description="Passes over the train split.")
-    batch_size: int = Field(8, ge=1, le=65_536, description="Instances a step of the optimiser.")
+    epochs: int = Field(30, ge=1, le=100_000, description="Passes over the training split.")
+    batch_size: int = Field(8, ge=1, le=65_536, description="Instances in a step of the optimiser.")
     learning_rate: float = Field(
         1e-2, gt=0, le=1, description="Peak learning rate of AdamW under the one-cycle schedule."
     )
@@ -241,74 +238,72 @@ class TrainingConfig(Section):
         24,
         ge=1,
         le=1024,
-        description="Fourier modes along each axis; those the grid lacks are not used.",
+        description="Fourier modes along each axis, as far as the grid has them.",
     )
     width: int = Field(16, ge=2, le=1024, description="Hidden channels of the operator.")
     layers: int = Field(4, ge=1, le=64, description="Fourier layers.")
     loss: Literal["l2", "h1"] = Field(
         "l2", description="Training loss: relative L2 or relative H1 norm of the error."
     )
-    seed: int = Field(
-        0, ge=0, lt=2**63, description="Seed of the initial weights and the order of the batches."
-    )
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the initial weights and the batches.")
 
 
-#: At least one instance of the largest `count`.
+#: The smallest fraction is one instance of the largest `count`.
 Fraction = Annotated[float, Field(ge=1e-9, le=1)]
 
 
 class DatasetConfig(Section):
-    """One dataset: what is drawn, how it is solved, split and used."""
+    """One dataset: what is drawn, and how it is solved, split and used."""
 
     family: Annotated[str, AfterValidator(_plain_family)] = Field(
         "darcy",
         min_length=1,
-        description="A family that `kryloset families` lists, or `path/to/file.py:Class`, "
-        "a file of your own, relative to the working directory.",
+        description="A family that `kryloset families` lists, or `path/to/file.py:Class`: a class "
+        "in a file of your own, relative to the working directory.",
     )
     parameters: dict[str, Any] = Field(
         default_factory=dict,
         description="The family's own settings; `kryloset families NAME` lists them.",
     )
-    count: int = Field(64, ge=1, le=10**9, description="Instances to draw.")
-    seed: int = Field(
-        0, ge=0, lt=2**64, description="Instance i is drawn from (seed, i) and nothing else."
-    )
-    mesh: MeshConfig = Field(default_factory=MeshConfig, description="Grid and elements.")
+    count: int = Field(64, ge=1, le=10**9, description="Number of instances.")
+    seed: int = Field(0, ge=0, lt=2**64, description="Instance i is drawn from (seed, i) alone.")
+    mesh: MeshConfig = Field(default_factory=MeshConfig, description="Grid and finite elements.")
     sort: Literal["auto", "greedy", "hilbert", "or_opt", "spanning_tree", "given"] = Field(
         "auto",
-        description="auto: greedy up to 5,000 instances, hilbert beyond. greedy: the "
-        "nearest-neighbour chain of the SKR paper, all pairs compared; hilbert: along a Hilbert "
-        "curve, greedy inside cells of 1,024; or_opt: each cell then shortened, 0.6 ms an "
-        "instance; spanning_tree: around a tree of near neighbours; given: as drawn.",
+        description="Order in which instances are solved. auto: greedy up to 5,000 instances, "
+        "hilbert beyond. greedy: the nearest-neighbour chain of the SKR paper, which compares all "
+        "pairs; hilbert: along a Hilbert curve, greedy inside cells of 1,024; or_opt: the same, "
+        "then each cell is improved, 0.6 ms an instance; spanning_tree: around a tree of near "
+        "neighbours; given: as drawn.",
     )
     features: Literal[
         "auto", "parameters", "cosines", "fourier", "blocks", "random", "principal", "solutions"
     ] = Field(
         "auto",
-        description="What instances are compared by when they are sorted, 144 numbers a parameter "
-        "at most. auto: parameters where these are 262,144 numbers or fewer and compared "
-        "directly (greedy, given), else cosines. parameters: all numbers; cosines: the lowest "
-        "of the DCT; fourier: of the FFT, as the SKR paper; blocks: means over blocks of the "
-        "grid; random: a random projection; principal: principal axes of 1,024 instances; "
-        "solutions: those of the instances on a coarse grid.",
+        description="Features by which the sort compares instances, at most 144 numbers a "
+        "parameter except with parameters. auto: parameters, if the order is greedy or given and "
+        "these are at most 262,144 numbers in all; otherwise cosines. parameters: all their "
+        "numbers; cosines: the lowest modes of the DCT; fourier: of the FFT, as in the SKR paper; "
+        "blocks: means over blocks of the grid; random: a random projection; principal: principal "
+        "axes of 1,024 instances; solutions: the solutions on a coarse grid.",
     )
     chunks: int = Field(
         2,
         ge=1,
         le=100_000,
-        description="Jobs that solve the sorted instances, a contiguous part each. Recycling "
-        "runs within a chunk, so take as many as there are workers, not more.",
+        description="Number of contiguous parts of the sorted instances, each solved by a job of "
+        "its own. Recycling stays within a chunk, so take as many chunks as there are workers, and "
+        "not more.",
     )
     solver: SolverConfig = Field(default_factory=SolverConfig, description="Linear solver.")
     splits: dict[Annotated[str, Field(pattern=NAME)], Fraction] = Field(
         default={"train": 0.75, "valid": 0.125, "test": 0.125},
-        description="Fractions of the instances by split; they sum to 1 and `train` is one of "
-        "them. Statistics are those of `train` alone. With another `count` an instance stays in "
-        "its split.",
+        description="Fractions of the instances by split, which must sum to 1 and include `train`. "
+        "Statistics are those of `train` alone. An instance stays in its split when `count` "
+        "changes.",
     )
     comparison: ComparisonConfig = Field(
-        default_factory=ComparisonConfig, description="With and without recycling, measured."
+        default_factory=ComparisonConfig, description="Comparison of methods in the report."
     )
     training: TrainingConfig = Field(
         default_factory=TrainingConfig, description="The neural operator (`make train`)."
@@ -325,7 +320,7 @@ class DatasetConfig(Section):
         if abs(total - 1) > 1e-9:
             raise ValueError(f"splits sum to {total:g}, not to 1: change one of {self.splits}")
         if "train" not in self.splits:
-            raise ValueError("splits lacks `train`: the statistics are made from it")
+            raise ValueError("splits lacks `train`, from which the statistics are made")
         for name, fraction in self.splits.items():
             if self.count * fraction < 1 - 1e-9:
                 raise ValueError(
@@ -337,16 +332,16 @@ class DatasetConfig(Section):
 
 
 class Config(Section):
-    """Everything a run is told."""
+    """The whole configuration of a run."""
 
     datasets: dict[Annotated[str, Field(pattern=NAME)], DatasetConfig] = Field(
         default_factory=lambda: {"darcy": DatasetConfig()},
         min_length=1,
-        description="The datasets to make, by name. A name is a folder of `results/`.",
+        description="The datasets to make, by name. Each has a folder of that name in `results/`.",
     )
     pathvars: dict[
         Literal["results", "logs", "benchmarks"], Annotated[str, AfterValidator(plain_path)]
     ] = Field(
         default_factory=dict,
-        description="Other folders for Snakemake's `results`, `logs` and `benchmarks`.",
+        description="Other folders for Snakemake's path variables.",
     )

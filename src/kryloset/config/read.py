@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""From YAML to the models of a configuration and back, with messages for people."""
+"""Read a configuration from YAML and write it, with messages for people."""
 
 import difflib
 from collections.abc import Mapping, Set
@@ -13,10 +13,10 @@ from kryloset.config.models import NAME, POLICY, Config, DatasetConfig
 from kryloset.errors import ConfigError
 from kryloset.yaml_text import read_yaml
 
-#: What a pattern asks for, in words.
+#: What a pattern requires, in words.
 _IN_WORDS = {
-    NAME: "a name has small letters, digits and underscores, begins with a letter, and is no "
-    "longer than 100",
+    NAME: "a name has lower-case letters, digits and underscores, begins with a letter, and has "
+    "at most 100 characters",
     POLICY: "take `measure`, or `replay FILE`",
 }
 
@@ -25,11 +25,12 @@ def parse_config(tree: object, source: str = "config") -> Config:
     """Check a configuration.
 
     Args:
-        tree: The mapping that YAML or Snakemake gives.
-        source: Where it comes from, for the message.
+        tree: The mapping from YAML or Snakemake.
+        source: Where it comes from, for messages.
 
     Raises:
-        ConfigError: What is wrong by key, what was expected and what to do.
+        ConfigError: Something is wrong. The message says for each key what was expected and what
+            to do.
     """
     try:
         return Config.model_validate(tree)
@@ -38,29 +39,29 @@ def parse_config(tree: object, source: str = "config") -> Config:
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
-    """Return all keys below a section, from the name alone to the full one."""
+    """Return the full names of all keys below a section, by their short names."""
     found = {}
     for name, field in model.model_fields.items():
         found[name] = prefix + name
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            # Of two keys of one name the outer one is likelier to be meant.
+            # Of two keys with the same name, the outer one is more likely to be meant.
             found = _keys(field.annotation, f"{prefix}{name}.") | found
     return found
 
 
-#: Characters of what was found that a message shows.
+#: Characters of a value that a message shows.
 _SHOWN = 100
 
 _KEYS = _keys(Config) | _keys(DatasetConfig)
 
 
 def describe(error: ValidationError, source: str, keys: Mapping[str, str]) -> str:
-    """Return one readable message for all that pydantic found.
+    """Return a readable message for all errors that pydantic found.
 
     Args:
-        error: What was found.
+        error: The errors.
         source: Where the configuration comes from.
-        keys: The keys there are, from the name alone to the full one.
+        keys: Full names of the existing keys, by their short names.
     """
     lines = [f"{source} cannot be run:"]
     for item in error.errors():
@@ -81,7 +82,7 @@ def describe(error: ValidationError, source: str, keys: Mapping[str, str]) -> st
 
 
 def _short(text: str) -> str:
-    """Return the beginning of a text that is too long for a message."""
+    """Return a text, or its beginning if it is too long for a message."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
 
 
@@ -89,7 +90,7 @@ def load_config(path: Path) -> Config:
     """Read and check a YAML file.
 
     Raises:
-        ConfigError: As `read_yaml`, or the configuration cannot be run.
+        ConfigError: As `read_yaml`, or the configuration is invalid.
     """
     tree = read_yaml(path)
     return parse_config(tree if tree is not None else {}, str(path))
@@ -108,7 +109,7 @@ def load_dataset(path: Path, name: str) -> DatasetConfig:
 
 
 def dump_dataset(name: str, dataset: DatasetConfig, keys: Set[str] | None = None) -> str:
-    """Return one dataset with all its defaults as the YAML text of a configuration.
+    """Return the YAML text of a configuration with one dataset and all its defaults.
 
     Args:
         name: Name of the dataset.

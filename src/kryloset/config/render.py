@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Files that are written from the configuration's models, never by hand.
+"""Files that are generated from the models of the configuration, never written by hand.
 
-`python -m kryloset.config.render` writes them; a test fails when they are out of step.
+`python -m kryloset.config.render` writes them. A test fails if they are out of date.
 """
 
 import json
@@ -32,13 +32,13 @@ def render_files() -> dict[Path, str]:
 
 
 def schema() -> str:
-    """Return the JSON schema of the configuration, the families' settings included."""
+    """Return the JSON schema of the configuration, including the settings of families."""
     tree = Config.model_json_schema()
     definitions = tree["$defs"]
     for name in FAMILIES:
         settings = family_class(name).Settings
         schema = settings.model_json_schema()
-        # References are resolved from the root.
+        # JSON resolves references from the root.
         definitions.update(schema.pop("$defs", {}))
         definitions[settings.__name__] = schema
     parameters = definitions["DatasetConfig"]["properties"]["parameters"]
@@ -92,7 +92,7 @@ def _comment(text: str | None, indent: str) -> list[str]:
 
 
 def config_readme() -> str:
-    """Return `config/README.md`: how to configure, and the table of all keys."""
+    """Return `config/README.md`: how to configure, and a table of all keys."""
     parts = [
         Path(__file__).with_suffix(".md").read_text().rstrip(),
         "## All keys",
@@ -136,7 +136,7 @@ def _bounds(field: FieldInfo) -> str:
 
 def _table(rows: Iterator[tuple[str, ...]]) -> str:
     lines = ["| key | default | what it is |", "| --- | --- | --- |"]
-    # A bar inside a cell would end it.
+    # A bar would end the cell.
     cells = ((cell.replace("|", "\\|") for cell in row) for row in rows)
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in cells])
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What every part of the configuration has in common, the settings of families included."""
+"""What all parts of the configuration have in common, including the settings of families."""
 
 from typing import Any, get_args
 
@@ -17,18 +17,19 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse `yes` where a number is wanted, which Python would take for 1."""
+        """Refuse `yes` where a number is expected, since Python would read it as 1."""
         wanted = cls.model_fields[str(info.field_name)].annotation
         section = isinstance(wanted, type) and issubclass(wanted, BaseModel)
         if not section and _has_truth(value) and not _mentions(wanted, (bool, Any)):
             raise ValueError(
-                "true or false (also yes, no, on, off) is no value here: write a number or a text"
+                "true or false (also yes, no, on, off) is not a value of this key: write a number "
+                "or a text"
             )
         return value
 
 
 def _has_truth(value: Any) -> bool:
-    """Return whether a value is a truth value, or a list or mapping that has one."""
+    """Return whether a value is a truth value, or a list or mapping that contains one."""
     inner = value.values() if isinstance(value, dict) else value
     parts = inner if isinstance(value, dict | list | tuple) else (value,)
     return any(isinstance(part, bool) for part in parts)
@@ -39,7 +40,7 @@ def _mentions(annotation: Any, types: tuple[Any, ...]) -> bool:
 
 
 def plain_path(path: str) -> str:
-    """Refuse a path that Snakemake, or a command, reads as more than a path."""
+    """Refuse a path that means something else to Snakemake or to a command."""
     if not path or path.startswith("-") or not path.isprintable() or set(path) & set("{}<>"):
         raise ValueError(
             "a path here must not begin with a hyphen, and have no braces, angle brackets or "
