@@ -119,6 +119,25 @@ def test_matrices_need_neither_fenicsx_nor_the_workflow():
     assert "conda install -c conda-forge fenics-dolfinx" in printed
 
 
+def test_krylov_solvers_need_petsc_and_numpy_alone():
+    """SciPy is needed by methods that recycle, and cffi by compiled kernels."""
+    libraries = ("cffi", "h5netcdf", "h5py", "pydantic", "rich", "scipy", "xarray", "yaml")
+    printed = run_python(
+        WITHOUT.format(blocked=libraries + FENICSX + EXTRAS) + "from mpi4py import MPI\n"
+        "from petsc4py import PETSc\n"
+        "from kryloset.krylov import Automatic, SequenceSolver, solve_or_escalate\n"
+        "A = PETSc.Mat().createAIJ((3, 3), nnz=1, comm=PETSc.COMM_SELF)\n"
+        "A.setDiagonal(PETSc.Vec().createWithArray([1.0, 2.0, 4.0], comm=PETSc.COMM_SELF))\n"
+        "A.assemble()\n"
+        "b = A.createVecLeft()\n"
+        "b.set(4.0)\n"
+        "solver = SequenceSolver(method='gmres')\n"
+        "result, state, _ = solve_or_escalate(solver, A, b, solver.init())\n"
+        "print(*result.solution.array.round(6))\n"
+    )
+    assert printed.split() == ["4.0", "2.0", "1.0"]
+
+
 def test_a_notebook_needs_nothing_of_the_workflow(dataset):
     printed = run_python(
         WITHOUT.format(blocked=EXTRAS) + "import kryloset\n"

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from petsc4py import PETSc
 
 import numpy as np
-import scipy.sparse as sp
-import scipy.sparse.csgraph
 
 from kryloset.errors import KrylosetError
 from kryloset.krylov.preconditioners.mumps import set_up_mumps
@@ -158,6 +156,9 @@ def is_dominant(operator: PETSc.Mat) -> bool:
     """
     if operator.comm.size > 1:
         return False
+    import scipy.sparse as sp
+    import scipy.sparse.csgraph
+
     offsets, columns, entries = operator.getValuesCSR()
     matrix = sp.csr_array((np.abs(entries), columns, offsets), shape=operator.getSize())
     diagonal = matrix.diagonal()

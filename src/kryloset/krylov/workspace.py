@@ -14,11 +14,7 @@ import numpy as np
 from kryloset.krylov.collective import any_rank
 from kryloset.krylov.interrupts import pass_interrupt
 from kryloset.krylov.methods.dense import Array
-from kryloset.krylov.methods.gcrodr import GCRODR, GMRESDR
-from kryloset.krylov.methods.recycling_bicgstab import RecyclingBiCGStab
-from kryloset.krylov.methods.recycling_cg import RecyclingCG
 from kryloset.krylov.methods.recycling_ksp import RecyclingKSP
-from kryloset.krylov.methods.recycling_minres import RecyclingMINRES
 from kryloset.krylov.names import FACTORS, SINGLE_PRECISION_METHODS, SYMMETRIC_METHODS
 from kryloset.krylov.options import USER_PREFIX, UserOptions
 from kryloset.krylov.preconditioners.set_up import set_up_preconditioner
@@ -37,13 +33,8 @@ from kryloset.krylov.state import SolverState
 INNER = 0.999
 """Part of the tolerance that PETSc is asked for: a residual summed in another order passes, too."""
 
-CONTEXTS: dict[str, type[RecyclingKSP]] = {
-    "gcrodr": GCRODR,
-    "gmresdr": GMRESDR,
-    "rcg": RecyclingCG,
-    "rminres": RecyclingMINRES,
-    "rbicgstab": RecyclingBiCGStab,
-}
+CONTEXTS = ("gcrodr", "gmresdr", "rcg", "rminres", "rbicgstab")
+"""Methods of this package; the others are PETSc's."""
 
 PROGRESS = 0.5
 """A continued solve or refinement step that leaves more than this part of the residual is the
@@ -70,6 +61,23 @@ class Costs:
     rent: float = 0.0
     clock: float = 0.0
     recycled: bool = False
+
+
+def make_context(solver: Settings) -> RecyclingKSP:
+    """Return a method of `CONTEXTS`; only these need SciPy, which is imported with them."""
+    from kryloset.krylov.methods.gcrodr import GCRODR, GMRESDR
+    from kryloset.krylov.methods.recycling_bicgstab import RecyclingBiCGStab
+    from kryloset.krylov.methods.recycling_cg import RecyclingCG
+    from kryloset.krylov.methods.recycling_minres import RecyclingMINRES
+
+    contexts: dict[str, type[RecyclingKSP]] = {
+        "gcrodr": GCRODR,
+        "gmresdr": GMRESDR,
+        "rcg": RecyclingCG,
+        "rminres": RecyclingMINRES,
+        "rbicgstab": RecyclingBiCGStab,
+    }
+    return contexts[solver.method](solver.restart, solver.recycle)
 
 
 class Workspace:
@@ -111,7 +119,7 @@ class Workspace:
                 _set_hpddm(ksp, solver.restart, solver.recycle)
             case _:
                 ksp.setType(PETSc.KSP.Type.PYTHON)
-                self.context = CONTEXTS[solver.method](solver.restart, solver.recycle)
+                self.context = make_context(solver)
                 ksp.setPythonContext(self.context)
 
     def serves(self, solver: Settings, operator: PETSc.Mat) -> bool:

@@ -8,8 +8,6 @@ from typing import Any
 from petsc4py import PETSc
 
 import numpy as np
-import scipy.sparse as sp
-import scipy.sparse.csgraph
 
 from kryloset.krylov.solver import SequenceSolver
 from kryloset.krylov.structure import FACTOR_LIMIT, Structure
@@ -102,6 +100,9 @@ def has_sparse_factors(operator: PETSc.Mat) -> bool:
     """
     if operator.comm.size > 1 or operator.getSize()[0] > FACTOR_LIMIT:
         return False
+    import scipy.sparse as sp
+    import scipy.sparse.csgraph
+
     offsets, columns, entries = operator.getValuesCSR()
     pattern = sp.csr_array((np.ones(len(entries)), columns, offsets), shape=operator.getSize())
     order = scipy.sparse.csgraph.reverse_cuthill_mckee(pattern)

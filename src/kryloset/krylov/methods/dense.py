@@ -13,9 +13,7 @@ from mpi4py import MPI
 from petsc4py import PETSc
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
-from scipy.linalg import lapack
 
 from kryloset.krylov.native.kernels import load_kernels
 
@@ -189,6 +187,9 @@ def orthonormalise(block: Array, comm: MPI.Comm) -> Array:
         T (k, r), r <= k, with orthonormal block = old block @ T. Columns that are zero or
         not finite are among the dropped.
     """
+    import scipy.linalg
+    from scipy.linalg import lapack
+
     columns = block.shape[1]
     gram = sum_over_ranks(inner(block, block), comm)
     length = np.sqrt(gram.diagonal().real)
@@ -233,6 +234,9 @@ def harmonic_subspace(g: Array, wv: Array, size: int) -> Array:
     Returns:
         (p, size) or (p, size - 1), orthonormal columns; (p, 0) if the pencil is not finite.
     """
+    import scipy.linalg
+    from scipy.linalg import lapack
+
     p = g.shape[1]
     nothing = np.zeros((p, 0), dtype=g.dtype)
     if not (np.isfinite(g).all() and np.isfinite(wv).all()):

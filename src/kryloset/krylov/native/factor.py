@@ -15,15 +15,17 @@ precision, is not good enough for is found by a test and left to others.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from petsc4py import PETSc
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from kryloset.krylov.native.kernels import load_kernels
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 WIDTH = 8
 """Numbers in a pack, as in factor.c."""
@@ -53,12 +55,14 @@ class Supernodes:
     rows: NDArray[np.int32]
 
     @classmethod
-    def of(cls, matrix: sp.csr_array) -> Self:
+    def of(cls, matrix: "sp.csr_array") -> Self:
         """Order the unknowns by PETSc's nested dissection, and find the supernodes.
 
         Args:
             matrix: (n, n), its entries do not matter.
         """
+        import scipy.sparse as sp
+
         kernels = load_kernels()
         assert kernels is not None
         n = matrix.shape[0]
@@ -152,7 +156,9 @@ def can_factor(comm: PETSc.Comm) -> bool:
     return comm.size == 1 and PETSc.ScalarType is np.float64 and load_kernels() is not None
 
 
-def make_factor(matrix: sp.csr_array, supernodes: Supernodes, *, symmetric: bool) -> Factor | None:
+def make_factor(
+    matrix: "sp.csr_array", supernodes: Supernodes, *, symmetric: bool
+) -> Factor | None:
     """Factor a matrix, or return None where such a factor is of no use.
 
     So it is where a pivot is zero, or where single precision or the want of pivoting leaves a
@@ -173,7 +179,7 @@ def make_factor(matrix: sp.csr_array, supernodes: Supernodes, *, symmetric: bool
     sizes = widths * (_padded(widths) + _padded(rows) * (1 if symmetric else 2))
     block_offsets = np.concatenate([[0], np.cumsum(sizes)])
     blocks = _aligned(int(block_offsets[-1]))
-    transposed = matrix if symmetric else sp.csr_array(matrix.T)
+    transposed = matrix if symmetric else matrix.T.tocsr()
     entries = [array for m in (matrix, transposed) for array in (m.indptr, m.indices, m.data)]
     given = [array.ctypes.data for array in (*entries, scale, s.order, s.place)]
     nodes = (s.starts, s.row_offsets, s.rows, s.parents, block_offsets)

@@ -21,8 +21,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cffi import FFI
-
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "factor.c"))
 
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
@@ -55,11 +53,13 @@ def load_kernels() -> Any | None:
     holds what it was made of: the sources, the compiler and the processor.
     """
     try:
+        from cffi import FFI
+
         library = _compile()
         ffi = FFI()
         ffi.cdef(read_prototypes(source.read_text() for source in SOURCES))
         return ffi.dlopen(str(library))
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (ImportError, OSError, subprocess.CalledProcessError) as error:
         logging.getLogger(__name__).warning(
             "no compiled kernels (%s): recycling goes through BLAS and factors are PETSc's, which "
             "is slower; install a C compiler, or name one in CC",

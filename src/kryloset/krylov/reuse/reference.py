@@ -14,12 +14,11 @@ if M_r is, and for A_i = S A_r S as good as M_r is for A_r.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from petsc4py import PETSc
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from kryloset.krylov.collective import any_rank
@@ -29,6 +28,9 @@ from kryloset.krylov.options import USER_PREFIX
 from kryloset.krylov.preconditioners.set_up import set_up_preconditioner
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.structure import is_symmetric
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 NEIGHBOUR_LIMIT, NEIGHBOUR_GROWTH = 200, 2
 """The reference is replaced for a system that takes more iterations than the first number and the
@@ -83,10 +85,12 @@ class ReferenceMatrix:
         diagonal[rows[there]] = self.entries[there]
         return diagonal
 
-    def to_csr(self) -> sp.csr_array:
+    def to_csr(self) -> "scipy.sparse.csr_array":
         """Return the matrix, of one rank, as one of SciPy's."""
         shape = (self.rows, self.rows)
-        return sp.csr_array((self.entries, self.columns, self.offsets), shape)
+        import scipy.sparse
+
+        return scipy.sparse.csr_array((self.entries, self.columns, self.offsets), shape)
 
     def to_mat(self, operator: PETSc.Mat) -> PETSc.Mat:
         """Make a Mat laid out like `operator`, with what that brings along. Collective.
