@@ -29,13 +29,14 @@ from kryloset.bench.tables import Columns, Row, tabulate
 from kryloset.errors import KrylosetError
 from kryloset.krylov import SolveResult, delta, wanted_space
 from kryloset.progress import track
-from kryloset.run.comparison import Method, Record, in_turn
+from kryloset.run.comparison import Method, in_turn
+from kryloset.run.solve_record import SolveRecord
 
 # Measuring
 
 
 @dataclass
-class Turn(Record):
+class Turn(SolveRecord):
     """What a method needed for one system, the seconds of the processor too."""
 
     seconds_processor: float = 0.0

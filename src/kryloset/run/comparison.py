@@ -1,39 +1,38 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The same linear systems solved by several methods, side by side in one run.
+"""Compare several methods on the same linear systems in one run.
 
-Every system is assembled once a round and handed to all methods in turn; the
-method that begins moves on by one each round, so that none always finds the
-matrix cold or the machine at its best.
+Each system is assembled once a round and solved by all methods in turn. A different method begins
+each round, so that none always finds the matrix cold or the machine at its best.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from kryloset.config import SolverConfig
-from kryloset.krylov import (
-    Automatic,
-    SequenceSolver,
-    Solver,
-    SolveResult,
-    State,
-)
+from kryloset.krylov import Automatic, SequenceSolver, Solver, SolveResult, State
 from kryloset.problems import Discretisation, Family, Instance
 from kryloset.progress import track
+from kryloset.run.solve_record import SolveRecord
 from kryloset.run.solver import fixed_solver, make_solver
 
 if TYPE_CHECKING:
     from petsc4py import PETSc
 
-#: Names of preconditioners that are no acronyms.
+#: Names of preconditioners that are not acronyms.
 PRECONDITIONERS = {"none": "", "jacobi": "Jacobi", "bjacobi": "block Jacobi"}
-#: Quantities whose medians over the instances are kept.
+#: Quantities whose medians over the instances are reported.
 MEDIANS = ("iterations", "operator_applications", "preconditioner_applications", "seconds")
+#: Quantities that are reported for each instance.
+COLUMNS = (
+    "instance", "systems", "iterations", "operator_applications", "preconditioner_applications",
+    "seconds_setup", "seconds_rebuild", "seconds_iterate", "true_residual", "converged", "seconds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,64 +55,26 @@ class Method:
 
 
 def in_turn[T](methods: Sequence[T], place: int) -> tuple[T, ...]:
-    """Return the methods in the order in which they meet a place of the sequence.
+    """Return the methods in the order in which they solve the system at a place of the sequence.
 
-    The one that begins moves on by one each place, so that none always finds the matrix cold.
+    A different method begins at each place, so that none always finds the matrix cold.
     """
     shift = place % len(methods)
     return (*methods[shift:], *methods[:shift])
 
 
-@dataclass
-class Record:
-    """What one method needed for one instance, its linear systems taken together.
-
-    Counts and seconds are sums over the systems, the residual is the largest, and
-    `converged` says that all of them reached the tolerance.
-    """
-
-    instance: int
-    systems: int = 0
-    iterations: int = 0
-    operator_applications: int = 0
-    preconditioner_applications: int = 0
-    seconds_setup: float = 0.0
-    seconds_rebuild: float = 0.0
-    seconds_iterate: float = 0.0
-    true_residual: float = 0.0
-    converged: bool = True
-
-    @property
-    def seconds(self) -> float:
-        """Seconds in all."""
-        return self.seconds_setup + self.seconds_rebuild + self.seconds_iterate
-
-    def add(self, result: SolveResult) -> None:
-        """Count one more system."""
-        self.systems += 1
-        self.iterations += result.iterations
-        self.operator_applications += result.operator_applications
-        self.preconditioner_applications += result.preconditioner_applications
-        self.seconds_setup += result.seconds_setup
-        self.seconds_rebuild += result.seconds_rebuild
-        self.seconds_iterate += result.seconds_iterate
-        # Not `max`, which would lose a NaN.
-        self.true_residual = float(np.maximum(self.true_residual, result.true_residual))
-        self.converged = self.converged and result.converged
-
-
 def choose_methods(config: SolverConfig, family: Family) -> list[Method]:
-    """Return what is compared for a dataset, the solver that makes the dataset first.
+    """Return the methods to compare for a dataset, its own solver first.
 
-    Methods take tolerance, restart, recycled vectors and preconditioner from the
-    configuration, but for the preconditioner of CG, which has to be symmetric. A saddle
-    point is left to LU, which a singular matrix has not.
+    Tolerance, restart, recycled vectors and preconditioner are those of the configuration, except
+    that the preconditioner of CG is symmetric. Saddle-point problems are compared with LU only, and
+    singular ones without LU.
     """
     own, operator = make_solver(config, family), family.operator
     fixed = fixed_solver(config).change(refresh="always")
     direct = Method("direct", "LU", replace(fixed, method="direct"))
     if operator.saddle_point:
-        # None of the preconditioners is fit for it.
+        # No preconditioner is suitable.
         return [direct] if own == direct.solver else [_configured(config, own), direct]
     gcrodr = replace(fixed, method="gcrodr")
     name = PRECONDITIONERS.get(config.preconditioner, config.preconditioner.upper())
@@ -127,7 +88,7 @@ def choose_methods(config: SolverConfig, family: Family) -> list[Method]:
     ]
     if operator.symmetric and operator.definite:
         cg = fixed.change(method="cg", preconditioner="icc")
-        # Its harvest is long, since a step of it is short: see `RecyclingCG`.
+        # Steps of CG are cheap, so its subspace is chosen from many: see `RecyclingCG`.
         rcg = replace(cg, method="rcg", restart=80, recycle=20)
         methods.append(Method("rcg", "recycling CG(80,20) + ICC", rcg))
         methods.append(Method("cg", "CG + ICC", cg))
@@ -151,35 +112,35 @@ def measure(
     discretisation: Discretisation,
     instances: Sequence[tuple[int, Instance]],
     methods: Sequence[Method],
-) -> tuple[dict[str, list[Record]], list[list[str]]]:
+) -> tuple[dict[str, list[SolveRecord]], list[list[str]]]:
     """Solve all instances with all methods.
 
     Args:
         discretisation: Assembles the systems.
-        instances: Numbers and parameters, in solving order. The order `given` is
+        instances: Number and parameters of each instance, in solving order. The order `given` is
             that of the numbers.
-        methods: What to compare.
+        methods: The methods to compare.
 
     Returns:
-        Records of each method in the order in which it met the instances, and the
-        names of the methods as they took their turns, a list a round.
+        The solve records of each method in the order in which it solved the instances, and for each
+        round the names of the methods in their turns.
     """
     orders = {"solving": instances, "given": sorted(instances, key=lambda pair: pair[0])}
     sequences = {method.name: _Sequence(method.solver) for method in methods}
-    records: dict[str, list[Record]] = {method.name: [] for method in methods}
+    records: dict[str, list[SolveRecord]] = {method.name: [] for method in methods}
     rounds: list[list[str]] = []
     for turn in track(range(len(instances)), "comparing methods"):
         queue = in_turn(methods, turn)
         rounds.append([])
-        # The order of the method that is first in the queue goes first.
+        # The order of the method that begins comes first.
         for order in dict.fromkeys(method.order for method in queue):
             number, parameters = orders[order][turn]
             group = [method for method in queue if method.order == order]
             for method in group:
-                records[method.name].append(Record(number))
+                records[method.name].append(SolveRecord(number))
                 rounds[-1].append(method.name)
                 if not method.carries:
-                    # The KSP and its memory stay, so that only the recycled space is missing.
+                    # The KSP and its memory stay; only the recycled subspace is dropped.
                     sequences[method.name].drop_space()
 
             discretisation.solve(parameters, _SideBySide(group, sequences, records))
@@ -216,16 +177,16 @@ class _SideBySide:
 
     methods: Sequence[Method]
     sequences: Mapping[str, _Sequence]
-    records: Mapping[str, Sequence[Record]]
+    records: Mapping[str, Sequence[SolveRecord]]
 
     @property
     def tolerance(self) -> float:
-        """Largest true relative residual that is good enough."""
+        """Largest acceptable true relative residual."""
         tolerance: float = min(method.solver.tolerance for method in self.methods)
         return tolerance
 
     def __call__(self, operator: "PETSc.Mat", rhs: "PETSc.Vec") -> "PETSc.Vec":
-        """Return x of the method with the smallest residual, of those that converged if any did."""
+        """Return x with the smallest residual, of the methods that converged if any did."""
         results = []
         for method in self.methods:
             result = self.sequences[method.name].solve(operator, rhs)
@@ -236,16 +197,15 @@ class _SideBySide:
 
 
 def summarise(
-    methods: Sequence[Method], records: Mapping[str, Sequence[Record]]
+    methods: Sequence[Method], records: Mapping[str, Sequence[SolveRecord]]
 ) -> list[dict[str, Any]]:
-    """Return what is kept of each method, ready for JSON.
+    """Return a summary of each method, ready for JSON.
 
     Returns:
-        By method its name, label and order, `unconverged` (instances that missed the
-        tolerance), `true_residual` (the largest, None if one is not finite), `median`
-        (over the instances), `to_gmres` (its medians over those of GMRES, where that ran; None
-        where they are 0) and
-        `records` (a list a quantity).
+        For each method its name, label, order and `carries`; `unconverged`, the number of
+        instances that missed the tolerance; `true_residual`, the largest, or None if one is not
+        finite; `median`, over the instances; `to_gmres`, its medians divided by those of GMRES if
+        that ran, or None where these are 0; and `records`, a list for each of `COLUMNS`.
     """
     medians = {
         method.name: {
@@ -273,9 +233,8 @@ def summarise(
     ]
 
 
-def _columns(records: Sequence[Record]) -> dict[str, list[Any]]:
-    rows = [asdict(record) | {"seconds": record.seconds} for record in records]
-    columns = {key: [row[key] for row in rows] for key in rows[0]}
+def _columns(records: Sequence[SolveRecord]) -> dict[str, list[Any]]:
+    columns = {key: [getattr(record, key) for record in records] for key in COLUMNS}
     return columns | {"true_residual": [_finite(value) for value in columns["true_residual"]]}
 
 
@@ -284,5 +243,5 @@ def _ratio(first: float, second: float) -> float | None:
 
 
 def _finite(value: float) -> float | None:
-    """Return a number that JSON has, or None."""
+    """Return a number, or None if JSON cannot represent it."""
     return float(value) if math.isfinite(value) else None

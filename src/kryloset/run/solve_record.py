@@ -33,17 +33,17 @@ class SolveRecord:
         iterations: Krylov iterations; this and the next two are sums over the systems.
         operator_applications: Products with A.
         preconditioner_applications: Products with M^-1.
-        escalations: Methods that failed before one succeeded.
-        reason: Why the last solve stopped, a number of `krylov.Reason`; 0 without any system.
-        strategy: Number of the strategy that solved the last system.
-        label: What people call that strategy, such as "cg + cholesky, reused".
-        recycled: Whether directions of an earlier system were used.
-        converged: Whether every system reached the tolerance.
-        true_residual: Largest true relative residual ||b - A x|| / ||b||; of a nonlinear
-            equation, ||F(x)|| / ||F(0)||.
         seconds_setup: Making preconditioners and factors.
         seconds_rebuild: Rebuilding the recycled subspace for the new operator.
         seconds_iterate: The rest of the linear solves.
+        true_residual: Largest true relative residual ||b - A x|| / ||b||; of a nonlinear
+            equation, ||F(x)|| / ||F(0)||.
+        converged: Whether every system reached the tolerance.
+        recycled: Whether directions of an earlier system were used.
+        reason: Why the last solve stopped, a number of `krylov.Reason`; 0 without any system.
+        escalations: Methods that failed before one succeeded.
+        strategy: Number of the strategy that solved the last system.
+        label: What people call that strategy, such as "cg + cholesky, reused".
         seconds_assemble: Everything else: reading, assembling and evaluating.
     """
 
@@ -52,16 +52,16 @@ class SolveRecord:
     iterations: int = 0
     operator_applications: int = 0
     preconditioner_applications: int = 0
-    escalations: int = 0
-    reason: int = 0
-    strategy: int = 0
-    label: str = "none"
-    recycled: bool = False
-    converged: bool = True
-    true_residual: float = 0.0
     seconds_setup: float = 0.0
     seconds_rebuild: float = 0.0
     seconds_iterate: float = 0.0
+    true_residual: float = 0.0
+    converged: bool = True
+    recycled: bool = False
+    reason: int = 0
+    escalations: int = 0
+    strategy: int = 0
+    label: str = "none"
     seconds_assemble: float = 0.0
 
     @property
