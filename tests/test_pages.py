@@ -5,6 +5,7 @@
 Those of the other pages are run where what they show is tested.
 """
 
+import pydoc
 import re
 import shutil
 import subprocess
@@ -32,6 +33,7 @@ import matplotlib.pyplot as plt
 
 MATRIX = sp.csr_array(sp.diags_array([-1.0, 4.0, -2.0], offsets=[-1, 0, 1], shape=(30, 30)))
 
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]
 #: What a page takes for granted, and does not import PETSc before the page does.
 SYSTEMS = """
 def make_systems():
@@ -147,6 +149,22 @@ def test_commands_that_pages_print_exist():
         known = {name for option in command.params for name in option.opts + option.secondary_opts}
         named = {word for word in words if word.startswith("--")}
         assert named <= known | {"--help"}, (page, command.name, words)
+
+
+def test_modules_and_files_that_pages_name_exist():
+    spans = {span for page in PAGES for span in re.findall(r"`([\w./]+)`", page.read_text())}
+    # Those of kryloset.learn need torch, with which tests/learn runs the pages.
+    modules = {s for s in spans if re.fullmatch(r"kryloset(\.\w+)+", s) and ".learn" not in s}
+    files = {
+        s
+        for s in spans
+        if re.match("(src|tests|docs|config|envs|workflow|profiles)/", s) and "NAME" not in s
+    }
+    assert len(modules) > 5 and len(files) > 20
+    unknown = [name for name in modules if pydoc.locate(name) is None]
+    places = (ROOT, ROOT / "src/kryloset")
+    missing = [name for name in files if not any((place / name).exists() for place in places)]
+    assert not unknown + missing
 
 
 def test_the_map_of_the_code_shows_what_is_there():
