@@ -49,7 +49,7 @@ def test_what_people_write_is_read() -> None:
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_bytes("count: 8 # f\xfcr".encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"c\.yaml is no text in UTF-8: byte 12"):
+    with pytest.raises(ConfigError, match=r"c\.yaml is not UTF-8 text: byte 12"):
         read_yaml(path)
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         read_yaml(tmp_path)

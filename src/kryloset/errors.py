@@ -1,19 +1,19 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Errors that are meant for people: each names the thing, what was expected and what to try."""
+"""Errors for people: each message names the thing, what was expected, and what to try."""
 
 
 class KrylosetError(Exception):
-    """A mistake or a fault that the user can do something about; shown without a traceback."""
+    """An error that the user can do something about; shown without a traceback."""
 
 
 class ConfigError(KrylosetError):
-    """A configuration that cannot be run: the message names the key and the fix."""
+    """An invalid configuration; the message names the key and a remedy."""
 
 
 class FamilyError(ConfigError):
-    """A mistake in a family of PDE instances: the message names class, method and the fix."""
+    """A mistake in a family of PDE instances; the message names class, method and a remedy."""
 
 
 class DataError(KrylosetError):
-    """A file that is missing, damaged or from another run: the message names file and fix."""
+    """A file that is missing, damaged or from another run; the message names it and a remedy."""

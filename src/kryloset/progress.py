@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two lines of a log file.
+#: Seconds between two lines in a log file.
 LOG_INTERVAL = 5.0
 #: Seconds between two states of a bar in a notebook.
 BAR_INTERVAL = 0.2
@@ -21,20 +21,20 @@ BAR_INTERVAL = 0.2
 def track[T](
     items: Iterable[T], description: str, total: int | None = None, *, done: int = 0
 ) -> Iterator[T]:
-    """Yield the items and say how far the work is.
+    """Yield the items, and show how many of them are done.
 
     Args:
-        items: What is worked through.
-        description: What is being done, as in "solving chunk 1-of-2".
-        total: How many items there are in all, `done` included; `len(items) + done` by default.
-        done: How many were done before, as when a killed run is taken up again.
+        items: The items of the work.
+        description: The work, such as "solving chunk 1-of-2".
+        total: Number of all items, including `done`; by default `len(items) + done`.
+        done: Number of items that were done before, by a run that was interrupted.
 
     Yields:
         The items, one by one.
     """
     if total is None:
         if not isinstance(items, Sized):
-            raise TypeError("track needs `total` for items that have no length")
+            raise TypeError("track needs `total` for items without a length")
         total = len(items) + done
     console = Console(stderr=True)
     if console.is_terminal:

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""YAML read within bounds, whoever wrote it: the one way for configurations, also those in files.
+"""Read YAML safely, whoever wrote it; all configurations are read here.
 
-A few lines of YAML can mean more than a machine's memory holds (aliases of aliases), or more
-levels than a program can call itself; a key that comes twice silently loses the first.
+A few lines of YAML can expand to more than fits in memory (aliases of aliases), or nest deeper than
+recursion can follow. Of a duplicate key, plain PyYAML silently drops the first value.
 """
 
 from collections.abc import Hashable
@@ -14,7 +14,7 @@ import yaml
 
 from kryloset.errors import ConfigError
 
-#: Characters of a text, levels of nesting, and values in all, aliases written out.
+#: Bounds on the characters of a text, levels of nesting, and values with aliases expanded.
 _CHARACTERS, _LEVELS, _VALUES = 2**20, 50, 100_000
 
 # The parser in C is ten times as fast.
@@ -25,7 +25,7 @@ def read_yaml(path: Path) -> Any:
     """Read a YAML file.
 
     Raises:
-        ConfigError: The file is missing, no text in UTF-8, no YAML, or beyond the bounds.
+        ConfigError: The file is missing, not UTF-8 text, not YAML, or exceeds the bounds.
     """
     try:
         with path.open("rb") as file:
@@ -35,20 +35,20 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; name a YAML file") from None
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"{path} is no text in UTF-8: byte {error.start} is part of no letter; save it as UTF-8"
+            f"{path} is not UTF-8 text: byte {error.start} cannot be decoded; save it as UTF-8"
         ) from None
     return parse_yaml(text, str(path))
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Return what a YAML text means: mappings, lists, texts, numbers, truth values, None.
+    """Parse a YAML text into mappings, lists, strings, numbers, booleans and None.
 
     Args:
         text: The text.
-        source: Where it comes from, for the message.
+        source: Where it comes from, for messages.
 
     Raises:
-        ConfigError: It is no YAML, names a key twice, or is beyond the bounds.
+        ConfigError: It is not YAML, has a duplicate key, or exceeds the bounds.
     """
     if len(text) > _CHARACTERS:
         raise ConfigError(f"{source} is longer than {_CHARACTERS} characters")
@@ -56,20 +56,20 @@ def parse_yaml(text: str, source: str) -> Any:
         _measure(text)
         return yaml.load(text, Loader=_Loader)  # a safe one
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        # PyYAML calls any text so.
+        # The name that PyYAML gives to any text.
         told = str(error).replace('in "<unicode string>", ', "at ")
         raise ConfigError(f"{source} cannot be read as YAML: {told}") from None
 
 
 def _measure(text: str) -> None:
-    """Count levels and values without making any."""
+    """Count levels and values without constructing them."""
     anchors: dict[str, int] = {}
-    # For each level that is open: its anchor, and the number of values before it.
+    # For each open level, its anchor and the number of values before it.
     levels: list[tuple[str | None, int]] = []
     values = 0
     for event in yaml.parse(text, Loader=_Base):
         if isinstance(event, yaml.AliasEvent):
-            # Of one that is not complete yet the text contains itself.
+            # An anchor that is not complete yet means that the text contains itself.
             values += anchors.get(str(event.anchor), _VALUES)
         elif isinstance(event, yaml.ScalarEvent):
             values += 1
@@ -85,7 +85,7 @@ def _measure(text: str) -> None:
         if len(levels) > _LEVELS:
             raise yaml.YAMLError(f"it nests more than {_LEVELS} levels {_place(event)}")
         if values > _VALUES:
-            raise yaml.YAMLError(f"it means more than {_VALUES} values, aliases written out")
+            raise yaml.YAMLError(f"it has more than {_VALUES} values with aliases expanded")
 
 
 def _place(item: Any) -> str:
@@ -94,12 +94,12 @@ def _place(item: Any) -> str:
 
 
 class _Loader(_Base):  # type: ignore[misc]
-    """A safe loader that refuses a key that comes twice."""
+    """A safe loader that refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
-        """Make a mapping."""
+        """Construct a mapping."""
         seen: set[Hashable] = set()
-        # Before keys of another mapping are merged in, which may come again.
+        # Checked before keys of another mapping are merged in, which may occur again.
         for key, _ in node.value:
             known = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
             if known is not None and known in seen:

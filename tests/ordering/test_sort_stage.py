@@ -65,7 +65,7 @@ def test_every_order_by_every_kind_of_features(
     order: str, kind: str, parameters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Seven instances at a time.
-    monkeypatch.setattr(sort, "BYTES", 7 * 2 * 17**2 * 8)
+    monkeypatch.setattr(sort, "BLOCK_BYTES", 7 * 2 * 17**2 * 8)
     output = tmp_path / "order.h5"
     found = run(parameters, output, sort=order, features=kind)
     assert sorted(found["permutation"]) == list(range(COUNT))

@@ -216,4 +216,4 @@ def test_settings_of_the_package_may_make_a_parameter_constant(
         splits={"train": 1.0},
     )  # fmt: skip
     sample.run(config, "set", output=tmp_path / "parameters.h5")
-    assert f"by its settings the same in all instances: {constant}" in caplog.text
+    assert f"constant because of the family's settings: {constant}" in caplog.text

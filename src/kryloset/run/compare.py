@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Measure what recycling and sorting bring, on the first instances of a dataset."""
+"""Measure the effect of recycling and sorting on the first instances of a dataset."""
 
 import json
 import logging
@@ -25,13 +25,13 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: DatasetConfig, name: str, *, parameters: Path, order: Path, output: Path) -> None:
-    """Solve the first instances in solving order with several methods, in one process.
+    """Solve the first instances in solving order by several methods, in one process.
 
-    Writes the measurements of `kryloset.run.comparison.summarise`, the solver of
-    the dataset first, and the turns the methods took.
+    Writes what `kryloset.run.comparison.summarise` returns, the solver of the dataset first, and
+    the turns that the methods took.
 
     Args:
-        config: The dataset; `config.comparison` says how many instances.
+        config: The dataset; `comparison` has the number of instances.
         name: Its name.
         parameters: `parameters.h5`.
         order: `order.h5`.

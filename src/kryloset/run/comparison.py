@@ -148,7 +148,7 @@ def measure(
 
 
 class _Sequence:
-    """A solver and the state that it has reached."""
+    """A solver with its current state."""
 
     def __init__(self, solver: Solver[Any]) -> None:
         self._solver = solver
@@ -167,12 +167,12 @@ class _Sequence:
 
 @dataclass(frozen=True)
 class _SideBySide:
-    """A `Solve` that hands each system to all methods of a group, and returns the best solution.
+    """A `Solve` that solves each system by all methods of a group, and returns the best solution.
 
     Attributes:
         methods: The group.
-        sequences: What each solver has reached, by the method's name.
-        records: The last of each method's is added to.
+        sequences: Solver and state by the method's name.
+        records: Solve records by the method's name; the last of each is added to.
     """
 
     methods: Sequence[Method]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What several stages read: files of earlier stages, with errors for people."""
+"""Read the files of earlier stages, with errors for people."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +26,8 @@ def open_input(path: Path, config: DatasetConfig, name: str, group: str) -> Iter
     Args:
         path: The file.
         config: The dataset, for the number of instances that `group` must hold.
-        name: Name of the dataset, for the message.
-        group: What the stage needs of the file.
+        name: Name of the dataset, for messages.
+        group: The array or group that the stage needs.
 
     Raises:
         DataError: The file is missing, damaged, or of another size.
@@ -35,7 +35,7 @@ def open_input(path: Path, config: DatasetConfig, name: str, group: str) -> Iter
     with StagedFile(path) as file:
         paths = [group] if group in file else [f"{group}/{inner}" for inner in file.names(group)]
         if not paths:
-            raise DataError(f"{path} has no {group!r}: it is no file of that stage")
+            raise DataError(f"{path} has no {group!r}: it is not a file of that stage")
         sizes = {file.length(inner) for inner in paths}
         if sizes != {config.count}:
             raise DataError(
@@ -49,11 +49,11 @@ def require_same(file: StagedFile, config: DatasetConfig, stage: str) -> None:
     """Refuse a file that a stage made with another configuration.
 
     Raises:
-        DataError: One of the keys differs, or the file does not say what it was made with.
+        DataError: A key that the stage depends on differs, or the file has no configuration.
     """
     text = file.attrs.get(files.CONFIG)
     if text is None:
-        raise DataError(f"{file.path} does not say what it was made with; make it again")
+        raise DataError(f"{file.path} does not have its configuration; make it again")
     source = f"{file.path}: the attribute {files.CONFIG!r}"
     (other,) = parse_config(parse_yaml(text, source), source).datasets.values()
     for key in sorted(keys_of(stage)):
@@ -68,7 +68,7 @@ def require_made_from(made: StagedFile, parameters: StagedFile) -> None:
     """Refuse a file that a stage made from other parameters.
 
     Raises:
-        DataError: The digest of the parameters that it carries is not that of `parameters`.
+        DataError: The digests of the parameters differ.
     """
     if made.attrs.get(files.DRAWN) != parameters.digest(files.PARAMETERS):
         raise DataError(
@@ -78,27 +78,27 @@ def require_made_from(made: StagedFile, parameters: StagedFile) -> None:
 
 
 class Rows(Protocol):
-    """Arrays with a row an instance, in a file of an earlier stage or in memory."""
+    """Arrays with a row for each instance, in a file of an earlier stage or in memory."""
 
     @property
     def path(self) -> Path:
-        """What messages call them."""
+        """The name of the file in messages."""
 
     def __contains__(self, path: str) -> bool:
-        """Return whether there is an array of that path."""
+        """Return whether there is an array with that path."""
 
     def row(self, path: str, number: int) -> NDArray[Any]:
         """Return the row of one instance."""
 
     def rows(self, path: str, begin: int, end: int) -> NDArray[Any]:
-        """Return the rows from `begin` to `end`, without the last."""
+        """Return the rows from `begin` to `end` - 1."""
 
 
 def read_instance(file: Rows, family: Family, index: int) -> dict[str, NDArray[np.float64]]:
     """Read the parameters of one instance from an open `parameters.h5`.
 
     Raises:
-        DataError: A parameter of the family is not there, or damaged.
+        DataError: A parameter of the family is missing or damaged.
     """
     return {v.name: file.row(parameter_path(file, v.name), index) for v in family.parameters}
 
@@ -107,7 +107,7 @@ def parameter_path(file: Rows, name: str) -> str:
     """Return the path of a parameter in an open `parameters.h5`.
 
     Raises:
-        DataError: It is not there.
+        DataError: The parameter is missing.
     """
     path = files.parameter(name)
     if path not in file:

@@ -34,10 +34,10 @@ def run(config: DatasetConfig, name: str, *, output: Path) -> None:
 
     Raises:
         ConfigError: The family or its settings are wrong.
-        DataError: What the family drew is not finite or no instance; or the family has
-            variables that cannot be stored.
-        FamilyError: `draw` returned something else than the parameters, or drew from something
-            else than its generator; or instances or parameters do not differ.
+        DataError: A drawn parameter is not finite or does not describe an instance; or the family
+            has variables that cannot be stored.
+        FamilyError: `draw` did not return the parameters, or did not take all randomness from its
+            generator; or instances or parameters do not differ.
     """
     family = load_family(config)
     require_storable(family)
@@ -50,7 +50,7 @@ def run(config: DatasetConfig, name: str, *, output: Path) -> None:
 
 
 def draw_instances(family: Family, seed: int, count: int) -> Iterator[dict[str, Array]]:
-    """Draw instances of a family, each from (seed, index) alone, and show how far the work is.
+    """Draw instances of a family, each from (seed, index) alone, and show the progress.
 
     Args:
         family: The family.
@@ -61,8 +61,8 @@ def draw_instances(family: Family, seed: int, count: int) -> Iterator[dict[str, 
         The parameters of each instance by name, float64.
 
     Raises:
-        DataError: What the family drew is not finite or no instance.
-        FamilyError: As `run`; whether instances differ is known after the last one.
+        DataError: A drawn parameter is not finite or does not describe an instance.
+        FamilyError: As `run`; instances are compared after the last one.
     """
     draw, variety = Drawing(family), Variety()
     for index in track(range(count), "drawing instances"):
@@ -74,10 +74,10 @@ def draw_instances(family: Family, seed: int, count: int) -> Iterator[dict[str, 
 
 
 def _require_reproducible(family: Family, seed: int, index: int, instance: Instance) -> None:
-    """Refuse a `draw` that takes anything but its generator into account.
+    """Refuse a `draw` that depends on anything but its generator.
 
     Raises:
-        FamilyError: Another object of the family draws another instance from the same number.
+        FamilyError: Another object of the family draws a different instance from the same index.
     """
     again = Drawing(type(family)(family.settings, family.mesh))(seed, index)
     for name, values in again.items():
@@ -90,10 +90,10 @@ def _require_reproducible(family: Family, seed: int, index: int, instance: Insta
 
 
 def _require_variety(family: Family, seed: int, variety: Variety) -> None:
-    """Refuse instances that are the same, and parameters that wrongly are or are not.
+    """Refuse equal instances, and parameters that vary or do not vary against their declaration.
 
     Raises:
-        FamilyError: There are such.
+        FamilyError: There are any.
     """
     where = describe_class(family)
     if variety.duplicates:
@@ -119,4 +119,4 @@ def _require_variety(family: Family, seed: int, variety: Variety) -> None:
             f"{where}: {', '.join(wrong)} is the same in all instances: let `draw` take it from "
             "`generator`, or declare `Variable(..., fixed=True)`"
         )
-    logger.warning("by its settings the same in all instances: %s", ", ".join(constant))
+    logger.warning("constant because of the family's settings: %s", ", ".join(constant))

@@ -30,20 +30,20 @@ GREEDY_UP_TO = 5000
 """Instances up to which `sort: auto` compares all pairs."""
 
 WHOLE_UP_TO = 2**18
-"""Numbers of all instances up to which `features: auto` takes the parameters as they are.
+"""Size of the parameters of all instances up to which `features: auto` takes them as they are.
 
-Beyond, comparing them takes longer than the path gains: of 5,000 permeabilities 4.7 ms an instance
-against 0.2 by cosines, for 0.3 % of its length (docs/explanation/ordering.md).
+For more, comparing them takes longer than the shorter path saves: for 5,000 permeabilities 4.7 ms
+an instance instead of 0.2 with cosines, and 0.3 % of the length (docs/explanation/ordering.md).
 """
 
-SAMPLE = 1024
-"""Instances that principal axes are those of."""
+PRINCIPAL_SAMPLE = 1024
+"""Number of instances from which principal axes are computed."""
 
-TOLERANCE = 0.02
-"""How far a chunk's size may be off, as a share, so that the longest steps are cut."""
+CHUNK_SIZE_TOLERANCE = 0.02
+"""Relative deviation allowed in the size of a chunk, so that chunks end at the longest steps."""
 
-BYTES = 2**23
-"""Of parameters that are read at a time, at most, but an instance at least."""
+BLOCK_BYTES = 2**23
+"""Bytes of parameters that are read at a time, unless one instance has more."""
 
 
 def run(
@@ -51,12 +51,10 @@ def run(
 ) -> None:
     """Order the instances so that neighbours resemble each other.
 
-    Writes `/permutation`, `/bounds` (chunk c holds the positions bounds[c] to
-    bounds[c + 1] - 1), `/features`, and the distances between neighbours along
-    the order (`/steps`) and along the given one (`/steps_given`). Attributes say what
-    was done (`method`, `features_kind`) and the seconds that it took, for the order
-    (`seconds`) and for reading the parameters and making features (`seconds_features`);
-    `parameters` is the digest of what was sorted.
+    The file that is written has what `kryloset.run.files` lists for `order.h5`. Its attributes say
+    what was done (`method`, `features_kind`), and the seconds for the order (`seconds`) and for
+    reading parameters and making features (`seconds_features`). The attribute `parameters` is the
+    digest of the parameters that were sorted.
 
     Args:
         config: The dataset.
@@ -79,7 +77,10 @@ def run(
         steps(order.features, one) for one in (order.permutation, np.arange(config.count))
     )
     bounds = partition(
-        config.count, config.chunks if chunks is None else chunks, along, tolerance=TOLERANCE
+        config.count,
+        config.chunks if chunks is None else chunks,
+        along,
+        tolerance=CHUNK_SIZE_TOLERANCE,
     )
     logger.info(
         "%s order of %d instances in %.2f s, their features (%s) in %.2f s: "
@@ -126,13 +127,13 @@ def order_instances(config: DatasetConfig, family: Family, parameters: Rows) -> 
     """Sort instances by similarity.
 
     Args:
-        config: Says how many there are, and how they are sorted.
+        config: Has the number of instances, and how to sort them.
         family: Their family.
         parameters: Their parameters.
 
     Raises:
         ConfigError: `features` is `solutions`, and the family has no coarse grid.
-        DataError: A parameter of the family is not there.
+        DataError: A parameter of the family is missing.
     """
     began = time.perf_counter()
     method = _choose_order(config)
@@ -159,30 +160,30 @@ def _choose_features(config: DatasetConfig, method: str, file: Rows, family: Fam
 
 
 def make_features(file: Rows, family: Family, count: int, kind: str) -> Array:
-    """Return what instances are compared by, reading some of them at a time.
+    """Return the features by which instances are compared, reading some instances at a time.
 
     Args:
         file: Parameters, such as an open `parameters.h5`.
         family: The family.
-        count: Instances.
-        kind: As the key `features` of the configuration, but for `auto`.
+        count: Number of instances.
+        kind: A value of the key `features` of the configuration, except `auto`.
 
     Returns:
-        A vector an instance, shape (count, d): of `parameters` what the family's `features`
-        are, of `solutions` those of `make_solutions`, of other kinds the reduced parameters one
-        after the other.
+        A vector for each instance, shape (count, d): for `parameters` the family's `features`,
+        for `solutions` what `make_solutions` returns, otherwise the reduced parameters one after
+        the other.
 
     Raises:
         ConfigError: As `make_solutions`.
-        DataError: A parameter of the family is not there.
+        DataError: A parameter of the family is missing.
     """
     if kind == "solutions":
         return make_solutions(file, family, count)
     parts = _read_parts(file, family, 0, 1)
     axes: list[Array] = []
     if kind == "principal":
-        # Spread evenly; an instance each, since those between are not wanted.
-        sample = np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).astype(int))
+        # The sample is spread evenly, so its instances are read one by one.
+        sample = np.unique(np.linspace(0, count - 1, min(count, PRINCIPAL_SAMPLE)).astype(int))
         read = [_read_parts(file, family, int(i), int(i) + 1) for i in sample]
         axes = [
             principal_axes(np.concatenate([_flat(one[p]) for one in read]))
@@ -195,7 +196,7 @@ def make_features(file: Rows, family: Family, count: int, kind: str) -> Array:
         return _flat(part) @ axes[place] if axes else REDUCTIONS[kind](part, NUMBERS)
 
     features: Array | None = None
-    length = max(1, BYTES // max(1, 8 * sum(part[0].size for part in parts)))
+    length = max(1, BLOCK_BYTES // max(1, 8 * sum(part[0].size for part in parts)))
     blocks = range(0, count, length)
     for begin in track(blocks, "making features of blocks of instances"):
         end = min(begin + length, count)
@@ -209,21 +210,21 @@ def make_features(file: Rows, family: Family, count: int, kind: str) -> Array:
 
 
 def make_solutions(file: Rows, family: Family, count: int) -> Array:
-    """Return the instances' solutions on a coarse grid, 144 lowest cosines of each field.
+    """Return the lowest 144 cosine modes of each field of the solutions on a coarse grid.
 
     Args:
         file: Parameters, such as an open `parameters.h5`.
         family: The family.
-        count: Instances.
+        count: Number of instances.
 
     Returns:
-        A vector an instance, shape (count, d).
+        A vector for each instance, shape (count, d).
 
     Raises:
         ConfigError: The family has no coarse grid.
-        DataError: An instance has no solution there, or a parameter is not there.
+        DataError: An instance cannot be solved on it, or a parameter is missing.
     """
-    # DOLFINx is needed here; for other features it is not.
+    # Imported here, since other features do not need DOLFINx.
     from kryloset.fem.coarse_grid import CoarseGrid
 
     grid = CoarseGrid(family)
@@ -239,16 +240,16 @@ def make_solutions(file: Rows, family: Family, count: int) -> Array:
 
 
 def _read_parts(file: Rows, family: Family, begin: int, end: int) -> list[Array]:
-    """Return what differs between the instances from `begin` to `end`, an array a parameter.
+    """Return the parameters by which to compare the instances from `begin` to `end` - 1.
 
-    The features of a family that has its own are taken for one parameter.
+    A family's own features count as one parameter.
     """
     if type(family).features is not Family.features:
         own = [_own_features(family, file, i) for i in range(begin, end)]
         if len({len(vector) for vector in own}) > 1:
             raise FamilyError(
                 f"{describe_class(family)}, features: vectors of instances {begin} to {end - 1} "
-                "have several lengths: return as many numbers each time"
+                "have several lengths: return the same number of features each time"
             )
         return [np.stack(own)]
     parts = []
@@ -260,14 +261,14 @@ def _read_parts(file: Rows, family: Family, begin: int, end: int) -> list[Array]
 
 
 def _own_features(family: Family, file: Rows, index: int) -> Array:
-    """Return the vector of an instance that a family's own `features` gives."""
+    """Return the features of an instance from a family's own method."""
     instance = read_instance(file, family, index)
     with blamed(family, "features", doing=f"instance {index}"):
         vector = np.asarray(family.features(instance))
     if vector.ndim != 1 or vector.dtype.kind not in "biuf" or not np.isfinite(vector).all():
         raise FamilyError(
             f"{describe_class(family)}, features, instance {index}: a {vector.dtype} array of "
-            f"shape {vector.shape} is no vector of finite numbers"
+            f"shape {vector.shape} is not a vector of finite numbers"
         )
     return vector.astype(np.float64)
 
