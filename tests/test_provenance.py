@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
+
+from kryloset.config import DatasetConfig
+from kryloset.problems import load_family
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("sample", "sort", "solve", "merge", "check", "compare", "report", "train", "evaluate")
@@ -22,6 +26,7 @@ for name in {families!r}:
     for stage in {stages!r}:
         print(name.rpartition(":")[2], stage, stage_identity(stage, family))
 """
+FAMILIES = ("darcy", "thermal", "heat", "reaction_diffusion")
 OWN = """
 from kryloset.problems import NonlinearFamily, Variable
 class Own(NonlinearFamily):
@@ -31,8 +36,9 @@ class Own(NonlinearFamily):
 """
 
 
-def identities(root: Path, *families: str) -> dict[tuple[str, str], str]:
+def identities(root: Path) -> dict[tuple[str, str], str]:
     """Return the identity of each stage of the package in `root`, by family and stage."""
+    families = (*FAMILIES, f"{root}/own.py:Own")
     code = IDENTITIES.format(root=str(root), families=families, stages=STAGES)
     command = [sys.executable, "-c", code]
     done = subprocess.run(
@@ -42,17 +48,7 @@ def identities(root: Path, *families: str) -> dict[tuple[str, str], str]:
     return {(family, stage): identity for family, stage, identity in found}
 
 
-def touched_by(root: Path, edited: str, *families: str) -> dict[str, set[str]]:
-    """Edit a file of the package, and return the stages of each family that this changes."""
-    before = identities(root, *families)
-    with (root / "kryloset" / edited).open("a") as file:
-        file.write("# edited\n")
-    after = identities(root, *families)
-    names = [family.rpartition(":")[2] for family in families]
-    return {name: {s for s in STAGES if before[name, s] != after[name, s]} for name in names}
-
-
-#: The file that is edited, and the stages of Darcy flow whose identity that changes. A family
+#: The file that is edited, and the stages of Darcy flow whose identity this changes. A family
 #: and its discretisation count for every stage, since all data come from them. The check solves
 #: some instances anew.
 EDITS = {
@@ -61,42 +57,57 @@ EDITS = {
     "ordering/greedy.py": {"sort"},
     "sampling/gaussian.py": set(STAGES),
     "fem/steady.py": set(STAGES),
-    "fem/newton.py": set(),
     "fem/evolution.py": set(),
+    "fem/newton.py": set(),
+    "fem/finite_elements.py": set(STAGES),
+    "problems/darcy.py": set(STAGES),
+    "problems/heat.py": set(),
     "report/page.html.jinja": {"report"},
     "learn/baselines.py": {"evaluate"},
     "cli.py": set(),
     "config/render.md": set(),
 }
+#: Of these, the files that concern only some families, and then all of their stages.
+CONCERNED = {
+    "fem/steady.py": {"darcy", "thermal"},
+    "fem/evolution.py": {"heat"},
+    "fem/newton.py": {"reaction_diffusion", "Own"},
+    "fem/finite_elements.py": {*FAMILIES, "Own"},
+    "problems/darcy.py": {"darcy"},
+    "problems/heat.py": {"heat"},
+}
 
 
 @pytest.mark.slow
-def test_an_edit_changes_the_stages_that_depend_on_it(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "src/kryloset", tmp_path / "kryloset")
-    assert {edited: touched_by(tmp_path, edited, "darcy")["darcy"] for edited in EDITS} == EDITS
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("edited", "families"),
-    [
-        ("fem/steady.py", {"darcy", "thermal"}),
-        ("fem/evolution.py", {"heat"}),
-        ("fem/newton.py", {"reaction_diffusion", "Own"}),
-        ("fem/finite_elements.py", {"darcy", "thermal", "heat", "reaction_diffusion", "Own"}),
-        ("problems/darcy.py", {"darcy"}),
-    ],
-)
-def test_a_family_depends_on_its_own_discretisation_alone(
-    tmp_path: Path, edited: str, families: set[str]
-) -> None:
+def test_an_edit_changes_the_stages_and_families_that_depend_on_it(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src/kryloset", tmp_path / "kryloset")
     (tmp_path / "own.py").write_text(OWN)
-    own = f"{tmp_path / 'own.py'}:Own"
-    known = ("darcy", "thermal", "heat", "reaction_diffusion")
-    touched = touched_by(tmp_path, edited, *known, own)
-    assert {name for name, stages in touched.items() if stages == set(STAGES)} == families
-    assert not any(stages for name, stages in touched.items() if name not in families)
+    before = identities(tmp_path)
+    touched: dict[str, dict[str, set[str]]] = {}
+    for edited in EDITS:
+        with (tmp_path / "kryloset" / edited).open("a") as file:
+            file.write("# edited\n")
+        after = identities(tmp_path)
+        touched[edited] = {family: set() for family in (*FAMILIES, "Own")}
+        for family, stage in before:
+            if before[family, stage] != after[family, stage]:
+                touched[edited][family].add(stage)
+        before = after
+    assert {edited: families["darcy"] for edited, families in touched.items()} == EDITS
+    for edited, concerned in CONCERNED.items():
+        for family, stages in touched[edited].items():
+            assert stages == (set(STAGES) if family in concerned else set()), (edited, family)
+
+
+def test_darcy_flow_depends_on_no_other_discretisation() -> None:
+    graph = grimp.build_graph("kryloset", cache_dir=None)
+    used = graph.find_upstream_modules("kryloset.problems.darcy")
+    for stage in STAGES:
+        used |= graph.find_upstream_modules(f"kryloset.run.{stage}")
+    module, _, _ = load_family(DatasetConfig()).discretisation.partition(":")
+    used |= {module, *graph.find_upstream_modules(module)}
+    assert module == "kryloset.fem.steady"
+    assert not used & {f"kryloset.fem.{other}" for other in ("evolution", "newton", "remeshed")}
 
 
 def test_rooms_import_only_what_they_may() -> None:
