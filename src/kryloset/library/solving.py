@@ -27,7 +27,7 @@ from kryloset.run.chunk import Chunk
 from kryloset.run.inputs import read_instance
 from kryloset.run.solve import stored_fields
 from kryloset.run.solve_record import SolveRecord, solve_in_order
-from kryloset.run.solver import make_solver, read_selection, strategy_name
+from kryloset.run.solver import make_solver, read_selection
 from kryloset.run.sort import order_instances
 
 #: All instances are solved in one chunk.
@@ -141,7 +141,7 @@ class _Solved:
     def label(self, discretisation: Discretisation) -> xarray.DataTree:
         """Return everything as a tree of labelled arrays."""
         count = len(self._order)
-        names = [strategy_name(self._labels[place]) for place in range(count)]
+        names = [files.strategy_name(self._labels[place]) for place in range(count)]
         strategies = sorted(set(names))
         found = {
             "chunk": np.zeros(count),

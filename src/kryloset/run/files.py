@@ -91,3 +91,8 @@ def mask(points: int | None) -> str:
 def is_shared(path: str) -> bool:
     """Return whether an array of a chunk belongs to all of its instances."""
     return path.startswith((f"{MESH}/", f"{MASK}/"))
+
+
+def strategy_name(label: str) -> str:
+    """Return a label without blanks, as in "cg+cholesky+reused": CF's flag meanings are words."""
+    return label.replace(",", " +").replace(" ", "")

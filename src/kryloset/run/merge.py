@@ -28,7 +28,6 @@ from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.run import files as names
 from kryloset.run.inputs import open_input, read_instance, require_made_from, require_same
-from kryloset.run.solver import strategy_name
 
 logger = logging.getLogger(__name__)
 
@@ -212,7 +211,7 @@ def _strategies(places: _Places) -> tuple[NDArray[np.int64], list[str]]:
     """
     labels = [json.loads(file.attrs[names.STRATEGIES]) for file in places.files]
     used = [
-        [strategy_name(chunk_labels[number]) for number in column]
+        [names.strategy_name(chunk_labels[number]) for number in column]
         for chunk_labels, column in zip(
             labels, (file.array(names.solver("way")) for file in places.files), strict=True
         )

@@ -95,8 +95,3 @@ def strategy_labels(config: SolverConfig, state: State) -> list[str]:
         # A family may solve its instances without the solver it is given.
         return [strategy.label for strategy in state.strategies] or ["none"]
     return [fixed_solver(config).label]
-
-
-def strategy_name(label: str) -> str:
-    """Return a label without blanks, as in "cg+cholesky+reused": CF's flag meanings are words."""
-    return label.replace(",", " +").replace(" ", "")
