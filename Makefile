@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 #
 # `make run` on a fresh Linux machine with git, gcc, make and a Python 3 with pip.
-# Everything is put inside this folder: the tool `uv` in .tools/, the rest in .venv/.
+# Everything is installed inside this folder: the tool `uv` in .tools/, the rest in .venv/.
 
 UV_VERSION := 0.13.9
 CORES := all
@@ -21,11 +21,11 @@ LEARNING := .venv/.made-learn
 SLURM := .venv/.made-slurm
 SITE := .venv/.made-docs
 COMPLEX := .venv-complex/.made
-# Any name is one word to the shell.
+# Quote a name, whatever it contains, as one word for the shell.
 quote = '$(subst ','\'',$(1))'
-# The tests of a file share what is costly to make, so they stay on one core.
+# Tests of one file share expensive fixtures, so they run in one process.
 PARALLEL := --numprocesses logical --dist loadfile
-# --configfile takes all that follows it, so a target must not come next.
+# --configfile takes every word up to the next option, so no target may follow it directly.
 SNAKEMAKE := $(BIN)/python workflow/scripts/run.py $(BIN)/snakemake \
   --configfile $(call quote,$(CONFIG)) --cores $(CORES)
 SUMMARY := $(BIN)/python workflow/scripts/summary.py $(call quote,$(CONFIG))
@@ -33,43 +33,43 @@ export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 
 .PHONY: help configured run test slow fuzz complex train bench docs learn slurm lint config figures lock clean
 
-help: ## Say what there is (the default).
+help: ## List the targets (the default).
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
-	@echo "DATASET=name makes a small dataset of a family: $(FAMILIES)."
-	@echo "CONFIG=file.yaml makes the datasets of another configuration; CORES=n limits the jobs."
+	@echo "DATASET=name makes the small dataset of a family: $(FAMILIES)."
+	@echo "CONFIG=file.yaml uses another configuration; CORES=n limits the jobs that run at a time."
 
-run: configured $(ENVIRONMENT) ## Make the datasets of CONFIG, check them, draw their reports.
+run: configured $(ENVIRONMENT) ## Make and check the datasets of CONFIG and write their reports.
 	@$(SNAKEMAKE)
 	@$(SUMMARY)
 
 test: $(ENVIRONMENT) ## Run the fast tests on all cores.
 	@$(BIN)/pytest $(PARALLEL)
 
-slow: $(ENVIRONMENT) ## Run the slow tests on all cores (a quarter of an hour on two).
+slow: $(ENVIRONMENT) ## Run the slow tests on all cores.
 	@$(BIN)/pytest $(PARALLEL) -m slow
 
-fuzz: $(ENVIRONMENT) ## Damage 5,000 files at random: nothing may hang, trace back or pass unseen.
+fuzz: $(ENVIRONMENT) ## Damage 5,000 files at random; none may cause a hang or a traceback, or pass the check.
 	@$(BIN)/python tests/faults/fuzz.py --count 5000
 
-complex: $(COMPLEX) ## The solvers' tests on a PETSc of complex numbers.
+complex: $(COMPLEX) ## Run the solvers' tests with a PETSc of complex numbers.
 	@.venv-complex/bin/pytest $(PARALLEL) tests/krylov
 
-train: configured $(LEARNING) ## Train a neural operator on each dataset of CONFIG (5 GB of torch).
+train: configured $(LEARNING) ## Train a neural operator on each dataset of CONFIG (installs 5 GB of torch).
 	@$(SNAKEMAKE) train
 	@$(SUMMARY) train
 
-bench: $(ENVIRONMENT) ## Measure Kryloset beside what one would write by hand (an hour): results/yardstick/.
+bench: $(ENVIRONMENT) ## Compare Kryloset with hand-written scripts (an hour): results/yardstick/.
 	@$(SNAKEMAKE) yardstick
 
 docs: $(SITE) ## Write measured rows into the pages and build the documentation: site/index.html.
 	@$(BIN)/python docs/tables.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-learn: $(LEARNING) ## Install what training needs, and no more.
+learn: $(LEARNING) ## Install what training needs.
 
-slurm: $(SLURM) ## Install what submitting to Slurm needs.
+slurm: $(SLURM) ## Install what submitting jobs to Slurm needs.
 
-lint: $(ENVIRONMENT) ## Style, types, imports and rules.
+lint: $(ENVIRONMENT) ## Check style, types, imports and rules.
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
@@ -77,17 +77,17 @@ lint: $(ENVIRONMENT) ## Style, types, imports and rules.
 	@$(BIN)/snakefmt --check Snakefile workflow
 	@$(BIN)/snakemake --lint
 
-config: $(ENVIRONMENT) ## Write the files that are made from src/kryloset/config/models.py.
+config: $(ENVIRONMENT) ## Write the files generated from src/kryloset/config/models.py.
 	@$(BIN)/python -m kryloset.config.render
 
-figures: run ## Make the pictures of the README and of the families' pages anew.
+figures: run ## Draw the pictures of the README and of the families' pages.
 	@$(PICTURE) results/darcy/figures/samples.png docs/images/samples.png
 	@for family in $(FAMILIES); do \
 	  $(MAKE) --no-print-directory run DATASET=$$family; \
 	  $(PICTURE) results/$$family/figures/samples.png docs/images/families/$$family.png; \
 	done
 
-lock: $(UV) ## Choose the newest versions that pyproject.toml allows, with hashes.
+lock: $(UV) ## Pin the newest versions that pyproject.toml allows, with hashes.
 	@$(COMPILE) envs/build.in --extra fenicsx --extra workflow --group dev \
 	  --output-file envs/requirements.txt pyproject.toml
 	@$(COMPILE) --extra learn --group well --constraints envs/requirements.txt \
@@ -99,18 +99,18 @@ lock: $(UV) ## Choose the newest versions that pyproject.toml allows, with hashe
 	@$(COMPILE) envs/build.in --extra workflow --group complex --group dev --constraints envs/requirements.txt \
 	  --output-file envs/requirements-complex.txt pyproject.toml
 
-# Without .snakemake no run would know what the results were made with.
-clean: ## Remove what runs and tools made; results/ stays, and what Snakemake knows of it.
+# .snakemake stays: it records what the results were made with.
+clean: ## Remove environments, logs and caches; results/ and Snakemake's records stay.
 	@rm -rf .venv .venv-complex .tools logs benchmarks site .make.lock \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-# Before the environment is made, which takes minutes.
+# Checked before the environment is made, which takes minutes.
 configured:
 	@[[ -f $(call quote,$(CONFIG)) ]] || { printf '%s\n' $(call quote,$(strip $(MISSING))) >&2; exit 2; }
 
 MISSING = $(if $(filter-out $(FAMILIES),$(DATASET)),\
-  DATASET: there is no small dataset $(DATASET); there is one of each of: $(FAMILIES),\
-  CONFIG: there is no file $(CONFIG) in $(CURDIR); config/config.yaml is one to begin with)
+  DATASET: there is no small dataset $(DATASET); choose one of: $(FAMILIES),\
+  CONFIG: there is no file $(CONFIG) in $(CURDIR); start from config/config.yaml)
 
 PICTURE := $(BIN)/python workflow/scripts/copy_picture.py
 INSTALL := $(UV) pip install --quiet --require-hashes -r
@@ -123,11 +123,11 @@ $(UV):
 	@python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location \
 	  --root-user-action ignore --target .tools uv==$(UV_VERSION)
 
-# The package itself is installed in place, so its sources are not a prerequisite.
+# The package is installed in place, so its sources are no prerequisites.
 $(ENVIRONMENT): $(UV) envs/requirements.txt pyproject.toml
 	@echo "Making the environment in .venv/"
 	@$(UV) venv --quiet --allow-existing --python 3.12 .venv
-	@# Compiled here, once, and not by each of the first jobs, which run side by side.
+	@# Compile once here, not in each of the first jobs, which run in parallel.
 	@$(INSTALL) envs/requirements.txt --compile-bytecode
 	@$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
