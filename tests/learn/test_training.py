@@ -169,8 +169,8 @@ def test_damaged_model_is_named(begin, tmp_path):
     training = begin()
     save_model(path, training.about, weights(training.operator))
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(DataError, match=r"model\.pt is no model of Kryloset, or damaged"):
+    with pytest.raises(DataError, match=r"model\.pt is damaged or not a model of Kryloset"):
         load_model(path)
     torch.save({"weights": {}}, path)
-    with pytest.raises(DataError, match=r"model\.pt is no model of Kryloset, or damaged"):
+    with pytest.raises(DataError, match=r"model\.pt is damaged or not a model of Kryloset"):
         load_model(path)

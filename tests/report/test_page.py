@@ -126,9 +126,9 @@ def test_figures_are_files_too(pages):
     assert (trained / "samples.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_page_says_how_often_each_way_was_taken(config, page, run_files):
+def test_page_says_how_often_each_strategy_was_used(config, page, run_files):
     assert config.solver.method == "auto"
-    assert "The way through the systems was chosen" in page.text
+    assert "Automatic selection chose a strategy for each system" in page.text
     with h5py.File(run_files["dataset"]) as file:
         way, attributes = file["solver/way"][:], dict(file["solver/way"].attrs)
     rows = re.findall(
@@ -158,8 +158,8 @@ def test_training_is_shown_where_there_was_one(pages):
     plain, trained = (
         (pages[name] / "report.html").read_text(encoding="utf-8") for name in ("plain", "trained")
     )
-    assert "Nothing was trained" in plain
-    assert "Nothing was trained" not in trained
+    assert "No operator has been trained" in plain
+    assert "No operator has been trained" not in trained
     assert "0.05, 4 times smaller than that of the linear one and 8 times smaller" in trained
     assert "12,345 weights" in trained
 
@@ -178,7 +178,7 @@ def test_a_single_instance_has_a_page_too(config, make_files, tmp_path):
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert page.sections == SECTIONS
     assert not (tmp_path / "f" / "sort.svg").exists()
-    assert "nothing was sorted" in page.text
+    assert "without sorting" in page.text
 
 
 def test_solutions_without_iterations_have_a_page_too(config, make_files, tmp_path):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Neural operators on a dataset: its pairs of fields, a Fourier neural operator, its measure."""
+"""Neural operators on a dataset: pairs of functions, a Fourier neural operator and its errors."""
 
 from kryloset.extras import advised
 

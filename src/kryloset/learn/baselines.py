@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a neural operator has to beat: the mean solution, and the best linear map found.
+"""Baselines for a neural operator: the mean solution, and the best linear map found.
 
-Both minimise the sum of squared relative errors over the train split, so that
-neither loses to the operator by aiming at another figure. Outputs that are NaN, at points
-outside of an instance's domain, count for nothing.
+Both minimise the sum of squared relative errors over the training split, the figure by which they
+are compared with the operator. Points outside an instance's domain, where outputs are NaN, are
+ignored.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 type Array = NDArray[np.float64]
 
-#: Penalties that are tried, relative to the largest singular value²; with them the rank 0,
-#: which is the mean, the powers of 2 and the full rank.
+#: Penalties to try, relative to the square of the largest singular value. Ranks to try are 0, which
+#: is the mean, the powers of 2 and the full rank.
 PENALTIES = np.logspace(-8, 1, 19)
 
 
@@ -24,12 +24,13 @@ class Affine:
     """x -> b + W (x - a) on flattened functions, with W = B Aᵀ of low rank.
 
     Attributes:
-        origin: a, flattened input.
-        value: b, flattened output.
-        inputs: A, principal directions of the inputs, a column each.
-        outputs: B, the response to each of them, a column each.
+        origin: a, a flattened input.
+        value: b, a flattened output.
+        inputs: A, principal directions of the inputs as columns.
+        outputs: B, the responses to these directions as columns.
         shape: Shape of one instance's output, (K, *grid).
-        penalty: Penalty α of the ridge regression, relative to the largest singular value².
+        penalty: Penalty α of the ridge regression, relative to the square of the largest
+            singular value.
     """
 
     origin: Array
@@ -53,7 +54,7 @@ class Affine:
 def fit_mean(x: Array, y: Array) -> Affine:
     """Return the constant map to the mean solution, weighted by 1/||y||²: rank 0.
 
-    At each point it is the mean of the instances in whose domain that lies, and 0 of none.
+    At each point, only instances whose domain contains the point count; it is 0 if there are none.
     """
     flat, inside = _continue(y)
     weights = _weights(flat) ** 2
@@ -72,13 +73,13 @@ def fit_linear(train: tuple[Array, Array], valid: tuple[Array, Array]) -> Affine
     with a ridge penalty; Hastie, Tibshirani and Friedman, "The Elements of Statistical
     Learning", 2009, sections 3.4.1 and 3.5.1). One singular value decomposition
     of the weighted, centred inputs gives the solution for every r and α; the pair with the
-    least mean relative error on the valid split is taken.
+    smallest mean relative error on the validation split is taken.
 
-    At points outside of its domain an instance is taken for 0 in the fit.
+    The fit treats an instance as 0 at points outside its domain.
 
     Args:
         train: Inputs (N, C, *grid) and outputs (N, K, *grid) to fit.
-        valid: Inputs and outputs to choose r and α by.
+        valid: Inputs and outputs for choosing r and α.
     """
     x, y = train[0].reshape(len(train[0]), -1), _continue(train[1])[0]
     weights = _weights(y)
@@ -105,7 +106,7 @@ def fit_linear(train: tuple[Array, Array], valid: tuple[Array, Array]) -> Affine
 
 
 def _continue(y: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """Return flattened outputs with 0 in place of NaN, and which of them are none."""
+    """Return the flattened outputs with 0 in place of NaN, and where they are not NaN."""
     flat = y.reshape(len(y), -1)
     inside = ~np.isnan(flat)
     return np.where(inside, flat, 0), inside

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A dataset file as pairs of functions, and the scaling under which a network sees them."""
+"""Pairs of functions from a dataset file, and their scaling for a network."""
 
 import hashlib
 import json
@@ -29,14 +29,14 @@ type Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Quantity:
-    """A parameter or field of the file, which is a channel, or one for each of its components.
+    """A parameter or field of the file: one channel, or one per component of a vector.
 
     Attributes:
         channels: Names of the channels.
         place: Path of its array.
-        shape: The shape in which one component of one instance broadcasts to the grid.
+        shape: Shape of one component of one instance, which broadcasts to the grid.
         grid: Points along each axis.
-        logarithmic: Whether its logarithm is what a network should see.
+        logarithmic: Whether a network should see its logarithm.
     """
 
     channels: tuple[str, ...]
@@ -59,9 +59,9 @@ class _Quantity:
         )
 
     def read(self, file: h5py.File, instance: int) -> Array:
-        """Return an instance's channels (C, *grid); of a solution those of the last time."""
+        """Return an instance's channels (C, *grid), of a solution at the last time."""
         array = file[self.place]
-        # A mask of all instances has no axis of them.
+        # A mask shared by all instances has no axis for them.
         at: tuple[int, ...] = (instance,) if array.attrs[SAMPLE_VARYING] else ()
         values = array[*at, -1] if array.attrs[TIME_VARYING] else array[at]
         components = np.moveaxis(values, -1, 0) if _is_vector(array) else np.asarray(values)
@@ -74,47 +74,46 @@ def _is_vector(array: h5py.Dataset) -> bool:
 
 
 def _on_grid(array: h5py.Dataset) -> bool:
-    """Return whether a parameter is a function on the grid or a number."""
+    """Return whether a parameter is a function on the grid or a single number."""
     return array.parent.name.removeprefix("/") in WELL_GROUPS
 
 
 class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[misc]
-    """The instances of one split: parameters in, solution out, both on the grid of the file.
+    """The instances of one split as pairs of parameters and solution on the grid of the file.
 
-    An item is `{"x": (C, *grid), "y": (K, *grid)}` in float32 and in physical
-    units, a channel for each parameter and each field of the solution, and for each
-    component of a vector. A parameter that is a number, or varies along some axes only,
-    is constant along the others; one that has axes of its own is left out. Of a
-    trajectory the solution is the last state.
+    An item is `{"x": (C, *grid), "y": (K, *grid)}` in float32 and physical units, with one channel
+    for each parameter and each field of the solution, and for each component of a vector. A
+    parameter that is a number, or varies along some axes only, is constant along the others. A
+    parameter with axes of its own is left out. The solution of a trajectory is its last state.
 
-    Where the grid has points outside of the domain, the last channel in is the mask,
-    `inside`, 1 in the domain and 0 outside of it, where the solution is NaN.
+    If the grid has points outside the domain, the last input channel is the mask `inside`: 1 in
+    the domain and 0 outside, where the solution is NaN.
 
-    Items are read when they are asked for, so that a dataset may be larger than
-    memory. Each process opens the file for itself: a `DataLoader` may have workers.
+    Items are read on demand, so a dataset may be larger than memory. Each process opens the file
+    itself, so a `DataLoader` may have workers.
 
     Args:
         path: The dataset's file.
         split: One of its splits, such as `train`.
 
     Attributes:
-        inputs: Names of the channels in: those of parameters, with `_x`, `_y` or `_z` for
+        inputs: Names of the input channels: names of parameters, with `_x`, `_y` or `_z` for
             the components of vectors.
-        outputs: Names of the channels out, alike.
+        outputs: Names of the output channels, formed in the same way.
         masked: Whether the last input is the mask of the domain.
-        logarithmic: For each input, whether its logarithm is what a network should see.
-        coordinates: Coordinates of the grid, an array an axis.
-        instances: The instances of the split, as drawn.
-        digest: SHA-256 of the digests of all that is in the file.
+        logarithmic: For each input, whether a network should see its logarithm.
+        coordinates: Coordinates of the grid, one array per axis.
+        instances: The instances of the split, as numbers in drawn order.
+        digest: SHA-256 of the digests of everything in the file.
 
     Raises:
-        DataError: The file is missing, damaged or no dataset, it has no such split,
-            no parameter is on the grid or a number, or a field of the solution is not
-            on the whole grid.
+        DataError: The file is missing, damaged or not a dataset; it has no such split; no
+            parameter is a number or a function on the grid; or a field of the solution is not
+            defined on the whole grid.
     """
 
     def __init__(self, path: Path | str, split: str) -> None:
-        """Read what the file says of itself, and none of its fields."""
+        """Read the description of the dataset, but no fields."""
         self.path = Path(path)
         self.split = split
         with Dataset(self.path) as dataset:
@@ -126,7 +125,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
                 )
             self.coordinates = tuple(dataset.coordinates.values())
             given = [name for name in dataset.parameters if _on_grid(dataset.array(name))]
-            # A domain that varies is something to learn from, too.
+            # A domain that differs between instances is an input, too.
             nothing = not given and dataset.masked != "own"
             self.masked = dataset.inside(0) is not None
             if self.masked:
@@ -141,8 +140,8 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             self.digest = hashlib.sha256(seals.encode()).hexdigest()
         if nothing:
             raise DataError(
-                f"{path}: no parameter is a function on the grid or a number, so there is nothing "
-                "that a neural operator could be given"
+                f"{path}: no parameter is a number or a function on the grid, so a neural operator "
+                "would have no input"
             )
         for quantity in self._outputs:
             if quantity.shape != self.grid:
@@ -169,11 +168,11 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         return {"x": torch.from_numpy(x).float(), "y": torch.from_numpy(y).float()}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the open file behind: the process that unpickles opens its own."""
+        """Drop the open file: the process that unpickles opens its own."""
         return self.__dict__ | {"_file": None, "_process": 0}
 
     def arrays(self, item: int) -> tuple[Array, Array]:
-        """Return one pair as it is stored: arrays (C, *grid) and (K, *grid) in float64."""
+        """Return one pair as stored: arrays (C, *grid) and (K, *grid) in float64."""
         file, instance = self._open(), self.instances[item]
         x, y = (
             np.concatenate([quantity.read(file, instance) for quantity in quantities])
@@ -187,29 +186,29 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         return np.stack(x), np.stack(y)
 
     def _open(self) -> h5py.File:
-        # HDF5 must not use a file that another process opened before it forked.
+        # After a fork, HDF5 must not use a file that the parent process opened.
         if self._file is None or self._process != os.getpid():
             self._file, self._process = open_hdf5(self.path), os.getpid()
         return self._file
 
 
 class Scaling(nn.Module):  # type: ignore[misc]
-    """Between physical functions and what a network works on, channel by channel.
+    """The scaling between physical functions and those of a network, channel by channel.
 
-    In: x -> (t(x) - m) / s, where t is the logarithm of a positive coefficient, and
-    else the identity. Out: z -> m + s z. Mean m and standard deviation s are over all
-    points of all instances of the train split that lie in the domain. They are buffers, and
-    so part of a model's weights.
+    Inputs are scaled by x -> (t(x) - m) / s, where t is the logarithm for a positive coefficient
+    and otherwise the identity. Outputs are scaled back by z -> m + s z. The mean m and standard
+    deviation s are taken over all points in the domain of all instances of the training split.
+    They are buffers, so they are part of a model's weights.
 
-    Where there is a mask of the domain, it is seen as it is, and everything else as 0 at the
-    points outside.
+    A mask of the domain is not scaled. Where there is one, the other inputs are 0 at points
+    outside the domain.
 
     Args:
-        logarithmic: Whether t is the logarithm, for each channel in.
-        inputs: m and s of each channel in, after t.
-        outputs: m and s of each channel out.
+        logarithmic: Whether t is the logarithm, for each input channel.
+        inputs: m and s of each input channel, after t.
+        outputs: m and s of each output channel.
         dimensions: Number of axes of the grid.
-        masked: Whether the last channel in is the mask.
+        masked: Whether the last input channel is the mask.
     """
 
     logarithmic: Tensor
@@ -227,7 +226,7 @@ class Scaling(nn.Module):  # type: ignore[misc]
         *,
         masked: bool = False,
     ) -> None:
-        """Keep the numbers in the shapes in which they broadcast."""
+        """Store the numbers in shapes that broadcast."""
         super().__init__()
         self.masked = masked
         means_in, stds_in = zip(*inputs, strict=True)
@@ -244,10 +243,10 @@ class Scaling(nn.Module):  # type: ignore[misc]
 
     @classmethod
     def fit(cls, pairs: FieldPairs) -> Self:
-        """Compute the numbers in one pass over the train split.
+        """Compute the numbers in one pass over the training split.
 
         Raises:
-            DataError: A coefficient whose logarithm is to be taken is not positive.
+            DataError: A parameter with a logarithmic transform is not positive.
         """
         inputs = [Moments() for _ in pairs.inputs]
         outputs = [Moments() for _ in pairs.outputs]
@@ -256,7 +255,7 @@ class Scaling(nn.Module):  # type: ignore[misc]
         ]
         for item in range(len(pairs)):
             x, y = pairs.arrays(item)
-            # Without a mask this only makes points one axis.
+            # Without a mask, this only flattens the grid.
             inside = x[-1] != 0 if pairs.masked else np.ones(pairs.grid, np.bool_)
             x, y = x[:, inside], y[:, inside]
             for name, transform, moments, values in zip(
@@ -283,24 +282,24 @@ class Scaling(nn.Module):  # type: ignore[misc]
         )
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return what the network sees of physical inputs (N, C, *grid)."""
+        """Return scaled inputs for the network from physical inputs (N, C, *grid)."""
         if not self.masked:
             return self._scale(x)
         inside = x[:, -1:] != 0
-        # Twice `where`, for the same reason as below.
+        # `where` is applied twice, for the same reason as below.
         return torch.where(inside, self._scale(torch.where(inside, x, 1)), 0)
 
     def _scale(self, x: Tensor) -> Tensor:
-        # Twice `where`, for the gradient of log at a negative value of another channel is NaN.
+        # `where` is applied twice: the gradient of log is NaN where another channel is negative.
         positive = torch.where(self.logarithmic, x, 1)
         return (torch.where(self.logarithmic, positive.log(), x) - self.input_mean) / self.input_std
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return the physical outputs (N, K, *grid) that the network means."""
+        """Return physical outputs (N, K, *grid) from the network's scaled outputs."""
         return self.output_mean + self.output_std * z
 
 
 def _mean_and_scale(moments: Moments) -> tuple[float, float]:
     summary = moments.summary()
-    # A channel that is the same everywhere carries nothing; any scale will do but zero.
+    # A constant channel carries no information; any scale but zero will do.
     return summary["mean"], summary["std"] or 1.0

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Errors of predicted functions.
 
-Functions are arrays (N, K, *grid): N instances of K fields on a tensor grid. Each
-error is an array (N, K); what is reported is its mean. Integrals are by the
-trapezoidal rule on the grid, so that on a finer one the error of the same functions
-is the same. Many papers sum over all points alike, those on the boundary too.
+Functions are arrays (N, K, *grid): N instances of K fields on a tensor grid. Each error is an
+array (N, K); its mean is reported. Integrals use the trapezoidal rule, so that the error of the
+same functions does not depend on the grid. Many papers instead sum over all points with equal
+weights, including those on the boundary.
 
-Where the truth is NaN a point lies outside of the domain, and counts for nothing.
+Points where the truth is NaN lie outside the domain and are ignored.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,8 +27,8 @@ def relative_l2(prediction: Array, truth: Array, coordinates: Sequence[Array]) -
 
     Args:
         prediction: Predicted functions p, (N, K, *grid).
-        truth: True functions u, alike.
-        coordinates: Coordinates of the grid, an array an axis.
+        truth: True functions u, of the same shape.
+        coordinates: Coordinates of the grid, one array per axis.
     """
     return _relative(square_l2, prediction, truth, coordinates)
 
@@ -36,13 +36,13 @@ def relative_l2(prediction: Array, truth: Array, coordinates: Sequence[Array]) -
 def relative_h1(prediction: Array, truth: Array, coordinates: Sequence[Array]) -> Array:
     """Return the relative H¹ error ||p - u||₁ / ||u||₁ with ||u||₁² = ∫ u² + |∇u|² dx.
 
-    Derivatives are differences of second order on the grid: central within, one-sided
-    of three points on the boundary.
+    Derivatives are differences of second order: central inside the domain, one-sided with three
+    points on the boundary.
 
     Args:
         prediction: Predicted functions p, (N, K, *grid).
-        truth: True functions u, alike.
-        coordinates: Coordinates of the grid, an array an axis.
+        truth: True functions u, of the same shape.
+        coordinates: Coordinates of the grid, one array per axis.
     """
     return _relative(square_h1, prediction, truth, coordinates)
 
@@ -51,16 +51,16 @@ def vrmse(prediction: Array, truth: Array, epsilon: float = 1e-7) -> Array:
     """Return the variance-scaled root mean squared error of The Well.
 
     √(⟨(p - u)²⟩ / (var u + ε)), where ⟨·⟩ is the mean over the points of the grid and
-    var u = ⟨(u - ⟨u⟩)²⟩ n / (n - 1) the unbiased variance over its n points, both of
-    one instance. The instance's own mean ⟨u⟩ as prediction has an error of about 1.
+    var u = ⟨(u - ⟨u⟩)²⟩ n / (n - 1) is the unbiased variance over its n points, both for one
+    instance. Predicting the instance's own mean ⟨u⟩ gives an error of about 1.
 
     Ohana et al., "The Well: a large-scale collection of diverse physics simulations
-    for machine learning", NeurIPS 2024, section 4; ε is that of their code. It makes
+    for machine learning", NeurIPS 2024, section 4; ε is taken from their code. It makes
     the error too small for fields whose variance is not well above 1e-7.
 
     Args:
         prediction: Predicted functions p, (N, K, *grid).
-        truth: True functions u, alike.
+        truth: True functions u, of the same shape.
         epsilon: ε, in the square of the field's unit.
     """
     axes, inside = tuple(range(2, truth.ndim)), ~np.isnan(truth)
@@ -78,7 +78,7 @@ def vrmse(prediction: Array, truth: Array, epsilon: float = 1e-7) -> Array:
 def measure(
     prediction: Array, truth: Array, coordinates: Sequence[Array]
 ) -> dict[str, NDArray[np.float64]]:
-    """Return all the errors by name, arrays (N, K); arguments as of `relative_h1`."""
+    """Return all errors by name, as arrays (N, K). Arguments are as for `relative_h1`."""
     return {
         "relative_l2": relative_l2(prediction, truth, coordinates),
         "relative_h1": relative_h1(prediction, truth, coordinates),

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The Fourier neural operator between physical functions, and its file."""
+"""The Fourier neural operator between physical functions, and its model file."""
 
 import pickle
 from collections.abc import Mapping
@@ -19,18 +19,18 @@ from kryloset.problems.checks.coverage import INSIDE
 
 
 class Operator(nn.Module):  # type: ignore[misc]
-    """A network between physical functions: scaled, mapped, scaled back.
+    """A network between physical functions, with the scaling of inputs and outputs.
 
     Args:
         scaling: The scaling of inputs and outputs.
         network: Maps tensors (N, C, *grid) to (N, K, *grid), both of about unit size.
 
     Attributes:
-        about: What the file of a loaded model says of it; empty for a new one.
+        about: Metadata from the file of a loaded model; empty for a new one.
     """
 
     def __init__(self, scaling: Scaling, network: nn.Module) -> None:
-        """Put the parts together."""
+        """Combine scaling and network."""
         super().__init__()
         self.scaling = scaling
         self.network = network
@@ -39,7 +39,7 @@ class Operator(nn.Module):  # type: ignore[misc]
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs (N, K, *grid) for inputs (N, C, *grid), in physical units.
 
-        Where the inputs have a mask, the outputs are NaN at the points outside of the domain.
+        If the inputs have a mask, the outputs are NaN at points outside the domain.
         """
         result: Tensor = self.scaling.decode(self.network(self.scaling.encode(x)))
         return torch.where(x[:, -1:] != 0, result, torch.nan) if self.scaling.masked else result
@@ -48,12 +48,12 @@ class Operator(nn.Module):  # type: ignore[misc]
 def build_fno(
     settings: TrainingConfig, dimensions: int, in_channels: int, out_channels: int
 ) -> nn.Module:
-    """Build a Fourier neural operator with weights drawn by torch's global generator.
+    """Build a Fourier neural operator; torch's global generator draws its weights.
 
     Li et al., "Fourier Neural Operator for Parametric Partial Differential Equations",
-    ICLR 2021, in the form of the library `neuraloperator`: Fourier layers with a mixing of
-    channels after each, lifted from and projected to the channels of the data at every
-    point. The coordinates of the points are channels too.
+    ICLR 2021, as implemented in the library `neuraloperator`: pointwise lifting of the input
+    channels, Fourier layers with channel mixing, and pointwise projection to the output channels.
+    The coordinates of the points are additional channels.
 
     Args:
         settings: Modes, width and layers.
@@ -72,14 +72,14 @@ def build_fno(
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
-    """Return parameters and buffers by name, and nothing else."""
-    # The library adds the arguments of its constructor, functions among them, which
-    # torch refuses to read from a file that might be anybody's.
+    """Return the parameters and buffers by name, without metadata."""
+    # The library adds its constructor's arguments, among them functions, which torch refuses to
+    # load from untrusted files.
     return {key: value for key, value in module.state_dict().items() if key != "_metadata"}
 
 
 def describe(pairs: FieldPairs, settings: TrainingConfig) -> dict[str, Any]:
-    """Return all that a model depends on, and that it takes to build it again."""
+    """Return what identifies a model and suffices to build it again."""
     return {
         "inputs": list(pairs.inputs),
         "outputs": list(pairs.outputs),
@@ -90,7 +90,7 @@ def describe(pairs: FieldPairs, settings: TrainingConfig) -> dict[str, Any]:
 
 
 def save_model(path: Path, about: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
-    """Write a model: what it is, and its weights, scaling included.
+    """Write a model: its metadata, and its weights with the scaling.
 
     Raises:
         DataError: The file cannot be written.
@@ -100,13 +100,13 @@ def save_model(path: Path, about: Mapping[str, Any], state: Mapping[str, Tensor]
 
 
 def load_model(path: Path | str) -> Operator:
-    """Build a trained operator from its file alone.
+    """Build a trained operator from its file.
 
-    Its `about` has the names of its inputs and outputs, the settings, the digest of the
-    dataset, and how the training went.
+    Its `about` contains the names of inputs and outputs, the settings, the digest of the dataset
+    and the history of the training.
 
     Raises:
-        DataError: The file is missing, damaged, or no model of Kryloset.
+        DataError: The file is missing, damaged, or not a model of Kryloset.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -114,10 +114,10 @@ def load_model(path: Path | str) -> Operator:
     except FileNotFoundError:
         raise DataError(f"there is no file {path}; `make train` makes it") from None
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no model of Kryloset, or damaged: {error}") from None
+        raise DataError(f"{path} is damaged or not a model of Kryloset: {error}") from None
     channels = len(about["inputs"]), len(about["outputs"])
     network = build_fno(TrainingConfig(**about["settings"]), about["dimensions"], *channels)
-    # Numbers of the right shapes only; the true ones come with the weights.
+    # Placeholders of the right shapes; the weights contain the true values.
     inputs, outputs = ([(0.0, 1.0)] * count for count in channels)
     scaling = Scaling(
         [False] * channels[0],

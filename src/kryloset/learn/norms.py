@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Integrals and derivatives of functions on a grid, of which a part may lie outside of the domain.
+"""Integrals and derivatives of functions on a grid that may extend beyond the domain.
 
-Functions are tensors (N, K, *grid). What they are at points outside counts for nothing.
+Functions are tensors (N, K, *grid). Their values at points outside the domain are ignored.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ def integrate(values: Tensor, outside: Tensor, coordinates: Sequence[Tensor]) ->
 
     Args:
         values: (N, K, *grid).
-        outside: Whether a point is outside of the domain, alike.
-        coordinates: Coordinates of the grid, an array an axis.
+        outside: Whether a point is outside the domain, of the same shape.
+        coordinates: Coordinates of the grid, one array per axis.
     """
     integrals = torch.where(outside, 0, values)
     for points in reversed(coordinates):
@@ -26,31 +26,31 @@ def integrate(values: Tensor, outside: Tensor, coordinates: Sequence[Tensor]) ->
 
 
 def square_l2(values: Tensor, outside: Tensor, coordinates: Sequence[Tensor]) -> Tensor:
-    """Return ∫ u² dx; arguments as of `integrate`."""
+    """Return ∫ u² dx. Arguments are as for `integrate`."""
     return integrate(torch.where(outside, 0, values).square(), outside, coordinates)
 
 
 def square_h1(values: Tensor, outside: Tensor, coordinates: Sequence[Tensor]) -> Tensor:
-    """Return ∫ u² + |∇u|² dx; arguments as of `integrate`.
+    """Return ∫ u² + |∇u|² dx. Arguments are as for `integrate`.
 
-    Derivatives are differences of second order along each axis: central where a point has both
-    its neighbours in the domain, one-sided of three points beside what is outside, or of two
-    where there are no more.
+    Derivatives are differences of second order along each axis: central where both neighbours of
+    a point are in the domain, otherwise one-sided with three points, or with two where the domain
+    has no more.
     """
     known = torch.where(outside, torch.nan, values)
     density = torch.where(outside, 0, values).square()
     for axis, points in enumerate(coordinates, start=values.ndim - len(coordinates)):
-        # Squared only where it is known, for the gradient of a square is no number where it is not.
+        # Square after `where`: the gradient of the square of NaN is NaN.
         slope = torch.where(outside, 0, derive(known, points, axis))
         density = density + slope.square()
     return integrate(density, outside, coordinates)
 
 
 def derive(values: Tensor, points: Tensor, axis: int) -> Tensor:
-    """Return the derivatives along an axis, as `square_h1` has them.
+    """Return the derivatives along an axis, as described in `square_h1`.
 
     Args:
-        values: Of any shape, NaN outside of the domain.
+        values: Values of any shape, NaN outside the domain.
         points: Coordinates along the axis.
         axis: The axis.
     """
@@ -68,7 +68,7 @@ def derive(values: Tensor, points: Tensor, axis: int) -> Tensor:
     found, *others = candidates
     for other in others:
         found = torch.where(found.isnan(), other, found)
-    # A point without neighbours.
+    # A point without neighbours has no derivative.
     return torch.where(found.isnan(), 0, found).movedim(-1, axis)
 
 

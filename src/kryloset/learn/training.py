@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Train a Fourier neural operator, resumable at each epoch.
+"""Train a Fourier neural operator; training resumes after any epoch.
 
-A loop of our own and not the library's `Trainer`: that one changes the learning rate
-by the epoch only, forgets the best validation error when it resumes, and prints.
+The loop replaces the library's `Trainer`, which changes the learning rate only between epochs,
+forgets the best validation error when it resumes, and prints.
 """
 
 import logging
@@ -33,19 +33,19 @@ type Array = NDArray[np.float64]
 
 logger = logging.getLogger(__name__)
 
-#: Instances predicted at once when nothing is learnt; it changes the memory used, not the result.
+#: Batch size for evaluation. It affects memory, not results.
 BATCH = 32
 
 
 @dataclass
 class Record:
-    """How a training went so far.
+    """The history of a training.
 
     Attributes:
-        train: Mean relative L2 error on the train split by epoch, while it was learnt.
-        valid: Mean relative L2 error on the valid split after each epoch.
+        train: Mean relative L2 error on the training split during each epoch.
+        valid: Mean relative L2 error on the validation split after each epoch.
         seconds: Wall time of each epoch.
-        best: Weights after the epoch with the least error on the valid split.
+        best: Weights after the epoch with the smallest error on the validation split.
     """
 
     train: list[float] = field(default_factory=list)
@@ -55,33 +55,32 @@ class Record:
 
     @property
     def epochs(self) -> int:
-        """Epochs done."""
+        """Number of completed epochs."""
         return len(self.valid)
 
     @property
     def best_epoch(self) -> int:
-        """The epoch whose weights are kept, counted from 1."""
+        """The epoch whose weights are kept, starting from 1."""
         return int(np.argmin(self.valid)) + 1
 
 
 class Training:
-    """A network, its optimiser and its schedule, and how far they are.
+    """A network with its optimiser, its schedule and its history.
 
-    AdamW (Loshchilov and Hutter, ICLR 2019) with the one-cycle schedule (Smith and Topin,
-    2019), which after a warm-up lowers the learning rate at every step down to almost nothing
-    at the last. The loss is the mean over the instances of the relative error in the norm that the
-    settings name.
+    The optimiser is AdamW (Loshchilov and Hutter, ICLR 2019) with the one-cycle schedule (Smith
+    and Topin, 2019): after a warm-up, the learning rate decreases at every step, almost to zero.
+    The loss is the mean relative error of the instances, in the norm given by the settings.
 
     Args:
         train: The pairs to learn from.
-        valid: The pairs to choose the best epoch by.
+        valid: The pairs that select the best epoch.
         settings: Network, optimiser, seed.
-        checkpoint: File of the state after each epoch. What is there of the same
-            training is taken up, and anything else is written over.
-        code: Identity of the code: what other code began is another training.
+        checkpoint: File of the state after each epoch. A state of the same training is resumed;
+            any other is overwritten.
+        code: Identity of the code, which is part of the identity of a training.
 
     Raises:
-        DataError: A coefficient does not have the logarithm that it should.
+        DataError: A parameter with a logarithmic transform is not positive.
     """
 
     def __init__(
@@ -93,7 +92,7 @@ class Training:
         checkpoint: Path,
         code: str,
     ) -> None:
-        """Draw the weights, or take up what was begun."""
+        """Draw the weights, or resume from the checkpoint."""
         self.valid = valid
         self.settings = settings
         self.checkpoint = checkpoint
@@ -119,10 +118,10 @@ class Training:
         self._resume()
 
     def run(self) -> Record:
-        """Train to the last epoch.
+        """Train up to the last epoch.
 
         Raises:
-            KrylosetError: The loss is no longer finite.
+            KrylosetError: The loss is not finite.
         """
         done, epochs = self.record.epochs, self.settings.epochs
         for epoch in track(range(done + 1, epochs + 1), "training", total=epochs, done=done):
@@ -136,7 +135,7 @@ class Training:
         return self.record
 
     def _learn(self, epoch: int) -> float:
-        """Pass once over the train split and return its mean relative L2 error."""
+        """Run one epoch and return the mean relative L2 error on the training split."""
         self.operator.train()
         errors = []
         for batch in self.loader:
@@ -144,7 +143,7 @@ class Training:
             loss = self.loss(prediction, batch["y"].to(self.device))
             if not torch.isfinite(loss):
                 raise KrylosetError(
-                    f"the training diverged in epoch {epoch}: lower training.learning_rate, now "
+                    f"training diverged in epoch {epoch}: lower training.learning_rate, which is "
                     f"{self.settings.learning_rate:g}"
                 )
             self.optimiser.zero_grad()
@@ -173,7 +172,7 @@ class Training:
             return
         state: dict[str, Any] = torch.load(self.checkpoint, weights_only=True)
         if (state["code"], state["about"]) != (self.code, self.about):
-            logger.info("%s is of another training; starting anew", self.checkpoint)
+            logger.info("%s belongs to another training; starting from scratch", self.checkpoint)
             return
         self.record = Record(**state["record"])
         self.operator.load_state_dict(state["weights"])
@@ -200,11 +199,11 @@ def make_loss(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the mean relative error of a batch, as a function of prediction and truth.
 
-    Points where the truth is NaN, outside of the domain, count for nothing.
+    Points where the truth is NaN lie outside the domain and are ignored.
 
     Args:
-        norm: L2, a sum over all points alike, or H1, that of `kryloset.learn.metrics`.
-        coordinates: Coordinates of the grid, an array an axis.
+        norm: L2, a sum over all points with equal weights, or H1, as in `kryloset.learn.metrics`.
+        coordinates: Coordinates of the grid, one array per axis.
     """
     sum_up = LpLoss(d=len(coordinates), p=2, reduction="mean")
 

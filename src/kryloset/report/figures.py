@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The figures of the report, each drawn from plain arrays."""
+"""The figures of the report, drawn from plain arrays."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ from kryloset.report.theme import BLUE, INK, MUTED, SERIES, VERMILION, styled
 
 type Array = NDArray[np.float64]
 
-#: Letters of a label beside a picture; a longer one runs into that of the next row.
+#: Characters in a line of a row's label; longer lines overlap the label of the next row.
 WIDTH = 22
 
-#: Perceptually uniform maps: one for what is given, one for what is computed.
+#: Perceptually uniform colour maps, for parameters and for solutions.
 COLOUR_MAPS = ("viridis", "magma")
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """One quantity of several instances, to be seen side by side.
+    """One quantity of several instances, shown side by side.
 
     Attributes:
         label: Long name and unit.
-        values: Shape (instance, x) or (instance, x, y); NaN outside of the domain.
-        computed: Whether it is part of a solution; it is a parameter otherwise.
+        values: Shape (instance, x) or (instance, x, y); NaN outside the domain.
+        computed: Whether it is part of the solution, not a parameter.
         logarithmic: Whether colours follow the logarithm.
     """
 
@@ -46,14 +46,14 @@ class Pictures:
 def samples(
     rows: Sequence[Pictures], instances: Sequence[int], coordinates: Mapping[str, Array]
 ) -> Figure:
-    """Draw functions of a few instances: a column an instance, a row a quantity.
+    """Draw functions of a few instances: one column per instance, one row per quantity.
 
-    A row shares its scale, so that instances can be compared.
+    The pictures of a row share one scale, so that instances can be compared.
 
     Args:
         rows: The quantities.
         instances: Numbers of the instances.
-        coordinates: Points along the one axis, for graphs, or along the two, for maps.
+        coordinates: Points along one axis, for graphs, or two axes, for maps.
     """
     graphs = len(coordinates) == 1
     figure = Figure(figsize=(1.5 * len(instances) + 0.9, 1.6 * len(rows) + 0.3))
@@ -73,7 +73,7 @@ def samples(
 
 
 def _graphs(row: Sequence[Axes], pictures: Pictures, x: Array) -> None:
-    """Draw functions of one variable, which share their scale with `sharey`."""
+    """Draw functions of one variable; `sharey` gives them one scale."""
     for axis, values in zip(row, pictures.values, strict=True):
         axis.plot(x, values, color=(BLUE, VERMILION)[pictures.computed])
         axis.set(xlim=(x[0], x[-1]), yscale="log" if pictures.logarithmic else "linear")
@@ -82,7 +82,7 @@ def _graphs(row: Sequence[Axes], pictures: Pictures, x: Array) -> None:
 
 def _maps(figure: Figure, row: Sequence[Axes], pictures: Pictures, x: Array, y: Array) -> None:
     """Draw functions of two variables with one colour scale."""
-    # Points outside of the domain are NaN, and stay blank.
+    # Points outside the domain are NaN and stay blank.
     low, high = float(np.nanmin(pictures.values)), float(np.nanmax(pictures.values))
     norm = LogNorm(low, high) if pictures.logarithmic else Normalize(low, high)
     colours = {"norm": norm, "cmap": COLOUR_MAPS[pictures.computed]}
@@ -96,11 +96,11 @@ def _maps(figure: Figure, row: Sequence[Axes], pictures: Pictures, x: Array, y: 
 
 
 def _map(axis: Axes, x: Array, y: Array, values: Array, colours: Mapping[str, Any]) -> Any:
-    """Draw a function of two variables, shape (y, x), where its points are."""
+    """Draw a function of two variables, shape (y, x), at its grid points."""
     if not (_equidistant(x) and _equidistant(y)):
         axis.set_aspect("equal")
         return axis.pcolormesh(x, y, values, shading="nearest", rasterized=True, **colours)
-    # Values stand at the points of the grid, so a pixel reaches half a cell beyond the last.
+    # Values belong to grid points, so pixels reach half a cell beyond the outermost points.
     dx, dy = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
     extent = (x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy)
     return axis.imshow(values, origin="lower", extent=extent, interpolation="bilinear", **colours)
@@ -113,10 +113,10 @@ def _equidistant(line: Array) -> bool:
 
 @styled
 def neighbours(ordered: Array, given: Array) -> Figure:
-    """Draw the distances between neighbours along the solving order and along the given one."""
+    """Draw the distances between neighbours in solving order and in the order of drawing."""
     figure = Figure(figsize=(7.2, 2.7))
     along, spread = figure.subplots(1, 2, width_ratios=(2.4, 1))
-    # Where all instances are the same to the sort, their distances are 0.
+    # All distances are 0 if the sort cannot tell the instances apart.
     bins = np.linspace(0, max(ordered.max(), given.max()) or 1.0, 25)
     for distances, label, colour in (
         (given, "as drawn", VERMILION),
@@ -135,12 +135,12 @@ def neighbours(ordered: Array, given: Array) -> Figure:
 def iterations(
     counts: NDArray[np.int64], helped: NDArray[np.bool_], bounds: NDArray[np.int64]
 ) -> Figure:
-    """Draw the iterations of each instance along the solving order.
+    """Draw the iterations of each instance in solving order.
 
     Args:
         counts: Iterations in solving order, shape (instance,).
-        helped: Whether the instance was solved with the space of a predecessor, alike.
-        bounds: Where chunks begin and end, shape (chunks + 1,).
+        helped: Whether the instance reused the subspace of its predecessor, shape (instance,).
+        bounds: Positions where chunks begin and end, shape (chunks + 1,).
     """
     figure = Figure(figsize=(7.2, 2.6))
     axis = figure.subplots()
@@ -148,13 +148,13 @@ def iterations(
         axis.axvline(start - 0.5, color=MUTED, lw=0.8, ls=":")
     place = np.arange(len(counts))
     for chosen, mark, colour, label in (
-        (helped, ".", BLUE, "with its predecessor's space"),
-        (~helped, "s", VERMILION, "from nothing"),
+        (helped, ".", BLUE, "with its predecessor's subspace"),
+        (~helped, "s", VERMILION, "without a predecessor"),
     ):
         if chosen.any():
             axis.plot(place[chosen], counts[chosen], mark, ms=5, color=colour, label=label)
     axis.set(
-        xlabel="place in the solving order",
+        xlabel="position in the solving order",
         ylabel="iterations",
         ylim=(0, 1.08 * int(counts.max(initial=1))),
     )
@@ -165,9 +165,9 @@ def iterations(
 
 @styled
 def seconds(parts: Mapping[str, float]) -> Figure:
-    """Draw the seconds that each part of the work took in all."""
+    """Draw the total seconds of each part of the work."""
     figure = Figure(figsize=(7.2, 0.32 * len(parts) + 0.7))
-    _bars(figure.subplots(), list(parts), list(parts.values()), "seconds in all", [BLUE])
+    _bars(figure.subplots(), list(parts), list(parts.values()), "total seconds", [BLUE])
     return figure
 
 
@@ -175,13 +175,13 @@ def seconds(parts: Mapping[str, float]) -> Figure:
 def comparison(
     labels: Sequence[str], counts: Sequence[float], times: Sequence[float], own: int
 ) -> Figure:
-    """Draw median iterations and median milliseconds by method.
+    """Draw the median iterations and milliseconds of each method.
 
     Args:
         labels: The methods.
         counts: Median iterations of each.
         times: Median seconds of each.
-        own: Which of them made the dataset.
+        own: Index of the method that made the dataset.
     """
     figure = Figure(figsize=(7.2, 0.36 * len(labels) + 0.8))
     left, right = figure.subplots(1, 2, sharey=True)
@@ -194,7 +194,7 @@ def comparison(
 def _bars(
     axis: Axes, labels: Sequence[str], values: Sequence[float], label: str, colours: Sequence[str]
 ) -> None:
-    """Draw horizontal bars from the top down, each with its number beside it."""
+    """Draw labelled horizontal bars from top to bottom."""
     bars = axis.barh(range(len(labels)), values, color=colours, height=0.68)
     axis.bar_label(bars, fmt="{:.3g}", padding=3, color=INK)
     axis.set_yticks(range(len(labels)), labels)
@@ -207,13 +207,13 @@ def _bars(
 
 
 def _legend(axis: Axes) -> None:
-    """Put the legend above the axes, where nothing is hidden by it."""
+    """Put the legend above the axes, where it hides nothing."""
     axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
 
 
 @styled
 def training(curves: Mapping[str, Array], label: str) -> Figure:
-    """Draw a loss by epoch for each split, on a logarithmic scale."""
+    """Draw the loss of each split over the epochs, on a logarithmic scale."""
     figure = Figure(figsize=(7.2, 2.8))
     axis = figure.subplots()
     for (split, values), colour in zip(curves.items(), SERIES.values(), strict=False):

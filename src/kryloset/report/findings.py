@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What the report is made from: the files of a run, read and put in order."""
+"""The content of a report, read from the files of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ class Order:
     """How the instances were sorted.
 
     Attributes:
-        method: Such as `greedy`; `given` where nothing was sorted.
-        seconds: Time the sort took.
-        seconds_features: Time it took to read what is compared.
+        method: Such as `greedy`; `given` if nothing was sorted.
+        seconds: Duration of the sort, in seconds.
+        seconds_features: Duration of computing the features, in seconds.
         permutation: Instances in solving order, shape (N,).
         bounds: Positions where chunks begin, and N, shape (chunks + 1,).
         steps: Distances between neighbours in solving order, shape (N - 1,).
-        steps_given: The same along the order of drawing.
+        steps_given: The same in the order of drawing.
     """
 
     method: str
@@ -43,7 +43,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that is told of one dataset.
+    """Everything that the report says about one dataset.
 
     Attributes:
         name: Name of the dataset.
@@ -53,14 +53,14 @@ class Findings:
         size: Bytes of that file.
         order: How it was sorted.
         solver: Solve records by quantity, in drawn order.
-        ways: What the numbers of `solver["way"]` mean.
+        strategies: Names of the strategies by their numbers in `solver["way"]`.
         splits: Instances by split.
-        provenance: Where the file comes from, as it says itself.
+        provenance: Provenance of the file, as stored in it.
         timings: Content of `timings.json`.
         check: Content of `check.json`.
         comparison: Content of `comparison.json`.
-        metrics: Content of `metrics.json`, None where nothing was trained.
-        history: Content of `history.json`, None where nothing was trained.
+        metrics: Content of `metrics.json`; None if nothing was trained.
+        history: Content of `history.json`; None if nothing was trained.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Findings:
     size: int
     order: Order
     solver: Mapping[str, NDArray[Any]]
-    ways: Mapping[int, str]
+    strategies: Mapping[int, str]
     splits: Mapping[str, int]
     provenance: Provenance
     timings: Mapping[str, Any]
@@ -80,13 +80,13 @@ class Findings:
     history: Mapping[str, Any] | None
 
     def values(self, variable: Variable, instances: list[int]) -> Array:
-        """Read a variable of a few instances that is on the whole grid.
+        """Read a variable that is defined on the whole grid, for a few instances.
 
-        Parameters, too, are NaN at points outside of the domain, where they mean nothing.
+        Parameters, like fields, are NaN at points outside the domain.
 
         Returns:
-            Shape (instance, time, *grid, component); there is a time only for fields of a
-            family with times, and a component only for vectors.
+            Shape (instance, time, *grid, component). Only fields of a family with times have
+            the axis `time`, and only vectors the axis `component`.
         """
         with Dataset(self.path) as dataset:
             return np.stack([_read_inside(dataset, variable, index) for index in instances])

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The page: one HTML file that loads nothing from elsewhere."""
+"""The report as a single HTML file that loads no other files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from kryloset.report.theme import VARIABLES, encode, inline
 
 #: Instances in the gallery.
 SAMPLES = 5
-#: Parts of the work in the order in which they are done, in words.
+#: Names of the parts of the work, in the order in which they are done.
 PARTS = {
     "sort": "sort",
     "assemble": "assemble the systems",
@@ -31,12 +31,12 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Illustration:
-    """A figure with what is said about it.
+    """A figure and its description.
 
     Attributes:
         name: Name of its file, without the suffix.
         figure: The drawing.
-        description: What is seen, for people who do not see it.
+        description: What the figure shows, for screen readers.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Illustration:
 
 
 def illustrate(findings: Findings) -> dict[str, Illustration]:
-    """Draw all figures that a run gives reason to, by name."""
+    """Draw the figures that the run has data for; return them by name."""
     drawings = [
         _samples(findings),
         _sort(findings),
@@ -67,7 +67,7 @@ def illustrate(findings: Findings) -> dict[str, Illustration]:
 
 
 def make_environment() -> Environment:
-    """Return what renders the templates of this folder: any text in them is escaped."""
+    """Return the renderer of this folder's templates, which escapes all text."""
     return Environment(
         loader=PackageLoader("kryloset.report", "."),
         autoescape=True,
@@ -105,7 +105,7 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
         measures={"relative_l2": "relative L2", "relative_h1": "relative H1", "vrmse": "VRMSE"},
         iterations=float(np.median(findings.solver["iterations"])),
         residual=float(findings.solver["true_residual"].max()),
-        ways=_ways(findings),
+        strategies=_strategies(findings),
         escalated=int((findings.solver["escalations"] > 0).sum()),
         seconds=sum(_parts(findings).values()),
         pictures=illustrations,
@@ -115,18 +115,18 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
     )
 
 
-def _ways(findings: Findings) -> list[tuple[str, int, float]]:
-    """Return each way with its instances and their median iterations, the most used first."""
-    way, iterations = findings.solver["way"], findings.solver["iterations"]
+def _strategies(findings: Findings) -> list[tuple[str, int, float]]:
+    """Return name, instances and median iterations of each strategy, the most used first."""
+    used, iterations = findings.solver["way"], findings.solver["iterations"]
     rows = []
-    for number, name in findings.ways.items():
-        mine = way == number
+    for number, name in findings.strategies.items():
+        mine = used == number
         rows.append((name.replace("+", " + "), int(mine.sum()), float(np.median(iterations[mine]))))
     return sorted(rows, key=lambda row: -row[1])
 
 
 def _samples(findings: Findings) -> Illustration | None:
-    """Draw instances evenly spread over the solving order, so that they differ."""
+    """Draw instances evenly spaced in the solving order, so that they differ."""
     family = findings.family
     variables = pictures.pictured(family)
     if not variables:
@@ -144,7 +144,7 @@ def _samples(findings: Findings) -> Illustration | None:
     names = " and ".join(row.label for row in rows)
     shown = ", ".join(map(str, instances))
     blank = any(np.isnan(row.values).any() for row in rows)
-    outside = " Points outside of the domain are blank." if blank else ""
+    outside = " Points outside the domain are blank." if blank else ""
     description = f"{kind} of {names} of the instances {shown}.{outside}"
     return Illustration("samples", figure, description)
 
@@ -174,7 +174,7 @@ def _iterations(findings: Findings) -> Illustration:
 
 
 def _parts(findings: Findings) -> dict[str, float]:
-    """Return the seconds by part of the work, summed over the instances."""
+    """Return the seconds of each part of the work, summed over the instances."""
     instances = findings.timings["instances"]
     parts = {"sort": float(findings.timings["sort"])}
     parts |= {part: float(np.sum(instances[part])) for part in PARTS if part in instances}
@@ -216,7 +216,7 @@ def _training(findings: Findings) -> Illustration | None:
 
 
 def _size(count: int) -> str:
-    """Return a number of bytes for people."""
+    """Return a number of bytes with a unit."""
     value, units = float(count), iter(("bytes", "kB", "MB", "GB", "TB"))
     unit = next(units)
     while value >= 1000 and unit != "TB":

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How figures look: the same colours as a file on white and inside the page as its CSS says.
+"""The style of figures, in files and in pages.
 
-`encode` makes a file of a figure. `inline` makes an SVG file an element of the
-page, with CSS variables for colours, so that the page's light and dark themes hold
-for its figures, too.
+`encode` renders a figure as a file on a white background. `inline` turns an SVG file into an
+element of a page whose colours are CSS variables, so that the light and dark themes of the page
+apply to its figures.
 """
 
 import html
@@ -15,7 +15,7 @@ import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
 
-#: Colours of series by CSS variable: Okabe and Ito's, which colour-blind readers tell apart.
+#: Colours of series by CSS variable: the palette of Okabe and Ito, safe for colour-blind readers.
 SERIES = {
     "--series-1": "#0072b2",
     "--series-2": "#d55e00",
@@ -25,11 +25,11 @@ SERIES = {
     "--series-6": "#56b4e9",
 }
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = SERIES.values()
-#: Text; lines of the grid; what is there to compare with; the ground.
+#: Text; grid lines; data for comparison; background.
 INK, GRID, MUTED, PAPER = "#1b1f24", "#d8dce1", "#7a828c", "#ffffff"
 VARIABLES = {**SERIES, "--ink": INK, "--grid": GRID, "--muted": MUTED, "--paper": PAPER}
 
-#: Decorate with it what draws or saves a figure.
+#: Decorates functions that draw or save a figure.
 styled = matplotlib.rc_context(
     {
         "axes.axisbelow": True,
@@ -70,12 +70,12 @@ def encode(figure: Figure, kind: str) -> bytes:
 
 
 def inline(svg: bytes, name: str, description: str) -> str:
-    """Return an SVG file of `encode` as an element of a page.
+    """Turn an SVG file from `encode` into an element of a page.
 
     Args:
         svg: The file.
-        name: Unique in the page; it begins the identifiers of the drawing's parts.
-        description: What is seen, for people who do not see it.
+        name: Prefix of the identifiers in the drawing, unique in the page.
+        description: What the figure shows, for screen readers.
     """
     text = svg.decode()
     text = text[text.index("<svg") :]

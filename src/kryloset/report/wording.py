@@ -1,19 +1,19 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Sentences made from figures, so that the page says what was measured and no more."""
+"""Sentences that state the measured figures in words."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-#: Ratios nearer to one than this are called equal; two runs differ by as much.
+#: Ratios closer to 1 than this count as equal: repeated runs differ by as much.
 SAME = 0.05
 
 
 def compare_iterations(ratio: float) -> str:
-    """Say how many iterations one method needs, as in "2.1 times fewer iterations than".
+    """Compare iterations, as in "2.1 times fewer iterations than".
 
-    A ratio of nothing, 0 or infinite, is no number of times.
+    A ratio of 0 or infinity yields no number.
     """
     if abs(ratio - 1) <= SAME:
         return "about as many iterations as"
@@ -21,18 +21,18 @@ def compare_iterations(ratio: float) -> str:
 
 
 def compare_seconds(ratio: float) -> str:
-    """Say how fast one method is, as in "1.3 times slower than"."""
+    """Compare speed, as in "1.3 times slower than"."""
     if abs(ratio - 1) <= SAME:
         return "about as fast as"
     return f"{_times(ratio)}{'slower' if ratio > 1 else 'faster'} than"
 
 
 def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
-    """Return what `comparison.json` shows, a sentence a finding.
+    """Return the findings of `comparison.json`, one sentence each.
 
-    The first names the fastest method, whichever it is; the others say what
-    recycling brings against GMRES, what of it is due to the recycled space, and what
-    sorting adds. Methods that missed the tolerance are named and take no part.
+    The first names the fastest method. The others compare recycling with GMRES, the recycled
+    subspace with a fresh start, and sorted with unsorted instances. Methods that missed the
+    tolerance are named and excluded.
     """
     everything = comparison["methods"]
     methods = {m["name"]: m for m in everything if not m["unconverged"]}
@@ -75,19 +75,19 @@ def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
         "recycled",
         "gmres",
         "Recycling GCRO-DR needed {iterations} {other} ({first} against {second}) and was "
-        "{seconds} it. Rebuilding the recycled space for each system is work beside the "
-        "iterations: in all it applied A {applied} times, {other} {applied_other} times.",
+        "{seconds} it. Rebuilding the recycled subspace for each system adds work outside the "
+        "iterations: in total it applied A {applied} times, {other} {applied_other} times.",
     )
     versus(
         "recycled",
         "fresh",
-        "What is due to recycling from one instance to the next: {iterations} the same method "
-        "that starts each instance with nothing ({first} against {second}).",
+        "The effect of recycling between instances: {iterations} the same method with a fresh "
+        "start for each instance ({first} against {second}).",
     )
     versus(
         "recycled",
         "unsorted",
-        "What is due to sorting: {iterations} on the same instances as they were drawn "
+        "The effect of sorting: {iterations} on the same instances in the order of drawing "
         "({first} against {second}).",
     )
     for method in everything:
@@ -99,7 +99,7 @@ def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-#: Orders in words, by the configuration's name.
+#: Descriptions of the orders, by their names in the configuration.
 ORDERS = {
     "greedy": "greedy chain",
     "hilbert": "Hilbert curve, greedy inside cells,",
@@ -109,9 +109,9 @@ ORDERS = {
 
 
 def describe_order(method: str, length: float, length_given: float) -> str:
-    """Say how much shorter the path through the instances became."""
+    """Say how much sorting shortened the path through the instances."""
     if method == "given" or length_given == 0:
-        return "The instances are solved as they were drawn; nothing was sorted."
+        return "The instances were solved in the order of drawing, without sorting."
     saved = 1 - length / length_given
     return (
         f"The {ORDERS[method]} is {abs(saved):.0%} {'shorter' if saved >= 0 else 'longer'} than "
@@ -121,7 +121,7 @@ def describe_order(method: str, length: float, length_given: float) -> str:
 
 
 def describe_training(metrics: Mapping[str, Any], split: str) -> str:
-    """Say how far the neural operator is from the baselines on a split."""
+    """Compare the neural operator with the baselines on a split."""
     errors = {name: metrics[name][split]["relative_l2"] for name in ("fno", "linear", "mean")}
 
     def versus(name: str) -> str:
@@ -131,8 +131,8 @@ def describe_training(metrics: Mapping[str, Any], split: str) -> str:
 
     return (
         f"On the split {split} the relative L2 error of the neural operator is "
-        f"{errors['fno']:.3g}, {versus('linear')} and {versus('mean')} (the predictors that "
-        "learn nothing but a linear map and nothing but the mean)."
+        f"{errors['fno']:.3g}, {versus('linear')} and {versus('mean')} (baselines that learn "
+        "only a linear map and only the mean)."
     )
 
 
@@ -141,7 +141,7 @@ def _number(value: float) -> str:
 
 
 def ratio_of(first: float, second: float) -> float:
-    """Return first / second of two numbers that are not negative; of two zeros it is 1."""
+    """Return first / second for non-negative numbers; 1 if both are 0."""
     if second:
         return first / second
     return math.inf if first else 1.0

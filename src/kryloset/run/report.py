@@ -89,7 +89,7 @@ def read_findings(
         DataError: One is missing or damaged.
     """
     with Dataset(dataset) as data:
-        solver, ways, provenance = data.solver(), data.strategies(), data.provenance()
+        solver, strategies, provenance = data.solver(), data.strategies(), data.provenance()
         splits = {key: len(values) for key, values in data.splits().items()}
     return Findings(
         name=name,
@@ -99,7 +99,7 @@ def read_findings(
         size=dataset.stat().st_size,
         order=_read_order(order, provenance.parameters),
         solver=solver,
-        ways=ways,
+        strategies=strategies,
         splits=splits,
         provenance=provenance,
         timings=_load(timings),
