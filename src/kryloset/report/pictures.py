@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What is shown of the variables of a family."""
+"""Pictures of the variables of a family."""
 
 from collections.abc import Mapping
 
@@ -20,20 +20,20 @@ def pictured(family: Family) -> list[Variable]:
 
 
 def plane(family: Family) -> Mapping[str, Array]:
-    """Return the coordinates along which variables are shown, two at most."""
+    """Return the coordinates of a picture: the first two axes, or the only one."""
     return dict(list(family.coordinates.items())[:2])
 
 
 def make_pictures(family: Family, variable: Variable, values: Array) -> list[Pictures]:
-    """Return what is shown of a variable: of a box the middle, of a vector the magnitude.
+    """Return the pictures of a variable: the middle plane of a box, the magnitude of a vector.
 
-    Of a trajectory the first state, that in the middle and the last are shown, a row each.
+    A trajectory has a row for each of its first, middle and last states.
 
     Args:
         family: The family.
         variable: One of `pictured`.
-        values: Shape (instance, time, *grid, component), NaN outside of the domain; there is a
-            time only for fields of a family with times, and a component only for vectors.
+        values: Shape (instance, time, *grid, component), NaN outside the domain. Only fields of a
+            family with times have the axis `time`, and only vectors the axis `component`.
     """
     label, computed = label_of(variable), variable in family.fields
     if variable.rank:
