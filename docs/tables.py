@@ -54,7 +54,7 @@ def render(marker: str, folder: Path) -> str:
     if not shown:
         return tabulate(rows, data["columns"])
     if shown == ["goals"]:
-        return tabulate(data["goals"], import_module("kryloset.bench.harness").GOAL_COLUMNS)
+        return tabulate(data["goals"], import_module("kryloset.bench.goals").GOAL_COLUMNS)
     found = getattr(import_module(f"kryloset.bench.{data['bench']}"), shown[0])
     return str(found(rows)) if callable(found) else tabulate(rows, found)
 

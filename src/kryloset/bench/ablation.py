@@ -23,7 +23,8 @@ from petsc4py import PETSc
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.bench.harness import Contestant, Deltas, check_names, race, warm_up
+from kryloset.bench.goals import check_names
+from kryloset.bench.harness import Contestant, Deltas, race, warm_up
 from kryloset.bench.sequences import DEFINITE, Operator, make_sequence
 from kryloset.bench.tables import Columns, Row
 from kryloset.errors import KrylosetError

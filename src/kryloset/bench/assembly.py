@@ -22,7 +22,7 @@ import numpy as np
 import ufl
 from dolfinx import fem, mesh
 
-from kryloset.bench.harness import Goal, check_names
+from kryloset.bench.goals import Goal, check_names
 from kryloset.bench.tables import Columns, Row, tabulate
 from kryloset.fem.affine import AffineMatrix, AffineVector
 from kryloset.progress import track

@@ -12,7 +12,8 @@ from statistics import fmean, median
 
 from mpi4py import MPI
 
-from kryloset.bench.harness import Contestant, check_names, race, warm_up
+from kryloset.bench.goals import check_names
+from kryloset.bench.harness import Contestant, race, warm_up
 from kryloset.bench.sequences import KINDS, Operator, make_sequence
 from kryloset.bench.tables import Columns, Row
 from kryloset.krylov import Automatic, probe_structure

@@ -108,7 +108,7 @@ def answer(module: Any, values: Mapping[str, Any], json: Path | None) -> None:
     """Run a bench, print what it finds as soon as it is there, and write its rows."""
     from json import dumps
 
-    from kryloset.bench.harness import describe_goals
+    from kryloset.bench.goals import describe_goals
     from kryloset.dataset.atomic import write_text_whole
     from kryloset.provenance import versions
 

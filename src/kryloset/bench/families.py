@@ -31,7 +31,7 @@ from mpi4py import MPI
 import numpy as np
 
 from kryloset.bench.block_solve import measure_block
-from kryloset.bench.harness import Goal, check_names, finite
+from kryloset.bench.goals import Goal, check_names, finite
 from kryloset.bench.instances import Sequential
 from kryloset.bench.making import PARTS, Chunk, Maker, Rows
 from kryloset.bench.peers import choose_peers

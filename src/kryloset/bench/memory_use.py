@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from kryloset.bench.harness import Goal
+from kryloset.bench.goals import Goal
 from kryloset.bench.sequences import DRAWN, Operator, make_sequence
 from kryloset.bench.tables import Row
 from kryloset.krylov import SequenceSolver

@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from kryloset.bench.harness import Goal
+from kryloset.bench.goals import Goal
 from kryloset.bench.tables import Columns, Row
 from kryloset.config import DatasetConfig
 from kryloset.dataset.staged import StagedFile, create_staged

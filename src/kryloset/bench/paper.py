@@ -21,7 +21,8 @@ from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first
 
 import numpy as np
 
-from kryloset.bench.harness import Contestant, Deltas, Goal, Look, Turn, check_names, finite, race
+from kryloset.bench.goals import Goal, check_names, finite
+from kryloset.bench.harness import Contestant, Deltas, Look, Turn, race
 from kryloset.bench.paper_solvers import LIMIT, BlockSolver, choose_methods, cut, divide
 from kryloset.bench.paper_systems import (
     ABLATION,

@@ -24,7 +24,7 @@ import scipy.optimize
 import yaml
 from numpy.typing import NDArray
 
-from kryloset.bench.harness import Goal
+from kryloset.bench.goals import Goal
 from kryloset.bench.tables import Columns, Row, tabulate
 from kryloset.errors import KrylosetError
 from kryloset.progress import track

@@ -17,15 +17,8 @@ from mpi4py import MPI
 import numpy as np
 
 from kryloset.bench import memory_use
-from kryloset.bench.harness import (
-    Contestant,
-    Goal,
-    Turn,
-    check_names,
-    finite,
-    race,
-    warm_up,
-)
+from kryloset.bench.goals import Goal, check_names, finite
+from kryloset.bench.harness import Contestant, Turn, race, warm_up
 from kryloset.bench.sequences import DEFINITE, DRAWN, KINDS, SEED, Operator, make_sequence
 from kryloset.bench.sequences import Sequence as Systems
 from kryloset.bench.tables import Columns, Row, tabulate

@@ -25,7 +25,7 @@ from mpi4py import MPI
 
 import numpy as np
 
-from kryloset.bench.harness import check_names
+from kryloset.bench.goals import check_names
 from kryloset.bench.instances import Sequential
 from kryloset.bench.tables import Row, number, table
 from kryloset.config import DatasetConfig, MeshConfig
