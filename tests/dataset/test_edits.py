@@ -29,7 +29,7 @@ TOLD_BY_THE_MAKER = {
     r"solver/chunk": "where one job ended and the next began: the command line decides",
     r"solver/(iterations|operator_applications|preconditioner_applications|escalations|systems)":
         "what it took: only solving again would tell, and by the clock not even that",
-    r"solver/way@flag_meanings": "the same, of what the ways are called",
+    r"solver/way@flag_meanings": "the same, of the labels of strategies",
 }  # fmt: skip
 
 

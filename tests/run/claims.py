@@ -10,7 +10,7 @@ from kryloset.problems import Discretisation, Family, Variable
 
 
 class Settings(Section):
-    """Which instances are none of the problem, and what the residuals of all are."""
+    """Which instances the family refuses, and what the residuals of all are."""
 
     undrawable: int = -1
     unsolvable: int = -1

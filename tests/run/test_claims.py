@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What families say of their instances is kept as evidence, or ends the stage with a number."""
+"""What a family says of its instances is recorded, or stops the stage with a number."""
 
 from pathlib import Path
 
