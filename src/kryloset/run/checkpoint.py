@@ -34,9 +34,13 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, comm: MPI.Comm) -> None:
-        """Start the clock."""
+        """Read and write nothing yet."""
         self._folder = folder
         self._comm = comm
+        self._saved = 0.0
+
+    def start_clock(self) -> None:
+        """Count the seconds to the next saved state from now on."""
         self._saved = time.monotonic()
 
     def save_if_due(self, state: State, position: int, *, last: bool) -> None:
@@ -58,7 +62,7 @@ class Checkpoints:
             state.save(self._path(position))
             for old in self._positions()[2:]:
                 self._path(old).unlink()
-        self._saved = time.monotonic()
+        self.start_clock()
 
     def restore[S: State](self, solver: ResumableSolver[S], done: int) -> tuple[S, int]:
         """Return the last state that every process has saved, and its position. Collective.

@@ -139,6 +139,7 @@ class _Job:
                     self.chunk.name, self.chunk.instances[done], done,
                 )  # fmt: skip
         discretisation = discretise(self.family, self.comm)
+        checkpoints.start_clock()
         rest = range(done, len(self.chunk))
         bar = track(rest, f"solving chunk {self.chunk.name}", done=done)
         for position in rest if journal is None else bar:
