@@ -12,22 +12,22 @@ from kryloset.errors import KrylosetError
 from kryloset.krylov.petsc_options import PetscOptions
 
 PREFIX = "kryloset_"
-"""Of options that are set and deleted at once."""
+"""Prefix of options that are set, read and deleted at once."""
 
 USER_PREFIX = "kryloset_user_"
-"""Of options that a user passes through (`Settings.petsc_options`)."""
+"""Prefix of options that a user passes through (`Settings.petsc_options`)."""
 
 ADDRESSES = ("vec_mdot_use_gemv", "vec_maxpy_use_gemv")
 """Options by which PETSc leaves products of a basis to BLAS, on as of PETSc 3.20.
 
-BLAS sums in an order that depends on the addresses of the vectors, and these on chance: iterates of
-GMRES differ from run to run in their last digits then. PETSc's own loops take as long."""
+BLAS sums in an order that depends on the addresses of the vectors, which vary from run to run. The
+last digits of GMRES's iterates would then vary, too. PETSc's own loops take as long."""
 
 
 def keep_bits() -> None:
-    """Let the products of every vector that is made from now on be the same in every run.
+    """Make products with all vectors created from now on the same in every run.
 
-    What the user has set is left alone.
+    Options that the user has set are not changed.
     """
     options = PETSc.Options()
     for name in ADDRESSES:
@@ -38,7 +38,7 @@ def keep_bits() -> None:
 
 
 def set_from_options(pc: PETSc.PC, chosen: dict[str, Any]) -> None:
-    """Set options of a preconditioner, which leave no trace in the database. Collective."""
+    """Set options of a preconditioner, and leave none in the database. Collective."""
     prefix = pc.getOptionsPrefix()
     pc.setOptionsPrefix(PREFIX)
     options = PETSc.Options(PREFIX)

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Powers of two that bring a system to where the squares of its numbers are numbers.
+"""Scaling by powers of two, for systems whose squared norms leave double precision.
 
-||b||^2 is 0 for ||b|| below 1e-162 and infinite above 1e154, and a norm of 0 tells every method
-that it is done. Numbers that are multiplied by a power of two keep all their digits, unless they
-leave the range of double precision, so that the scaled system has the same iterates.
+||b||^2 is 0 for ||b|| below 1e-162 and infinite above 1e154, and every method takes a norm of 0 for
+convergence. A number that is multiplied by a power of two keeps all its digits, unless it leaves
+the range of double precision. The scaled system therefore has the same iterates.
 """
 
 import math
@@ -23,11 +23,11 @@ from kryloset.krylov.options import keep_bits
 keep_bits()
 
 LARGEST = 2.0**300
-"""Norms from the inverse of this to this (2e90) are left as they are."""
+"""Systems with norms between the inverse of this number and this number (2e90) are not scaled."""
 
 
 def is_safe(norm: float) -> bool:
-    """Return whether squares of a norm, and of small parts of it, are far from the ends."""
+    """Return whether the squares of a norm, and of small parts of it, are safely in range."""
     return 1 / LARGEST < norm < LARGEST
 
 
@@ -43,7 +43,7 @@ def shift(values: NDArray[np.inexact], exponent: int) -> None:
 
 
 def norm_of(vector: NDArray[np.inexact]) -> float:
-    """Return the Euclidean norm of an array, which nothing in between over- or underflows."""
+    """Return the Euclidean norm of an array, without overflow or underflow on the way."""
     size = float(np.abs(vector).max(initial=0.0))
     if size == 0.0 or not math.isfinite(size) or is_safe(size):
         return float(np.linalg.norm(vector))
@@ -53,7 +53,7 @@ def norm_of(vector: NDArray[np.inexact]) -> float:
 
 
 def norm_of_vector(vector: PETSc.Vec) -> float:
-    """Return the Euclidean norm of a vector in the same way. Collective."""
+    """Return the Euclidean norm of a vector, without overflow or underflow. Collective."""
     norm = float(vector.norm())
     if is_safe(norm):
         return norm
@@ -69,8 +69,8 @@ class Scaling:
     """How a system A x = b was scaled: a value.
 
     Attributes:
-        rhs: the logarithm to base 2 of what b was divided by.
-        operator: of what A was divided by, 0 where A is as it was.
+        rhs: base-2 logarithm of the number that b was divided by.
+        operator: that of the number that A was divided by; 0 if A was not scaled.
     """
 
     rhs: int
@@ -78,22 +78,22 @@ class Scaling:
 
     @classmethod
     def of(cls, operator: PETSc.Mat, rhs: PETSc.Vec) -> Self:
-        """Return what brings ||b|| near 1, and A only where it asks for it. Collective."""
+        """Return the scaling that brings ||b|| near 1, and of A if it needs one. Collective."""
         of_operator = exponent_of(size_of(operator)) if needs_scaling(operator) else 0
         return cls(exponent_of(largest_entry(rhs)), of_operator)
 
     def apply(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> tuple[PETSc.Mat, PETSc.Vec]:
-        """Return A and b scaled; A itself where it is as it was. Collective."""
+        """Return the scaled A and b; A itself if it is not scaled. Collective."""
         if self.operator:
             operator = _scale_matrix(operator, -self.operator)
         return operator, _scale_vector(rhs, -self.rhs)
 
     def restore(self, solution: PETSc.Vec) -> PETSc.Vec:
-        """Return x from that of the scaled system, with fewer digits at the ends of the range."""
+        """Return x from the scaled system's, with fewer digits at the ends of the range."""
         return _scale_vector(solution, self.rhs - self.operator)
 
     def take(self, solution: PETSc.Vec) -> PETSc.Vec:
-        """Return that of the scaled system from x."""
+        """Return the scaled system's solution from x."""
         return _scale_vector(solution, self.operator - self.rhs)
 
 
@@ -106,20 +106,20 @@ def size_of(operator: PETSc.Mat) -> float:
 
 
 def needs_scaling(operator: PETSc.Mat) -> bool:
-    """Return whether a matrix that can be scaled is far too large or too small. Collective."""
+    """Return whether a matrix is too large or too small, and can be scaled. Collective."""
     size = size_of(operator)
     return 0.0 < size < math.inf and not is_safe(size)
 
 
 def largest_entry(vector: PETSc.Vec) -> float:
-    """Return the largest magnitude, not a number if there is one. Collective."""
+    """Return the largest magnitude of an entry; NaN if one is NaN. Collective."""
     size = float(np.abs(vector.array_r).max(initial=0.0))
     # The maximum over ranks may lose it.
     return math.nan if any_rank(vector.comm, math.isnan(size)) else largest(vector.comm, size)
 
 
 def find_infinite(operator: PETSc.Mat, rhs: PETSc.Vec) -> str | None:
-    """Return "A" or "b" where an entry of it is no number, None where all are. Collective."""
+    """Return "A" or "b", whichever has an entry that is not finite; else None. Collective."""
     if not math.isfinite(largest_entry(rhs)):
         return "b"
     try:
@@ -140,7 +140,7 @@ def _scale_vector(vector: PETSc.Vec, exponent: int) -> PETSc.Vec:
 
 
 def _scale_matrix(operator: PETSc.Mat, exponent: int) -> PETSc.Mat:
-    """Return a matrix times 2^exponent, with what it brings along. Collective."""
+    """Return a matrix times 2^exponent, with its null spaces and attributes. Collective."""
     scaled = operator.duplicate(copy=True)
     # In two steps, since 2^exponent may be out of range.
     for part in (exponent // 2, exponent - exponent // 2):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What goes from one system of a sequence to the next."""
+"""What is carried from one system of a sequence to the next."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -38,10 +38,10 @@ REFERENCE_FIELDS = tuple(field.name for field in fields(ReferenceMatrix))
 class SolverState:
     """The recycled space and the statistics of a sequence so far: a value.
 
-    Each solve takes one and returns another; none is changed. Continuing from a loaded
-    state gives the iterates of an uninterrupted run bit for bit on the same number of ranks
-    (for method direct, which carries nothing, up to the ordering MUMPS chooses; where seconds
-    decide on refreshes, when these are replayed).
+    Each solve takes a state and returns another; none is changed. A run that continues from a
+    loaded state has the iterates of an uninterrupted one, bit for bit, on the same number of
+    ranks. There are two exceptions: direct solves depend on the ordering that MUMPS chooses, and
+    where seconds decide on refreshes, these have to be replayed.
 
     Attributes:
         space: (local rows, at most k), Fortran order: recycled directions in the
@@ -80,21 +80,21 @@ class SolverState:
         return replace(self, space=None, solution=None, learnt=())
 
     def for_operator(self, operator: "PETSc.Mat") -> Self:
-        """Return this state, with nothing recycled where that has another size. Collective.
+        """Return this state, with nothing recycled if that has another size. Collective.
 
-        Instances that have a mesh each have operators of different sizes. (An reference or
-        a guess of another size is replaced by the next solve.)
+        Operators have different sizes if each instance has its own mesh. The next solve replaces
+        a reference matrix or a guess of another size.
         """
         misfits = any_rank(operator.comm, not self.fits(operator.getLocalSize()[0]))
         return self.without_space() if misfits else self
 
     def fits(self, rows: int) -> bool:
-        """Whether what is recycled has so many local rows."""
+        """Return whether the recycled vectors have this many local rows."""
         fits = self.space is None or self.space.shape[0] == rows
         return fits and (self.solution is None or self.solution.shape[0] == rows)
 
     def to_arrays(self) -> dict[str, Array]:
-        """Return the value as arrays, what is None left out."""
+        """Return the value as arrays, leaving out what is None."""
         arrays = {name: np.array(getattr(self, name)) for name in NUMBERS}
         arrays["learnt"] = np.array(self.learnt)
         arrays["rental"] = np.array(astuple(self.ski_rental))
@@ -137,9 +137,9 @@ class SolverState:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to `path`, one file a rank: the caller names it by rank.
 
-        The file appears whole or not at all: written as `<path>.part`, then renamed. It is
-        not forced to the disk, which would cost as much again: after a power cut it may be
-        damaged, and `load` says so.
+        The file is complete or absent: it is written as `<path>.part` and then renamed. It is not
+        forced to the disk, which would take as long again. After a power cut it may be damaged,
+        and `load` says so.
         """
         write_arrays(path, self.to_arrays())
 
@@ -155,7 +155,7 @@ class SolverState:
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
-    """Write arrays to a file that appears whole or not at all."""
+    """Write arrays to a file that is complete or absent."""
     aside = Path(f"{os.fspath(path)}.part")
     with open(aside, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -167,8 +167,8 @@ def reading_state(path: str | os.PathLike[str]) -> Iterator[Mapping[str, Array]]
     """Open a file of `write_arrays`.
 
     Raises:
-        KrylosetError: for whatever goes wrong within: the file is missing, damaged or of
-            another kind.
+        KrylosetError: for any error inside the block: the file is missing, damaged or of another
+            kind.
     """
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -1,10 +1,9 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The linear algebra of blocks: tall ones (n rows, few columns) and small dense ones.
+"""Linear algebra with tall blocks (n rows, few columns) and small dense matrices.
 
-A tall block holds the local rows of some distributed vectors, one a column, in
-Fortran order, so that a column is a vector without a copy and a run of columns goes
-to BLAS as it is.
+A tall block holds the local rows of some distributed vectors as its columns, in Fortran order. A
+column is then a vector without a copy, and adjacent columns can be handed to BLAS.
 """
 
 from typing import Any
@@ -18,13 +17,13 @@ from numpy.typing import NDArray
 from kryloset.krylov.native.kernels import load_kernels
 
 type Array = NDArray[Any]
-"""Of PETSc's scalars: float64, or complex128 where PETSc is built for complex numbers."""
+"""An array of PETSc's scalars: float64, or complex128 if PETSc is built for complex numbers."""
 
 DEPENDENT = 1e-7
 """Sine of the angle below which a direction counts as lying in the span of the others.
 
-The square root of the rounding unit, to one digit: a Gram matrix cannot see less, and a
-recycled direction known to fewer digits than that is worth nothing."""
+The square root of the rounding unit, to one digit. A Gram matrix cannot resolve less, and a
+recycled direction known to fewer digits is useless."""
 
 
 SINGULAR = 1e-13
@@ -88,14 +87,14 @@ def combine(
 
 
 def _pointer(block: Array) -> tuple[int, int]:
-    """Return what C takes a column-major block for: its address and leading dimension."""
+    """Return the address and the leading dimension of a column-major block, as C takes them."""
     if block.size > 0 and len(block) > 1 and block.strides[0] != block.itemsize:
         raise ValueError("a tall block has to be column-major: np.asfortranarray(block)")
     return block.ctypes.data, block.strides[1] // block.itemsize
 
 
 class Basis:
-    """A tall block that grows by a column a step, and the two halves of a Gram-Schmidt pass.
+    """A tall block that grows by one column a step, with the two halves of a Gram-Schmidt pass.
 
     Attributes:
         array: (local rows, columns), Fortran order, of PETSc's scalars.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How far a recycled space is from the invariant space that one would wish for: a diagnostic.
+"""A diagnostic: how far a recycled space is from the wanted invariant space.
 
 Parks, de Sturler, Mackey, Johnson and Maiti, SIAM J. Sci. Comput. 28 (2006), theorem 3.1: the
 residual of GCRO-DR is bounded by that of the deflated problem plus a term with
@@ -21,14 +21,14 @@ from kryloset.krylov.methods.dense import Array
 def wanted_space(operator: PETSc.Mat, pc: PETSc.PC, size: int) -> Array:
     """Return an orthonormal basis of the invariant space of M^-1 A of smallest eigenvalues.
 
-    Found by ARPACK from products alone, which takes many times a solve: for looking at a
-    sequence, not for solving it.
+    ARPACK finds it from products alone. That takes many times as long as a solve, and is for the
+    study of a sequence.
 
     Args:
         operator: A, on one process.
         pc: set up for A.
-        size: dimension, smaller than that of A less one. One less comes back where a pair of
-            conjugate eigenvalues would be cut.
+        size: dimension, less than that of A minus one. The result has one dimension less if a
+            pair of conjugate eigenvalues would be cut.
 
     Returns:
         (n, size), the eigenvalues of smallest modulus.

@@ -20,10 +20,10 @@ from kryloset.krylov.methods.gcrodr import GCRODR
 from kryloset.krylov.methods.recycling_ksp import RecyclingKSP
 
 HARVESTS = 3
-"""Systems solved by GCRO-DR before its space is taken to be good."""
+"""Systems that GCRO-DR solves before its space is considered good."""
 
 STALE = 1.25
-"""Growth of the iterations at which the space is harvested anew."""
+"""Growth of the iterations at which GCRO-DR makes a new space."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class RecyclingBiCGStab(GCRODR):
 
         (I - C C') B t = (I - C C') M^-1 r,    x + t + U C'(M^-1 r - B t) its solution.
 
-    An iteration is a product with A and one with M^-1, as everywhere, but costs two passes over
-    C where GCRO-DR pays for all its basis: what it takes more iterations for, it makes up in
-    time where products are cheap. The directions stay as they are until the iterations grow
-    by `STALE`. Where BiCGStab breaks down, GCRO-DR goes on from where it stopped.
+    An iteration takes a product with A and one with M^-1, and two passes over C, where GCRO-DR
+    needs its whole basis. It takes more iterations, but less time if products are cheap. The
+    directions are kept until the iterations grow by `STALE`. If BiCGStab breaks down, GCRO-DR
+    continues from where it stopped.
 
     Attributes:
         pace: when GCRO-DR takes a turn.
@@ -80,7 +80,7 @@ class RecyclingBiCGStab(GCRODR):
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """What the method has learnt besides directions; assign to go on elsewhere."""
+        """What the method has learnt besides directions. Assign them to continue elsewhere."""
         return (self.pace.harvests, self.pace.level, *super().numbers)
 
     @numbers.setter

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What the recycling methods have in common as Python contexts of a PETSc KSP."""
+"""The base class of recycling methods: Python contexts of a PETSc KSP."""
 
 import math
 from abc import ABC, abstractmethod
@@ -38,12 +38,11 @@ class RecyclingKSP(ABC):
     Use a subclass as `ksp.setType("python"); ksp.setPythonContext(GCRODR(40, 20))`, or by
     options: `-ksp_type python -ksp_python_type kryloset.krylov.GCRODR -ksp_gcrodr_restart 40
     -ksp_gcrodr_recycle 20`, under the KSP's own prefix. Convergence tests, monitors,
-    histories and `-ksp_view` are as for PETSc's own KSPs, and any PC will do that the method
-    allows. `ksp.reset` drops the recycled space.
+    histories and `-ksp_view` work as for PETSc's own KSPs, with any PC that the method allows.
+    `ksp.reset` drops the recycled space.
 
-    Only the norm of b - A x, computed, ends a solve with success. Before anything else a
-    multiple of the last solution is tried (one product with A), so that a system solved again
-    is solved at once.
+    A solve succeeds only by the computed norm of b - A x. First a multiple of the last solution is
+    tried, for one product with A, so that the same system is not solved twice.
 
     A right-hand side whose norm is below 1e-90 or above 1e90 is DIVERGED_NANORINF, since the
     squares of its residuals would not be numbers: scale it, as `SequenceSolver` does.
@@ -54,7 +53,7 @@ class RecyclingKSP(ABC):
         space: (local rows, at most k), Fortran order: the recycled directions, or None.
             Assign to seed a solve, which leaves it as it is and another one here.
         solution: (local rows), the last solution, or None.
-        benefit: whether the space has paid so far; one that has not is set aside for a while.
+        benefit: whether the space has been worth using; if not, it is set aside for a while.
         counts: what the last solve has cost.
     """
 
@@ -83,7 +82,7 @@ class RecyclingKSP(ABC):
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """What the method has learnt besides directions; assign to go on elsewhere."""
+        """What the method has learnt besides directions. Assign them to continue elsewhere."""
         return tuple(getattr(self.benefit, field.name) for field in fields(SpaceBenefit))
 
     @numbers.setter
@@ -101,7 +100,7 @@ class RecyclingKSP(ABC):
     # What PETSc calls
 
     def create(self, ksp: PETSc.KSP) -> None:
-        """Choose the side of the preconditioner and the norm of the residual itself."""
+        """Set the side of the preconditioner, and the norm of the unpreconditioned residual."""
         ksp.setPCSide(self.SIDES[0])
         ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
 
@@ -113,7 +112,7 @@ class RecyclingKSP(ABC):
         self._check()
 
     def view(self, ksp: PETSc.KSP, viewer: PETSc.Viewer) -> None:
-        """Say what `-ksp_view` shows."""
+        """Print what `-ksp_view` shows."""
         if viewer.getType() == PETSc.Viewer.Type.ASCII:
             held = 0 if self.space is None else self.space.shape[1]
             viewer.printfASCII(
@@ -122,7 +121,7 @@ class RecyclingKSP(ABC):
             )
 
     def setUp(self, ksp: PETSc.KSP) -> None:
-        """Allocate what the operator's local size asks for.
+        """Allocate memory for the operator's local size.
 
         Raises:
             ValueError: for a side from which the method cannot be preconditioned.
@@ -168,9 +167,9 @@ class RecyclingKSP(ABC):
             self.solution = x.getArray(readonly=True).copy()
 
     def _settle_for(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:
-        """Put x = 0 for what a method that broke down has left, where that is worse.
+        """After a breakdown, replace an x that is worse than 0 by 0.
 
-        Without a guess of the user's, that is, who may want it back.
+        An initial guess of the user's is left alone, since it may be wanted back.
         """
         if ksp.getInitialGuessNonzero():
             return
@@ -200,11 +199,11 @@ class RecyclingKSP(ABC):
     # What methods use
 
     def _start(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec, residual: PETSc.Vec) -> int:
-        """Set x to where the solve begins, residual to b - A x, and log its norm.
+        """Set x to the initial guess and residual to b - A x, and log its norm.
 
-        Without a guess of the user's that is zero, unless the multiple of the last solution
-        that leaves the least residual passes the convergence test as it is. As a mere guess it
-        is no gain: what it leaves is what converges slowly.
+        Without a guess of the user's that is zero, unless the best multiple of the last solution
+        passes the convergence test. It is not used as a mere guess: its residual is in the
+        directions that converge slowly.
 
         Returns:
             The reason of the convergence test.
@@ -253,7 +252,7 @@ class RecyclingKSP(ABC):
 
     @staticmethod
     def _log(ksp: PETSc.KSP, its: int, norm: float) -> None:
-        """Tell PETSc, its history and its monitors where the iteration stands."""
+        """Report the iteration and the norm to PETSc, its history and its monitors."""
         ksp.setIterationNumber(its)
         ksp.setResidualNorm(norm)
         ksp.logConvergenceHistory(norm)
@@ -261,7 +260,7 @@ class RecyclingKSP(ABC):
 
 
 def _is_measurable(b: PETSc.Vec) -> bool:
-    """Return whether squares of residuals are numbers, or b is zero or not finite anyway."""
+    """Return whether squares of residuals are in range, or b is zero or not finite."""
     norm = float(b.norm())
     return is_safe(norm) or (norm == 0.0 and largest_entry(b) == 0.0)
 

@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A sparse factor in single precision, made once and applied thousands of times (factor.c).
 
-Applying a factor is bound by the memory it is read from. This one is half as wide as PETSc's,
-has one index for each row of a dense block where that has one for each entry, and of a
-symmetric matrix is one half, read in both sweeps.
+Memory bandwidth limits how fast a factor is applied. This one has half the bytes per number of
+PETSc's, one index per row of a dense block instead of one per entry, and only one half of a
+symmetric factor, which both sweeps read.
 
 A = L S U is a block factorisation over supernodes, found by the multifrontal method (I. Duff and
 J. Reid, ACM Trans. Math. Software 9, 1983) in double precision. The inverses of the diagonal
-blocks S are kept, so that both sweeps are dense products, without a recurrence inside of a
-block. Small supernodes are amalgamated where that makes the factor cheaper to apply (C. Ashcraft
-and R. Grimes, ACM Trans. Math. Software 15, 1989). There is no pivoting: what that, or single
-precision, is not good enough for is found by a test and left to others.
+blocks S are kept, so that both sweeps are dense products, without a recurrence within a block.
+Small supernodes are merged where that makes the factor cheaper to apply (C. Ashcraft and
+R. Grimes, ACM Trans. Math. Software 15, 1989). There is no pivoting. A test finds the matrices for
+which that, or single precision, is not good enough; they are left to PETSc's factors.
 """
 
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ WIDTH = 8
 """Numbers in a pack, as in factor.c."""
 
 ACCURATE = 1e-2
-"""Relative error of the solution of one random system up to which a factor is of use."""
+"""Largest relative error in the solution of a random system at which a factor is used."""
 
 
 @dataclass(frozen=True, eq=False)
 class Supernodes:
-    """What a factor owes to the pattern alone: which unknowns are eliminated together.
+    """What the pattern determines of a factor: which unknowns are eliminated together.
 
     Attributes:
         order: (n), old numbers in the order of elimination.
@@ -139,9 +139,9 @@ class Factor:
         np.multiply(self._own, scale, out=self._scale)
 
     def apply(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
-        """Set y (n) to A^-1 x but for single precision, in relation to the largest entry of T x.
+        """Set y (n) to A^-1 x, to single precision relative to the largest entry of T x.
 
-        Of a symmetric matrix the operator is symmetric but for that too.
+        For a symmetric matrix the operator is symmetric, to the same precision.
         """
         self._apply(
             len(x),
@@ -152,17 +152,17 @@ class Factor:
 
 
 def can_factor(comm: PETSc.Comm) -> bool:
-    """Return whether there are such factors: of real numbers on one rank, where C compiles."""
+    """Return whether these factors can be made: real numbers, one rank and a C compiler."""
     return comm.size == 1 and PETSc.ScalarType is np.float64 and load_kernels() is not None
 
 
 def make_factor(
     matrix: "sp.csr_array", supernodes: Supernodes, *, symmetric: bool
 ) -> Factor | None:
-    """Factor a matrix, or return None where such a factor is of no use.
+    """Factor a matrix, or return None if the factor is not accurate enough.
 
-    So it is where a pivot is zero, or where single precision or the want of pivoting leaves a
-    relative error of more than `ACCURATE` in the solution of a random system.
+    That is so if a pivot is zero, or if single precision or the lack of pivoting leaves a relative
+    error of more than `ACCURATE` in the solution of a random system.
 
     Args:
         matrix: (n, n), with int32 indices.
@@ -209,7 +209,7 @@ def _padded(rows: Any) -> Any:
 
 
 def _aligned(size: int) -> NDArray[np.float32]:
-    """Return zeros that begin where a pack may."""
+    """Return zeros whose address is aligned for a pack."""
     raw = np.zeros(size + WIDTH, dtype=np.float32)
     start = -raw.ctypes.data // raw.itemsize % WIDTH
     return raw[start : start + size]

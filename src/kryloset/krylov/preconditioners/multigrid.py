@@ -1,15 +1,15 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Geometric multigrid: PETSc's V-cycle on interpolations that a matrix brings along.
+"""Geometric multigrid: PETSc's V-cycle on interpolations that are attached to a matrix.
 
-With P_l the interpolation to lattice l, the operator one lattice down is P_l' A_l P_l. Only that
-product, a factor of the coarsest operator and nothing else is made for new entries. A cycle
-smooths on each lattice with a sweep of Gauss and Seidel on the way down and one in the
-opposite order on the way up, so that it is symmetric, and definite, where A is
-(W. Hackbusch, Multi-Grid Methods and Applications, 1985, sections 3.4 and 7.2).
+With P_l the interpolation to lattice l, the operator on the next coarser lattice is P_l' A_l P_l.
+New entries of A need only these products and a factor of the coarsest operator. On each lattice a
+cycle smooths with a Gauss-Seidel sweep on the way down and with one in the opposite order on the
+way up, so that it is symmetric, and definite, if A is (W. Hackbusch, Multi-Grid Methods and
+Applications, 1985, sections 3.4 and 7.2).
 
-What makes the matrices attaches them, as `kryloset.fem.lattices` does: the attribute
-`interpolations` of a Mat is a function that returns them, the one to A's own rows first.
+The attribute `interpolations` of a Mat is a function that returns them, the one to A's own rows
+first. The code that makes a matrix attaches it, as `kryloset.fem.lattices` does.
 """
 
 from petsc4py import PETSc
@@ -19,19 +19,19 @@ from kryloset.krylov.options import set_from_options
 
 
 def has_interpolations(operator: PETSc.Mat) -> bool:
-    """Return whether a matrix brings along what geometric multigrid needs."""
+    """Return whether a matrix has the interpolations that geometric multigrid needs."""
     return operator.getAttr("interpolations") is not None
 
 
 def set_multigrid(pc: PETSc.PC, operator: PETSc.Mat) -> None:
-    """Make a preconditioner the V-cycle of a matrix; its set-up is the caller's. Collective.
+    """Make a preconditioner the V-cycle of a matrix. The caller sets it up. Collective.
 
     Args:
         pc: of that matrix.
-        operator: has the attribute `interpolations`.
+        operator: with the attribute `interpolations`.
 
     Raises:
-        KrylosetError: if it has not.
+        KrylosetError: if the attribute is missing.
     """
     if not has_interpolations(operator):
         raise KrylosetError(
@@ -50,7 +50,7 @@ def set_multigrid(pc: PETSc.PC, operator: PETSc.Mat) -> None:
 
 
 def _set_smoother(ksp: PETSc.KSP, order: str) -> None:
-    """Make a KSP one sweep over the rows of this process in that order."""
+    """Make a KSP one sweep over the rows of this process, `forward` or `backward`."""
     ksp.setType(PETSc.KSP.Type.RICHARDSON)
     ksp.setNormType(PETSc.KSP.NormType.NONE)
     ksp.setTolerances(max_it=1)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Factors of MUMPS: more room where its estimate was too small, and what its errors mean.
+"""Factors of MUMPS: more memory where its estimate was too small, and what its errors mean.
 
 P. Amestoy, I. Duff, J. Koster and J.-Y. L'Excellent, SIAM J. Matrix Anal. Appl. 23 (2001) 15-41.
 The numbers are those of its Users' Guide, sections "Control parameters" and "Error diagnostics".
@@ -15,16 +15,16 @@ from petsc4py import PETSc
 from kryloset.krylov.reason import Reason
 
 PERCENT = 14
-"""ICNTL(14): by what percentage work arrays are larger than the analysis found, 20 by default."""
+"""ICNTL(14): percentage by which work arrays exceed the estimate of the analysis; 20 by default."""
 
 ROOM = (100, 500, 2500)
-"""What that is raised to, one after another."""
+"""The values that ICNTL(14) is raised to, one after another."""
 
 TOO_SMALL = (-8, -9, -11, -12, -14, -15, -17, -20)
-"""Values of INFOG(1) that ask for a larger ICNTL(14): pivoting takes more than was foreseen."""
+"""Values of INFOG(1) that ask for a larger ICNTL(14), since pivoting needs more than estimated."""
 
 SINGULAR = (-2, -6, -10)
-"""Values that mean no entry at all, none in a row or column, and a pivot of zero."""
+"""Values for a matrix without entries, an empty row or column, and a zero pivot."""
 
 NO_MEMORY = (-5, -7, -13, -19)
 
@@ -33,7 +33,7 @@ type Settings = Mapping[int, int]
 
 
 def set_up_mumps(pc: PETSc.PC, settings: Settings | None = None) -> Reason:
-    """Factor the present entries of a PC's operator, with as much room as it takes. Collective.
+    """Factor the present entries of a PC's operator, with as much memory as it takes. Collective.
 
     Args:
         pc: of type lu or cholesky, MUMPS its solver.
@@ -69,7 +69,7 @@ def _control(pc: PETSc.PC, settings: Settings) -> None:
 
 
 def _code(pc: PETSc.PC) -> int:
-    """Return INFOG(1), which all ranks have alike."""
+    """Return INFOG(1), which is the same on all ranks."""
     return int(pc.getFactorMatrix().getMumpsInfog(1))
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""PETSc's preconditioners by name, set up so that they fit the method and the matrix."""
+"""PETSc's preconditioners by name, set up to fit the method and the matrix."""
 
 import math
 
@@ -15,7 +15,7 @@ from kryloset.krylov.preconditioners.mumps import set_up_mumps
 from kryloset.krylov.reason import Reason
 
 SYMMETRY_TOLERANCE = 1e-8
-"""Difference between a_ij and a_ji, relative to the matrix, that counts as rounding."""
+"""Difference between a_ij and a_ji, relative to the matrix norm, that counts as rounding."""
 
 
 def set_up_preconditioner(
@@ -33,24 +33,23 @@ def set_up_preconditioner(
     Args:
         ksp: has its operator.
         name: On several ranks icc and ilu become block Jacobi with icc or ilu in each rank's
-            block. gamg is algebraic multigrid, multigrid geometric (`set_multigrid`). The
-            factors lu and cholesky (L D L' where A is indefinite) are PETSc's own in the
-            order of nested dissection, on several ranks MUMPS's.
+            block. gamg is algebraic multigrid, multigrid is geometric (`set_multigrid`). The
+            factors lu and cholesky (L D L' if A is indefinite) are PETSc's own in nested-dissection
+            order; on several ranks they are MUMPS's.
         symmetric: whether the method needs a symmetric preconditioner.
-        direct: whether a factor is applied once or twice and not in each iteration: then it is
-            MUMPS's, which factors faster (and pivots) where PETSc's own is applied faster.
-        fill: levels of icc and ilu: fill-in whose level is higher is dropped. Of an entry of A
-            that is 0; of one that eliminations with entries of levels p and q bring about
-            p + q + 1 (Y. Saad, Iterative Methods for Sparse Linear Systems, 2003, section
-            10.3.3).
-        omega: relaxation factor of sor, a sweep of which goes both ways: symmetric, and definite
-            for 0 < omega < 2, where A is (Saad, section 10.2).
+        direct: whether a factor is applied once or twice, not in each iteration. It is then
+            MUMPS's, which is made faster and pivots; PETSc's own is applied faster.
+        fill: levels of fill of icc and ilu; fill-in of a higher level is dropped. Entries of A have
+            level 0, and an elimination with entries of levels p and q creates one of level
+            p + q + 1 (Y. Saad, Iterative Methods for Sparse Linear Systems, 2003, section 10.3.3).
+        omega: relaxation factor of sor. A sweep goes both ways, so that it is symmetric, and
+            definite for 0 < omega < 2 if A is (Saad, section 10.2).
         from_options: whether to read PETSc's options under the preconditioner's prefix.
 
     Returns:
-        CONVERGED; PRECONDITIONER_FAILED; what MUMPS says (`set_up_mumps`); NOT_POSITIVE_DEFINITE
-        for icc of a matrix that is not symmetric where a symmetric preconditioner is needed, and
-        for its cholesky.
+        CONVERGED; PRECONDITIONER_FAILED; a reason from MUMPS (`set_up_mumps`); or
+        NOT_POSITIVE_DEFINITE for the cholesky of a nonsymmetric matrix, and for its icc if a
+        symmetric preconditioner is needed.
 
     Raises:
         KrylosetError: for multigrid of a matrix without interpolations.
@@ -94,7 +93,7 @@ def _choose(
     omega: float,
     from_options: bool,
 ) -> None:
-    """Set the type of a KSP's preconditioner, and of those of its blocks."""
+    """Set the type of a KSP's preconditioner, and the types in its blocks."""
     pc = ksp.getPC()
     operator, _ = ksp.getOperators()
     if name == "multigrid":

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Initial guesses from the earlier solutions of systems with one matrix."""
+"""Initial guesses from earlier solutions of systems that share a matrix."""
 
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -14,7 +14,7 @@ from kryloset.krylov.revision import Revision, get_revision
 from kryloset.krylov.structure import hash_entries
 
 MOST_DIRECTIONS = 16
-"""Directions that are kept at most."""
+"""The largest number of directions that are kept."""
 
 NEGLIGIBLE = 1e-10
 """A direction is dropped if a smaller part of its image is new: it would add rounding."""
@@ -24,16 +24,16 @@ NEGLIGIBLE = 1e-10
 class Guess:
     """Directions P with orthonormal images Q = A P: a value.
 
-    The guess x0 = P Q'b has the least residual ||b - A x0|| in their span. What a solve adds to
-    it is the next direction, made orthogonal; where there is no more room all are dropped for
-    the last solution (Fischer, *Comput. Methods Appl. Mech. Engrg.* 163, 1998, with the
-    residual's norm for that of A).
+    The guess x0 = P Q'b has the least residual ||b - A x0|| in their span. The correction that a
+    solve adds to it, made orthogonal, is the next direction. When there is no more room, all are
+    dropped, and the last solution becomes the first direction (Fischer, *Comput. Methods Appl.
+    Mech. Engrg.* 163, 1998, with the norm of the residual in place of that of A).
 
     Attributes:
         directions: P', (at most `MOST_DIRECTIONS`, local rows).
         images: Q', of that shape.
         digest: of the entries of A.
-        revision: of A, where this has met it; not part of the value, never saved.
+        revision: of A, once it is known; it is not part of the value and never saved.
     """
 
     directions: Array
@@ -43,7 +43,7 @@ class Guess:
 
     @classmethod
     def serve(cls, operator: PETSc.Mat, held: Self | None) -> Self:
-        """Return what is held if it is that of A, else one without directions. Collective."""
+        """Return the held guess if it belongs to A, else one without directions. Collective."""
         revision = get_revision(operator)
         kept = held is not None and revision is not None and held.revision == revision
         if held is not None and operator.comm.tompi4py().allreduce(int(not kept)) == 0:
@@ -55,14 +55,14 @@ class Guess:
         return cls(empty, empty, digest, revision)
 
     def combine(self, rhs: PETSc.Vec) -> Array | None:
-        """Return the local rows of x0, None without directions. Collective."""
+        """Return the local rows of x0; None if there are no directions. Collective."""
         if len(self.directions) == 0:
             return None
         guess: Array = _dots(self.images, rhs.array_r, rhs.comm) @ self.directions
         return guess
 
     def extend(self, operator: PETSc.Mat, x: PETSc.Vec, guess: Array | None) -> Self:
-        """Return this with one direction more, x - x0, from one product with A. Collective."""
+        """Return this guess with one more direction, x - x0, for one product with A. Collective."""
         directions, images = self.directions, self.images
         if guess is None or len(directions) == MOST_DIRECTIONS:
             directions, images, guess = directions[:0], images[:0], None

@@ -68,17 +68,17 @@ class ReferenceMatrix:
 
     @property
     def rows(self) -> int:
-        """Local rows."""
+        """The number of local rows."""
         return len(self.offsets) - 1
 
     def has_pattern_of(self, other: "ReferenceMatrix") -> bool:
-        """Whether the local entries of both lie in the same places."""
+        """Return whether both have the same local sparsity pattern."""
         return np.array_equal(self.offsets, other.offsets) and np.array_equal(
             self.columns, other.columns
         )
 
     def diagonal(self, first: int) -> NDArray[Any]:
-        """Return the diagonal entries of the local rows, `first` being the first one's number."""
+        """Return the diagonal entries of the local rows, which begin at row `first`."""
         rows = np.repeat(np.arange(self.rows), np.diff(self.offsets))
         there = self.columns == rows + first
         diagonal = np.zeros(self.rows, dtype=self.entries.dtype)
@@ -86,16 +86,16 @@ class ReferenceMatrix:
         return diagonal
 
     def to_csr(self) -> "scipy.sparse.csr_array":
-        """Return the matrix, of one rank, as one of SciPy's."""
+        """Return the matrix of a single rank as a SciPy matrix."""
         shape = (self.rows, self.rows)
         import scipy.sparse
 
         return scipy.sparse.csr_array((self.entries, self.columns, self.offsets), shape)
 
     def to_mat(self, operator: PETSc.Mat) -> PETSc.Mat:
-        """Make a Mat laid out like `operator`, with what that brings along. Collective.
+        """Return the matrix as a Mat laid out like `operator`. Collective.
 
-        That are its blocks, its null spaces and its interpolations.
+        It has the block size, null spaces and interpolations of `operator`.
         """
         mat = PETSc.Mat().createAIJ(
             operator.getSizes(),
