@@ -77,6 +77,7 @@ def test_public_names_are_imported_when_they_are_used():
         _ = kryloset.famly
 
 
+@pytest.mark.slow
 def test_a_checkout_that_is_not_installed_is_enough():
     """Even where nothing knows of a distribution named kryloset."""
     printed = run_python(
@@ -138,6 +139,7 @@ def test_krylov_solvers_need_petsc_and_numpy_alone():
     assert printed.split() == ["4.0", "2.0", "1.0"]
 
 
+@pytest.mark.slow
 def test_a_notebook_needs_nothing_of_the_workflow(dataset):
     printed = run_python(
         WITHOUT.format(blocked=EXTRAS) + "import kryloset\n"
@@ -338,14 +340,14 @@ def test_what_is_wrong_with_a_sequence_is_said_with_its_number():
 
 # Solutions
 
-#: Families of all kinds: fields on several grids, vectors, trajectories, Newton iterations, and
-#: meshes and masks that differ from instance to instance.
+#: Families of all kinds: fields on several grids, meshes and masks that differ from instance to
+#: instance, vectors, trajectories, Newton iterations.
 KINDS = [
-    {"name": "darcy", **DARCY, "grids": (5,)},
-    {"name": "elasticity", **DARCY},
-    {"name": "heat", **DARCY, "steps": 3},
-    {"name": "reaction_diffusion", **DARCY},
-    {"name": "thermal", **SMALL, "outline": "drawn"},
+    pytest.param({"name": "darcy", **DARCY, "grids": (5,)}, id="darcy"),
+    pytest.param({"name": "thermal", **SMALL, "outline": "drawn"}, id="thermal"),
+    pytest.param({"name": "elasticity", **DARCY}, id="elasticity", marks=pytest.mark.slow),
+    pytest.param({"name": "heat", **DARCY, "steps": 3}, id="heat", marks=pytest.mark.slow),
+    pytest.param({"name": "reaction_diffusion", **DARCY}, id="newton", marks=pytest.mark.slow),
 ]
 
 
@@ -362,7 +364,7 @@ def run_stages(family, folder: Path, **keys) -> Path:
     return path
 
 
-@pytest.mark.parametrize("settings", KINDS, ids=lambda settings: settings["name"])
+@pytest.mark.parametrize("settings", KINDS)
 def test_solutions_are_laid_out_as_the_workflow_does(settings, tmp_path):
     """Bit for bit, with a method that looks at no clock."""
     family = kryloset.family(**settings)

@@ -59,7 +59,8 @@ def test_the_wheel_says_what_it_needs(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("METADATA"))
         metadata = Parser().parsestr(archive.read(name).decode())
-        assert any(name.endswith("kernels.c") for name in archive.namelist())
+        files = {Path(name).name for name in archive.namelist()}
+    assert {"kernels.c", "page.html.jinja", "py.typed"} <= files
     assert metadata["Version"] == kryloset.__version__
     needs = metadata.get_all("Requires-Dist")
     base = {re.split("[<>=]", need)[0] for need in needs if "extra ==" not in need}
