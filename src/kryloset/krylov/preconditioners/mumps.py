@@ -23,7 +23,7 @@ ROOM = (100, 500, 2500)
 TOO_SMALL = (-8, -9, -11, -12, -14, -15, -17, -20)
 """Values of INFOG(1) that ask for a larger ICNTL(14), since pivoting needs more than estimated."""
 
-SINGULAR = (-2, -6, -10)
+SINGULAR_CODES = (-2, -6, -10)
 """Values for a matrix without entries, an empty row or column, and a zero pivot."""
 
 NO_MEMORY = (-5, -7, -13, -19)
@@ -77,7 +77,7 @@ def _explain(pc: PETSc.PC) -> Reason:
     if pc.getFailedReason() == PETSc.PC.FailedReason.NOERROR:
         return Reason.CONVERGED
     code = _code(pc)
-    if code in SINGULAR:
+    if code in SINGULAR_CODES:
         # Of what is no number no pivot is large enough.
         finite = math.isfinite(pc.getOperators()[0].norm())
         return Reason.SINGULAR if finite else Reason.NON_FINITE
