@@ -3,6 +3,9 @@
 """PETSc's options pass through to the KSP and its preconditioner, and leave no trace."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 from mpi4py import MPI  # noqa: F401  (before petsc4py)
 from petsc4py import PETSc
@@ -122,3 +125,17 @@ def test_a_recording_has_them_only_where_there_are_some(rng):
         text = state.recording.to_json()
         assert ("petsc_options" in json.loads(text)["ways"][0]) == bool(options)
         assert Recording.from_json(text) == state.recording
+
+
+def test_a_value_that_petsc_refuses_is_an_error():
+    solver = SequenceSolver("cg", "sor", petsc_options={"pc_sor_its": "many"})
+    mat = to_mat(laplacian(6))
+    with pytest.raises(KrylosetError, match=r"petsc_options: PETSc refuses a value: .*many"):
+        solver.solve(mat, to_vec(mat, np.ones(36)), solver.init())
+
+
+@pytest.mark.mpi
+def test_blocks_on_two_ranks_have_them():
+    mpiexec = Path(sys.executable).parent / "mpiexec"
+    script = Path(__file__).with_name("petsc_options_two_ranks.py")
+    subprocess.run([mpiexec, "-n", "2", sys.executable, script], check=True, timeout=120)

@@ -9,6 +9,7 @@ from typing import Any
 from petsc4py import PETSc
 
 from kryloset.errors import KrylosetError
+from kryloset.krylov.interrupts import pass_interrupt
 from kryloset.krylov.petsc_options import PetscOptions
 
 PREFIX = "kryloset_"
@@ -48,6 +49,21 @@ def set_from_options(pc: PETSc.PC, chosen: dict[str, Any]) -> None:
     for key in chosen:
         del options[key]
     pc.setOptionsPrefix(prefix)
+
+
+def read_user_options(reader: PETSc.KSP | PETSc.PC) -> None:
+    """Let a KSP or preconditioner read the options under its prefix. Collective.
+
+    Raises:
+        KrylosetError: if PETSc refuses the value of an option.
+    """
+    try:
+        reader.setFromOptions()
+    except PETSc.Error as error:
+        pass_interrupt(error)
+        raise KrylosetError(
+            f"petsc_options: PETSc refuses a value: {str(error).splitlines()[-1].strip()}"
+        ) from error
 
 
 class UserOptions:

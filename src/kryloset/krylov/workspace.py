@@ -16,7 +16,7 @@ from kryloset.krylov.interrupts import pass_interrupt
 from kryloset.krylov.methods.dense import Array
 from kryloset.krylov.methods.recycling_ksp import RecyclingKSP
 from kryloset.krylov.names import FACTORS, SINGLE_PRECISION_METHODS, SYMMETRIC_METHODS
-from kryloset.krylov.options import USER_PREFIX, UserOptions
+from kryloset.krylov.options import USER_PREFIX, UserOptions, read_user_options
 from kryloset.krylov.preconditioners.set_up import set_up_preconditioner
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.result import SolveResult
@@ -183,7 +183,7 @@ class Workspace:
             return reason, residual
         if self.user_options and not self.configured:
             # Once, and with the preconditioner's type set: else PETSc would choose one to ask.
-            self.ksp.setFromOptions()
+            read_user_options(self.ksp)
             self.configured = True
         self.limit = self.solver.max_iterations
         if reference is not None and reference is state.reference:

@@ -9,7 +9,7 @@ from petsc4py import PETSc
 from kryloset.krylov.collective import any_rank
 from kryloset.krylov.interrupts import pass_interrupt
 from kryloset.krylov.names import FACTORS, FILLED, Preconditioner
-from kryloset.krylov.options import set_from_options
+from kryloset.krylov.options import read_user_options, set_from_options
 from kryloset.krylov.preconditioners.multigrid import set_multigrid
 from kryloset.krylov.preconditioners.mumps import set_up_mumps
 from kryloset.krylov.reason import Reason
@@ -100,7 +100,7 @@ def _choose(
         if pc.getType() != PETSc.PC.Type.MG:
             set_multigrid(pc, operator)
         if from_options:
-            pc.setFromOptions()
+            read_user_options(pc)
         return
     parallel = pc.comm.size > 1
     if name == "gamg":
@@ -121,7 +121,7 @@ def _choose(
     if name == "sor":
         set_from_options(pc, {"pc_sor_omega": omega})
     if from_options:
-        pc.setFromOptions()
+        read_user_options(pc)
     if name not in FILLED:
         return
     blocks = [pc]
@@ -130,6 +130,9 @@ def _choose(
         blocks = [block.getPC() for block in pc.getBJacobiSubKSP()]
     for block in blocks:
         block.setType(name)
+        if from_options and parallel:
+            # A change of type has made it forget what it read.
+            read_user_options(block)
         block.setFactorLevels(fill)
         if name == "icc" and not symmetric:
             # PETSc's default makes every pivot positive, and tries for ever on a
