@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What tests of the whole workflow share."""
+"""Fixtures for tests of the whole workflow."""
 
 import os
 from pathlib import Path
 
-# Before NumPy is loaded: the vectors of the tests are too short for threads, which on a
-# busy machine make them many times slower.
+# Set before NumPy is loaded: the vectors of the tests are too short for threads, which would
+# slow them down many times on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
@@ -15,14 +15,14 @@ import yaml
 
 from running import ROOT, TINY
 
-# Other tests run beside, so that the time of a single example says nothing.
+# Tests run in parallel, so the time of a single example means nothing.
 hypothesis.settings.register_profile("beside others", deadline=None)
 hypothesis.settings.load_profile("beside others")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working folder with a configuration of one tiny dataset and the workflow in reach."""
+    """A working folder with the workflow and a configuration of one tiny dataset."""
     (tmp_path / "config").mkdir()
     (tmp_path / "config/config.yaml").write_text(yaml.safe_dump({"datasets": {"tiny": TINY}}))
     for name in ("Snakefile", "workflow", "profiles", "envs"):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Snakemake in a process of its own, and its jobs too, without seconds of imports each time."""
+"""Run Snakemake and its jobs in separate processes, without importing everything each time."""
 
 import atexit
 import multiprocessing
@@ -31,7 +31,7 @@ _context.set_forkserver_preload(["kryloset.problems", "kryloset.provenance", "sn
 
 @dataclass(frozen=True)
 class Run:
-    """How a run of Snakemake ended and all that it said."""
+    """Exit status and output of a run of Snakemake."""
 
     code: int | None
     output: str
@@ -52,7 +52,7 @@ class Run:
 
 @cache
 def kryloset() -> str:
-    """Start what forks the jobs; return what is `kryloset` to a shell."""
+    """Start the server of warm.py; return the body of a shell function `kryloset` that uses it."""
     folder = tempfile.TemporaryDirectory(prefix="kryloset-")
     command = [sys.executable, ROOT / "tests/warm.py", f"{folder.name}/socket"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -64,7 +64,7 @@ def kryloset() -> str:
 
 
 def snakemake(*arguments: str | Path, cwd: Path) -> Run:
-    """Run `snakemake` in a folder as the command line does."""
+    """Run `snakemake` in a folder, as on the command line."""
     log = cwd / "snakemake-output.txt"
     work = ([str(a) for a in arguments], cwd, log, kryloset())
     process = _context.Process(target=_main, args=work)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The command `kryloset` without its second of imports: forked from a process that has them.
+"""The command `kryloset`, forked from a process that has already imported everything.
 
 `warm.py SOCKET` serves; `warm.py SOCKET ARGUMENTS...` is `kryloset ARGUMENTS...`.
 """
@@ -12,12 +12,12 @@ import sys
 
 
 def serve(path: str) -> None:
-    """Import what the stages need, then run each command in a process of its own."""
+    """Import what the stages need, then run each command in a forked process."""
     import signal
 
     from kryloset.run import check, compare, merge, report, sample, solve, sort  # noqa: F401
 
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no one waits for them
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nothing waits for the children
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen()
@@ -32,7 +32,7 @@ def serve(path: str) -> None:
 
 
 def run(connection: socket.socket) -> None:
-    """Be the command that is asked for; answer with its exit status."""
+    """Run the requested command in this process, and answer with its exit status."""
     import traceback
 
     from kryloset.__main__ import main
@@ -63,7 +63,7 @@ def run(connection: socket.socket) -> None:
 
 
 def ask(path: str, arguments: list[str]) -> int:
-    """Have a command run with the streams, folder and environment of this process."""
+    """Request a command, with the streams, folder and environment of this process."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)
         request = json.dumps([arguments, os.getcwd(), dict(os.environ)]).encode()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Runs to be interrupted, and what they must come to."""
+"""Runs to interrupt, and the result of an undisturbed run."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def made(run: Interrupted, *targets: str) -> Interrupted:
 
 @pytest.fixture(scope="session")
 def sorted_instances(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
-    """A folder in which all is made that solving takes."""
+    """A folder with everything that solving needs."""
     run = Interrupted(tmp_path_factory.mktemp("sorted"))
     run.lay_out()
     configs = (f"results/slow/config/{stage}.yaml" for stage in ("solve", "merge"))
@@ -26,17 +26,17 @@ def sorted_instances(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
 
 @pytest.fixture
 def interrupted(sorted_instances: Interrupted, tmp_path: Path) -> Interrupted:
-    """A folder in which nothing was solved yet."""
+    """A folder in which no instance has been solved yet."""
     return sorted_instances.copy(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def whole(sorted_instances: Interrupted, tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
-    """A run that nothing disturbed."""
+    """An undisturbed run."""
     return made(sorted_instances.copy(tmp_path_factory.mktemp("whole")))
 
 
 @pytest.fixture(scope="session")
 def undisturbed(whole: Interrupted) -> bytes:
-    """The dataset of a run that nothing disturbed."""
+    """The bytes of the dataset of an undisturbed run."""
     return whole.dataset.read_bytes()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Damage datasets and configurations at random: nothing may hang, trace back, or pass unseen.
+"""Damage datasets and configurations at random; find hangs, tracebacks and unnoticed damage.
 
 `python tests/faults/fuzz.py --count 5000` damages so many files, with a new seed each time, which
 is printed; `--seed` makes the same ones again, `--only N` one of them. Each is given to
@@ -96,7 +96,7 @@ BLIND: tuple[Mutation, ...] = (_flip, _flip, _flip, _bytes, _zero, _swap, _trunc
 
 
 def _place(dice: random.Random, data: bytearray) -> int:
-    """Return a place, half of the time one in HDF5's own structure."""
+    """Return a random place, half of the time in HDF5's own structure."""
     if dice.random() < 0.5:
         sign = dice.choice([b"OHDR", b"FAHD", b"FADB", b"GCOL", b"FRHP", b"BTHD", b"EAHD"])
         starts, at = [], data.find(sign)
@@ -109,7 +109,7 @@ def _place(dice: random.Random, data: bytearray) -> int:
 
 
 def _edit(dice: random.Random, path: Path) -> str:
-    """Change a file by HDF5's own means; return what was done."""
+    """Edit a file with HDF5 and return a description of the edit."""
     with h5py.File(path, "r+") as file:
         paths: list[str] = []
         file.visit(paths.append)
@@ -153,7 +153,7 @@ def _edit(dice: random.Random, path: Path) -> str:
 
 
 def _seal_again(path: Path) -> None:
-    """Make the digests those of the file as it is, where that can be."""
+    """Seal the edited file with its new digests, if possible."""
     with contextlib.suppress(Exception), h5py.File(path, "r+") as file:
         paths = [key for key in read_seals(file) if key != STRUCTURE and key in file]
         del file[SEALS]
@@ -195,7 +195,7 @@ def _garble(dice: random.Random, text: str) -> str:
 
 
 def everything(path: Path) -> dict[str, object]:
-    """Return all that a reader may see of a file."""
+    """Return everything that a reader can see in a file."""
     found: dict[str, object] = {}
 
     def see(name: str, node: h5py.HLObject) -> None:
@@ -214,7 +214,7 @@ def everything(path: Path) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Sound:
-    """What is damaged: whole datasets, what they hold, and the configuration of one."""
+    """The undamaged inputs: datasets, their contents, and the configuration of one."""
 
     datasets: tuple[bytes, ...]
     contents: tuple[dict[str, object], ...]
@@ -223,7 +223,7 @@ class Sound:
 
 @cache
 def sound() -> Sound:
-    """Make them."""
+    """Make the undamaged inputs."""
     datasets, contents = [], []
     with tempfile.TemporaryDirectory() as name:
         for number, (family, dimension) in enumerate(FAMILIES):
@@ -236,7 +236,7 @@ def sound() -> Sound:
 
 
 def _read(path: Path) -> None:
-    """Read all that `Dataset` can read."""
+    """Read everything that `Dataset` can read."""
     with Dataset(path) as data:
         for index in range(min(len(data), 4)):
             data.instance(index), data.solution(index), data.inside(index)
@@ -265,7 +265,7 @@ CONFIGURATION = {"config": _command("config")}
 
 
 def _end_of(work: Callable[[Path], None], path: Path) -> tuple[str, str]:
-    """Run in a process of its own; return passed, refused, hang or traceback, and what it said."""
+    """Run in a separate process; return passed, refused, hang or traceback, and the output."""
     log = path.with_name("log")
     child = os.fork()
     if child == 0:
@@ -312,7 +312,7 @@ def _run(work: Callable[[Path], None], path: Path, log: Path) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A damaged file and what came of it.
+    """A damaged file and how the commands coped with it.
 
     Attributes:
         number: Of the case.
@@ -328,7 +328,7 @@ class Case:
 
 
 def examine(seed: int, number: int) -> Case:
-    """Make a damaged file, give it to everything, and keep it where that finds a fault."""
+    """Damage a file and run all commands on it; keep the file if one of them fails."""
     dice, whole = random.Random(f"{seed} {number}"), sound()
     with tempfile.TemporaryDirectory() as folder:
         if dice.random() < CONFIGURATIONS:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A dataset that can be solved slowly enough to be interrupted, and runs of it."""
+"""Runs of a dataset that can be solved slowly enough to interrupt them."""
 
 import os
 import shutil
@@ -46,7 +46,7 @@ CONFIG = {
 
 
 class Interrupted:
-    """A folder in which `make run` is under way, or could be.
+    """A folder in which `make run` is, or could be, active.
 
     Attributes:
         folder: The working folder.
@@ -56,14 +56,14 @@ class Interrupted:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Name what is there; nothing runs yet."""
+        """Keep the paths; nothing runs yet."""
         self.folder = folder
         self.chunk = folder / "results/slow/chunks/1-of-1.h5"
         self.dataset = folder / "results/slow/dataset.h5"
         self.log = folder / "logs/slow/solve_chunk/1-of-1.log"
 
     def lay_out(self) -> None:
-        """Make the folder ready for a first run."""
+        """Prepare the folder for a first run."""
         for name in ("Snakefile", "workflow", "profiles", "envs"):
             (self.folder / name).symlink_to(ROOT / name)
         (self.folder / "config").mkdir()
@@ -72,7 +72,7 @@ class Interrupted:
         (self.folder / "slow.py").write_text(SLOW)
 
     def copy(self, folder: Path) -> "Interrupted":
-        """Return a copy of all, with what Snakemake knows of it, in a folder that is empty."""
+        """Copy everything, including Snakemake's records, to an empty folder."""
         shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
         return Interrupted(folder)
 
@@ -93,13 +93,13 @@ class Interrupted:
         )
 
     def finish(self, process: psutil.Popen | None = None) -> Run:
-        """Wait for the end of a run, or of another one that is not slow."""
+        """Wait for a run to end, by default a new one that is not slow."""
         process = process or self.start(seconds_late=0.0)
         output, _ = process.communicate(timeout=300)
         return Run(process.returncode, output)
 
     def wait_until_solving(self, process: psutil.Popen) -> psutil.Process:
-        """Return the process that solves, once it has solved a few instances."""
+        """Return the solving process, once it has solved a few instances."""
         deadline = time.monotonic() + 120
         while not list(self.chunk.parent.glob("*.working/state-*-0.npz")):
             assert process.poll() is None, process.stdout.read()

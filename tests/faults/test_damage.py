@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A damaged or missing file, or a full disk, is told by name and never becomes data."""
+"""A damaged or missing file or a full disk is reported by name and never ends up in a dataset."""
 
 import os
 import subprocess

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Of files damaged at random, other ones each time, none hangs, traces back or passes unseen.
+"""No randomly damaged file causes a hang or a traceback, or passes the check unnoticed.
 
-Each run damages a hundred new ones, so that many runs try many; `make fuzz` tries 5,000 at once.
+Each run damages a hundred different files; `make fuzz` damages 5,000.
 """
 
 import secrets

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A second `make run` after any kill ends with the same dataset, bit for bit."""
+"""After any kill, a second `make run` makes the same dataset, bit for bit."""
 
 import os
 import re
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def goes_on(interrupted: Interrupted, undisturbed: bytes) -> str:
-    """Run again; the chunk must resume, and the dataset be that of an undisturbed run."""
+    """Run again: the chunk must resume, and the dataset must equal that of an undisturbed run."""
     assert not interrupted.dataset.exists()
     run = interrupted.finish()
     assert run.code == 0, run.output
@@ -95,7 +95,7 @@ def test_an_interrupt_from_the_keyboard(interrupted: Interrupted, undisturbed: b
 
 
 def test_a_termination_of_all_processes(interrupted: Interrupted, undisturbed: bytes):
-    """What Slurm sends when the time of a job is over; Snakemake may then wait for itself."""
+    """Slurm sends SIGTERM at a job's time limit; Snakemake may then wait for itself."""
     run = interrupted.start()
     interrupted.wait_until_solving(run)
     for process in (*run.children(recursive=True), run):

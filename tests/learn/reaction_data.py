@@ -16,7 +16,7 @@ from kryloset.sampling import generator
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset file, what it was made with and what is in it."""
+    """A dataset file, its configuration and its contents."""
 
     path: Path
     config: DatasetConfig

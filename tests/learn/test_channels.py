@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a network is given of families with vectors, trajectories and axes of their own."""
+"""The channels of families with vectors, trajectories and axes of their own."""
 
 from pathlib import Path
 

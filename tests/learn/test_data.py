@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Pairs are what is in the file, and scaling is what the train split says."""
+"""Pairs hold the values of the file, and the scaling is that of the training split."""
 
 import pickle
 import shutil

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Points outside of the domain count for nothing, in losses, errors, scaling and predictions."""
+"""Losses, errors, scaling and predictions ignore points outside the domain."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def functions(seed, fields=2):
 
 
 def fill(values, outside, seed):
-    """Return other values outside."""
+    """Return the functions with other values outside the domain."""
     random = np.random.default_rng(seed)
     return np.where(outside, random.choice([0, 1e9, -3, np.nan, np.inf], values.shape), values)
 

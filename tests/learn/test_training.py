@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A training is repeatable, resumable and keeps what is best."""
+"""Training is repeatable and resumable, and keeps the best weights."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from kryloset.learn.training import Training, error
 
 @pytest.fixture
 def begin(data, tmp_path):
-    """Return a function that begins a training, or takes up the one that was begun."""
+    """Return a function that begins or resumes a training."""
 
     def begin(*, code="", **settings) -> Training:
         settings = TrainingConfig(**data.config.training.model_dump() | settings)
@@ -35,7 +35,7 @@ def same(first, second):
 
 
 class Killed(BaseException):
-    """What ends a training from outside."""
+    """Stands for an interruption from outside."""
 
 
 def kill_in(training, epoch, step):

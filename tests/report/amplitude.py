@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""One number in: every solution is a multiple of the first. Points cluster at two walls."""
+"""A family with one scalar parameter, on a grid that is finer at two walls."""
 
 import numpy as np
 import ufl

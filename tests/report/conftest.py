@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The files of a small run, made by the stages themselves."""
+"""The files of a small run, made by the stages."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from kryloset.run import check, compare, merge, sample, solve, sort
 
 @pytest.fixture(scope="session")
 def config() -> DatasetConfig:
-    """A dataset that is made in a moment."""
+    """A dataset that takes a moment to make."""
     return DatasetConfig.model_validate(
         {
             "count": 8,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Pictures are blank where the domain is not, and their colours those of what is inside."""
+"""Pictures are blank outside the domain, and their colour scale covers the values inside."""
 
 import numpy as np
 import pytest

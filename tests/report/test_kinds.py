@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The page shows lines, boxes, vectors and trajectories, and says how to open them."""
+"""The page shows lines, boxes, vectors and trajectories, and how to open their files."""
 
 import html
 import re

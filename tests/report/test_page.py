@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The page is whole, well formed, loads nothing, and says what the files say."""
+"""The page is complete and well formed, loads no other files and agrees with its inputs."""
 
 import json
 import re
@@ -182,7 +182,7 @@ def test_a_single_instance_has_a_page_too(config, make_files, tmp_path):
 
 
 def test_solutions_without_iterations_have_a_page_too(config, make_files, tmp_path):
-    """Each is a multiple of the first, and all are the same to the sort, on points that cluster."""
+    """All solutions are multiples of one, and the sort cannot tell the instances apart."""
     family = f"{Path(__file__).with_name('amplitude.py')}:Amplitude"
     settings = {"family": family, "parameters": {}, "chunks": 1, "mesh": {"points": 9}}
     amplitude = DatasetConfig.model_validate(config.model_dump() | settings)

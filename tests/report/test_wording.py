@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Sentences follow the figures, whichever way these point."""
+"""Sentences agree with the figures, whatever they are."""
 
 import pytest
 

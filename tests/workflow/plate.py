@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A user's own family on a domain that Gmsh makes: a plate with a round hole."""
+"""A user's family on a domain meshed by Gmsh: a plate with a round hole."""
 
 import gmsh
 import ufl
@@ -20,7 +20,7 @@ RADIUS = 0.3
 
 
 class Plate(SteadyFamily):
-    """-div grad u = 0, u = a on the left, and du/dn elsewhere that of u = a + b x."""
+    """-div grad u = 0 with u = a on the left, and elsewhere the flux of u = a + b x."""
 
     summary = "Heat in a plate with a round hole"
     equation = "-div grad u = 0 in (0, 1)^2 without a disk, u = a + b x"
@@ -34,7 +34,7 @@ class Plate(SteadyFamily):
         return {name: generator.uniform(1, 2) for name in "ab"}
 
     def make_mesh(self, comm):
-        """Let Gmsh cut the disk out of the square."""
+        """Cut the disk out of the square with Gmsh."""
         gmsh.initialize(interruptible=False)
         gmsh.option.setNumber("General.Terminal", 0)
         if comm.rank == 0:
@@ -50,7 +50,7 @@ class Plate(SteadyFamily):
         return domain
 
     def weak_form(self, space, parameters):
-        """Return the Laplacian, and the flux of a + b x."""
+        """Return the Laplacian and the flux of a + b x."""
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         return WeakForm(
             ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx,

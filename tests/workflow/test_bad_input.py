@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A user's mistake stops the run before any work, with one message that names key and fix."""
+"""A mistake in the input stops the run before any job, with a message that names key and remedy."""
 
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 def refused(folder: Path, *arguments: str) -> str:
-    """Run what must be refused; return what was said."""
+    """Run what must be refused, and return the output."""
     run = snakemake("--cores", "1", *arguments, cwd=folder)
     assert run.code == 1
     assert "Traceback" not in run.output

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The small datasets of all families, as `make run DATASET=name` makes each of them."""
+"""The small datasets of all families, which `make run DATASET=name` makes."""
 
 import json
 import subprocess

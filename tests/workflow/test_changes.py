@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Every key, changed on existing results, ends in the dataset that the stages make afresh."""
+"""After a change of any key, a rerun makes the same dataset as a fresh run of the stages."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -78,7 +78,7 @@ DATASETS = {key.replace(".", "_"): change for key, change in CHANGES.items()} | 
 
 
 def leaves(model: type[BaseModel]) -> Iterator[str]:
-    """Yield the full names of the keys of a section."""
+    """Yield the full names of the keys in a section."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from (f"{name}.{leaf}" for leaf in leaves(field.annotation))
@@ -98,7 +98,7 @@ def test_every_key_belongs_to_a_stage():
 
 
 def laid(*trees: Mapping[str, Any]) -> dict[str, Any]:
-    """Return trees laid one over the other; lists and families' settings are replaced."""
+    """Merge nested mappings, the later over the earlier; `parameters` and `splits` are replaced."""
     found: dict[str, Any] = {}
     for tree in trees:
         for key, value in tree.items():
@@ -108,7 +108,7 @@ def laid(*trees: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_afresh(name: str, config: DatasetConfig, folder: Path) -> bytes:
-    """Make a dataset by the functions of the stages alone."""
+    """Make a dataset with the functions of the stages, without Snakemake."""
     folder.mkdir()
     inputs = {key: folder / f"{key}.h5" for key in ("parameters", "order")}
     sample.run(config, name, output=inputs["parameters"])
@@ -123,7 +123,7 @@ def make_afresh(name: str, config: DatasetConfig, folder: Path) -> bytes:
 
 
 class Folder:
-    """A working folder, and the datasets made in it."""
+    """A working folder and the datasets in it."""
 
     def __init__(self, path: Path) -> None:
         """Lay it out."""
@@ -137,7 +137,7 @@ class Folder:
             (path / f"{name}.json").write_text(text)
 
     def make(self, *names: str, changed: bool) -> Run:
-        """Make datasets, all by default, before or after their change."""
+        """Make datasets, by default all, with the settings before or after their change."""
         datasets = {
             name: laid(BASE, before, after if changed else {})
             for name, (before, after) in DATASETS.items()

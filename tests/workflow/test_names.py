@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Folders and files may have any name; none is taken for a command."""
+"""Folders and files may have any name: the shell never interprets it."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ FAMILY = "from kryloset.problems.darcy import Darcy\n\n\nclass Mine(Darcy):\n   
 
 
 def test_no_rule_gives_a_shell_a_path_as_it_is():
-    """`launcher` alone is words of a command, not a path."""
+    """Only `launcher` is a command with arguments, not a path."""
     for rules in (ROOT / "workflow/rules").glob("*.smk"):
         if rules.name == "common.smk":  # functions, no rules
             continue

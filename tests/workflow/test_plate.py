@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A user's file with a domain that does not fill its grid goes through the whole workflow."""
+"""The whole workflow with a user's family whose domain does not fill the grid."""
 
 import importlib.util
 import json

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""An edit of the configuration or of the package reruns what depends on it, and no more."""
+"""An edit of the configuration or the package reruns the jobs that depend on it, and no others."""
 
 import os
 import shutil
@@ -22,10 +22,10 @@ PARTS = "from kryloset.problems.darcy import Darcy as Base\n"
 
 
 class Project:
-    """A working folder with its own copy of the package, all made once."""
+    """A working folder with its own copy of the package and a finished dataset."""
 
     def __init__(self, folder: Path) -> None:
-        """Lay it out and make its dataset."""
+        """Create the folder and make its dataset."""
         self.folder = folder
         shutil.copytree(ROOT / "src", folder / "src")
         for name in ("Snakefile", "workflow", "profiles", "envs"):
@@ -38,7 +38,7 @@ class Project:
         assert run.code == 0, run.output
 
     def configure(self, name: str = "tiny", **changes: object) -> None:
-        """Write the configuration, changed."""
+        """Write the configuration with changes."""
         tree = {"datasets": {name: TINY | {"family": "mine.py:Mine"} | changes}}
         (self.folder / "config/config.yaml").write_text(yaml.safe_dump(tree))
 
@@ -68,7 +68,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def edited(project: Project):
-    """Append a comment to a file of the project for the length of a test."""
+    """Append a comment to a file of the project, for the duration of a test."""
     originals: dict[Path, str] = {}
 
     def edit(name: str) -> None:
@@ -124,7 +124,7 @@ def test_a_seed_reruns_everything(project: Project):
 
 
 def test_a_change_is_seen_where_the_records_of_snakemake_are_gone(project: Project):
-    """As of results that were copied to another folder."""
+    """For example, when the results were copied to another folder."""
     records, aside = project.folder / ".snakemake", project.folder / "aside"
     records.rename(aside)
     try:
@@ -195,7 +195,7 @@ def test_other_folders_of_logs_rerun_nothing_and_another_of_results_everything(p
 
 
 def test_a_changed_setting_takes_effect_in_the_very_run(project: Project):
-    """The fault of `ancient` inputs: only the next run but one noticed."""
+    """With `ancient` inputs, Snakemake noticed a change only in the run after the next."""
     project.configure(splits={"train": 0.25, "valid": 0.25, "test": 0.5})
     run = project.snakemake("--cores", "2", "results/tiny/dataset.h5")
     assert run.code == 0, run.output

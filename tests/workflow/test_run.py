@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`make run` goes on after any end, waits for nothing dead and takes nothing from the living.
+"""`make run` recovers from any end of a run, and never waits for a dead or kills an active one.
 
-Programs of three lines stand for Snakemake here; tests/faults kills the real one.
+Small programs replace Snakemake here; tests/faults kills the real one.
 """
 
 import fcntl
@@ -61,7 +61,7 @@ type Start = Callable[[str], psutil.Popen]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Return what starts a run of a program in place of Snakemake."""
+    """Return a function that starts a run with a program in place of Snakemake."""
     started = []
 
     def begin(program: str) -> psutil.Popen:
@@ -84,7 +84,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def at_work(run: psutil.Popen) -> psutil.Process:
-    """Return the program of a run, once it has said that it works."""
+    """Return the program of a run, once it has printed that it works."""
     while "works" not in (line := run.stderr.readline()):
         assert line, "ended"
     (program,) = run.children()
@@ -92,7 +92,7 @@ def at_work(run: psutil.Popen) -> psutil.Process:
 
 
 def ended(run: psutil.Popen) -> tuple[int, str]:
-    """Return status and output of a run."""
+    """Return the exit status and output of a run."""
     _, output = run.communicate(timeout=30)
     return run.returncode, output
 
@@ -180,7 +180,7 @@ def test_a_run_waits_for_another(start: Start, tmp_path: Path):
 
 @pytest.fixture
 def locked(tmp_path: Path) -> Path:
-    """Return the lock of a Snakemake."""
+    """Return a lock file of Snakemake."""
     lock = tmp_path / ".snakemake/locks/0.input.lock"
     lock.parent.mkdir(parents=True)
     lock.write_text("results/tiny/dataset.h5\n")

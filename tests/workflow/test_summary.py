@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a run says in the end is what the files say."""
+"""The summary after a run agrees with the files."""
 
 import json
 import subprocess

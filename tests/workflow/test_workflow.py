@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Which jobs Snakemake finds to do, from the root, from elsewhere and from another workflow."""
+"""The jobs that Snakemake plans, from the root, another folder or another workflow."""
 
 import json
 import shlex
@@ -63,7 +63,7 @@ def test_benches_are_asked_for_by_name_and_shown_on_one_page(folder: Path):
 
 @pytest.mark.slow
 def test_a_first_impression_of_the_benches_is_one_page(folder: Path):
-    """One of them runs; the others, of which tests/bench has real runs, are there already."""
+    """One bench runs; the output of the others, which tests/bench runs, is provided."""
     made = folder / "results/yardstick"
     (made / "quick").mkdir(parents=True)
     for name in ("paper", "scale"):
