@@ -62,22 +62,29 @@ def measure_vectors(size: int = LARGE) -> Row | None:
         The peak of resident memory through a few systems, less that before the first, in
         vectors; None where the operating system does not tell.
     """
-    operator = Operator(make_sequence("darcy", size, 3, drawn=3), MPI.COMM_SELF)
     solver = SequenceSolver("gcrodr", "none", TOLERANCE, restart=40, recycle=20)
+    # Solvers load libraries when they first need them, which takes memory too.
+    _solve(solver, Operator(make_sequence("darcy", SMALL, 3, drawn=3), MPI.COMM_SELF))
+    operator = Operator(make_sequence("darcy", size, 3, drawn=3), MPI.COMM_SELF)
     before = _memory("VmRSS")
     try:
         # Sets the peak back to what is in use.
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return None
-    state = solver.init()
-    for system in range(3):
-        _, state = solver.solve(*operator.load(system), state)
+    _solve(solver, operator)
     peak = _memory("VmHWM")
     if before is None or peak is None:
         return None
     vectors = (peak - before) * 2**20 / (8 * size**2)
     return {"table": "vectors", "unknowns": size**2, "vectors": vectors}
+
+
+def _solve(solver: SequenceSolver, operator: Operator) -> None:
+    """Solve three systems, the state handed on."""
+    state = solver.init()
+    for system in range(3):
+        _, state = solver.solve(*operator.load(system), state)
 
 
 def _memory(key: str) -> float | None:
