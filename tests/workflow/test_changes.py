@@ -55,6 +55,10 @@ CHANGES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "solver.restart": ({}, {"solver": {"restart": 6}}),
     "solver.recycle": ({}, {"solver": {"recycle": 2}}),
     "solver.max_iterations": ({}, {"solver": {"max_iterations": 5}}),
+    "solver.petsc_options": (
+        {},
+        {"solver": {"petsc_options": {"pc_factor_mat_ordering_type": "rcm"}}},
+    ),
     "splits": ({}, {"splits": {"train": 0.75, "test": 0.25}}),
 }
 #: Keys that no dataset depends on, and other values for them.
