@@ -6,6 +6,7 @@
 """
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -145,3 +146,10 @@ def test_names_inside_hdf5_files_are_spelled_in_one_place():
         if not path.startswith(SPELLERS)
     }
     assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_files_of_tests_have_different_names():
+    """Pytest imports them without their folders."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("*.py"))
+    del names["conftest.py"]
+    assert [name for name, count in names.items() if count > 1] == []
