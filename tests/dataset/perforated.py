@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Families of one's own on a square with a square hole, whose solutions are known exactly."""
 
+from mpi4py import MPI  # isort: skip  # noqa: F401  (DOLFINx needs it to be first)
+
 import numpy as np
 import ufl
 from dolfinx import fem, mesh
