@@ -4,6 +4,8 @@
 
 from pathlib import Path
 
+from mpi4py import MPI  # noqa: F401  (before DOLFINx)
+
 import h5py
 import numpy as np
 import pytest

@@ -364,7 +364,7 @@ def test_random_source_has_its_mean_and_deviation() -> None:
     [
         ({"points": 17}, {"modes": 17}, r"modes 17 does not fit mesh.points 17"),
         ({"points": 17, "dimension": 3}, {"smoothness": 1.4, "modes": 8}, r"smoothness 1.4"),
-        ({"points": 17}, {"length": [1, 1, 1], "modes": 8}, r"length .* has 3 numbers: give 2"),
+        ({"points": 17}, {"length": [1, 1, 1], "modes": 8}, r"length .* has 3 numbers: set 2"),
         ({"points": 17, "dimension": 1}, {"modes": 8}, r"mesh.dimension 1"),
         ({}, {"low": 12.0}, r"low 12.0 is not less than high 12.0"),
         ({}, {"source": 0}, r"both 0: nothing would flow"),
