@@ -70,7 +70,7 @@ learn: $(LEARNING) ## Install what training needs.
 slurm: $(SLURM) ## Install what submitting jobs to Slurm needs.
 
 lint: $(ENVIRONMENT) ## Check style, types, imports and rules.
-	@$(BIN)/ruff check
+	@$(BIN)/ruff check --no-cache # whose cache misses that a module of tests has moved
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports

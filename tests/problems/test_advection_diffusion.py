@@ -13,11 +13,10 @@ import scipy.linalg
 import scipy.sparse as sp
 import scipy.sparse.linalg
 import ufl
+from dolfinx import fem
+
 from convergence import l2_error, observed_orders, solve_instance
 from directly import solve_directly
-from dolfinx import fem
-from operators import SolveAndKeep, false_claims
-
 from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError
 from kryloset.problems import Instance, load_family
@@ -27,6 +26,7 @@ from kryloset.problems.advection_diffusion import (
     AdvectionDiffusionSettings,
 )
 from kryloset.sampling import generator
+from operators import SolveAndKeep, false_claims
 
 type Function = Callable[[Any, Any], Any]
 

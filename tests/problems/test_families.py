@@ -11,7 +11,6 @@ from mpi4py import MPI
 
 import numpy as np
 import pytest
-from operators import SolveAndKeep, false_claims
 
 from kryloset.config import DatasetConfig, load_config, load_dataset
 from kryloset.errors import ConfigError
@@ -19,6 +18,7 @@ from kryloset.problems import FAMILIES, Family, OperatorTraits, load_family
 from kryloset.problems.catalogue import describe_family, list_families
 from kryloset.problems.checks.coverage import respects
 from kryloset.sampling import generator
+from operators import SolveAndKeep, false_claims
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "config/families").glob("*.yaml"))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import scipy.fft
 import ufl
+
 from convergence import l2_error, observed_orders, solve_instance
 from directly import solve_directly
-
 from kryloset.config import DatasetConfig, MeshConfig, SolverConfig
 from kryloset.errors import ConfigError
 from kryloset.krylov.solver import SequenceSolver

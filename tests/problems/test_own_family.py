@@ -9,8 +9,8 @@ from mpi4py import MPI
 import h5py
 import numpy as np
 import pytest
-from directly import solve_directly
 
+from directly import solve_directly
 from documentation import ROOT, read_blocks
 from kryloset.config import load_dataset
 from kryloset.problems import load_family

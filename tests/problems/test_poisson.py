@@ -10,13 +10,12 @@ from petsc4py import PETSc
 import numpy as np
 import pytest
 import ufl
-from convergence import l2_error, observed_orders, solve_instance
-from directly import solve_directly
 from dolfinx import fem
 from numpy.polynomial import chebyshev, polynomial
-from operators import SolveAndKeep, false_claims
 from scipy.interpolate import BarycentricInterpolator
 
+from convergence import l2_error, observed_orders, solve_instance
+from directly import solve_directly
 from kryloset.config import DatasetConfig
 from kryloset.errors import ConfigError, DataError
 from kryloset.krylov.solver import SequenceSolver
@@ -24,6 +23,7 @@ from kryloset.krylov.state import SolverState
 from kryloset.problems import load_family
 from kryloset.problems.poisson import SIDES, Poisson
 from kryloset.sampling import ChebyshevSeries, generator
+from operators import SolveAndKeep, false_claims
 
 
 def family(points: int = 17, degree: int = 1, **parameters: Any) -> Poisson:

@@ -163,7 +163,7 @@ def test_a_configuration_that_snakemake_cannot_read_is_one_line(
     status, output = ended(start(WORKS))
     assert status == 1
     assert output.startswith(
-        ("config/config.yaml cannot be read as", "config/config.yaml is no text")
+        ("config/config.yaml cannot be read as", "config/config.yaml is not UTF-8 text")
     )
     assert len(output.splitlines()) == 1
 
