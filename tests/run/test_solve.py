@@ -283,7 +283,7 @@ def test_a_false_declaration_is_named(tmp_path: Path) -> None:
     )
     changes = {"family": f"{tmp_path}/false.py:False_", "parameters": {}, "solver": {}}
     config = DatasetConfig(**{**CONFIG.model_dump(), **changes})
-    with pytest.raises(KrylosetError, match=r"declared symmetric, and its transpose differs"):
+    with pytest.raises(KrylosetError, match=r"declared symmetric, but its transpose differs"):
         run(config, tmp_path)
 
 

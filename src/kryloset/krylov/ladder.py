@@ -14,7 +14,7 @@ from kryloset.krylov.scaling import find_infinite
 from kryloset.krylov.solver import ResumableSolver, SequenceSolver, State
 
 FALLBACK_RESTART = 200
-"""Restart of the GMRES that takes over: long, as hard systems need it."""
+"""Restart of the GMRES that takes over. Hard systems need a long one."""
 
 
 UNFIT = (
@@ -49,8 +49,8 @@ class SolveError(KrylosetError):
     """No method of the ladder reached the tolerance.
 
     Attributes:
-        attempts: all of them, in order.
-        tolerance: that was to be reached.
+        attempts: all attempts, in order.
+        tolerance: the tolerance that was not reached.
     """
 
     def __init__(self, attempts: tuple[Attempt, ...], tolerance: float) -> None:
@@ -69,7 +69,7 @@ class SolveError(KrylosetError):
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Survive the way back from another process."""
+        """Let the error be pickled, so that it can come from another process."""
         return SolveError, (self.attempts, self.tolerance)
 
 

@@ -12,8 +12,8 @@ class Revision(NamedTuple):
 
     Attributes:
         operator: held, so that no other matrix can get its address.
-        state: PETSc's count of changes. Assembly raises it, also of entries that were written
-            to arrays which the matrix shares.
+        state: PETSc's count of changes. Assembly raises it, even if the entries were written
+            to arrays that the matrix shares.
     """
 
     operator: PETSc.Mat
@@ -21,7 +21,7 @@ class Revision(NamedTuple):
 
 
 def get_revision(operator: PETSc.Mat) -> Revision | None:
-    """Return the revision, None where entries are not stored in rows: those may change unseen."""
+    """Return the revision, or None if entries are not stored in rows and may change unseen."""
     if not operator.getType().endswith("aij"):
         return None
     return Revision(operator, operator.stateGet())

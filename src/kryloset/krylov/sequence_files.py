@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Sequences of systems in PETSc's binary files `A_<i>.dat` and `rhs_<i>.dat`, i from 0.
 
-The format (PETSc manual pages MatLoad and VecLoad): big-endian, integers of 32 bits; of a
-matrix its class id, rows, columns, nonzeros, the number of nonzeros of each row, their
-columns, their values; of a vector its class id, size, values. MatLoad takes columns out of
-range or order, NaN and trailing bytes without a word: here a whole sequence is checked first.
+The format (PETSc manual pages MatLoad and VecLoad) is big-endian with integers of 32 bits. A
+matrix has its class id, rows, columns, nonzeros, the number of nonzeros of each row, their
+columns and their values. A vector has its class id, size and values. MatLoad silently accepts
+columns out of range or order, NaN and trailing bytes. Here a whole sequence is checked first.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ INTEGER = np.dtype(">i4")
 SCALAR = np.dtype(PETSc.ScalarType).newbyteorder(">")
 
 BLOCK = 1 << 20
-"""Numbers that a check holds in memory at a time, beside three a row."""
+"""Number of values that a check holds in memory at a time, beside three for each row."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SequenceFiles:
 
     Attributes:
         size: rows of each matrix.
-        matrices: the file of each system's matrix; the same one when one serves all.
+        matrices: the file of each system's matrix; the same file if one matrix serves all.
         patterns: a digest of each matrix's sparsity pattern.
         rhs: the file of each system's right-hand side.
     """
@@ -61,12 +61,12 @@ class SequenceFiles:
 def check_sequence(folder: Path) -> SequenceFiles:
     """Find the systems of a folder, and read every file from beginning to end.
 
-    A single `A_0.dat` serves all right-hand sides. Needs the memory of three numbers a
-    row, however large the files are.
+    A single `A_0.dat` serves all right-hand sides. It needs memory for three
+    numbers a row, however large the files are.
 
     Raises:
         DataError: A file is missing, damaged or of another format, holds NaN or infinity,
-            or has another size than the others.
+            or differs in size from the others.
     """
     matrices, rhs = find_systems(folder)
     found: dict[Path, tuple[int, bytes]] = {}
@@ -77,8 +77,8 @@ def check_sequence(folder: Path) -> SequenceFiles:
         if size != first:
             raise DataError(
                 f"{matrix} is {size} x {size}, {matrices[0].name} is {first} x {first}: the "
-                "systems of a sequence have one size; put those of another into a folder of "
-                "their own"
+                "systems of a sequence have one size; put those of another size into a "
+                "separate folder"
             )
         length = check_vector(vector)
         if length != size:
@@ -115,7 +115,7 @@ def find_systems(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _numbers(folder: Path, names: list[str], kind: str) -> range:
-    """Return the numbers that files of a kind have, which must be 0, ..., N - 1."""
+    """Return the numbers of the files of a kind, which must be 0, ..., N - 1."""
     there = []
     for name in names:
         match = re.fullmatch(rf"{kind}_([0-9]+)\.dat", name)
@@ -226,7 +226,7 @@ def _read(file: BinaryIO, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
 
 
 def _read_header(file: BinaryIO, kind: str, count: int) -> list[int]:
-    """Read the class id and the numbers after it; return those."""
+    """Read the class id and the numbers after it, and return these numbers."""
     expected = (1 + count) * INTEGER.itemsize
     raw = file.read(expected)
     found = int.from_bytes(raw[:4], "big")
@@ -314,7 +314,7 @@ def _check_columns(file: BinaryIO, ends: NDArray[np.int64], pattern: Any) -> Non
 
 
 def _check_finite(file: BinaryIO, count: int, name: Callable[[int], str]) -> None:
-    """Check that the values to come are finite."""
+    """Check that the next values of the file are finite."""
     for begin in range(0, count, BLOCK):
         values = _read(file, SCALAR, min(BLOCK, count - begin))
         finite = np.isfinite(values)
@@ -337,14 +337,14 @@ def _where(file: BinaryIO, ends: NDArray[np.int64], entry: int) -> str:
 
 
 class SystemReader:
-    """Reads systems of a checked sequence, each rank its own rows.
+    """Reads the systems of a checked sequence; each rank reads its rows.
 
-    While the sparsity pattern stays there is one Mat, refilled, so that a `SequenceSolver`
-    keeps its KSP; another pattern gets another Mat.
+    As long as the sparsity pattern stays the same, one Mat is refilled, so that a `SequenceSolver`
+    keeps its KSP. A new pattern gets a new Mat.
     """
 
     def __init__(self, files: SequenceFiles, comm: MPI.Comm) -> None:
-        """Read nothing yet."""
+        """Split the rows among the ranks. Files are not read yet."""
         self.files = files
         self._comm = comm
         self._local, _ = PETSc.Sys.splitOwnership(files.size, comm=comm)
@@ -356,7 +356,7 @@ class SystemReader:
     def read(self, number: int) -> tuple[PETSc.Mat, PETSc.Vec]:
         """Return the matrix and the right-hand side of a system. Collective.
 
-        The Mat of the call before is overwritten if the pattern is the same.
+        The Mat of the previous call is overwritten if the pattern is the same.
 
         Raises:
             DataError: A file cannot be read any more.

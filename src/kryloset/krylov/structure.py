@@ -18,10 +18,10 @@ FACTOR_LIMIT = 200_000
 """Rows up to which a matrix is factored to learn whether it is definite."""
 
 DOMINANCE_SLACK = 1e-13
-"""What a row may lack of diagonal dominance, relative to its diagonal."""
+"""How much a row may fall short of diagonal dominance, relative to its diagonal."""
 
 LEAST = 1e-6
-"""Relative size of what counts where one has to be sure that it is there."""
+"""Relative size below which an entry or a dominance is not certain enough to be used."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Structure:
     Attributes:
         symmetric: whether each equals its transpose (complex: its conjugate transpose) but for
             rounding.
-        definite: whether each is symmetric positive definite, but for what `singular` says.
-            False where that is not known.
-        constant: whether systems in a row share a matrix that stays untouched, as all do or
-            the time steps of an instance, so that a factor is made once for them.
+        definite: whether each is symmetric positive definite, apart from the null space that
+            `singular` allows. False if that is not known.
+        constant: whether successive systems share an unchanged matrix, as in a whole sequence or
+            in the time steps of an instance, so that one factor serves them all.
         saddle_point: whether a block of the diagonal is zero or negative semidefinite, so that
             factors need pivots and incomplete ones break down.
-        singular: whether they map their attached null space to zero, and have no factor.
+        singular: whether each maps its attached null space to zero. It then has no factor.
     """
 
     symmetric: bool
@@ -63,16 +63,16 @@ def confirm_structure(operator: PETSc.Mat, claimed: Structure) -> None:
     """
     wrong = None
     if claimed.symmetric and not is_symmetric(operator):
-        wrong = "symmetric, and its transpose differs"
+        wrong = "symmetric, but its transpose differs"
     elif claimed.singular and not maps_to_zero(operator):
-        wrong = "singular, and does not map its null space to zero"
+        wrong = "singular, but does not map its null space to zero"
     elif claimed.definite and not (
-        # Of singular and complex matrices no inertia is known here.
+        # The inertia of singular and complex matrices is not known here.
         operator.getDiagonal().min()[1] > 0.0
         if claimed.singular or PETSc.ScalarType().dtype.kind == "c"
         else is_positive_definite(operator)
     ):
-        wrong = "positive definite, and has an eigenvalue that is not positive"
+        wrong = "positive definite, but has an eigenvalue that is not positive"
     if wrong:
         raise KrylosetError(
             f"the matrix is declared {wrong}: correct the declaration of the operator, or how it "
@@ -83,7 +83,7 @@ def confirm_structure(operator: PETSc.Mat, claimed: Structure) -> None:
 def is_symmetric(operator: PETSc.Mat) -> bool:
     """Return whether A equals A' within rounding, relative to its largest row. Collective."""
     tolerance = SYMMETRY_TOLERANCE * operator.norm(PETSc.NormType.INFINITY)
-    # Not by PETSc's own test, which believes what is declared.
+    # PETSc's own test would believe what is declared.
     difference = operator.transpose(PETSc.Mat())
     if PETSc.ScalarType().dtype.kind == "c":
         difference.conjugate()
@@ -110,11 +110,11 @@ def maps_to_zero(operator: PETSc.Mat) -> bool:
 def is_positive_definite(operator: PETSc.Mat) -> bool:
     """Return whether a symmetric matrix is known to be positive definite. Collective.
 
-    A diagonal entry that is not positive answers at once, and so does `is_dominant`. Otherwise
-    the inertia of a factor L D L' does, by Sylvester's law. One of more than `FACTOR_LIMIT` rows
-    is not factored, and taken for what its diagonal says: methods that ask for definite
-    matrices notice and say so.
-    Of complex numbers no factor here tells the inertia, so of those it is never known.
+    A diagonal entry that is not positive decides at once, and so does `is_dominant`. Otherwise
+    the inertia of a factor L D L' decides, by Sylvester's law. A matrix of more than
+    `FACTOR_LIMIT` rows is not factored; its diagonal alone decides, since methods that need a
+    definite matrix notice an indefinite one. The answer for complex matrices is always False,
+    since no factor here gives their inertia.
     """
     if PETSc.ScalarType().dtype.kind == "c" or not operator.getDiagonal().min()[1] > 0.0:
         return False
@@ -129,7 +129,8 @@ def is_positive_definite(operator: PETSc.Mat) -> bool:
         mumps = PETSc.Sys.hasExternalPackage("mumps")
         pc.setFactorSolverType("mumps" if mumps else "petsc")
         if mumps:
-            # Null pivots are found; the last block is factored by one process, which counts.
+            # MUMPS then detects null pivots, and one process factors the last block, so that its
+            # pivots are counted, too.
             reason = set_up_mumps(pc, {24: 1, 13: 1})
             if reason is not Reason.CONVERGED:
                 return False
@@ -147,12 +148,13 @@ def is_positive_definite(operator: PETSc.Mat) -> bool:
 
 
 def is_dominant(operator: PETSc.Mat) -> bool:
-    """Return whether no row's diagonal is less than its other entries together, by magnitude.
+    """Return whether the matrix is diagonally dominant, and strictly so in every connected part.
 
-    And is more in a row at least of each part that hangs together: then a symmetric matrix with
-    a positive diagonal is positive definite (O. Taussky, "A recurring theorem on determinants",
-    Amer. Math. Monthly 56, 1949, theorem II). Up to rounding, and with a
-    distance from it. False on several ranks, where it is not looked for.
+    The diagonal entry of each row is then at least as large, in magnitude, as the sum of the
+    others, and larger in at least one row of each connected part. Such a symmetric matrix with a
+    positive diagonal is positive definite (O. Taussky, "A recurring theorem on determinants",
+    Amer. Math. Monthly 56, 1949, theorem II). The first comparison allows for rounding, the second
+    keeps a distance from it. On several ranks the answer is always False.
     """
     if operator.comm.size > 1:
         return False
@@ -172,7 +174,7 @@ def is_dominant(operator: PETSc.Mat) -> bool:
 
 
 def hash_entries(operator: PETSc.Mat) -> str:
-    """Return a digest of pattern and entries: the same for matrices that are. Collective."""
+    """Return a digest of pattern and entries, equal for equal matrices. Collective."""
     digest = hashlib.sha256(repr(operator.getSizes()).encode())
     for part in operator.getValuesCSR():
         digest.update(part.tobytes())

@@ -31,23 +31,23 @@ from kryloset.krylov.settings import Settings
 from kryloset.krylov.state import SolverState
 
 INNER = 0.999
-"""Part of the tolerance that PETSc is asked for: a residual summed in another order passes, too."""
+"""Fraction of the tolerance that PETSc is given, so that a sum in another order passes, too."""
 
 CONTEXTS = ("gcrodr", "gmresdr", "rcg", "rminres", "rbicgstab")
 """Methods of this package; the others are PETSc's."""
 
 PROGRESS = 0.5
-"""A continued solve or refinement step that leaves more than this part of the residual is the
-last."""
+"""A solve is continued, or refined, only as long as each run leaves at most this fraction of the
+residual."""
 
 
 @dataclass
 class Costs:
     """Costs of one solve, over all runs of the KSP that it took.
 
-    `last`, `price` and `rent` are those of the last preconditioner that was tried: iterations,
-    and seconds of the processor for its set-up and for them. `clock` is the processor's when
-    that began to be measured, and then when it ended.
+    `last`, `price` and `rent` belong to the last preconditioner that was tried: the iterations,
+    and the processor's seconds of its set-up and of these iterations. `clock` is the processor's
+    clock at the last measurement.
     """
 
     iterations: int = 0
@@ -64,7 +64,7 @@ class Costs:
 
 
 def make_context(solver: Settings) -> RecyclingKSP:
-    """Return a method of `CONTEXTS`; only these need SciPy, which is imported with them."""
+    """Return the context of a method in `CONTEXTS`. Only these import SciPy."""
     from kryloset.krylov.methods.gcrodr import GCRODR, GMRESDR
     from kryloset.krylov.methods.recycling_bicgstab import RecyclingBiCGStab
     from kryloset.krylov.methods.recycling_cg import RecyclingCG
@@ -81,7 +81,7 @@ def make_context(solver: Settings) -> RecyclingKSP:
 
 
 class Workspace:
-    """A KSP bound to one operator and set up as a `Settings` say."""
+    """A KSP that is bound to one operator and configured by `Settings`."""
 
     def __init__(self, solver: Settings, operator: PETSc.Mat) -> None:
         """Make the KSP; `attempt` sets its preconditioner up."""
@@ -110,7 +110,7 @@ class Workspace:
             case "bicgstab":
                 ksp.setType(PETSc.KSP.Type.BCGSL)
             case "gmres":
-                # Flexible, it keeps M^-1 v: in single precision that would not be the same again.
+                # The flexible method keeps M^-1 v, which single precision would not reproduce.
                 self.flexible = solver.refresh != "always" and solver.preconditioner in FACTORS
                 ksp.setType(PETSc.KSP.Type.FGMRES if self.flexible else PETSc.KSP.Type.GMRES)
                 ksp.setGMRESRestart(solver.restart)
@@ -125,9 +125,9 @@ class Workspace:
     def serves(self, solver: Settings, operator: PETSc.Mat) -> bool:
         """Whether this workspace can be used for a solver and a Mat.
 
-        Another limit of iterations does not matter. If an earlier matrix preconditions, any Mat
-        of the same layout will do, since that matrix changes only when this package says so.
-        Otherwise only the Mat that the workspace was made for.
+        The limit of iterations may differ. If the preconditioner is that of an earlier matrix, any
+        Mat of the same layout will do, since this package alone changes that matrix. Otherwise it
+        must be the Mat that the workspace was made for.
         """
         mine = self.ksp.getOperators()[0]
         if self.solver is not solver and self.solver != solver:
@@ -150,10 +150,10 @@ class Workspace:
         state: SolverState,
         reference: ReferenceMatrix | None,
     ) -> tuple[Reason, float]:
-        """Set the preconditioner up, that of a reference if there is one, and run.
+        """Set up the preconditioner, that of the reference if there is one, and run the method.
 
         Raises:
-            KrylosetError: for options of the user's that PETSc has not read.
+            KrylosetError: if PETSc did not read some of the user's options.
         """
         if not self.user_options:
             return self._attempt(operator, rhs, solution, norm, state, reference)
@@ -182,7 +182,7 @@ class Workspace:
         if reason is not Reason.CONVERGED:
             return reason, residual
         if self.user_options and not self.configured:
-            # Once, and with the preconditioner's type set: else PETSc would choose one to ask.
+            # Once, and after the preconditioner's type is set: otherwise PETSc would choose one.
             read_user_options(self.ksp)
             self.configured = True
         self.limit = self.solver.max_iterations
@@ -197,7 +197,7 @@ class Workspace:
         return reason, residual
 
     def prepare(self) -> Reason:
-        """Set the preconditioner up for the operator's present entries, unless that is done."""
+        """Set up the preconditioner for the operator's present entries, unless that is done."""
         operator = self.ksp.getOperators()[0]
         revision = get_revision(operator)
         kept = revision is not None and revision == self.prepared
@@ -223,7 +223,7 @@ class Workspace:
         return reason
 
     def _share(self, operator: PETSc.Mat, reference: ReferenceMatrix) -> Reason:
-        """Let the preconditioner of the reference be that of the operator."""
+        """Use the reference's preconditioner for the operator."""
         self.ksp.setOperators(operator)
         if self.shared is None:
             self.shared = ReferencePreconditioner(
@@ -278,15 +278,15 @@ class Workspace:
                 residual = previous
             if reason is not Reason.CONVERGED:
                 return reason, residual
-            # The method's own estimate was too optimistic: go on from here while that helps.
+            # The method's estimate was too optimistic: go on from here as long as that helps.
             if residual > PROGRESS * previous:
                 return Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE, residual
             before = solution.copy()
-            # Some methods judge by the norm of M^-1 r, which they have to make smaller then.
+            # Some methods test the norm of M^-1 r, which then has to become smaller.
             self.asked *= PROGRESS * tolerance / residual
 
     def _once(self, rhs: PETSc.Vec, solution: PETSc.Vec, norm: float) -> Reason:
-        """Run the KSP once more from the present solution, counting what it costs."""
+        """Run the KSP once more from the present solution, and count the costs."""
         ksp, counts, solver = self.ksp, self.counts, self.solver
         again = counts.last > 0 or self.started
         if solver.method == "direct":
@@ -314,7 +314,7 @@ class Workspace:
             counts.rebuild += spent.rebuild
             counts.recycled = counts.recycled or spent.recycled > 0
         elif solver.method == "gmres":
-            # A residual at the start of each cycle but that from zero, an update at its end.
+            # A cycle starts with a residual, unless from zero, and ends with an update.
             cycles = math.ceil(its / solver.restart)
             counts.operator += its + max(cycles - (not again), 0)
             counts.preconditioner += its + (0 if self.flexible else cycles)
@@ -342,7 +342,7 @@ class Workspace:
         fit = residual <= 1.0 and bool(np.isfinite(solution.array_r).all())
         if any_rank(rhs.comm, not fit):
             solution.set(0.0)
-            # Not finite if the matrix is not.
+            # Not finite if the matrix is not finite.
             residual = self._true_residual(rhs, solution) / rhs.norm()
         return residual
 
@@ -358,7 +358,7 @@ class Workspace:
 
 
 def _set_hpddm(ksp: PETSc.KSP, restart: int, recycle: int) -> None:
-    """Make the KSP HPDDM's GCRO-DR, which takes its numbers from the options database only."""
+    """Make the KSP HPDDM's GCRO-DR, which reads its settings only from the options database."""
     prefix = "kryloset_hpddm_"
     ksp.setOptionsPrefix(prefix)
     options = PETSc.Options(prefix)

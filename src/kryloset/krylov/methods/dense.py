@@ -33,13 +33,13 @@ SINGULAR = 1e-13
 def wrap_columns(block: Array, comm: MPI.Comm) -> list[PETSc.Vec]:
     """Return the columns of a tall block as Vecs over the ranks of `comm`, without a copy.
 
-    Wrap a block once: that costs more than a product of two columns.
+    Wrap a block once and keep the Vecs: wrapping costs more than a product of two columns.
     """
     return [PETSc.Vec().createWithArray(block[:, i], comm=comm) for i in range(block.shape[1])]
 
 
 def sum_over_ranks(values: Array, comm: MPI.Comm) -> Array:
-    """Return the sum of an array over the ranks of `comm`, made in place where it can be."""
+    """Return the sum of an array over the ranks of `comm`, computed in place where possible."""
     if comm.size > 1:
         values = values if values.flags.forc else np.ascontiguousarray(values)
         comm.Allreduce(MPI.IN_PLACE, values)
@@ -47,7 +47,7 @@ def sum_over_ranks(values: Array, comm: MPI.Comm) -> Array:
 
 
 def inner(a: Array, b: Array) -> Array:
-    """Return a^H b of two tall blocks (n, p) and (n, q), this rank's part of it."""
+    """Return this rank's part of a^H b, for tall blocks a (n, p) and b (n, q)."""
     kernels = load_kernels() if a.dtype == np.float64 else None
     if kernels is None:
         return np.asarray(np.dot(a.T, b.conj()).conj())
@@ -61,7 +61,7 @@ def inner(a: Array, b: Array) -> Array:
 def combine(
     out: Array, first: tuple[Array, Array], second: tuple[Array, Array] | None = None
 ) -> None:
-    """Set `out` (n, k) to block @ coefficients, summed over the one or two terms.
+    """Set `out` (n, k) to the sum of block @ coefficients over one or two terms.
 
     The blocks may share memory with `out` as long as they share it row by row.
     """
@@ -143,10 +143,10 @@ class Basis:
     def project(
         self, columns: int, first: complex, above: complex = 0.0, second: complex | None = None
     ) -> None:
-        """Orthogonalise the last one or two columns by the products that `inner` has just found.
+        """Orthogonalise the last one or two columns with the products that `inner` just computed.
 
-        They become (L - Q P) S, Q the columns before them, P = Q^H L and S = (first) or
-        ((first, above), (0, second)).
+        Let L be these columns and Q those before them. L becomes (L - Q P) S, where P = Q^H L
+        and S is (first) or ((first, above), (0, second)).
         """
         count = 1 if second is None else 2
         if self._kernels is None:
@@ -172,10 +172,10 @@ class Basis:
 def orthonormalise(block: Array, comm: MPI.Comm) -> Array:
     """Orthonormalise the columns of a tall block in place, dropping dependent ones.
 
-    Cholesky QR, twice (Yamamoto, Nakatsukasa, Yanagisawa and Fukaya, ETNA 44, 2015), the
-    first time pivoted on columns scaled to length one, so that a rank loss is seen and cut
-    off at `DEPENDENT`; what is left has a condition number at which the second pass
-    reaches machine precision. Two reductions over the ranks.
+    This is Cholesky QR in two passes (Yamamoto, Nakatsukasa, Yanagisawa and Fukaya, ETNA 44,
+    2015). The first pass scales the columns to length one and pivots, which reveals dependent
+    columns; the limit is `DEPENDENT`. The other columns are so well conditioned that the second
+    pass reaches machine precision. It takes two reductions over the ranks.
 
     Args:
         block: (n_local, k), Fortran order. The first r columns are overwritten with the
@@ -183,8 +183,8 @@ def orthonormalise(block: Array, comm: MPI.Comm) -> Array:
         comm: the communicator over which the rows are spread.
 
     Returns:
-        T (k, r), r <= k, with orthonormal block = old block @ T. Columns that are zero or
-        not finite are among the dropped.
+        T (k, r), r <= k: the orthonormal block is the old block times T. Columns that are zero
+        or not finite are dropped, too.
     """
     import scipy.linalg
     from scipy.linalg import lapack
@@ -195,7 +195,7 @@ def orthonormalise(block: Array, comm: MPI.Comm) -> Array:
     good = np.flatnonzero(np.isfinite(length) & (length > 0))
     if good.size == 0:
         return np.zeros((columns, 0), dtype=block.dtype)
-    # A dropped column may hold NaN, which a zero coefficient would not silence.
+    # A dropped column may hold NaN, and zero times NaN is NaN.
     block[:, np.setdiff1d(np.arange(columns), good)] = 0
     scale = 1 / length[good]
     unit_gram = gram[np.ix_(good, good)] * np.outer(scale, scale)
@@ -220,15 +220,15 @@ def harmonic_subspace(g: Array, wv: Array, size: int) -> Array:
     With B V = W G and orthonormal W, the harmonic Ritz pairs of B over range(V)
     solve G'G z = theta G' W'V z (Parks et al. 2006, eq. 2.11; a prime is the conjugate
     transpose). Written as (1/theta) z = G^+ W'V z, the smallest |theta| are the dominant
-    eigenvalues of a small matrix, and their space is spanned by the leading Schur vectors
-    once the Schur form is reordered. That is the span of the eigenvectors (real and imaginary
-    parts of the complex ones), with no trouble when the eigenvectors are nearly dependent.
+    eigenvalues of a small matrix. The leading Schur vectors of the reordered Schur form span
+    their space. This is the span of the eigenvectors (of the real and imaginary parts of complex
+    ones), found stably even if the eigenvectors are nearly dependent.
 
     Args:
         g: (rows, p), rows >= p, columns scaled alike.
         wv: W'V, of the same shape.
-        size: the dimension wanted, at most p. A conjugate pair that would be cut is left
-            out, so that the basis can have a column less.
+        size: the dimension wanted, at most p. A conjugate pair is never split: if it would
+            be, the basis has one column less.
 
     Returns:
         (p, size) or (p, size - 1), orthonormal columns; (p, 0) if the pencil is not finite.
@@ -245,7 +245,7 @@ def harmonic_subspace(g: Array, wv: Array, size: int) -> Array:
     if size_of_r.min() > SINGULAR * size_of_r.max():
         small = scipy.linalg.solve_triangular(r, q.conj().T @ wv, check_finite=False)
     else:
-        # A singular G (a singular A, an invariant space): its null vectors get
+        # G is singular if A is, or if the space is invariant. Its null vectors get
         # 1/theta = 0 and come last.
         small = np.linalg.lstsq(g, wv, rcond=None)[0]
     gees, trsen = lapack.get_lapack_funcs(("gees", "trsen"), (small,))
@@ -255,8 +255,8 @@ def harmonic_subspace(g: Array, wv: Array, size: int) -> Array:
     if size >= p:
         return np.asarray(vectors)
     order = np.argsort(-np.hypot(*_parts(values)), kind="stable")
-    # Of a conjugate pair of a real matrix both have the same modulus to the last bit and
-    # stand together.
+    # The two of a conjugate pair of a real matrix have the same modulus, bit for bit, and so
+    # are adjacent after sorting.
     if len(values) == 2:
         imaginary = values[1][order]
         if imaginary[size - 1] != 0 and np.count_nonzero(imaginary[:size]) % 2:

@@ -4,10 +4,10 @@
 
 M. L. Parks, E. de Sturler, G. Mackey, D. D. Johnson and S. Maiti, "Recycling Krylov
 subspaces for sequences of linear systems", SIAM J. Sci. Comput. 28 (2006) 1651-1674,
-here preconditioned from the left (B = M^-1 A in place of A) or from the right (B = A M^-1),
-also with an M that changes from step to step (L. M. Carvalho, S. Gratton, R. Lago and
-X. Vasseur, SIAM J. Matrix Anal. Appl. 32 (2011) 1212-1235). The notation is that of the
-first paper; a prime is the conjugate transpose.
+here preconditioned from the left (B = M^-1 A in place of A) or from the right (B = A M^-1).
+M may change from step to step (L. M. Carvalho, S. Gratton, R. Lago and X. Vasseur, SIAM J.
+Matrix Anal. Appl. 32 (2011) 1212-1235). The notation is that of the first paper; a prime is
+the conjugate transpose.
 """
 
 import math
@@ -36,53 +36,53 @@ type Pencil = Literal["a", "b"]
 EPSILON = float(np.finfo(np.float64).eps)
 
 CANCELLED = 1e-4
-"""A vector of which less than this part of its square is left is orthogonalised again at once."""
+"""A vector that keeps less than this fraction of its square is orthogonalised again at once."""
 
 NEGLIGIBLE_CORRECTION = 8 * EPSILON
-"""Corrections of a second pass up to this, relative to the vector, are left out."""
+"""A second pass omits corrections up to this size, relative to the vector."""
 
 STAGNATION_CYCLES = 50
-"""Cycles over which the true residual has to fall ..."""
+"""Number of cycles within which the residual must fall ..."""
 
 STAGNATION_FACTOR = 0.99
-"""... to at most this part of what it was."""
+"""... to this fraction of its value, or the solve has stagnated."""
 
 MISMATCH = 10.0
-"""Ratio of computed to implicit residual at which B U = C is no longer believed."""
+"""Ratio of the computed to the implicit residual above which B U = C is no longer trusted."""
 
 RISE = 1 + math.sqrt(EPSILON)
-"""Ratio of a residual to that of the cycle before up to which it is the same but for rounding."""
+"""Ratio of the residuals of two successive cycles up to which they are equal within rounding."""
 
 
 class GCRODR(RecyclingKSP):
     """GCRO-DR(m, k) as a Python context of a PETSc KSP.
 
-    A system starts with C R = qr(B Y), U = Y R^-1: k applications of A and of M^-1. A cycle
-    takes m - k Arnoldi steps with (I - C C') B (m when nothing is recycled: GMRES(m)),
-    minimises the residual (preconditioned, from the left) over range([U V]) and takes the k
-    harmonic Ritz vectors of smallest modulus as the next U.
+    A system starts with C R = qr(B Y) and U = Y R^-1, which take k applications of A and of
+    M^-1. Each cycle takes m - k Arnoldi steps with (I - C C') B (m steps, as GMRES(m), if nothing
+    is recycled). It minimises the residual (from the left, the preconditioned residual) over
+    range([U V]). The k harmonic Ritz vectors of smallest modulus become the next U.
 
-    Within a cycle the norms reported are the recurrence's (from the left: in proportion to
-    the last computed one); when one passes the test, b - A x is computed, and the cycle goes
-    on if that does not pass.
+    Within a cycle the reported norms come from the recurrence (from the left, in proportion to
+    the last computed norm). When one passes the test, b - A x is computed. If that does not
+    pass, the cycle goes on.
 
     From the left the directions approximate eigenvectors in the variable x, which changes
     less from system to system than M x does when M changes with A. From the right they are
-    in M x. A flexible solve (right; `-ksp_gcrodr_flexible`) keeps Z_j = M_j^-1 v_j, so that
-    M may be another iteration, and its directions are in x.
+    in M x. A flexible solve (from the right; `-ksp_gcrodr_flexible`) keeps Z_j = M_j^-1 v_j. M
+    may then be an iterative method itself, and the directions are in x.
 
-    Orthogonalisation is classical Gram-Schmidt, twice, the second pass delayed by a step so
-    that a step costs one reduction and reads the basis twice (D. Bielich, J. Langou,
+    Orthogonalisation is classical Gram-Schmidt in two passes. The second pass is delayed by a
+    step, so that a step costs one reduction and reads the basis twice (D. Bielich, J. Langou,
     S. Thomas, K. Swirydowicz, I. Yamazaki and E. G. Boman, Parallel Comput. 112 (2022)).
 
-    Memory: m + 1 vectors for [C V], k for U, 4 for work; m for Z where it is flexible.
+    Memory: m + 1 vectors for [C V], k for U, 4 for work; m for Z if the solve is flexible.
 
     Attributes:
         flexible: whether M may change from step to step.
-        pencil: harmonic Ritz vectors of G'G z = theta G' W'V z with the exact W'V ("a"), or
-            with C'U = I and V'U = 0 put for it ("b", strategy B of Carvalho et al.), which
-            saves a product a cycle. Flexible solves have Z for V there ("a": harmonic Ritz
-            vectors of A over range([U Z])).
+        pencil: how W'V is found in G'G z = theta G' W'V z, which gives the harmonic Ritz vectors.
+            "a" computes it. "b" (strategy B of Carvalho et al.) assumes C'U = I and V'U = 0,
+            which saves a product a cycle. In flexible solves Z takes the place of V ("a":
+            harmonic Ritz vectors of A over range([U Z])).
     """
 
     NAME = "gcrodr"
@@ -157,12 +157,12 @@ class GCRODR(RecyclingKSP):
     # The method
 
     def _iterate(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> int:
-        """Rebuild C, then run cycles until the test speaks or nothing moves any more."""
+        """Rebuild C, then run cycles until the test decides or the residual stagnates."""
         self._b, self._x = b, x
         reason = self._start(ksp, b, x, self._residual)
         if reason != 0:
             return reason
-        # The last one was handed out.
+        # A new array for each system, since `space` is a view of the last one.
         self._u = np.zeros((len(self._block), self.recycle), dtype=self._block.dtype, order="F")
         self._held = 0
         if self.space is not None and self.recycle > 0:
@@ -201,8 +201,9 @@ class GCRODR(RecyclingKSP):
             if falls:
                 self._candidate.copy(self._x)
             if not falls or (self._held and measure > MISMATCH * implicit + EPSILON * history[0]):
-                # The cycle kept less than it promised. Either B U = C has drifted (make C again),
-                # or U is no good, as where A is singular (go on without), or nothing can be gained.
+                # The residual fell less than the recurrence says. Either B U = C has drifted
+                # (rebuild C), or U is useless, as for a singular A (go on without it), or nothing
+                # more can be gained.
                 doubts += 1
                 if not falls and started == 0:
                     reason = diverged.DIVERGED_BREAKDOWN
@@ -234,7 +235,7 @@ class GCRODR(RecyclingKSP):
             self._precondition(self._residual, start)
         else:
             self._residual.copy(start)
-        # What an earlier cycle with another number of directions left below the diagonals.
+        # Clear what a cycle with another number of directions left below the diagonals.
         self._coefficients[:] = 0.0
         products = self._basis.inner(held + 1, 1)[:, 0]
         square = products[held].real
@@ -245,7 +246,7 @@ class GCRODR(RecyclingKSP):
         return float(np.sqrt(square))
 
     def apply_operator(self, source: PETSc.Vec, target: PETSc.Vec) -> None:
-        """Set target to B source, where B is A with its preconditioner. Counted."""
+        """Set target to B source, where B is A with its preconditioner, and count it."""
         if self._identity:
             self._operator.mult(source, target)
         elif self._left:
@@ -262,9 +263,9 @@ class GCRODR(RecyclingKSP):
     def _orthogonalise_again(self, column: int, square: float) -> None:
         """Orthogonalise a column against those before it once more, and normalise it.
 
-        Its image's coefficients are corrected: the column is their last entry's vector. A
-        column that lies in the span of the others (of `square` next to nothing is left) is
-        set to zero, and so is that entry.
+        The column goes with the last coefficient of an image, and all these coefficients are
+        corrected. If the column lies in the span of the others (next to nothing of `square` is
+        left), the column and that coefficient are set to zero.
         """
         image = self._coefficients[:, column - self._held]
         for _ in range(2):
@@ -275,7 +276,7 @@ class GCRODR(RecyclingKSP):
             weight = image[column]
             image[:column] += weight * correction
             if not after * abs(weight) ** 2 > EPSILON**2 * square:
-                # Nothing but rounding.
+                # Only rounding is left.
                 image[column] = 0.0
                 self._columns[column].set(0.0)
                 return
@@ -290,12 +291,12 @@ class GCRODR(RecyclingKSP):
 
         With Q the columns before, r = Q'v, a = ||v - Q r||, w = B v (of v as it was):
         v becomes (v - Q r) / a, its image is (w - B Q r) / a, and the next column is that
-        image orthogonalised and normalised. B C r is left out, being of the order of
-        rounding; the rest of B Q r is known from the coefficients.
+        image orthogonalised and normalised. B C r is of the order of
+        rounding and is left out; the rest of B Q r is known from the coefficients.
 
         Returns:
-            The norm of the image. It and its coefficients are as good as one pass makes
-            them until the next step.
+            The norm of the image. Until the next step, the norm and the coefficients have the
+            accuracy of a single pass.
         """
         step = column - self._held
         if self.flexible:
@@ -327,7 +328,7 @@ class GCRODR(RecyclingKSP):
                 image /= length
                 square /= length**2
 
-        # (v - Q r) / a, and (w - Q s) less its part along that one.
+        # (v - Q r) / a, and w - Q s without its part along that.
         self._basis.project(column + 2, 1 / length, -along / (length * norm), 1 / norm)
         if cancelled:
             self._orthogonalise_again(column + 1, square)
@@ -389,7 +390,7 @@ class GCRODR(RecyclingKSP):
         return its, steps, implicit, reason
 
     def _try_solution(self, steps: int) -> None:
-        """Set the candidate to x plus the minimiser over range([U V]), and its residual."""
+        """Set the candidate to x plus the minimiser over range([U V]), and compute its residual."""
         held = self._held
         target, b = self._coefficients[:held, 0], self._coefficients[:held, 1 : steps + 1]
         h = self._coefficients[held : held + steps + 1, 1 : steps + 1]
@@ -437,11 +438,11 @@ class GCRODR(RecyclingKSP):
         return self.pencil == "a" and not self.flexible
 
     def _update_space(self, steps: int, images: bool) -> None:
-        """Replace U and C by those of the harmonic Ritz vectors wanted of [U V].
+        """Replace U and C by those of the wanted harmonic Ritz vectors over [U V].
 
         W = [C V_{j+1}], G = [D C'BV_j; 0 H] and B [U D  V_j] = W G, D scaling U to unit
         columns. C'U and U'U follow from the small matrices; only V'U costs a product. C is
-        left alone unless its `images` are still needed: the next system makes its own.
+        updated only if the `images` are still needed, since the next system computes its own.
         """
         if self.recycle == 0 or self._held + steps == 0:
             return
@@ -486,7 +487,7 @@ class GCRODR(RecyclingKSP):
 
 
 def _least_squares(h: Array, target: Array) -> Array:
-    """Return the y of least ||h y - target||, the shortest one where h is singular."""
+    """Return the y that minimises ||h y - target||, the shortest one if h is singular."""
     columns = h.shape[1]
     if columns == 0:
         return target[:0]
@@ -499,17 +500,17 @@ def _least_squares(h: Array, target: Array) -> Array:
 
 
 class GMRESDR(GCRODR):
-    """GMRES with deflated restarting, nothing carried from system to system.
+    """GMRES with deflated restarting, which carries nothing from system to system.
 
-    GCRO-DR that starts each system with nothing is algebraically GMRES-DR (R. B. Morgan,
-    SIAM J. Sci. Comput. 24 (2002) 20-37; Parks et al. 2006, section 3): what of GCRO-DR's
-    gain is due to deflation inside one system.
+    GCRO-DR that starts each system without a recycled space is algebraically GMRES-DR (R. B.
+    Morgan, SIAM J. Sci. Comput. 24 (2002) 20-37; Parks et al. 2006, section 3). It shows how
+    much of GCRO-DR's gain is due to deflation within one system.
     """
 
     NAME = "gmresdr"
     LABEL = "GMRES-DR"
 
     def solve(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:
-        """Solve A x = b and forget."""
+        """Solve A x = b, and keep nothing for the next system."""
         super().solve(ksp, b, x)
         self.space = self.solution = None

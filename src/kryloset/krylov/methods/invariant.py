@@ -4,8 +4,8 @@
 
 Parks, de Sturler, Mackey, Johnson and Maiti, SIAM J. Sci. Comput. 28 (2006), theorem 3.1: the
 residual of GCRO-DR is bounded by that of the deflated problem plus a term with
-1 / (1 - delta), delta the sine of the largest angle between the wanted invariant space and the
-recycled one. It is the delta of SKR (ICLR 2024).
+1 / (1 - delta). Here delta is the sine of the largest angle between the wanted invariant space
+and the recycled one. It is the delta of SKR (ICLR 2024).
 """
 
 from petsc4py import PETSc
@@ -21,8 +21,8 @@ from kryloset.krylov.methods.dense import Array
 def wanted_space(operator: PETSc.Mat, pc: PETSc.PC, size: int) -> Array:
     """Return an orthonormal basis of the invariant space of M^-1 A of smallest eigenvalues.
 
-    ARPACK finds it from products alone. That takes many times as long as a solve, and is for the
-    study of a sequence.
+    ARPACK finds it from products alone. This takes many times as long as a solve, and serves to
+    study a sequence.
 
     Args:
         operator: A, on one process.
@@ -31,7 +31,7 @@ def wanted_space(operator: PETSc.Mat, pc: PETSc.PC, size: int) -> Array:
             pair of conjugate eigenvalues would be cut.
 
     Returns:
-        (n, size), the eigenvalues of smallest modulus.
+        (n, size), orthonormal columns.
 
     Raises:
         KrylosetError: when ARPACK does not converge.

@@ -20,19 +20,19 @@ from kryloset.krylov.methods.gcrodr import GCRODR
 from kryloset.krylov.methods.recycling_ksp import RecyclingKSP
 
 HARVESTS = 3
-"""Systems that GCRO-DR solves before its space is considered good."""
+"""Number of systems that GCRO-DR solves before its space is considered good."""
 
 STALE = 1.25
-"""Growth of the iterations at which GCRO-DR makes a new space."""
+"""Factor by which the iterations must grow before GCRO-DR makes a new space."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """When GCRO-DR takes a turn, decided by iteration counts alone: a value.
+    """Which systems GCRO-DR solves, decided by iteration counts alone. Immutable.
 
     Attributes:
         harvests: systems that GCRO-DR still has to solve.
-        level: iterations of the first solve with the present space, 0 before it.
+        level: iterations of the first solve with the present space; 0 before that solve.
     """
 
     harvests: int = HARVESTS
@@ -51,18 +51,20 @@ class Pace:
 class RecyclingBiCGStab(GCRODR):
     """Recycling BiCGStab(2) as a Python context of a PETSc KSP, from the left.
 
-    GCRO-DR(m, k) solves the first systems, which leaves k good directions. A later system
-    makes C R = qr(B Y), U = Y R^-1 of them as GCRO-DR does, B = M^-1 A, and runs BiCGStab(2) on
+    GCRO-DR(m, k) solves the first systems, which leaves k good directions Y. Each later system
+    computes C R = qr(B Y) and U = Y R^-1, as GCRO-DR does with B = M^-1 A. BiCGStab(2) then solves
 
-        (I - C C') B t = (I - C C') M^-1 r,    x + t + U C'(M^-1 r - B t) its solution.
+        (I - C C') B t = (I - C C') M^-1 r,
+
+    and the solution is x + t + U C'(M^-1 r - B t).
 
     An iteration takes a product with A and one with M^-1, and two passes over C, where GCRO-DR
     needs its whole basis. It takes more iterations, but less time if products are cheap. The
-    directions are kept until the iterations grow by `STALE`. If BiCGStab breaks down, GCRO-DR
-    continues from where it stopped.
+    directions are kept until the iterations grow by the factor `STALE`. If BiCGStab breaks down,
+    GCRO-DR continues from where it stopped.
 
     Attributes:
-        pace: when GCRO-DR takes a turn.
+        pace: which systems GCRO-DR solves.
     """
 
     NAME = "rbicgstab"
@@ -94,7 +96,7 @@ class RecyclingBiCGStab(GCRODR):
         self.pace = Pace()
 
     def _iterate(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> int:
-        """Solve by BiCGStab, or by GCRO-DR where there is no good space yet."""
+        """Solve by BiCGStab, or by GCRO-DR as long as there is no good space."""
         if self.space is None:
             self.pace = Pace()
         if self.pace.harvests > 0 or self.space is None:
@@ -118,7 +120,7 @@ class RecyclingBiCGStab(GCRODR):
         return reason
 
     def _run_bicgstab(self, ksp: PETSc.KSP) -> int:
-        """Run BiCGStab on what is left of the residual until the computed one passes.
+        """Run BiCGStab on the remaining residual until the computed norm passes.
 
         Returns:
             The reason; 0 when GCRO-DR should take over from x.
@@ -144,7 +146,11 @@ class RecyclingBiCGStab(GCRODR):
                 return reason
 
     def _improve(self, ksp: PETSc.KSP, its: int, norm: float, left: int) -> bool:
-        """Run PETSc's BiCGStab(2) once and set the candidate to what it leads to."""
+        """Run PETSc's BiCGStab(2) once and set the candidate to its result.
+
+        Returns:
+            Whether it took a step.
+        """
         c, u = self._block[:, : self._held], self._u[:, : self._held]
         start, correction = self._columns[self._held], self._combined
         self._precondition(self._residual, start)
@@ -152,7 +158,7 @@ class RecyclingBiCGStab(GCRODR):
         scale = norm / start.norm()
 
         def test(inner: PETSc.KSP, step: int, measure: float) -> int:
-            """Ask the test of the whole solve, in proportion to the last computed norm."""
+            """Apply the test of the whole solve to the norm scaled by the last computed one."""
             if step == 0:
                 return 0
             estimate = scale * measure
@@ -169,7 +175,7 @@ class RecyclingBiCGStab(GCRODR):
         ksp.setIterationNumber(its + steps)
         if steps == 0:
             return False
-        # U C'(M^-1 r - B t), and t.
+        # The candidate is x + t + U C'(M^-1 r - B t).
         self.apply_operator(correction, self._image_of)
         image = self._image_of.getArray(readonly=True)
         along = projection - sum_over_ranks(np.dot(c.T, image.conj()).conj(), self._comm)
@@ -197,7 +203,7 @@ class RecyclingBiCGStab(GCRODR):
         self._image_of = operator.createVecRight()
 
     def _project(self, vector: PETSc.Vec) -> Array:
-        """Take the part in range(C) out of a vector, and return its coefficients."""
+        """Remove from a vector its part in range(C), and return that part's coefficients."""
         c, local = self._block[:, : self._held], vector.getArray()
         along = sum_over_ranks(np.dot(c.T, local.conj()).conj(), self._comm)
         local -= np.dot(c, along)

@@ -3,8 +3,8 @@
 """Recycling CG: deflated conjugate gradients for a sequence of s.p.d. systems.
 
 Y. Saad, M. Yeung, J. Erhel and F. Guyomarc'h, "A deflated version of the conjugate gradient
-algorithm", SIAM J. Sci. Comput. 21 (2000) 1909-1926, here preconditioned. ' stands for the
-conjugate transpose.
+algorithm", SIAM J. Sci. Comput. 21 (2000) 1909-1926, here with a preconditioner. A prime is
+the conjugate transpose.
 """
 
 import math
@@ -34,42 +34,42 @@ SINGLE = np.dtype(np.complex64 if SCALAR.kind == "c" else np.float32)
 pstrf: Any = lapack.get_lapack_funcs("pstrf", dtype=SCALAR)
 
 WELL_CONDITIONED = 1e-2
-"""Smallest pivot of a scaled Cholesky factor up to which U is used as it is; below, its
+"""Smallest pivot of the scaled Cholesky factor with which U is used as it is. Below it, the
 columns are made A-orthonormal first."""
 
 SINGLE_RANGE = 1e12
-"""Largest u'A u, and inverse of the least, of a space that is used as it is: single precision
+"""Largest u'A u of a space that is used as it is; the inverse is the smallest. Single precision
 must hold U and A U."""
 
 DRIFT = 1e-4
-"""Fall of the residual after which U is removed from it again: what the projections in single
-precision have left there since is some 1e-7 of what it was, 1e-3 of what it is."""
+"""Factor by which the residual falls before U is removed from it again. By then the projections in
+single precision have left errors of about 1e-7 of its former size, or 1e-3 of its present size."""
 
 PROGRESS = 0.5
-"""Part of the last computed residual that must remain at most when the next is computed."""
+"""Largest ratio of a computed residual to the last one; above it the method has broken down."""
 
 GAIN = 0.05
-"""Part of the iterations that an update of the space has to save to be followed by another."""
+"""Fraction of the iterations that an update of the space must save to be followed by another."""
 
 PATIENCE = 4
-"""Factor by which the wait for the next update grows when an update saved less."""
+"""Factor by which the wait for the next update grows after an update that saved less."""
 
 STALE = 1.25
-"""Growth of the iterations at which a space no longer fits the sequence."""
+"""Factor by which the iterations must grow for a space to count as outdated."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """When the recycled space is updated: a value, decided by iteration counts alone.
+    """When the recycled space is updated, decided by iteration counts alone. Immutable.
 
-    An update costs k applications of M^-1 and some dense work, worth many iterations. While
-    each saves the part `GAIN` of the iterations, every solve makes one. Otherwise the wait
-    grows by the factor `PATIENCE` each time, so that in the long run updates cost nothing.
-    A solve that takes `STALE` times the iterations that the space was good for ends the
-    wait.
+    An update costs k applications of M^-1 and some dense work, as much as many iterations.
+    While each update saves the fraction `GAIN` of the iterations, every solve makes one.
+    Otherwise the wait grows by the factor `PATIENCE` each time, so that in the long run updates
+    cost next to nothing. The wait ends when a solve takes more than `STALE` times `level`
+    iterations.
 
     Attributes:
-        level: iterations of the solve that the next ones are compared with, 0 if none.
+        level: iterations of the solve with which later ones are compared; 0 before it.
         age: solves since the last update.
         wait: solves from one update to the next.
     """
@@ -80,11 +80,11 @@ class Pace:
 
     @property
     def due(self) -> bool:
-        """Whether the solve that begins may update the space, and has to collect directions."""
+        """Whether the next solve may update the space, and so has to collect directions."""
         return self.age == 0 or self.age >= self.wait
 
     def after(self, its: int) -> tuple[bool, "Pace"]:
-        """Return whether the solve that took `its` iterations updates, and the next pace."""
+        """Return whether a solve of `its` iterations updates the space, and the next pace."""
         first = self.age == 0
         gained = self.level == 0 or its <= (1 - GAIN) * self.level
         if first and not gained:
@@ -97,20 +97,21 @@ class Pace:
 
 @dataclass
 class _Harvest:
-    """The scalars from which the matrices of the harmonic problem over [V P] follow.
+    """The scalars that determine the matrices of the harmonic problem over [V P].
 
-    V is U until P is full for the first time, and from then on what was selected last. With
-    V = U C + (directions that P has held), (A V)'z_j is C'(A U)'z_j, but for the first z after
-    a selection: only the last of those directions is not A-conjugate to M^-1 A's image there.
+    V is U until P is full for the first time, and then the last selection. V is U C plus a
+    combination of directions that P held before, so that (A V)'z_j = C'(A U)'z_j. The first z
+    after a selection is an exception: A times the last of those directions is not orthogonal
+    to it.
 
     Attributes:
         open: whether directions are still collected.
         gram: V'A V.
         image: (A V)' M^-1 A V, or None while that is not known.
         coupling: C.
-        first: what (A V)'z_0 has besides.
+        first: (A V)'z_0 - C'(A U)'z_0.
         squares: r_j'z_j, one more than there are complete steps.
-        images: (A U)'z_j, likewise.
+        images: (A U)'z_j, as many.
         lengths: alpha_j.
         energies: p_j'A p_j.
     """
@@ -127,11 +128,11 @@ class _Harvest:
 
     @property
     def steps(self) -> int:
-        """Complete directions in P: those whose next z is known too."""
+        """Number of complete directions in P: those whose next z is known, too."""
         return max(len(self.squares) - 1, 0)
 
     def select(self, wanted: int) -> Array:
-        """Select harmonic Ritz vectors of smallest theta, which become V.
+        """Make V the harmonic Ritz vectors of smallest theta.
 
         Returns:
             Y, with the new V = [V P] Y and V'A V = I.
@@ -168,38 +169,37 @@ class _Harvest:
 class RecyclingCG(RecyclingKSP):
     """Recycling CG(m, k) as a Python context of a PETSc KSP, for A and M s.p.d.
 
-    A system starts with A U, its Gram matrix E = U'A U and the Galerkin guess
-    x + U E^-1 U'r: k applications of A. Then it is CG with the search directions kept
-    A-conjugate to U,
+    A system starts with A U, the matrix E = U'A U and the Galerkin guess x + U E^-1 U'r, which
+    take k applications of A. CG follows, with search directions that are kept A-conjugate to U,
 
         p_{j+1} = z_{j+1} + beta_j p_j - U E^-1 (A U)' z_{j+1},    z = M^-1 r
 
-    (Saad et al., Algorithm 3.5), whose rate is that of CG without the eigenvalues that U
-    stands for. In the solves that `Pace` chooses, m - k directions P are kept, and F = [U P]
-    gives the k harmonic Ritz vectors of M^-1 A in the A-inner product of smallest theta,
+    (Saad et al., Algorithm 3.5). It converges as CG does without the eigenvalues that U
+    represents. In the solves that `Pace` chooses, m - k directions P are kept. F = [U P] then
+    gives the k harmonic Ritz vectors of M^-1 A in the A-inner product with the smallest theta,
 
         (A F)' M^-1 (A F) y = theta F'A F y.
 
-    They replace U in F each time P is full (which leaves the iteration alone, as in eigCG of
-    Stathopoulos and Orginos, SIAM J. Sci. Comput. 32, 2010), and in the end they are the next
-    U. Since r_i'z_j = 0 for i != j and M^-1 A p_j = (z_j - z_{j+1}) / alpha_j, both matrices
-    follow from the scalars of the recurrence but for (A U)' M^-1 (A U): k applications of
+    They replace U in F each time P is full, and at the end they become the next U. The iteration
+    itself is not affected, as in eigCG (Stathopoulos and Orginos, SIAM J. Sci. Comput. 32, 2010).
+    Since r_i'z_j = 0 for i != j and M^-1 A p_j = (z_j - z_{j+1}) / alpha_j, both matrices follow
+    from the scalars of the recurrence, except (A U)' M^-1 (A U), which takes k applications of
     M^-1.
 
-    The norms reported within are the recurrence's; when one passes the test, b - A x is
-    computed, and the iteration starts again from that if it does not pass. p'A p <= 0 is
-    DIVERGED_INDEFINITE_MAT, r'z < 0 is DIVERGED_INDEFINITE_PC.
+    The reported norms come from the recurrence. When one passes the test, b - A x is computed.
+    If that does not pass, the iteration starts again from it. p'A p <= 0 gives
+    DIVERGED_INDEFINITE_MAT, r'z < 0 gives DIVERGED_INDEFINITE_PC.
 
-    The projection of each iteration is bound by memory: it reads U and A U in single
-    precision. That leaves the search directions conjugate to U to 1e-7 and costs no
-    iterations, since the residual is that of x all the same and U is removed from it, in
-    double precision, each time it has fallen by `DRIFT`.
+    Memory bandwidth limits the projection in each iteration, so it reads U and A U in single
+    precision. The search directions are then conjugate to U only to 1e-7. That costs no
+    iterations: the residual is still that of x, and U is removed from it, in double precision,
+    each time it has fallen by the factor `DRIFT`.
 
     Memory: m - k vectors for P, k each for U and A U (later the selected vectors), k + 1 for
     both in single precision, 3 for work.
 
     Attributes:
-        pace: what decides on updates; part of `numbers`.
+        pace: when the space is updated; part of `numbers`.
     """
 
     NAME = "rcg"
@@ -227,7 +227,7 @@ class RecyclingCG(RecyclingKSP):
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """What the method has learnt besides directions; assign to go on elsewhere."""
+        """What the method has learnt besides directions. Assign them to continue elsewhere."""
         return (*astuple(self.pace), *super().numbers)
 
     @numbers.setter
@@ -248,7 +248,7 @@ class RecyclingCG(RecyclingKSP):
 
         self._p_block, self._p = block(width)
         self._u_block, self._u = block(self.recycle)
-        # A U, until the first selection goes in its place.
+        # A U, until the first selection overwrites it.
         self._v_block, self._v = block(self.recycle)
         self._work_block, (self._r, self._z, self._q) = block(3)
         # A U, U and two columns for work.
@@ -285,7 +285,7 @@ class RecyclingCG(RecyclingKSP):
     def _fit(self) -> None:
         """Compute A U and E^-1, unless the last solve left them for these A and U.
 
-        They depend on nothing else, so that they are what would be computed, bit for bit.
+        They depend on nothing else, so that computing them again would give the same bits.
         """
         start = time.perf_counter()
         revision = get_revision(self._operator)
@@ -307,7 +307,7 @@ class RecyclingCG(RecyclingKSP):
         self.counts.rebuild = time.perf_counter() - start
 
     def _apply_to_space(self) -> None:
-        """Compute A U and E^-1, dropping the directions that depend on others."""
+        """Compute A U and E^-1, dropping dependent directions."""
         held = 0
         if self.space is not None:
             held = min(self.space.shape[1], self.recycle)
@@ -327,8 +327,8 @@ class RecyclingCG(RecyclingKSP):
                 self._single[:, :held] = au
                 self._single[:, held : 2 * held] = u
                 break
-            # Rare: A is applied again, since combining A U would lose the digits lost in U.
-            # A dropped column may hold NaN, which a zero coefficient would not silence.
+            # Rare. A is applied again, since combining columns of A U would lose digits.
+            # A dropped column may hold NaN, and zero times NaN is NaN.
             u[:, ~transform.any(axis=1)] = 0.0
             held = transform.shape[1]
             combine(u[:, :held], (u, transform))
@@ -344,11 +344,11 @@ class RecyclingCG(RecyclingKSP):
         # Written behind PETSc's back: cached norms are stale.
         self._q.stateIncrease()
         self._x.axpy(1.0, self._q)
-        # One product costs less than to read A U.
+        # One product costs less than reading A U.
         self._compute_residual(self._b, self._x, self._r)
 
     def _run(self, ksp: PETSc.KSP) -> int:
-        """Run deflated CG until the computed residual passes or does not fall any more."""
+        """Run deflated CG until the computed residual passes or stops falling."""
         diverged = PETSc.KSP.ConvergedReason
         its, reason, computed = 0, 0, math.inf
         while reason == 0:
@@ -367,7 +367,7 @@ class RecyclingCG(RecyclingKSP):
         return reason
 
     def _descend(self, ksp: PETSc.KSP, its: int) -> tuple[int, int]:
-        """Run from the present residual until that of the recurrence passes.
+        """Run from the present residual until the recurrence's residual passes.
 
         Returns:
             The iteration number and the reason. An iteration that passes is not logged.
@@ -466,13 +466,13 @@ class RecyclingCG(RecyclingKSP):
         old = (self._v_block if self._selected else self._u_block)[:, :held]
         count = len(y.T)
         combine(out[:, :count], (old, y[:held]), (self._p_block[:, :steps], y[held:]))
-        # In place of A U, or of U.
+        # It has overwritten A U, or U.
         self._selected, self._fitted = True, None
         return count
 
 
 def _conjugating(gram: Array) -> tuple[Array, float]:
-    """Return T with T' gram T = I, for the columns that do not depend on others.
+    """Return T with T' gram T = I, without the columns that depend on others.
 
     Args:
         gram: (k, k), Hermitian, semidefinite, U'A U.
@@ -480,7 +480,7 @@ def _conjugating(gram: Array) -> tuple[Array, float]:
     Returns:
         T (k, r), r <= k, and the smallest pivot of the Cholesky factor for unit columns: the
         sine, in the A-inner product, of the angle between a column and the others. Columns
-        that are zero or not finite, or with u'A u <= 0, are among the dropped.
+        that are zero or not finite, or with u'A u <= 0, are dropped, too.
     """
     square = gram.diagonal().real
     good = np.flatnonzero(np.isfinite(square) & (square > 0))

@@ -41,27 +41,29 @@ class RecyclingKSP(ABC):
     histories and `-ksp_view` work as for PETSc's own KSPs, with any PC that the method allows.
     `ksp.reset` drops the recycled space.
 
-    A solve succeeds only by the computed norm of b - A x. First a multiple of the last solution is
-    tried, for one product with A, so that the same system is not solved twice.
+    A solve succeeds only if the computed norm of b - A x passes the test. First, for one product
+    with A, the best multiple of the last solution is tried, so that the same system is not solved
+    twice.
 
-    A right-hand side whose norm is below 1e-90 or above 1e90 is DIVERGED_NANORINF, since the
-    squares of its residuals would not be numbers: scale it, as `SequenceSolver` does.
+    A right-hand side whose norm is below 1e-90 or above 1e90 gives DIVERGED_NANORINF, since the
+    squares of its residuals may underflow or overflow: scale it, as `SequenceSolver` does.
 
     Attributes:
         restart: m, the largest number of directions held at a time.
         recycle: k < m, the largest number of them carried to the next system.
         space: (local rows, at most k), Fortran order: the recycled directions, or None.
-            Assign to seed a solve, which leaves it as it is and another one here.
+            Assign an array to start from it; a solve leaves that array unchanged and puts another
+            one here.
         solution: (local rows), the last solution, or None.
         benefit: whether the space has been worth using; if not, it is set aside for a while.
         counts: what the last solve has cost.
     """
 
     NAME: ClassVar[str]
-    """In the names of options: `-ksp_<NAME>_restart`."""
+    """The method's name in options, such as `-ksp_<NAME>_restart`."""
 
     LABEL: ClassVar[str]
-    """What people call the method."""
+    """The method's name in messages."""
 
     SIDES: ClassVar[tuple[PETSc.PC.Side, ...]] = (PETSc.PC.Side.LEFT,)
     """Sides from which the method can be preconditioned, the default first."""
@@ -157,7 +159,7 @@ class RecyclingKSP(ABC):
         reason = self._iterate(ksp, b, x) if _is_measurable(b) else _NOT_MEASURABLE
         ksp.setConvergedReason(reason)
         if reason == PETSc.KSP.ConvergedReason.DIVERGED_BREAKDOWN:
-            # Directions that were found where nothing moves any more are rounding.
+            # Directions found after the residual has stagnated are only rounding.
             self.space = None
         if reason < 0 and reason != PETSc.KSP.ConvergedReason.DIVERGED_MAX_IT:
             self._settle_for(ksp, b, x)
@@ -169,7 +171,7 @@ class RecyclingKSP(ABC):
     def _settle_for(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> None:
         """After a breakdown, replace an x that is worse than 0 by 0.
 
-        An initial guess of the user's is left alone, since it may be wanted back.
+        If the user gave an initial guess, x is left alone.
         """
         if ksp.getInitialGuessNonzero():
             return
@@ -201,9 +203,9 @@ class RecyclingKSP(ABC):
     def _start(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec, residual: PETSc.Vec) -> int:
         """Set x to the initial guess and residual to b - A x, and log its norm.
 
-        Without a guess of the user's that is zero, unless the best multiple of the last solution
-        passes the convergence test. It is not used as a mere guess: its residual is in the
-        directions that converge slowly.
+        Without a guess by the user, the guess is zero, unless the best multiple of the last
+        solution passes the convergence test. A multiple that does not pass is dropped, since its
+        residual lies in the directions that converge slowly.
 
         Returns:
             The reason of the convergence test.
@@ -218,7 +220,7 @@ class RecyclingKSP(ABC):
             x.scale(weight)
             residual.aypx(-weight, b)
             norm = residual.norm()
-            # PETSc's test would else take the first residual for the right-hand side.
+            # Otherwise PETSc's test would measure against the first residual, not against b.
             ksp.setInitialGuessNonzero(True)
             reason = int(ksp.callConvergenceTest(0, norm))
             ksp.setInitialGuessNonzero(False)
@@ -260,7 +262,7 @@ class RecyclingKSP(ABC):
 
 
 def _is_measurable(b: PETSc.Vec) -> bool:
-    """Return whether squares of residuals are in range, or b is zero or not finite."""
+    """Return whether b is zero, or the squares of its residuals are in range."""
     norm = float(b.norm())
     return is_safe(norm) or (norm == 0.0 and largest_entry(b) == 0.0)
 

@@ -27,79 +27,80 @@ from kryloset.krylov.methods.dense import (
 from kryloset.krylov.methods.recycling_ksp import RecyclingKSP
 
 CANCELLATION = 100 * float(np.finfo(np.float64).eps)
-"""Relative size up to which a difference is rounding alone."""
+"""Relative size up to which a difference is only rounding."""
 
 STAGNATION_STEPS = 1000
-"""Steps over which the residual has to fall ..."""
+"""Number of steps within which the residual must fall ..."""
 
 STAGNATION_FACTOR = 0.99
-"""... to at most this part of what it was."""
+"""... to this fraction of its value, or the solve has stagnated."""
 
 CARRIED = 10.0
-"""Size of the part in M C at which a Lanczos vector's dual is cleared of it."""
+"""Size of a dual's part in M C above which this part is subtracted."""
 
 STATIONARY = 1e-13
-"""Part of ||K|| ||r|| at which K r counts as zero: r is then the least there is."""
+"""Fraction of ||K|| ||r|| below which K r counts as zero. Then r is the least residual."""
 
 DOUBTFUL = 1e-8
-"""Part of ||K|| ||r|| at which K r may be on its way there. What follows is rounding if it
-is, and a true x grows beyond bounds, hence ..."""
+"""Fraction of ||K|| ||r|| below which K r may be about to become zero. What follows may then be
+rounding, and x may grow without bound, so that ..."""
 
 DOUBT_STEPS = 100
-"""... the residual is computed after at most as many steps."""
+"""... the residual is computed after at most this number of steps."""
 
 DIP = 1e-3
-"""Part of ||K|| ||r|| below which K r is on its way to zero, or A has small eigenvalues. The
-residual is computed there, and again where K r is a tenth of what it was: a singular system
-that is not consistent passes its least residual at the bottom, and leaves it in one step."""
+"""Fraction of ||K|| ||r|| below which K r approaches zero, or A has small eigenvalues. The
+residual is computed there, and again each time K r has fallen to a tenth. An inconsistent
+singular system reaches its least residual where K r is smallest, and leaves it in one step."""
 
 MISMATCH = 10.0
-"""Ratio of computed to implicit residual at which the recurrence is no longer believed."""
+"""Ratio of the computed to the implicit residual above which the recurrence is not trusted."""
 
 
 class RecyclingMINRES(RecyclingKSP):
     """Recycling MINRES as a Python context of a PETSc KSP; M Hermitian positive definite.
 
-    K = M^-1 A is self-adjoint in <x, y> = x^H M y, in which all orthogonality is meant, and
-    <x, K y> = x^H A y, <K x, K y> = (A x)^H M^-1 (A y). Vectors are in the variable x.
+    K = M^-1 A is self-adjoint in the inner product <x, y> = x^H M y. All orthogonality here is
+    in this product, <x, K y> = x^H A y and <K x, K y> = (A x)^H M^-1 (A y). Vectors are in the
+    variable x.
 
-    A system starts with C = K U, <C, C> = I, made of the recycled space: k applications of A
-    and of M^-1. (A U = M C then is orthonormal in the inner product of M^-1.) One more of A
-    takes out of the residual what U can. From there Lanczos' three-term recurrence with
-    (I - C C^H M) K builds orthonormal Z, orthogonal to C, and tridiagonal T, (j + 1) x j:
+    A system starts with C = K U, <C, C> = I, from the recycled space, which takes k applications
+    of A and of M^-1. (A U = M C is then orthonormal in the inner product of M^-1.) One more
+    application of A removes from the residual what U can. Then Lanczos' three-term recurrence
+    with (I - C C^H M) K builds an orthonormal Z, orthogonal to C, and a tridiagonal T,
+    (j + 1) x j:
 
         K Z_j = C B_j + Z_{j+1} T_j,    M^-1 r_0 = C c + Z_{j+1} e_1 rho,
 
     and MINRES minimises the norm of M^-1 r, which is that of r in M^-1, over
     x = x_0 + Z_j y + U (c - B_j y): ||rho e_1 - T_j y||. With T_j = Q_j R_j, the directions
-    Z_j R_j^-1 and B_j R_j^-1 have three-term recurrences too, so that x costs two vectors
-    and its part in U a few numbers.
+    Z_j R_j^-1 and B_j R_j^-1 have three-term recurrences, too. So x takes two vectors, and its
+    part in U a few numbers.
 
-    Every Lanczos vector is orthogonalised against C. M is known on it by the dual
-    recurrence of PETSc's KSPMINRES, v = M z, and c = C^H v. But to keep v orthogonal to C
-    one would have to store M C beside U and C; instead v carries M C s, with s known, and
-    the next product is A (z + U t) with t such that s is gone but for what was not known
-    yet: B_j, and the change in the diagonal of T times s. Should s grow nonetheless, two
-    products with A clear it away. Without a preconditioner M C = C, and v = z.
+    Every Lanczos vector z is orthogonalised against C. The dual recurrence of PETSc's KSPMINRES
+    gives v = M z, and so c = C^H v. To keep v orthogonal to C, too, M C would have to be stored
+    beside U and C. Instead v contains M C s with a known s. The next product is A (z + U t),
+    where t cancels s except for what is not known yet: B_j, and the change in the diagonal of T
+    times s. If s grows nonetheless, two products with A remove it. Without a preconditioner
+    M C = C and v = z.
 
-    The next space U' is chosen for each window Z_w of m - k vectors: of W = [U' Z_w], the k
-    harmonic Ritz vectors of K with theta closest to zero, on either side, that is with the
-    largest |mu| = 1/|theta| in
+    The next space U' is chosen anew after each window Z_w of m - k vectors. It is spanned by the
+    k harmonic Ritz vectors of K over W = [U' Z_w] with theta closest to zero, on either side,
+    that is, with the largest |mu| = 1/|theta| in
 
         W^H A W p = mu (A W)^H M^-1 (A W) p.
 
-    Both matrices are Hermitian, and follow from T, B and small recurrences for U' without
-    any inner product. A short window tells eigenvectors near zero badly from their
-    neighbours: with m of 3 k or 4 k the space is much better than with 2 k where the
-    preconditioner is weak and eigenvalues lie on both sides.
+    Both matrices are Hermitian, and follow from T, B and small recurrences for U' without inner
+    products. A short window separates eigenvectors near zero poorly from their neighbours. If the
+    preconditioner is weak and eigenvalues lie on both sides, m = 3 k or 4 k gives a much better
+    space than m = 2 k.
 
-    The norms reported within the iteration are ||r||_{M^-1} in proportion to the last
-    computed ||b - A x||. When one passes the test, b - A x is computed, and the iteration
-    goes on if that does not pass: from a new start at the best x so far, if the two have
-    parted. Lanczos starts anew too when it breaks down short of the tolerance. A start that
-    gains nothing is the last: DIVERGED_BREAKDOWN, as with the least residual of a singular
-    system that is not consistent. An M seen not to be positive definite is
-    DIVERGED_INDEFINITE_PC.
+    Within the iteration the reported norms are ||r||_{M^-1}, in proportion to the last computed
+    ||b - A x||. When one passes the test, b - A x is computed. If that does not pass, the
+    iteration goes on, or restarts from the best x so far if the two norms disagree. Lanczos also
+    restarts after a breakdown short of the tolerance. A restart that gains nothing is the last
+    and gives DIVERGED_BREAKDOWN, as at the least residual of an inconsistent singular system. An
+    M that is found not to be positive definite gives DIVERGED_INDEFINITE_PC.
 
     Memory, in vectors: 3 k for U, C and U', m - k + 1 for Lanczos, 8 for work.
     """
@@ -133,7 +134,7 @@ class RecyclingMINRES(RecyclingKSP):
         self._u, self._c, self._next = (
             np.zeros((rows, self.recycle), dtype=dtype, order="F") for _ in range(3)
         )
-        # Partial: the iterate without the part in U that it lacks.
+        # Partial: the iterate, but for the part U `_lacking`.
         self._partial, self._candidate, self._residual, *others = (
             operator.createVecRight() for _ in range(8)
         )
@@ -153,7 +154,7 @@ class RecyclingMINRES(RecyclingKSP):
     # The method
 
     def _iterate(self, ksp: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> int:
-        """Rebuild C, then run Lanczos, anew after a breakdown for as long as that helps."""
+        """Rebuild C, then run Lanczos, and restart it after a breakdown as long as that helps."""
         diverged = PETSc.KSP.ConvergedReason
         self._rhs, self._x = b, x
         reason = self._start(ksp, b, x, self._residual)
@@ -170,7 +171,7 @@ class RecyclingMINRES(RecyclingKSP):
             self.counts.recycled = self._held
         if self._held == 0:
             self._start_selection(np.zeros((0, 0)))
-        # The largest ||K z|| met.
+        # The largest ||K z|| so far.
         self._size = 0.0
         its, previous = 0, np.inf
         while reason == 0:
@@ -189,7 +190,7 @@ class RecyclingMINRES(RecyclingKSP):
         """Run Lanczos and MINRES from x and its residual, to the end or a breakdown.
 
         Returns:
-            The iteration number and the reason: 0 to start anew from the best x found.
+            The iteration number and the reason; 0 asks for a restart from the best x found.
         """
         diverged = PETSc.KSP.ConvergedReason
         limit = ksp.getTolerances()[3]
@@ -235,7 +236,7 @@ class RecyclingMINRES(RecyclingKSP):
         return its, int(reason)
 
     def _begin(self) -> tuple[float, int, bool]:
-        """Take out of the residual what U can, and make the first Lanczos vector.
+        """Remove from the residual what U can, and make the first Lanczos vector.
 
         Returns:
             ||r||_{M^-1}, a reason to give up or 0, and whether nothing is left of r.
@@ -249,7 +250,7 @@ class RecyclingMINRES(RecyclingKSP):
         dual = self._duals[0]
         self._residual.copy(dual)
         self._in_dual[0], total, left = self._project(dual, 0)
-        # What x still lacks of U; with U taken out above, hardly more than rounding.
+        # What x still lacks in U: hardly more than rounding, after the removal above.
         self._lacking = self._in_dual[0]
         if not np.isfinite(total):
             return total, diverged.DIVERGED_NANORINF, True
@@ -277,7 +278,7 @@ class RecyclingMINRES(RecyclingKSP):
         return float(np.sqrt(total)), 0, ended
 
     def _project(self, dual: PETSc.Vec, column: int) -> tuple[Array, float, float]:
-        """Set a Lanczos vector to M^-1 dual less its part in C.
+        """Set a Lanczos vector to M^-1 dual minus its part in C.
 
         Returns:
             The coefficients of that part, and the squares of M^-1 dual in the norm of M
@@ -292,7 +293,7 @@ class RecyclingMINRES(RecyclingKSP):
         return products[:-1], float(products[-1].real), float(after.real)
 
     def _normalise(self, column: int, length: float) -> None:
-        """Divide a Lanczos vector, the last dual and what this has of M C by a length."""
+        """Divide a Lanczos vector, the last dual and this dual's part in M C by a length."""
         self._columns[column].scale(1.0 / length)
         if self._identity:
             # M C is C, and has been subtracted.
@@ -303,7 +304,7 @@ class RecyclingMINRES(RecyclingKSP):
             self._in_dual[0] = self._in_dual[0] / length
 
     def _clear_duals(self) -> None:
-        """Subtract from the last two duals what they have of M C = A U."""
+        """Subtract from the last two duals their parts in M C = A U."""
         spare = self._duals[2]
         for i in range(2):
             self._candidate.set(0.0)
@@ -317,7 +318,7 @@ class RecyclingMINRES(RecyclingKSP):
         """Take a step of Lanczos and one of MINRES.
 
         Returns:
-            A reason to give up or 0, and whether the Krylov space cannot grow.
+            A reason to give up or 0, and whether the Krylov space is exhausted.
         """
         diverged = PETSc.KSP.ConvergedReason
         i = self._column
@@ -325,7 +326,7 @@ class RecyclingMINRES(RecyclingKSP):
         dual, dual_before, image = self._duals
         in_dual, in_dual_before, _ = self._in_dual
         beta = float(self._beta[i])
-        # What would be left of M C but for the change of alpha, and a new b.
+        # Cancels the part in M C, except for the change of alpha and the new b.
         correction = self._alpha_before * in_dual + beta * in_dual_before
         if correction.any():
             z.copy(self._candidate)
@@ -362,10 +363,10 @@ class RecyclingMINRES(RecyclingKSP):
         return 0, ended or not regular
 
     def _minimise(self, z: PETSc.Vec, b: Array, entries: tuple[float, float, float]) -> bool:
-        """Add a column to T = Q R and update x, unless R becomes singular.
+        """Add a column to T = Q R and update x, unless R would become singular.
 
         Returns:
-            Whether it has not.
+            Whether R is still regular.
         """
         beta, alpha, beta_next = entries
         cos, sin, cos_before, sin_before = self._rotations
@@ -405,7 +406,7 @@ class RecyclingMINRES(RecyclingKSP):
         self._log(ksp, its, norm)
         reason = int(ksp.callConvergenceTest(its, norm))
         if reason > 0:
-            # A test of the user's may prefer it to a better one.
+            # A user's test may accept it, though another x had a smaller residual.
             self._candidate.copy(self._x)
             self._norm = norm
         return norm, reason
@@ -425,7 +426,7 @@ class RecyclingMINRES(RecyclingKSP):
         return norm
 
     def _recurrence_holds(self) -> bool:
-        """Whether the computed residual is what the recurrence says, in the norm of M^-1."""
+        """Whether the computed residual agrees with the recurrence, in the norm of M^-1."""
         spare = self._duals[2]
         self._precondition(self._residual, spare)
         computed = spare.dot(self._residual)
@@ -465,7 +466,7 @@ class RecyclingMINRES(RecyclingKSP):
             dropped = np.flatnonzero(~transform.any(axis=1))
             blocks = [block[:, : transform.shape[0]] for block in (u, c, images)]
             for block in blocks:
-                # A dropped column may hold NaN, which a zero coefficient would not silence.
+                # A dropped column may hold NaN, and zero times NaN is NaN.
                 block[:, dropped] = 0.0
                 combine(block[:, : self._held], (block, transform))
             u, c, images = (block[:, : self._held] for block in blocks)
@@ -475,9 +476,9 @@ class RecyclingMINRES(RecyclingKSP):
         return definite
 
     def _start_selection(self, forms: Array) -> None:
-        """Let the space chosen for the next system be U to begin with."""
+        """Start the choice of the next space from U."""
         self._chosen = self._u[:, : self._held]
-        # Of the chosen space U': <C, K U'> and <U', K U'>.
+        # <C, K U'> and <U', K U'> of the chosen space U'.
         self._in_c: Array = np.eye(self._held)
         self._forms = forms
 
@@ -538,7 +539,7 @@ def _normaliser(gram: Array) -> Array:
         gram: (k, k), Hermitian positive semidefinite up to rounding.
 
     Returns:
-        (k, r), r <= k. Columns that are zero or not finite are among the dropped.
+        (k, r), r <= k. Columns that are zero or not finite are dropped, too.
     """
     square = gram.diagonal().real
     good = np.flatnonzero(np.isfinite(square) & (square > 0))
@@ -557,9 +558,10 @@ def _normaliser(gram: Array) -> Array:
 
 
 def _largest(forms: Array, images: Array, size: int, bound: float) -> Array:
-    """Return P of the `size` largest |mu| of forms p = mu images p, P^H images P = I.
+    """Return the eigenvectors P of forms p = mu images p with the `size` largest |mu|.
 
-    Those above `bound` are left out: their images are rounding.
+    P^H images P = I. Any |mu| above `bound` is left out, since the image of its vector is only
+    rounding.
     """
     if not (np.isfinite(forms).all() and np.isfinite(images).all()):
         return np.zeros((forms.shape[0], 0), dtype=forms.dtype)

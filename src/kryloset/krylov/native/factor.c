@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 
 // A sparse factor that is made once and applied thousands of times: A = L S U with unit block
-// triangles L and U and a block diagonal S. A node is a few consecutive unknowns, its rows are
-// the later unknowns that its elimination touches. Dense blocks in single precision are kept of
-// each: S^-1, its part of L, and unless A is symmetric its part of U, transposed.
+// triangles L and U and a block diagonal S. A node is a few consecutive unknowns. Its rows are
+// the later unknowns that its elimination touches. Each node keeps dense blocks in single
+// precision: S^-1, its part of L and, unless A is symmetric, its part of U, transposed.
 // Elimination is multifrontal, in double precision and without pivoting.
 
 #include <math.h>
@@ -19,13 +19,13 @@ typedef float half_pack __attribute__((vector_size(16), aligned(16)));
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
-  WIDTH = 8,      // numbers in a pack: blocks have a multiple of so many rows
-  WIDEST = 64,    // unknowns of a node
+  WIDTH = 8,      // numbers in a pack; the rows of a block are a multiple
+  WIDEST = 64,    // most unknowns of a node
   PER_ROW = 10,   // numbers that could be read while a row of a node is gathered and scattered
   PER_NODE = 100  // and while a node begins and ends
 };
 
-// Of two times four numbers, four, by place.
+// Pick four of two times four numbers, by their places.
 #ifdef __clang__
 #define PICK(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
 #else
@@ -37,7 +37,7 @@ static const double ZERO = 1e-14;
 
 INLINE int64_t padded(int64_t rows) { return (rows + WIDTH - 1) / WIDTH * WIDTH; }
 
-// What it costs to apply a node of that width and so many rows, in numbers read.
+// The cost of applying a node of this width and number of rows, in numbers read.
 INLINE int64_t cost(int64_t width, int64_t rows)
 {
   return width * (2 * padded(rows) + padded(width)) + PER_ROW * rows + PER_NODE;
@@ -45,11 +45,11 @@ INLINE int64_t cost(int64_t width, int64_t rows)
 
 // analyse: the nodes of a pattern
 
-// Number the unknowns node by node. The pattern (by rows) is symmetric. order (n: new -> old) is
-// a fill-reducing one and becomes that of the factor; starts (count + 1) has the first unknown of
-// each node, row_offsets (count + 1) where its rows begin, parents (count) the node of its first
-// row or -1. A node takes in a child where that makes the factor cheaper to apply, zeros and all.
-// Returns the count of nodes, -1 when there is no memory.
+// Number the unknowns node by node. The pattern (by rows) is symmetric. order (n: new -> old) reduces
+// fill, and becomes the order of the factor. starts (count + 1) is the first unknown of each
+// node, row_offsets (count + 1) where its rows begin, and parents (count) the node of its first
+// row, or -1. A node absorbs a child if that makes the factor cheaper to apply, added zeros
+// included. Returns the number of nodes, or -1 without memory.
 int kryloset_analyse(int n, const int32_t *offsets, const int32_t *columns, int32_t *order,
                      int32_t *starts, int64_t *row_offsets, int32_t *parents)
 {
@@ -81,7 +81,7 @@ int kryloset_analyse(int n, const int32_t *offsets, const int32_t *columns, int3
         rows[k]++;
       }
   }
-  // mark: whether a column has been taken in by its parent.
+  // mark: whether its parent has absorbed a column.
   for (int j = 0; j < n; j++) {
     mark[j] = 0;
     for (int c = child[j]; c != -1; c = sibling[c]) {
@@ -96,7 +96,7 @@ int kryloset_analyse(int n, const int32_t *offsets, const int32_t *columns, int3
       child[parent[j]] = j;
     }
   }
-  // The last unknown of a node stands for it; nodes are in the order of those.
+  // The last unknown of a node represents it. Nodes are in the order of these unknowns.
   for (int j = n - 1; j >= 0; j--) top[j] = mark[j] ? top[parent[j]] : j;
   int count = 0;
   int32_t *node = child, *next = sibling;
@@ -169,8 +169,8 @@ INLINE void subtract_product(int64_t rows, int width, double *restrict c, const 
     for (int64_t i = 0; i < rows; i++) c[i] -= b[k] * a[i];
 }
 
-// Turn the leading width x width block into its inverse, pivots on the diagonal. Returns 1 for a
-// pivot that is as good as zero beside a unit diagonal, or not finite.
+// Turn the leading width x width block into its inverse, pivots on the diagonal. Returns 1 if a
+// pivot is next to zero, compared with a unit diagonal, or not finite.
 static int invert(int width, double *a, int64_t ld)
 {
   for (int k = 0; k < width; k++) {
@@ -191,12 +191,12 @@ static int invert(int width, double *a, int64_t ld)
 
 typedef struct {
   int rows;
-  double *entries;  // (rows x rows), the lower triangle alone where A is symmetric
+  double *entries;  // (rows x rows), only the lower triangle if A is symmetric
 } update;
 
-// Compute the blocks. A is given by rows (offsets, columns, entries) and by columns (those with
-// an h), in old numbers; scale (n, old) multiplies rows and columns. block_offsets (count + 1)
-// tells where the blocks of a node begin. Returns 1 for a zero pivot, 2 without memory.
+// Compute the blocks. A is given by rows (offsets, columns, entries) and by columns (the names
+// with _h), in old numbers. scale (n, old) multiplies rows and columns. block_offsets (count + 1)
+// is where the blocks of each node begin. Returns 1 for a zero pivot, 2 without memory.
 int kryloset_factorise(int n, const int32_t *offsets, const int32_t *columns,
                        const double *entries, const int32_t *offsets_h, const int32_t *columns_h,
                        const double *entries_h, const double *scale, const int32_t *order,
@@ -366,7 +366,7 @@ void kryloset_apply(int n, const double *x, double *y, const double *scale, cons
                     const int32_t *rows, const int64_t *block_offsets, int symmetric,
                     const float *blocks, float *work)
 {
-  // Single precision ends at 1e-38: x is brought near 1, by a power of two.
+  // Single precision ends at 1e-38, so x is scaled near 1 by a power of two.
   double size = 0.0;
   for (int i = 0; i < n; i++) {
     const double entry = fabs(scale[i] * x[i]);

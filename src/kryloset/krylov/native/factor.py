@@ -36,13 +36,13 @@ ACCURATE = 1e-2
 
 @dataclass(frozen=True, eq=False)
 class Supernodes:
-    """What the pattern determines of a factor: which unknowns are eliminated together.
+    """The part of a factor that the pattern determines: which unknowns are eliminated together.
 
     Attributes:
         order: (n), old numbers in the order of elimination.
         place: (n), the new number of each.
         starts: (count + 1), new number of the first unknown of each supernode.
-        parents: (count), the supernode of its first row, -1 without one.
+        parents: (count), the supernode of its first row; -1 if it has no rows.
         row_offsets: (count + 1), where in `rows` its rows begin.
         rows: new numbers of the later unknowns that its elimination touches, ascending.
     """
@@ -80,7 +80,7 @@ class Supernodes:
             raise MemoryError("no memory to analyse the pattern of a factor")
         place = np.empty(n, dtype=np.int32)
         place[order] = np.arange(n, dtype=np.int32)
-        # Copies, since n numbers are more than there are supernodes.
+        # Copied, since the arrays of n numbers are longer than needed.
         starts, parents = starts[: count + 1].copy(), parents[:count].copy()
         row_offsets = row_offsets[: count + 1].copy()
         rows = np.empty(row_offsets[-1], dtype=np.int32)
@@ -94,7 +94,7 @@ class Supernodes:
 class Factor:
     """A factor of T A T with T = |diag A|^(-1/2), and its application.
 
-    So scaled, entries and pivots are within the range of single precision.
+    With this scaling, entries and pivots are within the range of single precision.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Factor:
         n, s = len(scale), supernodes
         widest = max(np.diff(s.row_offsets).max(initial=0), np.diff(s.starts).max(initial=0))
         work = _aligned(int(_padded(n) + _padded(widest)))
-        # Held, since C is given addresses.
+        # Kept alive, since C is given only addresses.
         self._held = (supernodes, block_offsets, blocks, work)
         before = (self._scale, s.order)
         nodes = (s.starts, s.row_offsets, s.rows, block_offsets)
@@ -200,7 +200,7 @@ def make_factor(
     solution = np.empty(n)
     factor.apply(matrix @ (scale * expected), solution)
     error = np.linalg.norm(solution / scale - expected)
-    # A comparison that not a number does not pass.
+    # Written so that NaN gives None.
     return factor if error <= ACCURATE * np.linalg.norm(expected) else None
 
 

@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: Kryloset developers
 // SPDX-License-Identifier: LGPL-3.0-or-later
 
-// The products of tall column-major blocks (n rows, tens of columns) that recycling lives on.
-// BLAS is far from the machine's speed on such shapes: here a panel of rows is brought near
-// once, and products are formed in tiles that fit the registers.
+// The products of tall column-major blocks (n rows, tens of columns) that recycling uses most.
+// BLAS is far from the machine's speed on these shapes. Here a panel of rows is loaded into the
+// cache once, and products are formed in tiles that fit the registers.
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -15,8 +15,8 @@ typedef double pack __attribute__((vector_size(32), aligned(8)));
 
 enum {
   WIDTH = 4,          // numbers in a pack
-  PANEL = 2048,       // rows at a time where columns stream by
-  NEAR_ROWS = 192,    // rows at a time where a panel is copied near
+  PANEL = 2048,       // rows at a time when columns are streamed
+  NEAR_ROWS = 192,    // rows at a time when a panel is copied into the cache
   TILE_ROWS = 12,     // a tile: three packs by four columns, all in registers
   TILE_COLUMNS = 4,
   STREAMS = 6         // columns read side by side
@@ -66,7 +66,7 @@ void kryloset_inner(ptrdiff_t n, int p, const double *a, ptrdiff_t lda, int q, c
     const ptrdiff_t rows = n - row < PANEL ? n - row : PANEL;
     int j = 0;
     while (j < q) {
-      // Below the diagonal only, where the product is symmetric.
+      // Only below the diagonal if the product is symmetric.
       const int i = symmetric ? j : 0;
       const double *ai = a + row + i * lda, *bj = b + row + j * ldb;
       double *gij = g + i + (ptrdiff_t)j * p;
@@ -105,7 +105,7 @@ INLINE void add_streams(const int streams, const int k, ptrdiff_t rows, const do
     }
 }
 
-// One or two columns of out, which stay near while the columns of the block stream by.
+// One or two columns of out, which stay in the cache while the columns of the block stream by.
 INLINE void add_narrow(const int k, ptrdiff_t rows, int p, const double *a, ptrdiff_t lda,
                        const double *s, double (*sum)[PANEL])
 {
@@ -136,7 +136,7 @@ INLINE void add_tile(int p, const double *near, const double *s, pack *tile)
   for (int l = 0; l < p; l++, near += NEAR_ROWS, s += TILE_COLUMNS) {
     pack x = *(const pack *)near, y = *(const pack *)(near + 4), z = *(const pack *)(near + 8);
 #ifdef __x86_64__
-    // Keep them in registers: the compiler would load them again for each product.
+    // Kept in registers: otherwise the compiler would load them again for each product.
     __asm__("" : "+x"(x), "+x"(y), "+x"(z));
 #endif
     for (int c = 0; c < TILE_COLUMNS; c++) {
@@ -189,7 +189,7 @@ static int combine_wide(ptrdiff_t n, int k, double *out, ptrdiff_t ldo, int p, c
 }
 
 // out (n x k) = a s + b t, a (n x p), b (n x q), s and t column-major without gaps. out may
-// share memory with a and b row by row. Returns 1 when there is no memory.
+// share memory with a and b row by row. Returns 1 without memory.
 int kryloset_combine(ptrdiff_t n, int k, double *out, ptrdiff_t ldo, int p, const double *a,
                      ptrdiff_t lda, const double *s, int q, const double *b, ptrdiff_t ldb,
                      const double *t)

@@ -4,7 +4,7 @@
 
 kernels.c has the products of tall blocks, factor.c a sparse factor. A C compiler is there
 wherever FEniCSx is, which compiles its forms in the same way. Without one, and for complex
-numbers, `dense` goes through BLAS, which is slower on these shapes, and factors are PETSc's.
+numbers, `dense` uses BLAS, which is slower on these shapes, and factors are PETSc's.
 """
 
 import hashlib
@@ -32,8 +32,7 @@ EXPORTED = re.compile(r"^(\w+) (kryloset_\w+)\(([^)]*)\)\s*{", re.MULTILINE)
 def read_prototypes(sources: Iterable[str]) -> str:
     """Return the prototypes of the functions that Python calls, from their definitions in C.
 
-    Pointers become integers: to pass an address as the number it is takes one step less than to
-    make a pointer of it.
+    Pointers become integers, since passing an address is cheaper than making a pointer of it.
 
     Args:
         sources: Texts of C files.
@@ -47,7 +46,7 @@ def read_prototypes(sources: Iterable[str]) -> str:
 
 @cache
 def load_kernels() -> Any | None:
-    """Return the compiled library, or None where it cannot be made (said once in the log).
+    """Return the compiled library, or None if it cannot be made, which is logged once.
 
     It is kept in the user's cache (`XDG_CACHE_HOME`, else `~/.cache`), under a name that
     holds what it was made of: the sources, the compiler and the processor.
@@ -83,7 +82,7 @@ def _compile() -> Path:
     library = folder / f"kernels-{hashlib.sha256(made_of).hexdigest()[:16]}.so"
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        # Renamed into place: several processes may be at it.
+        # Renamed into place, since several processes may compile at once.
         with tempfile.TemporaryDirectory(dir=folder) as aside:
             made = Path(aside) / library.name
             command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(made)]
@@ -93,7 +92,7 @@ def _compile() -> Path:
 
 
 def _processor() -> bytes:
-    """Return what tells one kind of processor from another: a cache may be shared by a cluster."""
+    """Return what identifies the kind of processor, since a cluster may share the cache."""
     try:
         lines = Path("/proc/cpuinfo").read_bytes().splitlines()
     except OSError:

@@ -35,8 +35,8 @@ def set_multigrid(pc: PETSc.PC, operator: PETSc.Mat) -> None:
     """
     if not has_interpolations(operator):
         raise KrylosetError(
-            "preconditioner multigrid needs unknowns on a lattice, those of Lagrange elements on "
-            "a box, and this matrix has no interpolations between lattices: use gamg"
+            "preconditioner multigrid needs the unknowns of Lagrange elements on a box, and "
+            "this matrix has no interpolations between lattices: use gamg"
         )
     interpolations = operator.getAttr("interpolations")()
     pc.setType(PETSc.PC.Type.MG)

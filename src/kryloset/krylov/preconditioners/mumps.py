@@ -50,7 +50,7 @@ def set_up_mumps(pc: PETSc.PC, settings: Settings | None = None) -> Reason:
             return Reason.CONVERGED
         if _code(pc) not in TOO_SMALL:
             break
-        # What failed would be kept; a reset forgets it, and the operator too.
+        # PETSc would keep the failed factor. A reset forgets it, and the operator, too.
         operators, name = pc.getOperators(), pc.getType()
         pc.reset()
         pc.setOperators(*operators)
@@ -78,13 +78,13 @@ def _explain(pc: PETSc.PC) -> Reason:
         return Reason.CONVERGED
     code = _code(pc)
     if code in SINGULAR_CODES:
-        # Of what is no number no pivot is large enough.
+        # If entries are NaN, no pivot is large enough either.
         finite = math.isfinite(pc.getOperators()[0].norm())
         return Reason.SINGULAR if finite else Reason.NON_FINITE
     if code in (*NO_MEMORY, *TOO_SMALL):
         return Reason.OUT_OF_MEMORY
     logging.getLogger(__name__).warning(
-        "MUMPS gave up with INFOG(1) = %d, INFOG(2) = %d: its Users' Guide says what that is",
+        "MUMPS gave up with INFOG(1) = %d, INFOG(2) = %d: see its Users' Guide",
         code,
         pc.getFactorMatrix().getMumpsInfog(2),
     )

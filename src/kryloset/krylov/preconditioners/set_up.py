@@ -74,7 +74,7 @@ def set_up_preconditioner(
             if reason is not Reason.CONVERGED:
                 return reason
         ksp.setUp()
-        # A KSP that is set up leaves a refilled matrix to the first application.
+        # A KSP that is set up would factor a refilled matrix only at the first application.
         pc.setUp()
         ksp.setUpOnBlocks()
     except PETSc.Error as error:
@@ -131,10 +131,10 @@ def _choose(
     for block in blocks:
         block.setType(name)
         if from_options and parallel:
-            # A change of type has made it forget what it read.
+            # Changing the type made it forget its options.
             read_user_options(block)
         block.setFactorLevels(fill)
         if name == "icc" and not symmetric:
-            # PETSc's default makes every pivot positive, and tries for ever on a
-            # nonsymmetric matrix where it cannot. Others need no positive pivots.
+            # PETSc's default shifts until every pivot is positive, for ever on a nonsymmetric
+            # matrix. The methods for such matrices need no positive pivots.
             block.setFactorShift(PETSc.Mat.FactorShiftType.NONZERO)

@@ -17,7 +17,7 @@ MOST_DIRECTIONS = 16
 """The largest number of directions that are kept."""
 
 NEGLIGIBLE = 1e-10
-"""A direction is dropped if a smaller part of its image is new: it would add rounding."""
+"""A direction is dropped if less than this fraction of its image is new."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class Guess:
         product = operator.createVecLeft()
         operator.mult(step, product)
         p, q, size = step.array_r.copy(), product.array_r.copy(), product.norm()
-        # Twice is enough.
+        # Two passes of Gram-Schmidt are enough.
         for _ in range(2):
             overlap = _dots(images, q, x.comm)
             p -= overlap @ directions

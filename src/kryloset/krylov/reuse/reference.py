@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import scipy.sparse
 
 NEIGHBOUR_LIMIT, NEIGHBOUR_GROWTH = 200, 2
-"""The reference is replaced for a system that takes more iterations than the first number and the
-second times those of the reference's own system together: the two have little in common."""
+"""The reference is replaced if a neighbour takes more iterations than the first number plus the
+second times those of the reference's own system. The two then have little in common."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +138,8 @@ class ReferencePreconditioner:
         Args:
             name: of the preconditioner.
             symmetric: whether the method needs a symmetric one.
-            single: whether single precision is enough. It is not for methods that know their
-                residual from earlier applications: they would stagnate at its rounding.
+            single: whether single precision is enough. It is not enough for methods that infer
+                their residual from earlier applications: they would stagnate at its rounding.
             fill: levels of icc and ilu.
             omega: relaxation factor of sor.
             from_options: whether PETSc's options under `options.USER_PREFIX` are read.
@@ -208,13 +208,13 @@ class ReferencePreconditioner:
             omega=self._omega,
             from_options=self._from_options,
         )
-        # After a failure it is not refilled.
+        # After a failure the matrix is made anew.
         self._filled = reference if reason is Reason.CONVERGED else None
         return reason
 
     def _make_room(self, operator: PETSc.Mat, reference: ReferenceMatrix) -> None:
         self._matrix = reference.to_mat(operator)
-        # A KSP of its own: GAMG's finest smoother would read the operator of the outer one.
+        # A separate KSP, since GAMG's finest smoother would read the operator of the outer KSP.
         self._ksp = PETSc.KSP().create(operator.comm)
         self._ksp.setOperators(self._matrix)
         self._ksp.setType(PETSc.KSP.Type.PREONLY)

@@ -60,14 +60,14 @@ class SkiRental:
         """Return the account after the own system of a new reference.
 
         Args:
-            iterations: that its solve took.
+            iterations: iterations of its solve.
             price: seconds of the set-up.
-            seconds: of the iterations.
+            seconds: seconds of the iterations.
         """
         return fast_replace(
             self,
             price=_mean(self.price, price),
-            # The first time, while there is nothing better.
+            # Only the first time, when there is no better estimate.
             step=self.step or seconds / max(iterations, 1),
             own=float(iterations),
             age=0,
@@ -78,7 +78,7 @@ class SkiRental:
         """Return the account after a system that used the reference's preconditioner."""
         first = self.young == 0.0
         step = seconds / max(iterations, 1)
-        # The reference's own system has too few iterations to time one by.
+        # The reference's own system takes too few iterations to tell the time of one.
         step = step if first else _mean(self.step, step)
         young = _mean(self.young, iterations) if self.age < FIRST_NEIGHBOURS else self.young
         level = min(young, self.own + self.price / step) if step > 0.0 else young
