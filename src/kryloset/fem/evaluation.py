@@ -24,8 +24,8 @@ TOUCHING = 1e-10
 class Evaluation:
     """Evaluates finite element functions at given points, from their canonical unknowns.
 
-    On the interface of cells a function takes its value in the first of them, in the order of
-    their midpoints. This matters for discontinuous functions.
+    On the interface of cells, the value of a function is that in the first of these cells, in the
+    order of their midpoints. This matters for discontinuous functions.
 
     Attributes:
         inside: (points,), whether each point lies in the mesh, on rank 0; None on other ranks.
@@ -89,10 +89,10 @@ class Evaluation:
                 Nedelec space; NaN outside the mesh.
 
         Raises:
-            RuntimeError: Called on another rank than 0.
+            RuntimeError: Called on a rank other than 0.
         """
         if self._matrix is None:
-            raise RuntimeError("call an evaluation on rank 0, which alone has it")
+            raise RuntimeError("call an evaluation on rank 0: other ranks do not have it")
         at_points: Array = self._matrix @ values
         if self._outside.size:
             at_points[self._outside] = np.nan
@@ -147,11 +147,11 @@ def _locate(domain: Mesh, points: Array) -> _Located:
 
     barycentric = np.einsum("nij,nj->ni", gradients[cells], points[at] - vertices[cells, 0])
     barycentric[:, 0] += 1
-    # The distance from a facet is the coordinate that is 0 there over its gradient's length.
+    # The distance from a facet is the coordinate that is 0 there, divided by its gradient's length.
     distances = (barycentric / np.linalg.norm(gradients, axis=2)[cells]).min(axis=1)
     nowhere = np.iinfo(np.int64).max
     best = np.full(len(points), nowhere)
-    # A point that no cell touches may lie on a boundary that is given to few digits.
+    # A point that touches no cell may lie on a boundary whose coordinates have few digits.
     for tolerance in (TOUCHING, POINT_ROUNDING):
         touched = (distances >= -tolerance * extent) & (best[at] == nowhere)
         np.minimum.at(best, at[touched], ranks[cells[touched]])

@@ -22,8 +22,8 @@ EQUAL_WITHIN = 1e-9
 def sort_positions(positions: Array) -> NDArray[np.int64]:
     """Return the order that sorts points lexicographically, the first coordinate slowest.
 
-    Coordinates whose gaps are below `EQUAL_WITHIN` of the extent count as equal: processes that
-    compute the coordinates of a node from different cells find different last digits.
+    Coordinates whose gaps are below `EQUAL_WITHIN` of the extent count as equal, since processes
+    that compute the coordinates of a node from different cells find different last digits.
 
     Args:
         positions: (points, coordinates).
@@ -88,7 +88,7 @@ class Unknowns:
                 `collapse` returns them; None if `space` is not part of a mixed space.
 
         Raises:
-            FamilyError: The element is another.
+            FamilyError: The element is of another kind.
         """
         domain, index_map = space.mesh, space.dofmap.index_map
         self.space = space

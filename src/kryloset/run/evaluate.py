@@ -27,21 +27,21 @@ logger = logging.getLogger(__name__)
 
 type Array = NDArray[np.float64]
 
-#: The linear predictor is fitted to no more instances: its error hardly falls beyond, and
-#: it needs all of them in memory.
 LINEAR_INSTANCES = 2000
+"""Largest number of instances to which the linear predictor is fitted. It needs them all in memory,
+and more of them hardly reduce its error."""
 
 
 def run(config: DatasetConfig, *, data: Path, model: Path, metrics: Path) -> None:
-    """Measure the three on every split.
+    """Measure the operator and both baselines on every split.
 
     Args:
         config: The dataset.
         data: The dataset's file.
         model: File of the trained operator.
         metrics: JSON file to write: for each of `fno`, `mean` and `linear`, by split,
-            the means of the errors of `kryloset.learn.metrics`; numbers of
-            instances; settings of the linear predictor; weights and seconds of the training.
+            the means of the errors of `kryloset.learn.metrics`; also the numbers of instances, the
+            settings of the linear predictor, the number of weights and the seconds of training.
 
     Raises:
         KrylosetError: torch is not installed.
@@ -51,7 +51,7 @@ def run(config: DatasetConfig, *, data: Path, model: Path, metrics: Path) -> Non
     splits = {split: FieldPairs(data, split) for split in config.splits}
     if operator.about["dataset"] != splits["train"].digest:
         raise DataError(
-            f"{model} was not trained on {data}, whose test split it may have seen; train it again"
+            f"{model} was not trained on {data}, and may have seen its test split: train it again"
         )
 
     def encode(x: Array) -> Array:
@@ -88,7 +88,7 @@ def run(config: DatasetConfig, *, data: Path, model: Path, metrics: Path) -> Non
 
 
 def _sample(pairs: FieldPairs) -> tuple[Array, Array]:
-    """Return all pairs, or as many as the linear predictor takes, evenly spaced."""
+    """Return all pairs, or `LINEAR_INSTANCES` evenly spaced ones if there are more."""
     count = min(len(pairs), LINEAR_INSTANCES)
     return pairs.stack(np.linspace(0, len(pairs) - 1, count).round().astype(int))
 

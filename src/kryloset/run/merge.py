@@ -51,7 +51,7 @@ class _Places:
     position: NDArray[np.int64]
 
     def gather(self, path: str) -> NDArray[Any]:
-        """Return an array with one number a row from all chunks, in the drawn order."""
+        """Return an array of one number for each row from all chunks, in the drawn order."""
         columns = [file.array(path) for file in self.files]
         gathered = np.empty(len(self.file), dtype=columns[0].dtype)
         for number, column in enumerate(columns):
@@ -85,12 +85,12 @@ def run(
         output: The dataset's file to write.
         timings: JSON file to write: seconds of the sort and, by drawn instance, of each part.
         choices: JSON file to write: the recorded selection of each chunk, for `policy: replay`;
-            empty where the solver was fixed.
+            empty if the solver was fixed.
 
     Raises:
-        DataError: An input is missing, damaged or of another configuration; an instance is
-            missing, duplicated, not finite or not solved; or the chunks have different meshes.
-            Nothing is written.
+        DataError: An input is missing, damaged or made with another configuration; an instance
+            is missing, duplicated, not finite or not solved; or the chunks have different meshes.
+            No dataset is written.
     """
     family = load_family(config)
     with ExitStack() as stack:
@@ -141,10 +141,10 @@ def _open_chunk(
 def _places(
     files: Sequence[StagedFile], permutation: NDArray[np.int64], bounds: NDArray[np.int64]
 ) -> _Places:
-    """Find each instance once, and each chunk in its solving order.
+    """Find where each instance is, and check that each chunk is in its solving order.
 
     Raises:
-        DataError: An instance is missing, duplicated, or not where the order has it.
+        DataError: An instance is missing, duplicated, or not in its place of the order.
     """
     count = len(permutation)
     found_in = np.full(count, -1)
@@ -156,7 +156,7 @@ def _places(
             if found_in[instance] >= 0:
                 raise DataError(
                     f"instance {instance} is in two files, {files[found_in[instance]].path} and "
-                    f"{file.path}: remove the one that belongs to another run"
+                    f"{file.path}: remove the file that belongs to another run"
                 )
             found_in[instance], row[instance] = number, place
     missing = np.flatnonzero(found_in < 0)
@@ -207,7 +207,7 @@ def _solver(places: _Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:
 def _strategies(places: _Places) -> tuple[NDArray[np.int64], list[str]]:
     """Return the number of each instance's strategy in the drawn order, and their labels.
 
-    Each chunk numbers its strategies by itself. Here those that were used are numbered anew.
+    Each chunk has its own numbers of strategies. Here the used strategies get common numbers.
     """
     labels = [json.loads(file.attrs[names.STRATEGIES]) for file in places.files]
     used = [
@@ -224,7 +224,7 @@ def _strategies(places: _Places) -> tuple[NDArray[np.int64], list[str]]:
 
 
 def _recorded_selections(places: _Places) -> dict[str, Any]:
-    """Return what automatic selection chose, by the name of the chunk, such as `1-of-2`."""
+    """Return the recorded selection of each chunk, by the chunk's name, such as `1-of-2`."""
     numbers = {int(places.chunk[file.array(names.INSTANCE)[0]]): file for file in places.files}
     return {
         f"{number + 1}-of-{len(numbers)}": json.loads(file.text(names.SELECTION))
@@ -234,10 +234,10 @@ def _recorded_selections(places: _Places) -> dict[str, Any]:
 
 
 def _shared(files: Sequence[StagedFile], group: str) -> dict[str, NDArray[Any]]:
-    """Return the mesh that all chunks share, or its masks.
+    """Return the arrays of a group that all chunks share: the mesh, or its masks.
 
     Raises:
-        DataError: A chunk has a different one, or none.
+        DataError: A chunk has different arrays, or none.
     """
     first, *others = (file.arrays(group) for file in files)
     for file, meshes in zip(files[1:], others, strict=True):
@@ -282,7 +282,7 @@ def _instances(
     """Yield parameters and solution of each instance, on all grids, in the drawn order.
 
     Raises:
-        DataError: A value is not finite, or outside of the domain not NaN; or a field is damaged
+        DataError: A value is not finite, or is not NaN outside the domain; or a field is damaged
             or missing.
     """
     keys = _solution_keys(places.files, family, config)
@@ -302,7 +302,7 @@ def _instances(
                 else:
                     right = bool(np.isfinite(values).all())
                 if not right:
-                    outside = ", or outside of the domain not NaN" if key in ranks else ""
+                    outside = ", or not NaN outside the domain" if key in ranks else ""
                     raise DataError(
                         f"instance {index} of {source.path} has values of {key!r} that are not "
                         f"finite{outside}; remove the file and make it again"

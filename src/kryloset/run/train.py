@@ -20,15 +20,15 @@ logger = logging.getLogger(__name__)
 def run(config: DatasetConfig, *, data: Path, model: Path, history: Path) -> None:
     """Train on the split `train` and keep the weights that are best on `valid`.
 
-    A training that was killed goes on after the last epoch that it finished; the state is
-    in a file beside the model until then.
+    A training that was killed continues after the last epoch that it finished. Until the
+    training ends, its state is in a file beside the model.
 
     Args:
         config: The dataset; its `training` is used.
         data: The dataset's file.
         model: File to write: weights, scaling, settings and the dataset's digest.
         history: JSON file to write: relative L2 errors `train` and `valid`, and
-            `seconds`, each a list with a number an epoch.
+            `seconds`, each a list with one number for each epoch.
 
     Raises:
         KrylosetError: torch is not installed, or the training diverged.

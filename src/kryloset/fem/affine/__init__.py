@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Assembly by one sparse matrix, where a form is affine in its coefficients.
+"""Assembly by one sparse matrix product, for forms that are affine in their coefficients.
 
 Let a form be affine in the degrees of freedom k of its coefficients. On a cell c, with
 the local degrees of freedom k_j, its element tensor is
@@ -17,8 +17,8 @@ one cell. With D_j = T^c(e_j) - T^c(0) and so on, k_i k_j has the tensor
 
     T_ij = T^c(e_i + e_j) - T^c(0) - D_i - D_j  (i < j),    T_jj = (T^c(2 e_j) - T^c(0)) / 2 - D_j,
 
-and k_j has D_j - T_jj. They are computed with s e_j, s such that T(0) and s^2 T_jj are about the
-same: the smaller one would lose digits.
+and k_j has D_j - T_jj. They are computed with s e_j, where s makes T(0) and s^2 T_jj about equally
+large. Otherwise the smaller one would lose digits.
 """
 
 from kryloset.fem.affine.matrix import AffineMatrix

@@ -17,8 +17,8 @@ type Coefficient = fem.Function | fem.Constant
 class CoefficientValues:
     """The vector (k, 1) of the degrees of freedom of the changing coefficients of a form.
 
-    With products it is (k, p, 1), where p has the products of two degrees of freedom of a Function
-    in one cell.
+    For quadratic forms it is (k, p, 1), where p are the products of two degrees of freedom that a
+    Function has in one cell.
 
     Attributes:
         changing: The changing coefficients that occur in the form.

@@ -11,7 +11,7 @@ from dolfinx import fem
 from kryloset.fem.affine.coefficients import Coefficient, numbers_of
 
 ASSEMBLY_TOLERANCE = 1e-10
-"""Largest relative difference from an ordinary assembly with which a form counts as affine."""
+"""Largest relative difference from an ordinary assembly at which a form counts as affine."""
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def random_values(coefficients: Sequence[Coefficient]) -> Iterator[None]:
 
 
 def check_agreement(difference: float, norm: float, kind: str = "affine") -> None:
-    """Refuse a difference from an ordinary assembly with random coefficients.
+    """Refuse a form whose assembly differs from the ordinary one for random coefficients.
 
     Args:
         difference: Norm of the difference.

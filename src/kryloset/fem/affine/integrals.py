@@ -38,7 +38,10 @@ def form_integrals(form: fem.Form) -> Iterator[Integral]:
     cpp, compiled = form._cpp_object, form.ufcx_form
     for kind in cpp.integral_types:
         if kind not in (fem.IntegralType.cell, fem.IntegralType.exterior_facet):
-            raise ValueError(f"the form has an integral of type {kind.name}: not offered here")
+            raise ValueError(
+                f"the form has an integral of type {kind.name}: use only integrals over cells and "
+                "exterior facets"
+            )
         first, last = (compiled.form_integral_offsets[int(kind.value) + i] for i in (0, 1))
         if cpp.num_integrals(kind, 0) != last - first:
             raise ValueError("the form has an integral over a subdomain that is not given")
@@ -52,7 +55,7 @@ def form_integrals(form: fem.Form) -> Iterator[Integral]:
 
 
 def find_constrained(space: fem.FunctionSpace, bcs: Sequence[fem.DirichletBC]) -> NDArray[np.bool_]:
-    """Return which degrees of freedom here, ghosts included, Dirichlet conditions constrain."""
+    """Return which degrees of freedom on this process the conditions constrain, ghosts included."""
     found = np.zeros(local_size(space), np.bool_)
     for bc in bcs:
         found[bc.dof_indices()[0]] = True

@@ -31,12 +31,12 @@ from kryloset.fem.affine.tensors import ENTRY_ROUNDING, element_tensors
 class AffineMatrix:
     """A(k) = A_0 + sum_j k_j A_j, filled again and again for other coefficients.
 
-    It is what `dolfinx.fem.petsc.assemble_matrix` gives, up to rounding and with the same
-    pattern: rows and columns of constrained degrees of freedom are those of the identity.
+    It equals the result of `dolfinx.fem.petsc.assemble_matrix` up to rounding, with the same
+    pattern. Rows and columns of constrained degrees of freedom are those of the identity.
 
     Attributes:
-        matrix: A, one and the same object; square, in any space whose form has integrals over
-            cells and exterior facets.
+        matrix: A, always the same object. It is square. Its form may be in any space, with
+            integrals over cells and exterior facets.
         map_bytes: Memory of the sparse map on this process.
     """
 
@@ -54,18 +54,18 @@ class AffineMatrix:
             form: A bilinear form of one space.
             coefficients: Functions and Constants whose values will change. Everything else in
                 the form keeps its present value.
-            bcs: Dirichlet conditions, of which only the places matter.
-            quadratic: Whether it is quadratic in the numbers of any of the Functions.
+            bcs: Dirichlet conditions. Only their degrees of freedom matter, not their values.
+            quadratic: Whether the form is quadratic in the degrees of freedom of a Function.
 
         Raises:
-            ValueError: The form is not affine, or quadratic, in the coefficients, it has
-                integrals over interior facets, its two spaces differ, or a coefficient's
-                basis functions depend on the orientation of cells.
+            ValueError: The form is not affine (or quadratic) in the coefficients, it has integrals
+                over interior facets, its two spaces differ, or a coefficient's basis functions
+                depend on the orientation of cells.
         """
         compiled = fem.form(form)
         test, trial = compiled.function_spaces
         if test is not trial:
-            raise ValueError("the test and the trial functions of the form are of two spaces")
+            raise ValueError("the test and trial functions of the form are in different spaces")
         space = form.arguments()[0].ufl_function_space()
         self._values = CoefficientValues(compiled, coefficients, quadratic=quadratic)
         pattern, constrained = _Pattern(compiled, space), find_constrained(space, bcs)
@@ -94,7 +94,7 @@ class AffineMatrix:
             self.matrix.setPreallocationCOO(rows, columns)
         with random_values(self._values.changing):
             self._fill()
-            # Ones on the diagonal would hide what is small beside them.
+            # Ones on the diagonal would hide differences between small entries.
             reference = dolfinx.fem.petsc.assemble_matrix(compiled, bcs=list(bcs), diag=0.0)
             reference.assemble()
             self.matrix.setLGMap(*reference.getLGMap())
@@ -110,7 +110,8 @@ class AffineMatrix:
     def update(self) -> PETSc.Mat:
         """Fill the matrix from the present values of the coefficients. Collective.
 
-        Where there is no coefficient it does nothing, so that PETSc keeps a factor.
+        If the form has no changing coefficient, the matrix stays untouched, and PETSc keeps its
+        factor.
 
         Returns:
             `matrix`.
@@ -123,7 +124,7 @@ class AffineMatrix:
         distinct = self._map @ self._values.read()
         np.take(distinct, self._spread, out=self._entries, mode="clip")
         if self._shared:
-            # The entries are the matrix's own; it has to be told that they are others now.
+            # The matrix shares these entries, and assembly tells it that they have changed.
             self.matrix.assemble()
         else:
             self.matrix.setValuesCOO(self._entries, PETSc.InsertMode.INSERT_VALUES)
@@ -134,8 +135,8 @@ class _Pattern:
 
     Attributes:
         rows: (entries,): Local numbers of degrees of freedom, row by row.
-        columns: (entries,): Such of the columns.
-        transposed: (entries,): The number of the entry in the row `columns` and column `rows`.
+        columns: (entries,): Local numbers of the columns.
+        transposed: (entries,): The number of the entry in row `columns` and column `rows`.
     """
 
     def __init__(self, form: fem.Form, space: fem.FunctionSpace) -> None:
@@ -166,7 +167,7 @@ def _matrix_map(
     pattern: _Pattern,
     constrained: NDArray[np.bool_],
 ) -> scipy.sparse.csr_array:
-    """Return the matrix whose product with (k, 1) is the entries of the form's matrix."""
+    """Return the sparse map from (k, 1) to the entries of the form's matrix."""
     shape = (len(pattern.rows), values.size)
     owned = space.dofmap.index_map.size_local * space.dofmap.index_map_bs
     ones = constrained[pattern.rows] & (pattern.rows == pattern.columns) & (pattern.rows < owned)
@@ -184,9 +185,9 @@ def _matrix_map(
 def _share_rows(
     total: scipy.sparse.csr_array, transposed: Integers
 ) -> tuple[scipy.sparse.csr_array, Integers]:
-    """Return the distinct rows of a map, and for every row of the map which of them it is.
+    """Return the distinct rows of a map, and for every row of the map its number among them.
 
-    A symmetric matrix has each entry beside the diagonal twice, and zeros are all the same.
+    A symmetric matrix has each entry off the diagonal twice, and all rows of zeros are equal.
     """
     index = np.arange(total.shape[0])
     difference = _largest(total - total[transposed])

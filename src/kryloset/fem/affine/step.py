@@ -18,9 +18,9 @@ from kryloset.problems.finite_element import Step
 class AffineStep:
     r"""$b = \sum_l B_l u^{n-l} + c(t)$, with matrices $B_l$ that an instance keeps.
 
-    $B_l$ is the derivative of the linear form by the state $u^{n-l}$, and c is what is left if all
-    states are zero. Both are assembled once an instance; c anew in each step if the time is in it.
-    Nothing is prescribed here.
+    $B_l$ is the derivative of the linear form by the state $u^{n-l}$, and c is the form with all
+    states zero. Both are assembled once for each instance; c is assembled in each step if it
+    depends on the time. Dirichlet conditions are not applied here.
     """
 
     def __init__(self, form: ufl.Form, step: Step, changing: Sequence[Any]) -> None:
@@ -83,6 +83,6 @@ class AffineStep:
             self._c.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
         self._c.copy(b)
         for _, matrix, state in self._products:
-            # The numbers are the Function's own: PETSc has to be told that they are others now.
+            # The vector shares the Function's numbers; this tells PETSc that they have changed.
             state.stateIncrease()
             matrix.multAdd(state, b, b)

@@ -37,7 +37,7 @@ class TensorPart(NamedTuple):
 def element_tensors(
     form: fem.Form, spaces: Sequence[fem.FunctionSpace], values: CoefficientValues
 ) -> Iterator[TensorPart]:
-    """Yield T(0), and T(e_j) - T(0) for every j, of all integrals; or the quadratic ones."""
+    """Yield T(0), and T(e_j) - T(0) for every j, of all integrals; or the tensors of products."""
     packed = fem.pack_coefficients(form)
     for integral in form_integrals(form):
         numbers = fem.pack_constants(form).copy()
@@ -71,7 +71,7 @@ def _quadratic_parts(
     units: list[tuple[NDArray[Any], Integers]],
     values: CoefficientValues,
 ) -> Iterator[TensorPart]:
-    """Yield T_ij, and D_j - T_jj, of one Function."""
+    """Yield T_ij and D_j - T_jj of one Function."""
 
     def square_of(unit: NDArray[Any], s: float) -> NDArray[Any]:
         once, twice = (_difference(tabulate, at_zero, unit, value=n * s) for n in (1, 2))
@@ -80,7 +80,7 @@ def _quadratic_parts(
 
     s = _balance(at_zero, square_of(units[0][0], 1))
     differences = [_difference(tabulate, at_zero, unit, value=s) for unit, _ in units]
-    # Differences of differences are zero up to rounding, where they should be zero.
+    # Where differences of differences should be zero, they are only zero up to rounding.
     size = np.max([abs(at_zero), *map(abs, differences)], axis=(0, 2), initial=0)[:, None]
 
     def rounded(tensors: NDArray[Any]) -> NDArray[Any]:
@@ -100,7 +100,7 @@ def _quadratic_parts(
 
 
 def _balance(at_zero: NDArray[Any], square: NDArray[Any]) -> float:
-    """Return s, a power of 2 and at least 1, such that s^2 times the second is like the first."""
+    """Return a power of 2, s >= 1, that makes s^2 times the second about as large as the first."""
     sizes = [float(abs(tensors).max(initial=0)) for tensors in (at_zero, square)]
     # Written so that NaN gives 1; the check of the map finds it.
     if not (sizes[0] > sizes[1] > 0):
@@ -111,7 +111,7 @@ def _balance(at_zero: NDArray[Any], square: NDArray[Any]) -> float:
 def _difference(
     tabulate: "_Tabulation", at_zero: NDArray[Any], *units: NDArray[Any], value: float = 1
 ) -> NDArray[Any]:
-    """Return T - T(0), T with the value for these numbers, and zero for the others."""
+    """Return T - T(0), where T has the value for these numbers and zero for the others."""
     for unit in units:
         unit[:] = value
     with np.errstate(invalid="ignore"):

@@ -22,7 +22,7 @@ class AffineVector:
     """b(f) = b_0 + sum_j f_j b_j, filled again and again for other coefficients.
 
     Attributes:
-        vector: b, one and the same object, with ghosts; zero in constrained rows.
+        vector: b, always the same object, with ghosts; zero in constrained rows.
         map_bytes: Memory of the sparse map on this process.
     """
 
@@ -71,7 +71,7 @@ class AffineVector:
     def update(self) -> PETSc.Vec:
         """Fill the vector from the present values of the coefficients. Collective.
 
-        Where there is no coefficient it does nothing.
+        If the form has no changing coefficient, the vector stays untouched.
 
         Returns:
             `vector`.
