@@ -30,7 +30,7 @@ def test_instances_are_in_the_drawn_order(any_run):
             np.testing.assert_array_equal(file["t0_fields/u"][i, 0], u)
 
 
-def test_the_solvers_evidence_goes_with_its_instance(run):
+def test_the_solve_record_goes_with_its_instance(run):
     with h5py.File(run.merge()) as file, h5py.File(run.folder / "order.h5") as order:
         solver = {name: values[:] for name, values in file["solver"].items()}
         permutation, bounds = order["permutation"][:], order["bounds"][:]

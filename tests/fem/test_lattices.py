@@ -219,7 +219,7 @@ def test_geometric_multigrid_is_tried_first_where_there_are_lattices(family, fir
 
 
 def test_waves_may_be_solved_by_multigrid_and_winds_are_not():
-    ways = {}
+    strategies = {}
     for family in ("helmholtz", "advection_diffusion"):
         loaded, discretisation = discretised(family, 64)
         ((matrix, rhs),) = systems(loaded, discretisation, 1)
@@ -227,9 +227,9 @@ def test_waves_may_be_solved_by_multigrid_and_winds_are_not():
         solver = Automatic()
         result, state = solver.solve(matrix, rhs, solver.init())
         assert result.converged
-        ways[family] = [(way.method, way.preconditioner) for way in state.strategies]
-    assert ways["helmholtz"][2] == ("gmres", "multigrid")
-    assert ("gmres", "multigrid") not in ways["advection_diffusion"]
+        strategies[family] = [(one.method, one.preconditioner) for one in state.strategies]
+    assert strategies["helmholtz"][2] == ("gmres", "multigrid")
+    assert ("gmres", "multigrid") not in strategies["advection_diffusion"]
 
 
 @pytest.mark.mpi

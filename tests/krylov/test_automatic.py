@@ -34,7 +34,7 @@ def run(solver, systems, b, state=None):
 
 
 @pytest.mark.parametrize("wind", [0.0, 1.0])
-def test_every_system_is_solved_and_the_best_way_is_used(wind, rng, residual):
+def test_every_system_is_solved_and_the_best_strategy_is_used(wind, rng, residual):
     systems, b = sequence(20, 30, wind), rng.standard_normal(400)
     solutions, state = run(Automatic(tolerance=1e-10), systems, b)
     for system, x in zip(systems, solutions, strict=True):
@@ -121,7 +121,7 @@ def test_a_saved_state_goes_on_where_it_was(rng, tmp_path):
         AutomaticState.load(tmp_path / "state.npz")
 
 
-def test_the_quicker_of_two_ways_is_chosen(rng):
+def test_the_quicker_of_two_strategies_is_chosen(rng):
     """GMRES without a preconditioner takes fifty times as long as CG with one factor for all."""
     systems, b = sequence(60, 24), rng.standard_normal(3600)
     slow = SequenceSolver("gmres", "none", max_iterations=100_000)
@@ -136,7 +136,7 @@ def test_the_quicker_of_two_ways_is_chosen(rng):
 
 @pytest.mark.parametrize(("factor", "tried"), [(1.0, True), (1e9, False)])
 def test_direct_is_not_tried_at_once_where_a_factor_takes_long(factor, tried, rng):
-    """An reference's factor has told what it takes."""
+    """The factor of a reference has shown how long one takes."""
     strategies = (
         SequenceSolver("cg", "cholesky", refresh="rental"),
         SequenceSolver("direct", "cholesky"),
@@ -153,7 +153,7 @@ def test_direct_is_not_tried_at_once_where_a_factor_takes_long(factor, tried, rn
     assert after.choices[-1] == int(tried)
 
 
-def test_a_way_that_fails_is_replaced_by_another_in_the_same_system(rng, residual):
+def test_a_strategy_that_fails_is_replaced_in_the_same_system(rng, residual):
     matrix, b = diffusion(15, rng, 30.0), rng.standard_normal(225)
     strategies = (SequenceSolver("cg", "icc"), SequenceSolver("gmres", "ilu"))
     solutions, state = run(Automatic(strategies=strategies), [matrix] * 4, b)
@@ -161,7 +161,7 @@ def test_a_way_that_fails_is_replaced_by_another_in_the_same_system(rng, residua
     assert np.linalg.norm(b - matrix @ solutions[0]) <= 1e-8 * np.linalg.norm(b)
 
 
-def test_the_ladder_takes_over_when_all_ways_fail(rng, residual):
+def test_the_ladder_takes_over_when_all_strategies_fail(rng, residual):
     matrix, b = diffusion(15, rng, 30.0), rng.standard_normal(225)
     mat = to_mat(matrix)
     solver = Automatic(strategies=(SequenceSolver("cg", "icc"),))
@@ -176,7 +176,7 @@ def test_the_ladder_takes_over_when_all_ways_fail(rng, residual):
         solve_or_escalate(solver, mat, to_vec(mat, np.arange(3.0)), solver.init())
 
 
-def test_zero_right_hand_sides_say_nothing_of_a_way(rng):
+def test_zero_right_hand_sides_say_nothing_about_a_strategy(rng):
     matrix = laplacian(10)
     mat, solver = to_mat(matrix), Automatic()
     state = solver.init()
@@ -188,7 +188,7 @@ def test_zero_right_hand_sides_say_nothing_of_a_way(rng):
     assert result.converged
 
 
-def test_a_mesh_each(rng, residual):
+def test_every_system_may_have_its_own_mesh(rng, residual):
     solver = Automatic()
     state = solver.init()
     for size in (10, 12, 11, 12, 10, 13, 14, 15):
@@ -199,7 +199,7 @@ def test_a_mesh_each(rng, residual):
 
 
 def test_factors_are_tried_where_they_are_sparse():
-    """The bandwidth of a square is its side, that of a cube a part of its side's square."""
+    """The factors of a cube are less sparse than those of a square."""
     assert has_sparse_factors(to_mat(laplacian(60)))
     side = 16
     line = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(side, side))
@@ -212,18 +212,18 @@ def test_factors_are_tried_where_they_are_sparse():
     for structure in (Structure(True, True), Structure(True, False), Structure(False, False)):
         strategies = choose_strategies(structure, factors=False, tolerance=1e-8, max_iterations=9)
         assert "rental" not in {
-            w.refresh for w in strategies if w.preconditioner in ("lu", "cholesky")
+            one.refresh for one in strategies if one.preconditioner in ("lu", "cholesky")
         }
         assert {strategy.max_iterations for strategy in strategies} == {9}
 
 
-def test_a_file_that_is_no_recording_is_named():
+def test_a_file_that_does_not_hold_a_recording_is_named():
     for text in ("", "{}", '{"ways": [], "choices": [0]}'):
         with pytest.raises(KrylosetError, match="no recorded selection"):
             Recording.from_json(text)
 
 
-def test_the_choice_is_a_value(rng):
+def test_a_solve_leaves_its_earlier_state_unchanged(rng):
     systems, b = sequence(15, 3), rng.standard_normal(225)
     solver = Automatic()
     _, state = run(solver, systems, b)
@@ -242,11 +242,11 @@ def test_the_choice_is_a_value(rng):
     ],
 )
 @pytest.mark.parametrize("factors", [True, False])
-def test_ways_fit_the_structure(structure, methods, factors):
+def test_strategies_fit_the_structure(structure, methods, factors):
     strategies = choose_strategies(structure, factors=factors, tolerance=1e-8, max_iterations=100)
     assert {strategy.method for strategy in strategies} == methods
     if structure.singular:
-        # But for a factor that is made once, whose use shows at once whether it is one.
+        # Except a factor that is made once: its first use shows at once whether it works.
         kept = strategies[1:] if structure.constant else strategies
         assert not {strategy.preconditioner for strategy in kept} & {"lu", "cholesky"}
 
@@ -265,7 +265,7 @@ def test_a_constant_matrix_is_factored_once_and_applied_in_one_iteration(wind, r
     assert first.preconditioner in ("cholesky", "lu") and first.refresh == "always"
 
 
-def test_a_way_of_its_own_is_not_on_trial(rng):
+def test_a_single_strategy_is_not_on_trial(rng):
     """The only strategy may take many more iterations on one system than on those before."""
     easy, hard = sp.csr_array(laplacian(15) + 100 * sp.eye_array(225)), sp.csr_array(laplacian(15))
     strategy = SequenceSolver("cg", "none", 1e-10, refresh="rental")

@@ -17,7 +17,7 @@ from kryloset.krylov import Reason, SequenceSolver, SolverState, solve_or_escala
 from kryloset.krylov.reuse.reference import NEIGHBOUR_GROWTH, NEIGHBOUR_LIMIT
 from kryloset.krylov.reuse.ski_rental import FIRST_NEIGHBOURS, SkiRental
 
-WAYS = [
+STRATEGIES = [
     ("cg", "lu", 0.0),
     ("cg", "cholesky", 0.0),
     ("rcg", "cholesky", 0.0),
@@ -40,7 +40,7 @@ def run(solver, systems, b, state=None, mat=None):
     return [r.solution.getArray().copy() for r in results], results, state
 
 
-@pytest.mark.parametrize(("method", "preconditioner", "wind"), WAYS)
+@pytest.mark.parametrize(("method", "preconditioner", "wind"), STRATEGIES)
 def test_neighbours_are_solved_with_the_first_ones_preconditioner(
     method, preconditioner, wind, rng, residual
 ):
@@ -105,7 +105,7 @@ def test_cg_needs_no_more_iterations_than_the_spread_of_the_spectrum_allows(rng)
     assert 1 < results[1].iterations <= bound + 1
 
 
-def test_every_mat_of_its_own_uses_the_same_owner(rng, residual):
+def test_systems_in_different_mats_use_the_same_reference(rng, residual):
     systems, b = sequence(20, 4), rng.standard_normal(400)
     solver = SequenceSolver("cg", "cholesky", refresh=(0, 2))
     _, refilled, _ = run(solver, systems, b)
@@ -119,7 +119,7 @@ def test_every_mat_of_its_own_uses_the_same_owner(rng, residual):
     assert state.refreshes == (0, 2)
 
 
-def test_a_mesh_each_makes_an_owner_each(rng, residual):
+def test_each_mesh_gets_its_own_reference(rng, residual):
     solver = SequenceSolver("cg", "cholesky", refresh=())
     state = solver.init()
     for size in (10, 12, 12, 10):
@@ -130,7 +130,7 @@ def test_a_mesh_each_makes_an_owner_each(rng, residual):
     assert state.refreshes == (0, 1, 3)
 
 
-@pytest.mark.parametrize(("method", "preconditioner", "wind"), WAYS)
+@pytest.mark.parametrize(("method", "preconditioner", "wind"), STRATEGIES)
 def test_a_replay_is_bit_identical_and_so_is_a_resumed_one(
     method, preconditioner, wind, rng, tmp_path
 ):
@@ -160,7 +160,7 @@ def test_a_state_is_a_value(rng):
     np.testing.assert_array_equal(first[0], second[0])
 
 
-def test_an_owner_that_does_not_help_is_replaced_at_once(rng, residual):
+def test_a_reference_that_does_not_help_is_replaced_at_once(rng, residual):
     """The factor of one matrix is useless for the other, whose unknowns are in another order."""
     first = laplacian(50)
     order = rng.permutation(2500)
@@ -175,7 +175,7 @@ def test_an_owner_that_does_not_help_is_replaced_at_once(rng, residual):
     assert limit <= results[0].iterations <= limit + 10
 
 
-def test_a_failure_leaves_no_owner_and_the_ladder_ends_without(rng, residual):
+def test_a_failure_leaves_no_reference_and_the_ladder_uses_none(rng, residual):
     matrix, b = diffusion(15, rng, 20.0), rng.standard_normal(225)
     solver = SequenceSolver("cg", "cholesky", refresh="rental")
     mat = to_mat(matrix)
@@ -274,7 +274,7 @@ def test_the_rule_costs_at_most_twice_what_the_best_would(seed):
         assert PRICE <= costs[old + 1 : new, old].sum() < PRICE + largest
 
 
-def test_independent_systems_keep_their_owner():
+def test_independent_systems_keep_their_reference():
     rng = np.random.default_rng(5)
     rental = SkiRental().after_refresh(1, PRICE, 1.0)
     for iterations in rng.integers(9, 12, 200):

@@ -35,7 +35,7 @@ def test_a_family_is_told_the_tolerance(tmp_path):
         np.testing.assert_array_equal(file["fields/u"][:, 0], np.arange(4) + 1e-6)
 
 
-def test_the_residual_of_a_nonlinear_equation_is_the_evidence(tmp_path):
+def test_the_stored_residual_is_that_of_the_nonlinear_equation(tmp_path):
     with h5py.File(run(tmp_path, residual="5e-7")) as file:
         assert (file["solver/true_residual"][:] == 5e-7).all()
 
@@ -54,7 +54,7 @@ def test_an_instance_that_cannot_be_drawn_is_named(tmp_path):
     assert not (tmp_path / "parameters.h5").exists()
 
 
-def test_an_instance_that_is_none_of_the_problem_is_named(tmp_path):
+def test_an_instance_outside_the_problem_is_named(tmp_path):
     with pytest.raises(DataError, match=r"^instance 3: a is negative$"):
         run(tmp_path, unsolvable=3)
     assert not (tmp_path / "chunk.h5").exists()

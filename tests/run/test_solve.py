@@ -185,7 +185,7 @@ def merged(config: DatasetConfig, folder: Path) -> Path:
     return dataset
 
 
-def test_ways_are_stored_by_name(chosen: Path) -> None:
+def test_strategies_are_stored_by_name(chosen: Path) -> None:
     dataset = merged(automatic(), chosen)
     choices = json.loads((chosen / "choices.json").read_text())
     assert list(choices) == ["1-of-2", "2-of-2"]
@@ -213,7 +213,7 @@ def test_a_replay_makes_the_same_dataset_bit_for_bit(
     first, again = tmp_path / "first", tmp_path / "again"
     first.mkdir()
     again.mkdir()
-    # Ways whose factors are PETSc's, for MUMPS orders as it likes.
+    # Strategies with factors of PETSc, since the ordering of MUMPS may vary.
     monkeypatch.setattr(selection, "choose_strategies", without_mumps)
     expected = run(automatic(**solver), first, 2)
     merged(automatic(**solver), first)
@@ -238,8 +238,8 @@ def test_a_replay_makes_the_same_dataset_bit_for_bit(
 
 
 def without_mumps(*arguments: object, **named: object) -> tuple:
-    ways = choose_strategies(*arguments, **named)
-    return tuple(way for way in ways if way.method != "direct")
+    strategies = choose_strategies(*arguments, **named)
+    return tuple(strategy for strategy in strategies if strategy.method != "direct")
 
 
 def test_an_interrupted_automatic_run_ends_complete_and_right(
@@ -388,11 +388,11 @@ def test_a_strange_file_beside_the_journal_is_left_alone(
 
 
 @pytest.mark.parametrize("name", ["journal", "lock", "state-10-0.npz", ""])
-def test_what_stands_in_the_way_is_named(name: str, tmp_path: Path) -> None:
-    way = working_folder(tmp_path / "1-of-1.h5") / name
+def test_an_obstacle_to_the_journal_is_named(name: str, tmp_path: Path) -> None:
+    obstacle = working_folder(tmp_path / "1-of-1.h5") / name
     if name:
-        way.mkdir(parents=True)
+        obstacle.mkdir(parents=True)
     else:
-        way.write_text("a file where the folder should be\n")
+        obstacle.write_text("a file where the folder should be\n")
     with pytest.raises(DataError, match=rf"1-of-1.h5.working/?{name} cannot be written: .* folder"):
         run(CONFIG, tmp_path)
