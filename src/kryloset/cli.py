@@ -9,6 +9,7 @@ import typer
 
 from kryloset.bench.command_line import bench
 from kryloset.errors import KrylosetError
+from kryloset.krylov.names import METHODS, PRECONDITIONERS
 from kryloset.threads import keep_blas_to_one_thread, let_idle_threads_sleep
 
 app = typer.Typer(
@@ -18,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-Config = Annotated[Path, typer.Argument(help="YAML file with `datasets:`.", show_default=False)]
+Config = Annotated[Path, typer.Argument(help="The configuration, a YAML file.", show_default=False)]
 Name = Annotated[str, typer.Argument(help="Which of its datasets.", show_default=False)]
 Output = Annotated[Path, typer.Option(help="The file to write.", show_default=False)]
 Parameters = Annotated[Path, typer.Option(help="File of `kryloset sample`.", show_default=False)]
@@ -26,7 +27,12 @@ Order = Annotated[Path, typer.Option(help="File of `kryloset sort`.", show_defau
 Data = Annotated[Path, typer.Option(help="A dataset, of `kryloset merge`.", show_default=False)]
 Model = Annotated[Path, typer.Option(help="A model, of `kryloset train`.", show_default=False)]
 
-STAGES, SEQUENCES, LOOKS, MEASUREMENTS = "Stages", "Without a PDE", "Looks", "Measurements"
+STAGES, SEQUENCES, INSPECTION, MEASUREMENTS = (
+    "Stages",
+    "Without a PDE",
+    "Inspection",
+    "Measurements",
+)
 
 app.add_typer(bench, name="bench", rich_help_panel=MEASUREMENTS)
 
@@ -160,8 +166,10 @@ def train(
     config: Config,
     name: Name,
     data: Data,
-    model: Model,
-    history: Annotated[Path, typer.Option(help="JSON, a row an epoch.", show_default=False)],
+    model: Annotated[Path, typer.Option(help="The model to write.", show_default=False)],
+    history: Annotated[
+        Path, typer.Option(help="The JSON to write, a row an epoch.", show_default=False)
+    ],
 ) -> None:
     """Train a Fourier neural operator on a dataset (needs the extra `learn`)."""
     let_idle_threads_sleep()
@@ -228,11 +236,13 @@ def solve_sequence(
         ),
     ],
     out: Annotated[Path, typer.Option(help="The HDF5 file to write.", show_default=False)],
-    ksp: Annotated[str, typer.Option(help="Method; an unknown name lists all.")] = "gcrodr",
-    pc: Annotated[str, typer.Option(help="Preconditioner; an unknown name lists all.")] = "ilu",
+    ksp: Annotated[str, typer.Option(help=f"Method: {', '.join(METHODS)}.")] = "gcrodr",
+    pc: Annotated[str, typer.Option(help=f"Preconditioner: {', '.join(PRECONDITIONERS)}.")] = "ilu",
     rtol: Annotated[float, typer.Option(help="Tolerance, on the true relative residual.")] = 1e-8,
-    restart: Annotated[int, typer.Option(help="Directions a cycle may hold.")] = 40,
-    recycle: Annotated[int, typer.Option(help="Of these, directions carried on.")] = 20,
+    restart: Annotated[int, typer.Option(help="Directions that a cycle holds at most.")] = 40,
+    recycle: Annotated[
+        int, typer.Option(help="Of these, directions recycled for the next system.")
+    ] = 20,
     order: Annotated[
         str,
         typer.Option(
@@ -282,7 +292,7 @@ def solve_sequence(
         raise typer.Exit(1)
 
 
-@app.command(rich_help_panel=LOOKS)
+@app.command(rich_help_panel=INSPECTION)
 def config(
     file: Annotated[
         Path | None, typer.Argument(help="YAML file; the defaults if none is given.")
@@ -305,19 +315,19 @@ def config(
     typer.echo(yaml.safe_dump(tree, sort_keys=False), nl=False)
 
 
-@app.command(rich_help_panel=LOOKS)
+@app.command(rich_help_panel=INSPECTION)
 def families(
     name: Annotated[
         str | None, typer.Argument(help="A family, for its equation and settings.")
     ] = None,
 ) -> None:
-    """List the families of PDE instances, or say more of one."""
+    """List the families of PDE instances, or describe one."""
     from kryloset.problems.catalogue import describe_family, list_families
 
     typer.echo(list_families() if name is None else describe_family(name))
 
 
-@app.command("try", rich_help_panel=LOOKS)
+@app.command("try", rich_help_panel=INSPECTION)
 def try_family(
     family: Annotated[
         str,
@@ -351,20 +361,20 @@ def try_family(
         raise typer.Exit(1)
 
 
-@app.command(rich_help_panel=LOOKS)
+@app.command(rich_help_panel=INSPECTION)
 def info(
     file: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
     config: Annotated[
         bool, typer.Option("--config", help="Only the configuration that makes it again.")
     ] = False,
 ) -> None:
-    """Say what a dataset holds, how it was verified, how to open it and to make it again."""
+    """Say what a dataset holds, how to open it and how to make it again."""
     from kryloset.dataset.description import describe, read_config_text
 
     typer.echo(read_config_text(file) if config else describe(file))
 
 
-@app.command(rich_help_panel=LOOKS)
+@app.command(rich_help_panel=INSPECTION)
 def restore(
     file: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
     folder: Annotated[Path, typer.Argument(help="A new folder.", show_default=False)],

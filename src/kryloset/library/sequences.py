@@ -63,7 +63,8 @@ def solve_sequence(
             max_iterations=1000 or preconditioner="icc".
 
     Yields:
-        A result for each system, in the order that they came in.
+        A `SolvedSystem` for each system, in the order in which they came: number, solution,
+        strategy, iterations, true_residual, seconds and escalations.
 
     Raises:
         ConfigError: The solver or one of its options is not known or out of range.
