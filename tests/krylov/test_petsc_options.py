@@ -98,6 +98,7 @@ def test_an_option_that_petsc_does_not_read_is_named(rng):
         ({"ksp_gcrodr_recycle": 3}, "sets this itself"),
         ({"-pc_sor_its": 3}, "without a leading hyphen"),
         ({"pc_factor_levels": 2}, "use the setting fill"),
+        ({"mg_levels_pc_type": "pbjacobi"}, "keeps the blocks of the first matrix"),
     ],
 )
 def test_options_that_break_a_promise_are_refused(options, message):

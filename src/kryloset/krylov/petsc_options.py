@@ -30,6 +30,10 @@ SETTINGS = {
 }
 """Options that a setting stands for. Those of inner solvers, such as `mg_levels_ksp_type`, pass."""
 
+STALE = "pbjacobi"
+"""An inner preconditioner that does not follow a refilled matrix. `MatInvertBlockDiagonal` returns
+the inverses of the first entries again, unless the pattern has changed (PETSc 3.25.5)."""
+
 HARMLESS = re.compile(
     r"ksp_(view|monitor)\w*|ksp_converged_reason|"
     r"ksp_gmres_(modifiedgramschmidt|classicalgramschmidt|cgs_refinement_type|preallocate)"
@@ -60,6 +64,11 @@ def check_petsc_options(method: str, options: PetscOptions) -> None:
             )
         if name.lower() in SETTINGS:
             raise ValueError(f"{key}: use the setting {SETTINGS[name.lower()]}")
+        if name.lower().endswith("pc_type") and options[name] == STALE:
+            raise ValueError(
+                f"{key}: PETSc's {STALE} keeps the blocks of the first matrix for all that follow: "
+                "take jacobi, sor or ilu"
+            )
         if REFUSED.fullmatch(name.lower()) and not HARMLESS.fullmatch(name.lower()):
             raise ValueError(
                 f"{key}: the solver sets this itself, to keep its tolerance and its counts; "
