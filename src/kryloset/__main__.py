@@ -16,12 +16,12 @@ _SECONDS_TO_PASS_ON = 3.0
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user's ends in one message and exit code 1."""
-    # A file may hold bytes that are no characters, which no terminal can be given as they are.
+    """Run the command line; a user's mistake ends in one message and exit code 1."""
+    # A file may hold bytes that are not characters, which terminals do not accept.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # Under MPI every rank logs its warnings, and the first one what goes well.
+    # Under MPI every rank logs warnings, and only the first one logs progress.
     rank = int(os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0")))
     logging.basicConfig(
         level=logging.INFO if rank == 0 else logging.WARNING,

@@ -219,7 +219,7 @@ def test_factors_are_tried_where_they_are_sparse():
 
 def test_a_file_that_does_not_hold_a_recording_is_named():
     for text in ("", "{}", '{"ways": [], "choices": [0]}'):
-        with pytest.raises(KrylosetError, match="no recorded selection"):
+        with pytest.raises(KrylosetError, match="not a recorded selection"):
             Recording.from_json(text)
 
 

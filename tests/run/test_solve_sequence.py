@@ -310,7 +310,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         ["parameters.npy holds parameters of 4 systems", "has 5 systems"],
     ),
     "one parameter in all": (save_parameters(1.0), ["parameters.npy", "no systems"]),
-    "words as parameters": (save_parameters(np.array(["a"] * COUNT)), ["no array of numbers"]),
+    "words as parameters": (
+        save_parameters(np.array(["a"] * COUNT)),
+        ["does not hold an array of numbers"],
+    ),
     "objects as parameters": (save_parameters(np.array([{}] * COUNT)), ["cannot be read"]),
     "NaN in the parameters": (
         save_parameters(np.where(np.arange(COUNT) == 3, np.nan, 1.0)),
@@ -360,7 +363,7 @@ def test_options_of_petsc_pass_through(run: Run, out: Path, tmp_path: Path):
         (("--petsc-option", "ksp_rtol=1"), ["--petsc-option ksp_rtol: use the setting tolerance"]),
         (("--order", "gready"), ["--order gready cannot be read", "given, greedy, or a file"]),
         (("--order", "twice.txt"), ["--order twice.txt: 1 is there 2 times"]),
-        (("--order", "outside.txt"), ["--order outside.txt: 5 is no system"]),
+        (("--order", "outside.txt"), ["--order outside.txt: 5 is not the number of a system"]),
         (("--order", "short.txt"), ["--order short.txt: 4 is missing", "0 to 4"]),
         (("--order", "words.txt"), ["--order words.txt cannot be read", "'one'"]),
         (("--order", "float.npy"), ["--order float.npy cannot be read", "float64"]),

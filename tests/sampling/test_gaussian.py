@@ -233,7 +233,7 @@ def test_field_refuses_a_grid_that_would_alias(field: GaussianField) -> None:
     ("settings", "message"),
     [
         ({"dimension": 4}, "dimension 4 is not 1, 2 or 3"),
-        ({"boundary": "robin"}, "'robin' is none of neumann, dirichlet, periodic"),
+        ({"boundary": "robin"}, "'robin' is not one of neumann, dirichlet, periodic"),
         ({"smoothness": 1.0}, "smoothness 1.0 is not more than dimension / 2 = 1.0"),
         ({"smoothness": 1.5, "dimension": 3}, "smoothness 1.5 is not more than"),
         ({"smoothness": float("nan")}, "smoothness nan"),

@@ -84,10 +84,10 @@ def damage(file: h5py.File) -> list[str]:
     """Read every array, text and attribute, and compare it with its digest.
 
     Returns:
-        A line for each that cannot be read, was changed, is missing or is new; none if the file
-        is what was written.
+        A line for each that cannot be read, was changed, is missing or is new; no lines if the
+        file is what was written.
     """
-    # HDF5 and h5py raise errors of a dozen types about damage, all of which are findings here.
+    # HDF5 and h5py report damage by errors of a dozen types. All are findings here.
     try:
         structure = read_structure(file)
         seals = read_seals(file)

@@ -47,7 +47,7 @@ class Accuracy:
         instances: Numbers of the instances.
         field: The field.
         tolerance: Tolerance to which they were solved.
-        algebraic_error: Largest error of any instance that the tolerance leaves.
+        algebraic_error: Largest error that the tolerance leaves in any instance.
         discretisation_error: Estimated discretisation error of that instance; None if no coarser
             grid can be used.
     """

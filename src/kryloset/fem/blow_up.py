@@ -44,7 +44,7 @@ class Growth:
 
     @property
     def blown(self) -> bool:
-        """Whether the last states have grown as no solution does."""
+        """Whether the last states have grown faster than any solution does."""
         if not math.isfinite(self.largest):
             return True
         return self._steps >= STEPS_IN_ROW and self.largest > GROWTH_IN_ALL * self._before

@@ -49,7 +49,7 @@ def find_forgotten(
 
 
 def _names_read(family: FiniteElementFamily, readers: Iterable[Callable[[Any], Any]]) -> set[str]:
-    """Return the parameters that methods of the family read, of an example."""
+    """Return the parameters that methods of the family read from an example."""
     instance = _Watched(draw_example(family))
     for reader in readers:
         try:

@@ -50,7 +50,7 @@ class LinearSystem:
             weak: The forms.
             traits: What is known of the operator.
             changing: Functions and Constants whose values change.
-            step: Those that change with a time step; None for a steady problem.
+            step: The states and the time of a time step; None for a steady problem.
 
         Raises:
             ConfigError: The forms do not have the declared `traits`.
@@ -81,7 +81,7 @@ class LinearSystem:
         self._rhs_constant = not sources and self.boundary.homogeneous
         self._rhs_assembled = False
         self._rhs_map = None
-        # With a constant operator prescribed values are lifted by one product, else cell by cell.
+        # With a constant operator, one product lifts prescribed values; otherwise each cell does.
         self._lifts_at_once = traits.constant and not self.boundary.homogeneous
         self._lifting: tuple[PETSc.Mat, PETSc.Vec, PETSc.Vec] | None = None
         self._step: AffineStep | None = None
@@ -163,7 +163,7 @@ class LinearSystem:
         self.remove_nullspace(self.rhs)
 
     def _subtract_prescribed(self) -> None:
-        """Subtract A g with A without conditions and g the prescribed values, zero elsewhere."""
+        """Subtract A g, with A before conditions and g the prescribed values, zero elsewhere."""
         if self._lifting is None:
             unconstrained = dolfinx.fem.petsc.assemble_matrix(self._a)
             unconstrained.assemble()
@@ -238,5 +238,5 @@ def _refused(what: str, by: str = "parameters", *, quadratic: bool = False) -> I
 
 
 def _among(found: Sequence[Any], changing: Sequence[Any]) -> list[Any]:
-    """Return those that change, by identity: `==` of UFL makes an expression."""
+    """Return those that change, compared by identity, since `==` of UFL makes an expression."""
     return [item for item in found if any(item is other for other in changing)]

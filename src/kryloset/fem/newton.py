@@ -92,7 +92,7 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
         self._snes.setFunction(self._compute_residual, self._rhs)
         self._snes.setJacobian(self._compute_jacobian, self.matrix)
         self._snes.getKSP().setType("python")
-        # Otherwise PETSc would set up a preconditioner that is not used.
+        # Otherwise PETSc would set up a preconditioner that nothing uses.
         self._snes.getKSP().getPC().setType("none")
 
     def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What discretisations have in common whose instances share one mesh."""
+"""What discretisations whose instances share one mesh have in common."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,11 +17,11 @@ from kryloset.problems.finite_element import NonlinearForm, WeakForm
 
 
 class SharedMeshDiscretisation(Discretisation):
-    """A discretisation of one state an instance, on one mesh.
+    """A discretisation whose instances share one mesh.
 
     Attributes:
         elements: Mesh, space and parameters.
-        check_nullspace: Called with the first operator, and free after that.
+        check_nullspace: Checks the first operator; later calls cost nothing.
     """
 
     def __init__(

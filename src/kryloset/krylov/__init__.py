@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Krylov solvers for sequences of PETSc systems, which recycle what earlier systems taught.
+"""Krylov solvers for sequences of PETSc systems, which reuse what earlier solves found.
 
-They take any sequence of matrices and right-hand sides, and know no PDE. The names below are
-imported when they are first used, so that `kryloset.krylov.names` can be read without PETSc.
+They take any sequence of matrices and right-hand sides, and know nothing of PDEs. The names below
+are imported when they are first used, so that `kryloset.krylov.names` can be read without PETSc.
 """
 
 import importlib

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Decisions on which all ranks have to agree.
 
-A single rank sends no messages: where a system takes a millisecond, they would be noticeable.
+A single rank sends no messages, whose time would be noticeable if a system takes a millisecond.
 """
 
 from mpi4py import MPI

@@ -2,18 +2,18 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Ctrl-C while PETSc calls a method in Python.
 
-petsc4py turns it into an error of PETSc's. Taken for a failed solve, it would only make another
-method go on.
+petsc4py turns it into a PETSc error. If that were taken for a failed solve, another method would
+go on.
 """
 
 from petsc4py import PETSc
 
 
 def pass_interrupt(error: PETSc.Error) -> None:
-    """Raise the exception behind an error of PETSc's, if it is to end the program.
+    """Raise the exception behind a PETSc error, if that exception ends the program.
 
     Args:
-        error: What PETSc raised; petsc4py names what a callback raised as its cause.
+        error: What PETSc raised. Its cause is the exception that a callback raised.
 
     Raises:
         BaseException: KeyboardInterrupt, or SystemExit.

@@ -50,7 +50,7 @@ GUESSES: tuple[Guesses, ...] = get_args(Guesses)
 REFRESH_RULES: tuple[RefreshRule, ...] = get_args(RefreshRule)
 
 DEFLATING_METHODS = ("gcrodr", "gmresdr", "rcg", "rminres", "rbicgstab", "hpddm")
-"""Methods that hold `restart` directions and carry `recycle` of them on."""
+"""Methods that hold `restart` directions and carry `recycle` of them to the next system."""
 
 SYMMETRIC_METHODS = ("rcg", "cg", "rminres", "minres")
 """Methods for symmetric matrices. Their preconditioner must be symmetric positive definite."""
@@ -102,8 +102,8 @@ def check_solver(
         recycle: at least 0; less than `restart` for `DEFLATING_METHODS`.
         max_iterations: at least 1.
         refresh: `always`, `rental` or numbers of systems; not with a direct method.
-        fill: from 0 to `FILL_LIMIT`; 0 but for `FILLED`.
-        omega: between 0 and `OMEGA_LIMIT`; 1 but for sor.
+        fill: from 0 to `FILL_LIMIT`; 0 except for `FILLED`.
+        omega: between 0 and `OMEGA_LIMIT`; 1 except for sor.
         guess: one of `GUESSES`; not with a preconditioner that is reused.
 
     Raises:
@@ -197,7 +197,7 @@ def check_fit(
         method: one of `METHODS`, or `auto`, which fits every matrix.
         preconditioner: one of `PRECONDITIONERS`; of a direct method, the factor.
         symmetric: whether the matrix is symmetric; the next ones are as in `Structure`.
-        definite: whether it is positive definite too.
+        definite: whether it is also positive definite.
         saddle_point: whether a diagonal block is zero.
         singular: whether it has a null space.
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Options that PETSc takes from its database only, and those that a user passes through."""
+"""Options that PETSc reads only from its database, and those that a user passes through."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,7 +73,7 @@ class UserOptions:
     """
 
     def __init__(self, options: PetscOptions) -> None:
-        """Take the options, which may be none."""
+        """Take the options; there may be none."""
         self._options = dict(options)
         self._unused = set(options)
 
@@ -102,8 +102,8 @@ class UserOptions:
         """Refuse options that PETSc has not read in a whole solve.
 
         Args:
-            method: that ran, for the message; likewise the next.
-            preconditioner: of that method.
+            method: the method that ran, for the message.
+            preconditioner: its preconditioner, for the message.
 
         Raises:
             KrylosetError: names them.

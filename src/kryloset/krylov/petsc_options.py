@@ -3,15 +3,15 @@
 """Which of PETSc's options a solver passes through: read without PETSc.
 
 A solver promises a tolerance on the true residual, counts products, and keeps its bits from run
-to run. Options that would break a promise are refused, and so are those that a setting of the
-solver has a name for.
+to run. Options that would break a promise are refused, and so are those for which the solver has a
+setting.
 """
 
 import re
 from collections.abc import Mapping
 
 type Value = bool | int | float | str
-"""Of an option; true and false are written out, and an empty text stands for no value."""
+"""The value of an option. True and false are passed as words, an empty text as no value."""
 
 type PetscOptions = Mapping[str, Value]
 """PETSc's options by name, without the leading hyphen."""
@@ -28,7 +28,7 @@ SETTINGS = {
     "pc_sor_omega": "omega",
     "ksp_initial_guess_nonzero": "guess",
 }
-"""Options that a setting stands for. Those of inner solvers, such as `mg_levels_ksp_type`, pass."""
+"""Options for which the solver has a setting. Those of inner solvers (`mg_levels_...`) pass."""
 
 STALE = "pbjacobi"
 """An inner preconditioner that does not follow a refilled matrix. `MatInvertBlockDiagonal` returns
@@ -47,8 +47,8 @@ def check_petsc_options(method: str, options: PetscOptions) -> None:
     """Refuse options that a solver cannot pass through.
 
     Args:
-        method: of the solver.
-        options: to pass through.
+        method: the method of the solver.
+        options: the options to pass through.
 
     Raises:
         ValueError: names the option, and the setting to use instead.

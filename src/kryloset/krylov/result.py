@@ -15,18 +15,18 @@ class SolveResult:
     """One solved (or failed) system.
 
     Attributes:
-        solution: x, a vector of its own.
-        iterations: Krylov steps; for direct 1 and one more per step of refinement.
+        solution: x, a new vector.
+        iterations: Krylov steps; for method direct 1, and one more for each step of refinement.
         operator_applications: products with A: those of the method, those that rebuild the
             recycled space, and those that check the result.
-        preconditioner_applications: products with M^-1, those that rebuild the recycled
-            space too (with none: of the identity).
+        preconditioner_applications: products with M^-1 (the identity for preconditioner none),
+            also those that rebuild the recycled space.
         true_residual: ||b - A x|| / ||b||, computed from A, x and b after the solve; 0 for
             b = 0, whose solution is 0.
-        seconds_setup: preconditioner or factorisation, and the KSP where a new one was due.
-        seconds_rebuild: making C = A M^-1 U of the recycled space.
+        seconds_setup: making the preconditioner or factor, and the KSP if a new one was needed.
+        seconds_rebuild: making C = A M^-1 U from the recycled space.
         seconds_iterate: the rest of the solve.
-        seconds_processor: of this rank's processor, for all of these.
+        seconds_processor: seconds of this rank's processor, for all three.
         reason: why it ended.
         method: the method that ran.
         recycled: whether directions from an earlier system took part.

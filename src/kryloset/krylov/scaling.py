@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from kryloset.krylov.collective import any_rank, largest
 from kryloset.krylov.options import keep_bits
 
-# Before vectors are made whose products GMRES sums.
+# Called before any vectors are made whose products GMRES sums.
 keep_bits()
 
 LARGEST = 2.0**300
@@ -70,7 +70,7 @@ class Scaling:
 
     Attributes:
         rhs: base-2 logarithm of the number that b was divided by.
-        operator: that of the number that A was divided by; 0 if A was not scaled.
+        operator: base-2 logarithm of the number that A was divided by; 0 if A was not scaled.
     """
 
     rhs: int
@@ -114,7 +114,7 @@ def needs_scaling(operator: PETSc.Mat) -> bool:
 def largest_entry(vector: PETSc.Vec) -> float:
     """Return the largest magnitude of an entry; NaN if one is NaN. Collective."""
     size = float(np.abs(vector.array_r).max(initial=0.0))
-    # The maximum over ranks may lose it.
+    # The maximum over ranks might lose a NaN.
     return math.nan if any_rank(vector.comm, math.isnan(size)) else largest(vector.comm, size)
 
 
@@ -125,7 +125,7 @@ def find_infinite(operator: PETSc.Mat, rhs: PETSc.Vec) -> str | None:
     try:
         entries = operator.getValuesCSR()[2]
     except PETSc.Error:
-        # Of a matrix without entries nothing is known.
+        # Nothing is known about a matrix that does not store entries.
         entries = np.zeros(0)
     return "A" if any_rank(operator.comm, not np.isfinite(entries).all()) else None
 

@@ -29,16 +29,16 @@ class Settings:
         method: Methods that recycle are gcrodr (GCRO-DR(restart, recycle), preconditioned from
             the left so that the directions are in x), rcg (recycling CG, for symmetric positive
             definite A), rminres (recycling MINRES, for symmetric A) and rbicgstab (recycling
-            BiCGStab(2) on the space of GCRO-DR). hpddm is the GCRO-DR of HPDDM, where PETSc has
-            it; its recycled space stays in its KSP and is no part of the state. Nothing is
+            BiCGStab(2) on the space of GCRO-DR). hpddm is the GCRO-DR of HPDDM, if PETSc has
+            it; its recycled space stays in its KSP and is not part of the state. Nothing is
             recycled by gmresdr (GMRES-DR(restart, recycle)), gmres (GMRES(restart), preconditioned
             from the right), cg, minres, bicgstab (BiCGStab(2)) and direct. A direct solve uses
-            MUMPS where PETSc has it, else PETSc's own factors: LU, or the factor of a symmetric
+            MUMPS if PETSc has it, otherwise PETSc's own factors: LU, or the factor of a symmetric
             matrix if the preconditioner is cholesky.
         preconditioner: PETSc's name. On several ranks icc and ilu become block Jacobi with icc
             or ilu in each rank's block. For multigrid the matrix carries interpolations, as
-            those of families on a lattice do. The factors lu and cholesky pay if one
-            preconditioner serves several systems (`refresh`).
+            those of families on a lattice do. The factors lu and cholesky are
+            worthwhile if one preconditioner serves several systems (`refresh`).
         tolerance: on the true relative residual ||b - A x|| / ||b||.
         restart: directions that a cycle of gcrodr, gmresdr, hpddm or gmres holds, and from which
             rcg and rminres choose the next space. Other methods ignore it.
@@ -61,7 +61,7 @@ class Settings:
 
     Raises:
         ValueError: for an unknown name, a number out of range, a setting that the preconditioner
-            does not have, an option that is refused, or hpddm where PETSc was built without it.
+            does not have, an option that is refused, or hpddm if PETSc was built without it.
     """
 
     method: Method = "gcrodr"
@@ -95,10 +95,10 @@ class Settings:
             raise ValueError("method hpddm: this PETSc was built without HPDDM: take gcrodr")
 
     def change(self, **changes: Any) -> Self:
-        """Return these settings with some changed, and without those that are void then.
+        """Return these settings with some changed, and without those that no longer apply.
 
-        `fill` and `omega` get their defaults where the preconditioner has none. PETSc's options
-        are for one method and preconditioner, and go with either.
+        `fill` and `omega` get their defaults if the new preconditioner does not use them. PETSc's
+        options belong to one method and preconditioner, and are dropped if either changes.
         """
         given = {"method": self.method, "preconditioner": self.preconditioner}
         if any(changes.get(key, value) != value for key, value in given.items()):
@@ -112,7 +112,7 @@ class Settings:
 
     @property
     def label(self) -> str:
-        """A name for people, such as "cg + cholesky, reused" or "cg + icc(2)"."""
+        """The name in messages and tables, such as "cg + cholesky, reused" or "cg + icc(2)"."""
         factor = self.method == "direct" and self.preconditioner != "cholesky"
         preconditioner: str = "lu" if factor else self.preconditioner
         if self.fill:

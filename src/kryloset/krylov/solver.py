@@ -34,14 +34,14 @@ class State(Protocol):
         """Return this state with nothing recycled."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the state to a file, one a rank."""
+        """Write the state to a file, one for each rank."""
 
 
 class Solver[S: State](Protocol):
-    """What solves the systems of a sequence, one call a system.
+    """Solves the systems of a sequence, one in each call.
 
-    A solver is a value. What it learns from a system is in the state that `solve` returns, with
-    which the next system is solved.
+    A solver itself never changes. What it learns from a system is in the state that `solve`
+    returns. Pass that state to the next call.
     """
 
     @property
@@ -54,7 +54,7 @@ class Solver[S: State](Protocol):
     def solve(self, operator: PETSc.Mat, rhs: PETSc.Vec, state: S) -> tuple[SolveResult, S]:
         """Solve operator x = rhs; return the result and the next state. Collective.
 
-        A solve that misses the tolerance is no error: `SolveResult.reason` says why it ended.
+        A solve that misses the tolerance raises no error: `SolveResult.reason` says why it ended.
         """
 
 
@@ -159,7 +159,7 @@ class SequenceSolver(Settings):
         held = self.init() if scaling.operator else state
         result, after = self._solve(scaled, b, norm, held)
         solution = scaling.restore(result.solution)
-        # Of the restored x, which may have lost digits.
+        # The residual of the restored x, which may have lost digits.
         difference = scaled.createVecLeft()
         scaled.mult(scaling.take(solution), difference)
         difference.aypx(-1.0, b)

@@ -41,21 +41,21 @@ class SolverState:
     Each solve takes a state and returns another; none is changed. A run that continues from a
     loaded state has the iterates of an uninterrupted one, bit for bit, on the same number of
     ranks. There are two exceptions: direct solves depend on the ordering that MUMPS chooses, and
-    where seconds decide on refreshes, these have to be replayed.
+    if measured seconds decide on refreshes, these have to be replayed.
 
     Attributes:
         space: (local rows, at most k), Fortran order: recycled directions in the
-            variable x, the rows of this rank. None when nothing is recycled.
-        solution: (local rows), the last solution where the method recycles, else None.
+            variable x, the rows of this rank. None if nothing is recycled.
+        solution: (local rows), the last solution if the method recycles, otherwise None.
         learnt: further numbers of the method (`RecyclingKSP.numbers`).
         reference: the earlier matrix whose preconditioner is in use, if one is reused.
         guess: directions of initial guesses, if those are made.
         ski_rental: the account of the ski-rental rule.
         refreshes: numbers of the systems, from 0, that got a preconditioner of their own, if one
             is reused.
-        systems: systems handed to `SequenceSolver.solve`, failed ones counted.
-        failures: those that did not reach the tolerance.
-        iterations: sum over the systems; likewise the next two.
+        systems: systems that `SequenceSolver.solve` was given, including failed ones.
+        failures: systems that did not reach the tolerance.
+        iterations: sum over the systems, like the next two.
         operator_applications: applications of A.
         preconditioner_applications: applications of M^-1.
     """
@@ -135,7 +135,7 @@ class SolverState:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the state to `path`, one file a rank: the caller names it by rank.
+        """Write the state to `path`. Each rank needs a path of its own.
 
         The file is complete or absent: it is written as `<path>.part` and then renamed. It is not
         forced to the disk, which would take as long again. After a power cut it may be damaged,

@@ -99,11 +99,11 @@ def run(name: str, settings: Mapping[str, Any], seed: int = 0) -> Trial:
     Args:
         name: The family: a name, or `path/to/file.py:Class`.
         settings: Of the family and of the grid.
-        seed: Seed of the instances, 0 and 1 of which are drawn.
+        seed: Seed of the instances; 0 and 1 are drawn.
 
     Raises:
         KrylosetError: The family has a mistake, or the instance cannot be solved; the message
-            names the method and what to mend.
+            names the method and what to correct.
     """
     chosen = family(name, **settings)
     problem = chosen.problem

@@ -134,7 +134,7 @@ class Waves(SteadyFamily):
 
 
 class HelmholtzAbsorbing(Waves):
-    r"""Waves that leave the square through an absorbing boundary condition of first order.
+    r"""Waves that leave the square, by an absorbing boundary condition of first order.
 
     Find $u = u_r + i u_i$ such that, for all v,
 
@@ -147,8 +147,8 @@ class HelmholtzAbsorbing(Waves):
        \qquad a(u, v) = (\nabla u, \nabla v) - (k^2 u, v). $$
 
     This form is symmetric and indefinite, and its matrix is quadratic in k. There is no
-    resonance: of f = 0 the imaginary part of the first form with v = u leaves u = 0, and so
-    du/dn = 0, on the boundary, and then everywhere.
+    resonance: for f = 0, the imaginary part of the first form with v = u shows that u = 0, and so
+    du/dn = 0, on the boundary. Then u = 0 everywhere.
     """
 
     summary = "Helmholtz equation in a random medium, absorbing boundary"
@@ -198,7 +198,7 @@ class Helmholtz(Waves):
         """Refuse a grid that does not resolve the waves, or that moves resonances too far."""
         super().check()
         degree, k = self.mesh.degree, self.wavenumber
-        # Of the mean distance of resonances from one another, relative to k^2.
+        # The mean distance between resonances, relative to k^2.
         allowed = 0.5 * self.settings.clearance * 4 * np.pi / k**2
         cells = k * (FREQUENCY_ERROR[degree] / allowed) ** (0.5 / degree)
         if cells > self.mesh.cells:
@@ -238,7 +238,7 @@ class Helmholtz(Waves):
         """Draw k until it has the clearance.
 
         Raises:
-            DataError: No medium of many has it.
+            DataError: None of many media has it.
         """
         for _ in range(ATTEMPTS):
             k = super().draw_medium(generator)

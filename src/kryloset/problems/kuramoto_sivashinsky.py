@@ -56,17 +56,17 @@ class KuramotoSivashinsky(EvolutionFamily):
     r"""u = u_xx = 0 at both ends, in mixed form with $w = -u_{xx}$, and w = 0 there too.
 
     The odd extension of u has the period `2 side`. From states n - 1 and n find u and w at
-    n + 1, which vanish at the ends, with, for all such v and z,
+    n + 1, zero at the ends, such that, for all v and z that are zero there,
 
     $$ \frac{1}{\tau} (u^{n+1} - u^n, v) - (\bar u_x, v_x) + (\bar w_x, v_x)
        = \tfrac12 (\hat u^2, v_x), \qquad
        \tfrac{9}{16} (u^{n+1}_x, z_x) - \tfrac{9}{16} (w^{n+1}, z) = 0, $$
 
-    $\bar u = \frac{9}{16} u^{n+1} + \frac38 u^n + \frac1{16} u^{n-1}$ and $\bar w$ alike,
+    $\bar u = \frac{9}{16} u^{n+1} + \frac38 u^n + \frac1{16} u^{n-1}$ and $\bar w$ likewise,
     $\hat u = \frac32 u^n - \frac12 u^{n-1}$. This is the modified Crank-Nicolson
-    Adams-Bashforth scheme (Ascher, Ruuth, Wetton, SIAM J. Numer. Anal. 32, 1995), of order 2;
-    it damps the short waves by 3 each step, which Crank and Nicolson's keeps. The nonlinear
-    term makes no energy: $(u^2, u_x) = 0$.
+    Adams-Bashforth scheme (Ascher, Ruuth, Wetton, SIAM J. Numer. Anal. 32, 1995), of order 2.
+    In each step it damps short waves by a factor of 3; the Crank-Nicolson scheme would keep them.
+    The nonlinear term adds no energy: $(u^2, u_x) = 0$.
     """
 
     summary = "Kuramoto-Sivashinsky equation on an interval, from random initial states into chaos"
@@ -147,6 +147,7 @@ class KuramotoSivashinsky(EvolutionFamily):
         # Not `>`, which a NaN would pass.
         if not largest <= LARGEST:
             raise DataError(
-                f"at time {time:.4g} |u| is {largest:.4g}, and no solution: the time step is too "
-                "long for the explicit nonlinear term: take more parameters.steps"
+                f"at time {time:.4g} |u| is {largest:.4g}, larger than in any solution, because "
+                "the time step is too long for the explicit nonlinear term: take more "
+                "parameters.steps"
             )

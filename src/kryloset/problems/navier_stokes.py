@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dolfinx import fem
 
 COURANT = 0.25
-"""Largest |u| dt / h, with h the spacing of the grid, at which explicit convection is stable."""
+"""Largest |u| dt / h, with h the spacing of the grid, for which explicit convection is stable."""
 
 GRID_REYNOLDS = 20
 """Largest Re h. Beyond it layers at the walls are thinner than the grid resolves."""
@@ -65,10 +65,10 @@ class NavierStokes(EvolutionFamily):
     r"""Velocity and pressure of a fluid driven by a lid and a random force, Taylor-Hood elements.
 
     The force is the curl of a stream function, $f = (\partial_y \psi, -\partial_x \psi)$,
-    with $\psi = 0$ on the boundary: it has no divergence, and pushes through no wall. The
+    with $\psi = 0$ on the boundary: it has no divergence, and no component through the walls. The
     lid has the profile $16 x^2 (1 - x)^2$ and the flow at time 0 is that of Shih, Tan and
     Hwang (Int. J. Numer. Methods Fluids 9, 1989), so that corners and start are smooth.
-    From states n - 1 and n find $u^{n+1}$ of degree 2 and p of degree 1 with, for all v and q,
+    From states n - 1 and n find $u^{n+1}$ of degree 2 and p of degree 1 such that, for all v and q,
 
     $$ \frac{1}{\tau} (u^{n+1} - u^n, v) + \frac{1}{Re} (\nabla \bar u, \nabla v)
        + c(\hat u, \hat u, v) - (p, \nabla\cdot v) = (f, v), \qquad
@@ -76,11 +76,11 @@ class NavierStokes(EvolutionFamily):
 
     $\bar u = \frac{9}{16} u^{n+1} + \frac38 u^n + \frac1{16} u^{n-1}$,
     $\hat u = \frac32 u^n - \frac12 u^{n-1}$, and convection in the form
-    $c(w, u, v) = \frac12 (w\cdot\nabla u, v) - \frac12 (w\cdot\nabla v, u)$, which makes
+    $c(w, u, v) = \frac12 (w\cdot\nabla u, v) - \frac12 (w\cdot\nabla v, u)$, which adds
     no energy: $c(w, u, u) = 0$. This is the modified Crank-Nicolson Adams-Bashforth scheme
-    (Ascher, Ruuth, Wetton, SIAM J. Numer. Anal. 32, 1995), of order 2 and, unlike Crank
-    and Nicolson's, damping what the mesh cannot resolve. All terms are those of the time
-    half-way, and so is p, which is 0 at the origin.
+    (Ascher, Ruuth, Wetton, SIAM J. Numer. Anal. 32, 1995), of order 2. Unlike the
+    Crank-Nicolson scheme, it damps what the mesh cannot resolve. All terms belong to the time
+    half-way between the states, and so does p, which is 0 at the origin.
     """
 
     summary = "Incompressible flow in a lid-driven cavity with a random force, in time"
@@ -118,7 +118,8 @@ class NavierStokes(EvolutionFamily):
             needed = 2 * int(np.ceil(settings.reynolds / GRID_REYNOLDS / 2)) + 1
             raise ConfigError(
                 f"parameters.reynolds {settings.reynolds:g} has layers at the walls that are too "
-                f"thin for mesh.points {points}: take at least {needed} points, or a smaller one"
+                f"thin for mesh.points {points}: take at least {needed} points, or a "
+                "smaller Reynolds number"
             )
         speed = max(map(abs, settings.lid))
         if self._courant(speed) > COURANT:
@@ -189,7 +190,7 @@ class NavierStokes(EvolutionFamily):
         return WeakForm(a * ufl.dx, rhs * ufl.dx, boundary)
 
     def check_state(self, time: float, state: Instance) -> None:
-        """Refuse a flow that is too fast for its time step, such as one that blows up.
+        """Refuse a flow that is too fast for the time step, such as one that blows up.
 
         Raises:
             DataError: It is too fast.

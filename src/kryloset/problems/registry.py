@@ -164,8 +164,8 @@ def resolve_families(config: Config) -> Config:
     The result is complete, so that it means the same after a later version changes a default.
 
     Raises:
-        ConfigError: As `load_family`, with the dataset's key; or the choices that a dataset's
-            solver is to replay are not there.
+        ConfigError: As `load_family`, with the dataset's key; or the recorded selection that
+            a dataset's solver replays does not exist.
     """
     datasets = {}
     for name, dataset in config.datasets.items():

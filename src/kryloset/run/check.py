@@ -99,7 +99,7 @@ def run(dataset: Path, output: Path | None = None) -> CheckReport:
         The outcome; every check passed.
 
     Raises:
-        DataError: Checks failed, all of which are named; or the file is not a dataset.
+        DataError: Checks failed, and the message names them all; or the file is not a dataset.
     """
     report = examine(dataset)
     if output is not None:
@@ -192,7 +192,7 @@ def _integrity(path: Path) -> str:
 
 
 def _description(data: Dataset, discretise: Callable[[], Discretisation]) -> str:
-    """Check that configuration and family make everything but the instances' numbers again."""
+    """Check that configuration and family reproduce everything except the instances' numbers."""
     family = load_same_family(data)
     # Checked before anything is built: a configuration may ask for more than memory holds.
     grid = tuple(len(axis) for axis in family.coordinates.values())
@@ -212,7 +212,9 @@ def _description(data: Dataset, discretise: Callable[[], Discretisation]) -> str
         check_stored(family, solution)
         grids = data.config.mesh.grids
         resampled = {n: discretisation.resample(n, instance, solution) for n in grids}
-    except Exception as error:  # A family may raise anything about what it would not make.
+    except (
+        Exception
+    ) as error:  # A family may raise any exception for an instance that it would not draw.
         raise DataError(f"instance 0 is not one of {data.config.family}: {error}") from error
     meshes, masks = discretisation.meshes(), discretisation.masks()
     with describable(Path(data.file.filename)):

@@ -68,7 +68,7 @@ class Checkpoints:
         """Return the last state that every process has saved, and its position. Collective.
 
         Args:
-            solver: The solver, which starts anew where there is no such state.
+            solver: The solver, which starts anew if there is no such state.
             done: Number of instances in the journal. Those after the position are solved again.
 
         Raises:

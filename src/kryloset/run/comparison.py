@@ -41,7 +41,7 @@ class Method:
 
     Attributes:
         name: Key in the results.
-        label: What people call it.
+        label: Name in tables.
         solver: What solves the systems.
         carries: Whether the solver's state goes from one instance to the next.
         order: `solving`, or `given` for the order in which the same instances were drawn.
@@ -132,7 +132,7 @@ def measure(
     for turn in track(range(len(instances)), "comparing methods"):
         queue = in_turn(methods, turn)
         rounds.append([])
-        # The order of the method that begins comes first.
+        # The method that begins decides which order comes first.
         for order in dict.fromkeys(method.order for method in queue):
             number, parameters = orders[order][turn]
             group = [method for method in queue if method.order == order]

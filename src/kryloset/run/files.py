@@ -59,7 +59,7 @@ def field(key: str) -> str:
 
 
 def on_grid(points: int, name: str) -> str:
-    """Return the key of a variable on a further grid with so many points a side."""
+    """Return the key of a variable on a further grid with this number of points a side."""
     return f"{grid_group(points)}/{name}"
 
 
@@ -84,7 +84,7 @@ def mesh(name: str) -> str:
 
 
 def mask(points: int | None) -> str:
-    """Return the path of the mask of a further grid, or of the dataset's own where None."""
+    """Return the path of the mask of a further grid, or of the dataset's own grid for None."""
     return f"{MASK}/{OWN_GRID if points is None else grid_group(points)}"
 
 

@@ -48,9 +48,9 @@ def run(
 ) -> None:
     """Solve the instances of one chunk in their sorted order.
 
-    The file that is written has what `kryloset.run.files` lists for a chunk, with a row for each
-    instance in solving order. Fields are everything that a solution consists of, also on further
-    grids: `/fields/grid_<points>/<name>`.
+    The file has the arrays that `kryloset.run.files` lists for a chunk, with a row for each
+    instance in solving order. The fields include unknowns, and values on further grids:
+    `/fields/grid_<points>/<name>`.
 
     Args:
         config: The dataset.
@@ -121,7 +121,7 @@ class _Job:
     comm: MPI.Comm
 
     def solve_rest(self, journal: Journal | None) -> State:
-        """Solve what the journal, which rank 0 holds, lacks; return the last state. Collective."""
+        """Solve the instances that rank 0's journal lacks; return the last state. Collective."""
         initial: State = self.solver.init()
         done = self.comm.bcast(None if journal is None else len(journal))
         if done is None:  # Rank 0 found that another job has solved the chunk.
@@ -181,12 +181,12 @@ def stored_fields(
     *,
     check: bool,
 ) -> Solution:
-    """Return everything that is stored of a solution, that on further grids included.
+    """Return everything that is stored of a solution, including its values on further grids.
 
     Args:
         config: The dataset.
         family: Its family.
-        discretisation: It solved the instance.
+        discretisation: The discretisation that solved the instance.
         instance: The parameters.
         solution: Fields and unknowns, as the discretisation returned them.
         check: Whether arrays are compared with what the family declares.

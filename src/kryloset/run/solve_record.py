@@ -25,7 +25,7 @@ type Solution = dict[str, NDArray[Any]]
 
 @dataclass
 class SolveRecord:
-    """What it took to solve one instance, its linear systems taken together.
+    """What it took to solve one instance, over all of its linear systems.
 
     Attributes:
         instance: Number of the instance.
@@ -43,7 +43,7 @@ class SolveRecord:
         reason: Why the last solve stopped, a number of `krylov.Reason`; 0 without any system.
         escalations: Methods that failed before one succeeded.
         strategy: Number of the strategy that solved the last system.
-        label: What people call that strategy, such as "cg + cholesky, reused".
+        label: Name of that strategy in messages, such as "cg + cholesky, reused".
         seconds_assemble: Everything else: reading, assembling and evaluating.
     """
 
@@ -88,7 +88,7 @@ class SolveRecord:
 class RecordedSolve:
     """The solver as a discretisation sees it; calling it solves A x = b.
 
-    Where the configured method fails, it escalates to one that asks less of the matrix.
+    If the configured method fails, it escalates to one that asks less of the matrix.
 
     Args:
         solver: The solver.

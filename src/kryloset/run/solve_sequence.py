@@ -175,7 +175,7 @@ def _choose_solver(**fields: Any) -> SequenceSolver:
 
 
 def _read_options(texts: Sequence[str]) -> dict[str, str]:
-    """Return options by name; of one that is given twice the last value, as PETSc does."""
+    """Return options by name. The last value counts if one is given twice, as in PETSc."""
     return {name: value for name, _, value in (text.partition("=") for text in texts)}
 
 
@@ -189,7 +189,7 @@ def _choose_order(order: str, folder: Path, count: int) -> list[int]:
 
 
 def _read_features(path: Path, count: int) -> NDArray[np.float64]:
-    """Read one vector a system."""
+    """Read one vector for each system."""
     try:
         parameters = _read_npy(path)
     except Exception as error:
@@ -198,12 +198,12 @@ def _read_features(path: Path, count: int) -> NDArray[np.float64]:
             "parameters of each system along its first axis; or use --order given"
         ) from None
     if parameters.dtype.kind not in "biufc":
-        raise DataError(f"{path} holds no array of numbers: --order greedy needs one")
+        raise DataError(f"{path} does not hold an array of numbers: --order greedy needs one")
     if parameters.ndim == 0 or len(parameters) != count:
         length = len(parameters) if parameters.ndim else "no"
         raise DataError(
             f"{path} holds parameters of {length} systems, {path.parent} has {count} systems: "
-            "write one entry a system along the first axis"
+            "write one entry for each system along the first axis"
         )
     if not np.isfinite(parameters).all():
         place = tuple(np.argwhere(~np.isfinite(parameters))[0].tolist())
@@ -239,7 +239,9 @@ def _read_order(path: Path, count: int) -> list[int]:
         for number, times in zip(*np.unique(values, return_counts=True), strict=True)
         if times > 1
     ]
-    wrong += [f"{number} is no system" for number in values if not 0 <= number < count]
+    wrong += [
+        f"{number} is not the number of a system" for number in values if not 0 <= number < count
+    ]
     wrong += [f"{number} is missing" for number in np.setdiff1d(np.arange(count), values)]
     if wrong:
         raise DataError(

@@ -57,10 +57,10 @@ def declared_structure(family: Family) -> Structure:
 
 
 def read_selection(config: SolverConfig, chunk: str) -> Recording | None:
-    """Return the recorded selection that a chunk is to replay; None where seconds decide.
+    """Return the recorded selection that a chunk replays; None if measured seconds decide.
 
     Args:
-        config: The solver's settings, of which `policy` names the file.
+        config: The solver's settings; `policy` names the file.
         chunk: Name of the chunk, such as `1-of-2`.
 
     Raises:

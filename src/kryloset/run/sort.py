@@ -30,7 +30,7 @@ GREEDY_UP_TO = 5000
 """Instances up to which `sort: auto` compares all pairs."""
 
 WHOLE_UP_TO = 2**18
-"""Size of the parameters of all instances up to which `features: auto` takes them as they are.
+"""Total size of the parameters up to which `features: auto` compares them without reduction.
 
 For more, comparing them takes longer than the shorter path saves: for 5,000 permeabilities 4.7 ms
 an instance instead of 0.2 with cosines, and 0.3 % of the length (docs/explanation/ordering.md).
@@ -51,10 +51,10 @@ def run(
 ) -> None:
     """Order the instances so that neighbours resemble each other.
 
-    The file that is written has what `kryloset.run.files` lists for `order.h5`. Its attributes say
-    what was done (`method`, `features_kind`), and the seconds for the order (`seconds`) and for
-    reading parameters and making features (`seconds_features`). The attribute `parameters` is the
-    digest of the parameters that were sorted.
+    The file has the arrays that `kryloset.run.files` lists for `order.h5`. Its attributes are the
+    order and the features that were used (`method`, `features_kind`), and the seconds of the order
+    (`seconds`) and of reading parameters and making features (`seconds_features`). The attribute
+    `parameters` is the digest of the parameters that were sorted.
 
     Args:
         config: The dataset.
@@ -109,7 +109,7 @@ class Order:
     Attributes:
         method: A key of `ORDERS`.
         kind: What they were compared by, as the key `features` of the configuration.
-        features: A vector an instance, shape (count, d).
+        features: A vector for each instance, shape (count, d).
         permutation: Positions of the instances as given, in sorted order, shape (count,).
         seconds: Time that the order took.
         seconds_features: Time that reading the parameters and making features took.

@@ -70,7 +70,7 @@ class GaussianField:
         if self.dimension not in (1, 2, 3):
             raise ValueError(f"dimension {self.dimension} is not 1, 2 or 3")
         if self.boundary not in _BASES:
-            raise ValueError(f"boundary {self.boundary!r} is none of {', '.join(_BASES)}")
+            raise ValueError(f"boundary {self.boundary!r} is not one of {', '.join(_BASES)}")
         if not self.smoothness > self.dimension / 2:
             raise ValueError(
                 f"smoothness {self.smoothness} is not more than dimension / 2 = "

@@ -8,9 +8,9 @@ from typing import Any, Self, overload
 
 
 class GrowingTuple(Sequence[int]):
-    """A value like a tuple of ints; another with one more number is made in constant time.
+    """An immutable sequence of ints. A copy with one more number is made in constant time.
 
-    Values that grew from one another share their storage, of which each is the beginning.
+    Sequences that grew from one another share storage; each uses the beginning of it.
     """
 
     def __init__(self, numbers: Iterable[int] = ()) -> None:
@@ -21,7 +21,7 @@ class GrowingTuple(Sequence[int]):
     def plus(self, number: int) -> Self:
         """Return the numbers with one more at the end."""
         grown = type(self).__new__(type(self))
-        # Another value may have grown from this one, which is then copied.
+        # If another sequence has already grown from this one, the storage is copied.
         fresh = len(self._shared) == self._length
         grown._shared = self._shared if fresh else self._shared[: self._length]
         grown._shared.append(number)
@@ -29,7 +29,7 @@ class GrowingTuple(Sequence[int]):
         return grown
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of ints."""
         return self._length
 
     @overload
@@ -48,5 +48,5 @@ class GrowingTuple(Sequence[int]):
         return isinstance(other, GrowingTuple | tuple) and tuple(self) == tuple(other)
 
     def __repr__(self) -> str:
-        """Return it as it is made."""
+        """Return the expression that makes it."""
         return f"GrowingTuple({tuple(self)})"

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """When a strategy is tried, used and given up: decisions from measured seconds.
 
-Strategies with the best prospects are tried at once, on two or three systems each. From then on
-the one with the fewest seconds a system is used. Others are tried, and rivals are tried again, from
-time to time, as long as all these trials cost no more than a fixed part of the whole time.
+The most promising strategies are tried first, on two or three systems each. From then on the one
+with the fewest seconds for a system is used. From time to time others are tried, and close rivals
+tried again, as long as all these trials cost no more than a fixed fraction of the whole time.
 """
 
 import math
@@ -17,28 +17,28 @@ from kryloset.krylov.result import SolveResult
 from kryloset.krylov.state import SolverState
 
 TRIAL_SYSTEMS = 3
-"""Systems on which a strategy is tried. On the first it makes its memory and orderings."""
+"""Systems on which a strategy is tried. On the first it allocates memory and makes orderings."""
 
 CLOSE = 1.5
 """Two systems are enough if a strategy takes more than this many times the best one's seconds."""
 
 PROMPT = 3
-"""How many strategies are tried at once."""
+"""Number of strategies that are tried before one is chosen."""
 
 CAP = 2.0
 """A trial ends when its iterations have taken this many times the best strategy's seconds."""
 
 HOPELESS = 3.0
-"""It ends after a short look if they promise to take this many times the best one's seconds."""
+"""It ends early if the iterations are expected to take this many times the best one's seconds."""
 
 ALLOWANCE = 0.005
-"""Part of the whole time that later trials may cost beyond what the best strategy would take."""
+"""Fraction of the whole time that later trials may take beyond the time of the best strategy."""
 
 INTERVAL = 10
 """Systems between two decisions on such a trial, and on which strategy is used."""
 
 MEDIAN_SYSTEMS = 5
-"""Systems of a strategy whose median time counts, so that one that was held up does not."""
+"""Number of a strategy's last systems whose median time counts, so that an outlier does not."""
 
 
 def choose(state: AutomaticState) -> tuple[int, bool, AutomaticState]:
@@ -61,7 +61,7 @@ def choose(state: AutomaticState) -> tuple[int, bool, AutomaticState]:
         if due:
             return number, number >= PROMPT, state
     state = replace(state, current=best, until=len(state.choices) + INTERVAL)
-    # Try a strategy that has not been tried yet, else the closest rival.
+    # Try a strategy that has not been tried yet, or else the closest rival.
     excess = {}
     for number in there:
         if number == best:
@@ -124,10 +124,10 @@ def settle(
 
     Args:
         state: before the system.
-        number: of the strategy that solved it, or that was tried last.
-        result: of that strategy.
+        number: number of the strategy that solved it, or that was tried last.
+        result: the result of that strategy.
         after: the strategy's next state; None if no strategy solved the system.
-        seconds: that the strategy took.
+        seconds: seconds that the strategy took.
         spent: seconds of all strategies that were tried on the system.
         extra: whether it was a later trial.
     """
@@ -137,7 +137,7 @@ def settle(
         overhead += max(spent - state.usual[state.current], 0.0)
     # A zero right-hand side says nothing about the strategy.
     if after is not None and result.operator_applications:
-        # On the first system it made memory and orderings; the later ones count.
+        # On the first system it allocated memory and made orderings; only later ones count.
         before = recent[number][1 - MEDIAN_SYSTEMS :] if turns > 1 else ()
         recent = _put(recent, number, (*before, seconds))
         usual = _put(usual, number, sorted(recent[number])[len(before) // 2])

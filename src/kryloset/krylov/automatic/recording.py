@@ -15,8 +15,8 @@ class Recording:
     """Which strategy solved which system: all that a replay of the sequence needs.
 
     Attributes:
-        strategies: those that were used. Where one reuses a preconditioner, its `refresh` lists
-            the systems at which it made a new one.
+        strategies: the strategies that were used. If one reuses a preconditioner, its `refresh`
+            lists the systems at which it made a new one.
         choices: for each system, the number of its strategy.
     """
 
@@ -45,14 +45,14 @@ class Recording:
             choices = tuple(range(len(strategies))[int(choice)] for choice in read["choices"])
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise KrylosetError(
-                f"this is no recorded selection of strategies ({error}): use a file that a run "
+                f"this is not a recorded selection of strategies ({error}): use a file that a run "
                 "with automatic selection wrote"
             ) from error
         return cls(strategies, choices)
 
 
 def write_strategy(strategy: SequenceSolver) -> dict[str, Any]:
-    """Return the settings of a strategy for JSON; PETSc's options only where there are some."""
+    """Return the settings of a strategy for JSON, with PETSc's options if there are any."""
     fields = asdict(strategy)
     if not strategy.petsc_options:
         del fields["petsc_options"]

@@ -28,7 +28,7 @@ from kryloset.krylov.state import SolverState
 from kryloset.krylov.structure import Structure, confirm_structure, probe_structure
 
 SHORT = 25
-"""Iterations after which a trial is looked at."""
+"""Number of iterations after which the duration of a trial is estimated."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Automatic:
     """A solver that selects the quickest strategy by measured seconds. A `Solver`.
 
     Two runs may select differently; the solutions are within the tolerance in any case. A replay
-    of `AutomaticState.recording` looks at no clock and gives the same solutions bit for bit.
+    of `AutomaticState.recording` reads no clock and gives the same solutions, bit for bit.
 
     Attributes:
         tolerance: on the true relative residual ||b - A x|| / ||b||.
         max_iterations: per system.
-        structure: of the matrices, if it is known. The first matrix confirms it. Otherwise it is
-            found from that matrix.
-        strategies: those to choose from, the best guess first; by default those of
+        structure: the structure of the matrices, if it is known; the first matrix must confirm
+            it. Otherwise it is found from that matrix.
+        strategies: the strategies to choose from, the most promising first; by default those of
             `choose_strategies`.
         replay: a recorded selection to follow.
     """
@@ -94,7 +94,7 @@ class Automatic:
         spent = seconds
         tried = {number}
         while after is None:
-            # A strategy that failed is not used again while there is another.
+            # A strategy that failed is not used again as long as there is another.
             state = give_up(state, number)
             rest = [i for i, held in enumerate(state.states) if held and i not in tried]
             if not rest:
@@ -106,7 +106,7 @@ class Automatic:
         return result, settle(state, number, result, after, seconds, spent, extra)
 
     def _start(self, operator: PETSc.Mat, state: AutomaticState) -> AutomaticState:
-        """Look at the first matrix and begin each strategy."""
+        """Examine the first matrix and make the first state of each strategy."""
         strategies = self.replay.strategies if self.replay is not None else self.strategies
         if not strategies:
             structure = self.structure or probe_structure(operator)
@@ -136,8 +136,8 @@ class Automatic:
         turn = len(state.choices)
         if turn >= len(recording.choices):
             raise KrylosetError(
-                f"the recorded selection is for {len(recording.choices)} systems, and this is a "
-                "further one: replay it on the sequence that it was recorded on"
+                f"the recorded selection is for {len(recording.choices)} systems, and this is one "
+                "more: replay it on the sequence that it was recorded on"
             )
         number = recording.choices[turn]
         held = state.states[number] or SolverState()
@@ -152,7 +152,7 @@ class Automatic:
         number: int,
         trial: bool,
     ) -> tuple[SolveResult, SolverState | None, float]:
-        """Solve by one strategy; if on trial, only as long as it promises to be quick enough.
+        """Solve by one strategy; end a trial when it is expected to take too long.
 
         Returns:
             The result, the strategy's next state (None if it did not solve the system) and the
@@ -186,9 +186,9 @@ class Automatic:
 def _time(
     strategy: SequenceSolver, operator: PETSc.Mat, rhs: PETSc.Vec, held: SolverState
 ) -> tuple[SolveResult, SolverState, float]:
-    """Solve, and return the processor's seconds of the rank that took longest.
+    """Solve, and return the processor's seconds on the rank that took longest.
 
-    The processor's, so that other work on the machine does not count.
+    Other work on the machine does not count in the processor's seconds.
     """
     result, after = strategy.solve(operator, rhs, held)
     return result, after, largest(operator.comm, result.seconds_processor)

@@ -28,16 +28,16 @@ class AutomaticState:
         trials: how many systems each strategy has solved, up to `policy.TRIAL_SYSTEMS`.
         recent: seconds of the last systems that each strategy has solved, at most
             `policy.MEDIAN_SYSTEMS`.
-        usual: their lower median, infinite before the first.
+        usual: lower median of `recent` for each strategy; infinite before its first system.
         spent: seconds of all systems, including those of failed trials.
-        overhead: seconds of later trials, the first ones left out, beyond those of the best
-            strategy.
-        current: number of the strategy that is used where there is no trial.
+        overhead: seconds that later trials, but not the first ones, took beyond the best
+            strategy's.
+        current: number of the strategy that is used outside trials.
         until: number of the system at which the next decision is due.
         choices: for each system, the number of the strategy that solved it.
         failures: systems that no strategy solved.
-        iterations: sum over the systems, of the strategies that solved them; likewise the next
-            two.
+        iterations: sum over the systems, counting the strategies that solved them; so are the
+            next two.
         operator_applications: applications of A.
         preconditioner_applications: applications of M^-1.
     """
@@ -59,7 +59,7 @@ class AutomaticState:
 
     @property
     def recording(self) -> Recording:
-        """What a replay needs; strategies that solved nothing are left out."""
+        """What a replay needs, without the strategies that solved nothing."""
         used = sorted(set(self.choices))
         strategies = []
         for number in used:
@@ -73,16 +73,16 @@ class AutomaticState:
 
     @property
     def systems(self) -> int:
-        """Systems handed to `Automatic.solve`."""
+        """Number of systems that `Automatic.solve` was given."""
         return len(self.choices)
 
     @property
     def best(self) -> int:
-        """Number of the strategy with the fewest seconds a system."""
+        """Number of the strategy with the fewest seconds for a system."""
         return min(range(len(self.usual)), key=self.usual.__getitem__)
 
     def for_operator(self, operator: PETSc.Mat) -> Self:
-        """Return this state with `SolverState.for_operator` of each strategy's. Collective."""
+        """Return this state after `for_operator` of each strategy's state. Collective."""
         rows = operator.getLocalSize()[0]
         misfits = not all(state is None or state.fits(rows) for state in self.states)
         if not any_rank(operator.comm, misfits):
@@ -91,7 +91,7 @@ class AutomaticState:
         return replace(self, states=states)
 
     def without_space(self) -> Self:
-        """Return this state with `SolverState.without_space` of each strategy's."""
+        """Return this state after `without_space` of each strategy's state."""
         return replace(self, states=tuple(state and state.without_space() for state in self.states))
 
     def save(self, path: str | os.PathLike[str]) -> None:

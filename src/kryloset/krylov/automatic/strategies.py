@@ -15,10 +15,10 @@ from kryloset.krylov.structure import FACTOR_LIMIT, Structure
 FRONT = 2.5
 """Largest bandwidth, after reverse Cuthill-McKee, at which factors are among the strategies.
 
-In units of the root of the number of rows. The bandwidth is about the size of the largest dense
-block in a factor: the root for linear elements on a square, twice that for quadratic ones, and
-3 n^(1/6) / 4 times it for a cube, where a factor takes longer to apply than incomplete ones to
-iterate with."""
+It is in units of the root of the number n of rows. The bandwidth is about the size of the largest
+dense block in a factor. It is 1 for linear elements on a square, 2 for quadratic ones, and
+3 n^(1/6) / 4 in a cube, where applying a factor takes longer than iterating with an incomplete
+one."""
 
 
 def choose_strategies(
@@ -32,10 +32,10 @@ def choose_strategies(
     """Return the strategies for a kind of matrix, the most promising first.
 
     Args:
-        structure: of the matrices.
+        structure: the structure of the matrices.
         factors: whether factors are sparse (`has_sparse_factors`).
-        tolerance: as for `SequenceSolver`; likewise the next.
-        max_iterations: per system.
+        tolerance: as for `SequenceSolver`.
+        max_iterations: as for `SequenceSolver`.
         multigrid: whether the matrices carry interpolations (`has_interpolations`).
     """
     symmetric = "cholesky" if structure.symmetric else "lu"
@@ -43,7 +43,8 @@ def choose_strategies(
     reference: dict[str, Any] = {"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}
     geometric: dict[str, Any] = {"method": "cg", "preconditioner": "multigrid"}
     icc: dict[str, Any] = {"method": "cg", "preconditioner": "icc"}
-    # Levels of fill pay in a plane. In space they grow too large, and sweeps need no set-up.
+    # Levels of fill are worthwhile in a plane. In space they grow too large, and sweeps of sor
+    # need no set-up.
     filled = icc | {"fill": 2}
     swept: dict[str, Any] = {"method": "cg", "preconditioner": "sor", "omega": 1.5}
     gamg: dict[str, Any] = {"method": "cg", "preconditioner": "gamg", "refresh": "rental"}
@@ -51,7 +52,7 @@ def choose_strategies(
     general: list[dict[str, Any]] = [
         {"method": method} for method in ("bicgstab", "rbicgstab", "gcrodr", "gmres")
     ]
-    # Made once for all systems with a matrix, and applied in less time than a factor of MUMPS.
+    # One factor for all systems with a matrix, which is applied faster than one of MUMPS.
     once: dict[str, Any] = {
         "method": "cg" if structure.definite else "gmres",
         "preconditioner": "cholesky" if structure.definite else "lu",
@@ -63,8 +64,8 @@ def choose_strategies(
             direct["guess"] = "projection"
         rows = [{**direct, "preconditioner": "lu"}, direct] if structure.symmetric else [direct]
     elif structure.singular and structure.definite:
-        # The last pivot of a factor is rounding. That misleads no method that knows the null
-        # space; if it is negative, the method says so, and another one solves the system.
+        # The last pivot of a factor is only rounding. This does no harm in methods that know the
+        # null space. If it is negative, the method fails, and another one solves the system.
         rows = [*([once] if structure.constant else []), *([geometric] if multigrid else [])]
         rows += [icc, gamg, recycling]
     elif structure.singular:
@@ -83,10 +84,10 @@ def choose_strategies(
         rows = [{"method": "gmres", "preconditioner": "lu", "refresh": "rental"}, direct]
         rows += [{"method": "gmres", "preconditioner": "ilu", "fill": 3}, *general]
         if multigrid and structure.symmetric:
-            # For waves; with a wind it fails on some systems.
+            # Works for waves; with a wind it fails on some systems.
             rows.insert(2, geometric | {"method": "gmres"})
     else:
-        # Incomplete factors may fail here, and a failure takes long if nothing stops the trial.
+        # Incomplete factors may fail here, and such a failure takes long unless a trial is stopped.
         rows = [direct, *general]
     return tuple(
         SequenceSolver(tolerance=tolerance, max_iterations=max_iterations, **row) for row in rows
@@ -96,7 +97,7 @@ def choose_strategies(
 def has_sparse_factors(operator: PETSc.Mat) -> bool:
     """Return whether a factor is cheap to apply, judged by the pattern alone. Collective.
 
-    False on several ranks, where MUMPS applies its factors slowly.
+    On several ranks the answer is False, since MUMPS applies its factors slowly.
     """
     if operator.comm.size > 1 or operator.getSize()[0] > FACTOR_LIMIT:
         return False

@@ -37,9 +37,9 @@ def smoothness_setting(default: float, fields: str, *, above: float = 1.0, note:
 
     Args:
         default: Its default.
-        fields: The fields it is of, in words.
-        above: Least value, which is not allowed itself: half the largest number of dimensions.
-        note: What the description adds.
+        fields: The fields that it describes, in words.
+        above: Bound that the value must exceed: half the largest number of dimensions.
+        note: Text to add to the description.
     """
     return Field(default, gt=above, le=10, description=f"Smoothness α of {fields}{note}.")
 
@@ -51,7 +51,7 @@ def length_setting(
 
     Args:
         default: Its default.
-        fields: The fields it is of, in words.
+        fields: The fields that it describes, in words.
         unit: The unit of length.
         most: Largest value.
     """
@@ -64,8 +64,8 @@ def modes_setting(default: int, fields: str, *, boundary: Boundary = "neumann") 
 
     Args:
         default: Its default.
-        fields: The fields it is of, in words.
-        boundary: The boundary condition of the fields, that of zero values if any has it.
+        fields: The fields that it describes, in words.
+        boundary: The boundary condition of the fields; `dirichlet` if at least one has it.
     """
     most = "at most `mesh.points` - 2" if boundary == "dirichlet" else "less than `mesh.points`"
     return Field(

@@ -18,7 +18,7 @@ STATISTICS_ROUNDING = 1e-12
 
 
 def check_finite(data: Dataset) -> str:
-    """Check that all values are finite, except that fields are NaN outside of the domain."""
+    """Check that all values are finite, except that fields are NaN outside the domain."""
     wrong = []
     for index in range(len(data)):
         inside = data.inside(index)
@@ -29,7 +29,7 @@ def check_finite(data: Dataset) -> str:
                 right = respects(values, inside, data.rank(name))
             if not right:
                 wrong.append(f"instance {index}: {name}")
-    refuse("values that are not finite, or outside of the domain not NaN", wrong)
+    refuse("values that are not finite, or not NaN outside the domain", wrong)
     return f"all values of {', '.join((*data.parameters, *data.fields, *data.unknowns))}"
 
 
@@ -104,7 +104,7 @@ def check_statistics(data: Dataset) -> str:
         expected, stored = moments[name].summary(), data.statistics(name)
         scale = expected["rms"] * STATISTICS_ROUNDING
         wrong += [
-            f"{key} of {name} is {stored.get(key)}, of the training split it is {value}"
+            f"{key} of {name} is {stored.get(key)}, but {value} for the training split"
             for key, value in expected.items()
             if not abs(stored.get(key, np.nan) - value) <= scale
         ]

@@ -18,7 +18,7 @@ def load_same_family(data: Dataset) -> Family:
     someone else would run their code.
 
     Raises:
-        DataError: A text is another one.
+        DataError: A text differs.
     """
     file, colon, _ = data.config.family.rpartition(":")
     if colon and not os.path.isfile(file):

@@ -111,7 +111,7 @@ def _differing(
         mine, other = stored[name], np.asarray(expected[name])
         if mine.shape != other.shape:
             return False
-        # Both are NaN outside of the domain.
+        # Both are NaN outside the domain.
         outside = np.isnan(other)
         scale = float(np.abs(other).max(initial=0.0, where=~outside)) * EVALUATION_ROUNDING
         near = np.abs(mine - other) <= scale

@@ -23,13 +23,13 @@ def check_solver_records(data: Dataset, residuals: Sequence[float]) -> str:
 
     Args:
         data: The dataset.
-        residuals: The recomputed ones; fewer than instances if that failed.
+        residuals: The recomputed residuals; fewer than instances if recomputing failed.
 
     Returns:
         What was found.
 
     Raises:
-        DataError: Something is impossible; it is named with its instances.
+        DataError: A record is impossible. The message says which, and names its instances.
     """
     told = data.solver()
     tolerance, residual = data.config.solver.tolerance, np.array(residuals)
@@ -53,7 +53,7 @@ def check_solver_records(data: Dataset, residuals: Sequence[float]) -> str:
     reason = np.where(told["systems"] > 0, int(Reason.CONVERGED), 0)
     faults = {
         "a predecessor that was not solved just before": order[(taken != -1) & (taken != before)],
-        "a reason other than that it converged": np.flatnonzero(told["reason"] != reason),
+        "a reason other than convergence": np.flatnonzero(told["reason"] != reason),
         "a strategy without a name": np.flatnonzero(told["way"] >= len(data.strategies())),
         **{f"{name} below 0": np.flatnonzero(told[name] < 0) for name in counts},
     }
