@@ -469,7 +469,7 @@ def test_a_dataset_is_opened_with_labels(dataset):
         assert tree["grid_5/u"].sizes["x_5"] == 5
 
 
-def test_what_is_no_dataset_is_refused(tmp_path, dataset):
+def test_a_file_that_is_not_a_dataset_is_refused(tmp_path, dataset):
     with pytest.raises(DataError, match="there is no file"):
         kryloset.open(tmp_path / "none.h5")
     damaged = tmp_path / "damaged.h5"

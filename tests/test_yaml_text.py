@@ -46,7 +46,7 @@ def test_what_people_write_is_read() -> None:
     assert found["two"] == {"count": 8, "seed": 1}
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_bytes("count: 8 # f\xfcr".encode("latin-1"))
     with pytest.raises(ConfigError, match=r"c\.yaml is not UTF-8 text: byte 12"):

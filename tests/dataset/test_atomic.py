@@ -56,7 +56,7 @@ def test_a_folder_one_may_not_write_to_is_found_before_the_work(tmp_path):
         pytest.fail("the work began")
 
 
-def test_an_error_about_another_file_stays_what_it_is(tmp_path):
+def test_an_error_about_another_file_is_passed_on(tmp_path):
     with pytest.raises(PermissionError), write_whole(tmp_path / "data"):
         raise PermissionError(13, "Permission denied", str(tmp_path / "input"))
     assert names(tmp_path) == []

@@ -190,7 +190,7 @@ def test_the_documented_recipe_for_the_well(recipe):
     assert train[0]["output_fields"].shape == (1, 5, 6, 1)
 
 
-def test_gzip_is_for_what_it_halves():
+def test_gzip_is_used_only_if_it_halves_an_array():
     generator = np.random.default_rng(0)
     assert choose_filters(generator.standard_normal((5, 6))) is CHECKSUM
     assert choose_filters(generator.choice([3.0, 12.0], (50, 60))) is FILTERS

@@ -317,7 +317,7 @@ def test_the_handle_stays_and_a_preconditioner_notices_a_change(preconditioner):
         assert (x - expected).norm() <= 1e-12 * expected.norm()
 
 
-def test_without_a_coefficient_nothing_is_touched():
+def test_without_a_coefficient_the_matrix_stays_untouched():
     space = lagrange(square(), 1)
     u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
     unrelated, bcs = fem.Function(space), fixed_sides(space)

@@ -156,7 +156,7 @@ def test_the_boundary_is_inside_and_what_is_beyond_is_not(d: int, element: tuple
             assert np.isnan(evaluation(ones)).all()
 
 
-def test_corners_are_inside_and_none_need_be():
+def test_corners_are_inside_and_all_points_may_be_outside():
     unknowns = Unknowns(fem.functionspace(slanted_mesh(3), ("Lagrange", 1)))
     corners = slant(np.array(np.meshgrid(*[[0.0, 1.0]] * 3)).reshape(3, -1).T)
     assert Evaluation(unknowns, corners).inside.all()

@@ -149,7 +149,7 @@ def test_prescribed_values_may_depend_on_time() -> None:
     assert discretisation.residual(instance, stored) < 1e-12
 
 
-def test_stored_state_is_where_to_go_on() -> None:
+def test_a_stored_state_can_be_continued() -> None:
     _, instance, whole = solved(rod())
     half = rod(steps=4, final_time=0.1)
     later = half.discretise(MPI.COMM_SELF).solve({**instance, "u0": whole["u"][4]}, solve_directly)
@@ -424,7 +424,7 @@ def test_growth_of_many_steps_is_told_from_that_of_a_few(states: list[float], bl
     assert growth.blown == blown
 
 
-def test_a_step_that_fails_without_growth_is_told_as_such() -> None:
+def test_a_step_that_fails_without_growth_is_reported_as_a_failure() -> None:
     def solve(matrix, rhs):
         raise KrylosetError("no method solves it")
 
@@ -444,7 +444,7 @@ def test_a_step_that_fails_without_growth_is_told_as_such() -> None:
         (lambda i: {"u": i["w0"]}, r"Own, initial_state, line \d+ of test_evolution.py: KeyError"),
     ],
 )
-def test_an_initial_state_that_is_none_is_refused(state: Any, message: str) -> None:
+def test_an_initial_state_that_is_not_valid_is_refused(state: Any, message: str) -> None:
     attributes = {"initial_state": lambda self, i: state(i), "__module__": __name__}
     family = rod(type("Own", (Rod,), attributes))
     with pytest.raises(KrylosetError, match=message):

@@ -350,12 +350,12 @@ def test_forms_of_steps_and_of_newtons_method_are_checked_alike() -> None:
         (lambda: 1 / 0, r"make_mesh, line \d+ of test_form_checks.py: ZeroDivisionError"),
     ],
 )
-def test_meshes_that_are_none_are_refused(made: Any, message: str) -> None:
+def test_meshes_that_are_not_valid_are_refused(made: Any, message: str) -> None:
     with pytest.raises(FamilyError, match=message):
         discretise(lambda *_: None, make_mesh=lambda self, comm: made())
 
 
-def test_elements_that_are_none_are_refused() -> None:
+def test_elements_that_are_not_valid_are_refused() -> None:
     with pytest.raises(FamilyError, match=r"make_element, line \d+ of test_form_checks.py"):
         discretise(
             lambda *_: None,

@@ -148,7 +148,7 @@ def test_elements_of_degree_two_need_an_odd_number_of_points() -> None:
         ("1 / 0,", "line 12 of mine.py: ZeroDivisionError"),
     ],
 )
-def test_coordinates_that_are_none_are_refused_before_any_work(
+def test_coordinates_that_are_not_valid_are_refused_before_any_work(
     lines: str, message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(

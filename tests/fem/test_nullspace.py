@@ -105,7 +105,9 @@ def corner(x: Any) -> Any:
         (Nonlinear, {}, "u"),
     ],
 )
-def test_a_field_that_nothing_holds_is_named(base: Any, attributes: Any, open_field: str) -> None:
+def test_a_field_that_no_condition_fixes_is_named(
+    base: Any, attributes: Any, open_field: str
+) -> None:
     message = rf"test_nullspace.py:Own: nothing fixes {open_field}.* forget a Dirichlet condition"
     with pytest.raises(FamilyError, match=message):
         solve(base, **attributes)
@@ -127,7 +129,7 @@ def test_a_field_that_something_holds_passes(base: Any, attributes: Any) -> None
     assert all(np.isfinite(values).all() for values in solve(base, **attributes).values())
 
 
-def test_a_null_space_that_is_none_is_refused() -> None:
+def test_a_declared_null_space_that_is_missing_is_refused() -> None:
     singular = OperatorTraits(symmetric=True, nullspace="constants")
     with pytest.raises(FamilyError, match="does not map constants to zero"):
         solve(Insulated, operator=singular, boundary=(Dirichlet(),))

@@ -97,7 +97,7 @@ def test_a_replay_is_bit_identical(wind, rng, tmp_path):
         Automatic(replay=recording).solve(mat, to_vec(mat, b), last)
 
 
-def test_a_saved_state_goes_on_where_it_was(rng, tmp_path):
+def test_a_run_continues_from_a_saved_state(rng, tmp_path):
     systems, b = sequence(15, 12), rng.standard_normal(225)
     _, state = run(Automatic(), systems, b)
     state.save(tmp_path / "state.npz")
@@ -135,7 +135,7 @@ def test_the_quicker_of_two_strategies_is_chosen(rng):
 
 
 @pytest.mark.parametrize(("factor", "tried"), [(1.0, True), (1e9, False)])
-def test_direct_is_not_tried_at_once_where_a_factor_takes_long(factor, tried, rng):
+def test_direct_is_not_tried_first_if_a_factor_takes_long(factor, tried, rng):
     """The factor of a reference has shown how long one takes."""
     strategies = (
         SequenceSolver("cg", "cholesky", refresh="rental"),
@@ -198,7 +198,7 @@ def test_every_system_may_have_its_own_mesh(rng, residual):
         assert residual(matrix, result.solution, b) <= 1e-8
 
 
-def test_factors_are_tried_where_they_are_sparse():
+def test_factors_are_tried_if_they_are_sparse():
     """The factors of a cube are less sparse than those of a square."""
     assert has_sparse_factors(to_mat(laplacian(60)))
     side = 16

@@ -28,7 +28,7 @@ def test_orthonormalise_factors_badly_conditioned_columns(rng):
     assert abs(old @ transform - block).max() < 1e-11  # rounding x condition number 1e5
 
 
-def test_orthonormalise_drops_what_depends(rng):
+def test_orthonormalise_drops_dependent_columns(rng):
     block = np.asfortranarray(rng.standard_normal((300, 8)))
     block[:, 2] = block[:, 0] - 3 * block[:, 1]
     block[:, 4] = 0
@@ -41,7 +41,7 @@ def test_orthonormalise_drops_what_depends(rng):
     assert sine(ortho, span) < 1e-12
 
 
-def test_orthonormalise_nothing():
+def test_orthonormalise_drops_columns_of_zeros():
     assert orthonormalise(np.zeros((10, 3), order="F"), COMM).shape == (3, 0)
 
 

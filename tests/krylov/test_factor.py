@@ -83,7 +83,7 @@ def test_scaling_a_matrix_by_powers_of_two_changes_no_bit(rng):
     np.testing.assert_array_equal(solve(factor, scale * b), solve(scaled, scale * b))
 
 
-def test_an_indefinite_matrix_has_a_factor_and_those_that_have_none_are_told(rng):
+def test_an_indefinite_matrix_has_a_factor_and_unsuitable_ones_are_refused(rng):
     indefinite = sp.csr_array(laplacian(12) - 1.5 * sp.eye_array(144))
     b = rng.standard_normal(144)
     x = solve(factor_of(indefinite, symmetric=True), b)
@@ -98,7 +98,7 @@ def test_an_indefinite_matrix_has_a_factor_and_those_that_have_none_are_told(rng
     assert factor_of(close, symmetric=True) is None
 
 
-def test_where_single_precision_is_no_use_petscs_factor_takes_its_place():
+def test_petscs_factor_is_used_if_single_precision_is_not_enough():
     block = np.array([[1.0, 1 - 1e-10], [1 - 1e-10, 1.0]])
     matrix = sp.csr_array(sp.kron(sp.eye_array(30), block))
     mat = to_mat(matrix)

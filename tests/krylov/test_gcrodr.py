@@ -446,7 +446,7 @@ def test_initial_guesses(rng):
 
 
 @pytest.mark.parametrize("context", [GCRODR(20, 5), GMRESDR(20, 5), GCRODR(20, 0)])
-def test_a_system_solved_again_is_solved_at_once_where_something_is_recycled(rng, context):
+def test_recycling_methods_solve_a_repeated_system_at_once(rng, context):
     mat = to_mat(laplacian(15))
     b = to_vec(mat, rng.standard_normal(225))
     x = b.duplicate()

@@ -177,7 +177,7 @@ def test_the_label_names_it_and_the_state_of_automatic_keeps_it(tmp_path: Path):
     assert AutomaticState.load(tmp_path / "state.npz").strategies == (solver,)
 
 
-def test_what_is_not_known_is_refused():
+def test_wrong_settings_of_guesses_are_refused():
     with pytest.raises(ValueError, match="use one of none, projection"):
         SequenceSolver(guess="pod")
     with pytest.raises(ValueError, match="use refresh always"):

@@ -130,7 +130,7 @@ def test_recycling_minres_finds_the_least_residual_whatever_was_kept(name):
 
 
 @pytest.mark.parametrize("context", [RecyclingCG, GCRODR, RecyclingMINRES, RecyclingBiCGStab])
-def test_a_ksp_of_the_users_returns_nothing_worse_than_zero(context):
+def test_a_ksp_made_by_the_user_returns_nothing_worse_than_zero(context):
     for matrix in MATRICES.values():
         mat = to_mat(matrix)
         ksp = PETSc.KSP().create(mat.comm)

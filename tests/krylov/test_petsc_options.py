@@ -116,7 +116,7 @@ def test_escalation_leaves_them_behind(rng):
     assert result.converged and attempts[0].method == "cg"
 
 
-def test_a_recording_has_them_only_where_there_are_some(rng):
+def test_a_recording_has_petsc_options_only_if_some_are_given(rng):
     solver = SequenceSolver("cg", "gamg", refresh="rental")
     systems, b = sequence(16, 3), rng.standard_normal(256)
     for options in ({}, SWEEPS):

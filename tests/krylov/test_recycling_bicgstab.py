@@ -75,7 +75,7 @@ def test_it_saves_iterations_on_a_nonsymmetric_sequence(pc, rng, residual):
 
 
 @pytest.mark.parametrize("steps", [0, 6])
-def test_gcrodr_goes_on_where_bicgstab_breaks_down(steps, rng, residual, monkeypatch):
+def test_gcrodr_takes_over_when_bicgstab_breaks_down(steps, rng, residual, monkeypatch):
     system, b = sequence(30, 1, wind=5.0)[0], rng.standard_normal(900)
     mat = to_mat(system)
     context = RecyclingBiCGStab(40, 15)
@@ -111,7 +111,7 @@ def test_the_iteration_limit_is_kept(rng):
 
 
 @given(st.lists(st.integers(50, 60), min_size=1, max_size=50))
-def test_gcrodr_has_its_turns_first_and_none_while_the_iterations_stay(iterations):
+def test_gcrodr_solves_the_first_systems_and_later_ones_only_when_iterations_grow(iterations):
     pace = Pace()
     for _ in range(HARVESTS):
         assert pace.harvests > 0

@@ -259,7 +259,7 @@ def best(costs):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_rule_costs_at_most_twice_what_the_best_would(seed):
+def test_the_rule_costs_at_most_twice_as_much_as_the_best_one(seed):
     """On costs of an adversary for whom a newer reference is never worse than an older one."""
     rng = np.random.default_rng(seed)
     count, largest = 120, 4

@@ -97,7 +97,7 @@ def test_the_ladder_and_the_automatic_choice_take_any_scale(size, rng):
         np.testing.assert_allclose(matrix @ result.solution.array_r, b, atol=1e-6 * size)
 
 
-def test_what_the_scale_of_the_first_system_was_does_not_matter_to_guesses(rng):
+def test_guesses_do_not_depend_on_the_scale_of_the_first_system(rng):
     mat = to_mat(laplacian(10))
     solver = SequenceSolver("cg", "jacobi", guess="projection")
     b = rng.standard_normal(100)
@@ -110,7 +110,7 @@ def test_what_the_scale_of_the_first_system_was_does_not_matter_to_guesses(rng):
 
 
 @pytest.mark.parametrize("size", [1e-200, 1e200])
-def test_a_recycling_ksp_of_the_users_refuses_what_it_cannot_measure(size):
+def test_a_recycling_ksp_made_by_the_user_refuses_norms_it_cannot_measure(size):
     mat = to_mat(laplacian(5))
     ksp = PETSc.KSP().create(mat.comm)
     ksp.setOperators(mat)

@@ -45,7 +45,7 @@ def to_dense(mat: PETSc.Mat) -> np.ndarray:
     return mat.convert("dense").getDenseArray().copy()
 
 
-def test_what_petsc_writes_is_read_as_it_was(tmp_path: Path):
+def test_systems_written_by_petsc_are_read_unchanged(tmp_path: Path):
     matrices, vectors, _ = make_systems(1)
     mat = to_mat(matrices[0])
     for name, thing in (("A_0", mat), ("rhs_0", to_vec(mat, vectors[0]))):

@@ -375,7 +375,7 @@ def test_a_system_solved_again_is_solved_at_once(method, rng, residual):
     assert state.space is not None
 
 
-def test_hpddm_is_refused_where_petsc_has_none():
+def test_hpddm_is_refused_if_petsc_lacks_it():
     if PETSc.Sys.hasExternalPackage("hpddm"):
         solver = SequenceSolver("hpddm", "jacobi")
         mat = to_mat(laplacian(20))

@@ -26,7 +26,7 @@ def first(cost: int) -> SpaceBenefit:
 
 
 @given(st.integers(1, 1000), st.integers(0, 999), st.integers(1, 60))
-def test_a_space_that_costs_no_more_is_always_used(without, saved, systems):
+def test_a_space_that_adds_no_iterations_is_always_used(without, saved, systems):
     _, used = follow(first(without), max(without - saved, 1), without, systems)
     assert all(used)
 

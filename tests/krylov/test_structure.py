@@ -57,7 +57,7 @@ def test_structure_is_that_of_the_eigenvalues(make, symmetric, definite, rng):
     assert probe_structure(to_mat(matrix)) == Structure(symmetric, definite and KNOWN)
 
 
-def test_dominance_is_seen_where_it_makes_definite(rng):
+def test_diagonal_dominance_shows_that_a_matrix_is_definite(rng):
     dirichlet = sp.csr_array(laplacian(6))
     neumann = dirichlet - sp.diags_array(dirichlet.sum(axis=1))
     apart = sp.csr_array(sp.block_diag([dirichlet, neumann]))
@@ -89,7 +89,7 @@ def test_rounding_does_not_hide_symmetry(rng):
     assert probe_structure(to_mat(matrix)).symmetric
 
 
-def test_hashes_tell_entries_apart(rng):
+def test_different_entries_have_different_hashes(rng):
     one, other = rough(rng), rough(rng)
     mats = [to_mat(one), to_mat(other), to_mat(one), to_mat(sp.csr_array(one @ one))]
     entries = [hash_entries(mat) for mat in mats]

@@ -64,7 +64,7 @@ def test_workers_read_the_same_pairs(data):
     assert torch.equal(sent[3]["y"], pairs[3]["y"])
 
 
-def test_digest_tells_datasets_apart_and_not_files(data, tmp_path):
+def test_the_digest_distinguishes_datasets_but_not_files(data, tmp_path):
     copy = shutil.copy(data.path, tmp_path / "copy.h5")
     digest = FieldPairs(data.path, "train").digest
     assert FieldPairs(copy, "test").digest == digest

@@ -59,7 +59,7 @@ def test_what_is_predicted_outside_changes_nothing(seed, norm):
 
 
 @pytest.mark.parametrize("norm", ["l2", "h1"])
-def test_a_value_inside_that_is_no_number_is_not_overlooked(norm):
+def test_a_nan_inside_the_domain_is_not_overlooked(norm):
     truth, prediction = functions(0), functions(1)
     prediction[0, 0, 0, 0] = np.nan
     loss = make_loss(norm, GRID)(torch.from_numpy(prediction), torch.from_numpy(truth))

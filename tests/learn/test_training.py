@@ -156,7 +156,7 @@ def test_l2_loss_is_the_mean_relative_error(begin):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no model", b"PK\x03\x04broken"])
-def test_file_that_is_no_model_is_named(tmp_path, content):
+def test_a_file_without_a_model_is_named(tmp_path, content):
     path = tmp_path / "model.pt"
     if content is not None:
         path.write_bytes(content)

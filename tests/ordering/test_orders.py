@@ -75,7 +75,7 @@ def test_vectors_in_one_place_come_one_after_another(order: Order) -> None:
 
 
 @every_order
-def test_features_that_are_none_are_refused(order: Order) -> None:
+def test_features_that_are_not_valid_are_refused(order: Order) -> None:
     with pytest.raises(ValueError, match="instance 1"):
         order(np.array([[0.0], [np.nan], [1.0]]))
     with pytest.raises(ValueError, match="needs"):

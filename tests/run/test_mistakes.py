@@ -99,7 +99,7 @@ def test_whatever_is_raised_is_told_with_its_line(place: str, raised: str, tmp_p
     assert not (tmp_path / "chunk.h5").exists()
 
 
-def test_nothing_is_told_of_a_family_without_mistakes(tmp_path: Path) -> None:
+def test_a_family_without_mistakes_gets_no_message(tmp_path: Path) -> None:
     run(write(tmp_path, "nowhere", "1 / 0"), tmp_path)
     assert (tmp_path / "chunk.h5").exists()
 

@@ -66,7 +66,9 @@ def test_parameters_are_those_of_seed_and_index_and_prefix_stable(
         assert np.array_equal(ten["parameters/k"][7], alone)
 
 
-def test_order_says_what_it_is_worth(whole: tuple[Path, dict[int, np.ndarray]]) -> None:
+def test_the_sorted_order_is_shorter_than_the_drawn_one(
+    whole: tuple[Path, dict[int, np.ndarray]],
+) -> None:
     with h5py.File(whole[0] / "order.h5") as file:
         assert sorted(file["permutation"][:]) == list(range(10))
         along = file["features"][:][file["permutation"][:]]

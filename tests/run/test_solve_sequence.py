@@ -486,7 +486,7 @@ def test_two_ranks_end_with_one_message(folder: Path, tmp_path: Path):
 
 
 @pytest.mark.mpi
-def test_two_ranks_tell_of_a_failed_system(folder: Path, out: Path):
+def test_two_ranks_report_a_failed_system(folder: Path, out: Path):
     ended = start_two(folder, "--out", out, "--json", "--max-it", "1", "--pc", "none")
     assert ended.returncode == 1
     assert json.loads(ended.stdout)["failures"] == COUNT
