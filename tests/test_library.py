@@ -327,6 +327,9 @@ def test_what_is_wrong_with_a_sequence_is_said_with_its_number():
         ((good[0], 1j * good[1]), DataError, "system 1: the right-hand side is complex"),
         (good[0], DataError, "system 1: a csr_array is not a system"),
         ((sp.csr_array(np.ones((5, 4))), good[1]), KrylosetError, "system 1: "),
+        # PETSc would end the program.
+        ((PETSc.Mat(), good[1]), DataError, "system 1: a Mat of PETSc is empty"),
+        ((PETSc.Mat().createAIJ((5, 5), nnz=1), good[1]), DataError, "not assembled"),
     ):
         results = kryloset.solve_sequence([good, bad])
         check(*good, next(results))
@@ -334,8 +337,29 @@ def test_what_is_wrong_with_a_sequence_is_said_with_its_number():
             next(results)
     with pytest.raises(ConfigError, match="'gcro' is not known: use one of gcrodr"):
         kryloset.solve_sequence([good], "gcro")
-    with pytest.raises(ConfigError, match="tolernce"):
+    with pytest.raises(ConfigError, match="no option 'tolernce': use one of max_iterations"):
         kryloset.solve_sequence([good], tolernce=1.0)
+    with pytest.raises(ConfigError, match=r"no option 'restart': .*, or name a method as solver"):
+        kryloset.solve_sequence([good], restart=4)
+    with pytest.raises(ConfigError, match="tolerance must lie between 0 and 1, got '1e-8'"):
+        kryloset.solve_sequence([good], tolerance="1e-8")
+    with pytest.raises(ConfigError, match="solver has the type NoneType"):
+        kryloset.solve_sequence([good], None)
+    with pytest.raises(DataError, match="systems has the type int"):
+        kryloset.solve_sequence(3)
+
+
+def test_a_matrix_that_lacks_an_operation_is_refused_with_its_number():
+    class Doubled:
+        def mult(self, mat, x, y):
+            y.setArray(2 * x.getArray(readonly=True))
+
+    mat = PETSc.Mat().createPython((5, 5), context=Doubled(), comm=PETSc.COMM_SELF)
+    mat.setUp()
+    (result,) = kryloset.solve_sequence([(mat, np.ones(5))], "gmres", preconditioner="none")
+    np.testing.assert_allclose(result.solution, 0.5)
+    with pytest.raises(KrylosetError, match=r"system 0: PETSc cannot do .*norm"):
+        next(kryloset.solve_sequence([(mat, np.ones(5))]))
 
 
 # Solutions
@@ -432,9 +456,16 @@ def test_what_is_wrong_with_instances_is_said():
         (drawn.isel(sample=[1, 1]), DataError, "two have the same number"),
         (drawn.isel(sample=[]), DataError, "there is no instance"),
         (-drawn.isel(sample=[2]), DataError, "instance 2: .*must be positive"),
+        (drawn.where(drawn.sample != 2), DataError, "instance 2: parameter 'k' is not finite"),
+        # Values at other points would be solved as if they were at those of the grid.
+        (drawn.isel(x=slice(None, None, -1)), DataError, "coordinate 'x' .* not that of the fam"),
+        (drawn.assign_coords(sample=[0.0, 0.5, 1.0]), DataError, "`sample` holds float64"),
+        ({"k": drawn["k"].values}, DataError, "the type dict: give the xarray.Dataset"),
     ):
         with pytest.raises(kind, match=message):
             kryloset.solve(family, wrong)
+    with pytest.raises(ConfigError, match="family has the type Darcy: make one by"):
+        kryloset.solve(family.problem, drawn)
     with pytest.raises(KrylosetError, match=r"instance 0: .*not solved to the tolerance"):
         kryloset.solve(family, drawn.isel(sample=[0]), method="direct", tolerance=1e-30)
 

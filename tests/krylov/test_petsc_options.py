@@ -99,6 +99,10 @@ def test_an_option_that_petsc_does_not_read_is_named(rng):
         ({"-pc_sor_its": 3}, "without a leading hyphen"),
         ({"pc_factor_levels": 2}, "use the setting fill"),
         ({"mg_levels_pc_type": "pbjacobi"}, "keeps the blocks of the first matrix"),
+        ({"sub_pc_factor_in_place": True}, "in_place.*sets this itself"),
+        ({"pc_sor_its": [3]}, "pc_sor_its has a value of the type list"),
+        ({3: "pc_sor_its"}, "petsc_options 3: write the option's name"),
+        (["pc_sor_its"], "petsc_options has the type list"),
     ],
 )
 def test_options_that_break_a_promise_are_refused(options, message):
@@ -133,6 +137,28 @@ def test_a_value_that_petsc_refuses_is_an_error():
     mat = to_mat(laplacian(6))
     with pytest.raises(KrylosetError, match=r"petsc_options: PETSc refuses a value: .*many"):
         solver.solve(mat, to_vec(mat, np.ones(36)), solver.init())
+
+
+@pytest.mark.parametrize(
+    ("method", "preconditioner", "option"),
+    [
+        ("gmres", "ilu", "pc_factor_mat_ordering_type"),
+        ("cg", "gamg", "mg_levels_pc_type"),
+        ("cg", "asm", "sub_ksp_type"),
+        ("direct", "lu", "pc_factor_mat_solver_type"),
+    ],
+)
+def test_a_type_that_petsc_does_not_have_is_an_error(method, preconditioner, option):
+    """And no set-up that failed, after which every system would escalate."""
+    solver = SequenceSolver(method, preconditioner, petsc_options={option: "none_such"})
+    mat = to_mat(laplacian(6))
+    with pytest.raises(KrylosetError, match=r"petsc_options: PETSc refuses a value: .*none_such"):
+        solve_or_escalate(solver, mat, to_vec(mat, np.ones(36)), solver.init())
+
+
+def test_factors_may_be_of_another_package(rng):
+    options = {"pc_factor_mat_solver_type": "petsc"}
+    iterations(SequenceSolver("direct", petsc_options=options), sequence(9, 3), np.ones(81))
 
 
 @pytest.mark.mpi

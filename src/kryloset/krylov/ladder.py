@@ -44,6 +44,13 @@ class Attempt:
     true_residual: float
     iterations: int
 
+    def __str__(self) -> str:
+        """Say what ran, how far it came, and what to try."""
+        return (
+            f"{self.method} with preconditioner {self.preconditioner}: relative residual "
+            f"{self.true_residual:.2e} after {self.iterations} iterations; {self.reason.message}"
+        )
+
 
 class SolveError(KrylosetError):
     """No method of the ladder reached the tolerance.
@@ -57,11 +64,7 @@ class SolveError(KrylosetError):
         """Compose the message from the failed attempts."""
         self.attempts = attempts
         self.tolerance = tolerance
-        lines = [
-            f"  {a.method} with preconditioner {a.preconditioner}: relative residual "
-            f"{a.true_residual:.2e} after {a.iterations} iterations; {a.reason.message}"
-            for a in attempts
-        ]
+        lines = [f"  {attempt}" for attempt in attempts]
         super().__init__(
             f"the system was not solved to the tolerance {tolerance:g} on the true relative "
             "residual:\n" + "\n".join(lines) + "\nIf the matrix is singular, the right-hand "

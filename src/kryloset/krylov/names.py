@@ -5,7 +5,8 @@
 Nothing here needs PETSc, so that configurations are read and checked without it.
 """
 
-from typing import Literal, get_args
+from numbers import Integral, Real
+from typing import Any, Literal, get_args
 
 Method = Literal[
     "gcrodr",
@@ -117,16 +118,9 @@ def check_solver(
     for key, value, names in named:
         if value not in names:
             raise ValueError(f"{key} {value!r} is not known: use one of {', '.join(names)}")
-    if not 0 < tolerance < 1:
-        raise ValueError(f"tolerance must lie between 0 and 1, got {tolerance}")
-    least = (
-        ("restart", restart, 1),
-        ("recycle", recycle, 0),
-        ("max_iterations", max_iterations, 1),
-    )
-    for key, number, bound in least:
-        if number < bound:
-            raise ValueError(f"{key} must be at least {bound}, got {number}")
+    check_limits(tolerance, max_iterations)
+    _check_least("restart", restart, 1)
+    _check_least("recycle", recycle, 0)
     if not 0 <= fill <= FILL_LIMIT:
         raise ValueError(
             f"fill must be from 0 to {FILL_LIMIT}, got {fill}: for more levels take "
@@ -154,6 +148,22 @@ def check_solver(
         )
     if method in DEFLATING_METHODS:
         check_recycle(restart, recycle)
+
+
+def check_limits(tolerance: Any, max_iterations: Any) -> None:
+    """Check what every solver has.
+
+    Raises:
+        ValueError: the tolerance is not a number between 0 and 1, or no iteration is allowed.
+    """
+    if not isinstance(tolerance, Real) or not 0 < float(tolerance) < 1:
+        raise ValueError(f"tolerance must lie between 0 and 1, got {tolerance!r}")
+    _check_least("max_iterations", max_iterations, 1)
+
+
+def _check_least(key: str, number: Any, bound: int) -> None:
+    if isinstance(number, bool) or not isinstance(number, Integral) or number < bound:
+        raise ValueError(f"{key} must be at least {bound}, and an integer, got {number!r}")
 
 
 def check_reuse(method: str, reuses: bool) -> None:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Options that PETSc reads only from its database, and those that a user passes through."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,9 @@ from kryloset.krylov.petsc_options import PetscOptions
 
 PREFIX = "kryloset_"
 """Prefix of options that are set, read and deleted at once."""
+
+UNKNOWN_TYPE = re.compile(r"Unknown (or unregistered )?type|Could not locate solver type")
+"""What PETSc says of a type that an option names and that it does not have."""
 
 USER_PREFIX = "kryloset_user_"
 """Prefix of options that a user passes through (`Settings.petsc_options`)."""
@@ -61,9 +65,24 @@ def read_user_options(reader: PETSc.KSP | PETSc.PC) -> None:
         reader.setFromOptions()
     except PETSc.Error as error:
         pass_interrupt(error)
-        raise KrylosetError(
-            f"petsc_options: PETSc refuses a value: {str(error).splitlines()[-1].strip()}"
-        ) from error
+        raise _refused(error) from error
+
+
+def require_known_types(error: PETSc.Error) -> None:
+    """Tell an option whose value names no type of PETSc's from a set-up that failed.
+
+    Such a value, as of pc_factor_mat_ordering_type, is looked at as late as then.
+
+    Raises:
+        KrylosetError: if the set-up failed by such a value.
+    """
+    if UNKNOWN_TYPE.search(str(error)):
+        raise _refused(error) from error
+
+
+def _refused(error: PETSc.Error) -> KrylosetError:
+    last = str(error).splitlines()[-1].removeprefix("[0]").strip()
+    return KrylosetError(f"petsc_options: PETSc refuses a value: {last}")
 
 
 class UserOptions:

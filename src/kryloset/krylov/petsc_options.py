@@ -40,7 +40,10 @@ HARMLESS = re.compile(
 )
 """Options of the outer KSP that pass: they print, or choose how GMRES orthogonalises."""
 
-REFUSED = re.compile(r"ksp_\w+|pc_(python_type|use_amat|ksp_\w+)|(options|log|help|info)\w*")
+REFUSED = re.compile(
+    r"ksp_\w+|pc_(python_type|use_amat|ksp_\w+)|\w*pc_factor_in_place|(options|log|help|info)\w*"
+)
+"""Options that break a promise; a factor in the place of A would leave no residual to compute."""
 
 
 def check_petsc_options(method: str, options: PetscOptions) -> None:
@@ -53,14 +56,24 @@ def check_petsc_options(method: str, options: PetscOptions) -> None:
     Raises:
         ValueError: names the option, and the setting to use instead.
     """
+    if not isinstance(options, Mapping):
+        raise ValueError(
+            f"petsc_options has the type {type(options).__name__}: give names with values, as in "
+            '{"pc_gamg_threshold": 0.02}'
+        )
     if options and method == "hpddm":
         raise ValueError("petsc_options: method hpddm takes its options from restart and recycle")
-    for name in options:
+    for name, value in options.items():
         key = f"petsc_options {name}"
-        if not NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise ValueError(
                 f"petsc_options {name!r}: write the option's name without a leading hyphen or a "
                 "value, such as pc_gamg_threshold"
+            )
+        if not isinstance(value, Value.__value__):
+            raise ValueError(
+                f"{key} has a value of the type {type(value).__name__}: give a number, a text, or "
+                "true or false"
             )
         if name.lower() in SETTINGS:
             raise ValueError(f"{key}: use the setting {SETTINGS[name.lower()]}")

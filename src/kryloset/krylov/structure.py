@@ -164,7 +164,9 @@ def is_dominant(operator: PETSc.Mat) -> bool:
     offsets, columns, entries = operator.getValuesCSR()
     matrix = sp.csr_array((np.abs(entries), columns, offsets), shape=operator.getSize())
     diagonal = matrix.diagonal()
-    excess = 2 * diagonal - matrix.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        # Of an infinite row it is NaN, which is not large enough.
+        excess = 2 * diagonal - matrix.sum(axis=1)
     if not np.all(excess >= -DOMINANCE_SLACK * diagonal):
         return False
     matrix.data[matrix.data < LEAST * np.repeat(diagonal, np.diff(offsets))] = 0.0

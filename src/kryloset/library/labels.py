@@ -86,8 +86,15 @@ class Parameters:
             instances: As `family.draw` returns them, or some of them, or with other values.
 
         Raises:
-            DataError: A parameter is missing, or has other dimensions or lengths than the family.
+            DataError: They are not a Dataset; a parameter is missing, is not finite, or has other
+                dimensions, lengths or coordinates than the family; or `sample` does not number
+                the instances.
         """
+        if not isinstance(instances, xarray.Dataset):
+            raise DataError(
+                f"the instances have the type {type(instances).__name__}: give the xarray.Dataset "
+                "that `family.draw` returns, or one like it"
+            )
         names = [variable.name for variable in family.parameters]
         for name in names:
             if name not in instances:
@@ -101,12 +108,20 @@ class Parameters:
         }
         numbered = SAMPLE in instances.coords
         count = len(next(iter(self._columns.values())))
-        self.numbers = instances[SAMPLE].to_numpy() if numbered else np.arange(count)
+        numbers = instances[SAMPLE].to_numpy() if numbered else np.arange(count)
+        if not np.can_cast(numbers.dtype, np.int64):
+            raise DataError(
+                f"the coordinate `sample` holds {numbers.dtype}, and must number the instances by "
+                "integers: drop it, and they are numbered from 0"
+            )
+        self.numbers = numbers.astype(np.int64)
         if count == 0 or len(np.unique(self.numbers)) < count:
             raise DataError(
                 "there is no instance, or two have the same number: the coordinate `sample` "
                 "numbers them"
             )
+        for name in names:
+            _require_finite(name, self._columns[files.parameter(name)], self.numbers)
 
     def __len__(self) -> int:
         """Return the number of instances."""
@@ -143,4 +158,29 @@ def _read_column(family: Family, variable: Variable, instances: xarray.Dataset) 
             f"{values.dtype}; the family has real numbers of the shape {format_shape(lengths)}: "
             "draw instances with the same settings"
         )
+    for axis in variable.axes:
+        _require_grid(family, instances, axis)
     return np.asarray(values, dtype=np.float64)
+
+
+def _require_grid(family: Family, instances: xarray.Dataset, axis: str) -> None:
+    """Refuse values at other points than the family's, such as those of a reversed axis."""
+    points = family.coordinates.get(axis)
+    if points is None or axis not in instances.coords:
+        return
+    found = instances[axis].to_numpy()
+    if found.dtype.kind not in "iuf" or not np.allclose(found, points, rtol=0, atol=1e-6):
+        raise DataError(
+            f"the coordinate {axis!r} of the instances is not that of the family's grid, which "
+            f"goes from {points[0]:g} to {points[-1]:g}: sort or interpolate the values to it, or "
+            "drop the coordinate if they are at those points"
+        )
+
+
+def _require_finite(name: str, column: Array, numbers: NDArray[np.int64]) -> None:
+    finite = np.isfinite(column).reshape(len(column), -1).all(axis=1)
+    if not finite.all():
+        raise DataError(
+            f"instance {numbers[finite.argmin()]}: parameter {name!r} is not finite: correct its "
+            "values, or leave the instance out"
+        )

@@ -3,7 +3,7 @@
 """Sequences of linear systems of the user's own, from PETSc, SciPy and NumPy."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from mpi4py import MPI  # noqa: F401  (before petsc4py)
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kryloset.errors import ConfigError, DataError, KrylosetError
 from kryloset.krylov import Automatic, ResumableSolver, SequenceSolver
+from kryloset.krylov.interrupts import pass_interrupt
 from kryloset.run.solve_record import RecordedSolve
 
 
@@ -68,9 +69,16 @@ def solve_sequence(
 
     Raises:
         ConfigError: The solver or one of its options is not known or out of range.
-        DataError: A system has a matrix or a right-hand side of another type or shape.
-        KrylosetError: A system was not solved to the tolerance; the message has its number.
+        DataError: `systems` are not systems, or one has a matrix or a right-hand side of another
+            type or shape.
+        KrylosetError: A system was not solved to the tolerance, or PETSc has an operation not for
+            its type of matrix; the message has the system's number.
     """
+    if not isinstance(systems, Iterable):
+        raise DataError(
+            f"systems has the type {type(systems).__name__}: give a list or a generator of pairs "
+            "(A, b)"
+        )
     # Checked now, and not when the first result is asked for.
     return _solve(systems, _make_solver(solver, tolerance, options))
 
@@ -84,9 +92,23 @@ def _make_solver(
                 f"{', '.join(options)}: a solver that is made already takes no options: give them "
                 f"to {type(solver).__name__}"
             )
+        if not isinstance(solver, SequenceSolver | Automatic):
+            raise ConfigError(
+                f"solver has the type {type(solver).__name__}: give 'auto', the name of a method, "
+                "or a solver of kryloset.krylov"
+            )
         return solver
+    kind = Automatic if solver == "auto" else SequenceSolver
+    known = {field.name for field in fields(kind)} - {"method", "tolerance"}
+    for name in options:
+        if name not in known:
+            hint = ", or name a method as solver" if solver == "auto" else ""
+            raise ConfigError(
+                f"solver {solver!r} has no option {name!r}: use one of "
+                f"{', '.join(sorted(known))}{hint}"
+            )
     try:
-        if solver == "auto":
+        if kind is Automatic:
             return Automatic(tolerance=tolerance, **options)
         method: Any = solver
         return SequenceSolver(method=method, tolerance=tolerance, **options)
@@ -107,6 +129,12 @@ def _solve(
         except (KrylosetError, ValueError) as error:
             kind = type(error) if type(error) is DataError else KrylosetError
             raise kind(f"system {number}: {error}") from error
+        except PETSc.Error as error:
+            pass_interrupt(error)
+            raise KrylosetError(
+                f"system {number}: PETSc cannot do with this matrix what the solver needs: "
+                f"{str(error).splitlines()[-1]}"
+            ) from error
         state, record = solve.state, solve.record
         yield SolvedSystem(
             number=number,
@@ -144,8 +172,15 @@ class _Storage:
                 "its right-hand side"
             )
         matrix, rhs = system
+        for part in system:
+            if isinstance(part, PETSc.Object) and not part.handle:
+                raise DataError(
+                    f"a {type(part).__name__} of PETSc is empty: it was destroyed or never created"
+                )
         if isinstance(matrix, PETSc.Mat):
             operator = matrix
+            if not operator.isAssembled():
+                raise DataError("the Mat is not assembled: call `A.assemble()`")
         elif hasattr(matrix, "tocsr"):
             operator = self._fill(matrix.tocsr())
         else:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.layout import SOLVER, mask_key
+from kryloset.errors import ConfigError
 from kryloset.extras import advised
 from kryloset.fem.discretise import discretise
 from kryloset.krylov.reason import MEANINGS
@@ -66,10 +67,16 @@ def solve(
         and `strategy` in words.
 
     Raises:
-        ConfigError: A key is not known, or its value is not allowed or does not suit the operator.
+        ConfigError: `family` is not one that `kryloset.family` made; or a key is not known, or its
+            value is not allowed or does not suit the operator.
         DataError: The instances are not those of the family; the message has an instance's number.
         KrylosetError: An instance, which the message names, was not solved to the tolerance.
     """
+    if not isinstance(family, ConfiguredFamily):
+        raise ConfigError(
+            f"family has the type {type(family).__name__}: make one by kryloset.family, as in "
+            'kryloset.solve(kryloset.family("darcy"), instances)'
+        )
     problem = family.problem
     parameters = Parameters(problem, instances)
     config = family.configuration(

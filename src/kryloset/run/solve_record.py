@@ -122,7 +122,7 @@ class RecordedSolve:
         result, state, attempts = solve_or_escalate(self._solver, operator, rhs, before)
         self.state = state
         for attempt in attempts:
-            logger.warning("escalated: %s", attempt)
+            logger.warning("escalated after %s", attempt)
         self.record.add(result)
         self.record.escalations += len(attempts)
         self.record.label = self._solver.used(state).label

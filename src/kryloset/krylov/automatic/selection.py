@@ -19,6 +19,7 @@ from kryloset.krylov.automatic.recording import Recording
 from kryloset.krylov.automatic.state import AutomaticState
 from kryloset.krylov.automatic.strategies import choose_strategies, has_sparse_factors
 from kryloset.krylov.collective import largest
+from kryloset.krylov.names import check_limits
 from kryloset.krylov.preconditioners.multigrid import has_interpolations
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.result import SolveResult
@@ -53,6 +54,14 @@ class Automatic:
     structure: Structure | None = None
     strategies: tuple[SequenceSolver, ...] = ()
     replay: Recording | None = None
+
+    def __post_init__(self) -> None:
+        """Check the limits.
+
+        Raises:
+            ValueError: One of them is out of range.
+        """
+        check_limits(self.tolerance, self.max_iterations)
 
     def init(self) -> AutomaticState:
         """Return the state before the first system."""

@@ -9,7 +9,7 @@ from petsc4py import PETSc
 from kryloset.krylov.collective import any_rank
 from kryloset.krylov.interrupts import pass_interrupt
 from kryloset.krylov.names import FACTORS, FILLED, Preconditioner
-from kryloset.krylov.options import read_user_options, set_from_options
+from kryloset.krylov.options import read_user_options, require_known_types, set_from_options
 from kryloset.krylov.preconditioners.multigrid import set_multigrid
 from kryloset.krylov.preconditioners.mumps import set_up_mumps
 from kryloset.krylov.reason import Reason
@@ -52,7 +52,8 @@ def set_up_preconditioner(
         symmetric preconditioner is needed.
 
     Raises:
-        KrylosetError: for multigrid of a matrix without interpolations.
+        KrylosetError: for multigrid of a matrix without interpolations, and for an option of the
+            user's with a value that PETSc does not know.
     """
     pc = ksp.getPC()
     operator, _ = ksp.getOperators()
@@ -79,6 +80,8 @@ def set_up_preconditioner(
         ksp.setUpOnBlocks()
     except PETSc.Error as error:
         pass_interrupt(error)
+        if from_options:
+            require_known_types(error)
         return Reason.PRECONDITIONER_FAILED
     failed = pc.getFailedReason() != PETSc.PC.FailedReason.NOERROR
     return Reason.PRECONDITIONER_FAILED if any_rank(ksp.comm, failed) else Reason.CONVERGED
@@ -109,7 +112,8 @@ def _choose(
         pc.reset()
         ksp.setOperators(operator)
     pc.setType("bjacobi" if parallel and name in FILLED else name)
-    if name in FACTORS:
+    if name in FACTORS and not pc.getFactorSolverType():
+        # Once, since an option of the user's may choose another, which then stays.
         if (direct or parallel) and PETSc.Sys.hasExternalPackage("mumps"):
             pc.setFactorSolverType("mumps")
         elif not parallel:
