@@ -159,6 +159,27 @@ def test_the_method_of_the_dataset_comes_first_and_once(settings, own):
     assert len({method.name for method in methods}) == len(methods) == 7 + (own == "configured")
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method": "gmres", "petsc_options": {"ksp_gmres_modifiedgramschmidt": ""}},
+        {"method": "cg", "preconditioner": "gamg", "petsc_options": {"mg_levels_ksp_max_it": 3}},
+        {"method": "cg", "preconditioner": "icc", "petsc_options": {"pc_factor_zeropivot": 0.0}},
+        {"method": "direct", "petsc_options": {"pc_factor_reuse_ordering": True}},
+    ],
+    ids=lambda settings: settings["method"],
+)
+def test_methods_have_the_options_of_petsc_that_they_read(settings, config):
+    """Those of the preconditioner where it is the same: else PETSc would not read them."""
+    solver = SolverConfig.model_validate(settings)
+    family = load_family(config)
+    methods = choose_methods(solver, family)
+    assert methods[0].solver.petsc_options == settings["petsc_options"]
+    gcrodr = next(method.solver for method in methods if method.name == "recycled")
+    assert bool(gcrodr.petsc_options) == (settings["method"] == "cg")
+    measure(family.discretise(MPI.COMM_SELF), [(0, family.draw(generator(7, 0)))], methods)
+
+
 def test_cg_is_left_out_where_the_operator_is_not_symmetric_definite():
     names = [method.name for method in choose_methods(SolverConfig(), WIND)]
     assert names == ["configured", "recycled", "unsorted", "fresh", "gmres", "direct"]

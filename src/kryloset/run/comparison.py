@@ -72,11 +72,11 @@ def choose_methods(config: SolverConfig, family: Family) -> list[Method]:
     """
     own, operator = make_solver(config, family), family.operator
     fixed = fixed_solver(config).change(refresh="always")
-    direct = Method("direct", "LU", replace(fixed, method="direct"))
+    direct = Method("direct", "LU", _with_method(fixed, "direct"))
     if operator.saddle_point:
         # No preconditioner is suitable.
         return [direct] if own == direct.solver else [_configured(config, own), direct]
-    gcrodr = replace(fixed, method="gcrodr")
+    gcrodr = _with_method(fixed, "gcrodr")
     name = PRECONDITIONERS.get(config.preconditioner, config.preconditioner.upper())
     suffix = name and f" + {name}"
     label = f"GCRO-DR({config.restart},{config.recycle}){suffix}"
@@ -84,12 +84,12 @@ def choose_methods(config: SolverConfig, family: Family) -> list[Method]:
         Method("recycled", f"{label}, recycled", gcrodr),
         Method("unsorted", f"{label}, recycled, unsorted", gcrodr, order="given"),
         Method("fresh", f"{label}, nothing recycled", gcrodr, carries=False),
-        Method("gmres", f"GMRES({config.restart}){suffix}", replace(fixed, method="gmres")),
+        Method("gmres", f"GMRES({config.restart}){suffix}", _with_method(fixed, "gmres")),
     ]
     if operator.symmetric and operator.definite:
         cg = fixed.change(method="cg", preconditioner="icc")
         # Steps of CG are cheap, so its subspace is chosen from many: see `RecyclingCG`.
-        rcg = replace(cg, method="rcg", restart=80, recycle=20)
+        rcg = replace(_with_method(cg, "rcg"), restart=80, recycle=20)
         methods.append(Method("rcg", "recycling CG(80,20) + ICC", rcg))
         methods.append(Method("cg", "CG + ICC", cg))
     if operator.nullspace == "none":
@@ -97,6 +97,18 @@ def choose_methods(config: SolverConfig, family: Family) -> list[Method]:
     if own not in [method.solver for method in methods]:
         methods.append(_configured(config, own))
     return sorted(methods, key=lambda method: method.solver != own)
+
+
+def _with_method(solver: SequenceSolver, method: str) -> SequenceSolver:
+    """Return a solver with another method, which leaves behind PETSc's options that it cannot read.
+
+    Those of the preconditioner stay, unless a factor takes its place.
+    """
+    if method == solver.method:
+        return solver
+    kept = {} if "direct" in (method, solver.method) else solver.petsc_options
+    options = {name: value for name, value in kept.items() if not name.startswith("ksp_")}
+    return solver.change(method=method, petsc_options=options)
 
 
 def _configured(config: SolverConfig, own: SequenceSolver | Automatic) -> Method:
