@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @cache
 def _imports() -> "ImportGraph":
-    # The library, which makes no files of stages, needs no identity of code.
+    # The library makes no files of stages, and so needs no identity of code.
     import grimp
 
     return grimp.build_graph("kryloset", cache_dir=None)

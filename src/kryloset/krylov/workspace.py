@@ -31,7 +31,7 @@ from kryloset.krylov.settings import Settings
 from kryloset.krylov.state import SolverState
 
 INNER = 0.999
-"""Fraction of the tolerance that PETSc is given, so that a sum in another order passes, too."""
+"""Fraction of the tolerance given to PETSc, to leave room for rounding in the true residual."""
 
 CONTEXTS = ("gcrodr", "gmresdr", "rcg", "rminres", "rbicgstab")
 """Methods of this package; the others are PETSc's."""

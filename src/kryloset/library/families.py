@@ -26,7 +26,7 @@ class ConfiguredFamily:
     `help(family)` says what it draws and solves for, and lists its settings.
 
     Attributes:
-        name: What it was asked for as.
+        name: The name by which it was requested.
         problem: The family itself, as the workflow uses it.
     """
 
@@ -87,7 +87,7 @@ class ConfiguredFamily:
             raise ConfigError(describe(error, f"family {self.name}", known)) from None
 
     def __repr__(self) -> str:
-        """Return what makes it again: its name, and the settings that are not the defaults."""
+        """Return the call that makes it: its name, and the settings that are not the defaults."""
         problem = self.problem
         changed = [*_changed(problem.mesh), *_changed(problem.settings)]
         settings = "".join(f", {key}={value!r}" for key, value in changed)

@@ -37,7 +37,7 @@ def label(
     """Return instances as a tree of labelled arrays in memory.
 
     Args:
-        config: The number of instances, the further grids and the tolerance count.
+        config: Gives the number of instances, the further grids and the tolerance.
         family: The family.
         numbers: Numbers of the instances, the coordinate `sample`.
         instances: Arrays of each instance by variable.
@@ -73,7 +73,7 @@ class Parameters:
 
     Attributes:
         numbers: Numbers of the instances.
-        path: What messages call them.
+        path: Their name in messages.
     """
 
     path = Path("instances")

@@ -45,10 +45,10 @@ def solve(
     features: str = "auto",
     **solver: Any,
 ) -> xarray.DataTree:
-    """Solve instances of a family, each with the help of those before.
+    """Solve instances of a family, recycling from each to the next.
 
     Instances are sorted by similarity first, as the workflow sorts them, and come back in the
-    order in which they were given. A progress bar shows how far the work is.
+    order in which they were given. A progress bar is shown.
 
     Args:
         family: The family, from `kryloset.family`.
@@ -56,7 +56,7 @@ def solve(
         tolerance: Largest true relative residual ||b - A x|| / ||b|| of a solution.
         method: Solver; "auto" selects the quickest strategy by measured seconds.
         sort: Solving order; "given" solves the instances as they are.
-        features: What instances are compared by when they are sorted.
+        features: The features by which instances are compared for sorting.
         solver: Further keys of `solver` in config/README.md, which describes those above too,
             such as preconditioner="icc".
 
@@ -95,7 +95,7 @@ def solve(
 
 
 class _Solved:
-    """Instances, and what was found of those that are solved."""
+    """Instances, and the results of those that are solved."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`kryloset try`: one instance of a family, looked at from all sides before any run."""
+"""`kryloset try`: one instance of a family, drawn, solved and checked before any run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Trial:
         config: Its seed, grid and tolerance.
         instance: The parameters.
         solution: Fields and unknowns.
-        inside: Which points of the grid lie in the domain, (*grid); None where all do.
+        inside: Which points of the grid lie in the domain, (*grid); None if all do.
         record: What the solve took.
         residual: ||b - A x|| / ||b|| from a fresh assembly.
         traits: What is declared about the operator, and what holds.
@@ -56,7 +56,7 @@ class Trial:
 
     @property
     def faults(self) -> list[str]:
-        """What has to be mended before a run; nothing where all is well."""
+        """What has to be corrected before a run; empty if all is well."""
         found = [f"{trait.name} {trait.advice}" for trait in self.traits if trait.wrong]
         tolerance = self.config.solver.tolerance
         if not self.residual <= ROUNDED * tolerance:
@@ -134,7 +134,7 @@ def _solve(
     traits: list[Trait],
 ) -> Trial:
     problem = chosen.problem
-    # What is declared may be wrong, and would mislead the solver that it chooses.
+    # A wrong declaration would mislead the choice of the solver.
     misled = any(trait.wrong for trait in traits)
     solver = Automatic(config.solver.tolerance) if misled else make_solver(config.solver, problem)
     ((solution, record),) = solve_in_order(discretisation, solver, [(0, instance)])
@@ -208,7 +208,7 @@ def draw_picture(trial: Trial, path: Path) -> bool:
 
     Args:
         trial: What was found.
-        path: The file to write; its suffix says in which format.
+        path: The file to write; its suffix determines the format.
 
     Returns:
         Whether there was anything on the grid to draw; no file is written otherwise.

@@ -291,8 +291,8 @@ class GCRODR(RecyclingKSP):
 
         With Q the columns before, r = Q'v, a = ||v - Q r||, w = B v (of v as it was):
         v becomes (v - Q r) / a, its image is (w - B Q r) / a, and the next column is that
-        image orthogonalised and normalised. B C r is of the order of
-        rounding and is left out; the rest of B Q r is known from the coefficients.
+        image orthogonalised and normalised. B C r is of the order of rounding and is left out. The
+        rest of B Q r is known from the coefficients.
 
         Returns:
             The norm of the image. Until the next step, the norm and the coefficients have the

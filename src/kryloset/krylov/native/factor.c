@@ -19,8 +19,8 @@ typedef float half_pack __attribute__((vector_size(16), aligned(16)));
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
-  WIDTH = 8,      // numbers in a pack; the rows of a block are a multiple
-  WIDEST = 64,    // most unknowns of a node
+  WIDTH = 8,      // numbers in a pack; blocks have a multiple of this number of rows
+  WIDEST = 64,    // largest number of unknowns of a node
   PER_ROW = 10,   // numbers that could be read while a row of a node is gathered and scattered
   PER_NODE = 100  // and while a node begins and ends
 };
@@ -45,10 +45,10 @@ INLINE int64_t cost(int64_t width, int64_t rows)
 
 // analyse: the nodes of a pattern
 
-// Number the unknowns node by node. The pattern (by rows) is symmetric. order (n: new -> old) reduces
-// fill, and becomes the order of the factor. starts (count + 1) is the first unknown of each
-// node, row_offsets (count + 1) where its rows begin, and parents (count) the node of its first
-// row, or -1. A node absorbs a child if that makes the factor cheaper to apply, added zeros
+// Number the unknowns node by node. The pattern (by rows) is symmetric. order (n: new -> old)
+// reduces fill, and becomes the order of the factor. starts (count + 1) is the first unknown of
+// each node, row_offsets (count + 1) where its rows begin, and parents (count) the node of its
+// first row, or -1. A node absorbs a child if that makes the factor cheaper to apply, added zeros
 // included. Returns the number of nodes, or -1 without memory.
 int kryloset_analyse(int n, const int32_t *offsets, const int32_t *columns, int32_t *order,
                      int32_t *starts, int64_t *row_offsets, int32_t *parents)
