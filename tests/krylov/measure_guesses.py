@@ -36,12 +36,12 @@ from kryloset.sampling import generator
 
 TOLERANCE = 1e-8
 LENGTHS = (0, 1, 2, 4)
-"""Earlier solutions that guesses are made of; 0 is none."""
+"""Numbers of earlier solutions that guesses combine; 0 for no guess."""
 
 DEPENDENT = 1e-13
 """Eigenvalues of the scaled Gram matrix below this are rounding."""
 
-# Instances, and the ways that are the best today or that gain most from a guess.
+# Instances, and the strategies that are best today or that gain most from a guess.
 FAMILIES: dict[str, tuple[int, tuple[tuple[str, str], ...]]] = {
     "heat": (3, (("cg", "cholesky"), ("cg", "icc"), ("cg", "multigrid"))),
     "reaction_diffusion": (20, (("cg", "multigrid"), ("cg", "cholesky, reused"), ("cg", "icc"))),
@@ -64,7 +64,7 @@ class Window:
     def project(
         self, operator: PETSc.Mat, rhs: PETSc.Vec, definite: bool
     ) -> tuple[NDArray[Any], PETSc.Vec] | None:
-        """Return x0 and b - A x0, None where nothing is known."""
+        """Return x0 and b - A x0, or None if there is no earlier solution."""
         if not self.solutions:
             return None
         if self.revision is None or self.revision != get_revision(operator):
@@ -74,7 +74,7 @@ class Window:
         W, AW = (differences(rows) for rows in (self.solutions, self.products))
         tests = W if definite else AW
         gram, moments = tests @ AW.T, tests @ b
-        # Solutions that are the same have no difference.
+        # Equal solutions have a zero difference.
         sizes = np.sqrt(np.diag(gram))
         scale = np.divide(1.0, sizes, out=np.zeros_like(sizes), where=sizes > 0)
         y = (
@@ -165,14 +165,14 @@ class Way:
 
 @dataclass
 class SolveByAll:
-    """Solves each system by all ways in turn; the family goes on with what the first found."""
+    """Solves each system by all strategies in turn; the family goes on with the first solution."""
 
     ways: list[Way]
     tolerance: float = TOLERANCE
     systems: int = 0
 
     def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
-        """Return x of the first way."""
+        """Return x of the first strategy."""
         count = len(self.ways)
         turns = [(self.systems + i) % count for i in range(count)]
         self.systems += 1
@@ -181,7 +181,7 @@ class SolveByAll:
 
 
 def measure(name: str, scale: int) -> None:
-    """Print a row for each way."""
+    """Print a row for each strategy."""
     count, pairs = FAMILIES[name]
     config = choose_config(name, scale, count)
     family = load_family(config)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The quickest strategy, found while solving: nothing wrong is chosen, and a replay repeats all."""
+"""The quickest strategy, found while solving: no unsuitable one is chosen, and replays agree."""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -40,14 +40,14 @@ def test_every_system_is_solved_and_the_best_strategy_is_used(wind, rng, residua
     for system, x in zip(systems, solutions, strict=True):
         assert np.linalg.norm(b - system @ x) <= 1e-10 * np.linalg.norm(b)
     assert (state.systems, state.failures) == (30, 0)
-    # But for the direct one, which a factor that is reused may have ruled out.
+    # Except the direct one, which the time of a reused factor may have ruled out.
     prompt = [i for i in range(PROMPT) if state.states[i] is not None]
     assert all(state.trials[i] >= 2 for i in prompt if state.strategies[i].method != "direct")
     assert state.best in prompt
 
 
 class Timed(SequenceSolver):
-    """A solver that reports made-up seconds, so that what is chosen can be foreseen."""
+    """A solver that reports made-up seconds, so that the choice is known in advance."""
 
     SECONDS: ClassVar = {"icc": 1.0, "sor": 1.2, "jacobi": 1.4, "none": 1.6}
 
@@ -130,7 +130,7 @@ def test_the_quicker_of_two_strategies_is_chosen(rng):
         _, state = run(Automatic(strategies=strategies), systems, b)
         assert state.strategies[state.best] == quick
         assert state.choices.count(strategies.index(quick)) >= 24 - 2 * TRIAL_SYSTEMS
-    # What took too long was given up in its first trial, and solved nothing.
+    # The slow strategy was given up in its first trial, and solved nothing.
     assert slow not in state.recording.strategies and set(state.recording.choices) == {0}
 
 

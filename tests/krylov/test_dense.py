@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The dense kernels against what linear algebra says of them."""
+"""The dense kernels against the theorems of linear algebra."""
 
 from mpi4py import MPI
 

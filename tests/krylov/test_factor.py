@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Factors in single precision against dense solves, and what they are not good enough for."""
+"""Factors in single precision against dense solves, and matrices that they are not good for."""
 
 from mpi4py import MPI  # noqa: F401  (before petsc4py)
 from petsc4py import PETSc
@@ -49,7 +49,7 @@ def solve(factor, b):
     st.integers(-200, 200),
 )
 def test_a_factor_solves(n, density, seed, symmetric, exponent):
-    """Right-hand sides far out of the range of single precision too."""
+    """Right-hand sides may also be far outside the range of single precision."""
     matrix = matrix_of(n, density, seed, symmetric=symmetric)
     b = np.random.default_rng(seed).standard_normal(n) * 10.0**exponent
     expected = np.linalg.solve(matrix.toarray(), b)

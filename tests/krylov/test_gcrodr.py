@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""GCRO-DR as a PETSc KSP: the theorems of the method and the manners of a KSP."""
+"""GCRO-DR as a PETSc KSP: the theorems of the method and the behaviour of a KSP."""
 
 from mpi4py import MPI  # noqa: F401  (before petsc4py)
 from petsc4py import PETSc
@@ -117,7 +117,7 @@ def test_equals_gmres_while_nothing_is_recycled_and_the_cycle_not_full(rng, pc):
     theirs.solve(b, y)
     ours_norms, their_norms = ours.getConvergenceHistory(), theirs.getConvergenceHistory()
     assert ours.getIterationNumber() == theirs.getIterationNumber() < 100
-    # Ours ends with the computed norm, theirs with an estimate: rounding of b - A x apart.
+    # Ours ends with the computed norm, theirs with an estimate. They differ by rounding of b - A x.
     np.testing.assert_allclose(ours_norms, their_norms, rtol=1e-8, atol=1e-14 * ours_norms[0])
     assert (x - y).norm() <= 1e-9 * y.norm()
 
@@ -165,7 +165,7 @@ def test_flexible_equals_right_preconditioned_gmres_while_m_stays(rng, pc):
 
 
 def test_flexible_arnoldi_relation_with_a_preconditioner_that_changes(monkeypatch, rng):
-    """A [U Z_j] = [C V_j+1] G, whatever made Z."""
+    """A [U Z_j] = [C V_j+1] G for any Z."""
     systems = sequence(20, 6, wind=1.0)
     mat = to_mat(systems[0])
     ksp = make(mat, GCRODR(12, 5, flexible=True))
@@ -220,7 +220,7 @@ def test_flexible_from_the_left_is_refused():
 
 
 def test_the_pencils_agree_while_nothing_is_recycled(monkeypatch, rng):
-    """W'V is the identity then, and both give the same first space; later they differ."""
+    """Without a space W'V is the identity, so both give the same first space. Later they differ."""
     mat = to_mat(sequence(20, 1, wind=1.0)[0])
     b = to_vec(mat, rng.standard_normal(400))
     norms = {}
@@ -253,7 +253,7 @@ def test_an_unknown_pencil_is_refused():
         GCRODR(pencil="c")
 
 
-# A space that does not pay
+# A space that does not help
 
 
 def test_a_space_that_costs_iterations_is_set_aside(rng):
@@ -297,7 +297,7 @@ def test_left_iterates_are_those_of_left_gmres(rng, steps):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_an_invariant_recycled_space_removes_its_eigenvalues(rng, side):
-    """The residuals are those of the problem that has the other eigenvalues only."""
+    """The residuals are those of the problem that has only the other eigenvalues."""
     small, others = np.logspace(-6, -3, 6), np.linspace(1, 3, 94)
     b = np.concatenate([rng.standard_normal(6), rng.standard_normal(94)])
     mat = to_mat(sp.diags_array(np.concatenate([small, others])))
@@ -374,7 +374,7 @@ def test_the_last_norm_is_the_computed_residual(rng, side):
     assert computed <= 1e-10 * np.linalg.norm(values)
 
 
-# Manners of a KSP
+# Behaviour as a KSP
 
 
 def test_options_prefix_view_monitor_and_history(rng, tmp_path):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Values that share their numbers do not disturb one another."""
+"""Sequences that share storage do not affect one another."""
 
 from kryloset.krylov.automatic.growing_tuple import GrowingTuple
 
@@ -19,7 +19,7 @@ def test_it_is_a_sequence():
     choices = GrowingTuple()
     for number in numbers:
         choices = choices.plus(number)
-    # What grew from it is not seen.
+    # It does not show numbers of those that grew from it.
     choices.plus(7)
     assert (len(choices), choices[-1], choices[1:3]) == (4, 1, (0, 2))
     assert (choices.count(2), set(choices), 7 in choices) == (2, {0, 1, 2}, False)

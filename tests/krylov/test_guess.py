@@ -46,7 +46,7 @@ def test_a_solution_in_the_span_of_earlier_ones_takes_no_iteration(
     matrix = laplacian(20)
     mat, solver = to_mat(matrix), make(method, preconditioner)
     state, iterations = solver.init(), []
-    # Sharper, so that combinations are within the tolerance that the last system asks.
+    # Stricter, so that combinations are within the tolerance of the last system.
     sharp = replace(solver, tolerance=1e-11)
     sides = smooth_sequence(4)
     for b in sides[:3]:
@@ -104,7 +104,7 @@ def test_applications_of_the_operator_are_counted():
     for _ in range(2):
         result, state = solver.solve(mat, to_vec(mat, rng.standard_normal(400)), state)
         counts.append(result.operator_applications)
-    # The check and the new direction; then the residual of the guess too.
+    # The check and the new direction; then also the residual of the guess.
     assert counts == [2, 3]
 
 

@@ -30,12 +30,12 @@ from kryloset.krylov.names import Method
 SEEDS = range(25)
 
 ZERO = 1 + 1e-12
-"""The relative residual of x = 0, but for the order of a sum."""
+"""The relative residual of x = 0, up to the order of a sum."""
 
 METHODS = [method for method in get_args(Method) if method != "hpddm"]
 
 LEAST = ("gcrodr", "gmresdr", "rminres", "minres", "rbicgstab")
-"""Methods that find the least residual of a symmetric matrix where nothing preconditions it."""
+"""Methods that, without a preconditioner, find the least residual of a symmetric matrix."""
 
 
 def ring(n):
@@ -108,7 +108,7 @@ def test_the_best_iterate_comes_back_with_a_reason(method, name, residual):
 
 @pytest.mark.parametrize("name", ["ring", "insulated", "indefinite"])
 def test_recycling_minres_finds_the_least_residual_whatever_was_kept(name):
-    """A KSP of the user's, which no solver of sequences begins anew after a failure."""
+    """A KSP made by the user: no sequence solver restarts it after a failure."""
     matrix = MATRICES[name]
     mat = to_mat(matrix)
     for seed in SEEDS:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The distance of a recycled space from the invariant space that is wanted."""
+"""The distance of a recycled space from the wanted invariant space."""
 
 from mpi4py import MPI  # noqa: F401  (before petsc4py)
 from petsc4py import PETSc
@@ -52,7 +52,7 @@ def test_the_wanted_space_of_a_nonsymmetric_operator_is_invariant():
 @settings(max_examples=30)
 @given(st.integers(1, 5), st.integers(0, 4), st.floats(0.0, 1.0), st.integers(0, 100))
 def test_delta_is_a_sine(q, more, sine, seed):
-    """Of a space tilted by a known angle; nothing but the span matters."""
+    """A space is tilted by a known angle; only its span matters."""
     rng = np.random.default_rng(seed)
     basis = np.linalg.qr(rng.standard_normal((30, q + more + 1)))[0]
     wanted, rest, other = basis[:, :q], basis[:, q : q + more], basis[:, -1]

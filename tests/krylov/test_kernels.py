@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The compiled products are those of NumPy, and NumPy stands in where nothing compiles."""
+"""The compiled products equal NumPy's, and NumPy takes over without a compiler."""
 
 import logging
 import re

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""MUMPS gets the room that it asks for, and what it says is read."""
+"""MUMPS gets the memory that it asks for, and its errors are understood."""
 
 from mpi4py import MPI  # noqa: F401  (before petsc4py)
 from petsc4py import PETSc
@@ -46,7 +46,7 @@ def test_the_last_rung_of_the_ladder_does_too(residual):
 
 @pytest.mark.skipif(PETSc.ScalarType().dtype.kind == "c", reason="of these no inertia is known")
 def test_a_claim_is_judged_by_a_factor_that_had_room(monkeypatch):
-    """Too little room, for the first factor of a definite matrix, is no negative eigenvalue."""
+    """Too little memory for the first factor of a definite matrix does not make it indefinite."""
     matrix = sp.csr_array(laplacian(12) - 0.05 * sp.eye_array(144))
     tried = []
     code = module._code

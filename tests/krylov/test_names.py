@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Names, bounds and rules stand once: configurations and solvers read them, without PETSc."""
+"""Names, bounds and rules are defined once; configurations and solvers read them without PETSc."""
 
 import subprocess
 import sys

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Levels of fill and relaxation factors do what they are defined to do."""
+"""Levels of fill and relaxation factors act as defined."""
 
 from mpi4py import MPI
 from petsc4py import PETSc
@@ -29,7 +29,7 @@ def count_entries(matrix, fill):
     n = matrix.shape[0]
     level = np.where(matrix.toarray() != 0, 0.0, np.inf)
     for k in range(n):
-        # Entries that are dropped bring none about.
+        # Entries that are dropped create no others.
         level[level > fill] = np.inf
         through = level[k + 1 :, k, None] + level[k, k + 1 :] + 1
         level[k + 1 :, k + 1 :] = np.minimum(level[k + 1 :, k + 1 :], through)

@@ -47,7 +47,7 @@ def test_they_change_every_solve_of_a_sequence(method, preconditioner, options, 
     given = SequenceSolver(method, preconditioner, petsc_options=options)
     changed = iterations(given, systems, b)
     assert all(one != other for one, other in zip(plain, changed, strict=True))
-    # Nothing stays behind for others.
+    # No option stays in the database.
     assert iterations(SequenceSolver(method, preconditioner), systems, b) == plain
     assert not [name for name in PETSc.Options().getAll() if name.startswith("kryloset")]
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Recycling BiCGStab(2): what the projected operator leaves, and who goes on where it stops."""
+"""Recycling BiCGStab(2): the projected operator, and GCRO-DR after a breakdown."""
 
 from mpi4py import MPI  # noqa: F401  (before petsc4py)
 from petsc4py import PETSc

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Recycling CG as a PETSc KSP: the theorems of the method and the manners of a KSP."""
+"""Recycling CG as a PETSc KSP: the theorems of the method and the behaviour of a KSP."""
 
 from mpi4py import MPI  # noqa: F401  (before petsc4py)
 from petsc4py import PETSc
@@ -147,7 +147,7 @@ def test_the_next_space_is_that_of_a_dense_harmonic_problem(rng, pc):
 
 
 def test_an_invariant_recycled_space_removes_its_eigenvalues(rng):
-    """The residuals are those of the problem that has the other eigenvalues only."""
+    """The residuals are those of the problem that has only the other eigenvalues."""
     small, others = np.logspace(-6, -3, 6), np.linspace(1, 3, 94)
     b = rng.standard_normal(100)
     mat = to_mat(sp.diags_array(np.concatenate([small, others])))
@@ -253,7 +253,7 @@ def test_an_ill_conditioned_space_deflates_as_well_as_another_basis_of_it(rng):
 
 @pytest.mark.parametrize(("a", "b"), [(1e12, 1.0), (1e-12, 1e-30), (1.0, 1e-35), (1e20, 1e40)])
 def test_units_do_not_matter(rng, a, b):
-    """Projections in single precision would else leave its range."""
+    """Otherwise projections in single precision would leave its range."""
     systems = sequence(20, 3)
     values = rng.standard_normal((3, 400))
     iterations = []
@@ -286,7 +286,7 @@ def test_the_last_norm_is_the_computed_residual(rng):
 
 
 class _Faulty:
-    """A matrix that counts its products, one of which can be wrong in the fifth digit."""
+    """A matrix that counts its products, and may make one of them wrong in the fifth digit."""
 
     def __init__(self, matrix, fault=-1):
         self.matrix, self.fault, self.products = matrix, fault, 0
@@ -299,7 +299,7 @@ class _Faulty:
 
 
 def shell(matrix, fault=-1):
-    """Return a Mat that is known by its products alone."""
+    """Return a Mat that has products but no entries."""
     mat = PETSc.Mat().createPython(matrix.shape, _Faulty(matrix, fault), comm=PETSc.COMM_SELF)
     mat.setUp()
     return mat
@@ -316,7 +316,7 @@ def test_a_residual_that_drifted_is_replaced_by_the_computed_one(rng, residual):
     norms = ksp.getConvergenceHistory()
     assert ksp.getConvergedReason() == Reason.CONVERGED_RTOL
     assert residual(matrix, x, values) <= 1e-10
-    assert max(norms[1:] / norms[:-1]) > 1e3  # where the recurrence was found out
+    assert max(norms[1:] / norms[:-1]) > 1e3  # where the recurrence was found to be wrong
     ksp.solve(b, x)
     assert residual(matrix, x, values) <= 1e-10
 
@@ -461,11 +461,11 @@ def test_a_reset_forgets_the_space(rng):
     np.testing.assert_array_equal(ksp.getConvergenceHistory(), first)
 
 
-# Manners of a KSP
+# Behaviour as a KSP
 
 
 def test_every_application_is_counted(rng):
-    """A shell matrix and a shell preconditioner count for themselves."""
+    """The counts equal those of a shell matrix and a shell preconditioner."""
 
     class Jacobi:
         applications = 0

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Recycling MINRES as a PETSc KSP: the theorems of the method and the manners of a KSP."""
+"""Recycling MINRES as a PETSc KSP: the theorems of the method and the behaviour of a KSP."""
 
 from collections import Counter
 
@@ -87,7 +87,7 @@ def test_norms_are_those_of_minres_when_nothing_is_recycled(rng):
 
 
 def test_an_invariant_recycled_space_removes_its_eigenvalues(rng):
-    """The residuals are those of the problem that has the other eigenvalues only."""
+    """The residuals are those of the problem that has only the other eigenvalues."""
     small = np.array([-1e-3, -1e-5, -1e-6, 1e-6, 1e-4, 1e-3])
     others = np.concatenate([np.linspace(-2, -1, 40), np.linspace(1, 3, 54)])
     b = rng.standard_normal(100)
@@ -312,7 +312,7 @@ def test_eigenvalues_on_both_sides_of_zero_are_recycled(rng):
 
 
 def test_the_last_norm_is_the_computed_residual(rng):
-    """The norm of M^-1 that PETSc's MINRES goes by can be passed with ||b - A x|| above."""
+    """PETSc's MINRES tests the norm of M^-1, which may pass while ||b - A x|| does not."""
     scale = np.logspace(0, 3, 225)[rng.permutation(225)]
     system = sp.csr_array(sp.diags_array(scale) @ helmholtz(15, 1)[0] @ sp.diags_array(scale))
     mat, definite = to_mat(system), to_mat(sp.diags_array(scale**2))
@@ -357,7 +357,7 @@ def test_every_application_is_counted(monkeypatch, rng, recycle, poor):
     mat.setUp()
     context = RecyclingMINRES(20, recycle)
     if poor:
-        # Clearing the duals is counted too.
+        # Clearing the duals is counted, too.
         context.space = np.asfortranarray(rng.standard_normal((400, recycle)))
         monkeypatch.setattr(recycling_minres, "CARRIED", 0.1)
     ksp = make(mat, context, "python")
@@ -519,7 +519,7 @@ def test_c_is_orthonormal_and_z_orthogonal_to_it_in_bad_cases_too(monkeypatch, r
     assert len(errors) > 10 and max(errors) < 1e-13
 
 
-# Manners of a KSP
+# Behaviour as a KSP
 
 
 def test_zero_right_hand_side_and_exact_guess(rng):

@@ -59,7 +59,7 @@ def test_neighbours_are_solved_with_the_first_ones_preconditioner(
     ("method", "preconditioner"), [("cg", "lu"), ("cg", "cholesky"), ("gmres", "lu")]
 )
 def test_a_factor_solves_its_own_matrix_in_two_iterations(method, preconditioner, rng):
-    """The second is for single precision; so too where entries or a Mat are the same again."""
+    """The second is due to single precision. Equal entries in another Mat make no difference."""
     matrix = laplacian(20)
     solver = SequenceSolver(method, preconditioner, refresh=())
     state = solver.init()
@@ -216,7 +216,7 @@ def test_numbers_that_make_no_sense_are_refused():
         solver.solve(shell, rhs, solver.init())
 
 
-# The rule, on costs that are made up: iterations of 1 second, a refresh of PRICE.
+# The rule, on made-up costs: iterations of 1 second, a refresh of PRICE seconds.
 
 PRICE = 20.0
 
@@ -263,7 +263,7 @@ def test_the_rule_costs_at_most_twice_as_much_as_the_best_one(seed):
     """On costs of an adversary for whom a newer reference is never worse than an older one."""
     rng = np.random.default_rng(seed)
     count, largest = 120, 4
-    # A system costs more the more has happened since its reference.
+    # A system costs more, the longer ago its reference was made.
     happened = np.cumsum(rng.choice([0, 0, 0, 1, 2], count) * rng.integers(1, 3))
     costs = np.minimum(np.maximum(happened[:, None] - happened[None, :], 0), largest)
     refreshes, total = spend(costs.astype(float))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A matrix that has not changed: what was made of it is used again, and nothing else differs."""
+"""For an unchanged matrix, earlier work is used again, and results stay the same."""
 
 from mpi4py import MPI
 from petsc4py import PETSc

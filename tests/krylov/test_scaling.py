@@ -40,7 +40,7 @@ def solve_twice(solver, mat, b):
 @pytest.mark.parametrize("exponent", EXPONENTS)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_power_of_two_changes_no_digit(method, exponent, rng):
-    """But where numbers have lost digits at the end of the range, which is then said."""
+    """Numbers at the end of the range may lose digits, which the reason then says."""
     mat = to_mat(laplacian(10))
     # Digits to spare, so that a right-hand side of few digits is the same one.
     b = np.round(rng.standard_normal(100), 2) if exponent > -1040 else rng.integers(-99, 99, 100)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What PETSc writes is read as it was, and what is damaged never gets to a solver."""
+"""Files written by PETSc are read unchanged, and damaged ones never reach a solver."""
 
 from pathlib import Path
 

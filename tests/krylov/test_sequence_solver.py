@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Solving sequences: what is reported is true, and nothing stale or failed is carried on."""
+"""Solving sequences: reports are true, and nothing stale or failed is carried on."""
 
 from dataclasses import replace
 from typing import get_args
@@ -137,7 +137,7 @@ def test_every_method_reaches_the_true_tolerance(method, preconditioner, rng, re
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "direct"])
 def test_applications_are_counted_exactly(method, rng):
-    """A shell matrix and a shell preconditioner count for themselves."""
+    """The counts equal those of a shell matrix and a shell preconditioner."""
     counted = {"mult": 0, "apply": 0}
     matrix = laplacian(25)
 
@@ -174,7 +174,7 @@ def test_applications_are_counted_exactly(method, rng):
 
 @pytest.mark.parametrize("method", ["gcrodr", "rcg", "rminres", "rbicgstab", "cg"])
 def test_an_interrupt_within_a_solve_is_no_failure_of_the_method(method):
-    """PETSc hands Ctrl-C on as an error of its own, which must not be taken for an escalation."""
+    """PETSc turns Ctrl-C into a PETSc error, which must not cause an escalation."""
     matrix = laplacian(10)
 
     class Operator:
@@ -350,7 +350,7 @@ def test_continuing_from_a_saved_state_is_bit_identical(method, preconditioner, 
 
 @pytest.mark.parametrize("method", RECYCLING)
 def test_a_state_is_a_value(method, rng):
-    """Two solves from one state are the same, and leave it alone."""
+    """Two solves from one state give the same result, and leave the state unchanged."""
     systems, b = sequence(20, 3), rng.standard_normal(400)
     solver = SequenceSolver(method, "jacobi")
     mat = to_mat(systems[0])
@@ -427,7 +427,7 @@ def test_sizes_that_do_not_fit_are_refused(rng):
 
 
 def test_a_factor_of_a_refilled_matrix_is_timed_and_judged_as_set_up(rng):
-    """PETSc would leave it to the first application."""
+    """PETSc alone would factor only at the first application."""
     matrix, b = laplacian(10), rng.standard_normal(100)
     mat = to_mat(matrix)
     solver = SequenceSolver("gcrodr", "ilu")

@@ -12,7 +12,7 @@ from kryloset.krylov.reuse.space_benefit import JUDGED_AFTER, RETRY_AFTER, Space
 def follow(
     benefit: SpaceBenefit, using: int, without: int, systems: int
 ) -> tuple[SpaceBenefit, list[bool]]:
-    """Solve systems that cost so much with a space and without one; say which had one."""
+    """Solve systems at given costs with and without a space; return which used it."""
     used = []
     for _ in range(systems):
         used.append(benefit.expected)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a matrix is, found from its entries."""
+"""The structure of a matrix, found from its entries."""
 
 from mpi4py import MPI  # noqa: F401  (before petsc4py)
 from petsc4py import PETSc
@@ -68,7 +68,7 @@ def test_diagonal_dominance_shows_that_a_matrix_is_definite(rng):
         (sp.csr_array(neumann), False),
         (apart, False),
         (sp.csr_array(dirichlet - 0.01 * sp.eye_array(36)), False),
-        # Hangs together by rounding errors alone.
+        # Its parts are connected only by rounding errors.
         (sp.csr_array(apart - 1e-15 * sp.csr_array(np.ones(apart.shape))), False),
     ):
         assert is_dominant(to_mat(matrix)) == dominant
