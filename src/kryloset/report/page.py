@@ -23,7 +23,7 @@ PARTS = {
     "sort": "sort",
     "assemble": "assemble the systems",
     "setup": "set up preconditioners",
-    "rebuild": "rebuild recycled spaces",
+    "rebuild": "rebuild recycled subspaces",
     "iterate": "iterate",
     "write": "write",
 }
