@@ -197,8 +197,11 @@ class FalselyAffine(Diffusion):
 @pytest.mark.parametrize(
     ("traits", "message"),
     [
-        (OperatorTraits(affine=True), "the operator is declared affine"),
-        (OperatorTraits(constant=True), "the operator is declared constant"),
+        (
+            OperatorTraits(affine=True),
+            r"the operator is declared affine .*; remove the declaration",
+        ),
+        (OperatorTraits(constant=True), r"declared constant, .*: remove constant=True"),
     ],
 )
 def test_false_claims_are_refused(traits: OperatorTraits, message: str) -> None:

@@ -59,7 +59,10 @@ class LinearSystem:
         conditions = self.boundary.conditions
         coefficients = _among((*weak.a.coefficients(), *weak.a.constants()), changing)
         if traits.constant and coefficients:
-            raise ConfigError("the operator is declared constant, but its form has parameters")
+            raise ConfigError(
+                "the operator is declared constant, but its form has parameters: remove "
+                "constant=True from its OperatorTraits"
+            )
         self._a = fem.form(weak.a)
         self._constant = traits.constant
         self._assembled = False
@@ -234,7 +237,10 @@ def _refused(what: str, by: str = "parameters", *, quadratic: bool = False) -> I
         yield
     except ValueError as error:
         kind = "quadratic" if quadratic else "affine"
-        raise ConfigError(f"{what} is declared {kind} in the {by}: {error}") from error
+        raise ConfigError(
+            f"{what} is declared {kind} in the {by}: {error}; remove the declaration from its "
+            "OperatorTraits, or mend the form"
+        ) from error
 
 
 def _among(found: Sequence[Any], changing: Sequence[Any]) -> list[Any]:
