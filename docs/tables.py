@@ -4,14 +4,14 @@
 
 A page marks the place of a table by comments:
 
-    <!-- table: ablation COLUMNS order=given -->
+    <!-- table: automatic_40 automatic sequence=wind -->
     <!-- end of table -->
 
-What stands between them is made from `docs/measurements/data/ablation.json`, which is a file that
-a bench wrote (`kryloset bench ablation --json ...`): its rows, those with `order` given, in the
-columns `COLUMNS` of the bench. In the place of columns there may be a function of the bench that
-describes rows, or `goals`. A file of figures that no bench prints has its own `columns`, and the
-marker names none.
+What stands between them is made from `docs/measurements/data/automatic_40.json`, which is a file
+that a bench wrote (`kryloset bench automatic --json ...`): its rows, those with `sequence` wind, in
+the columns `automatic` of `bench/columns.toml`. In the place of columns there may be a function of
+the bench that describes rows, or `goals`. A file of figures that no bench prints has its own
+`columns`, and the marker names none.
 """
 
 import json
@@ -22,7 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from kryloset.bench.tables import Row, tabulate
+from kryloset.bench.tables import COLUMNS, Row, tabulate
 from kryloset.errors import KrylosetError
 
 DATA = Path("docs/measurements/data")
@@ -55,8 +55,10 @@ def render(marker: str, folder: Path) -> str:
         return tabulate(rows, data["columns"])
     if shown == ["goals"]:
         return tabulate(data["goals"], import_module("kryloset.bench.goals").GOAL_COLUMNS)
-    found = getattr(import_module(f"kryloset.bench.{data['bench']}"), shown[0])
-    return str(found(rows)) if callable(found) else tabulate(rows, found)
+    if shown[0] in COLUMNS:
+        return tabulate(rows, COLUMNS[shown[0]])
+    describe = getattr(import_module(f"kryloset.bench.{data['bench']}"), shown[0])
+    return str(describe(rows))
 
 
 def _has(row: Row, chosen: Mapping[str, Any]) -> bool:

@@ -27,14 +27,14 @@ def test_tsallis_weights_are_the_minimiser_on_the_simplex(arms, scale, rng):
 
 
 def test_equal_arms_are_equally_likely_and_the_shift_of_losses_does_not_matter(rng):
-    np.testing.assert_allclose(TsallisINF.of(7).probabilities, 1 / 7)
+    np.testing.assert_allclose(TsallisINF(np.zeros(7)).probabilities, 1 / 7)
     losses = rng.random(5)
     np.testing.assert_allclose(tsallis_weights(losses, 0.5), tsallis_weights(losses + 9, 0.5))
 
 
 def regret(losses, seed):
     """Return the regret of Tsallis-INF against the best arm of a table (turns, arms)."""
-    bandit, spent = TsallisINF.of(losses.shape[1]), 0.0
+    bandit, spent = TsallisINF(np.zeros(losses.shape[1])), 0.0
     for turn, row in enumerate(losses):
         arm = draw_arm(bandit.probabilities, seed, turn)
         bandit, spent = bandit.after(arm, row[arm]), spent + row[arm]
@@ -59,7 +59,7 @@ def test_the_regret_of_drawn_losses_grows_much_slower_than_the_root():
 
 
 def test_estimates_are_unbiased():
-    bandit = TsallisINF.of(3).after(1, 0.9)
+    bandit = TsallisINF(np.zeros(3)).after(1, 0.9)
     p, losses = bandit.probabilities, np.array([0.2, 0.5, 1.0])
     mean = sum(p[i] * bandit.after(i, losses[i]).estimates for i in range(3))
     np.testing.assert_allclose(mean, bandit.estimates + losses)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kryloset.bench import ablation
-from kryloset.bench.tables import tabulate
+from kryloset.bench.tables import COLUMNS, tabulate
 from kryloset.errors import KrylosetError
 from kryloset.ordering.dissimilarity import sine
 
@@ -89,4 +89,4 @@ def test_command_prints_and_writes_every_row(bench, tmp_path: Path) -> None:
     assert written["bench"] == "ablation" and options in written["command"]
     rows = written["rows"]
     assert {row["sequence"] for row in rows} == {"wind"} and len(rows) == 20
-    assert tabulate(rows, ablation.COLUMNS) in out
+    assert tabulate(rows, COLUMNS["ablation"]) in out

@@ -21,9 +21,10 @@ from kryloset.bench.paper import (
     measure_ablation,
     measure_set,
 )
-from kryloset.bench.paper_solvers import LIMIT, Blocks, BlockSolver, choose_methods, cut, divide
+from kryloset.bench.paper_solvers import LIMIT, choose_methods, cut, divide
 from kryloset.bench.paper_systems import PUBLISHED, SETS, make_source
 from kryloset.krylov import SequenceSolver
+from kryloset.krylov.workspace import Workspace
 from kryloset.run.comparison import Method
 
 KEYS = {
@@ -69,13 +70,21 @@ def test_the_papers_best_ratios_are_among_them():
 # Blocks
 
 
+def make_workspace(operator, preconditioner, count) -> Workspace:
+    """Return a KSP whose preconditioner acts within blocks, and is set up."""
+    kind, options = divide(preconditioner, count)
+    solver = SequenceSolver("gmres", kind, 1e-10, max_iterations=2, petsc_options=options)
+    _, rhs = operator.createVecs()
+    rhs.set(1.0)
+    workspace = Workspace(solver, operator)
+    solver.solve(operator, rhs, replace(solver.init(), workspace=workspace))
+    return workspace
+
+
 def apply_blocks(source, preconditioner, count) -> np.ndarray:
     """Return M^-1 as a matrix."""
     operator, _ = source.load(0)
-    blocks = divide(preconditioner, count)
-    solver = SequenceSolver("gmres", blocks.kind if blocks else preconditioner)
-    workspace = BlockSolver(solver, blocks).make_workspace(operator)
-    workspace.prepare()
+    workspace = make_workspace(operator, preconditioner, count)
     pc = workspace.ksp.getPC()
     x, y = operator.createVecs()
     columns = []
@@ -114,10 +123,11 @@ def test_additive_schwarz_overlaps_and_one_block_is_ilu(source):
 
 
 def test_one_process_and_the_global_preconditioners_have_no_blocks():
-    assert all(divide(name, 1) is None for name in PRECONDITIONERS)
+    assert all(divide(name, 1) == (name, {}) for name in PRECONDITIONERS)
     for name in ("none", "jacobi", "icc", "ilu"):
-        assert divide(name, 72) is None
-    assert divide("sor", 72) == Blocks("bjacobi", "sor", 72)
+        assert divide(name, 72) == (name, {})
+    options = {"pc_bjacobi_blocks": 72, "sub_pc_type": "sor"}
+    assert divide("sor", 72) == ("bjacobi", options)
 
 
 # Measuring
@@ -168,21 +178,18 @@ def test_all_methods_meet_the_same_systems_and_what_recycles_is_warm(source):
     assert [hot for name, hot in warm if name == "gmresdr"] == [False, False]
 
 
-def test_blocks_last_beyond_a_failure(source):
-    solver = SequenceSolver("gmres", "bjacobi", 1e-10, max_iterations=2)
-    inside: list[int] = []
-
-    class Watched(BlockSolver):
-        def make_workspace(self, operator):
-            workspace = super().make_workspace(operator)
-            workspace.prepare()
-            inside.append(len(workspace.ksp.getPC().getBJacobiSubKSP()))
-            return workspace
-
-    method = Method("gmres", "", Watched(solver, divide("bjacobi", 6)), carries=False)
-    runs = measure(source, [method], [0, 1])[method]
-    assert [run.converged for run in runs] == [False, False]
-    assert inside == [6, 6]
+def test_blocks_are_as_many_as_asked_for_and_last_beyond_a_failure(source):
+    operator, _ = source.load(0)
+    pc = make_workspace(operator, "bjacobi", 6).ksp.getPC()
+    assert len(pc.getBJacobiSubKSP()) == 6
+    cut_up, whole = (
+        choose_methods("bjacobi", 1e-10, tightest=1e-10, processes=count, limit=2)[0]
+        for count in (6, 1)
+    )
+    runs = measure(source, [cut_up, whole], [0, 1])
+    assert [run.converged for run in runs[cut_up]] == [False, False]
+    for with_blocks, without in zip(runs[cut_up], runs[whole], strict=True):
+        assert with_blocks.true_residual > 1.01 * without.true_residual
 
 
 # Figures
@@ -322,7 +329,7 @@ def test_published_thermal_has_one_temperature_and_a_flux_on_the_other_side():
 
 @pytest.mark.parametrize("name", paper_systems.ELIMINATED)
 def test_without_prescribed_unknowns_the_others_are_the_same(name):
-    inside = paper_systems.FamilySource(name, 9, 2)
+    inside = paper_systems.draw_instances(name, 9, 2)
     family = paper_systems.FAMILIES[name](9)
     discretisation = family.discretise(MPI.COMM_SELF)
     for number in range(2):

@@ -6,15 +6,13 @@ The systems of a reference sequence, put in several orders, are solved with noth
 to the next, with a recycled subspace, and with the factor of a reference system. All combinations
 take turns, a system each. Milliseconds are the processor's. All methods have solved one system
 beforehand, in which libraries are loaded.
-
-A recycled subspace together with a reused factor is left out: the ten iterations that are left are
-fewer than the twenty products that fit such a space to a new operator.
+`docs/measurements/ablation.md` says what is combined.
 """
 
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any, cast
 
 from mpi4py import MPI
@@ -26,7 +24,7 @@ from numpy.typing import NDArray
 from kryloset.bench.goals import check_names
 from kryloset.bench.harness import Contestant, Deltas, race, warm_up
 from kryloset.bench.sequences import DEFINITE, Operator, make_sequence
-from kryloset.bench.tables import Columns, Row
+from kryloset.bench.tables import Row
 from kryloset.errors import KrylosetError
 from kryloset.krylov import SequenceSolver
 from kryloset.ordering import ORDERS, cluster, partition, steps
@@ -48,11 +46,8 @@ LOOKS = 5
 def choose_methods(kind: str, references: Sequence[int], tolerance: float) -> list[Method]:
     """Return what solves a sequence; names say what is recycled, labels what is reused.
 
-    Args:
-        kind: Of the sequence.
-        references: Places in the order whose systems get a factor, where that is settled
-            beforehand.
-        tolerance: On the true relative residual.
+    `references` are the places in the order whose systems get a factor, where that is settled
+    beforehand.
     """
     if kind in DEFINITE:
         plain = SequenceSolver("cg", "icc", tolerance)
@@ -78,15 +73,8 @@ def arrange(name: str, features: Array, references: int) -> tuple[Integers, list
     """Return an order and the places in it of several reference systems.
 
     Cluster by cluster, by k-medoids, the references are the medoids, and a system uses the factor
-    of the nearest of them. In other orders they are the first ones of equal chunks.
-
-    Args:
-        name: Of `ARRANGEMENTS`.
-        features: (systems, numbers).
-        references: How many.
-
-    Returns:
-        A permutation of the systems, and ascending places, the first of them 0.
+    of the nearest of them. In other orders they are the first ones of equal chunks. The places
+    ascend from 0; features have the shape (systems, numbers).
     """
     if name != "clusters":
         return ORDERS[name](features), partition(len(features), references)[:-1].tolist()
@@ -103,14 +91,7 @@ def arrange(name: str, features: Array, references: int) -> tuple[Integers, list
 def measure(
     kind: str, size: int, count: int, references: int, tolerance: float = 1e-8
 ) -> list[Row]:
-    """Return a row for each method in each order.
-
-    Args:
-        kind: Of the sequence.
-        size: Points a side.
-        count: Systems.
-        references: Clusters, and reference systems where their places are settled beforehand.
-        tolerance: On the true relative residual.
+    """Return a row for each method in each order, with so many clusters or reference systems.
 
     Returns:
         Rows with `sequence`, `unknowns`, `systems`, `order`, `recycle`, `reuse`; `made`,
@@ -131,29 +112,26 @@ def measure(
     systems = make_sequence(kind, size, count, drawn=count)
     operator = Operator(systems, MPI.COMM_SELF)
     warm_up(choose_methods(kind, [0], tolerance), operator.mat, operator.rhs)
-    given = float(steps(cosines(systems.parameters), np.arange(count)).sum())
-    common: list[Row] = []
+    features = cosines(systems.parameters)
+    given = float(steps(features, np.arange(count)).sum())
     contestants: list[Contestant] = []
     for name in ARRANGEMENTS:
-        arrange(name, cosines(systems.parameters), references)
-        start = time.process_time()
-        features = cosines(systems.parameters)
-        order, places = arrange(name, features, references)
-        sorting = 0.0 if name == "given" else time.process_time() - start
+        arrange(name, features, references)
+        began = time.process_time()
+        order, places = arrange(name, cosines(systems.parameters), references)
+        sorting = time.process_time() - began
         for method in choose_methods(kind, places, tolerance):
-            contestants.append(Contestant(method, order.tolist()))
-            common.append(
-                {
-                    "sequence": kind,
-                    "unknowns": size**2,
-                    "systems": count,
-                    "order": name,
-                    "recycle": method.name,
-                    "reuse": method.label,
-                    "sort_ms": 1e3 * sorting / count,
-                    "to_given": float(steps(features, order).sum()) / given,
-                }
-            )
+            about = {
+                "sequence": kind,
+                "unknowns": size**2,
+                "systems": count,
+                "order": name,
+                "recycle": method.name,
+                "reuse": method.label,
+                "sort_ms": 0.0 if name == "given" else 1e3 * sorting / count,
+                "to_given": float(steps(features, order).sum()) / given,
+            }
+            contestants.append(Contestant(method, order.tolist(), about=about))
     stride = max(1, count // LOOKS)
     deltas = Deltas(range(stride // 2, count, stride))
     neighbours: dict[Contestant, list[int]] = {one: [] for one in contestants}
@@ -166,23 +144,14 @@ def measure(
 
     title = f"measuring {kind}, n = {size**2:,}"
     race(contestants, operator.load, range(count), look=look, description=title)
-    return [
-        about | _make_row(one, neighbours[one]) | {"delta": deltas.mean(one)}
-        for about, one in zip(common, contestants, strict=True)
-    ]
+    return [_make_row(one, neighbours[one]) | {"delta": deltas.mean(one)} for one in contestants]
 
 
-def _make_row(contestant: Contestant, neighbours: Sequence[int]) -> Row:
-    """Return what a row says about the solves."""
-    ms = [1e3 * seconds for seconds in contestant.values("seconds_processor")]
-    own = cast(SequenceSolver, contestant.method.solver).refresh == "always"
-    return {
-        "made": len(ms) if own else len(contestant.state.refreshes),
-        "iterations": fmean(contestant.values("iterations")),
+def _make_row(one: Contestant, neighbours: Sequence[int]) -> Row:
+    own = cast(SequenceSolver, one.method.solver).refresh == "always"
+    return one.to_row() | {
+        "made": len(one.turns) if own else len(one.state.refreshes),
         "neighbours": fmean(neighbours) if neighbours else None,
-        "ms": median(ms),
-        "mean_ms": fmean(ms),
-        "true_residual": max(contestant.values("true_residual")),
     }
 
 
@@ -191,21 +160,3 @@ def run(*, kind: Sequence[str], size: int, count: int, references: int) -> Itera
     check_names("--kind", kind, SEQUENCES)
     for name in kind or SEQUENCES:
         yield measure(name, size, count, references)
-
-
-COLUMNS: Columns = {
-    "sequence": "sequence",
-    "n": "unknowns:,",
-    "order": "order",
-    "recycle": "recycle",
-    "preconditioner": "reuse",
-    "made": "made",
-    "iterations": "iterations:.1f",
-    "of neighbours": "neighbours:.1f",
-    "ms, median": "ms:.2f",
-    "ms, mean": "mean_ms:.2f",
-    "sort ms": "sort_ms:.2f",
-    "path / given": "to_given:.2f",
-    "delta": "delta:.3f",
-    "residual": "true_residual:.1e",
-}

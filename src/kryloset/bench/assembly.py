@@ -8,10 +8,9 @@ interrupted and a short one is not, so that a clock on the wall would flatter th
 include setting the storage to zero, since it adds.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from statistics import median
-from time import thread_time
 from typing import Any
 
 from mpi4py import MPI
@@ -22,8 +21,8 @@ import numpy as np
 import ufl
 from dolfinx import fem, mesh
 
-from kryloset.bench.goals import Goal, check_names
-from kryloset.bench.tables import Columns, Row, tabulate
+from kryloset.bench.goals import Goal, check_names, timed
+from kryloset.bench.tables import COLUMNS, Row, tabulate
 from kryloset.fem.affine import AffineMatrix, AffineVector
 from kryloset.progress import track
 from kryloset.run.comparison import in_turn
@@ -51,32 +50,19 @@ class Case:
     degree: int
 
 
-CASES = (
-    Case("darcy", 2, 1),
-    Case("darcy", 2, 2),
-    Case("darcy", 3, 1),
-    Case("elasticity", 2, 1),
-)
+CASES = (Case("darcy", 2, 1), Case("darcy", 2, 2), Case("darcy", 3, 1), Case("elasticity", 2, 1))
 
 
 def measure_case(case: Case, *, size: int, repeats: int) -> Row:
     """Compare both on a unit square or cube. Serial.
 
-    Returns:
-        The case, `unknowns`, `repeats`, and for `matrix` and `vector` each `ms_dolfinx`, `ms_map`,
-        `ratio`, `difference` (the largest of all, relative to the largest entry),
-        `seconds_setup` and `map_mb`; ready for JSON.
+    The row has figures for `matrix` and `vector`. Their `difference` is the largest of all,
+    relative to the largest entry.
     """
     space, k, f, a, b, bcs = _make_forms(case, size)
     compiled = fem.form(a), fem.form(b)  # Not to count compilers.
-
-    begin = thread_time()
-    matrix = AffineMatrix(a, [k], bcs)
-    matrix_seconds = thread_time() - begin
-    begin = thread_time()
-    vector = AffineVector(b, [f], space, bcs)
-    vector_seconds = thread_time() - begin
-
+    matrix, matrix_seconds = timed(lambda: AffineMatrix(a, [k], bcs))
+    vector, vector_seconds = timed(lambda: AffineVector(b, [f], space, bcs))
     mat, vec = dolfinx.fem.petsc.create_matrix(compiled[0]), vector.vector.duplicate()
 
     def assemble_matrix() -> None:
@@ -91,32 +77,33 @@ def measure_case(case: Case, *, size: int, repeats: int) -> Row:
         vec.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
         dolfinx.fem.petsc.set_bc(vec, bcs)
 
-    def matrices_differ() -> float:
-        return _difference(matrix.matrix.getValuesCSR()[2], mat.getValuesCSR()[2])
-
-    def vectors_differ() -> float:
-        return _difference(vector.vector.array_r, vec.array_r)
-
-    pairs: tuple[tuple[str, Callable[[], Any], Callable[[], Any], Callable[[], float]], ...] = (
-        ("matrix", assemble_matrix, matrix.update, matrices_differ),
-        ("vector", assemble_vector, vector.update, vectors_differ),
-    )
+    calls: dict[str, tuple[Callable[[], Any], Callable[[], Any], Callable[[], float]]] = {
+        "matrix": (
+            assemble_matrix,
+            matrix.update,
+            lambda: _difference(matrix.matrix.getValuesCSR()[2], mat.getValuesCSR()[2]),
+        ),
+        "vector": (
+            assemble_vector,
+            vector.update,
+            lambda: _difference(vector.vector.array_r, vec.array_r),
+        ),
+    }
     seconds: dict[tuple[str, str], list[float]] = {}
-    differences: dict[str, list[float]] = {}
+    differences: dict[str, list[float]] = {name: [] for name in calls}
     generator = np.random.default_rng(1)
     for turn in track(range(repeats + 1), f"measuring {_name(vars(case))}"):
         k.x.array[:] = np.exp(generator.standard_normal(k.x.array.size))
         f.x.array[:] = generator.standard_normal(f.x.array.size)
-        for name, by_dolfinx, by_map, differ in pairs:
+        for name, (by_dolfinx, by_map, differ) in calls.items():
             for method, assemble in in_turn([("dolfinx", by_dolfinx), ("map", by_map)], turn):
-                begin = thread_time()
-                assemble()
+                taken = timed(assemble)[1]
                 # The first time memory is not yet there.
                 if turn:
-                    seconds.setdefault((name, method), []).append(thread_time() - begin)
-            differences.setdefault(name, []).append(differ())
+                    seconds.setdefault((name, method), []).append(taken)
+            differences[name].append(differ())
 
-    def summarise(name: str, setup: float, map_bytes: int) -> dict[str, float]:
+    def summarise(name: str, setup: float, map_bytes: int) -> Row:
         ms = {method: 1e3 * median(seconds[name, method]) for method in ("dolfinx", "map")}
         return {
             "ms_dolfinx": ms["dolfinx"],
@@ -128,9 +115,7 @@ def measure_case(case: Case, *, size: int, repeats: int) -> Row:
         }
 
     return {
-        "kind": case.kind,
-        "dimension": case.dimension,
-        "degree": case.degree,
+        **asdict(case),
         "unknowns": int(mat.size[0]),
         "repeats": repeats,
         "matrix": summarise("matrix", matrix_seconds, matrix.map_bytes),
@@ -168,7 +153,7 @@ def _difference(entries: Any, expected: Any) -> float:
     return float(abs(entries - expected).max() / abs(expected).max())
 
 
-def judge(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
+def judge(rows: Sequence[Row]) -> list[Goal]:
     """Compare what was measured with the goals; the ratio's is for P1 Darcy with n = 1e4."""
     goals = []
     for row in rows:
@@ -187,12 +172,8 @@ def run(
 ) -> Iterator[list[Row]]:
     """Measure all cases; yield their rows in one list.
 
-    Args:
-        size: Nodes a side of the square; a cube has about as many in all.
-        degree: Of the elements, 1 or 2.
-        dimension: 2 or 3. Where it or `degree` is given, both kinds are measured with it;
-            otherwise the cases are `CASES`.
-        repeats: How often each is assembled.
+    Where a degree or a dimension is given, both kinds are measured with it. `size` is that of the
+    square; a cube has about as many nodes in all.
 
     Raises:
         KrylosetError: A number is out of range.
@@ -205,23 +186,15 @@ def run(
     yield [measure_case(case, size=size, repeats=repeats) for case in cases]
 
 
-COLUMNS: Columns = {
-    "assembled": lambda row: f"{_name(row)}, {row['part']}",
-    "n": "unknowns:,",
-    "DOLFINx ms": "ms_dolfinx:.3f",
-    "map ms": "ms_map:.3f",
-    "ratio": "ratio:.1f",
-    "difference": "difference:.1e",
-    "set-up s": "seconds_setup:.2f",
-    "map MB": "map_mb:.1f",
-}
-
-
-def describe(rows: Sequence[Mapping[str, Any]]) -> str:
+def describe(rows: Sequence[Row]) -> str:
     """Return a table with a line for the matrix and one for the vector of each case."""
-    parts = [{**row, **row[part], "part": part} for row in rows for part in ("matrix", "vector")]
-    return tabulate(parts, COLUMNS)
+    parts = [
+        {**row, **row[part], "part": f"{_name(row)}, {part}"}
+        for row in rows
+        for part in ("matrix", "vector")
+    ]
+    return tabulate(parts, COLUMNS["assembly"])
 
 
-def _name(row: Mapping[str, Any]) -> str:
+def _name(row: Row) -> str:
     return f"P{row['degree']} {row['kind']} in {row['dimension']}-D"

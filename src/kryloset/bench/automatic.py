@@ -8,14 +8,13 @@ in which libraries are loaded.
 """
 
 from collections.abc import Iterator, Sequence
-from statistics import fmean, median
 
 from mpi4py import MPI
 
 from kryloset.bench.goals import check_names
 from kryloset.bench.harness import Contestant, race, warm_up
 from kryloset.bench.sequences import KINDS, Operator, make_sequence
-from kryloset.bench.tables import Columns, Row
+from kryloset.bench.tables import Row
 from kryloset.krylov import Automatic, probe_structure
 from kryloset.krylov.automatic.strategies import choose_strategies, has_sparse_factors
 from kryloset.run.comparison import Method
@@ -35,25 +34,16 @@ def measure(kind: str, size: int, count: int, strategies: int, tolerance: float)
     methods = [Method("auto", "auto", Automatic(tolerance))]
     methods += [Method(one.label, one.label, one) for one in fixed]
     warm_up(methods[1:], operator.mat, operator.rhs)
-    contestants = [Contestant(method, range(count)) for method in methods]
+    about = {"sequence": kind, "unknowns": size**2, "systems": count}
+    contestants = [
+        Contestant(method, range(count), about=about | {"method": method.name})
+        for method in methods
+    ]
     title = f"measuring {kind}, n = {size**2:,}"
     race(contestants, operator.load, range(count), description=title)
-    seconds = [one.values("seconds_processor") for one in contestants]
-    fastest = min(map(sum, seconds[1:]))
-    return [
-        {
-            "sequence": kind,
-            "unknowns": size**2,
-            "systems": count,
-            "method": one.method.name,
-            "seconds": sum(taken),
-            "ms": 1e3 * median(taken),
-            "to_fastest": sum(taken) / fastest,
-            "iterations": fmean(one.values("iterations")),
-            "true_residual": max(one.values("true_residual")),
-        }
-        for one, taken in zip(contestants, seconds, strict=True)
-    ]
+    rows = [one.to_row() for one in contestants]
+    fastest = min(row["seconds"] for row in rows[1:])
+    return [row | {"to_fastest": row["seconds"] / fastest} for row in rows]
 
 
 def run(
@@ -64,15 +54,3 @@ def run(
     for name in kind or SEQUENCES:
         for points in size:
             yield measure(name, points, count, strategies, tolerance)
-
-
-COLUMNS: Columns = {
-    "sequence": "sequence",
-    "n": "unknowns:,",
-    "method": "method",
-    "s": "seconds:.2f",
-    "ms a system": "ms:.2f",
-    "to the fastest": "to_fastest:.3f",
-    "iterations": "iterations:.1f",
-    "residual": "true_residual:.1e",
-}

@@ -33,9 +33,8 @@ class TsallisINF:
     """Tsallis-INF with importance weights, for losses in [0, 1] that anyone may choose.
 
     J. Zimmert and Y. Seldin, "Tsallis-INF: an optimal algorithm for stochastic and adversarial
-    bandits", JMLR 22 (2021), algorithm 1 with alpha = 1/2 and theorem 1: against the best of
-    K arms the regret of T turns is in expectation at most 4 sqrt(K T) + 1, and of the order of
-    log T where the losses of an arm are drawn from one distribution.
+    bandits", JMLR 22 (2021), algorithm 1 with alpha = 1/2. By theorem 1 the regret of T turns
+    against the best of K arms is in expectation at most 4 sqrt(K T) + 1.
 
     Attributes:
         estimates: (arms), unbiased estimates of the sums of losses.
@@ -44,11 +43,6 @@ class TsallisINF:
 
     estimates: Array
     turns: int = 0
-
-    @classmethod
-    def of(cls, arms: int) -> Self:
-        """Return the bandit before the first turn."""
-        return cls(np.zeros(arms))
 
     @property
     def probabilities(self) -> Array:
@@ -97,7 +91,6 @@ class ChebCB:
         grams: (arms, degree, degree), sums of phi phi'.
         moments: (arms, degree), sums of loss phi.
         series: (arms, degree), the fitted coefficients.
-        turns: taken so far.
     """
 
     arms: int

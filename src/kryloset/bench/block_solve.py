@@ -3,7 +3,6 @@
 """What a triangular solve costs at the least: all right-hand sides of a matrix in one block."""
 
 import math
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from statistics import median
@@ -15,7 +14,8 @@ from petsc4py import PETSc
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.bench.instances import Sequential
+from kryloset.bench.goals import timed
+from kryloset.bench.making import Sequential
 from kryloset.bench.peers import HandWritten
 from kryloset.problems import Discretisation, Instance
 
@@ -33,12 +33,8 @@ def measure_block(
     """Return the seconds of a triangular solve, a right-hand side, all in one block.
 
     The factor is MUMPS's or PETSc's own in the order of nested dissection, whichever is quicker.
-
-    Args:
-        check: Assembles the systems, all of one matrix.
-        instances: Whose right-hand sides are taken.
-        singular: Whether the matrix is; one unknown is then prescribed, which is as much work.
-        tolerance: Of the solves on the way to further right-hand sides.
+    All instances have one matrix. Of one that is singular one unknown is prescribed, which is as
+    much work. The tolerance is that of the solves on the way to further right-hand sides.
     """
     matrix: PETSc.Mat | None = None
     columns: list[NDArray[np.float64]] = []
@@ -80,12 +76,7 @@ def _time(matrix: PETSc.Mat, block: PETSc.Mat, package: str) -> float:
             return math.inf
         factor = pc.getFactorMatrix()
         factor.matSolve(block, solution)
-        seconds = []
-        for _ in range(3):
-            start = time.process_time()
-            factor.matSolve(block, solution)
-            seconds.append(time.process_time() - start)
-        return median(seconds)
+        return median(timed(lambda: factor.matSolve(block, solution))[1] for _ in range(3))
     except PETSc.Error:
         return math.inf
     finally:

@@ -6,15 +6,17 @@ import inspect
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from kryloset.bench.tables import Row, tabulate
+from kryloset.bench.tables import COLUMNS, Row, tabulate
 from kryloset.errors import KrylosetError
 from kryloset.threads import keep_blas_to_one_thread
 
@@ -23,7 +25,6 @@ bench = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
-
 
 TYPES: Mapping[str, type] = {"bool": bool, "float": float, "int": int, "str": str}
 
@@ -97,18 +98,11 @@ def _add(name: str, text: str, options: Mapping[str, Option]) -> None:
     bench.command(name, help=text)(command)
 
 
-def describe_case(module: Any, rows: Sequence[Row]) -> str:
-    """Return what a bench shows of the rows of a case: a table, if it says no more than columns."""
-    if hasattr(module, "describe"):
-        return str(module.describe(rows))
-    return tabulate(rows, module.COLUMNS)
-
-
 def answer(module: Any, values: Mapping[str, Any], json: Path | None) -> None:
     """Run a bench, print what it finds as soon as it is there, and write its rows."""
     from json import dumps
 
-    from kryloset.bench.goals import describe_goals
+    from kryloset.bench.goals import GOAL_COLUMNS
     from kryloset.dataset.atomic import write_text_whole
     from kryloset.provenance import versions
 
@@ -116,22 +110,24 @@ def answer(module: Any, values: Mapping[str, Any], json: Path | None) -> None:
         if text and _is_first_rank():
             typer.echo(f"{text.rstrip()}\n")
 
-    rows: list[dict[str, Any]] = []
+    name = module.__name__.rpartition(".")[2]
+    describe = getattr(module, "describe", None) or partial(tabulate, columns=COLUMNS[name])
+    rows: list[Row] = []
     for found in module.run(**values):
-        say(describe_case(module, found))
+        say(describe(found))
         rows += found
     if hasattr(module, "conclude"):
         say(module.conclude(rows))
-    goals = module.judge(rows) if hasattr(module, "judge") else []
-    say(describe_goals(goals) if goals else "")
+    goals = [goal.to_row() for goal in module.judge(rows)] if hasattr(module, "judge") else []
+    say(tabulate(goals, GOAL_COLUMNS) if goals else "")
     if json is not None and _is_first_rank():
         whole = {
-            "bench": module.__name__.rpartition(".")[2],
+            "bench": name,
             "command": " ".join(["kryloset", *sys.argv[1:]]),
             "commit": _commit(),
             "versions": versions(),
             "rows": rows,
-            "goals": [goal.to_row() for goal in goals],
+            "goals": goals,
         }
         write_text_whole(json, dumps(whole, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
@@ -139,13 +135,10 @@ def answer(module: Any, values: Mapping[str, Any], json: Path | None) -> None:
 def _commit() -> str | None:
     """Return the commit of the clone that the package is in, None where it is in none."""
     command = ["git", "describe", "--always", "--dirty"]
-    try:
-        said = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return said.stdout.strip()
+    options: Any = {"cwd": Path(__file__).parent, "capture_output": True, "text": True}
+    with suppress(OSError):
+        return subprocess.run(command, check=False, **options).stdout.strip() or None
+    return None
 
 
 def _is_first_rank() -> bool:
@@ -154,10 +147,10 @@ def _is_first_rank() -> bool:
     return mpi is None or mpi.COMM_WORLD.rank == 0
 
 
-with Path(__file__).with_name("benches.toml").open("rb") as _file:
-    for _name, _found in tomllib.load(_file).items():
-        _options = {key: Option(**given) for key, given in _found["options"].items()}
-        _add(_name, _found["help"], _options)
+BENCHES = tomllib.loads(Path(__file__).with_name("benches.toml").read_text("utf-8"))
+for _name, _found in BENCHES.items():
+    _options = {key: Option(**given) for key, given in _found["options"].items()}
+    _add(_name, _found["help"], _options)
 
 
 @bench.command()

@@ -4,17 +4,8 @@
 
 For every family and size the instances are drawn and sorted by the product's own stages. Then
 six methods take turns, an instance each: (a) to (d) are loops over DOLFINx as one writes them by
-hand, (e) is SKR as published, and (f) is what Kryloset does by default. The one that begins moves
-on by one each round, and all meet the same instances in the same order, that of (f), but for (e),
-whose own order is greedy.
-
-Seconds are the processor's, of this one thread: other work on a shared machine would stretch a
-clock on the wall several times, and by chance. What they leave out is waiting for the disk, for
-which nobody waits here: what is written goes to the system's cache.
-
-Counted for an instance are assembly (gathering the solution too), set-up, iterations and writing,
-of (e) and (f) its share of the sort, and of (f) its share of copying the journal to the chunk's
-file. Compiling forms and building what the instances share is not counted; it is `build_seconds`.
+hand, (e) is SKR as published, and (f) is what Kryloset does by default.
+`docs/measurements/yardstick.md` says what is counted, in seconds of the processor.
 """
 
 import math
@@ -22,7 +13,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +23,10 @@ from mpi4py import MPI
 import numpy as np
 
 from kryloset.bench.block_solve import measure_block
-from kryloset.bench.goals import Goal, check_names, finite
-from kryloset.bench.instances import Sequential
-from kryloset.bench.making import PARTS, Chunk, Maker, Rows
+from kryloset.bench.goals import Goal, check_names, finite, timed
+from kryloset.bench.making import PARTS, Chunk, Maker, Rows, Sequential
 from kryloset.bench.peers import choose_peers
-from kryloset.bench.tables import Columns, Row, number, table, tabulate
+from kryloset.bench.tables import COLUMNS, Row, grouped, number, table, tabulate
 from kryloset.config import DatasetConfig, MeshConfig, SolverConfig
 from kryloset.dataset.staged import StagedFile
 from kryloset.krylov import Automatic, SequenceSolver, solve_or_escalate
@@ -65,30 +56,18 @@ AT_COST = 1.1
 """What counts as the cost of a block triangular solve, in units of it."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """How a family is discretised at its default size.
-
-    Attributes:
-        points: Points a side; of the larger size there are as many as make four times the
-            unknowns.
-        degree: Of the elements.
-        parameters: The family's settings where its defaults would take hours.
-    """
-
-    points: int = 64
-    degree: int = 1
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-
-SETTINGS: Mapping[str, Setting] = {
-    "incompressible_elasticity": Setting(33, 2),
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "incompressible_elasticity": {"points": 33, "degree": 2},
     # Fewer steps, and a fluid thick enough for the coarser grid.
-    "navier_stokes": Setting(33, 2, {"reynolds": 200, "final_time": 0.5, "steps": 125}),
+    "navier_stokes": {
+        "points": 33,
+        "degree": 2,
+        "parameters": {"reynolds": 200, "final_time": 0.5, "steps": 125},
+    },
     # As many unknowns on an interval as others have on a square.
-    "kuramoto_sivashinsky": Setting(2049, 1, {"final_time": 20, "steps": 200}),
+    "kuramoto_sivashinsky": {"points": 2049, "parameters": {"final_time": 20, "steps": 200}},
 }
-"""Settings that differ from the default ones."""
+"""Families that have not 64 points a side and linear elements, or would take hours as they are."""
 
 
 def choose_config(family: str, scale: int, count: int, points: int | None = None) -> DatasetConfig:
@@ -98,25 +77,22 @@ def choose_config(family: str, scale: int, count: int, points: int | None = None
         family: One of `FAMILIES`.
         scale: 1 for the default number of unknowns, 4 for four times that.
         count: Instances.
-        points: Points a side at scale 1, if not those of the family's setting.
+        points: Points a side at scale 1, if not those of the family's settings.
     """
-    setting = SETTINGS.get(family, Setting())
-    found = family_class(family)
-    cells = (setting.points if points is None else points) - 1
-    cells = setting.degree * round(cells * scale ** (1 / found.dimensions[0]) / setting.degree)
+    settings = SETTINGS.get(family, {})
+    degree = settings.get("degree", 1)
+    cells = (points or settings.get("points", 64)) - 1
+    cells = degree * round(cells * scale ** (1 / family_class(family).dimensions[0]) / degree)
     return DatasetConfig(
         family=family,
-        parameters=dict(setting.parameters),
+        parameters=settings.get("parameters", {}),
         count=count,
         chunks=1,
         # Nothing is trained on it.
         splits={"train": 1.0},
-        mesh=MeshConfig(points=cells + 1, degree=2 if setting.degree == 2 else 1),
+        mesh=MeshConfig(points=cells + 1, degree=degree),
         solver=SolverConfig(tolerance=TOLERANCE),
     )
-
-
-# The measurement
 
 
 def measure(config: DatasetConfig, budget: float) -> list[Row]:
@@ -134,22 +110,22 @@ def measure(config: DatasetConfig, budget: float) -> list[Row]:
         by_hand.operator = replace(
             by_hand.operator, affine=False, quadratic=False, affine_rhs=False
         )
-        plain, plain_build = _timed(lambda: by_hand.discretise(MPI.COMM_SELF))
-        own, own_build = _timed(lambda: family.discretise(MPI.COMM_SELF))
+        plain, plain_build = timed(lambda: by_hand.discretise(MPI.COMM_SELF))
+        own, own_build = timed(lambda: family.discretise(MPI.COMM_SELF))
         order, sorting = _sort(config, folder)
         greedy = config.model_copy(update={"sort": "greedy", "features": "parameters"})
         chain, chaining = _sort(greedy, folder)
 
-        makers = []
+        write = partial(Rows, count=config.count)
         peers = choose_peers(family.operator, TOLERANCE)
-        for key, (label, peer) in zip("abcd", peers.items(), strict=True):
-            output = Rows(folder / f"{key}.h5", config.count)
-            makers.append(
-                Maker(key, label, plain, order, Sequential(peer), output, build=plain_build)
-            )
+        makers = [
+            Maker(key, label, plain, order, Sequential(peer), write(folder / key), 0.0, plain_build)
+            for key, (label, peer) in zip("abcd", peers.items(), strict=True)
+        ]
         skr = Sequential(SequenceSolver("gcrodr", "ilu", TOLERANCE, restart=40, recycle=20))
-        output = Rows(folder / "e.h5", config.count)
-        makers.append(Maker("e", "SKR", plain, chain, skr, output, chaining, plain_build))
+        makers.append(
+            Maker("e", "SKR", plain, chain, skr, write(folder / "e"), chaining, plain_build)
+        )
         auto = Sequential(make_solver(config.solver, family), solve_or_escalate)
         journal = Chunk(folder, family)
         makers.append(Maker("f", "auto", own, order, auto, journal, sorting, own_build))
@@ -201,16 +177,10 @@ def _race(
         maker.finish()
 
 
-def _timed[T](make: Callable[[], T]) -> tuple[T, float]:
-    start = time.process_time()
-    made = make()
-    return made, time.process_time() - start
-
-
 def _sort(config: DatasetConfig, folder: Path) -> tuple[list[int], float]:
     """Run the stage `sort`; return the order, and its seconds an instance."""
     parameters, output = folder / "parameters.h5", folder / f"order-{config.sort}.h5"
-    _, seconds = _timed(
+    _, seconds = timed(
         lambda: sort.run(config, config.family, parameters=parameters, output=output, chunks=1)
     )
     with StagedFile(output) as file:
@@ -255,7 +225,7 @@ def _strategy(solve: Sequential) -> str:
     return str(solve.state.strategies[max(set(choices), key=choices.count)].label)
 
 
-def _block_row(auto: Mapping[str, Any], seconds: float) -> Row:
+def _block_row(auto: Row, seconds: float) -> Row:
     """Return the row of the block solve, beside that of (f)."""
     cost = (auto["systems"] or 0) * seconds
     empty = ("ratio", "ratio_mean", "iterations", "true_residual", "build_seconds")
@@ -272,10 +242,7 @@ def _block_row(auto: Mapping[str, Any], seconds: float) -> Row:
     }
 
 
-# Goals
-
-
-def judge(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
+def judge(rows: Sequence[Row]) -> list[Goal]:
     """Compare what was measured with the goals, family by family and size by size.
 
     A peer that does not solve a family has no time, and any is faster.
@@ -299,15 +266,13 @@ def judge(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
     return [*goals, Goal(text, "all", share, 0.5, at_least=True)]
 
 
-def _cases(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Mapping[str, Any]]]:
+def _cases(rows: Sequence[Row]) -> list[dict[str, Row]]:
     """Return the rows of each family at each size by method."""
-    cases: dict[tuple[str, int], dict[str, Mapping[str, Any]]] = {}
-    for row in rows:
-        cases.setdefault((row["family"], row["points"]), {})[row["method"]] = row
-    return list(cases.values())
+    groups = grouped(rows, "family", "points").values()
+    return [{row["method"]: row for row in group} for group in groups]
 
 
-def _explain(auto: Mapping[str, Any]) -> str:
+def _explain(auto: Row) -> str:
     """Say where the time of (f) goes."""
     if auto["median_seconds"] is None:
         return str(auto["note"])
@@ -317,11 +282,8 @@ def _explain(auto: Mapping[str, Any]) -> str:
     return f"{shares} of {1e3 * whole:.1f} ms; {auto['note']}"
 
 
-def _where(row: Mapping[str, Any]) -> str:
+def _where(row: Row) -> str:
     return f"{row['family']}, n = {row['unknowns']:,}"
-
-
-# The whole and how it is shown
 
 
 def run(
@@ -339,28 +301,18 @@ def run(
             yield measure(choose_config(name, scale, count, points), budget)
 
 
-COLUMNS: Columns = {
-    "method": lambda row: f"({row['method']}) {row['label']}".removeprefix("(block) "),
-    "instances": lambda row: str(row["instances"] or "–"),
-    "median ms": "median_seconds:.2f*1000",
-    "mean ms": "mean_seconds:.2f*1000",
-    "to the fastest peer": "ratio:.2f",
-    "by mean": "ratio_mean:.2f",
-    "systems": "systems:.1f",
-    "iterations": "iterations:.1f",
-    "residual": "true_residual:.1e",
-    **{f"{part} ms": f"seconds.{part}:.2f*1000" for part in PARTS},
-    "note": "note",
-}
-
-
-def describe(rows: Sequence[Mapping[str, Any]]) -> str:
+def describe(rows: Sequence[Row]) -> str:
     """Return a family at a size as a heading and a table with a line for each method."""
     heading = f"**{_where(rows[0])}** ({rows[0]['points']} points a side)"
-    return f"{heading}\n\n{tabulate(rows, COLUMNS)}\n"
+    shown = [{**row, "method": _name(row), "instances": row["instances"] or None} for row in rows]
+    return f"{heading}\n\n{tabulate(shown, COLUMNS['families'])}\n"
 
 
-def conclude(rows: Sequence[Mapping[str, Any]]) -> str:
+def _name(row: Row) -> str:
+    return row["label"] if row["method"] == "block" else f"({row['method']}) {row['label']}"
+
+
+def conclude(rows: Sequence[Row]) -> str:
     """Return median milliseconds an instance as a table with a line for each case."""
     header = ["family", "n", *(f"({key})" for key in "abcdef"), "(f) / fastest", "by mean"]
     lines = []

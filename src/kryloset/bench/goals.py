@@ -1,12 +1,15 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Goals, and what was measured: without PETSc, whose memory some benches must not count."""
+"""Goals, and figures that are measured without PETSc, whose memory some benches must not count."""
 
 import math
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from kryloset.bench.tables import Columns, Row, tabulate
+from kryloset.bench.tables import Columns, Row
 from kryloset.errors import KrylosetError
 
 
@@ -52,16 +55,11 @@ GOAL_COLUMNS: Columns = {
 }
 
 
-def describe_goals(goals: Sequence[Goal]) -> str:
-    """Return the goals as a table."""
-    return tabulate([goal.to_row() for goal in goals], GOAL_COLUMNS)
-
-
 def check_names(option: str, names: Iterable[str], known: Iterable[str]) -> None:
     """Refuse a name that is not known.
 
     Raises:
-        KrylosetError: naming the option, and all that are known.
+        KrylosetError: Names the option, and all that are known.
     """
     for name in names:
         if name not in known:
@@ -71,3 +69,24 @@ def check_names(option: str, names: Iterable[str], known: Iterable[str]) -> None
 def finite(value: float) -> float | None:
     """Return a number that JSON has, or None."""
     return float(value) if math.isfinite(value) else None
+
+
+def timed[T](call: Callable[[], T]) -> tuple[T, float]:
+    """Return what a call returns, and the seconds of the processor that it takes."""
+    began = time.process_time()
+    made = call()
+    return made, time.process_time() - began
+
+
+def process_memory(key: str) -> float | None:
+    """Return bytes by Linux's /proc/self/status, None on other systems.
+
+    Args:
+        key: Such as VmHWM, the most that this process ever had, without what its parent had at its
+            start.
+    """
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{key}:"):
+                return 1024.0 * int(line.split()[1])
+    return None

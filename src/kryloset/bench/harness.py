@@ -5,7 +5,7 @@
 A bench is a module with
 
 - `run`, which yields rows, those of a case at a time;
-- `COLUMNS`, in which the rows of a case are shown, or `describe`, which says more of them;
+- columns in `columns.toml` in which the rows of a case are shown, or `describe`, which says more;
 - `conclude`, which shows what follows from all rows, if there is more to show;
 - `judge`, which compares all rows with the goals, if some were set.
 
@@ -18,19 +18,18 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
 from petsc4py import PETSc
 
+from kryloset.bench.tables import Row
 from kryloset.errors import KrylosetError
 from kryloset.krylov import SolveResult, delta, wanted_space
 from kryloset.progress import track
 from kryloset.run.comparison import Method, in_turn
 from kryloset.run.solve_record import SolveRecord
-
-# Measuring
 
 
 @dataclass
@@ -48,6 +47,7 @@ class Contestant:
         method: Its solver, and whether the solver's state goes from one system to the next.
         order: Numbers of the systems as it meets them.
         start: The first place of the order that it takes part in.
+        about: What its row says of it.
         state: Of its solver after the last system.
         turns: One for each system so far.
         running: Whether it takes part in what follows.
@@ -56,6 +56,7 @@ class Contestant:
     method: Method
     order: Sequence[int] = ()
     start: int = 0
+    about: Row = field(default_factory=dict)
     state: Any = None
     turns: list[Turn] = field(default_factory=list)
     running: bool = True
@@ -79,9 +80,17 @@ class Contestant:
         """Return a quantity of all turns."""
         return [getattr(turn, key) for turn in self.turns]
 
+    def to_row(self) -> Row:
+        """Return what the row says of it, and figures over all systems; seconds are processor's."""
+        seconds = self.values("seconds_processor")
+        return self.about | {
+            "seconds": sum(seconds),
+            "ms": 1e3 * median(seconds),
+            "mean_ms": 1e3 * fmean(seconds),
+            "iterations": fmean(self.values("iterations")),
+            "true_residual": max(self.values("true_residual")),
+        }
 
-WANTED = 3
-"""Eigenvectors of smallest modulus whose space delta is for, as in the SKR paper's script."""
 
 type Look = Callable[[Contestant, int, PETSc.Mat, Any], None]
 """Is shown a contestant that has just solved a system, the system, A, and the state before."""
@@ -110,13 +119,17 @@ def race(
     """
     for place in track(places, description) if description else places:
         for contestant in in_turn(contestants, first + place):
-            if not contestant.running or place < contestant.start:
+            if place < contestant.start:
                 continue
             number, before = contestant.order[place], contestant.state
             operator, rhs = load(number)
             contestant.solve(number, operator, rhs)
             if look is not None:
                 look(contestant, number, operator, before)
+
+
+WANTED = 3
+"""Eigenvectors of smallest modulus whose space delta is for, as in the SKR paper's script."""
 
 
 class Deltas:

@@ -1,20 +1,22 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Making a dataset by one method, an instance at a time: what is timed, and what is written."""
+"""Making a dataset by one method, an instance at a time: what it takes, and what is written."""
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
+from petsc4py import PETSc
+
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.bench.instances import Account, Sequential
 from kryloset.dataset.journal import Journal
 from kryloset.errors import KrylosetError
 from kryloset.problems import Discretisation, Family, Instance
@@ -27,13 +29,104 @@ SAVE_EVERY = 1.0
 PARTS = ("assembly", "setup", "iterate", "write", "sort")
 
 
+@dataclass
+class Account:
+    """What it took to solve the systems of one instance, in seconds of the processor.
+
+    Attributes:
+        deadline: Reading of the processor's clock after which it is not waited for.
+        unknowns: Rows of a system.
+        systems: Linear systems.
+        iterations: Of all of them.
+        escalations: Systems that a fallback solved.
+        setup: For preconditioners and factors.
+        iterate: For the rest of the solves.
+        assembly: For assembly, and for gathering the solution.
+        write: For writing the solution.
+        true_residual: The largest, computed from an assembly of its own.
+    """
+
+    deadline: float = math.inf
+    unknowns: int = 0
+    systems: int = 0
+    iterations: int = 0
+    escalations: int = 0
+    setup: float = 0.0
+    iterate: float = 0.0
+    assembly: float = 0.0
+    write: float = 0.0
+    true_residual: float = math.nan
+
+    @property
+    def seconds(self) -> float:
+        """Seconds in all."""
+        return self.assembly + self.setup + self.iterate + self.write
+
+
+class Stopped(KrylosetError):
+    """A method failed, or takes too long."""
+
+
+class Sequential:
+    """A `Solve` that hands the state of a solver from system to system.
+
+    Args:
+        solver: A `Solver`.
+        solve: What to call with the solver, A, b and the state, such as `solve_or_escalate`;
+            by default the solver itself, whose failure is then the end.
+    """
+
+    def __init__(self, solver: Any, solve: Callable[..., Any] | None = None) -> None:
+        """Begin before the first system."""
+        self.solver = solver
+        self.state: Any = solver.init()
+        self.account = Account()
+        self._solve = solve
+
+    @property
+    def tolerance(self) -> float:
+        """Largest true relative residual that is good enough."""
+        return float(self.solver.tolerance)
+
+    def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
+        """Return x.
+
+        Raises:
+            Stopped: It takes too long, or the solver fails.
+            KrylosetError: No fallback solves the system either.
+        """
+        account, began = self.account, time.process_time()
+        if began > account.deadline:
+            raise Stopped(f"given up after {account.systems} systems of an instance")
+        state = self.state.for_operator(operator)
+        if self._solve is not None:
+            result, self.state, failed = self._solve(self.solver, operator, rhs, state)
+            account.escalations += len(failed)
+        else:
+            result, self.state = self.solver.solve(operator, rhs, state)
+            if not result.converged:
+                reason = result.reason.name.lower()
+                raise Stopped(
+                    f"does not converge after {result.iterations:,} iterations ({reason})"
+                )
+        seconds = time.process_time() - began
+        reported = result.seconds_setup + result.seconds_rebuild + result.seconds_iterate
+        # Solvers report wall-clock seconds, of which only the shares are used.
+        setup = seconds * result.seconds_setup / reported if reported else 0.0
+        account.unknowns = operator.getSize()[0]
+        account.systems += 1
+        account.iterations += result.iterations
+        account.setup += setup
+        account.iterate += seconds - setup
+        return result.solution
+
+
 class Rows:
     """An HDF5 file with an array a field, filled a row at a time as one does by hand."""
 
     def __init__(self, path: Path, count: int) -> None:
         """Open the file for that many instances."""
-        self._file = h5py.File(path, "w")
-        self._count = count
+        self._file, self._count = h5py.File(path, "w"), count
 
     def write(self, row: int, fields: Instance, solve: Sequential) -> None:
         """Write the fields of an instance."""
@@ -80,11 +173,9 @@ class Maker:
     """A method that makes a dataset of a family.
 
     Attributes:
-        key: `a` to `f`.
-        label: What people call it.
-        discretisation: Assembles its systems.
+        key: `a` to `f`; the label is what people call it.
+        discretisation: Assembles its systems, which `solve` solves.
         order: Numbers of the instances as it meets them.
-        solve: Solves its systems.
         output: Takes its solutions.
         sort: Seconds of the sort, an instance.
         build: Seconds for the discretisation.
@@ -120,13 +211,7 @@ class Maker:
         return fmean(getattr(one, key) for one in self.made) if self.made else None
 
     def make(self, instance: Instance, check: Discretisation, limit: float) -> None:
-        """Solve one more instance, write it, and check it.
-
-        Args:
-            instance: Its parameters.
-            check: Computes the residual, from an assembly of its own.
-            limit: Seconds after which it is not waited for.
-        """
+        """Solve one more instance within some seconds, write it, and let `check` assemble it."""
         account = self.solve.account = Account(deadline=time.process_time() + limit)
         start = time.process_time()
         try:

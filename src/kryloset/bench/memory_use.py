@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """How much memory does GCRO-DR take, and does it grow from system to system?"""
 
-from contextlib import suppress
 from pathlib import Path
 
 from mpi4py import MPI
 
-from kryloset.bench.goals import Goal
+from kryloset.bench.goals import Goal, process_memory
 from kryloset.bench.sequences import DRAWN, Operator, make_sequence
 from kryloset.bench.tables import Row
 from kryloset.krylov import SequenceSolver
@@ -27,13 +26,11 @@ VECTORS = 40 + 2 * 20 + 10
 
 
 def measure_growth(size: int = SMALL, marks: tuple[int, int] = SYSTEMS) -> Row | None:
-    """Solve many small systems, the state handed on, and look at the memory in use.
+    """Solve many small systems, and look at the memory in use after each number of `marks`.
 
-    Returns:
-        Resident MiB after each of the two `marks`, and the difference; None where the
-        operating system does not tell.
+    There is no row where the operating system does not tell.
     """
-    if _memory("VmRSS") is None:
+    if process_memory("VmRSS") is None:
         return None
     operator = Operator(make_sequence("darcy", size, DRAWN, drawn=DRAWN), MPI.COMM_SELF)
     solver = SequenceSolver("gcrodr", "ilu", 1e-8, restart=40, recycle=20)
@@ -42,7 +39,7 @@ def measure_growth(size: int = SMALL, marks: tuple[int, int] = SYSTEMS) -> Row |
     for turn in track(range(1, marks[1] + 1), "watching the memory"):
         _, state = solver.solve(*operator.load(turn % DRAWN), state)
         if turn in marks:
-            resident.append(_memory("VmRSS") or 0.0)
+            resident.append((process_memory("VmRSS") or 0.0) / 2**20)
     return {
         "table": "growth",
         "unknowns": size**2,
@@ -66,17 +63,17 @@ def measure_vectors(size: int = LARGE) -> Row | None:
     # Solvers load libraries when they first need them, which takes memory too.
     _solve(solver, Operator(make_sequence("darcy", SMALL, 3, drawn=3), MPI.COMM_SELF))
     operator = Operator(make_sequence("darcy", size, 3, drawn=3), MPI.COMM_SELF)
-    before = _memory("VmRSS")
+    before = process_memory("VmRSS")
     try:
         # Sets the peak back to what is in use.
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return None
     _solve(solver, operator)
-    peak = _memory("VmHWM")
+    peak = process_memory("VmHWM")
     if before is None or peak is None:
         return None
-    vectors = (peak - before) * 2**20 / (8 * size**2)
+    vectors = (peak - before) / (8 * size**2)
     return {"table": "vectors", "unknowns": size**2, "vectors": vectors}
 
 
@@ -85,15 +82,6 @@ def _solve(solver: SequenceSolver, operator: Operator) -> None:
     state = solver.init()
     for system in range(3):
         _, state = solver.solve(*operator.load(system), state)
-
-
-def _memory(key: str) -> float | None:
-    """Return a quantity of Linux's /proc/self/status in MiB; None on other systems."""
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith(f"{key}:"):
-                return int(line.split()[1]) / 1024
-    return None
 
 
 def judge(row: Row) -> Goal:

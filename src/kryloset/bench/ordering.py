@@ -8,17 +8,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from kryloset.bench.goals import Goal
-from kryloset.bench.tables import Columns, Row
+from kryloset.bench.goals import Goal, process_memory, timed
+from kryloset.bench.tables import Row, grouped
 from kryloset.config import DatasetConfig
 from kryloset.dataset.staged import StagedFile, create_staged
 from kryloset.errors import KrylosetError
@@ -44,39 +44,34 @@ RATIO, SECONDS, MEGABYTES, GROWTH = 1.25, 60.0, 2_000.0, 1.15
 """Goals: path to the exact greedy chain; the stage on a file; exponent of seconds by instances."""
 
 
+def draw_permeabilities(count: int) -> Array:
+    """Return (count, 64, 64), the permeabilities of the first default Darcy instances."""
+    family = load_family(DatasetConfig())
+    drawing = track(range(count), "drawing instances")
+    return np.stack([family.draw(generator(0, i))["k"] for i in drawing])
+
+
 def measure_fields(count: int) -> list[Row]:
     """Sort default Darcy permeabilities by every kind of features in every order.
 
     The length of a path is that by the fields themselves, whatever they were sorted by.
-
-    Args:
-        count: Instances.
-
-    Returns:
-        Rows as of `run`; `seconds_features` are those of making features from fields in
-        memory.
+    `seconds_features` are those of making features from fields in memory.
     """
-    family = load_family(DatasetConfig())
-    drawing = track(range(count), "drawing instances")
-    fields = np.stack([family.draw(generator(0, i))["k"] for i in drawing])
+    fields = draw_permeabilities(count)
     whole = fields.reshape(count, -1)
     kinds: dict[str, Callable[[], Array]] = {"parameters": lambda: whole}
     for name, reduction in REDUCTIONS.items():
-        kinds[name] = lambda reduction=reduction: reduction(fields, 144)  # type: ignore[misc]
+        kinds[name] = partial(reduction, fields, 144)
     kinds["principal"] = lambda: whole @ principal_axes(whole[:: max(1, count // SAMPLE)])
     given = float(steps(whole, np.arange(count)).sum())
     exact = None
     rows = []
     for kind, make in kinds.items():
-        began = time.process_time()
-        features = make()
-        seconds_features = time.process_time() - began
+        features, seconds_features = timed(make)
         for name in ("greedy", "hilbert", "or_opt", "spanning_tree"):
             if kind == "parameters" and name != "greedy":
                 continue
-            began = time.process_time()
-            order = ORDERS[name](features)
-            seconds = time.process_time() - began
+            order, seconds = timed(partial(ORDERS[name], features))
             path = float(steps(whole, order).sum())
             exact = path if exact is None else exact
             rows.append(
@@ -99,37 +94,25 @@ def measure_generated(name: str, count: int) -> Row:
 
     They are Gaussian, with the deviations of the coefficients of a Gaussian field as the
     default Darcy log-permeability: those of cos(i pi x) cos(j pi y) are in proportion to
-    1 / (1 + pi^2 (i^2 + j^2) / 9).
-
-    Returns:
-        A row as of `run`, but for `to_greedy`. `memory_mb` is the most that the process
-        ever had, its programs and the features included.
+    1 / (1 + pi^2 (i^2 + j^2) / 9). `memory_mb` is the most that the process ever had, its programs
+    and the features included; `path` is the length.
     """
     i, j = np.divmod(np.arange(1, MODES**2), MODES)
     deviations = 1 / (1 + np.pi**2 * (i**2 + j**2) / 9)
     features = np.random.default_rng(0).standard_normal((count, len(deviations)))
     features *= deviations
-    began = time.process_time()
-    order = ORDERS[name](features)
-    seconds = time.process_time() - began
-    path = float(steps(features, order).sum())
+    order, seconds = timed(partial(ORDERS[name], features))
+    memory, path = process_memory("VmHWM"), float(steps(features, order).sum())
     return {
         "table": "generated",
         "instances": count,
         "features": f"{len(deviations)} numbers",
         "order": name,
         "seconds": seconds,
-        "memory_mb": _peak_megabytes(),
+        "memory_mb": None if memory is None else memory / 1e6,
         "path": path,
         "to_given": path / float(steps(features, np.arange(count)).sum()),
     }
-
-
-def _peak_megabytes() -> float:
-    """Return the most memory this process ever had, without what its parent had at its start."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in status if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024 / 1e6
 
 
 def measure_sizes(sizes: Sequence[int]) -> list[Row]:
@@ -154,14 +137,10 @@ def measure_file(count: int) -> Row:
 
     The fields are exp(g cos a + h sin a) with angles a drawn, and g and h of the logarithms
     of 2,000 default Darcy permeabilities: as many Gaussian fields, quickly made.
-
-    Returns:
-        A row as of `run`; `seconds_features` is with reading the file, `seconds_all` that of
-        the command from its start to its end.
+    `seconds_features` is with reading the file, `seconds_all` that of the command from its start
+    to its end.
     """
-    family = load_family(DatasetConfig())
-    drawing = track(range(min(count, 2000)), "drawing instances")
-    logarithms = np.stack([np.log(family.draw(generator(0, i))["k"]) for i in drawing])
+    logarithms = np.log(draw_permeabilities(min(count, 2000)))
     random = np.random.default_rng(0)
     with TemporaryDirectory(prefix="kryloset-") as folder:
         config, parameters, order = (
@@ -199,14 +178,13 @@ def measure_file(count: int) -> Row:
                 "seconds_features": float(file.attrs[files.SECONDS_FEATURES]),
                 "seconds_all": seconds,
                 "memory_mb": usage.ru_maxrss * 1024 / 1e6,
-                "to_greedy": None,
                 "to_given": float(
                     file.array(files.STEPS).sum() / file.array(files.STEPS_GIVEN).sum()
                 ),
             }
 
 
-def judge(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
+def judge(rows: Sequence[Row]) -> list[Goal]:
     """Compare what was measured with the goals."""
     goals = []
     for row in rows:
@@ -218,8 +196,7 @@ def judge(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
             goals.append(Goal(text, case, row["seconds_all"], SECONDS))
             goals.append(Goal("MB of `kryloset sort`", case, row["memory_mb"], MEGABYTES))
     generated = [row for row in rows if row["table"] == "generated" and row["order"] != "greedy"]
-    for name in dict.fromkeys(row["order"] for row in generated):
-        same = [row for row in generated if row["order"] == name]
+    for (name,), same in grouped(generated, "order").items():
         first, last = same[0], same[-1]
         if first["instances"] != last["instances"]:
             growth = math.log(last["seconds"] / first["seconds"])
@@ -230,14 +207,14 @@ def judge(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
 
 
 def run(*, fields: int, size: Sequence[int], file: int) -> Iterator[list[Row]]:
-    """Measure all, and yield the rows of each kind of features.
+    """Measure all.
 
     Yields:
-        Rows with `table` (`generated`, `file` or `fields`), `instances`, `features`, `order`,
-        `seconds` of the order (the processor's, which do not tell what else the machine did; of
-        `file` those that went by), `seconds_features`, `seconds_all`, `memory_mb`, and the length
-        of the path relative to the exact greedy one (`to_greedy`) and that as drawn (`to_given`),
-        where measured.
+        By kind of features rows with `table` (`generated`, `file` or `fields`), `instances`,
+        `features`, `order`, `seconds` of the order (the processor's, which do not tell what else
+        the machine did; of `file` those that went by), and where measured `seconds_features`,
+        `seconds_all`, `memory_mb`, and the length of the path relative to the exact greedy one
+        (`to_greedy`) and that as drawn (`to_given`).
 
     Raises:
         KrylosetError: `kryloset sort` failed.
@@ -246,16 +223,3 @@ def run(*, fields: int, size: Sequence[int], file: int) -> Iterator[list[Row]]:
     # Before this process grows, since no peak of a child is below its own.
     yield [measure_file(file)]
     yield measure_fields(fields)
-
-
-COLUMNS: Columns = {
-    "instances": "instances:,",
-    "features": "features",
-    "order": "order",
-    "sort s": "seconds:.2f",
-    "features s": "seconds_features:.2f",
-    "all s": "seconds_all:.1f",
-    "peak MB": "memory_mb:,.0f",
-    "/ greedy": "to_greedy:.3f",
-    "/ drawn": "to_given:.3f",
-}

@@ -23,7 +23,7 @@ import numpy as np
 
 from kryloset.bench.goals import Goal, check_names, finite
 from kryloset.bench.harness import Contestant, Deltas, Look, Turn, race
-from kryloset.bench.paper_solvers import LIMIT, BlockSolver, choose_methods, cut, divide
+from kryloset.bench.paper_solvers import LIMIT, Watched, choose_methods, cut
 from kryloset.bench.paper_systems import (
     ABLATION,
     BEST_TIME,
@@ -34,8 +34,9 @@ from kryloset.bench.paper_systems import (
     Source,
     make_source,
 )
-from kryloset.bench.tables import Columns, Row, number, table, tabulate
+from kryloset.bench.tables import COLUMNS, Row, grouped, number, table, tabulate
 from kryloset.errors import KrylosetError
+from kryloset.krylov import SequenceSolver
 from kryloset.ordering import greedy_chain
 from kryloset.progress import track
 from kryloset.run.comparison import Method
@@ -56,9 +57,6 @@ LOOKS = 10
 """Systems at which delta is looked at, evenly among those of Table 2."""
 
 
-# Measuring
-
-
 def measure(
     source: Source,
     methods: Sequence[Method],
@@ -68,19 +66,10 @@ def measure(
     look: Look | None = None,
     description: str = "",
 ) -> dict[Method, list[Turn]]:
-    """Solve some systems with all methods, in turns.
+    """Solve the systems of a sorted chain with all methods, in turns.
 
-    Args:
-        source: The systems.
-        methods: What to compare.
-        chain: Numbers of the systems, sorted.
-        warm_up: So many first systems count for no method; what carries nothing skips them.
-        look: Is shown every solved system.
-        description: Names the work in the progress bar; there is none without it.
-
-    Returns:
-        By method a turn a counted system, in the order in which it met them: the same systems
-        for all.
+    The first `warm_up` systems count for no method; what carries nothing skips them. By method a
+    turn a counted system is returned: the same systems for all, in the order in which it met them.
     """
     orders = {"solving": list(chain), "given": [*chain[:warm_up], *sorted(chain[warm_up:])]}
     contestants = [
@@ -96,19 +85,10 @@ def make_rows(
 ) -> list[Row]:
     """Return the figures of several methods on the same systems, one row each.
 
-    A system that a method gave up counts with the iterations done until then, which are
-    its limit where that stopped it: the ratios to it are then lower bounds.
-
-    Args:
-        methods: The first is what ratios are of.
-        turns: Of each method.
-        cell: Keys that all rows have.
-
-    Returns:
-        `cell`; `method`, `label`; medians and means over the systems; `failures`, systems that
-        did not reach the tolerance; `true_residual`, the largest (None where it is not finite);
-        `ratio_time`, `ratio_iterations` (None for LU, which has none) and `ratio_applications`
-        (of A), how many times less than the first method.
+    A system that a method gave up counts with the iterations done until then, which are its limit
+    where that stopped it: the ratios to it are then lower bounds. `ratio_time`, `ratio_iterations`
+    (None for LU, which has none) and `ratio_applications` (of A) say how many times less it is than
+    for the first method. The keys of `cell` are in all rows.
     """
     rows: list[Row] = []
     for method in methods:
@@ -117,7 +97,7 @@ def make_rows(
             "method": method.name,
             "label": method.label,
             "systems_counted": len(found),
-            "iteration_limit": cast(BlockSolver, method.solver).solver.max_iterations,
+            "iteration_limit": cast(SequenceSolver, method.solver).max_iterations,
             "median_seconds": median(turn.seconds for turn in found),
             "iterations": fmean(turn.iterations for turn in found),
             "iterations_least": min(turn.iterations for turn in found),
@@ -144,40 +124,26 @@ def measure_set(
     count: int,
     limit: int = LIMIT,
     preconditioners: Sequence[str] = PRECONDITIONERS,
-) -> list[dict[str, Any]]:
-    """Measure the cells of one set, three for each preconditioner.
+) -> list[Row]:
+    """Measure the cells of one of `SETS`, three for each preconditioner.
 
-    Args:
-        name: Of `SETS`.
-        role: Whether the published systems or the right ones.
-        size: Points a side, see `Systems`.
-        count: Systems counted.
-        limit: Iterations a system after which a method gives up.
-        preconditioners: Of `PRECONDITIONERS`.
-
-    Returns:
-        The rows of `make_rows`, with `table`, `set`, `systems`, `size` (n), `preconditioner`,
-        `tolerance`, and `published_ratio_time` and `published_ratio_iterations` (of SKR on the
-        published systems, else None).
+    A method gives up a system after `limit` iterations. The rows of `make_rows` also say what the
+    paper has for SKR on the published systems: `published_ratio_time` and
+    `published_ratio_iterations`.
     """
     systems, figures = SETS[name][role], PUBLISHED[name]
     source = make_source(systems, size, count + WARM_UP)
     chain = greedy_chain(source.features).tolist()
-    tightest = min(figures.tolerances)
+    tightest, processes = min(figures.tolerances), min(systems.processes, source.unknowns)
     rows = []
     for preconditioner in track(preconditioners, f"measuring {name}, {role} systems"):
-        blocks = divide(preconditioner, min(systems.processes, source.unknowns))
-        groups = [
-            choose_methods(preconditioner, t, tightest=tightest, blocks=blocks, limit=limit)
-            for t in figures.tolerances
-        ]
-        # GMRES and LU run once, to the tightest tolerance.
-        once = {method.name: method for method in groups[0] if method.name in ("gmres", "direct")}
-        groups = [[once.get(method.name, method) for method in group] for group in groups]
+        given: dict[str, Any] = {"tightest": tightest, "processes": processes, "limit": limit}
+        groups = [choose_methods(preconditioner, t, **given) for t in figures.tolerances]
+        # GMRES and LU, which are equal in all groups, run once, to the tightest tolerance.
         every = list(dict.fromkeys(method for group in groups for method in group))
         turns = measure(source, every, chain, warm_up=WARM_UP)
-        gmres = once["gmres"]
-        runs = list(zip(turns[gmres], cast(BlockSolver, gmres.solver).histories, strict=True))
+        gmres = every[0]
+        runs = list(zip(turns[gmres], cast(Watched, gmres.solver).histories, strict=True))
         for place, (tolerance, group) in enumerate(zip(figures.tolerances, groups, strict=True)):
             cell = make_rows(
                 group,
@@ -202,16 +168,14 @@ def measure_set(
 def measure_ablation(*, size: int, count: int) -> list[Row]:
     """Make Table 2: what sorting and recycling do on the published Darcy systems with SOR.
 
-    Returns:
-        The rows of `make_rows` for GMRES-DR (`gmresdr`), SKR in the order given (`unsorted`) and
-        SKR (`skr`), with `delta`: its mean at a few systems before they are solved, 1 where
-        nothing is recycled, None where ARPACK finds no wanted space; and `published_seconds`,
-        `published_iterations`, `published_delta` (None for GMRES-DR).
+    `delta` is its mean at a few systems before they are solved, 1 where nothing is recycled, None
+    where ARPACK finds no wanted space.
     """
     source = make_source(SETS["darcy"]["published"], size, count)
     chain = greedy_chain(source.features).tolist()
-    blocks = divide("sor", min(ABLATION_PROCESSES, source.unknowns))
-    chosen = choose_methods("sor", ABLATION_TOLERANCE, tightest=ABLATION_TOLERANCE, blocks=blocks)
+    processes = min(ABLATION_PROCESSES, source.unknowns)
+    tolerance = ABLATION_TOLERANCE
+    chosen = choose_methods("sor", tolerance, tightest=tolerance, processes=processes)
     skr, gmresdr = (method for method in chosen if method.name in ("skr", "gmresdr"))
     unsorted = Method("unsorted", "GCRO-DR(40,20), given order", skr.solver, order="given")
     methods = [gmresdr, unsorted, skr]
@@ -224,7 +188,7 @@ def measure_ablation(*, size: int, count: int) -> list[Row]:
         systems="published",
         size=source.unknowns,
         preconditioner="sor",
-        tolerance=ABLATION_TOLERANCE,
+        tolerance=tolerance,
     )
     means = {one.method.name: deltas.mean(one) for one in deltas.found} | {"gmresdr": 1.0}
     for row in rows:
@@ -234,36 +198,32 @@ def measure_ablation(*, size: int, count: int) -> list[Row]:
     return rows
 
 
-# Goals
-
-
-def judge(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
+def judge(rows: Sequence[Row]) -> list[Goal]:
     """Compare SKR's ratios on the published systems with the paper's, but for a quick run.
 
-    Returns:
-        A goal a cell whose iteration ratio is published, the best time ratio last.
+    There is a goal for each cell whose iteration ratio is published, and one for the best time.
     """
     full = [row for row in rows if row["iteration_limit"] == LIMIT]
-    cells = [row for row in full if row.get("published_ratio_time") is not None]
-    gmres = {_cell(row): row for row in rows if row["method"] == "gmres"}
+    judged = [row for row in full if row.get("published_ratio_time") is not None]
+    cell = ("table", "set", "systems", "preconditioner", "tolerance")
+    gmres = grouped([row for row in rows if row["method"] == "gmres"], *cell)
     goals = []
-    for row in cells:
+    for row in judged:
         least = row["published_ratio_iterations"]
-        if least is None:
-            continue
-        figure = None if row["failures"] else row["ratio_iterations"]
-        reason = _explain(row, gmres[_cell(row)])
-        text = "iterations, GMRES(40) over SKR"
-        goals.append(Goal(text, _where(row), figure, least, at_least=True, reason=reason))
-    if cells:
-        best = max(cells, key=lambda row: (not row["failures"], row["ratio_time"]))
+        if least is not None:
+            figure = None if row["failures"] else row["ratio_iterations"]
+            reason = _explain(row, gmres[tuple(row[key] for key in cell)][0])
+            text = "iterations, GMRES(40) over SKR"
+            goals.append(Goal(text, _where(row), figure, least, at_least=True, reason=reason))
+    if judged:
+        best = max(judged, key=lambda row: (not row["failures"], row["ratio_time"]))
         figure = None if best["failures"] else best["ratio_time"]
         text = "time, GMRES(40) over SKR, in the best cell"
         goals.append(Goal(text, _where(best), figure, BEST_TIME, at_least=True))
     return goals
 
 
-def _explain(skr: Mapping[str, Any], gmres: Mapping[str, Any]) -> str:
+def _explain(skr: Row, gmres: Row) -> str:
     """Say why an iteration ratio is less than the paper's, from what was measured."""
     count, limit, published = skr["systems_counted"], gmres["iteration_limit"], skr["set"]
     least, most = gmres["iterations_least"], gmres["iterations_most"]
@@ -282,23 +242,12 @@ def _explain(skr: Mapping[str, Any], gmres: Mapping[str, Any]) -> str:
     return f"{took} on all systems, SKR {skr['iterations']:.0f}"
 
 
-def _cell(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[key] for key in ("table", "set", "systems", "preconditioner", "tolerance"))
-
-
-def _where(row: Mapping[str, Any]) -> str:
+def _where(row: Row) -> str:
     return f"{row['set']}, {row['preconditioner']}, {row['tolerance']:.0e}"
 
 
-# The whole and how it is shown
-
-
 def run(
-    *,
-    set: Sequence[str],
-    preconditioner: Sequence[str],
-    count: int | None,
-    quick: bool = False,
+    *, set: Sequence[str], preconditioner: Sequence[str], count: int | None, quick: bool = False
 ) -> Iterator[list[Row]]:
     """Make both tables, and yield the rows of a set, or of Table 2. Serial.
 
@@ -330,19 +279,8 @@ HEADER = (
     "its ratio", "paper", "GMRES-DR", "products ratio", "LU, ms",
 )  # fmt: skip
 
-ABLATION_COLUMNS: Columns = {
-    "method": "label",
-    "iterations": "iterations:.1f",
-    "paper": "published_iterations:.1f",
-    "products with A": "operator_applications:.1f",
-    "seconds": "median_seconds:.3f",
-    "seconds, paper": "published_seconds:.3f",
-    "delta": "delta:.2f",
-    "delta, paper": "published_delta:.2f",
-}
 
-
-def describe(rows: Sequence[Mapping[str, Any]]) -> str:
+def describe(rows: Sequence[Row]) -> str:
     """Return the rows of one set, or of Table 2, as a heading and a table."""
     first = rows[0]
     if first["table"] == 2:
@@ -350,7 +288,7 @@ def describe(rows: Sequence[Mapping[str, Any]]) -> str:
             f"Table 2: darcy, published systems, n = {first['size']:,}, sor, "
             f"{first['tolerance']:.0e}, {first['systems_counted']} systems"
         )
-        return f"{heading}\n\n{tabulate(rows, ABLATION_COLUMNS)}\n"
+        return f"{heading}\n\n{tabulate(rows, COLUMNS['ablation_of_the_paper'])}\n"
     heading = (
         f"{first['set']}, {first['systems']} systems, n = {first['size']:,} (paper "
         f"{PUBLISHED[first['set']].size:,}), {first['systems_counted']} systems counted; > gave "
@@ -359,12 +297,12 @@ def describe(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"{heading}\n\n{describe_cells(rows)}\n"
 
 
-def describe_cells(rows: Sequence[Mapping[str, Any]]) -> str:
+def describe_cells(rows: Sequence[Row]) -> str:
     """Return the rows of one set of Table 1 as a table with a line a cell."""
-    cells: dict[tuple[str, float], dict[str, Mapping[str, Any]]] = {}
-    for row in rows:
-        cells.setdefault((row["preconditioner"], row["tolerance"]), {})[row["method"]] = row
-    hpddm = any("hpddm" in cell for cell in cells.values())
+    cells = {
+        place: {row["method"]: row for row in found}
+        for place, found in grouped(rows, "preconditioner", "tolerance").items()
+    }
     lines = [
         [
             preconditioner,
@@ -378,20 +316,19 @@ def describe_cells(rows: Sequence[Mapping[str, Any]]) -> str:
             _ratio(cell, "gmresdr", "iterations"),
             _ratio(cell, "skr", "applications"),
             number(cell["direct"]["median_seconds"], ".1f", 1e3),
-            *([_ratio(cell, "hpddm", "iterations")] if hpddm else []),
         ]
         for (preconditioner, tolerance), cell in cells.items()
     ]
-    return table((*HEADER, "HPDDM") if hpddm else HEADER, lines)
+    return table(HEADER, lines)
 
 
-def _counts(row: Mapping[str, Any]) -> list[str]:
+def _counts(row: Row) -> list[str]:
     """Return iterations and milliseconds, marked where a system was given up."""
     mark = ">" if row["failures"] else ""
     return [f"{mark}{row['iterations']:.0f}", f"{mark}{1e3 * row['median_seconds']:.0f}"]
 
 
-def _ratio(cell: Mapping[str, Mapping[str, Any]], method: str, key: str) -> str:
+def _ratio(cell: Mapping[str, Row], method: str, key: str) -> str:
     """Return a ratio, a lower bound where GMRES gave up; a dash where the method did."""
     row = cell[method]
     if row["failures"]:

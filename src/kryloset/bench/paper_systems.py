@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from mpi4py import MPI
 from petsc4py import PETSc
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kryloset.bench.sequences import Operator, make_sequence
 from kryloset.config import DatasetConfig, MeshConfig
@@ -34,11 +35,9 @@ STRENGTH = 1 / math.sqrt(2)
 
 @dataclass(frozen=True)
 class Figures:
-    """What the paper's Table 1 says of one set.
+    """What the paper's Table 1 says of one set, of n unknowns and with three tolerances.
 
     Attributes:
-        size: n, as published.
-        tolerances: Three of them.
         time: By preconditioner the time of GMRES(40) over that of SKR, a tolerance each.
         iterations: The same for iterations; None where no figure is at hand.
     """
@@ -103,36 +102,27 @@ SETS: Mapping[str, Mapping[Role, Systems]] = {
 """The four sets. Those of Poisson are right as published; n is less than the paper's."""
 
 
-class Source(Protocol):
+@dataclass(frozen=True, eq=False)
+class Source:
     """A sequence of systems.
 
     Attributes:
         unknowns: n.
         features: (systems, numbers), what they are sorted by.
+        load: Returns A and b of a system, in storage that all systems share.
     """
 
     unknowns: int
     features: Array
-
-    def load(self, number: int) -> tuple[PETSc.Mat, PETSc.Vec]:
-        """Return A and b, in storage that all systems share."""
+    load: Callable[[int], tuple[PETSc.Mat, PETSc.Vec]]
 
 
-class ReferenceSource:
-    """A reference sequence."""
-
-    def __init__(self, kind: str, size: int, count: int) -> None:
-        """Draw the systems."""
-        systems = make_sequence(kind, size, count, drawn=max(DRAWN, count), strength=STRENGTH)
-        # The paper's distance for Helmholtz adds that of the wavenumbers.
-        fields = systems.parameters.reshape(count, -1)
-        self.features = np.column_stack([fields, systems.wavenumbers])
-        self.unknowns = size**2
-        self._operator = Operator(systems, MPI.COMM_SELF)
-
-    def load(self, number: int) -> tuple[PETSc.Mat, PETSc.Vec]:
-        """Put the entries into the Mat."""
-        return self._operator.load(number)
+def draw_reference(kind: str, size: int, count: int) -> Source:
+    """Return a reference sequence."""
+    systems = make_sequence(kind, size, count, drawn=max(DRAWN, count), strength=STRENGTH)
+    # The paper's distance for Helmholtz adds that of the wavenumbers.
+    features = np.column_stack([systems.parameters.reshape(count, -1), systems.wavenumbers])
+    return Source(size**2, features, Operator(systems, MPI.COMM_SELF).load)
 
 
 class PublishedThermal(Thermal):
@@ -185,45 +175,41 @@ def _load(name: str, points: int, degree: Literal[1, 2]) -> Family:
     return load_family(DatasetConfig(family=name, mesh=MeshConfig(points=points, degree=degree)))
 
 
-class FamilySource:
-    """Instances of a family."""
+def draw_instances(name: str, points: int, count: int) -> Source:
+    """Return instances of one of `FAMILIES`."""
+    family = FAMILIES[name](points)
+    instances = [family.draw(generator(0, index)) for index in range(count)]
+    features = np.stack([family.features(instance) for instance in instances])
+    discretisation: Any = family.discretise(MPI.COMM_SELF)
 
-    def __init__(self, name: str, points: int, count: int) -> None:
-        """Draw the instances."""
-        family = FAMILIES[name](points)
-        self._instances = [family.draw(generator(0, index)) for index in range(count)]
-        self.features = np.stack([family.features(i) for i in self._instances])
-        self._discretisation: Any = family.discretise(MPI.COMM_SELF)
-        self._inside: _Inside | None = None
-        if name in ELIMINATED:
-            self._inside = _Inside(self.load(0)[0])
-        self.unknowns = self.load(0)[0].getSize()[0]
+    def load(number: int) -> tuple[PETSc.Mat, PETSc.Vec]:
+        # A constant matrix is left as it is, and preconditioners with it.
+        operator, rhs = discretisation.assemble(instances[number])
+        return operator, rhs
 
-    def load(self, number: int) -> tuple[PETSc.Mat, PETSc.Vec]:
-        """Assemble; a constant matrix is left as it is, and preconditioners with it."""
-        operator, rhs = self._discretisation.assemble(self._instances[number])
-        return (operator, rhs) if self._inside is None else self._inside.restrict(rhs)
+    operator = load(0)[0]
+    if name not in ELIMINATED:
+        return Source(operator.getSize()[0], features, load)
+    unknowns = find_coupled(operator)
+    chosen = PETSc.IS().createGeneral(unknowns, comm=MPI.COMM_SELF)
+    inside = operator.createSubMatrix(chosen, chosen)
+    right = inside.createVecLeft()
+
+    def load_inside(number: int) -> tuple[PETSc.Mat, PETSc.Vec]:
+        # What is prescribed is in b already.
+        right.setArray(load(number)[1].array_r[unknowns])
+        return inside, right
+
+    return Source(len(unknowns), features, load_inside)
 
 
-class _Inside:
-    """A matrix without the rows that are those of the identity, and without their columns."""
-
-    def __init__(self, operator: PETSc.Mat) -> None:
-        indptr, indices, values = operator.getValuesCSR()
-        rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-        coupled = np.zeros(len(indptr) - 1, dtype=bool)
-        coupled[rows[(values != 0) & (rows != indices)]] = True
-        self._unknowns = np.flatnonzero(coupled).astype(PETSc.IntType)
-        chosen = PETSc.IS().createGeneral(self._unknowns, comm=MPI.COMM_SELF)
-        self._operator = operator.createSubMatrix(chosen, chosen)
-        self._rhs = self._operator.createVecLeft()
-
-    def restrict(self, rhs: PETSc.Vec) -> tuple[PETSc.Mat, PETSc.Vec]:
-        """Return the system that is left; what is prescribed is in b already."""
-        self._rhs.setArray(rhs.array_r[self._unknowns])
-        return self._operator, self._rhs
+def find_coupled(operator: PETSc.Mat) -> NDArray[Any]:
+    """Return the numbers of the rows of a matrix that are not those of a diagonal one."""
+    indptr, indices, values = operator.getValuesCSR()
+    rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    return np.unique(rows[(values != 0) & (rows != indices)]).astype(PETSc.IntType)
 
 
 def make_source(systems: Systems, size: int, count: int) -> Source:
     """Return the first systems of a set at a size a side."""
-    return (FamilySource if systems.family else ReferenceSource)(systems.kind, size, count)
+    return (draw_instances if systems.family else draw_reference)(systems.kind, size, count)

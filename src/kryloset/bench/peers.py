@@ -4,7 +4,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -22,8 +22,6 @@ STRICTER = 0.1
 
 KSP_TYPES = {"gmres": "gmres", "cg": "cg", "bicgstab": "bcgsl", "direct": "preonly"}
 """PETSc's names of the methods."""
-
-type Configure = Callable[[PETSc.PC, PETSc.Mat], None]
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,13 @@ class HandWritten:
     Attributes:
         method: gmres (restarted after 40, preconditioned from the right), cg, bicgstab
             (BiCGStab(2)) or direct (MUMPS where PETSc has it).
-        preconditioner: PETSc's name of a PC, or what sets one up for the first matrix.
+        preconditioner: PETSc's name of a PC.
         tolerance: On the true relative residual.
         max_iterations: Per system.
     """
 
     method: Literal["gmres", "cg", "bicgstab", "direct"]
-    preconditioner: str | Configure
+    preconditioner: str
     tolerance: float
     max_iterations: int = 10_000
 
@@ -67,10 +65,7 @@ class HandWritten:
     def solve(
         self, operator: PETSc.Mat, rhs: PETSc.Vec, state: KeptKSP
     ) -> tuple[SolveResult, KeptKSP]:
-        """Solve a system; the seconds of the result are the processor's.
-
-        A failure is a result too, but for an error of PETSc's.
-        """
+        """Solve a system; the seconds of the result are the processor's."""
         began = time.process_time()
         ksp = state.ksp or self._make(operator)
         ksp.setOperators(operator)
@@ -112,10 +107,7 @@ class HandWritten:
         ksp.setType(KSP_TYPES[self.method])
         margin = STRICTER if self.method == "bicgstab" else MARGIN
         ksp.setTolerances(rtol=margin * self.tolerance, atol=0.0, max_it=self.max_iterations)
-        if callable(self.preconditioner):
-            self.preconditioner(ksp.getPC(), operator)
-        else:
-            ksp.getPC().setType(self.preconditioner)
+        ksp.getPC().setType(self.preconditioner)
         if self.method == "cg":
             ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
         elif self.method == "direct" and PETSc.Sys.hasExternalPackage("mumps"):
@@ -127,20 +119,22 @@ class HandWritten:
         return ksp
 
 
+PEERS: Mapping[str, tuple[Literal["gmres", "cg", "bicgstab", "direct"], str]] = {
+    "GMRES(40) + ILU": ("gmres", "ilu"),
+    "GMRES(40) + GAMG": ("gmres", "gamg"),
+    "BiCGStab(2) + ILU": ("bicgstab", "ilu"),
+    "CG + GAMG": ("cg", "gamg"),
+    "CG + ICC": ("cg", "icc"),
+    "MUMPS LDLᵀ": ("direct", "cholesky"),
+    "MUMPS LU": ("direct", "lu"),
+}
+
+
 def choose_peers(operator: OperatorTraits, tolerance: float) -> dict[str, HandWritten]:
     """Return what one chooses by hand for an operator, by label: four loops, GMRES first."""
-    chosen: dict[str, tuple[Literal["gmres", "cg", "bicgstab", "direct"], str]] = {
-        "GMRES(40) + ILU": ("gmres", "ilu")
-    }
-    if operator.symmetric:
-        chosen["MUMPS LDLᵀ"] = ("direct", "cholesky")
-    else:
-        chosen["MUMPS LU"] = ("direct", "lu")
+    chosen = ["GMRES(40) + ILU", "MUMPS LDLᵀ" if operator.symmetric else "MUMPS LU"]
     if operator.symmetric and operator.definite:
-        chosen |= {"CG + GAMG": ("cg", "gamg"), "CG + ICC": ("cg", "icc")}
+        chosen += ["CG + GAMG", "CG + ICC"]
     else:
-        chosen |= {
-            "GMRES(40) + GAMG": ("gmres", "gamg"),
-            "BiCGStab(2) + ILU": ("bicgstab", "ilu"),
-        }
-    return {label: HandWritten(*pair, tolerance) for label, pair in chosen.items()}
+        chosen += ["GMRES(40) + GAMG", "BiCGStab(2) + ILU"]
+    return {label: HandWritten(*PEERS[label], tolerance) for label in chosen}

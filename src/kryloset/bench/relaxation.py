@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.bench.bandit import ChebCB, TsallisINF, draw_arm
-from kryloset.bench.tables import Columns, Row
+from kryloset.bench.tables import Row
 
 type Array = NDArray[np.float64]
 
@@ -48,14 +48,10 @@ class Experiment:
 def make_experiment(
     size: int = 10, arms: int = 20, values: int = 64, sides: int = 4, seed: int = 0
 ) -> Experiment:
-    """Solve all systems with all factors.
+    """Solve all systems with all factors, of which `arms` are equally spaced from 1 to 1.95.
 
-    Args:
-        size: Unknowns a side; 10 in the paper.
-        arms: Values of omega, equally spaced from 1 to 1.95.
-        values: Values of c.
-        sides: Right-hand sides, normally distributed.
-        seed: Theirs.
+    A system has one of so many `values` of c and one of so many normally distributed right-hand
+    `sides`.
     """
     factors = np.linspace(1, 1.95, arms)
     contexts = LEAST + WIDTH * (np.arange(values) + 0.5) / values
@@ -105,7 +101,7 @@ def play(
     table = experiment.iterations[place, generator.integers(sides, size=turns)]
     scale = float(experiment.iterations.max())
     first, last = float(experiment.contexts[0]), float(experiment.contexts[-1])
-    tsallis, chebyshev = TsallisINF.of(arms), ChebCB(arms, first, last, scale)
+    tsallis, chebyshev = TsallisINF(np.zeros(arms)), ChebCB(arms, first, last, scale)
     spent: dict[str, list[float]] = {"tsallis_inf": [], "chebcb": []}
     for turn, (context, losses) in enumerate(
         zip(experiment.contexts[place].tolist(), table, strict=True)
@@ -127,7 +123,7 @@ def play(
 def run(*, size: int, turns: int, trials: int, arms: int = 20) -> Iterator[list[Row]]:
     """Play all distributions; yield mean iterations a system, a row a number of turns."""
     experiment = make_experiment(size, arms)
-    counts = [count for count in (100, 200, 500, 1_000, 2_000, 5_000) if count < turns]
+    counts = [count for count in (100, 200, 500, 1_000, 2_000, 5_000) if count < turns] + [turns]
     for name, shift in SHIFTS.items():
         games = [play(experiment, turns, shift, seed) for seed in range(trials)]
         yield [
@@ -138,16 +134,5 @@ def run(*, size: int, turns: int, trials: int, arms: int = 20) -> Iterator[list[
                 "trials": trials,
                 **{key: float(np.mean([game[key][:count] for game in games])) for key in games[0]},
             }
-            for count in (*counts, turns)
+            for count in counts
         ]
-
-
-COLUMNS: Columns = {
-    "c": "shift",
-    "systems": "turns:,",
-    "Gauss-Seidel": "gauss_seidel:.1f",
-    "best fixed ω": "best_fixed:.1f",
-    "Tsallis-INF": "tsallis_inf:.1f",
-    "ChebCB": "chebcb:.1f",
-    "best ω for each": "optimum:.1f",
-}

@@ -25,7 +25,7 @@ import yaml
 from numpy.typing import NDArray
 
 from kryloset.bench.goals import Goal
-from kryloset.bench.tables import Columns, Row, tabulate
+from kryloset.bench.tables import COLUMNS, Row, grouped, tabulate
 from kryloset.errors import KrylosetError
 from kryloset.progress import track
 from kryloset.run import files
@@ -54,19 +54,14 @@ PARTS = ("solving", "chunk", "Snakemake", *STAGES)
 """Parts of the seconds: assembly and solver; the rest of the jobs that solve a chunk; Snakemake
 itself, with what no benchmark file counts; and the other stages."""
 
+COEFFICIENTS = ("constant", "a_job", "an_instance", "an_unknown")
+"""Of the model: seconds of a run, and more for each job, instance, and unknown of an instance."""
+
 
 def measure_run(
     root: Path, instances: int, points: int, workers: int, chunks: int, settings: Mapping[str, Any]
 ) -> Row:
-    """Make one Darcy dataset by Snakemake, in a folder that is removed again.
-
-    Args:
-        root: The clone of the repository.
-        instances: Instances.
-        points: Grid points a side.
-        workers: Cores that Snakemake may use.
-        chunks: Chunks.
-        settings: Of the dataset, beside these.
+    """Make one Darcy dataset by Snakemake from a clone, in a folder that is removed again.
 
     Returns:
         A row with `seconds` of the whole run and `phase`, from the start of the first to the
@@ -126,7 +121,7 @@ def _solving_seconds(chunk: Path) -> float:
         return float(sum(np.sum(part) for part in file[files.SECONDS].values()))
 
 
-def fit(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+def fit(rows: Sequence[Row]) -> list[Row]:
     """Fit the seconds of every part, and the bytes, to the runs of one worker.
 
     The model is C + J j + I i + U i n with j chunks, and i instances of n unknowns, where
@@ -134,13 +129,10 @@ def fit(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     The coefficients are non-negative and minimise the sum of the squares of relative errors
     (Lawson and Hanson, Solving least squares problems, 1974, chapter 23).
 
-    Args:
-        rows: As of `measure_run`.
-
     Returns:
-        A row for each part, with the coefficients `constant`, `a_job`, `an_instance` and
-        `an_unknown`, the number of `runs`, and the goodness of the fit: `error`, the root mean
-        square of the relative errors, and `r2`, the share of the variance that is explained.
+        A row for each part, with the `COEFFICIENTS`, the number of `runs`, and the goodness of the
+        fit: `error`, the root mean square of the relative errors, and `r2`, the share of the
+        variance that is explained.
     """
     alone = [row for row in rows if row["workers"] == 1]
     fitted = []
@@ -155,13 +147,12 @@ def fit(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
         coefficients = scaled / sizes
         found = matrix @ coefficients
         variance = float(np.sum((target - target.mean()) ** 2))
-        names = ("constant", "a_job", "an_instance", "an_unknown")
         fitted.append(
             {
                 "table": "fit",
                 "part": part,
                 "runs": len(alone),
-                **dict(zip(names, coefficients.tolist(), strict=True)),
+                **dict(zip(COEFFICIENTS, coefficients.tolist(), strict=True)),
                 "error": float(np.sqrt(np.mean((found * weights - 1) ** 2))),
                 "r2": 1 - float(np.sum((found - target) ** 2)) / variance if variance else 1.0,
             }
@@ -169,8 +160,8 @@ def fit(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     return fitted
 
 
-def _terms(part: str, case: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Return what the coefficients constant, a_job, an_instance, an_unknown are multiplied by."""
+def _terms(part: str, case: Row) -> NDArray[np.float64]:
+    """Return what the `COEFFICIENTS` are multiplied by."""
     chunked = part in ("chunk", "Snakemake")
     instances = 0 if part == "Snakemake" else case["instances"]
     constant = part not in ("solving", "chunk")
@@ -179,7 +170,7 @@ def _terms(part: str, case: Mapping[str, Any]) -> NDArray[np.float64]:
     )
 
 
-def predict(fitted: Sequence[Mapping[str, Any]], case: Mapping[str, Any]) -> list[Row]:
+def predict(fitted: Sequence[Row], case: Row) -> list[Row]:
     """Return the seconds that each part of a run takes on many cores, the longest first.
 
     Chunks are solved on all cores at once, in as many rounds as it takes. Every other stage is
@@ -187,18 +178,13 @@ def predict(fitted: Sequence[Mapping[str, Any]], case: Mapping[str, Any]) -> lis
     comparison runs beside the stages after the sort and does not count. File systems
     are taken to be as fast as the one that the runs were measured on.
 
-    Args:
-        fitted: As of `fit`.
-        case: `instances`, `unknowns`, `chunks` and `cores`.
-
     Returns:
         A row for each part, with `seconds`, and `share` of all; for `bytes` the number of bytes.
     """
-    names = ("constant", "a_job", "an_instance", "an_unknown")
     rows = []
     for row in fitted:
         part = row["part"]
-        amount = float(_terms(part, case) @ np.array([row[name] for name in names]))
+        amount = float(_terms(part, case) @ np.array([row[name] for name in COEFFICIENTS]))
         if part in ("solving", "chunk"):
             amount *= -(-case["chunks"] // case["cores"]) / case["chunks"]
         if part == "bytes":
@@ -212,18 +198,14 @@ def predict(fitted: Sequence[Mapping[str, Any]], case: Mapping[str, Any]) -> lis
     return sorted(rows, key=lambda row: -row.get("seconds", -1.0))
 
 
-def judge(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
+def judge(rows: Sequence[Row]) -> list[Goal]:
     """Compare the runs of one and two workers with the goals, by their medians."""
-    two = [row for row in rows if row["table"] == "run" and row["workers"] == 2]
-    size = [(row["instances"], row["unknowns"]) for row in two]
-    one = [
-        row
-        for row in rows
-        if row["table"] == "run"
-        and (row["workers"], row["chunks"]) == (1, 1)
-        and (row["instances"], row["unknowns"]) in size
-    ]
-    case = "{:,} instances, n = {:,}".format(*size[0])
+    runs = grouped([row for row in rows if row["table"] == "run"], "workers")
+    two, size = runs[2,], ("instances", "unknowns")
+    ((instances, unknowns),) = grouped(two, *size)
+    alone = [row for row in runs[1,] if row["chunks"] == 1]
+    one = grouped(alone, *size)[instances, unknowns]
+    case = f"{instances:,} instances, n = {unknowns:,}"
     speedup, whole = (
         median(r[key] for r in one) / median(r[key] for r in two) for key in ("phase", "seconds")
     )
@@ -269,30 +251,9 @@ def run(
     yield [*rows, *fitted, *predict(fitted, PREDICTED)]
 
 
-RUN_COLUMNS: Columns = {
-    "instances": "instances:,",
-    "n": "unknowns:,",
-    "workers": "workers",
-    "chunks": "chunks",
-    "all": "seconds:.1f",
-    "phase": "phase:.1f",
-    **{part: f"seconds_{part}:.2f" for part in PARTS},
-}
-FIT_COLUMNS: Columns = {
-    "part": "part",
-    "s": "constant:.2f",
-    "s a chunk": "a_job:.3f",
-    "ms an instance": "an_instance:.3f*1000",
-    "and µs for 1,000 unknowns": "an_unknown:.1f*1e9",
-    "error": "error:.0%",
-    "R²": "r2:.3f",
-}
-MODEL_COLUMNS: Columns = {"part": "part", "s": "seconds:,.1f", "share": "share:.1%"}
-
-
-def describe(rows: Sequence[Mapping[str, Any]]) -> str:
+def describe(rows: Sequence[Row]) -> str:
     """Return the runs, the fit and the prediction as tables."""
-    by = {table: [r for r in rows if r["table"] == table] for table in ("run", "fit", "model")}
+    by = {table: found for (table,), found in grouped(rows, "table").items()}
     timed = [row for row in by["model"] if "seconds" in row]
     (stored,) = (row["bytes"] for row in by["model"] if "bytes" in row)
     case = by["model"][0]
@@ -300,11 +261,11 @@ def describe(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(
         [
             f"Seconds, {os.cpu_count()} cores.",
-            tabulate(by["run"], RUN_COLUMNS),
-            tabulate([row for row in by["fit"] if row["part"] != "bytes"], FIT_COLUMNS),
+            tabulate(by["run"], COLUMNS["scale_run"]),
+            tabulate([row for row in by["fit"] if row["part"] != "bytes"], COLUMNS["scale_fit"]),
             f"{case['instances']:,} instances of {case['unknowns']:,} unknowns, {case['chunks']:,} "
             f"chunks, {case['cores']:,} cores: {seconds:,.0f} s, {stored / 1e12:.2f} TB of files. "
             f"The bottleneck is `{timed[0]['part']}`.",
-            tabulate(timed, MODEL_COLUMNS),
+            tabulate(timed, COLUMNS["scale_model"]),
         ]
     )

@@ -22,11 +22,8 @@ from numpy.typing import NDArray
 
 type Array = NDArray[np.float64]
 
-SMOOTHNESS = 2.5
-"""alpha in the covariance of the Gaussian field."""
-
-INVERSE_LENGTH = 7.0
-"""tau there."""
+SMOOTHNESS, INVERSE_LENGTH = 2.5, 7.0
+"""alpha and tau in the covariance of the Gaussian field."""
 
 WIND = 200.0
 """Largest speed of the wind, in units of (diffusion) / (side of the square)."""
@@ -34,11 +31,9 @@ WIND = 200.0
 DEFINITE = ("darcy",)
 """Kinds whose matrices are symmetric positive definite."""
 
-SEED = 3
-"""Seed of the sequences that published counts are for."""
-
-DRAWN = 40
-"""Systems drawn at a time there: another number makes other systems, the first ones too."""
+SEED, DRAWN = 3, 40
+"""Of the sequences that published counts are for; drawing another number of systems at a time makes
+other systems, the first ones too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,15 +84,9 @@ class Operator:
 def make_sequence(
     kind: str, size: int, count: int, *, drawn: int, seed: int = SEED, strength: float = 1.0
 ) -> Sequence:
-    """Return the first systems of a sequence.
+    """Return the first systems of a sequence of one of `KINDS`, of those that are drawn.
 
-    Args:
-        kind: One of `KINDS`.
-        size: Interior points a side.
-        count: Systems to return.
-        drawn: Systems to draw, at least `count`.
-        seed: Seed of NumPy's default generator.
-        strength: What the Gaussian fields are multiplied by.
+    The Gaussian fields are multiplied by `strength`; the seed is that of NumPy's generator.
     """
     generator = np.random.default_rng(seed)
     parameters = np.exp(strength * draw_fields(generator, drawn, size + 2)[:count])
@@ -170,8 +159,7 @@ def wind(a: Array) -> sp.csr_array:
     wx = WIND * h * sine[:, None] * cosine * c
     wy = -WIND * h * cosine[:, None] * sine * c
     drift = _five_point(
-        abs(wx) + abs(wy),
-        *(-np.maximum(inflow, 0) for inflow in (wy, -wy, wx, -wx)),
+        abs(wx) + abs(wy), *(-np.maximum(inflow, 0) for inflow in (wy, -wy, wx, -wx))
     )
     return sp.csr_array(darcy(a) + drift)
 

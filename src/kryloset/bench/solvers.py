@@ -21,7 +21,7 @@ from kryloset.bench.goals import Goal, check_names, finite
 from kryloset.bench.harness import Contestant, Turn, race, warm_up
 from kryloset.bench.sequences import DEFINITE, DRAWN, KINDS, SEED, Operator, make_sequence
 from kryloset.bench.sequences import Sequence as Systems
-from kryloset.bench.tables import Columns, Row, tabulate
+from kryloset.bench.tables import COLUMNS, Row, grouped, tabulate
 from kryloset.errors import KrylosetError
 from kryloset.krylov import SequenceSolver
 from kryloset.krylov.names import Preconditioner
@@ -65,22 +65,11 @@ def choose_methods(
 ) -> tuple[list[Method], list[str]]:
     """Return what is compared on a kind of sequence, PETSc's GMRES(40) first.
 
-    CG gets icc where the others get ilu. Multigrid and LU are there for comparison.
-
-    Returns:
-        The methods that `SequenceSolver` offers here, and the labels of those that it does not.
-
-    Raises:
-        ValueError: for a preconditioner or tolerance that `SequenceSolver` refuses.
+    CG gets icc where the others get ilu. Multigrid and LU are there for comparison. The labels of
+    methods that `SequenceSolver` does not offer here come second.
     """
-    gmres = SequenceSolver(
-        "gmres",
-        cast(Preconditioner, preconditioner),
-        tolerance,
-        restart=40,
-        recycle=20,
-        max_iterations=ITERATION_LIMIT,
-    )
+    given: dict[str, Any] = {"restart": 40, "recycle": 20, "max_iterations": ITERATION_LIMIT}
+    gmres = SequenceSolver("gmres", cast(Preconditioner, preconditioner), tolerance, **given)
     symmetric = "icc" if preconditioner == "ilu" else preconditioner
     suffix = " + ICC" if symmetric == "icc" else ""
     outer, outer_label = ("cg", "CG") if kind in DEFINITE else ("gmres", "GMRES(40)")
@@ -103,10 +92,7 @@ def choose_methods(
             ("cg", f"PETSc CG{suffix}", {"method": "cg", "preconditioner": symmetric}),
         ]
     gamg = {"method": outer, "preconditioner": "gamg", "max_iterations": GAMG_LIMIT}
-    rows += [
-        ("gamg", f"PETSc {outer_label} + GAMG", gamg),
-        ("direct", "LU", {"method": "direct"}),
-    ]
+    rows += [("gamg", f"PETSc {outer_label} + GAMG", gamg), ("direct", "LU", {"method": "direct"})]
     methods, refused = [], []
     for name, label, fields in rows:
         try:
@@ -119,9 +105,6 @@ def choose_methods(
     return methods, refused
 
 
-# Measuring
-
-
 def measure(
     systems: Systems,
     methods: Sequence[Method],
@@ -130,11 +113,7 @@ def measure(
     comm: MPI.Comm = MPI.COMM_SELF,
     description: str = "measuring",
 ) -> dict[str, list[list[Turn]]]:
-    """Solve all systems with all methods. Collective.
-
-    Returns:
-        By name of a method a list a round of turns, in the order in which it met the systems.
-    """
+    """Solve all systems with all methods, and return turns by method and round. Collective."""
     count = len(systems.matrices)
     chain = greedy_chain(systems.parameters.reshape(count, -1)).tolist()
     orders = {"solving": chain, "given": list(range(count))}
@@ -158,14 +137,12 @@ SECONDS = tuple(f"seconds_{part}" for part in PARTS)
 def summarise(
     methods: Sequence[Method], turns: Mapping[str, Sequence[Sequence[Turn]]]
 ) -> list[Row]:
-    """Return the figures of each method.
+    """Return a row of figures for each method.
 
-    Returns:
-        By method means over all systems (`..._mean`), medians over those that are not the
-        first of a round (`ms...` a system, `us_iteration...` an iteration, alone and with the
-        rebuilding of the space spread over the iterations), `to_gmres...`, the latter over
-        those of PETSc's GMRES (None where the preconditioner is another), `true_residual_max`
-        (None if one is not finite), `failures` and `records`, a list a quantity.
+    Means are over all systems (`..._mean`), medians over those that are not the first of a round
+    (`ms...` a system, `us_iteration...` an iteration, alone and with the rebuilding of the space
+    spread over the iterations). `to_gmres...` are the latter over those of PETSc's GMRES, None
+    where the preconditioner is another, and `records` has a list a quantity.
     """
     rows: list[Row] = []
     for method in methods:
@@ -177,7 +154,7 @@ def summarise(
         steps = [max(turn.iterations, 1) for turn in later]
         alone = [turn.seconds_iterate for turn in later]
         rebuilt = [turn.seconds_iterate + turn.seconds_rebuild for turn in later]
-        row: Row = {
+        row = {
             "name": method.name,
             "label": method.label,
             "solver": asdict(cast(SequenceSolver, method.solver)),
@@ -213,11 +190,7 @@ def measure_case(
     names: Sequence[str] = (),
     comm: MPI.Comm = MPI.COMM_SELF,
 ) -> list[Row]:
-    """Compare the methods on one sequence with one preconditioner.
-
-    Returns:
-        The rows of `summarise`, with what the case is, and the methods that are `not_offered`.
-    """
+    """Return the rows of `summarise` for one sequence with one preconditioner, and what it is."""
     methods, refused = choose_methods(kind, preconditioner, tolerance)
     methods = [method for method in methods if not names or method.name in names]
     systems = make_sequence(kind, size, count, drawn=max(drawn, count))
@@ -240,30 +213,23 @@ def measure_case(
     return [case | row for row in summarise(methods, turns)]
 
 
-# Goals
-
-
-def judge(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
+def judge(rows: Sequence[Row]) -> list[Goal]:
     """Compare what was measured with the goals.
 
     They were set for one process: iterations are judged where HPDDM's are known, times from
     10,000 unknowns on.
     """
-    cases: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
-    for row in rows:
-        if row["table"] == "solvers" and row["processes"] == 1:
-            key = (row["kind"], row["preconditioner"], row["size"], row["tolerance"])
-            cases.setdefault(key, {})[row["name"]] = row
+    judged = [row for row in rows if row["table"] == "solvers" and row["processes"] == 1]
     goals = []
-    for methods in cases.values():
-        goals += _judge_iterations(methods)
-        if next(iter(methods.values()))["unknowns"] >= 10_000:
+    for case in grouped(judged, "kind", "preconditioner", "size", "tolerance").values():
+        methods = {row["name"]: row for row in case}
+        goals += _judge_iterations(methods["gcrodr"])
+        if case[0]["unknowns"] >= 10_000:
             goals += _judge_times(methods)
-    return goals + [memory_use.judge(dict(row)) for row in rows if row["table"] != "solvers"]
+    return goals + [memory_use.judge(row) for row in rows if row["table"] != "solvers"]
 
 
-def _judge_iterations(methods: Mapping[str, Mapping[str, Any]]) -> list[Goal]:
-    row = methods["gcrodr"]
+def _judge_iterations(row: Row) -> list[Goal]:
     key = (row["kind"], row["preconditioner"])
     here = [row[name] for name in ("size", "systems", "drawn", "seed", "tolerance")]
     if key not in HPDDM or here != [SIZES[row["kind"]], SYSTEMS, DRAWN, SEED, TOLERANCE]:
@@ -272,7 +238,7 @@ def _judge_iterations(methods: Mapping[str, Mapping[str, Any]]) -> list[Goal]:
     return [Goal("iterations, GCRO-DR(40,20) / HPDDM", _where(row), ratio, 1.1)]
 
 
-def _judge_times(methods: Mapping[str, Mapping[str, Any]]) -> list[Goal]:
+def _judge_times(methods: Mapping[str, Row]) -> list[Goal]:
     gcrodr, own = methods["gcrodr"], methods["own_gmres"]
     where, text = _where(gcrodr), "an iteration, GCRO-DR(40,20) / PETSc GMRES(40)"
     goals = [
@@ -280,10 +246,7 @@ def _judge_times(methods: Mapping[str, Mapping[str, Any]]) -> list[Goal]:
         Goal(f"{text}, rebuilding included", where, gcrodr["to_gmres_rebuild"], 2.0),
         Goal("an iteration, own GMRES(40) / PETSc GMRES(40)", where, own["to_gmres"], 1.15),
     ]
-    races = {
-        ("darcy", "ilu"): ("cg", ["rcg"]),
-        ("wind", "ilu"): ("bicgstab", OWN),
-    }
+    races = {("darcy", "ilu"): ("cg", ["rcg"]), ("wind", "ilu"): ("bicgstab", OWN)}
     rival, names = races.get((gcrodr["kind"], gcrodr["preconditioner"]), ("", ()))
     runners = [methods[name] for name in names if name in methods]
     if rival in methods and runners:
@@ -296,11 +259,8 @@ def _judge_times(methods: Mapping[str, Mapping[str, Any]]) -> list[Goal]:
     return goals
 
 
-def _where(row: Mapping[str, Any]) -> str:
+def _where(row: Row) -> str:
     return f"{row['kind']}, n = {row['unknowns']:,}, {row['preconditioner']}"
-
-
-# The whole and how it is shown
 
 
 def run(
@@ -337,25 +297,7 @@ def run(
         yield measure_case("darcy", chosen, size=LARGE_SIZE, **given, names=names, comm=comm)
 
 
-COLUMNS: Columns = {
-    "method": "label",
-    "iterations": "iterations_mean:.1f",
-    "A": "operator_applications_mean:.1f",
-    "M⁻¹": "preconditioner_applications_mean:.1f",
-    "ms a system": "ms:.2f",
-    "set-up": "ms_setup:.2f",
-    "rebuild": "ms_rebuild:.2f",
-    "iterate": "ms_iterate:.2f",
-    "µs an iteration": "us_iteration:.1f",
-    "rebuild included": "us_iteration_rebuild:.1f",
-    "to GMRES(40)": "to_gmres:.2f",
-    "rebuild included, to GMRES(40)": "to_gmres_rebuild:.2f",
-    "residual": "true_residual_max:.1e",
-    "failed": "failures",
-}
-
-
-def describe(rows: Sequence[Mapping[str, Any]]) -> str:
+def describe(rows: Sequence[Row]) -> str:
     """Return a case as a heading and a table; of memory the goals say all."""
     rows = [row for row in rows if row["table"] == "solvers"]
     if not rows:
@@ -368,7 +310,7 @@ def describe(rows: Sequence[Mapping[str, Any]]) -> str:
         f"{_where(case)}{sort}: {case['systems']} systems, rtol {case['tolerance']:g}, "
         f"{case['rounds']} round{'s' * (case['rounds'] > 1)}{processes}"
     )
-    text = f"{heading}\n\n{tabulate(rows, COLUMNS)}\n"
+    text = f"{heading}\n\n{tabulate(rows, COLUMNS['solvers'])}\n"
     if case["not_offered"]:
         text += f"\nnot offered here: {', '.join(case['not_offered'])}\n"
     return text
