@@ -50,6 +50,11 @@ def test_no_file_is_long_but_single_algorithms():
     assert long.keys() == SINGLE_ALGORITHMS.keys(), long
 
 
+def test_the_benches_stay_a_small_part_of_the_package():
+    files = (PACKAGE / "bench").glob("*.py")
+    assert sum(len(file.read_text().splitlines()) for file in files) <= 3_800
+
+
 def is_private(name: str) -> bool:
     """Return whether a name is for its own file."""
     return name.startswith("_") and not name.startswith("__")

@@ -93,13 +93,10 @@ def measure(
 ) -> list[Row]:
     """Return a row for each method in each order, with so many clusters or reference systems.
 
-    Returns:
-        Rows with `sequence`, `unknowns`, `systems`, `order`, `recycle`, `reuse`; `made`,
-        preconditioners; `iterations`, the mean, and `neighbours`, that of the systems that used
-        another's factor; `ms` and `mean_ms`, median and mean of a system; `sort_ms` of an
-        instance, features included; `to_given`, length of the path over that of the given
-        order; `delta`, its mean at a few systems before they are solved, None where nothing is
-        recycled or ARPACK finds no wanted space; `true_residual`, the largest.
+    `made` counts preconditioners, `neighbours` are the mean iterations of the systems that used
+    another's factor, and `to_given` is the length of the path over that of the given order. `delta`
+    is the mean at a few systems before they are solved, None where nothing is recycled or ARPACK
+    finds no wanted space.
 
     Raises:
         KrylosetError: There are fewer systems than references, or than 2.

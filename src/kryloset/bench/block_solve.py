@@ -19,7 +19,7 @@ from kryloset.bench.making import Sequential
 from kryloset.bench.peers import HandWritten
 from kryloset.problems import Discretisation, Instance
 
-COLUMNS = 64
+LARGEST_BLOCK = 64
 """Right-hand sides in a block, at most."""
 
 
@@ -43,7 +43,7 @@ def measure_block(
         nonlocal matrix
         matrix = matrix or operator.copy()
         columns.append(rhs.array_r.copy())
-        if len(columns) == COLUMNS:
+        if len(columns) == LARGEST_BLOCK:
             raise _Full
         return *solver.solve(operator, rhs, state), ()
 

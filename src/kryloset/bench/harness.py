@@ -50,7 +50,6 @@ class Contestant:
         about: What its row says of it.
         state: Of its solver after the last system.
         turns: One for each system so far.
-        running: Whether it takes part in what follows.
     """
 
     method: Method
@@ -59,7 +58,6 @@ class Contestant:
     about: Row = field(default_factory=dict)
     state: Any = None
     turns: list[Turn] = field(default_factory=list)
-    running: bool = True
 
     def solve(self, number: int, operator: PETSc.Mat, rhs: PETSc.Vec) -> SolveResult:
         """Solve one more system, and keep what it took."""

@@ -3,7 +3,7 @@
 """The solvers of the SKR paper's tables: preconditioners in blocks, and GMRES that is watched."""
 
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
 from petsc4py import PETSc
@@ -80,15 +80,8 @@ def choose_methods(
         limit: Iterations a system after which a method gives up.
     """
     kind, options = divide(preconditioner, processes)
-    skr = SequenceSolver(
-        "gcrodr",
-        kind,
-        tolerance,
-        restart=40,
-        recycle=20,
-        max_iterations=limit,
-        petsc_options=options,
-    )
+    given: dict[str, Any] = {"restart": 40, "recycle": 20, "max_iterations": limit}
+    skr = SequenceSolver("gcrodr", kind, tolerance, petsc_options=options, **given)
     gmres = Watched(**vars(skr) | {"method": "gmres", "tolerance": tightest})
     direct = replace(skr, method="direct", tolerance=tightest, petsc_options={})
     chosen: list[tuple[str, str, SequenceSolver]] = [

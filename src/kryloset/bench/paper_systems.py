@@ -65,8 +65,7 @@ class Systems:
     """Where the systems of a set come from, and how many processes the paper gave them.
 
     Attributes:
-        kind: Kind of `make_sequence`, or name in `FAMILIES`.
-        family: Whether it is one.
+        kind: Name in `FAMILIES`, else kind of `make_sequence`.
         size: Interior points a side of a sequence, grid points of a family, in a full run.
         count: Systems counted there.
         processes: The paper's, in whose blocks bjacobi, asm and sor act; icc and ilu had one.
@@ -74,7 +73,6 @@ class Systems:
     """
 
     kind: str
-    family: bool
     size: int
     count: int
     processes: int
@@ -85,18 +83,18 @@ type Role = Literal["published", "right"]
 
 SETS: Mapping[str, Mapping[Role, Systems]] = {
     "darcy": {
-        "published": Systems("published", False, 78, 6, 72),
-        "right": Systems("darcy", False, 78, 6, 72),
+        "published": Systems("published", 78, 6, 72),
+        "right": Systems("darcy", 78, 6, 72),
     },
     "thermal": {
-        "published": Systems("published_thermal", True, 125, 4, 1),
-        "right": Systems("thermal", True, 125, 4, 1),
+        "published": Systems("published_thermal", 125, 4, 1),
+        "right": Systems("thermal", 125, 4, 1),
     },
-    "poisson": {"published": Systems("published_poisson", True, 143, 3, 5)},
+    "poisson": {"published": Systems("published_poisson", 143, 3, 5)},
     "helmholtz": {
-        "published": Systems("published_helmholtz", False, 98, 5, 72),
+        "published": Systems("published_helmholtz", 98, 5, 72),
         # A coarser mesh would move resonances by more than the family allows.
-        "right": Systems("helmholtz", True, 100, 2, 72, quick=59),
+        "right": Systems("helmholtz", 100, 2, 72, quick=59),
     },
 }
 """The four sets. Those of Poisson are right as published; n is less than the paper's."""
@@ -212,4 +210,5 @@ def find_coupled(operator: PETSc.Mat) -> NDArray[Any]:
 
 def make_source(systems: Systems, size: int, count: int) -> Source:
     """Return the first systems of a set at a size a side."""
-    return (draw_instances if systems.family else draw_reference)(systems.kind, size, count)
+    draw = draw_instances if systems.kind in FAMILIES else draw_reference
+    return draw(systems.kind, size, count)

@@ -14,6 +14,8 @@ from petsc4py import PETSc
 from kryloset.krylov import Reason, SolveResult
 from kryloset.problems import OperatorTraits
 
+ITERATION_LIMIT = 10_000
+
 MARGIN = 0.9
 """Part of the tolerance that is asked of PETSc, so that a residual computed afresh holds it."""
 
@@ -50,13 +52,11 @@ class HandWritten:
             (BiCGStab(2)) or direct (MUMPS where PETSc has it).
         preconditioner: PETSc's name of a PC.
         tolerance: On the true relative residual.
-        max_iterations: Per system.
     """
 
     method: Literal["gmres", "cg", "bicgstab", "direct"]
     preconditioner: str
     tolerance: float
-    max_iterations: int = 10_000
 
     def init(self) -> KeptKSP:
         """Return the state before the first system."""
@@ -106,7 +106,7 @@ class HandWritten:
         ksp.setOperators(operator)
         ksp.setType(KSP_TYPES[self.method])
         margin = STRICTER if self.method == "bicgstab" else MARGIN
-        ksp.setTolerances(rtol=margin * self.tolerance, atol=0.0, max_it=self.max_iterations)
+        ksp.setTolerances(rtol=margin * self.tolerance, atol=0.0, max_it=ITERATION_LIMIT)
         ksp.getPC().setType(self.preconditioner)
         if self.method == "cg":
             ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)

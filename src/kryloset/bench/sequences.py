@@ -82,13 +82,13 @@ class Operator:
 
 
 def make_sequence(
-    kind: str, size: int, count: int, *, drawn: int, seed: int = SEED, strength: float = 1.0
+    kind: str, size: int, count: int, *, drawn: int, strength: float = 1.0
 ) -> Sequence:
     """Return the first systems of a sequence of one of `KINDS`, of those that are drawn.
 
-    The Gaussian fields are multiplied by `strength`; the seed is that of NumPy's generator.
+    The Gaussian fields are multiplied by `strength`.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(SEED)
     parameters = np.exp(strength * draw_fields(generator, drawn, size + 2)[:count])
     matrices = [KINDS[kind](a) for a in parameters]
     wavenumbers = np.zeros(count)
