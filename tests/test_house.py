@@ -55,6 +55,17 @@ def test_the_benches_stay_a_small_part_of_the_package():
     assert sum(len(file.read_text().splitlines()) for file in files) <= 3_800
 
 
+def test_every_solver_has_a_type():
+    arguments = [
+        (path, node.lineno)
+        for path, tree in sources().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.arg) and node.arg == "solver" and node.annotation is not None
+        if ast.unparse(node.annotation) == "Any"
+    ]
+    assert arguments == []
+
+
 def is_private(name: str) -> bool:
     """Return whether a name is for its own file."""
     return name.startswith("_") and not name.startswith("__")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kryloset.bench.goals import timed
 from kryloset.bench.making import Sequential
 from kryloset.bench.peers import HandWritten
+from kryloset.krylov import Solver, State
 from kryloset.problems import Discretisation, Instance
 
 LARGEST_BLOCK = 64
@@ -39,7 +40,7 @@ def measure_block(
     matrix: PETSc.Mat | None = None
     columns: list[NDArray[np.float64]] = []
 
-    def collect(solver: Any, operator: PETSc.Mat, rhs: PETSc.Vec, state: Any) -> Any:
+    def collect(solver: Solver[Any], operator: PETSc.Mat, rhs: PETSc.Vec, state: State) -> Any:
         nonlocal matrix
         matrix = matrix or operator.copy()
         columns.append(rhs.array_r.copy())

@@ -29,7 +29,7 @@ from kryloset.bench.peers import choose_peers
 from kryloset.bench.tables import COLUMNS, Row, grouped, number, table, tabulate
 from kryloset.config import DatasetConfig, MeshConfig, SolverConfig
 from kryloset.dataset.staged import StagedFile
-from kryloset.krylov import Automatic, SequenceSolver, solve_or_escalate
+from kryloset.krylov import AutomaticState, SequenceSolver, solve_or_escalate
 from kryloset.problems import Discretisation, Instance, load_family
 from kryloset.problems.registry import FAMILIES, family_class
 from kryloset.progress import track
@@ -219,10 +219,10 @@ def _summarise(makers: Sequence[Maker], config: DatasetConfig) -> list[Row]:
 
 def _strategy(solve: Sequential) -> str:
     """Return how most of the systems were solved, where that was chosen."""
-    if not isinstance(solve.solver, Automatic) or not solve.state.choices:
+    state = solve.state
+    if not isinstance(state, AutomaticState) or not state.choices:
         return ""
-    choices = solve.state.choices
-    return str(solve.state.strategies[max(set(choices), key=choices.count)].label)
+    return state.strategies[max(set(state.choices), key=state.choices.count)].label
 
 
 def _block_row(auto: Row, seconds: float) -> Row:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from kryloset.dataset.journal import Journal
 from kryloset.errors import KrylosetError
+from kryloset.krylov import Solver, State
 from kryloset.problems import Discretisation, Family, Instance
 from kryloset.run import chunk as chunks
 from kryloset.run import files
@@ -76,17 +77,17 @@ class Sequential:
             by default the solver itself, whose failure is then the end.
     """
 
-    def __init__(self, solver: Any, solve: Callable[..., Any] | None = None) -> None:
+    def __init__(self, solver: Solver[Any], solve: Callable[..., Any] | None = None) -> None:
         """Begin before the first system."""
         self.solver = solver
-        self.state: Any = solver.init()
+        self.state: State = solver.init()
         self.account = Account()
         self._solve = solve
 
     @property
     def tolerance(self) -> float:
         """Largest true relative residual that is good enough."""
-        return float(self.solver.tolerance)
+        return self.solver.tolerance
 
     def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
         """Return x.

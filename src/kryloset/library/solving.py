@@ -43,7 +43,7 @@ def solve(
     method: str = "auto",
     sort: str = "auto",
     features: str = "auto",
-    **solver: Any,
+    **settings: Any,
 ) -> xarray.DataTree:
     """Solve instances of a family, recycling from each to the next.
 
@@ -57,7 +57,7 @@ def solve(
         method: Solver; "auto" selects the quickest strategy by measured seconds.
         sort: Solving order; "given" solves the instances as they are.
         features: The features by which instances are compared for sorting.
-        solver: Further keys of `solver` in config/README.md, which describes those above too,
+        settings: Further keys of `solver` in config/README.md, which describes those above too,
             such as preconditioner="icc".
 
     Returns:
@@ -83,7 +83,7 @@ def solve(
         count=len(parameters),
         sort=sort,
         features=features,
-        solver={"method": method, "tolerance": tolerance, **solver},
+        solver={"method": method, "tolerance": tolerance, **settings},
     )
     check_solver(problem, family.name, config.solver)
     order = order_instances(config, problem, parameters).permutation
