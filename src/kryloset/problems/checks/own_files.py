@@ -13,6 +13,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -164,25 +165,30 @@ def _installed(own: Path) -> str | None:
 
 def _named_in(file: Path, root: Path) -> Iterator[Path]:
     """Yield the files below `root` that the import statements of a module name."""
+    for name in _imported_names(file.read_bytes(), file.relative_to(root).parts[:-1]):
+        # A package's __init__.py runs before its modules.
+        for length in range(1, len(name) + 1):
+            found = _local_file(name[:length], root)
+            if found is not None:
+                yield found
+
+
+@lru_cache(maxsize=128)  # a check of a dataset asks a dozen times for the same few files
+def _imported_names(source: bytes, package: tuple[str, ...]) -> tuple[list[str], ...]:
+    """Return the dotted names in the import statements of a module, which is in a package."""
     try:
-        tree = ast.parse(file.read_bytes())
+        tree = ast.parse(source)
     except SyntaxError:  # the import reports it
-        return
-    package = list(file.relative_to(root).parts[:-1])
+        return ()
+    names: list[list[str]] = []
     for node in ast.walk(tree):
-        names: list[list[str]] = []
         if isinstance(node, ast.Import):
-            names = [alias.name.split(".") for alias in node.names]
+            names += [alias.name.split(".") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) + 1 - node.level] if node.level else []
+            base = list(package[: len(package) + 1 - node.level]) if node.level else []
             base += node.module.split(".") if node.module else []
-            names = [base, *([*base, alias.name] for alias in node.names)]
-        for name in names:
-            # A package's __init__.py runs before its modules.
-            for length in range(1, len(name) + 1):
-                found = _local_file(name[:length], root)
-                if found is not None:
-                    yield found
+            names += [base, *([*base, alias.name] for alias in node.names)]
+    return tuple(names)
 
 
 def _local_file(name: list[str], root: Path) -> Path | None:
