@@ -3,7 +3,7 @@
 """What the pages of families report: `python tests/measure_families.py SUBJECT ...`.
 
 Prints the rows of each subject, one a line; `--write` puts them into
-`docs/measurements/data/`, from where `make docs` takes them. All subjects take about two minutes.
+`docs/measurements/data/`, from where `make docs` takes them. All subjects take about a minute.
 """
 
 import argparse
@@ -227,6 +227,7 @@ def write(subject: str, rows: list[Row]) -> None:
     """Put rows of this commit in the place of those of an earlier one."""
     file = DATA / f"{subject}.json"
     data = json.loads(file.read_text("utf-8")) | {"commit": _commit(), "rows": []}
+    data.pop("note", None)  # It was of the earlier rows.
     lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows)
     text = json.dumps(data, ensure_ascii=False, indent=1)
     file.write_text(text.replace('"rows": []', f'"rows": [\n{lines}\n ]') + "\n", "utf-8")

@@ -49,7 +49,7 @@ def test_rows_are_used_and_say_where_they_come_from() -> None:
     }
     assert set(files) == used
     for name, data in files.items():
-        assert data["rows"] and re.match(r"kryloset |python ", data["command"]), name
+        assert data["rows"] and re.match(r"kryloset |python |make ", data["command"]), name
         assert re.match(r"[0-9a-f]{7}", data["commit"]), name
 
 
@@ -103,3 +103,68 @@ def test_what_pages_say_of_families_follows_from_the_rows() -> None:
     tenfold = sum(a is None or own <= a / 10 for own, a in zip(times, slow, strict=True))
     yardstick = " ".join((ROOT / "docs/measurements/yardstick.md").read_text("utf-8").split())
     assert f"at least ten times as fast as (a) in {tenfold} of {len(auto)}" in yardstick
+
+
+def test_what_the_readme_says_of_training_follows_from_the_rows() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    operator, linear, mean = (row["relative_l2"] for row in rows_of("training_1000"))
+    assert f"relative L2 error of {operator:.3f} on the 100 test instances" in text
+    assert f"the linear model has {linear:.3g} and the mean solution {mean:.3g}" in text
+    page = " ".join((ROOT / "docs/how-to/training.md").read_text("utf-8").split())
+    row = rows_of("training_1000")[0]
+    assert f"The training takes {row['minutes']} minutes" in page
+    assert f"the operator has {row['weights']:,} weights" in page
+    assert f"its relative L² error is {row['relative_l2_train']}" in page
+
+
+#: Tables outside of markers with numbers that nothing measured, by their first headings.
+NOT_MEASURED = {
+    ("matrix", "strategies"): "options of solvers",
+    ("`features`", "a parameter field becomes"): "definitions, a section of a source",
+    ("name", "what"): "distributions and units of what a family draws",
+    ("setting", "what"): "defaults",
+    ("`scheme`", "θ"): "orders in theory",
+    ("`outline`", "domain"): "corners of a domain",
+}
+
+
+def measured_tables(text: str) -> list[str]:
+    """Return the headers of tables outside of markers whose cells have what may be measured.
+
+    That is a cell of figures alone, a decimal fraction, or a number with a unit of time, memory or
+    per cent; code and addresses of links are not read.
+    """
+    outside = re.sub(r"```.*?```", "", TABLE.sub("", text), flags=re.DOTALL)
+    found = []
+    for table in re.finditer(r"(?:^ *\|.*\n?)+", outside, re.MULTILINE):
+        header, _, *rows = table[0].splitlines()
+        cells = re.sub(r"`[^`\n]*`|\]\([^)]*\)", "", "|".join(rows)).split("|")
+        figures = r"[^a-zA-Z]*\d[^a-zA-Z]*(e-?\d+.*)?"
+        fraction_or_unit = r"\d\.\d|\d ?(%|µs|ms|s|MB|GB|GiB)\b|\d ?%|at most \d"
+        if any(re.fullmatch(figures, c) or re.search(fraction_or_unit, c) for c in cells):
+            found.append(header)
+    return found
+
+
+def headings(header: str) -> tuple[str, str]:
+    """Return the first two headings, up to a comma."""
+    first, second, *_ = header.strip("| ").split("|")
+    return first.strip(), second.strip().partition(",")[0]
+
+
+def test_every_measured_table_stands_between_markers() -> None:
+    found = {
+        (page.name, headings(header))
+        for page in PAGES
+        for header in measured_tables(page.read_text("utf-8"))
+    }
+    assert {table for table in found if table[1] not in NOT_MEASURED} == set()
+    assert {header for _, header in found} == set(NOT_MEASURED), "an exception is not needed"
+
+
+@pytest.mark.parametrize("cell", ["12", "**4.1**", "0.2 to 0.6 %", "5.7e-3 ± 3.9e-3", "about 3 ms"])
+def test_a_measured_table_outside_of_markers_is_found(cell: str) -> None:
+    table = f"| set | what |\n| --- | --- |\n| `darcy` | {cell} |"
+    assert measured_tables(f"Before.\n\n{table}\n\nAfter.") == ["| set | what |"]
+    assert not measured_tables(f"<!-- table: made_up -->\n\n{table}\n\n<!-- end of table -->")
+    assert not measured_tables(table.replace(cell, "of [degree 2](page.md#section-4.6), `0.5`"))
