@@ -85,6 +85,20 @@ def test_an_array_of_more_than_the_file_is_refused(run: Run, shape: tuple[int, .
             read(path)
 
 
+def test_a_text_in_a_heap_without_end_is_refused(run: Run):
+    path = run.merge()
+    with h5py.File(path, "r+") as file:
+        file["provenance/more"] = "m" * 10_000  # too long for a heap with other texts
+    data = bytearray(path.read_bytes())
+    # The size of an object in a heap stands before it. HDF5 reads objects of size 0 forever.
+    place = data.index(b"m" * 100) - 16
+    data[place : place + 16] = bytes(16)
+    path.write_bytes(data)
+    for read in (Dataset, describe):
+        with pytest.raises(DataError, match=r"dataset.h5 is damaged: HDF5 makes no progress"):
+            read(path)
+
+
 def test_groups_without_end_are_refused(run: Run):
     path = run.merge()
     with h5py.File(path, "r+") as file:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import h5py
 
-from kryloset.dataset.guard import in_child
-from kryloset.dataset.structure import read_structure
+from kryloset.dataset.guard import in_child, progress
+from kryloset.dataset.structure import nodes, read_structure
 from kryloset.errors import DataError, KrylosetError
 
 
@@ -29,7 +29,7 @@ def open_hdf5(path: Path) -> h5py.File:
 
 
 def require_readable(path: Path) -> None:
-    """Read the structure of a file in a child process, once for each version of the file.
+    """Read the structure and the texts of a file in a child process, once for each version of it.
 
     Raises:
         DataError: The file is missing or damaged, or claims more than it has.
@@ -50,10 +50,19 @@ def _read_once(path: Path, *state: int) -> None:
         with open_hdf5(path) as file:
             try:
                 read_structure(file)
+                _read_texts(file)
             except DataError as error:
                 raise DataError(f"{path} is damaged: {error}") from None
 
     in_child(path, read)
+
+
+def _read_texts(file: h5py.File) -> None:
+    """Read every text, since HDF5 may loop forever in the heaps that hold texts."""
+    for _, node in nodes(file):
+        if isinstance(node, h5py.Dataset) and h5py.check_string_dtype(node.dtype):
+            progress()
+            node[()]
 
 
 @contextmanager
