@@ -11,7 +11,7 @@ Before a system A x = b is solved, x0 is the best combination of the last soluti
 
 and a `SequenceSolver` solves A d = b - A x0 with its tolerance on ||b||. Beside them runs what
 `SequenceSolver(guess="projection")` does. Every system is solved
-with and without guesses by each way in turn; the one that begins moves on by one each system.
+with and without guesses by each strategy in turn; which begins moves on by one each system.
 Seconds are the processor's, set-ups and projections included, without those of the first instance.
 """
 
@@ -113,7 +113,7 @@ def multiply(operator: PETSc.Mat, x: NDArray[Any], like: PETSc.Vec) -> NDArray[A
 
 
 @dataclass
-class Way:
+class Strategy:
     """A solver with its state and its window."""
 
     solver: SequenceSolver
@@ -167,16 +167,16 @@ class Way:
 class SolveByAll:
     """Solves each system by all strategies in turn; the family goes on with the first solution."""
 
-    ways: list[Way]
+    strategies: list[Strategy]
     tolerance: float = TOLERANCE
     systems: int = 0
 
     def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
         """Return x of the first strategy."""
-        count = len(self.ways)
+        count = len(self.strategies)
         turns = [(self.systems + i) % count for i in range(count)]
         self.systems += 1
-        found = {i: self.ways[i].solve(operator, rhs) for i in turns}
+        found = {i: self.strategies[i].solve(operator, rhs) for i in turns}
         return found[0]
 
 
@@ -186,30 +186,36 @@ def measure(name: str, scale: int) -> None:
     config = choose_config(name, scale, count)
     family = load_family(config)
     definite = family.operator.symmetric and family.operator.definite
-    ways = []
+    strategies = []
     for method, preconditioner in pairs:
         plain, _, reused = preconditioner.partition(", ")
         solver = SequenceSolver(method, plain, TOLERANCE, refresh="rental" if reused else "always")
-        ways += [Way(solver, Window(length), definite) for length in LENGTHS]
+        strategies += [Strategy(solver, Window(length), definite) for length in LENGTHS]
         if not reused:
-            ways.append(Way(replace(solver, guess="projection"), Window(0), definite))
-    solve = SolveByAll(ways)
+            strategies.append(Strategy(replace(solver, guess="projection"), Window(0), definite))
+    solve = SolveByAll(strategies)
     discretisation = family.discretise(MPI.COMM_SELF)
     first = 0
     for number in order(family, count):
         discretisation.solve(family.draw(generator(0, number)), solve)
         first = first or solve.systems
-    for way in ways:
+    for strategy in strategies:
         ms, middle, projecting = (
             1e3 * f(values[first:])
-            for f, values in ((fmean, way.seconds), (median, way.seconds), (fmean, way.projecting))
+            for f, values in (
+                (fmean, strategy.seconds),
+                (median, strategy.seconds),
+                (fmean, strategy.projecting),
+            )
         )
-        label = way.solver.label.removesuffix(", guessed")
-        guess = f"last {way.window.length}" if way.window.length else way.solver.guess
+        label = strategy.solver.label.removesuffix(", guessed")
+        guess = (
+            f"last {strategy.window.length}" if strategy.window.length else strategy.solver.guess
+        )
         print(
             f"| {name} | {config.mesh.points} | {solve.systems} | {label} | {guess} "
-            f"| {fmean(way.iterations[first:]):.1f} | {ms:.2f} | {middle:.2f} | {projecting:.2f} "
-            f"| {way.residual:.1e} |",
+            f"| {fmean(strategy.iterations[first:]):.1f} | {ms:.2f} | {middle:.2f} "
+            f"| {projecting:.2f} | {strategy.residual:.1e} |",
             flush=True,
         )
 
@@ -228,7 +234,9 @@ if __name__ == "__main__":
     parser.add_argument("families", nargs="*", default=list(FAMILIES))
     parser.add_argument("--scale", type=int, choices=(1, 4), default=1)
     arguments = parser.parse_args()
-    heads = "family, points, systems, way, guess, iterations, ms, median ms, of these projecting"
+    heads = (
+        "family, points, systems, strategy, guess, iterations, ms, median ms, of these projecting"
+    )
     print("| " + " | ".join([*heads.split(", "), "residual"]) + " |")
     print("| --- " * 10 + "|")
     for family_name in arguments.families:

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 
 from kryloset.dataset.journal import count_records
+from kryloset.run.files import BOUNDS
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Solving:
         """Return how many instances of a dataset this run has solved, and has to solve."""
         try:
             with h5py.File(order) as file:
-                bounds = file["bounds"][:].tolist()
+                bounds = file[BOUNDS][:].tolist()
         except (OSError, KeyError):  # the file is being replaced
             return 0, 0
         done = total = 0
