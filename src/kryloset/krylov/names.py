@@ -42,6 +42,9 @@ Guesses = Literal["none", "projection"]
 RefreshRule = Literal["always", "rental"]
 """When a new preconditioner is made: for each system, or by the ski-rental rule."""
 
+Lanes = Literal[1, 4, 8, 16]
+"""How many systems are solved side by side, as an ensemble; 1 is one after another."""
+
 METHODS: tuple[Method, ...] = get_args(Method)
 
 PRECONDITIONERS: tuple[Preconditioner, ...] = get_args(Preconditioner)
@@ -49,6 +52,8 @@ PRECONDITIONERS: tuple[Preconditioner, ...] = get_args(Preconditioner)
 GUESSES: tuple[Guesses, ...] = get_args(Guesses)
 
 REFRESH_RULES: tuple[RefreshRule, ...] = get_args(RefreshRule)
+
+LANES: tuple[Lanes, ...] = get_args(Lanes)
 
 DEFLATING_METHODS = ("gcrodr", "gmresdr", "rcg", "rminres", "rbicgstab", "hpddm")
 """Methods that hold `restart` directions and carry `recycle` of them to the next system."""

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from petsc4py import PETSc
 
+from kryloset.krylov.ensemble.matrix import ensemble_of
+
 
 class Revision(NamedTuple):
     """A matrix and its count of changes: equal as long as its entries are the same.
@@ -21,7 +23,10 @@ class Revision(NamedTuple):
 
 
 def get_revision(operator: PETSc.Mat) -> Revision | None:
-    """Return the revision, or None if entries are not stored in rows and may change unseen."""
-    if not operator.getType().endswith("aij"):
+    """Return the revision, or None if entries may change unseen.
+
+    Those of rows and of an ensemble change when the matrix is assembled.
+    """
+    if not operator.getType().endswith("aij") and ensemble_of(operator) is None:
         return None
     return Revision(operator, operator.stateGet())

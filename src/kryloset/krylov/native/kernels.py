@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The compiled kernels, made at first use by the machine's own C compiler.
 
-kernels.c has the products of tall blocks, factor.c a sparse factor. A C compiler is there
-wherever FEniCSx is, which compiles its forms in the same way. Without one, and for complex
-numbers, `dense` uses BLAS, which is slower on these shapes, and factors are PETSc's.
+kernels.c has the products of tall blocks, factor.c a sparse factor, lanes.c the products of
+ensembles. A C compiler is there wherever FEniCSx is, which compiles its forms in the same way.
+Without one, and for complex numbers, `dense` uses BLAS, which is slower on these shapes, factors
+are PETSc's, and ensembles are multiplied by NumPy.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "factor.c"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "factor.c", "lanes.c"))
 
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
 
