@@ -16,7 +16,7 @@ main()
 """
 
 
-def test_bytes_that_are_no_characters_are_written_escaped() -> None:
+def test_undecodable_bytes_are_printed_escaped() -> None:
     done = subprocess.run([sys.executable, "-c", INFO], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "é \\udcff\n"), done.stderr
 
@@ -30,7 +30,7 @@ print(*slow & set(sys.modules))
 """
 
 
-def test_help_waits_for_no_library() -> None:
+def test_help_imports_no_heavy_library() -> None:
     command = [sys.executable, "-c", LOADED]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "\n"

@@ -79,7 +79,7 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
         ([1, 2], ["(top level)"]),
     ],
 )
-def test_what_cannot_run_is_refused_by_key(tree: object, parts: list[str]) -> None:
+def test_invalid_values_are_refused_by_key(tree: object, parts: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(tree, "my.yaml")
     message = str(caught.value)
@@ -87,7 +87,7 @@ def test_what_cannot_run_is_refused_by_key(tree: object, parts: list[str]) -> No
     assert all(part in message for part in parts), message
 
 
-def test_every_mistake_is_told_at_once() -> None:
+def test_all_mistakes_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(of_dataset(count=-1, seed="x", solver={"restart": 1}))
     assert str(caught.value).count("\n") == 3
@@ -127,7 +127,7 @@ def test_families_are_refused_by_key(
 
 
 @pytest.mark.parametrize("text", [None, "datasets: [", "3"], ids=["missing", "no YAML", "number"])
-def test_files_that_cannot_be_read(text: str | None, tmp_path: Path) -> None:
+def test_unreadable_files_are_refused(text: str | None, tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     if text is not None:
         path.write_text(text)
@@ -154,7 +154,7 @@ def test_default_file_is_all_defaults() -> None:
 
 
 @pytest.mark.parametrize("path", render_files(), ids=str)
-def test_generated_files_are_in_step(path: Path) -> None:
+def test_generated_files_are_up_to_date(path: Path) -> None:
     expected, found = render_files()[path], (ROOT / path).read_text()
     difference = "\n".join(difflib.unified_diff(found.split("\n"), expected.split("\n")))
     assert not difference, f"{path} is out of step: run `make config`\n{difference}"
@@ -211,7 +211,7 @@ class Odd(SteadyFamily):
      ("('x', 'z')", "'u'", "must be axes of"), ("('x', 'y')", "'time'", "named 'time'"),
      ("('corner',)", "'corner'", "named 'corner'")],
 )  # fmt: skip
-def test_variables_that_a_file_could_not_hold(
+def test_variables_that_no_file_can_hold_are_refused(
     dimensions: str, field: str, message: str, tmp_path: Path
 ) -> None:
     text = ODD.replace("{DIMENSIONS}", dimensions).replace("{FIELD}", field)

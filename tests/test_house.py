@@ -44,7 +44,7 @@ def test_no_files_import_one_another_in_a_circle():
     assert sorted(circular) == []
 
 
-def test_no_file_is_long_but_single_algorithms():
+def test_only_single_algorithms_are_long_files():
     lines = {path: len((PACKAGE / path).read_text().splitlines()) for path in sources()}
     long = {path: count for path, count in lines.items() if count > LONGEST}
     assert long.keys() == SINGLE_ALGORITHMS.keys(), long

@@ -151,7 +151,7 @@ def test_a_notebook_needs_nothing_of_the_workflow(dataset):
 
 
 @pytest.mark.parametrize(("library", "extra"), [("typer", "workflow"), ("matplotlib", "report")])
-def test_a_command_says_which_extra_it_needs(library, extra, tmp_path):
+def test_a_command_names_the_missing_extra(library, extra, tmp_path):
     program = WITHOUT.format(blocked=[library]) + (
         "from kryloset.__main__ import main\n"
         "sys.argv = ['kryloset', 'report', 'c.yaml', 'n', *(f'--{o}={o}' for o in "
@@ -305,7 +305,7 @@ def test_a_sequence_of_petsc_is_taken_one_by_one():
     np.testing.assert_allclose(found[0].getArray(), 4 * found[2].getArray(), rtol=1e-7)
 
 
-def test_a_solver_may_be_made_before():
+def test_a_solver_object_may_be_passed():
     systems = [(laplacian(20, 1.0), np.ones(20))]
     for solver in (
         SequenceSolver(method="cg", preconditioner="icc"),
@@ -317,7 +317,7 @@ def test_a_solver_may_be_made_before():
         kryloset.solve_sequence(systems, SequenceSolver(), restart=4)
 
 
-def test_what_is_wrong_with_a_sequence_is_said_with_its_number():
+def test_errors_in_a_sequence_name_the_system():
     good = (laplacian(5, 1.0), np.ones(5))
     singular = (sp.csr_array(np.diag([1.0, 1.0, 0.0, 1.0, 1.0])), np.ones(5))
     for bad, kind, message in (
@@ -407,7 +407,7 @@ def test_solutions_are_laid_out_as_the_workflow_does(settings, tmp_path):
             assert found.identical(wanted), group
 
 
-def test_a_solve_says_what_it_took():
+def test_the_result_has_a_solve_record():
     family = kryloset.family("darcy", **DARCY)
     data = kryloset.solve(family, family.draw(6), tolerance=1e-6)
     solver = data["solver"]
@@ -446,7 +446,7 @@ def test_a_notebook_shows_a_bar(monkeypatch):
     assert '<progress value="3" max="3"></progress> solving instances: 3 of 3' in shown[-1]
 
 
-def test_what_is_wrong_with_instances_is_said():
+def test_invalid_instances_are_refused():
     family = kryloset.family("darcy", **DARCY)
     drawn = family.draw(3)
     for wrong, kind, message in (

@@ -38,7 +38,7 @@ def test_a_table_that_differs_from_its_rows_is_found(tmp_path: Path) -> None:
         render_page(page.replace("made_up", "made_up n=5"), tmp_path)
 
 
-def test_rows_are_used_and_say_where_they_come_from() -> None:
+def test_rows_are_used_and_name_their_command_and_commit() -> None:
     used = {
         match[2].split()[0]
         for page in MEASURED
@@ -58,7 +58,7 @@ def rows_of(name: str) -> list[dict]:
     return json.loads((ROOT / DATA / f"{name}.json").read_text("utf-8"))["rows"]
 
 
-def test_what_the_readme_says_of_solvers_follows_from_the_rows() -> None:
+def test_figures_of_solvers_in_the_readme_follow_from_the_rows() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     row = {row["method"]: row for row in rows_of("default_set")}
     gcrodr, gmres = row["recycled"], row["gmres"]
@@ -78,7 +78,7 @@ def test_what_the_readme_says_of_solvers_follows_from_the_rows() -> None:
     assert wind["recycling BiCGStab(2), k = 20, sorted"] < wind["PETSc BiCGStab(2)"]
 
 
-def test_what_the_readme_says_of_large_sets_follows_from_the_rows() -> None:
+def test_figures_of_large_sets_in_the_readme_follow_from_the_rows() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     (sorting,) = (row for row in rows_of("ordering") if row["table"] == "file")
     seconds, memory = sorting["seconds_all"], sorting["memory_mb"] / 1000
@@ -87,7 +87,7 @@ def test_what_the_readme_says_of_large_sets_follows_from_the_rows() -> None:
     assert f"{linear['matrix']['ratio']:.0f} times faster" in text
 
 
-def test_what_pages_say_of_families_follows_from_the_rows() -> None:
+def test_figures_of_families_on_the_pages_follow_from_the_rows() -> None:
     rows = rows_of("families")
     auto = [row for row in rows if row["method"] == "f"]
     faster = sum(row["ratio"] < 1 for row in auto)
@@ -105,7 +105,7 @@ def test_what_pages_say_of_families_follows_from_the_rows() -> None:
     assert f"at least ten times as fast as (a) in {tenfold} of {len(auto)}" in yardstick
 
 
-def test_what_the_readme_says_of_training_follows_from_the_rows() -> None:
+def test_figures_of_training_in_the_readme_follow_from_the_rows() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     operator, linear, mean = (row["relative_l2"] for row in rows_of("training_1000"))
     assert f"relative L2 error of {operator:.3f} on the 100 test instances" in text

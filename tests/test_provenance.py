@@ -110,7 +110,7 @@ def test_darcy_flow_depends_on_no_other_discretisation() -> None:
     assert not used & {f"kryloset.fem.{other}" for other in ("evolution", "newton", "remeshed")}
 
 
-def test_rooms_import_only_what_they_may() -> None:
+def test_packages_import_only_allowed_packages() -> None:
     command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

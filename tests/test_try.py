@@ -46,7 +46,7 @@ def write(folder: Path, traits: str, form: str = DIFFUSION, source: str = "s") -
     return f"{path}:Own"
 
 
-def test_a_family_is_tried(tmp_path):
+def test_try_draws_solves_and_saves_a_picture(tmp_path):
     name = write(tmp_path, "symmetric=True, definite=True, affine=True, affine_rhs=True")
     picture = tmp_path / "own.png"
     command = ["try", name, "--points", "9", "--seed", "3", "--picture", str(picture)]
@@ -67,7 +67,7 @@ def test_a_family_is_tried(tmp_path):
     ],
     ids=lambda case: case if isinstance(case, str) else "",
 )
-def test_what_does_not_hold_has_to_be_mended(traits, form, wrong, tmp_path):
+def test_false_traits_are_faults(traits, form, wrong, tmp_path):
     found = trial.run(write(tmp_path, traits, form), {"points": 9})
     assert {trait.name for trait in found.traits if trait.wrong} == wrong
     assert len(found.faults) == len(wrong)
@@ -76,13 +76,13 @@ def test_what_does_not_hold_has_to_be_mended(traits, form, wrong, tmp_path):
     assert ("Everything fits." in text) == (not wrong)
 
 
-def test_the_command_fails_where_something_has_to_be_mended(tmp_path):
+def test_the_command_fails_if_there_is_a_fault(tmp_path):
     name = write(tmp_path, "symmetric=True", f"{DIFFUSION} + u.dx(0) * v")
     command = ["try", name, "--points", "9", "--picture", str(tmp_path / "own.png")]
     assert CliRunner().invoke(app, command).exit_code == 1
 
 
-def test_what_is_false_of_a_form_is_refused(tmp_path):
+def test_false_traits_of_the_form_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="declared affine"):
         trial.run(write(tmp_path, "affine=True", f"k * {DIFFUSION}"), {"points": 9})
     with pytest.raises(FamilyError, match="does not map constants to zero"):
@@ -91,7 +91,7 @@ def test_what_is_false_of_a_form_is_refused(tmp_path):
         trial.read_settings(["points=9", "x"])
 
 
-def test_what_could_be_declared_is_said(tmp_path):
+def test_undeclared_traits_are_suggested(tmp_path):
     found = trial.run(write(tmp_path, "", f"k * {DIFFUSION}"), {"points": 9})
     advice = {trait.name: trait.advice for trait in found.traits if trait.advice}
     assert set(advice) == {"symmetric", "definite", "quadratic"}
@@ -110,7 +110,7 @@ def read_family(name: str) -> tuple[str, dict]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(p.stem for p in ROOT.glob("config/families/*.yaml")))
-def test_families_of_the_package_fit(name, tmp_path):
+def test_built_in_families_have_no_faults(name, tmp_path):
     family, settings = read_family(name)
     found = trial.run(family, settings)
     assert found.faults == [], trial.describe(found)

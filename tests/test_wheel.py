@@ -55,7 +55,7 @@ def run(command: list[str | Path], folder: Path) -> subprocess.CompletedProcess[
     )
 
 
-def test_the_wheel_says_what_it_needs(wheel):
+def test_the_wheel_declares_its_requirements(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("METADATA"))
         metadata = Parser().parsestr(archive.read(name).decode())
@@ -86,7 +86,7 @@ def test_a_notebook_runs_beside_fenicsx_alone(clean, tmp_path):
     assert lines[-1].startswith("9 ")
 
 
-def test_the_command_says_which_extra_it_needs(clean, tmp_path):
+def test_the_command_names_the_missing_extra(clean, tmp_path):
     done = run([clean / "kryloset", "--help"], tmp_path)
     assert done.returncode == 1
     assert "this needs `typer`, which is not installed" in done.stderr

@@ -39,7 +39,7 @@ def test_a_text_beyond_the_bounds_is_refused_at_once(name: str) -> None:
     assert time.process_time() - began < 5
 
 
-def test_what_people_write_is_read() -> None:
+def test_anchors_and_merge_keys_are_read() -> None:
     text = "base: &b {count: 8, seed: 1}\none: {<<: *b, seed: 2}\ntwo: *b\n"
     found = parse_yaml(text, "c.yaml")
     assert found["one"] == {"count": 8, "seed": 2}
@@ -76,7 +76,7 @@ def test_a_value_that_no_run_could_use_is_refused_by_key(changes: dict[str, Any]
     assert len(message) < 1000
 
 
-def test_a_dataset_of_a_name_that_no_folder_can_have_is_refused() -> None:
+def test_a_dataset_name_that_no_folder_can_have_is_refused() -> None:
     with pytest.raises(ConfigError, match="at most 100 characters") as caught:
         parse_config({"datasets": {"n" * 256: {}}})
     assert len(str(caught.value)) < 1000

@@ -74,12 +74,12 @@ def test_goals_are_judged_by_the_fastest_peer_gmres_and_the_block(median, met):
     assert all(goal.reason for goal in goals[:3] if not goal.met)
 
 
-def test_any_time_is_shorter_than_that_of_a_method_that_fails():
+def test_any_time_beats_a_failed_method():
     auto = _row("f", 5.0, ratio=0.4, ratio_mean=0.4)
     assert families.judge([_row("a", None, 0), auto])[-1].met
 
 
-def test_a_method_that_fails_has_no_goal_met():
+def test_a_failed_method_meets_no_goal():
     failed = _row("f", None, 0, note="fails: it diverged")
     goals = families.judge([_row("a", 1.0), failed])
     assert not any(goal.met for goal in goals)
@@ -94,7 +94,7 @@ def test_a_method_that_fails_has_no_goal_met():
         ("--budget 0", "--budget must be at least 0.1"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(bench, options, message):
+def test_options_that_cannot_be_measured_are_refused(bench, options, message):
     code, out, err = bench("families", *options.split())
     assert (code, out) == (1, "") and message in err
 

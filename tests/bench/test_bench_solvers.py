@@ -131,7 +131,7 @@ def test_methods_take_turns_at_beginning_and_each_carries_its_own_state():
     assert [norm for *_, norm in calls] == pytest.approx(np.repeat(norms, 3).tolist() * 2)
 
 
-def test_the_mat_is_one_object_and_holds_the_matrix_asked_for():
+def test_one_mat_is_refilled_with_the_requested_matrix():
     systems = make_sequence("wind", 6, 3, drawn=3)
     operator = Operator(systems, MPI.COMM_SELF)
     mat = operator.mat
@@ -145,7 +145,7 @@ def test_the_mat_is_one_object_and_holds_the_matrix_asked_for():
     assert np.array_equal(operator.rhs.getArray(), systems.rhs)
 
 
-def test_cg_is_there_where_matrices_are_definite_with_icc_in_place_of_ilu():
+def test_definite_matrices_add_cg_with_icc():
     for kind, preconditioner, expected in (
         ("darcy", "ilu", "icc"),
         ("darcy", "sor", "sor"),
@@ -162,7 +162,7 @@ def test_cg_is_there_where_matrices_are_definite_with_icc_in_place_of_ilu():
         assert (found["own_gmres"].method, found["own_gmres"].recycle) == ("gcrodr", 0)
 
 
-def test_what_the_solver_does_not_offer_is_left_out_and_named(monkeypatch):
+def test_methods_that_petsc_lacks_are_left_out_and_named(monkeypatch):
     def refuse(base, **fields):
         if fields.get("method") == "hpddm":
             raise ValueError("method 'hpddm' is not known")
@@ -235,7 +235,7 @@ def test_all_goals_are_met_at_the_limit():
         (4, {"rcg": {"ms": 9.0, "failures": 1}}),
     ],
 )
-def test_a_goal_is_missed_alone(place, change):
+def test_each_goal_can_be_missed_alone(place, change):
     assert [goal.met for goal in judge(made_up(**change))] == [i != place for i in range(5)]
 
 
@@ -322,7 +322,7 @@ def test_a_quick_run_shows_every_case_and_writes_what_it_shows(bench, tmp_path):
     assert "petsc" in result["versions"]
 
 
-def test_a_table_has_as_many_columns_in_each_row(bench):
+def test_all_rows_of_a_table_have_the_same_number_of_columns(bench):
     code, out, _ = bench(*SMALL, "--kind", "wind", "--preconditioner", "sor")
     assert code == 0
     table = [line for line in out.splitlines() if line.startswith("|")]

@@ -28,7 +28,7 @@ def test_a_bench_has_the_options_of_its_command(name: str) -> None:
     assert name in COLUMNS or hasattr(module, "describe")
 
 
-def test_a_value_that_is_given_counts_before_the_defaults() -> None:
+def test_given_values_override_the_defaults() -> None:
     option = Option("Systems.", default=20, quick=5, least=2)
     assert [option.settle("count", value, quick=True) for value in (None, 7)] == [5, 7]
     assert option.settle("count", None, quick=False) == 20

@@ -75,7 +75,7 @@ def test_recycling_saves_iterations_on_the_same_instances(methods):
     assert all(seconds > 0 for seconds in recycled["seconds_rebuild"][1:])
 
 
-def test_the_given_order_has_the_same_instances_as_they_were_drawn(result, methods):
+def test_the_given_order_has_the_same_instances_unsorted(result, methods):
     drawn = methods["unsorted"]["records"]["instance"]
     assert drawn == sorted(result["instances"])
     assert methods["recycled"]["records"]["instance"] == result["instances"]
@@ -126,7 +126,7 @@ def test_a_system_is_assembled_once_for_all_methods_of_an_order(config):
     assert [record.instance for record in records["unsorted"]] == [0, 2]
 
 
-def test_a_discretisation_is_told_the_tolerance(config):
+def test_a_discretisation_receives_the_tolerance(config):
     family = load_family(config)
     discretisation = family.discretise(MPI.COMM_SELF)
     solve, told = discretisation.solve, []

@@ -104,7 +104,7 @@ def test_blocks_of_one_row_are_jacobi(source, preconditioner):
 
 
 @pytest.mark.parametrize("preconditioner", ["bjacobi", "sor"])
-def test_nothing_goes_from_block_to_block(source, preconditioner):
+def test_blocks_of_a_preconditioner_are_independent(source, preconditioner):
     inverse = apply_blocks(source, preconditioner, 3)
     size = source.unknowns // 3
     block = np.arange(source.unknowns) // size
@@ -148,7 +148,7 @@ def test_a_looser_tolerance_is_a_part_of_one_run_of_gmres(source):
         assert cut(run, history, 1e-8).iterations == run.iterations
 
 
-def test_what_was_given_up_is_a_failure_with_the_limit_and_converged_before_where_it_was(source):
+def test_a_run_cut_at_the_limit_fails_but_counts_for_looser_tolerances(source):
     methods = choose_methods("none", 1e-8, tightest=1e-8, limit=30)
     (run,) = measure(source, methods[:1], [0])[methods[0]]
     (history,) = methods[0].solver.histories
@@ -425,7 +425,7 @@ def test_a_quick_run_prints_its_tables_and_writes_a_flat_list(bench, tiny, tmp_p
     assert result["goals"] == []
 
 
-def test_tables_have_as_many_columns_in_each_row(bench, tiny):
+def test_all_rows_of_a_table_have_the_same_number_of_columns(bench, tiny):
     chosen = ("--set", "poisson", "--preconditioner", "ilu", "--preconditioner", "none")
     code, out, _ = bench("paper", "--quick", *chosen)
     assert code == 0

@@ -104,7 +104,7 @@ def test_published_helmholtz_is_published_with_the_wave_term_off_the_diagonal():
         np.testing.assert_allclose(difference, h**2 * number**2 * np.eye(SIZE**2), atol=1e-15)
 
 
-def test_wavenumbers_are_uniform_and_the_same_however_many_are_taken():
+def test_wavenumbers_are_uniform_and_do_not_depend_on_the_count():
     many = make_sequence("published_helmholtz", 2, 300, drawn=300)
     few = make_sequence("published_helmholtz", 2, 5, drawn=300)
     assert np.array_equal(few.wavenumbers, many.wavenumbers[:5])
@@ -159,7 +159,7 @@ def test_matrices_are_made_of_the_parameters_of_the_same_number():
         assert np.array_equal(matrix.diagonal(), 4 * a[1:-1, 1:-1].ravel())
 
 
-def test_the_first_systems_are_the_same_however_many_are_taken():
+def test_the_first_systems_do_not_depend_on_the_count():
     few, many = (make_sequence("darcy", SIZE, count, drawn=6) for count in (2, 5))
     assert np.array_equal(few.parameters, many.parameters[:2])
     other = make_sequence("darcy", SIZE, 2, drawn=7)

@@ -18,7 +18,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_final_name_appears_at_the_end_only(tmp_path):
+def test_the_final_name_appears_only_at_the_end(tmp_path):
     with write_whole(tmp_path / "new" / "data") as part:
         part.write_text("all of it")
         assert names(tmp_path / "new") == ["data.part"]
@@ -50,7 +50,7 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_one_may_not_write_to_is_found_before_the_work(tmp_path):
+def test_a_read_only_folder_is_found_before_the_work(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(DataError, match="no permission"), write_whole(tmp_path / "data"):
         pytest.fail("the work began")
@@ -78,7 +78,7 @@ except DataError as error:
 """
 
 
-def test_when_hdf5_finds_no_space_nothing_is_left(tmp_path):
+def test_a_full_disk_during_an_hdf5_write_leaves_no_file(tmp_path):
     """A limit of the file's size stands for a full disk: HDF5 meets both in write(2)."""
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, tmp_path / "data.h5"],

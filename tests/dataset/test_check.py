@@ -68,7 +68,7 @@ def test_a_dataset_passes(any_run):
     assert tree["digests"]["t0_fields/u"] == report.digests["t0_fields/u"]
 
 
-def test_a_failure_is_raised_and_written(copy, tmp_path, caplog):
+def test_a_failed_check_is_raised_and_written(copy, tmp_path, caplog):
     with h5py.File(copy, "r+") as file:
         file["t0_fields/u"][3] *= 1.001
     seal_again(copy)
@@ -132,7 +132,7 @@ def test_a_file_cut_off_is_damaged(dataset, copy, keep):
     assert "damaged" in failures(copy)["integrity"]
 
 
-def test_another_file_is_no_dataset(tmp_path):
+def test_a_file_of_another_kind_is_refused(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
     assert "has no digests" in failures(tmp_path / "other.h5")["integrity"]
@@ -149,7 +149,7 @@ def test_another_file_is_no_dataset(tmp_path):
     ],
     ids=["attribute", "doubled line", "line ends"],
 )
-def test_the_seals_say_nothing_but_what_was_written(copy, change):
+def test_a_change_of_the_list_of_digests_is_found(copy, change):
     """They are what no digest covers."""
     with h5py.File(copy, "r+") as file:
         change(file, file[SEALS].asstr()[()])
@@ -240,7 +240,7 @@ def test_wrong_content_is_named(copy, change, name, detail):
     assert detail in failures(copy)[name]
 
 
-def test_a_users_family_that_has_changed_since_is_named(tmp_path, monkeypatch):
+def test_an_edited_family_of_the_user_is_named(tmp_path, monkeypatch):
     """The text in a data file is never run; that beside it must be the same."""
     monkeypatch.chdir(tmp_path)
     text = (Path(__file__).parent / "pointwise.py").read_text()

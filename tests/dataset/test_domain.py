@@ -87,7 +87,7 @@ def test_a_field_is_right_inside_and_NaN_outside_on_every_grid(datasets):
                 np.testing.assert_allclose(u[mask], mine["u"][::step, ::step][mask], rtol=1e-12)
 
 
-def test_a_grid_of_its_own_that_is_larger_than_the_mesh(tmp_path):
+def test_a_grid_may_be_larger_than_the_mesh(tmp_path):
     path = make(tmp_path, f"{FAMILIES}:Clustered").merge()
     assert failures(path) == {}
     with Dataset(path) as data:
@@ -99,7 +99,7 @@ def test_a_grid_of_its_own_that_is_larger_than_the_mesh(tmp_path):
             np.testing.assert_allclose(u, np.where(mask, g, np.nan), rtol=1e-10)
 
 
-def test_a_domain_of_its_own_for_each_instance(datasets):
+def test_each_instance_may_have_its_own_domain(datasets):
     with Dataset(datasets["own"]) as data:
         masks = [data.inside(index) for index in range(len(data))]
         assert data.masked == "own"
@@ -117,7 +117,7 @@ def test_a_domain_of_its_own_for_each_instance(datasets):
                 assert respects(data.resampled(points, index)["T"], coarse)
 
 
-def test_what_the_file_says_of_the_mask(datasets):
+def test_the_mask_follows_the_conventions_of_the_well_and_cf(datasets):
     with h5py.File(datasets["shared"]) as file, h5py.File(datasets["own"]) as own:
         mask = file["t0_fields/inside"]
         assert (mask.shape, mask.dtype) == ((9, 9), np.int8)
@@ -139,7 +139,7 @@ def test_what_the_file_says_of_the_mask(datasets):
     assert "Between " in described["own"]
 
 
-def test_a_mesh_that_covers_its_grid_stores_nothing_of_it(tmp_path):
+def test_a_mesh_that_covers_its_grid_has_no_mask(tmp_path):
     path = make(tmp_path, family="darcy", parameters={"modes": 3}).merge()
     with h5py.File(path) as file, Dataset(path) as data:
         assert data.masked is data.inside(0) is None
@@ -288,12 +288,12 @@ def test_a_chunk_with_a_wrong_value_is_not_merged(tmp_path, place, monkeypatch):
         ),
     ],
 )
-def test_what_cannot_be_is_refused_before_solving(tmp_path, family, message):
+def test_invalid_domains_are_refused_before_solving(tmp_path, family, message):
     with pytest.raises(FamilyError, match=message):
         make(tmp_path, f"{FAMILIES}:{family}")
 
 
-def test_a_grid_that_is_a_part_of_the_domain_is_said(tmp_path, caplog):
+def test_a_grid_smaller_than_the_mesh_is_reported(tmp_path, caplog):
     path = make(tmp_path, f"{FAMILIES}:Window").merge()
     assert "Window: the mesh, [0, 1] x [0, 1], reaches beyond the grid, [0, 0.5]" in caplog.text
     with Dataset(path) as data:
@@ -301,7 +301,7 @@ def test_a_grid_that_is_a_part_of_the_domain_is_said(tmp_path, caplog):
         np.testing.assert_array_equal(data.inside(0), ~in_hole(x, y))
 
 
-def test_a_trajectory_begins_with_what_the_grid_says_of_its_nodes(tmp_path):
+def test_a_masked_trajectory_starts_from_the_values_on_the_grid(tmp_path):
     path, (_, _, mask) = make(tmp_path, f"{FAMILIES}:Cooling").merge(), grid_and_mask(9)
     assert failures(path) == {}
     with Dataset(path) as data:
@@ -335,7 +335,7 @@ def test_masks_of_a_discretisation_of_ones_own_are_checked(tmp_path, monkeypatch
         )
 
 
-def test_select_and_respects_with_times_and_components():
+def test_select_and_respects_handle_times_and_components():
     inside = np.array([[True, False], [True, True]])
     values = np.arange(24.0).reshape(3, 2, 2, 2)
     np.testing.assert_array_equal(

@@ -142,7 +142,7 @@ def named(what: str) -> Iterator[str]:
         ("Meshed", 2, edit, True),
     ],
 )
-def test_nothing_can_be_edited_unseen(
+def test_every_edit_is_detected(
     dataset: Path, family: str, dimension: int, change: Change, sealed: bool, tmp_path: Path
 ):
     whole, known = make(family, dimension, tmp_path / "run"), set()
@@ -245,7 +245,7 @@ def _predecessor(file):
         (_predecessor, "predecessor that was not solved just before"),
     ],
 )
-def test_what_is_derived_is_named(dataset: Path, tmp_path: Path, change, named: str):
+def test_edits_of_derived_values_are_named(dataset: Path, tmp_path: Path, change, named: str):
     path = tmp_path / "dataset.h5"
     path.write_bytes(dataset.read_bytes())
     with h5py.File(path, "r+") as file:
@@ -269,7 +269,7 @@ def read_all(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_readers_say_what_a_file_lacks(dataset: Path, tmp_path: Path) -> None:
+def test_readers_name_a_file_that_lacks_an_array(dataset: Path, tmp_path: Path) -> None:
     lacking = tmp_path / "lacking.h5"
     refused = []
     for path in (what for what in everything(dataset) if "@" not in what):

@@ -110,7 +110,7 @@ def test_xarray_saves_a_part_again(any_run, tmp_path, engine):
     assert mask.dtype == bool and mask.values.tolist() == [True, *[False] * 3, True]
 
 
-def test_nothing_is_said_that_netcdf_has_no_words_for(any_run):
+def test_attributes_use_only_types_and_names_of_netcdf(any_run):
     """No truth values, no slashes in names: netCDF4 refuses to write them."""
 
     def is_bool(value: Any) -> bool:
@@ -236,14 +236,14 @@ def test_the_file_says_how_to_make_it_again(run, tmp_path):
     assert "class Pointwise(Family)" in source
 
 
-def test_how_a_dataset_is_used_is_no_part_of_it(run):
+def test_training_settings_do_not_change_the_bytes(run):
     first = run.merge().read_bytes()
     training = TrainingConfig(epochs=run.config.training.epochs + 1)
     other = replace(run, config=run.config.model_copy(update={"training": training}))
     assert other.merge("other.h5").read_bytes() == first
 
 
-def test_reasons_have_their_meanings(run):
+def test_flag_meanings_name_every_reason(run):
     from kryloset.krylov import Reason
 
     with h5py.File(run.merge()) as file:
@@ -260,7 +260,7 @@ def test_the_largest_seed_is_kept(tmp_path):
         assert int(file["provenance"].attrs["seed"]) == 2**64 - 1
 
 
-def test_described_for_people(run):
+def test_the_description_is_readable(run):
     path = run.merge()
     lines = description.describe(path).splitlines()
     text = "\n".join(lines)
@@ -295,7 +295,7 @@ def test_a_missing_or_foreign_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("tell", [description.describe, description.read_config_text])
-def test_a_configuration_that_was_changed_is_not_told(run, tell):
+def test_a_changed_configuration_is_not_shown(run, tell):
     path = run.merge()
     with h5py.File(path, "r+") as file:
         text = file["provenance/config"].asstr()[()]

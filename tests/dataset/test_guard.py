@@ -42,13 +42,13 @@ def _spin():
         (lambda: {}["a"], "KeyError"),
     ],
 )
-def test_what_goes_wrong_there_is_one_message_here(work, words, monkeypatch):
+def test_a_failure_in_the_child_is_one_message(work, words, monkeypatch):
     monkeypatch.setattr(guard, "SECONDS", 0.2)
     with pytest.raises(DataError, match=f"^file.h5 is damaged: .*{words}"):
         in_child(FILE, work)
 
 
-def test_a_mistake_told_there_is_told_here():
+def test_an_error_of_the_child_is_raised_in_the_parent():
     def work():
         raise ConfigError("take another")
 
@@ -56,7 +56,7 @@ def test_a_mistake_told_there_is_told_here():
         in_child(FILE, work)
 
 
-def test_long_work_that_gets_on_is_let_go_on(monkeypatch):
+def test_slow_work_that_makes_progress_is_not_stopped(monkeypatch):
     monkeypatch.setattr(guard, "SECONDS", 0.2)
 
     def work():
@@ -70,7 +70,7 @@ def test_long_work_that_gets_on_is_let_go_on(monkeypatch):
     assert in_child(FILE, work) == "done"
 
 
-def test_progress_outside_of_a_child_is_nothing():
+def test_progress_outside_a_child_starts_no_timer():
     progress()
     assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
 
@@ -85,7 +85,7 @@ def test_an_array_of_more_than_the_file_is_refused(run: Run, shape: tuple[int, .
             read(path)
 
 
-def test_a_text_in_a_heap_without_end_is_refused(run: Run):
+def test_a_text_in_an_endless_heap_is_refused(run: Run):
     path = run.merge()
     with h5py.File(path, "r+") as file:
         file["provenance/more"] = "m" * 10_000  # too long for a heap with other texts
@@ -99,7 +99,7 @@ def test_a_text_in_a_heap_without_end_is_refused(run: Run):
             read(path)
 
 
-def test_groups_without_end_are_refused(run: Run):
+def test_endless_groups_are_refused(run: Run):
     path = run.merge()
     with h5py.File(path, "r+") as file:
         file["t2_fields/again"] = file["/"]
@@ -132,7 +132,7 @@ def _no_dataset(file):
         lambda file: file["statistics/u"].attrs.__setitem__("mean", "m"),
     ],
 )
-def test_a_file_that_says_something_else_is_described_or_refused(run: Run, change):
+def test_a_file_with_other_content_is_described_or_refused(run: Run, change):
     path = run.merge()
     with h5py.File(path, "r+") as file:
         change(file)

@@ -51,12 +51,12 @@ def bytes_of_three(tmp_path_factory) -> bytes:
     return (folder / "journal").read_bytes()
 
 
-def test_what_was_written_is_read(tmp_path):
+def test_written_records_are_read_back(tmp_path):
     write(tmp_path / "journal", 5)
     assert read(tmp_path / "journal") == 5
 
 
-def test_cut_off_at_any_byte_a_prefix_remains(tmp_path, bytes_of_three):
+def test_a_journal_cut_at_any_byte_keeps_a_prefix(tmp_path, bytes_of_three):
     counts = []
     for size in range(len(bytes_of_three) + 1):
         (tmp_path / "journal").write_bytes(bytes_of_three[:size])
@@ -69,7 +69,7 @@ def test_cut_off_at_any_byte_a_prefix_remains(tmp_path, bytes_of_three):
 
 @settings(max_examples=300)
 @given(data=st.data())
-def test_after_any_flipped_byte_a_prefix_remains(tmp_path_factory, bytes_of_three, data):
+def test_a_journal_with_any_flipped_byte_keeps_a_prefix(tmp_path_factory, bytes_of_three, data):
     folder = tmp_path_factory.mktemp("flipped")
     at = data.draw(st.integers(0, len(bytes_of_three) - 1))
     flip = data.draw(st.integers(1, 255))
@@ -91,7 +91,7 @@ def test_the_journal_of_other_work_is_discarded(tmp_path, caplog):
     assert read(tmp_path, "other work") == 0
 
 
-def test_truncated_to_a_count(tmp_path):
+def test_a_journal_is_truncated_to_a_count(tmp_path):
     write(tmp_path, 5)
     with Journal(tmp_path, "work") as journal:
         journal.truncate(2)
@@ -100,7 +100,7 @@ def test_truncated_to_a_count(tmp_path):
     assert read(tmp_path) == 3
 
 
-def test_discarded_with_its_folder(tmp_path):
+def test_discarding_a_journal_removes_its_folder(tmp_path):
     with Journal(tmp_path / "journal", "work") as journal:
         journal.append(record(0))
         journal.discard()
@@ -121,7 +121,7 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("discard", [False, True])
-def test_the_second_waits_for_the_first(tmp_path, caplog, discard):
+def test_a_second_writer_waits_for_the_first(tmp_path, caplog, discard):
     """And finds what the first has left: its records, or a new folder of its own."""
     folder = tmp_path / "journal"
     first = Journal(folder, "work")
@@ -147,7 +147,7 @@ def test_the_second_waits_for_the_first(tmp_path, caplog, discard):
     assert folder.exists()
 
 
-def test_a_full_disk_is_named_and_takes_no_record(tmp_path):
+def test_a_full_disk_is_named_and_adds_no_record(tmp_path):
     """A limit of the file's size stands for a full disk: both end a write(2) half-done."""
     script = """
 import sys
@@ -189,7 +189,7 @@ with Journal(Path(sys.argv[1]), "work") as journal:
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_again_and_again(tmp_path):
+def test_repeated_kills_lose_no_finished_record(tmp_path):
     """What is read is whole and no less than before; the next process goes on from there."""
     delays = random.Random(0)
     before = 0

@@ -30,7 +30,7 @@ def test_instances_are_in_the_drawn_order(any_run):
             np.testing.assert_array_equal(file["t0_fields/u"][i, 0], u)
 
 
-def test_the_solve_record_goes_with_its_instance(run):
+def test_solve_records_are_in_the_drawn_order(run):
     with h5py.File(run.merge()) as file, h5py.File(run.folder / "order.h5") as order:
         solver = {name: values[:] for name, values in file["solver"].items()}
         permutation, bounds = order["permutation"][:], order["bounds"][:]
@@ -77,7 +77,7 @@ def test_a_missing_chunk_is_named(run):
     assert nothing_written(run)
 
 
-def test_a_doubled_instance_is_named(run):
+def test_a_duplicate_instance_is_named(run):
     copy = run.folder / "copy.h5"
     copy.write_bytes(run.chunks[1].read_bytes())
     with pytest.raises(DataError, match=r"instance \d+ is in two files, .*2-of-3.h5 and .*copy.h5"):
@@ -116,7 +116,7 @@ def test_an_unsolved_instance_is_named(run, value):
     assert nothing_written(run)
 
 
-def test_a_failed_merge_leaves_the_dataset_of_before(run):
+def test_a_failed_merge_leaves_the_old_dataset(run):
     before = run.merge().read_bytes()
     run.chunks[1].unlink()
     with pytest.raises(DataError):

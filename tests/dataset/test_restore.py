@@ -32,7 +32,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_run(tmp_path, family="models/mine.py:Pointwise2").merge()
 
 
-def test_a_family_comes_to_where_the_configuration_says(
+def test_the_family_is_restored_where_the_configuration_names_it(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     restore(made, tmp_path / "again")
@@ -43,7 +43,7 @@ def test_a_family_comes_to_where_the_configuration_says(
     assert type(load_family(dataset)).__name__ == "Pointwise2"
 
 
-def test_a_family_of_an_absolute_path_comes_to_the_folder(tmp_path: Path):
+def test_a_family_with_an_absolute_path_is_restored_into_the_folder(tmp_path: Path):
     (tmp_path / "mine.py").write_text(POINTWISE)
     made = make_run(tmp_path, family=f"{tmp_path}/mine.py:Pointwise2").merge()
     restore(made, tmp_path / "again")
@@ -52,13 +52,13 @@ def test_a_family_of_an_absolute_path_comes_to_the_folder(tmp_path: Path):
     assert (tmp_path / "again/mine.py").read_text() == POINTWISE
 
 
-def test_a_folder_with_something_in_it_is_left_alone(made: Path, tmp_path: Path):
+def test_a_folder_that_is_not_empty_is_refused(made: Path, tmp_path: Path):
     with pytest.raises(DataError, match="exists already"):
         restore(made, tmp_path)
 
 
 @pytest.mark.parametrize("place", ["/etc/mine.py", "../mine.py", "a/../../mine.py", "mine.sh"])
-def test_a_file_that_names_others_outside_writes_nothing(made: Path, tmp_path: Path, place: str):
+def test_sources_outside_the_folder_are_refused(made: Path, tmp_path: Path, place: str):
     with h5py.File(made, "r+") as file:
         file["provenance/family"].attrs["file"] = place
     with pytest.raises(DataError, match="not a Python file below the folder"):
@@ -66,7 +66,7 @@ def test_a_file_that_names_others_outside_writes_nothing(made: Path, tmp_path: P
     assert not (tmp_path / "again").exists()
 
 
-def test_a_text_that_was_changed_writes_nothing(made: Path, tmp_path: Path):
+def test_a_changed_text_is_not_restored(made: Path, tmp_path: Path):
     with h5py.File(made, "r+") as file:
         file["provenance/modules/lib/parts.py"][()] = "import os\n"
     with pytest.raises(DataError, match=r"/provenance/modules/lib/parts.py was changed"):
@@ -75,7 +75,7 @@ def test_a_text_that_was_changed_writes_nothing(made: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("activated", [True, False])
-def test_the_command_names_a_program_that_is_there(
+def test_the_printed_command_names_an_existing_program(
     activated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     beside = Path(sys.executable).with_name("snakemake")
@@ -84,7 +84,7 @@ def test_the_command_names_a_program_that_is_there(
 
 
 @pytest.mark.slow
-def test_the_command_that_is_said_makes_the_same_bytes(folder: Path, tmp_path: Path):
+def test_the_printed_command_makes_the_same_bytes(folder: Path, tmp_path: Path):
     (folder / "mine.py").write_text("from parts import Mine\n")
     (folder / "parts.py").write_text("from kryloset.problems.darcy import Darcy as Mine\n")
     tree = {"datasets": {"tiny": TINY | {"family": "mine.py:Mine"}}}

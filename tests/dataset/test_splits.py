@@ -54,13 +54,13 @@ def test_a_larger_set_moves_no_instance(config: DatasetConfig, more: int):
     np.testing.assert_array_equal(assigned(larger)[: config.count], assigned(config))
 
 
-def test_another_seed_splits_otherwise():
+def test_another_seed_gives_other_splits():
     trains = {tuple(split_indices(DatasetConfig(seed=seed))["train"]) for seed in range(20)}
     assert len(trains) == 20
 
 
 @pytest.mark.parametrize("fractions", [(0.75, 0.125, 0.125), (0.5, 0.5), (0.9, 0.05, 0.05)])
-def test_the_instances_of_a_split_are_no_lattice(fractions: tuple[float, ...]):
+def test_the_instances_of_a_split_are_not_equally_spaced(fractions: tuple[float, ...]):
     """Distances from one test instance to the next vary, and none is taken by most."""
     splits = dict(zip(NAMES, fractions, strict=False))
     config = DatasetConfig(count=2000, splits=splits)

@@ -104,7 +104,7 @@ def test_a_file_without_seals_is_refused_and_its_arrays_named(tmp_path: Path):
         StagedFile(tmp_path / "old.h5")
 
 
-def test_only_the_rows_that_are_asked_for_are_read(files: dict[str, Path], tmp_path: Path):
+def test_only_requested_rows_are_read(files: dict[str, Path], tmp_path: Path):
     path = tmp_path / "file.h5"
     path.write_bytes(files["parameters"].read_bytes())
     with h5py.File(path, "r+") as file:
@@ -115,7 +115,7 @@ def test_only_the_rows_that_are_asked_for_are_read(files: dict[str, Path], tmp_p
             file.rows("parameters/k", 2, 5)
 
 
-def test_instances_have_the_digest_of_their_file(files: dict[str, Path]):
+def test_digest_instances_equals_the_digest_of_the_file(files: dict[str, Path]):
     with StagedFile(files["parameters"]) as file:
         names = file.names("parameters")
         rows = [
@@ -126,7 +126,7 @@ def test_instances_have_the_digest_of_their_file(files: dict[str, Path]):
         assert file.digest("parameters") != digest_instances("parameters", rows[::-1])
 
 
-def test_what_cannot_be_written_whole_is_not_there(tmp_path: Path):
+def test_an_interrupted_write_leaves_no_file(tmp_path: Path):
     with pytest.raises(KeyboardInterrupt), create_staged(tmp_path / "a.h5") as file:
         file.array("x", np.ones(3))
         raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from kryloset.dataset.statistics import Moments
     parts=st.lists(st.integers(1, 30), min_size=1, max_size=8),
     shift=st.floats(-1e6, 1e6),
 )
-def test_moments_of_parts_are_those_of_the_whole(seed, parts, shift):
+def test_moments_of_parts_add_up_to_those_of_the_whole(seed, parts, shift):
     values = shift + np.random.default_rng(seed).standard_normal(sum(parts))
     moments = Moments()
     for part in np.split(values, np.cumsum(parts)[:-1]):
@@ -36,7 +36,7 @@ def test_moments_of_parts_are_those_of_the_whole(seed, parts, shift):
 
 
 @pytest.mark.parametrize("exponent", [-1000, -600, 600, 1000])
-def test_numbers_whose_squares_do_not_exist_have_the_same_moments(exponent):
+def test_moments_do_not_overflow_or_underflow(exponent):
     """Of 1e300 the square is too large for a number, of 1e-300 too small."""
     parts = np.split(3 + np.random.default_rng(0).standard_normal(12), 3)
     near, far = Moments(), Moments()

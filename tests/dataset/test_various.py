@@ -209,7 +209,9 @@ def test_chunks_and_their_order_make_no_difference_to_the_data(runs, tmp_path):
 
 @pytest.mark.parametrize("family", ["Moving", "Meshed"])
 @pytest.mark.parametrize("stop", [0, 2])
-def test_an_interrupted_chunk_resumes_with_all_that_it_had(family, stop, tmp_path, monkeypatch):
+def test_an_interrupted_chunk_resumes_with_its_solved_instances(
+    family, stop, tmp_path, monkeypatch
+):
     run = various(tmp_path, family)
     whole, chunk = run.merge().read_bytes(), run.chunks[1]
     with h5py.File(chunk) as file:
@@ -258,7 +260,7 @@ def _move_a_node(file):
         ("Various", _move_a_node, "a different mesh"),
     ],
 )
-def test_a_merge_without_a_piece_is_refused(tmp_path, family, change, message):
+def test_an_incomplete_chunk_is_not_merged(tmp_path, family, change, message):
     run = various(tmp_path, family)
     with changed(run.chunks[1]) as file:
         change(file)
@@ -326,7 +328,7 @@ def test_a_fixed_parameter_may_be_constant_and_must_be(runs, tmp_path):
         ("OwnGridOnly", r"mesh.grids \[3, 9\]: family .*OwnGridOnly cannot be evaluated"),
     ],
 )
-def test_what_cannot_be_stored_is_refused(family, message, tmp_path):
+def test_values_that_cannot_be_stored_are_refused(family, message, tmp_path):
     with pytest.raises(DataError, match=message):
         various(tmp_path, family)
 
@@ -342,7 +344,7 @@ def test_an_array_that_does_not_fit_its_axes_is_named(tmp_path):
         run.merge()
 
 
-def test_described_for_people(runs, tmp_path):
+def test_the_description_is_readable(runs, tmp_path):
     text = description.describe(copied(runs, "Moving", tmp_path))
     for expected in (
         "States at 3 times from 0 to 2",

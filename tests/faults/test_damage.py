@@ -19,7 +19,7 @@ def finished(whole: Interrupted, tmp_path: Path) -> Interrupted:
     return whole.copy(tmp_path)
 
 
-def test_a_flipped_byte_in_a_chunk(finished: Interrupted, undisturbed: bytes):
+def test_a_flipped_byte_in_a_chunk_is_reported(finished: Interrupted, undisturbed: bytes):
     with h5py.File(finished.chunk) as file:
         place = file["fields/u"].id.get_chunk_info(5).byte_offset + 100
     with finished.chunk.open("r+b") as file:
@@ -61,7 +61,7 @@ def small_disk(interrupted: Interrupted) -> Iterator[Path]:
     subprocess.run(["umount", results], check=True)
 
 
-def test_a_full_disk(interrupted: Interrupted, small_disk: Path, undisturbed: bytes):
+def test_a_full_disk_is_reported(interrupted: Interrupted, small_disk: Path, undisturbed: bytes):
     full = interrupted.finish()
     assert full.code == 1
     assert "the disk is full: free some space and run again" in full.output

@@ -25,7 +25,7 @@ def goes_on(interrupted: Interrupted, undisturbed: bytes) -> str:
     return run.output
 
 
-def test_a_solver_is_killed(interrupted: Interrupted, undisturbed: bytes):
+def test_a_killed_solver_is_resumed(interrupted: Interrupted, undisturbed: bytes):
     run = interrupted.start()
     interrupted.wait_until_solving(run).kill()
     assert interrupted.finish(run).code == 1
@@ -33,7 +33,7 @@ def test_a_solver_is_killed(interrupted: Interrupted, undisturbed: bytes):
     assert "or killed" not in goes_on(interrupted, undisturbed)
 
 
-def test_everything_is_killed(interrupted: Interrupted, undisturbed: bytes):
+def test_a_run_resumes_after_everything_is_killed(interrupted: Interrupted, undisturbed: bytes):
     run = interrupted.start()
     interrupted.wait_until_solving(run)
     for process in (*run.children(recursive=True), run):

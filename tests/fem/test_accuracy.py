@@ -33,7 +33,7 @@ def solved(family):
 
 
 @pytest.mark.parametrize("name", ["reaction_diffusion", "neumann_poisson", "advection_diffusion"])
-def test_an_error_that_was_made_is_found(name):
+def test_a_known_error_is_estimated(name):
     family = load(name, 33)
     discretisation, instance, solution = solved(family)
     spoilt = solution | {"u": 1.01 * solution["u"]}
@@ -42,7 +42,7 @@ def test_an_error_that_was_made_is_found(name):
     assert found.algebraic_error == pytest.approx(0.01, rel=1e-3)
 
 
-def test_of_a_trajectory_the_end_counts():
+def test_the_error_of_a_trajectory_is_that_of_its_last_state():
     family = load("heat", 9, steps=4, modes=4)
     discretisation, instance, solution = solved(family)
     spoilt = solution["u"].copy()
@@ -53,7 +53,7 @@ def test_of_a_trajectory_the_end_counts():
 
 
 @pytest.mark.parametrize("name", ["poisson", "elasticity"])
-def test_the_error_of_the_discretisation_is_about_that_beside_a_finer_grid(name):
+def test_the_estimate_agrees_with_the_error_on_a_finer_grid(name):
     family, finer = load(name, 17), load(name, 65)
     _, instance, solution = solved(family)
     _, _, better = solved(finer)
@@ -77,7 +77,7 @@ def test_a_family_for_one_grid_has_no_estimate(monkeypatch, caplog):
     assert "made for 9 points" in caplog.text
 
 
-def test_what_to_set_is_said():
+def test_a_loose_tolerance_is_reported_with_a_better_one():
     loose = Accuracy((1, 2), "u", 1e-2, 2.9, 0.03)
     assert loose.excessive
     assert loose.describe() == (

@@ -83,7 +83,7 @@ def assert_equal(
 @pytest.mark.parametrize("make_mesh", [interval, square, cube])
 @pytest.mark.parametrize("degree", [1, 2])
 @pytest.mark.parametrize("coefficient", [("Lagrange", 1), ("Lagrange", 2), ("DG", 0)])
-def test_diffusion_is_what_dolfinx_assembles(make_mesh, degree, coefficient):
+def test_diffusion_agrees_with_dolfinx(make_mesh, degree, coefficient):
     domain = make_mesh()
     space = lagrange(domain, degree)
     k = fem.Function(fem.functionspace(domain, coefficient))
@@ -247,7 +247,7 @@ def test_map_of_a_symmetric_matrix_has_each_pair_once():
 @pytest.mark.parametrize(
     "function", [lambda k: k**2, lambda k: 1 / k, ufl.exp, lambda k: k * k + k]
 )
-def test_a_false_claim_is_refused(function):
+def test_a_form_that_is_not_affine_is_refused(function):
     space = lagrange(square(), 1)
     u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
     k = fem.Function(space)
@@ -337,7 +337,7 @@ def test_without_a_coefficient_the_matrix_stays_untouched():
 @pytest.mark.parametrize("make_mesh", [interval, square, cube])
 @pytest.mark.parametrize("degree", [1, 2])
 @pytest.mark.parametrize("components", [(), (2,)])
-def test_vectors_are_what_dolfinx_assembles(make_mesh, degree, components):
+def test_vectors_agree_with_dolfinx(make_mesh, degree, components):
     domain = make_mesh()
     space = lagrange(domain, degree, *components)
     v = ufl.TestFunction(space)
@@ -360,7 +360,7 @@ def test_vectors_are_what_dolfinx_assembles(make_mesh, degree, components):
 
 
 @pytest.mark.mpi
-def test_two_ranks_assemble_what_dolfinx_assembles():
+def test_two_ranks_agree_with_dolfinx():
     mpiexec = Path(sys.executable).parent / "mpiexec"
     program = Path(__file__).with_name("affine_two_ranks.py")
     # The module ends all ranks where one fails.

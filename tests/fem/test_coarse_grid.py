@@ -27,7 +27,7 @@ def make(name: str, **mesh: Any) -> Family:
 @pytest.mark.parametrize(
     "name", ["poisson", "neumann_poisson", "elasticity", "maxwell", "reaction_diffusion"]
 )
-def test_on_nested_grids_it_is_the_instance_that_is_drawn_there(name: str) -> None:
+def test_on_nested_grids_it_equals_the_instance_drawn_there(name: str) -> None:
     family = make(name, points=65)
     grid = CoarseGrid(family)
     coarse = make(name, points=grid.points)

@@ -97,7 +97,7 @@ def test_nedelec_functions_reproduce_rotations(d: int):
 
 @pytest.mark.parametrize("element", [("Lagrange", 3), ("DG", 1), ("N1curl", 1)])
 @pytest.mark.parametrize("d", [2, 3])
-def test_any_function_is_what_dolfinx_finds_in_the_cell(d: int, element: tuple):
+def test_evaluation_agrees_with_dolfinx(d: int, element: tuple):
     domain = slanted_mesh(d)
     function = fem.Function(fem.functionspace(domain, element))
     array = function.x.array
@@ -141,7 +141,7 @@ def boundary_points(d: int, outwards: float) -> np.ndarray:
 
 @pytest.mark.parametrize("element", [("Lagrange", 2), ("DG", 0), ("N1curl", 1)])
 @pytest.mark.parametrize("d", [2, 3])
-def test_the_boundary_is_inside_and_what_is_beyond_is_not(d: int, element: tuple):
+def test_points_on_the_boundary_are_inside_and_points_beyond_are_not(d: int, element: tuple):
     unknowns = Unknowns(fem.functionspace(slanted_mesh(d), element))
     ones = np.ones(unknowns.shape)
     for outwards, expected in (
@@ -156,7 +156,7 @@ def test_the_boundary_is_inside_and_what_is_beyond_is_not(d: int, element: tuple
             assert np.isnan(evaluation(ones)).all()
 
 
-def test_corners_are_inside_and_all_points_may_be_outside():
+def test_corners_are_inside_and_a_grid_may_lie_outside():
     unknowns = Unknowns(fem.functionspace(slanted_mesh(3), ("Lagrange", 1)))
     corners = slant(np.array(np.meshgrid(*[[0.0, 1.0]] * 3)).reshape(3, -1).T)
     assert Evaluation(unknowns, corners).inside.all()
@@ -180,7 +180,7 @@ def test_a_hole_is_outside():
     np.testing.assert_allclose(evaluation(np.ones(unknowns.shape)), ones, rtol=1e-13)
 
 
-def test_where_cells_meet_the_first_one_counts():
+def test_where_cells_meet_the_first_one_is_evaluated():
     domain = mesh.create_unit_interval(COMM, 4)
     unknowns = Unknowns(fem.functionspace(domain, ("DG", 0)))
     found = Evaluation(unknowns, np.linspace(0, 1, 5)[:, None])(np.arange(4.0))
@@ -226,7 +226,7 @@ def test_points_of_another_dimension_are_refused():
         Evaluation(unknowns, np.zeros((5, 3)))
 
 
-def test_cells_that_are_no_simplices_are_refused():
+def test_cells_other_than_simplices_are_refused():
     domain = mesh.create_unit_square(COMM, 2, 2, mesh.CellType.quadrilateral)
     unknowns = Unknowns(fem.functionspace(domain, ("Lagrange", 1)))
     with pytest.raises(ValueError, match="expected straight simplices"):

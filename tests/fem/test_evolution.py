@@ -248,7 +248,7 @@ class DrivenOnce(Driven):
 
 
 @pytest.mark.parametrize("kind", [Driven, DrivenOnce])
-def test_products_give_what_is_assembled(kind: type[Rod]) -> None:
+def test_products_agree_with_assembly(kind: type[Rod]) -> None:
     family = rod(kind)
     discretisation = family.discretise(MPI.COMM_SELF)
     differences = []
@@ -267,7 +267,7 @@ def test_products_give_what_is_assembled(kind: type[Rod]) -> None:
     assert len(differences) == 16 and 0 < max(differences) < 1e-13
 
 
-def test_residuals_take_no_products(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_residuals_come_from_assembly(monkeypatch: pytest.MonkeyPatch) -> None:
     discretisation, instance, stored = solved(rod(Driven))
     monkeypatch.setattr(discretisation.system._step, "fill", None)
     assert discretisation.residual(instance, stored) < 1e-13
@@ -391,7 +391,7 @@ class Explicit(Rod):
         return WeakForm(u * v * ufl.dx, (now * v - step.size * diffusion) * ufl.dx)
 
 
-def test_a_trajectory_that_blows_up_is_told_with_its_step_and_time() -> None:
+def test_a_blow_up_is_reported_with_its_step_and_time() -> None:
     family = rod(Explicit, steps=40, final_time=4.0)
     message = (
         r"^step \d+ of 40, to time \d\.\d: the trajectory blows up, from \S+ to \S+e\+\d+ in \d+ "
@@ -415,7 +415,7 @@ def test_a_trajectory_that_blows_up_is_told_with_its_step_and_time() -> None:
         ([0.0, math.nan], True),
     ],
 )
-def test_growth_of_many_steps_is_told_from_that_of_a_few(states: list[float], blown: bool) -> None:
+def test_a_blow_up_is_distinguished_from_slow_growth(states: list[float], blown: bool) -> None:
     growth = Growth(states[0])
     for state in states[1:]:
         growth.add(state)

@@ -129,7 +129,7 @@ def test_parameters_of_every_kind_reach_the_form(everything: Any) -> None:
     assert stored["p_dofs"].shape == (25,)
 
 
-def test_grids_of_another_size_see_the_same_functions(everything: Any) -> None:
+def test_grids_of_other_sizes_sample_the_same_functions(everything: Any) -> None:
     _, discretisation, instance, stored = everything
     found = discretisation.resample(7, instance, stored)
     x, y = np.meshgrid(*2 * [np.linspace(0, 1, 7)], indexing="ij")
@@ -157,7 +157,7 @@ def test_degrees_of_freedom_off_the_grid_must_be_declared() -> None:
         Forgetful(Section(), MeshConfig(points=5, degree=2)).discretise(MPI.COMM_SELF)
 
 
-def test_parameters_that_cannot_be_are_named(everything: Any) -> None:
+def test_invalid_parameters_are_named(everything: Any) -> None:
     _, discretisation, instance, _ = everything
     with pytest.raises(DataError, match=r"s has shape \(3, 3\) but the grid has \(9, 9\)"):
         discretisation.assemble({**instance, "s": np.ones((3, 3))})

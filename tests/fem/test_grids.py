@@ -105,7 +105,7 @@ class OnAnotherMesh(Projection):
         return mesh.create_rectangle(comm, [np.array([0, -1]), np.array([2, 1])], (4, 4))
 
 
-def test_off_the_nodes_fields_are_evaluated_at_the_points_of_the_grid() -> None:
+def test_fields_are_evaluated_at_grid_points_that_are_not_nodes() -> None:
     family = OnAnotherMesh(Section(), MeshConfig(points=9, grids=(6,)))
     discretisation: Any = family.discretise(MPI.COMM_SELF)
     instance = family.draw(None)
@@ -117,7 +117,7 @@ def test_off_the_nodes_fields_are_evaluated_at_the_points_of_the_grid() -> None:
     np.testing.assert_allclose(further["f"], further["u"], atol=1e-12)
 
 
-def test_a_mesh_with_other_nodes_is_refused_where_they_would_be_lost() -> None:
+def test_a_mesh_whose_nodes_are_not_stored_is_refused() -> None:
     class Lost(OnAnotherMesh):
         unknowns = ()
 

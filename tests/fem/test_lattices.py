@@ -83,7 +83,7 @@ def test_linear_functions_are_interpolated_exactly(points, degree):
     assert len(fine) <= 200
 
 
-def test_prescribed_unknowns_are_left_alone():
+def test_prescribed_unknowns_stay_out_of_the_coarse_levels():
     """Rows of prescribed unknowns are zero; each component has its own."""
     _, discretisation = discretised("elasticity", 17, modes=4)
     (first, *_) = discretisation.system.matrix.getAttr("interpolations")()
@@ -177,7 +177,7 @@ def test_iterations_do_not_grow_as_the_mesh_is_refined(
 
 
 @pytest.mark.parametrize("refresh", ["always", (0, 3)])
-def test_a_saved_state_goes_on_bit_for_bit(refresh, tmp_path):
+def test_a_saved_state_continues_bit_for_bit(refresh, tmp_path):
     family, discretisation = discretised("darcy", 33, modes=8)
     solver = SequenceSolver("cg", "multigrid", refresh=refresh)
 
@@ -218,7 +218,7 @@ def test_geometric_multigrid_is_tried_first_where_there_are_lattices(family, fir
     assert result.converged and state.strategies[0].preconditioner == first
 
 
-def test_waves_may_be_solved_by_multigrid_and_winds_are_not():
+def test_multigrid_is_a_strategy_for_waves_but_not_for_winds():
     strategies = {}
     for family in ("helmholtz", "advection_diffusion"):
         loaded, discretisation = discretised(family, 64)

@@ -191,7 +191,7 @@ def test_loose_tolerance_is_kept(
 
 @pytest.mark.parametrize("error", [KrylosetError("no space left"), KeyboardInterrupt()], ids=repr)
 @pytest.mark.parametrize("call", [1, 3])
-def test_exceptions_of_the_solver_come_through_and_leave_no_trace(
+def test_an_exception_of_the_solver_is_passed_on_and_changes_no_state(
     discretisation: Any, instance: dict[str, Any], error: BaseException, call: int
 ) -> None:
     before = discretisation.solve(instance, solve_directly)["u"]
@@ -201,7 +201,7 @@ def test_exceptions_of_the_solver_come_through_and_leave_no_trace(
     assert np.array_equal(discretisation.solve(instance, solve_directly)["u"], before)
 
 
-def test_tolerance_below_rounding_is_said_with_numbers(
+def test_a_tolerance_below_rounding_is_reported(
     discretisation: Any, instance: dict[str, Any]
 ) -> None:
     solve = SolveDirectly()
@@ -211,7 +211,7 @@ def test_tolerance_below_rounding_is_said_with_numbers(
         discretisation.solve(instance, solve)
 
 
-def test_too_many_steps_are_said_with_their_number(
+def test_the_limit_of_newton_steps_is_reported(
     discretisation: Any, instance: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(newton, "_STEPS", 2)

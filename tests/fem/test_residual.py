@@ -14,7 +14,7 @@ from kryloset.fem.linear_system import LinearSystem
 
 
 @pytest.mark.parametrize("size", [1e-310, 1e-200, 1.0, 1e200, 1e300])
-def test_the_residual_of_zero_is_one_and_that_of_the_solution_none(size):
+def test_the_residual_is_one_for_zero_and_zero_for_the_solution(size):
     matrix = PETSc.Mat().createAIJ((3, 3), nnz=1, comm=PETSc.COMM_SELF)
     matrix.setDiagonal(PETSc.Vec().createWithArray(np.full(3, 2.0), comm=PETSc.COMM_SELF))
     matrix.assemble()

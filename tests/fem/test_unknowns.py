@@ -46,7 +46,7 @@ def test_positions_sort_lexicographically_through_rounding():
     np.testing.assert_array_equal(shuffled[order], np.arange(len(points)))
 
 
-def test_no_positions_need_no_order():
+def test_an_empty_set_of_positions_is_sorted():
     assert sort_positions(np.zeros((0, 3))).shape == (0,)
 
 

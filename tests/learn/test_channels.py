@@ -68,7 +68,7 @@ def test_components_are_channels_and_the_last_state_is_the_solution(family, dime
     assert Scaling.fit(pairs).input_mean.numel() == len(pairs.inputs)
 
 
-def test_a_family_of_polygons_alone_has_nothing_to_learn_from(tmp_path):
+def test_a_dataset_without_inputs_on_the_grid_is_refused(tmp_path):
     path, *_ = make(tmp_path, "Polygons", 2)
     with pytest.raises(DataError, match="no parameter is a number or a function on the grid"):
         FieldPairs(path, "train")

@@ -44,7 +44,7 @@ def test_splits_share_no_instance_and_miss_none(data):
     assert sorted(drawn) == list(range(data.config.count))
 
 
-def test_pairs_say_what_they_are(data):
+def test_pairs_name_their_channels_and_grid(data):
     pairs = FieldPairs(data.path, "train")
     assert (pairs.inputs, pairs.outputs) == (("k", "f", "nu"), ("u",))
     assert pairs.logarithmic == (True, False, False)
@@ -101,7 +101,7 @@ def test_encoding_is_the_standard_score_over_the_train_split(data):
     np.testing.assert_allclose(scaling.decode(score).numpy(), y, rtol=1e-5, atol=1e-7)
 
 
-def test_scaling_sees_the_train_split_alone(data, tmp_path):
+def test_scaling_uses_only_the_train_split(data, tmp_path):
     copy = shutil.copy(data.path, tmp_path / "copy.h5")
     with h5py.File(copy, "a") as file:
         for instance in FieldPairs(data.path, "test").instances:

@@ -40,7 +40,7 @@ def fill(values, outside, seed):
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["l2", "h1"]))
 @settings(max_examples=20)
-def test_what_is_predicted_outside_changes_nothing(seed, norm):
+def test_predictions_outside_the_domain_change_no_error_or_gradient(seed, norm):
     truth = functions(0)
     prediction = functions(1)
     other = fill(prediction, HOLE, seed)
@@ -59,7 +59,7 @@ def test_what_is_predicted_outside_changes_nothing(seed, norm):
 
 
 @pytest.mark.parametrize("norm", ["l2", "h1"])
-def test_a_nan_inside_the_domain_is_not_overlooked(norm):
+def test_a_nan_inside_the_domain_gives_a_nan_error(norm):
     truth, prediction = functions(0), functions(1)
     prediction[0, 0, 0, 0] = np.nan
     loss = make_loss(norm, GRID)(torch.from_numpy(prediction), torch.from_numpy(truth))
@@ -73,7 +73,7 @@ def test_the_h1_loss_is_the_mean_h1_error():
     assert float(loss) == pytest.approx(relative_h1(prediction, truth, GRID).mean(), rel=1e-12)
 
 
-def test_derivatives_are_those_of_numpy_where_nothing_is_outside():
+def test_derivatives_on_a_full_grid_equal_those_of_numpy():
     values = np.nan_to_num(functions(3))
     for axis, points in zip((2, 3), GRID, strict=True):
         found = derive(torch.from_numpy(values), torch.from_numpy(points), axis)
@@ -95,7 +95,7 @@ def test_derivatives_with_few_neighbours():
     assert found[[1, 2, 4]].tolist() == [2, 2, 0]
 
 
-def test_the_error_over_the_whole_is_that_over_the_parts():
+def test_the_error_of_a_constant_is_exact_beside_a_hole():
     """A function that is a constant on the domain has the error of that constant."""
     truth = np.where(HOLE, np.nan, 2.0)[None, None]
     for norm in (relative_l2, relative_h1):
@@ -124,7 +124,7 @@ def test_pairs_have_the_mask_last_and_NaN_outside(masked):
         np.testing.assert_array_equal(np.isnan(y[0]), ~masks[instance])
 
 
-def test_scaling_is_that_of_the_inside_and_inputs_outside_are_zero(masked):
+def test_scaling_uses_points_inside_and_encodes_those_outside_as_zero(masked):
     data, masks = masked
     pairs = FieldPairs(data.path, "train")
     scaling = Scaling.fit(pairs)
@@ -140,7 +140,7 @@ def test_scaling_is_that_of_the_inside_and_inputs_outside_are_zero(masked):
         assert (encoded[:, channel][~inside] == 0).all()
 
 
-def test_inputs_outside_change_nothing(masked):
+def test_inputs_outside_the_domain_change_no_output(masked):
     data, _ = masked
     pairs = FieldPairs(data.path, "train")
     torch.manual_seed(0)
@@ -159,7 +159,7 @@ def test_inputs_outside_change_nothing(masked):
     assert all(torch.isfinite(w.grad).all() for w in network.parameters() if w.grad is not None)
 
 
-def test_baselines_see_the_inside_alone(masked):
+def test_baselines_use_only_points_inside_the_domain(masked):
     data, _ = masked
     train_pairs, valid = (FieldPairs(data.path, split) for split in ("train", "valid"))
     known = [pairs.stack(range(len(pairs))) for pairs in (train_pairs, valid)]
@@ -175,7 +175,7 @@ def test_baselines_see_the_inside_alone(masked):
         assert np.isfinite(errors).all()
 
 
-def test_a_training_and_its_measure_go_through(masked, tmp_path):
+def test_a_masked_dataset_is_trained_on_and_evaluated(masked, tmp_path):
     data, _ = masked
     model, metrics = tmp_path / "model.pt", tmp_path / "metrics.json"
     for loss in ("l2", "h1"):

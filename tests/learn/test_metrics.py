@@ -23,7 +23,7 @@ def functions(seed, fields=2):
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_error_is_zero_just_for_the_truth(name):
+def test_the_error_is_zero_only_for_the_truth(name):
     truth = functions(0)
     assert (measure(truth, truth, GRID)[name] == 0).all()
     wrong = truth.copy()
@@ -84,7 +84,7 @@ def test_h1_error_of_sines_converges_with_second_order():
     assert deviations[-1] < 1e-4
 
 
-def test_vrmse_of_each_instance_own_mean_is_one_but_for_the_unbiased_variance():
+def test_predicting_the_mean_has_a_vrmse_of_almost_one():
     truth = functions(0)
     mean = np.broadcast_to(truth.mean(axis=(2, 3), keepdims=True), truth.shape)
     points = truth[0, 0].size

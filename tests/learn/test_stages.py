@@ -35,11 +35,11 @@ def read(path):
     return json.loads(path.read_text())
 
 
-def test_nothing_but_the_outputs_is_left(folder):
+def test_training_leaves_only_its_outputs(folder):
     assert {p.name for p in folder.iterdir()} == {"model.pt", "history.json", "metrics.json"}
 
 
-def test_history_has_a_number_an_epoch(data, folder):
+def test_history_has_one_entry_per_epoch(data, folder):
     history = read(folder / "history.json")
     assert set(history) == {"train", "valid", "seconds"}
     assert {len(values) for values in history.values()} == {data.config.training.epochs}

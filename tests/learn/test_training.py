@@ -75,7 +75,7 @@ def test_same_seed_gives_the_same_weights(begin, loss):
 
 
 @pytest.mark.parametrize(("epoch", "step"), [(1, 2), (3, 1), (4, 3)])
-def test_killed_training_ends_as_if_nothing_had_happened(begin, epoch, step):
+def test_a_killed_training_resumes_to_the_same_weights(begin, epoch, step):
     whole = begin()
     whole.run()
     whole.checkpoint.unlink()
@@ -92,7 +92,7 @@ def test_killed_training_ends_as_if_nothing_had_happened(begin, epoch, step):
     assert same(weights(resumed.operator), weights(whole.operator))
 
 
-def test_checkpoint_of_another_training_is_not_taken_up(begin):
+def test_a_checkpoint_of_another_training_is_ignored(begin):
     begin().run()
     assert begin().record.epochs == 4
     assert begin(width=8).record.epochs == 0
@@ -100,7 +100,7 @@ def test_checkpoint_of_another_training_is_not_taken_up(begin):
     assert begin(code="edited").record.epochs == 0
 
 
-def test_weights_that_are_kept_are_the_best_on_the_valid_split(begin):
+def test_the_best_weights_on_the_valid_split_are_kept(begin):
     # So large a step that the error rises and falls from epoch to epoch.
     training = begin(epochs=8, learning_rate=0.1)
     record = training.run()

@@ -47,7 +47,7 @@ def test_norms_are_those_of_their_definitions() -> None:
 
 
 @given(st.floats(1e-9, np.pi / 2), st.floats(-1e100, 1e100).filter(lambda s: abs(s) > 1e-100))
-def test_the_sine_is_that_of_the_angle_also_of_a_small_one(angle: float, scale: float) -> None:
+def test_the_sine_is_accurate_for_small_angles(angle: float, scale: float) -> None:
     u, v = np.array([[1.0, 0.0]]), scale * np.array([[np.cos(angle), np.sin(angle)]])
     assert sine(u, v)[0, 0] == pytest.approx(np.sin(angle), rel=1e-6)
 

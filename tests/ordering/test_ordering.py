@@ -59,7 +59,9 @@ def test_greedy_chain_walks_along_a_line() -> None:
         (np.zeros((3, 1)), 3, "start 3"),
     ],
 )
-def test_greedy_chain_refuses(features: NDArray[np.float64], start: int, message: str) -> None:
+def test_invalid_arguments_of_greedy_chain_are_refused(
+    features: NDArray[np.float64], start: int, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         greedy_chain(features, start)
 
@@ -114,6 +116,8 @@ def test_a_few_instances_are_divided_evenly_whatever_the_steps() -> None:
 @pytest.mark.parametrize(
     ("lengths", "tolerance", "message"), [(8, 0.1, "9 steps"), (9, 0.95, "tolerance 0.95")]
 )
-def test_partition_refuses(lengths: int, tolerance: float, message: str) -> None:
+def test_invalid_arguments_of_partition_are_refused(
+    lengths: int, tolerance: float, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         partition(10, 2, np.ones(lengths), tolerance=tolerance)

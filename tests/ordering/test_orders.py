@@ -57,14 +57,14 @@ def test_an_order_is_a_permutation_and_always_the_same(order: Order, features: A
 
 
 @every_order
-def test_an_order_is_that_of_the_moved_and_scaled_vectors(order: Order) -> None:
+def test_shifting_and_scaling_the_features_keeps_the_order(order: Order) -> None:
     features = np.random.default_rng(0).standard_normal((100, 5))
     moved = 1024 * features + 4.0
     assert order(features).tolist() == order(moved).tolist()
 
 
 @every_order
-def test_vectors_in_one_place_come_one_after_another(order: Order) -> None:
+def test_equal_features_are_consecutive(order: Order) -> None:
     generator = np.random.default_rng(0)
     places = generator.standard_normal((20, 3))
     which = generator.permutation(np.repeat(np.arange(20), 3))
@@ -83,7 +83,7 @@ def test_features_that_are_not_valid_are_refused(order: Order) -> None:
 
 
 @every_order
-def test_no_instance_is_ordered(order: Order) -> None:
+def test_the_order_of_no_instances_is_empty(order: Order) -> None:
     assert order(np.empty((0, 3))).tolist() == []
 
 
@@ -157,7 +157,7 @@ def test_or_opt_never_lengthens_and_keeps_the_beginning(features: Array, random:
     assert length(features, found) <= length(features, np.array(order)) + 1e-9
 
 
-def test_or_opt_puts_back_what_is_out_of_place() -> None:
+def test_or_opt_moves_misplaced_instances_back() -> None:
     # A walk along a line, but for two vectors in a row that are visited last.
     line = np.arange(30.0)[:, None]
     order = [*range(12), *range(14, 30), 13, 12]
@@ -225,7 +225,9 @@ def test_a_path_is_at_most_a_quarter_longer_than_the_exact_greedy_one(
     assert length(fields, order(short)) <= 1.25 * exact
 
 
-def test_a_greedy_chain_by_cosines_is_hardly_longer(permeabilities: Array, exact: float) -> None:
+def test_a_greedy_chain_by_cosines_is_at_most_slightly_longer(
+    permeabilities: Array, exact: float
+) -> None:
     fields = permeabilities.reshape(len(permeabilities), -1)
     assert length(fields, greedy_chain(cosines(permeabilities))) <= 1.05 * exact
 

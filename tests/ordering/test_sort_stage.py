@@ -43,7 +43,7 @@ def run(parameters: Path, output: Path, **keys: Any) -> dict[str, Any]:
         return {**file.attrs, **{name: file[name][...] for name in file if name in ARRAYS}}
 
 
-def test_by_default_it_is_the_chain_of_the_paper_by_all_parameters(
+def test_the_default_order_is_the_greedy_chain_over_all_parameters(
     parameters: Path, tmp_path: Path
 ) -> None:
     began = time.perf_counter()
@@ -86,7 +86,7 @@ def test_every_order_by_every_kind_of_features(
         np.testing.assert_allclose(steps(features, np.arange(COUNT)), expected)
 
 
-def test_by_solutions_instances_are_as_far_apart_as_those_on_the_coarse_grid(
+def test_distances_by_solutions_are_those_on_the_coarse_grid(
     parameters: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "order.h5"
@@ -117,7 +117,7 @@ def test_many_instances_are_ordered_along_the_curve_by_cosines(
         assert file["features"].shape == (COUNT, 2 * 144)
 
 
-def test_features_of_a_family_of_ones_own_are_shortened_as_a_whole(
+def test_features_of_a_users_family_are_shortened_as_one_vector(
     parameters: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Logarithmic(Darcy):

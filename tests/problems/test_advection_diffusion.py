@@ -123,7 +123,7 @@ def test_a_profile_is_carried_along_the_wind() -> None:
     assert u.min() > -0.25 and u.max() < 1.25
 
 
-def test_much_wind_leaves_no_wild_oscillation() -> None:
+def test_stabilisation_suppresses_oscillations_in_a_strong_wind() -> None:
     # f = 1, u = 0 on the boundary, a wind of speed 1 along x: u = x but for layers thinner than
     # a cell. Without SUPG u oscillates through the square.
     family = AdvectionDiffusion(AdvectionDiffusionSettings(), MeshConfig(points=34))
@@ -138,7 +138,7 @@ def test_much_wind_leaves_no_wild_oscillation() -> None:
 
 
 @pytest.mark.parametrize("degree", [1, 2])
-def test_drawn_instances_without_source_hardly_pass_their_boundary_values(degree: int) -> None:
+def test_drawn_instances_without_a_source_nearly_obey_the_maximum_principle(degree: int) -> None:
     family = make_family(65, degree, peclet_low=1e4, peclet_high=1e4)
     discretisation = family.discretise(MPI.COMM_SELF)
     for index in range(5):
@@ -174,7 +174,7 @@ def solve_without_stabilisation(family: AdvectionDiffusion, instance: Instance) 
 
 @pytest.mark.parametrize("degree", [1, 2])
 @pytest.mark.parametrize("peclet", [1.0, 1e4])
-def test_wind_alone_neither_makes_nor_takes_energy(degree: int, peclet: float) -> None:
+def test_advection_conserves_energy(degree: int, peclet: float) -> None:
     family = make_family(17, degree, peclet_low=peclet, peclet_high=peclet, modes=6)
     instance = family.draw(generator(0, 0))
     discretisation: Any = family.discretise(MPI.COMM_SELF)

@@ -122,7 +122,7 @@ def test_residual_is_that_of_the_stored_field(discretisation: SteadyDiscretisati
     assert discretisation.residual(instance, changed) > 1e-4
 
 
-def test_what_flows_in_flows_out_through_the_boundary(discretisation: SteadyDiscretisation) -> None:
+def test_boundary_flux_balances_the_source(discretisation: SteadyDiscretisation) -> None:
     # The functions of the boundary sum to 1 there: tested with them, the equation is the balance
     # of the normal flux with the source.
     elements = discretisation.elements
@@ -151,7 +151,7 @@ def test_solution_scales_with_source_and_permeability(discretisation: SteadyDisc
     np.testing.assert_allclose(halved, u / 2, rtol=1e-12, atol=1e-15)
 
 
-def test_axes_are_in_their_order(discretisation: SteadyDiscretisation) -> None:
+def test_axes_are_not_transposed(discretisation: SteadyDiscretisation) -> None:
     # k large for x > 1/2 flattens u there, whatever the other coordinates.
     k = np.ones(draw(discretisation)["k"].shape)
     middle = len(k) // 2
@@ -244,7 +244,7 @@ def finite_differences(k: np.ndarray, f: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("dimension", "sizes"), [(2, (33, 65)), (3, (9, 17))])
-def test_finite_differences_of_a_drawn_instance_are_approached(
+def test_a_drawn_instance_approaches_finite_differences(
     dimension: int, sizes: tuple[int, int]
 ) -> None:
     differences = []
@@ -308,7 +308,7 @@ def test_head_is_within_the_bounds_of_constant_permeabilities() -> None:
         assert abs(c * u[1:-1, 1:-1].sum() / (points - 1) ** 2 / mean - 1) < 2e-3
 
 
-def test_high_contrast_has_it_and_is_solved_to_the_tolerance() -> None:
+def test_high_contrast_instances_are_solved_to_the_tolerance() -> None:
     drawn = family(65, modes=32, permeability="high_contrast")
     discretised = drawn.discretise(MPI.COMM_SELF)
     assert isinstance(discretised, SteadyDiscretisation)
@@ -322,7 +322,7 @@ def test_high_contrast_has_it_and_is_solved_to_the_tolerance() -> None:
         assert discretised.residual(instance, u) <= 1e-8
 
 
-def test_default_draw_is_the_lognormal_field_of_before() -> None:
+def test_the_default_draw_is_a_lognormal_field() -> None:
     field = GaussianField(modes=32, length=1 / 3, smoothness=2.0, deviation=1.0)
     drawn = load_family(DatasetConfig()).draw(generator(0, 17))
     assert drawn.keys() == {"k"}

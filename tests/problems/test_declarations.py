@@ -41,7 +41,7 @@ def declare(**attributes: Any) -> None:
     check_declarations(kind(Section(), MeshConfig(points=3)), "own.py:Own")
 
 
-def test_what_is_right_passes() -> None:
+def test_valid_declarations_pass() -> None:
     declare()
     declare(parameters=[K], times=np.array([0.0, 0.1]))
 
@@ -102,6 +102,8 @@ def traits(**claims: Any) -> OperatorTraits:
         ({"boundary_conditions": 2 * condition()}, "is declared twice: x wall u"),
     ],
 )
-def test_what_no_file_could_hold_is_refused(attributes: dict[str, Any], message: str) -> None:
+def test_declarations_that_no_file_can_hold_are_refused(
+    attributes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(FamilyError, match=rf"(own|test_declarations)\.py:Own.*{message}"):
         declare(**attributes)

@@ -87,7 +87,7 @@ RETURNED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("case", RETURNED)
-def test_anything_else_is_refused_by_instance_and_name(case: str) -> None:
+def test_other_types_are_refused_by_instance_and_name(case: str) -> None:
     returned, message = RETURNED[case]
     with pytest.raises((FamilyError, DataError), match=f"^instance 5: .*:Own.*{message}"):
         draw(lambda _: returned)
@@ -99,7 +99,7 @@ def test_a_logarithm_needs_positive_numbers() -> None:
         draw(lambda _: {"n": -1.0}, parameters=(row,))
 
 
-def test_an_exception_is_told_with_its_line() -> None:
+def test_an_exception_is_reported_with_its_line() -> None:
     def fails(_: Any) -> Any:
         return {}["k"]
 
@@ -109,7 +109,7 @@ def test_an_exception_is_told_with_its_line() -> None:
         draw(fails)
 
 
-def test_leaving_the_program_is_told() -> None:
+def test_an_exit_of_the_family_is_reported() -> None:
     with pytest.raises(FamilyError, match=r"Own, draw, instance 5, .*it ends the program"):
         draw(lambda _: exit(0))
 
@@ -122,7 +122,7 @@ def test_rows_have_the_length_of_the_first() -> None:
             drawing(0, index)
 
 
-def test_a_refusal_of_the_family_keeps_its_words() -> None:
+def test_an_error_of_the_family_keeps_its_message() -> None:
     def refuses(_: Any) -> Any:
         raise DataError("the polygon crosses itself")
 

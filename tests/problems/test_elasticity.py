@@ -197,7 +197,7 @@ class StiffIncompressibleElasticity(ExactIncompressibleElasticity):
     pressure = staticmethod(lambda x: 0 * x[0])
 
 
-def test_displacement_locks_alone_and_not_with_a_pressure() -> None:
+def test_displacement_locks_only_without_a_pressure() -> None:
     # The exact displacement has no divergence. Of the P1 functions hardly one has none
     # (Boffi, Brezzi, Fortin 2013, chapter 8), so that lambda forces their best to zero.
     alone, mixed = [], []
@@ -477,7 +477,7 @@ def multigrid_iterations(matrix: PETSc.Mat, rhs: PETSc.Vec) -> int:
 
 
 @pytest.mark.parametrize(("points", "dimension"), [(65, 2), (11, 3)])
-def test_multigrid_is_faster_for_knowing_rigid_body_motions(points: int, dimension: int) -> None:
+def test_rigid_body_motions_speed_up_multigrid(points: int, dimension: int) -> None:
     family = make(points=points, dimension=dimension)
     discretisation = family.discretise(MPI.COMM_SELF)
     matrix, rhs = discretisation.assemble(family.draw(generator(0, 0)))
@@ -560,7 +560,7 @@ def test_two_processes_store_what_one_does(name: str, mesh: dict[str, int], tmp_
         ({"traction": 0, "weight": 0}, "nothing would move"),
     ],
 )
-def test_settings_that_make_no_problem_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make(**changes)
 
@@ -602,7 +602,7 @@ def test_operator_is_as_declared_however_rough_the_modulus(name: str) -> None:
     assert negative.sum() == (solution["p_dofs"].size if "p_dofs" in solution else 0)
 
 
-def test_modulus_of_which_the_interpolant_is_not_positive_is_refused() -> None:
+def test_a_modulus_with_a_nonpositive_interpolant_is_refused() -> None:
     family = make(points=5, degree=2, dimension=3)
     modulus = np.exp(3 * np.random.default_rng(0).standard_normal((5, 5, 5)))
     with pytest.raises(DataError, match="quadratic interpolant is not positive"):

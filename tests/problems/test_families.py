@@ -77,11 +77,11 @@ def test_every_family_has_a_small_dataset_a_page_and_a_picture() -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=NAMES)
-def test_small_dataset_is_named_as_its_file(path: Path) -> None:
+def test_the_small_dataset_has_the_name_of_its_file(path: Path) -> None:
     assert list(load_config(path).datasets) == [path.stem]
 
 
-def test_all_are_listed_with_a_line_each_and_described() -> None:
+def test_every_family_is_listed_and_described() -> None:
     lines = list_families().splitlines()
     for name in FAMILIES:
         (line,) = [line for line in lines if line.split()[:1] == [name]]
@@ -116,7 +116,7 @@ def test_arrays_have_the_shapes_that_the_variables_say(name: str) -> None:
             assert values.shape == shape + (family.dimension,) * variable.rank
 
 
-def test_solutions_are_whole(solved: Any) -> None:
+def test_solutions_have_every_field_and_unknown(solved: Any) -> None:
     family, discretisation, pairs, _ = solved
     times = () if family.times is None else (len(family.times),)
     grid = tuple(len(axis) for axis in family.coordinates.values())
@@ -195,7 +195,7 @@ def test_a_constant_operator_is_assembled_once(solved: Any) -> None:
     assert len(set(solve.handles)) == len(set(solve.states)) == 1
 
 
-def test_a_false_claim_is_found(solved: Any) -> None:
+def test_false_traits_are_found(solved: Any) -> None:
     family, _, _, solve = solved
     everything = OperatorTraits(symmetric=True, definite=True, constant=True, saddle_point=True)
     assert false_claims(everything, solve.matrices)
@@ -205,7 +205,7 @@ def test_a_false_claim_is_found(solved: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["poisson", "thermal", "navier_stokes"])
-def test_what_is_prescribed_on_a_constant_operator_is_lifted_as_dolfinx_does(name):
+def test_lifting_by_one_product_equals_that_of_dolfinx(name):
     """One product with A, beside `apply_lifting` cell by cell for the same forms."""
     systems = []
     for constant in (True, False):

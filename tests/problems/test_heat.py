@@ -120,7 +120,7 @@ def test_order_in_the_time_step(scheme: str, order: int) -> None:
     assert observed_orders(errors)[-1] > order - 0.1
 
 
-def test_first_mode_decays_as_it_must() -> None:
+def test_the_first_mode_decays_at_its_eigenvalue() -> None:
     errors = []
     for cells in (8, 16, 32):
         family, discretisation = heat(cells + 1, steps=cells, capacity=3.0)
@@ -204,7 +204,7 @@ def test_short_waves_swing_and_fade_slowly_with_crank_nicolson_and_vanish_with_e
     assert abs(amplitudes["backward_euler"][1]) < 0.05
 
 
-def test_after_long_the_state_is_that_of_darcy() -> None:
+def test_the_steady_state_solves_darcy_flow() -> None:
     family, discretisation = heat(scheme="backward_euler", steps=2, final_time=1e4)
     instance = family.draw(generator(0, 2))
     u = discretisation.solve(instance, solve_directly)["u"]
@@ -285,7 +285,7 @@ class Counted(SolveDirectly):
         return result.solution
 
 
-def test_recycling_goes_on_from_step_to_step_and_instance_to_instance() -> None:
+def test_recycling_continues_across_steps_and_instances() -> None:
     family, discretisation = heat(33, steps=10)
     recycling, forgetting = Counted("rcg"), Counted("cg")
     for index in range(2):

@@ -98,7 +98,7 @@ class PlaneWave(HelmholtzAbsorbing):
 
 
 @pytest.mark.parametrize("degree", [1, 2])
-def test_a_plane_wave_passes_at_the_theoretical_order(degree: int) -> None:
+def test_a_plane_wave_converges_at_the_theoretical_order(degree: int) -> None:
     errors = []
     for cells in (8, 16, 32):
         family = PlaneWave(WaveSettings(), make_mesh(cells, degree))
@@ -112,7 +112,7 @@ def test_a_plane_wave_passes_at_the_theoretical_order(degree: int) -> None:
 
 
 @pytest.mark.parametrize("degree", [1, 2])
-def test_what_the_source_gives_the_boundary_absorbs(degree: int) -> None:
+def test_the_boundary_absorbs_the_energy_of_the_source(degree: int) -> None:
     family = make_family("helmholtz_absorbing", 49, degree, wavelengths=3)
     instance = family.draw(generator(0, 0))
     discretisation = family.discretise(MPI.COMM_SELF)
@@ -128,7 +128,7 @@ def test_what_the_source_gives_the_boundary_absorbs(degree: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["helmholtz", "helmholtz_absorbing"])
-def test_source_and_receiver_may_be_exchanged(name: str) -> None:
+def test_source_and_receiver_are_reciprocal(name: str) -> None:
     family = make_family(name, 33, 2, wavelengths=2)
     discretisation = family.discretise(MPI.COMM_SELF)
     k = family.draw(generator(0, 0))["k"]
@@ -222,7 +222,7 @@ def test_detuning_of_a_drawn_medium_is_that_of_finite_differences() -> None:
         assert find_detuning(k) == pytest.approx(expected, abs=0.03)
 
 
-def test_drawn_media_have_the_clearance_and_no_more_amplification() -> None:
+def test_drawn_media_keep_the_clearance_and_the_bound_on_u() -> None:
     family = make_family("helmholtz", 33, 2, source="field")
     discretisation = family.discretise(MPI.COMM_SELF)
     for index in range(5):
@@ -236,7 +236,7 @@ def test_drawn_media_have_the_clearance_and_no_more_amplification() -> None:
         assert np.linalg.norm(k * u) < 1.1 * bound
 
 
-def test_a_medium_that_no_grid_shows_is_refused() -> None:
+def test_a_medium_that_the_grid_cannot_resolve_is_refused() -> None:
     family = make_family("helmholtz", 33, 2)
     with pytest.raises(DataError, match="take a grid of at least"):
         family.check_instance({"k": on_grid(family, lambda x, y: 200.0)})

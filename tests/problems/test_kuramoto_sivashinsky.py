@@ -131,7 +131,7 @@ def test_energy_changes_by_production_less_dissipation() -> None:
     assert observed_orders(defects)[-1] > 1.8
 
 
-def test_a_mirrored_and_negated_state_stays_so() -> None:
+def test_reflection_with_negation_maps_solutions_to_solutions() -> None:
     of = family(65, steps=100, final_time=10.0)
     u0 = of.draw(generator(0, 3))["u0"]
     u, mirrored = solve(of, {"u0": u0})["u"], solve(of, {"u0": -u0[::-1]})["u"]
@@ -212,7 +212,7 @@ def test_chaos_has_the_energy_of_a_spectral_code() -> None:
     assert found == pytest.approx(expected, rel=0.05)
 
 
-def test_operator_is_as_declared_and_no_more() -> None:
+def test_operator_is_as_declared_and_shared_by_all_steps() -> None:
     of = family(41, steps=100, final_time=10.0)
     keep = SolveAndKeep()
     stored = of.discretise(MPI.COMM_SELF).solve(of.draw(generator(0, 0)), keep)

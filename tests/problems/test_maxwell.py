@@ -321,7 +321,7 @@ def test_instances_on_a_finer_grid_are_the_same(dimension: int) -> None:
 
 
 @BOTH
-def test_conductors_have_no_field_along_them(dimension: int) -> None:
+def test_the_tangential_field_vanishes_at_conductors(dimension: int) -> None:
     family = make(POINTS[dimension], dimension)
     discretisation = family.discretise(MPI.COMM_SELF)
     dofs = discretisation.solve(family.draw(generator(0, 0)), solve_directly)["E_dofs"]
@@ -364,7 +364,7 @@ def test_two_processes_store_what_one_does(dimension: int, tmp_path: Path) -> No
         ({"log_deviation": -1}, "log_deviation"),
     ],
 )
-def test_settings_that_make_no_problem_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make(**changes)
 

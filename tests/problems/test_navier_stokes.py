@@ -132,7 +132,7 @@ class Eddies(NavierStokes):
         return super().initial_state(instance) | {"u": velocity}
 
 
-def test_energy_that_nothing_feeds_is_what_viscosity_leaves() -> None:
+def test_unforced_energy_falls_by_the_viscous_dissipation() -> None:
     """d/dt (u, u) / 2 = -(grad u, grad u) / Re, exactly but for the time step, of order 2."""
     defects = []
     for steps in (50, 100, 200):

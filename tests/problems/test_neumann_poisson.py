@@ -102,7 +102,7 @@ def test_the_right_hand_side_lies_in_the_range(source: str) -> None:
     assert rhs.norm() > 0
 
 
-def test_a_factor_is_not_asked_for() -> None:
+def test_a_direct_solver_is_refused() -> None:
     direct = SolverConfig(method="direct")
     with pytest.raises(ConfigError, match="is singular"):
         load_family(DatasetConfig(family="neumann_poisson", solver=direct))

@@ -96,7 +96,7 @@ CASES: dict[str, tuple[dict[str, str], set[str]]] = {
 
 @pytest.mark.parametrize("absolute", [False, True])
 @pytest.mark.parametrize("case", CASES)
-def test_what_a_family_imports_from_beside_it_is_part_of_it(case: str, absolute: bool):
+def test_modules_imported_from_beside_a_family_belong_to_it(case: str, absolute: bool):
     files, parts = CASES[case]
     write(files)
     (first, *_) = files
@@ -135,7 +135,7 @@ def test_an_edited_module_is_imported_anew():
     assert summary("mine.py:Mine") == "second one"
 
 
-def test_a_family_file_takes_no_modules_place():
+def test_a_family_file_does_not_replace_an_installed_module():
     write({"random.py": family(summary="'x'")})
     import random
 
@@ -152,12 +152,12 @@ def test_a_module_beside_it_with_the_name_of_another_is_refused(module: str, whe
         summary("mine.py:Mine")
 
 
-def test_a_name_that_no_file_can_have_is_that_of_none():
+def test_a_file_name_that_is_too_long_is_reported_as_missing():
     with pytest.raises(ConfigError, match="there is no file nnn"):
         family_class("n" * 300 + ".py:Mine")
 
 
-def test_a_mistake_in_a_module_beside_it_is_told_with_its_line():
+def test_an_error_in_an_imported_module_is_reported_with_its_line():
     write({"mine.py": family("import parts"), "parts.py": "x = 1\ny = x / 0\n"})
     with pytest.raises(ConfigError, match=r"mine.py cannot be imported, line 2 of parts.py: Zero"):
         summary("mine.py:Mine")

@@ -117,7 +117,7 @@ def test_solution_is_linear_in_all_that_is_prescribed() -> None:
     np.testing.assert_allclose(c, 2 * a - 3 * b, atol=1e-12)
 
 
-def test_what_flows_in_flows_out_through_the_boundary() -> None:
+def test_boundary_flux_balances_the_source() -> None:
     drawn = family(17, 2)
     discretised: Any = drawn.discretise(MPI.COMM_SELF)
     elements = discretised.elements
@@ -179,7 +179,7 @@ def collocate(instance: dict[str, np.ndarray], degree: int, size: int = 20) -> A
 
 
 @pytest.mark.parametrize("degree", [1, 2])
-def test_collocation_of_a_drawn_instance_is_approached(degree: int) -> None:
+def test_a_drawn_instance_approaches_collocation(degree: int) -> None:
     differences = []
     for points in (17, 33, 65):
         drawn = family(points, degree)

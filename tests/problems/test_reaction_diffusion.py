@@ -74,7 +74,7 @@ def test_solution_converges_at_the_theoretical_order(degree: int) -> None:
 
 
 @pytest.mark.parametrize("degree", [1, 2])
-def test_solution_is_the_least_of_the_energy(degree: int) -> None:
+def test_the_solution_minimises_the_energy(degree: int) -> None:
     family, discretisation = reaction(17, degree)
     instance, r = family.draw(generator(0, 0)), family.settings.reaction
     stored = discretisation.solve(instance, solve_directly)
@@ -106,7 +106,7 @@ def test_solution_is_the_least_of_the_energy(degree: int) -> None:
 
 
 @pytest.mark.parametrize("degree", [1, 2])
-def test_what_is_fed_is_used_up_or_leaves(degree: int) -> None:
+def test_reaction_and_boundary_flux_balance_the_source(degree: int) -> None:
     # w is 1 at the nodes of the boundary and 0 at those inside, so F(u; 1 - w) = 0, and
     # F(u; w), what enters through the boundary, is F(u; 1), the integral of r u^3 - f.
     family, discretisation = reaction(17, degree)
@@ -129,7 +129,7 @@ def test_what_is_fed_is_used_up_or_leaves(degree: int) -> None:
     assert abs(entering) > 1e-3 * scale
 
 
-def test_opposite_source_has_the_opposite_solution_and_more_source_has_more() -> None:
+def test_the_solution_is_odd_and_monotone_in_the_source() -> None:
     family, discretisation = reaction()
     instance = family.draw(generator(0, 2))
     u = discretisation.solve(instance, solve_directly)["u"]
@@ -225,7 +225,7 @@ def test_newton_converges_quadratically_on_drawn_instances() -> None:
     assert min(exponents) > 1.5
 
 
-def test_recycling_goes_on_through_newton_steps_and_instances() -> None:
+def test_recycling_continues_across_newton_steps_and_instances() -> None:
     family, discretisation = reaction(33)
     recycling, forgetting = Pipeline("rcg"), Pipeline("cg")
     for index in range(3):
@@ -239,7 +239,7 @@ def test_recycling_goes_on_through_newton_steps_and_instances() -> None:
     assert sum(recycling.iterations[later]) < 0.8 * sum(forgetting.iterations[later])
 
 
-def test_failure_says_how_far_it_came() -> None:
+def test_a_failure_reports_the_residual_it_reached() -> None:
     family, discretisation = reaction()
     instance = family.draw(generator(0, 0))
     solver = SolveDirectly()
@@ -251,7 +251,7 @@ def test_failure_says_how_far_it_came() -> None:
     assert discretisation.residual(instance, stored) < 1e-9
 
 
-def test_chunk_has_the_nonlinear_residual_and_the_systems_of_all_steps(tmp_path: Path) -> None:
+def test_a_chunk_stores_the_nonlinear_residual_and_counts_all_systems(tmp_path: Path) -> None:
     config = DatasetConfig.model_validate(
         {
             "family": "reaction_diffusion", "count": 4, "chunks": 1, "parameters": {"modes": 8},

@@ -89,7 +89,7 @@ DECLARED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", DECLARED)
-def test_fields_and_unknowns_that_do_not_fit_the_space(case: str) -> None:
+def test_fields_that_do_not_fit_the_space_are_refused(case: str) -> None:
     attributes, message = DECLARED[case]
     family = type("Own", (Plain,), attributes | {"__module__": __name__})(
         Section(), MeshConfig(points=5)
@@ -144,7 +144,9 @@ def test_arrays_of_the_right_shapes_pass() -> None:
         ({"cells": np.ones(3)}, r"cells of the solution has .* its Variable has \(any, any\)"),
     ],
 )
-def test_arrays_that_are_not_those_of_the_variables(change: dict[str, Any], message: str) -> None:
+def test_arrays_that_do_not_fit_the_variables_are_refused(
+    change: dict[str, Any], message: str
+) -> None:
     family = Any2D(Section(), MeshConfig(points=3))
     with pytest.raises(FamilyError, match=message):
         check_stored(family, FOUND | change)

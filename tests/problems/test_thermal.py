@@ -118,7 +118,7 @@ def test_heat_is_conserved(outline: Any, conductivity: str, degree: int) -> None
     assert abs(entering) > 1
 
 
-def test_without_flux_the_prescribed_temperatures_are_the_extremes() -> None:
+def test_the_maximum_principle_holds_without_flux() -> None:
     for outline in ("slab", "drawn"):
         family = thermal(points=25, outline=outline)
         discretisation = family.discretise(MPI.COMM_SELF)
@@ -312,7 +312,7 @@ def test_bad_settings_are_refused(parameters: dict[str, Any], message: str) -> N
         load_family(config)
 
 
-def test_what_gmsh_cannot_mesh_is_named() -> None:
+def test_polygons_that_gmsh_cannot_mesh_are_refused() -> None:
     crossing = np.array([[0.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
     with pytest.raises(DataError, match="crosses itself"):
         mesh_polygon(MPI.COMM_SELF, crossing, [], 0.1)

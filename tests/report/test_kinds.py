@@ -45,7 +45,7 @@ def findings(request, run_files, tmp_path):
     return read_findings(config, "set", **paths, comparison=run_files["comparison"])
 
 
-def test_samples_are_seen_whatever_the_kind(findings):
+def test_every_kind_of_family_has_pictures_of_samples(findings):
     """Pictures of a line are its values, of a box its middle, of a vector its magnitude."""
     drawing = illustrate(findings)["samples"]
     dimension, moving = findings.family.dimension, findings.family.times is not None
@@ -69,7 +69,7 @@ def test_samples_are_seen_whatever_the_kind(findings):
                 np.testing.assert_array_equal(last.images[0].get_array(), plane.T)
 
 
-def test_the_page_says_what_the_axes_are_and_how_to_open_them(findings):
+def test_the_page_names_the_axes_and_how_to_open_the_fields(findings):
     text = render(findings, illustrate(findings))
     dimension, moving = findings.family.dimension, findings.family.times is not None
     assert f"<dd>{' × '.join(['5'] * dimension)} <small>" in text

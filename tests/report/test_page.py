@@ -126,7 +126,7 @@ def test_figures_are_files_too(pages):
     assert (trained / "samples.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_page_says_how_often_each_strategy_was_used(config, page, run_files):
+def test_page_counts_the_instances_of_each_strategy(config, page, run_files):
     assert config.solver.method == "auto"
     assert "Automatic selection chose a strategy for each system" in page.text
     with h5py.File(run_files["dataset"]) as file:
@@ -140,7 +140,7 @@ def test_page_says_how_often_each_strategy_was_used(config, page, run_files):
     }
 
 
-def test_page_says_what_the_check_found(config, run_files, tmp_path):
+def test_page_shows_the_result_of_the_check(config, run_files, tmp_path):
     found = json.loads(run_files["check"].read_text())
     found["passed"] = found["checks"][0]["passed"] = False
     found["checks"][0]["detail"] = "<b>bad</b> & worse"
@@ -154,7 +154,7 @@ def test_page_says_what_the_check_found(config, run_files, tmp_path):
     assert "<b>bad" not in text
 
 
-def test_training_is_shown_where_there_was_one(pages):
+def test_page_shows_a_training_if_there_was_one(pages):
     plain, trained = (
         (pages[name] / "report.html").read_text(encoding="utf-8") for name in ("plain", "trained")
     )

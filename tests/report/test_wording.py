@@ -52,12 +52,12 @@ def comparison(methods=METHODS, **unconverged):
         (float("inf"), "more iterations than", "slower than"),
     ],
 )
-def test_ratios_in_words(ratio, iterations, seconds):
+def test_ratios_are_put_into_words(ratio, iterations, seconds):
     assert compare_iterations(ratio) == iterations
     assert compare_seconds(ratio) == seconds
 
 
-def test_the_fastest_is_named_though_it_is_not_ours():
+def test_the_fastest_method_is_named_if_it_is_another():
     first, against_gmres, recycling, sorting = describe_comparison(comparison())
     assert "CG was the fastest: 5 ms" in first
     assert "GCRO-DR, recycled, which made this dataset, was 4 times slower than that" in first
@@ -68,7 +68,7 @@ def test_the_fastest_is_named_though_it_is_not_ours():
     assert "about as many iterations as" in sorting
 
 
-def test_ours_is_named_where_it_is_the_fastest():
+def test_the_datasets_own_method_is_named_if_it_is_the_fastest():
     without_cg = {name: METHODS[name] for name in ("gmres", "recycled")}
     reordered = comparison({**without_cg, "gmres": ("GMRES", 60.0, 61.0, 0.001)})
     assert "GMRES was the fastest: 1 ms" in describe_comparison(reordered)[0]
@@ -84,7 +84,7 @@ def test_a_method_that_missed_the_tolerance_is_not_the_fastest():
 
 
 @pytest.mark.parametrize("zero", ["recycled", "gmres", "all"])
-def test_nothing_divides_by_a_median_of_zero(zero):
+def test_medians_of_zero_are_compared_without_a_number(zero):
     chosen = METHODS if zero == "all" else (zero,)
     nothing = {name: (METHODS[name][0], 0.0, 0.0, 0.0) for name in chosen}
     first, against_gmres, *_ = describe_comparison(comparison(METHODS | nothing))
@@ -95,14 +95,14 @@ def test_nothing_divides_by_a_median_of_zero(zero):
     assert f"Recycling GCRO-DR needed {word}" in against_gmres
 
 
-def test_training_without_an_error_is_told():
+def test_a_training_error_of_zero_is_put_into_words():
     metrics = {name: {"test": {"relative_l2": 0.0}} for name in ("fno", "linear", "mean")}
     assert "larger than that of the mean one" in describe_training(metrics, "test")
     metrics["mean"] = {"test": {"relative_l2": 0.5}}
     assert "and smaller than that of the mean one" in describe_training(metrics, "test")
 
 
-def test_order_in_words():
+def test_the_order_is_put_into_words():
     assert "25% shorter" in describe_order("greedy", 75.0, 100.0)
     assert "10% longer" in describe_order("greedy", 110.0, 100.0)
     assert "without sorting" in describe_order("given", 100.0, 100.0)

@@ -8,7 +8,7 @@ import re
 from kryloset.report.yardstick import render_printed
 
 
-def test_the_page_holds_what_was_printed_and_nothing_else_is_loaded():
+def test_the_page_shows_the_printed_output_and_loads_no_files():
     printed = {"families": "| a < b & c |\n| 1.5 |\n", "scale": "two\n"}
     page = render_printed(printed)
     shown = re.findall(r"<pre[^>]*><code>(.*?)</code></pre>", page, re.DOTALL)

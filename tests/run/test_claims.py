@@ -30,7 +30,7 @@ def run(folder: Path, **settings) -> Path:
     return output
 
 
-def test_a_family_is_told_the_tolerance(tmp_path):
+def test_a_family_receives_the_tolerance(tmp_path):
     with h5py.File(run(tmp_path)) as file:
         np.testing.assert_array_equal(file["fields/u"][:, 0], np.arange(4) + 1e-6)
 

@@ -88,7 +88,9 @@ def run(config: DatasetConfig, folder: Path) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("raised", ["sys.exit(0)", "os._exit(0)", "1 / 0", "raise GeneratorExit"])
-def test_whatever_is_raised_is_told_with_its_line(place: str, raised: str, tmp_path: Path) -> None:
+def test_every_exception_of_a_family_is_reported_with_its_line(
+    place: str, raised: str, tmp_path: Path
+) -> None:
     config = write(tmp_path, place, raised)
     line = OWN.splitlines().index("        RAISED") + 1
     leaves = r"it ends the program \(sys.exit, os._exit\)"
@@ -104,7 +106,7 @@ def test_a_family_without_mistakes_gets_no_message(tmp_path: Path) -> None:
     assert (tmp_path / "chunk.h5").exists()
 
 
-def test_the_command_line_does_not_end_well_without_a_file(tmp_path: Path) -> None:
+def test_the_command_line_fails_without_a_file(tmp_path: Path) -> None:
     config = write(tmp_path, "draw", "sys.exit(0)").model_dump(mode="json")
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({"datasets": {"set": config}}))
     command = [sys.executable, "-m", "kryloset", "sample", "c.yaml", "set", "--output", "p.h5"]

@@ -89,7 +89,7 @@ def test_the_sorted_order_is_shorter_than_the_drawn_one(
     ],
     ids=["chunks", "order", "auto", "cg", "rental", "direct", "gmres"],
 )
-def test_solutions_agree_whatever_chunks_order_and_method(
+def test_solutions_do_not_depend_on_chunks_order_or_method(
     changes: dict, chunks: int, whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path
 ) -> None:
     other = run(DatasetConfig(**{**CONFIG.model_dump(), **changes}), tmp_path, chunks)
@@ -289,7 +289,7 @@ def test_a_false_declaration_is_named(tmp_path: Path) -> None:
         run(config, tmp_path)
 
 
-def test_journal_of_other_work_is_not_taken(
+def test_a_journal_of_other_work_is_ignored(
     whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = SteadyDiscretisation.solve
@@ -368,7 +368,7 @@ def test_two_processes_agree_with_one(
             assert np.linalg.norm(u - reference) <= 1e-5 * np.linalg.norm(reference)
 
 
-def test_command_line_ends_in_a_message_for_a_mistake(tmp_path: Path) -> None:
+def test_the_command_line_reports_an_error_in_one_message(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump({"datasets": {"set": {"count": -1}}}))
     command = [sys.executable, "-m", "kryloset", "sample", path, "set", "--output", "p.h5"]
@@ -379,7 +379,7 @@ def test_command_line_ends_in_a_message_for_a_mistake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["state-x-0.npz", "state-1-0.npz", "state--1-0.npz", "notes.txt"])
-def test_a_strange_file_beside_the_journal_is_left_alone(
+def test_foreign_files_beside_the_journal_are_ignored(
     name: str, whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path
 ) -> None:
     folder = working_folder(tmp_path / "1-of-1.h5")

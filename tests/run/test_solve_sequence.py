@@ -91,7 +91,7 @@ def residual(number: int, solution: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("order", ["given", "greedy", "o.txt", "o.npy", "order.h5"])
-def test_solutions_are_stored_under_the_given_numbers_whatever_the_order(
+def test_solutions_are_stored_by_system_number_in_any_order(
     order: str, run: Run, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -117,7 +117,9 @@ def test_solutions_are_stored_under_the_given_numbers_whatever_the_order(
 @pytest.mark.parametrize(
     ("ksp", "pc"), [("gcrodr", "none"), ("gcrodr", "sor"), ("gmres", "ilu"), ("direct", "none")]
 )
-def test_figures_are_those_of_the_solver(ksp: str, pc: str, run: Run, folder: Path, out: Path):
+def test_the_summary_equals_the_solver_results(
+    ksp: str, pc: str, run: Run, folder: Path, out: Path
+):
     ended = run("--ksp", ksp, "--pc", pc, "--rtol", "1e-6", "--json")
     summary = json.loads(ended.stdout)
     assert list(summary) == KEYS
@@ -142,7 +144,7 @@ def test_figures_are_those_of_the_solver(ksp: str, pc: str, run: Run, folder: Pa
     assert (summary["systems"], summary["failures"], ended.code) == (COUNT, 0, 0)
 
 
-def test_people_get_a_table(run: Run):
+def test_the_summary_is_an_aligned_table_by_default(run: Run):
     said = run().stdout
     assert len({len(line) for line in said.splitlines()}) == 1  # aligned
     for words in ("mean iterations", "space rebuild", "largest true relative residual", "failures"):
@@ -165,7 +167,7 @@ def test_xarray_names_the_dimensions(run: Run, out: Path):
         assert {named[reason] for reason in data["reason"].values} == {"converged"}
 
 
-def test_one_matrix_serves_all(run: Run, folder: Path, out: Path):
+def test_one_matrix_may_serve_all_systems(run: Run, folder: Path, out: Path):
     for number in range(1, COUNT):
         (folder / f"A_{number}.dat").unlink()
     assert run().code == 0
@@ -174,7 +176,7 @@ def test_one_matrix_serves_all(run: Run, folder: Path, out: Path):
             assert np.linalg.norm(b - MATRICES[0] @ x) <= 1e-8 * np.linalg.norm(b)
 
 
-def test_a_pattern_may_change_on_the_way(run: Run, folder: Path, out: Path):
+def test_the_pattern_may_change_within_a_sequence(run: Run, folder: Path, out: Path):
     lower = sp.csr_array(sp.tril(MATRICES[2]))
     (folder / "A_2.dat").write_bytes(encode(lower))
     assert run("--pc", "ilu").code == 0
@@ -205,7 +207,7 @@ def test_a_system_of_one_unknown_and_a_zero_right_hand_side(run: Run, folder: Pa
 # Failed systems
 
 
-def test_a_failed_system_is_no_data(
+def test_a_failed_system_is_stored_as_nan(
     run: Run, folder: Path, out: Path, caplog: pytest.LogCaptureFixture
 ):
     zero = MATRICES[2].copy()
@@ -391,7 +393,7 @@ def test_a_bad_option_is_named_before_any_work(
     assert contents(tmp_path) == before
 
 
-def test_nothing_is_written_over(run: Run, out: Path, tmp_path: Path):
+def test_an_existing_output_is_not_overwritten(run: Run, out: Path, tmp_path: Path):
     out.write_text("solutions of last month")
     before = contents(tmp_path)
     ended = run()
@@ -416,7 +418,7 @@ def test_a_command_given_again_names_the_file_that_was_damaged(run: Run, folder:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_one_may_not_write_to_is_found_first(run: Run, folder: Path):
+def test_a_read_only_folder_is_found_before_any_work(run: Run, folder: Path):
     (folder / "A_0.dat").unlink()
     folder.chmod(0o500)
     ended = run(out=folder / "out.h5")
@@ -447,7 +449,7 @@ main()
 """
 
 
-def test_a_full_disk_leaves_nothing(folder: Path, out: Path, tmp_path: Path):
+def test_a_full_disk_leaves_no_file(folder: Path, out: Path, tmp_path: Path):
     """A limit of the file's size stands for a full disk: HDF5 meets both in write(2)."""
     before = contents(tmp_path)
     ended = start(

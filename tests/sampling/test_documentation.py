@@ -12,7 +12,7 @@ from documentation import read_blocks
 from kryloset.sampling import generator
 
 
-def test_code_of_the_page_does_what_it_says() -> None:
+def test_the_code_of_the_page_runs() -> None:
     names: dict[str, Any] = {}
     for block in read_blocks("docs/explanation/sampling.md"):
         exec(block, names)

@@ -84,7 +84,7 @@ def test_whole_expansion_has_the_covariance(dimension: int, seed: int) -> None:
     assert (np.diff(expansion.eigenvalues) <= 0).all()
 
 
-def test_energy_is_reached_by_as_few_terms_as_can_be() -> None:
+def test_the_energy_is_reached_by_the_fewest_terms() -> None:
     points, weights = midpoints(60)
     whole = KarhunenLoeve(exponential, points, weights).eigenvalues
     # The variance is one everywhere, and so is its integral.
@@ -136,7 +136,7 @@ def test_settings_out_of_range_are_refused(arguments: dict[str, Any], message: s
         KarhunenLoeve(**(usual | arguments))
 
 
-def test_functions_that_are_no_covariance_are_refused() -> None:
+def test_functions_that_are_not_covariances_are_refused() -> None:
     with pytest.raises(ValueError, match="not symmetric"):
         _ = KarhunenLoeve(lambda x, y: (x - 2 * y)[..., 0], POINTS, WEIGHTS).eigenvalues
     with pytest.raises(ValueError, match="not positive semidefinite"):

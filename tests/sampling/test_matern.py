@@ -118,7 +118,7 @@ def test_variance_inside_a_cube_is_that_stated() -> None:
     assert row @ row == pytest.approx(exact, rel=0.03)
 
 
-def test_mass_is_lumped_where_it_is_not() -> None:
+def test_a_consistent_mass_matrix_is_lumped() -> None:
     mesh = interval(20)
     mass, stiffness = p1_matrices(*mesh)
     h = 1 / 20
@@ -152,7 +152,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: st
         MaternField(*p1_matrices(*square(2)), **({"length": 0.2} | settings))
 
 
-def test_a_node_of_no_cell_is_refused() -> None:
+def test_a_node_without_cells_is_refused() -> None:
     points, cells = square(2)
     with pytest.raises(ValueError, match=r"lumped mass of node 9 is 0\.0, not positive"):
         field_on((np.vstack([points, [[2.0, 2.0]]]), cells), length=0.2)

@@ -55,7 +55,9 @@ def test_lognormal_is_the_exponential() -> None:
 
 @given(st.integers(0, 1000), st.floats(1.01, 1e12), st.floats(0.01, 10))
 @settings(max_examples=30)
-def test_contrast_is_exactly_that_asked_for(index: int, contrast: float, deviation: float) -> None:
+def test_the_contrast_is_exactly_the_requested_one(
+    index: int, contrast: float, deviation: float
+) -> None:
     field = GaussianField(deviation, modes=8)
     k = Lognormal(field, contrast).draw(generator(2, index), 17)
     assert k.max() / k.min() == pytest.approx(contrast, rel=1e-12)
@@ -72,7 +74,7 @@ def test_contrast_of_two_values() -> None:
     np.testing.assert_allclose(np.unique(k), [1e-2, 1e2], rtol=1e-12)
 
 
-def test_fields_on_a_mesh_serve_as_well() -> None:
+def test_fields_on_a_mesh_are_accepted() -> None:
     x = np.linspace(0, 1, 50)[:, None]
     cells = np.stack([np.arange(49), np.arange(1, 50)], axis=1)
     field = MaternField(*p1_matrices(x, cells), length=0.1, dimension=1)

@@ -69,7 +69,7 @@ def test_a_mistake_stops_the_run_before_any_work(case: str, folder: Path):
         assert word in said
 
 
-def test_all_mistakes_are_said_at_once(folder: Path):
+def test_all_mistakes_are_reported_together(folder: Path):
     config = {"datasets": {"tiny": {"count": -1, "seed": -1}}, "dataset": {}}
     (folder / "config/config.yaml").write_text(yaml.safe_dump(config))
 
@@ -79,30 +79,30 @@ def test_all_mistakes_are_said_at_once(folder: Path):
         assert key in said
 
 
-def test_a_key_that_comes_twice(folder: Path):
+def test_a_duplicate_key_is_refused(folder: Path):
     (folder / "config/config.yaml").write_text("datasets:\n  a: {seed: 1, count: 8, seed: 2}\n")
     assert "the key 'seed' comes twice" in refused(folder)
 
 
-def test_no_dataset_at_all(folder: Path):
+def test_a_configuration_without_datasets_is_refused(folder: Path):
     (folder / "config/config.yaml").write_text("datasets: {}\n")
     assert "datasets" in refused(folder)
 
 
-def test_more_chunks_than_instances_on_the_command_line(folder: Path):
+def test_more_chunks_than_instances_are_refused(folder: Path):
     said = refused(folder, "--set-scatter", "tiny=9")
     assert "--set-scatter tiny=9" in said
     assert "take 1 to 8 chunks" in said
 
 
-def test_a_results_folder_that_cannot_be_written(folder: Path):
+def test_a_results_folder_that_cannot_be_made_is_reported(folder: Path):
     (folder / "taken").write_text("a file where a folder should be\n")
     said = refused(folder, "--config", "pathvars={results: taken/results}")
     assert "pathvars.results" in said
     assert "name another folder" in said
 
 
-def test_another_family_under_the_name_of_a_dataset(folder: Path):
+def test_a_dataset_name_of_another_family_is_refused(folder: Path):
     made = folder / "data/tiny"
     (made / "config").mkdir(parents=True)
     run = ("-n", "--config", "pathvars={results: data}")
@@ -120,6 +120,6 @@ def test_another_family_under_the_name_of_a_dataset(folder: Path):
         assert snakemake(*run, cwd=folder).code == 0
 
 
-def test_a_missing_configuration(folder: Path):
+def test_a_missing_configuration_is_reported(folder: Path):
     (folder / "config/config.yaml").unlink()
     assert "config/config.yaml" in refused(folder)

@@ -48,7 +48,7 @@ def test_make_names_a_configuration_that_is_not_there() -> None:
     assert "there is no file it's no;file.yaml" in wrong.stderr
 
 
-def test_make_clean_leaves_what_tells_a_changed_configuration_from_that_of_the_results() -> None:
+def test_make_clean_keeps_the_records_of_settings() -> None:
     said = subprocess.run(
         ["make", "-n", "clean"], cwd=ROOT, capture_output=True, text=True, check=True
     )

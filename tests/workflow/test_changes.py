@@ -90,7 +90,7 @@ def leaves(model: type[BaseModel]) -> Iterator[str]:
             yield name
 
 
-def test_every_key_has_a_change_here():
+def test_every_key_is_changed_by_a_case():
     uses = {f"{section}.{key}" for section, values in USES.items() for key in values}
     assert {*CHANGES, *uses, "family"} == set(leaves(DatasetConfig))
 

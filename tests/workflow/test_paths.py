@@ -17,7 +17,7 @@ NAMES = ["two words", "it's", 'a"b', "a;touch owned;b", "$(touch owned)", "a&tou
 FAMILY = "from kryloset.problems.darcy import Darcy\n\n\nclass Mine(Darcy):\n    pass\n"
 
 
-def test_no_rule_gives_a_shell_a_path_as_it_is():
+def test_every_rule_quotes_its_paths():
     """Only `launcher` is a command with arguments, not a path."""
     for rules in (ROOT / "workflow/rules").glob("*.smk"):
         if rules.name == "common.smk":  # functions, no rules
@@ -29,7 +29,7 @@ def test_no_rule_gives_a_shell_a_path_as_it_is():
 
 
 @pytest.mark.slow
-def test_names_that_a_shell_would_run(folder: Path):
+def test_names_with_shell_syntax_are_not_executed(folder: Path):
     home = folder / f"home {NAMES[3]}"
     home.mkdir()
     for name in ("Snakefile", "workflow", "profiles", "envs"):

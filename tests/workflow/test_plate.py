@@ -20,7 +20,7 @@ TRAINING = [] if importlib.util.find_spec("torch") is None else ["train"]
 
 
 @pytest.mark.slow
-def test_a_plate_with_a_hole_from_a_users_file(folder: Path):
+def test_a_users_plate_with_a_hole_is_made_and_verified(folder: Path):
     shutil.copy(Path(__file__).with_name("plate.py"), folder)
     plate = {
         "family": "plate.py:Plate",

@@ -81,7 +81,7 @@ def edited(project: Project):
         path.write_text(text)
 
 
-def test_nothing_is_done_twice(project: Project):
+def test_a_finished_run_has_nothing_to_do(project: Project):
     assert project.pending() == set()
 
 

@@ -98,7 +98,7 @@ def ended(run: psutil.Popen) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupt_is_one_line(start: Start, number: signal.Signals):
+def test_an_interrupt_prints_one_line(start: Start, number: signal.Signals):
     run = start(TALKS)
     program = at_work(run)
     run.send_signal(number)
@@ -112,7 +112,7 @@ def test_an_interrupt_is_one_line(start: Start, number: signal.Signals):
     )
 
 
-def test_nothing_is_said_of_progress_after_an_interrupt(start: Start, tmp_path: Path):
+def test_no_progress_is_printed_after_an_interrupt(start: Start, tmp_path: Path):
     (tmp_path / "results/one/chunks").mkdir(parents=True)
     with h5py.File(tmp_path / "results/one/order.h5", "w") as file:
         file["bounds"] = np.array([0, 4])
@@ -126,14 +126,14 @@ def test_nothing_is_said_of_progress_after_an_interrupt(start: Start, tmp_path: 
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_the_status_and_the_output_are_those_of_snakemake(start: Start, status: int):
+def test_the_status_and_output_of_snakemake_are_passed_on(start: Start, status: int):
     assert ended(start(f"print('text', flush=True); raise SystemExit({status})")) == (
         status,
         "text\n",
     )
 
 
-def test_what_does_not_listen_is_killed(start: Start):
+def test_a_program_that_ignores_sigterm_is_killed(start: Start):
     run = start(DEAF)
     program = at_work(run)
     began = time.monotonic()
@@ -143,7 +143,7 @@ def test_what_does_not_listen_is_killed(start: Start):
     assert time.monotonic() - began < 10
 
 
-def test_what_a_killed_run_left_and_does_not_listen_is_killed(start: Start):
+def test_leftover_jobs_that_ignore_sigterm_are_killed(start: Start):
     run = start(DEAF)
     program = at_work(run)
     run.kill()
@@ -155,7 +155,7 @@ def test_what_a_killed_run_left_and_does_not_listen_is_killed(start: Start):
 
 
 @pytest.mark.parametrize("text", [b"[" * 20_000, b"a: \xff", b"a: &a [*a, *a]"])
-def test_a_configuration_that_snakemake_cannot_read_is_one_line(
+def test_an_unreadable_configuration_is_reported_in_one_line(
     start: Start, tmp_path: Path, text: bytes
 ):
     (tmp_path / "config").mkdir()

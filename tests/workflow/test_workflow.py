@@ -38,7 +38,7 @@ def test_the_workflow_runs_in_another_directory(folder: Path):
     assert not (folder / "results").exists()
 
 
-def test_a_named_configuration_stands_in_place_of_the_default_one(folder: Path):
+def test_a_named_configuration_replaces_the_default_one(folder: Path):
     mine = {"datasets": {"a": {"chunks": 3}, "b": {"chunks": 1}}}
     (folder / "mine.yaml").write_text(yaml.safe_dump(mine))
     run = snakemake("-n", "--configfile", "mine.yaml", cwd=folder)
@@ -81,7 +81,7 @@ def test_a_first_impression_of_the_benches_is_one_page(folder: Path):
 
 
 @pytest.mark.parametrize(("target", "rule"), [("run", "report_dataset"), ("train", "train_fno")])
-def test_make_asks_snakemake_for_what_it_says(target: str, rule: str, folder: Path):
+def test_make_targets_run_their_rules(target: str, rule: str, folder: Path):
     config = folder / "config/config.yaml"
     command = ["make", "--dry-run", "--always-make", target, f"CONFIG={config}"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -90,7 +90,7 @@ def test_make_asks_snakemake_for_what_it_says(target: str, rule: str, folder: Pa
     assert rule in snakemake("-n", *arguments, cwd=folder).jobs()
 
 
-def test_mpi_is_a_matter_of_resources(folder: Path):
+def test_resources_choose_mpi(folder: Path):
     plain = snakemake("-n", "-p", cwd=folder).output
     mpi = ("--set-resources", "solve_chunk:mpi=mpiexec", "solve_chunk:tasks=2")
     assert "mpiexec" not in plain
