@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kryloset.krylov.methods import dense
 from kryloset.krylov.methods.dense import Basis, combine, inner
-from kryloset.krylov.native import kernels
+from kryloset.krylov.native import compiler, kernels
 
 # Below, at and above every number of rows that the C code handles at once.
 ROWS = st.sampled_from([0, 1, 3, 4, 11, 12, 13, 191, 192, 193, 400, 2047, 2048, 2049, 4500])
@@ -107,7 +107,7 @@ def test_the_library_is_compiled_once_for_a_source_and_a_processor(monkeypatch, 
     kernels.load_kernels.cache_clear()
     kernels.load_kernels()
     assert library.stat().st_mtime_ns == written
-    monkeypatch.setattr(kernels, "_processor", lambda: b"another")
+    monkeypatch.setattr(compiler, "processor", lambda: "another")
     kernels.load_kernels.cache_clear()
     kernels.load_kernels()
     assert len(list((tmp_path / "kryloset").iterdir())) == 2
