@@ -475,6 +475,10 @@ def test_a_wrong_solver_is_refused_by_key():
     drawn = family.draw(1)
     with pytest.raises(ConfigError, match=r"solver\.restarts: no such key: is `solver\.restart`"):
         kryloset.solve(family, drawn, restarts=4)
+    with pytest.raises(ConfigError, match=r"solver\.feature: no such key: is `features` meant"):
+        kryloset.solve(family, drawn, feature="cosines")
+    with pytest.raises(ConfigError, match=r"solver\.count: no such key; "):
+        kryloset.solve(family, drawn, count=3)
     with pytest.raises(ConfigError, match=r"solver\.method cg needs a symmetric definite operator"):
         kryloset.solve(family, drawn, method="cg")
     with pytest.raises(ConfigError, match=r"sort: Input should be 'auto', 'greedy'"):

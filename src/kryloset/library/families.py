@@ -82,8 +82,9 @@ class ConfiguredFamily:
                 **keys,
             )
         except ValidationError as error:
+            # Only keys that `kryloset.solve` takes may be meant.
             known = {key: f"solver.{key}" for key in SolverConfig.model_fields}
-            known |= {key: key for key in DatasetConfig.model_fields}
+            known |= {"sort": "sort", "features": "features"}
             raise ConfigError(describe(error, f"family {self.name}", known)) from None
 
     def __repr__(self) -> str:

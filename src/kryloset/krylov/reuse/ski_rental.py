@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from kryloset.krylov.fast_replace import fast_replace
+from kryloset.krylov.reuse.recent_mean import recent_mean
 
 FIRST_NEIGHBOURS = 3
 """Neighbours after a refresh whose iterations show what a new preconditioner would lead to."""
@@ -66,7 +67,7 @@ class SkiRental:
         """
         return fast_replace(
             self,
-            price=_mean(self.price, price),
+            price=recent_mean(self.price, price, NEWEST_WEIGHT),
             # Only the first time, when there is no better estimate.
             step=self.step or seconds / max(iterations, 1),
             own=float(iterations),
@@ -79,12 +80,10 @@ class SkiRental:
         first = self.young == 0.0
         step = seconds / max(iterations, 1)
         # The reference's own system takes too few iterations to tell the time of one.
-        step = step if first else _mean(self.step, step)
-        young = _mean(self.young, iterations) if self.age < FIRST_NEIGHBOURS else self.young
+        step = step if first else recent_mean(self.step, step, NEWEST_WEIGHT)
+        young = self.young
+        if self.age < FIRST_NEIGHBOURS:
+            young = recent_mean(young, iterations, NEWEST_WEIGHT)
         level = min(young, self.own + self.price / step) if step > 0.0 else young
         owed = max(self.owed + step * (iterations - level), 0.0)
         return fast_replace(self, step=step, young=young, age=self.age + 1, owed=owed)
-
-
-def _mean(before: float, value: float) -> float:
-    return value if before == 0.0 else (1 - NEWEST_WEIGHT) * before + NEWEST_WEIGHT * value

@@ -5,6 +5,8 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
+from kryloset.krylov.reuse.recent_mean import recent_mean
+
 JUDGED_AFTER = 3
 """Systems solved with a space before it is judged, since the first spaces are poor."""
 
@@ -46,9 +48,9 @@ class SpaceBenefit:
     def after(self, iterations: int, used: bool) -> Self:
         """Return the value after one more system."""
         if not used:
-            without = _mean(self.without, iterations)
+            without = recent_mean(self.without, iterations, NEWEST_WEIGHT)
             return replace(self, without=without, waiting=max(self.waiting - 1, 0))
-        using, trials = _mean(self.using, iterations), self.trials + 1
+        using, trials = recent_mean(self.using, iterations, NEWEST_WEIGHT), self.trials + 1
         if trials < JUDGED_AFTER or self.without == 0.0 or using <= self.without:
             return replace(self, using=using, trials=trials)
         return replace(
@@ -58,7 +60,3 @@ class SpaceBenefit:
             waiting=RETRY_AFTER * 2**self.refusals,
             refusals=self.refusals + 1,
         )
-
-
-def _mean(before: float, value: float) -> float:
-    return value if before == 0.0 else (1 - NEWEST_WEIGHT) * before + NEWEST_WEIGHT * value
