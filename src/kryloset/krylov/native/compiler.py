@@ -13,7 +13,6 @@ import subprocess
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from pathlib import Path
 
 
