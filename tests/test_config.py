@@ -21,7 +21,9 @@ from kryloset.config import (
 )
 from kryloset.config.render import render_files
 from kryloset.errors import ConfigError
+from kryloset.krylov.names import SKR
 from kryloset.problems import resolve_families
+from kryloset.run.solver import fixed_solver
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = [ROOT / "config/config.yaml", *sorted((ROOT / "config/examples").glob("*.yaml"))]
@@ -62,6 +64,15 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
         ),
         (of_dataset(solver={"method": "magic"}), ["solver.method", "gcrodr", "magic"]),
         (of_dataset(solver={"recycle": 40}), ["recycle 40", "restart 40", "20"]),
+        (
+            of_dataset(solver={"method": "skr", "preconditioner": "icc"}),
+            ["solver", "preconditioner icc contradicts method skr", "take method gcrodr"],
+        ),
+        (of_dataset(solver={"method": "skr", "recycle": 10}), ["solver", "recycle 20"]),
+        (
+            of_dataset(solver={"method": "skr"}, sort="hilbert"),
+            ["sort hilbert contradicts solver.method skr"],
+        ),
         (
             of_dataset(solver={"method": "cg", "petsc_options": {"ksp_rtol": 1}}),
             ["solver", "petsc_options ksp_rtol", "use the setting tolerance"],
@@ -140,6 +151,16 @@ def test_shipped_configurations_run_and_fit_the_schema(path: Path) -> None:
     resolve_families(load_config(path))
     schema = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
     Draft202012Validator(schema).validate(yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("sort", [{}, {"sort": "auto"}, {"sort": "greedy"}])
+def test_skr_is_one_key(sort: dict[str, str]) -> None:
+    """Its order is that of the paper, also for so many instances that auto has another."""
+    skr = DatasetConfig.model_validate({"count": 10_000, "solver": {"method": "skr"}} | sort)
+    published = SolverConfig.model_validate(dict(SKR))
+    assert skr.sort == "greedy"
+    assert fixed_solver(skr.solver) == fixed_solver(published)
+    assert parse_config(yaml.safe_load(dump_dataset("one", skr))).datasets["one"] == skr
 
 
 def test_a_dataset_without_petsc_options_is_written_without_the_key() -> None:

@@ -7,14 +7,18 @@ from statistics import median
 
 from mpi4py import MPI
 
+import h5py
 import pytest
 
-from kryloset.config import DatasetConfig, SolverConfig
+from kryloset.config import DatasetConfig, SolverConfig, load_dataset
 from kryloset.krylov import Automatic
-from kryloset.problems import load_family
+from kryloset.ordering import greedy_chain
+from kryloset.problems import FAMILIES, load_family
 from kryloset.run import compare, sample, sort
 from kryloset.run.comparison import choose_methods, measure
+from kryloset.run.solver import fixed_solver
 from kryloset.sampling import generator
+from running import ROOT
 
 DARCY = load_family(DatasetConfig())
 WIND = load_family(DatasetConfig(family="advection_diffusion"))
@@ -25,7 +29,7 @@ def config() -> DatasetConfig:
     """Systems on which an unpreconditioned method takes several cycles."""
     return DatasetConfig.model_validate(
         {
-            "count": 8,
+            "count": 9,
             "mesh": {"points": 25},
             "parameters": {"modes": 8},
             "solver": {
@@ -34,7 +38,7 @@ def config() -> DatasetConfig:
                 "restart": 20,
                 "recycle": 10,
             },
-            "comparison": {"instances": 7},
+            "comparison": {"instances": 8},
         }
     )
 
@@ -56,7 +60,8 @@ def methods(result) -> dict:
 
 
 def test_every_method_reaches_the_tolerance(result, methods, config):
-    assert set(methods) == {"recycled", "unsorted", "fresh", "gmres", "rcg", "cg", "direct"}
+    names = {"recycled", "unsorted", "fresh", "gmres", "rcg", "cg", "direct", "skr"}
+    assert set(methods) == names
     for method in methods.values():
         assert method["unconverged"] == 0, method["label"]
         assert 0 < method["true_residual"] <= config.solver.tolerance
@@ -71,7 +76,7 @@ def test_recycling_saves_iterations_on_the_same_instances(methods):
     assert all(
         a < b for a, b in zip(recycled["iterations"][1:], fresh["iterations"][1:], strict=True)
     )
-    assert methods["fresh"]["records"]["seconds_rebuild"] == [0.0] * 7
+    assert methods["fresh"]["records"]["seconds_rebuild"] == [0.0] * 8
     assert all(seconds > 0 for seconds in recycled["seconds_rebuild"][1:])
 
 
@@ -83,7 +88,7 @@ def test_the_given_order_has_the_same_instances_unsorted(result, methods):
 
 def test_methods_take_turns(result, methods):
     turns = result["turns"]
-    assert len(turns) == 7
+    assert len(turns) == 8
     assert all(sorted(turn) == sorted(methods) for turn in turns)
     # With as many rounds as methods each one begins once.
     assert {turn[0] for turn in turns} == set(methods)
@@ -102,7 +107,7 @@ def test_figures_add_up(result, methods):
             assert value == median(records[key])
         for key, value in method["to_gmres"].items():
             assert value == pytest.approx(method["median"][key] / gmres[key])
-        assert records["systems"] == [1] * 7
+        assert records["systems"] == [1] * 8
         assert all(
             applications >= iterations
             for applications, iterations in zip(
@@ -140,7 +145,9 @@ def test_a_discretisation_receives_the_tolerance(config):
     ("settings", "own"),
     [
         ({}, "configured"),
-        ({"method": "gcrodr"}, "recycled"),
+        ({"method": "gcrodr"}, "skr"),
+        ({"method": "skr"}, "skr"),
+        ({"method": "gcrodr", "restart": 30}, "recycled"),
         ({"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}, "configured"),
         ({"method": "gmres"}, "gmres"),
         ({"method": "cg", "preconditioner": "icc"}, "cg"),
@@ -154,9 +161,39 @@ def test_the_method_of_the_dataset_comes_first_and_once(settings, own):
     assert methods[0].name == own
     assert isinstance(methods[0].solver, Automatic) == config.chooses
     if not config.chooses:
-        assert methods[0].solver.method == config.method
+        assert methods[0].solver == fixed_solver(config)
     assert methods[0].carries and methods[0].order == "solving"
-    assert len({method.name for method in methods}) == len(methods) == 7 + (own == "configured")
+    names = {method.name for method in methods}
+    # Recycling as configured, too, where that is not as published.
+    assert len(names) == len(methods) == 7 + (own == "configured") + ("recycled" in names)
+
+
+def test_skr_is_compared_on_every_dataset_in_the_order_that_it_has():
+    """As published, whatever the solver, the operator or the order of the dataset is."""
+    for family in FAMILIES:
+        loaded = load_family(load_dataset(ROOT / f"config/families/{family}.yaml", family))
+        for config in (SolverConfig(), SolverConfig(preconditioner="sor", restart=30)):
+            for order in ("greedy", "hilbert"):
+                methods = choose_methods(config, loaded, order)
+                (skr,) = (method for method in methods if method.name == "skr")
+                assert fixed_solver(SolverConfig(method="skr")) == skr.solver
+                assert skr.carries and skr.order == ("solving" if order == "greedy" else "greedy")
+                assert methods[0].order == "solving"
+
+
+def test_skr_goes_along_the_greedy_chain_of_the_instances_that_are_compared(tmp_path):
+    config = DatasetConfig(
+        count=6, mesh={"points": 9}, parameters={"modes": 4}, sort="given", splits={"train": 1.0}
+    )
+    parameters, order, output = (tmp_path / n for n in ("parameters.h5", "order.h5", "result.json"))
+    sample.run(config, "small", output=parameters)
+    sort.run(config, "small", parameters=parameters, output=order, chunks=1)
+    compare.run(config, "small", parameters=parameters, order=order, output=output)
+    methods = {method["name"]: method for method in json.loads(output.read_text())["methods"]}
+    with h5py.File(order) as file:
+        chain = greedy_chain(file["features"][:]).tolist()
+    assert methods["skr"]["records"]["instance"] == chain != list(range(6))
+    assert methods["recycled"]["records"]["instance"] == list(range(6))
 
 
 @pytest.mark.parametrize(
@@ -175,11 +212,11 @@ def test_methods_have_the_options_of_petsc_that_they_read(settings, config):
     family = load_family(config)
     methods = choose_methods(solver, family)
     assert methods[0].solver.petsc_options == settings["petsc_options"]
-    gcrodr = next(method.solver for method in methods if method.name == "recycled")
+    gcrodr = next(method.solver for method in methods if method.name in ("recycled", "skr"))
     assert bool(gcrodr.petsc_options) == (settings["method"] == "cg")
     measure(family.discretise(MPI.COMM_SELF), [(0, family.draw(generator(7, 0)))], methods)
 
 
 def test_cg_is_left_out_where_the_operator_is_not_symmetric_definite():
     names = [method.name for method in choose_methods(SolverConfig(), WIND)]
-    assert names == ["configured", "recycled", "unsorted", "fresh", "gmres", "direct"]
+    assert names == ["configured", "skr", "unsorted", "fresh", "gmres", "direct"]

@@ -91,6 +91,10 @@ def test_page_is_whole_and_its_tags_match(page):
     assert page.tags["h2"] == len(SECTIONS)
 
 
+def test_the_published_method_is_shown_beside_the_others(page):
+    assert "SKR: GCRO-DR(40,20) + ILU, recycled</th>" in page.text
+
+
 def test_page_loads_nothing_from_elsewhere(page):
     assert page.references
     assert all(reference.startswith(("#", "data:")) for reference in page.references)
@@ -189,7 +193,7 @@ def test_solutions_without_iterations_have_a_page_too(config, make_files, tmp_pa
     files = make_files(amplitude, tmp_path)
     comparison = json.loads(files["comparison"].read_text())
     iterations = {m["name"]: m["median"]["iterations"] for m in comparison["methods"]}
-    assert iterations["recycled"] == 0 < iterations["gmres"]
+    assert iterations["skr"] == 0 < iterations["gmres"]
     report.run(amplitude, "small", **files, output=tmp_path / "r.html", figures=tmp_path / "f")
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "needed fewer iterations than" in page.text

@@ -68,6 +68,12 @@ def test_the_fastest_method_is_named_if_it_is_another():
     assert "about as many iterations as" in sorting
 
 
+def test_skr_is_what_recycles_where_nothing_else_does():
+    """On a dataset that is sorted and preconditioned as published."""
+    published = {"skr" if name == "recycled" else name: m for name, m in METHODS.items()}
+    assert describe_comparison(comparison(published)) == describe_comparison(comparison())
+
+
 def test_the_datasets_own_method_is_named_if_it_is_the_fastest():
     without_cg = {name: METHODS[name] for name in ("gmres", "recycled")}
     reordered = comparison({**without_cg, "gmres": ("GMRES", 60.0, 61.0, 0.001)})

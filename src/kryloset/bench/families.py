@@ -30,6 +30,7 @@ from kryloset.bench.tables import COLUMNS, Row, grouped, number, table, tabulate
 from kryloset.config import DatasetConfig, MeshConfig, SolverConfig
 from kryloset.dataset.staged import StagedFile
 from kryloset.krylov import AutomaticState, SequenceSolver, solve_or_escalate
+from kryloset.krylov.names import SKR
 from kryloset.problems import Discretisation, Instance, load_family
 from kryloset.problems.registry import FAMILIES, family_class
 from kryloset.progress import track
@@ -122,7 +123,7 @@ def measure(config: DatasetConfig, budget: float) -> list[Row]:
             Maker(key, label, plain, order, Sequential(peer), write(folder / key), 0.0, plain_build)
             for key, (label, peer) in zip("abcd", peers.items(), strict=True)
         ]
-        skr = Sequential(SequenceSolver("gcrodr", "ilu", TOLERANCE, restart=40, recycle=20))
+        skr = Sequential(SequenceSolver(tolerance=TOLERANCE, **SKR))
         makers.append(
             Maker("e", "SKR", plain, chain, skr, write(folder / "e"), chaining, plain_build)
         )

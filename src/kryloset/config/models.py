@@ -21,6 +21,7 @@ from kryloset.krylov.names import (
     RefreshRule,
     check_recycle,
     check_reuse,
+    check_skr,
 )
 from kryloset.krylov.petsc_options import check_petsc_options
 
@@ -96,11 +97,12 @@ class MeshConfig(Section):
 class SolverConfig(Section):
     """How each linear system of the sequence is solved."""
 
-    method: Literal["auto", Method] = Field(
+    method: Literal["auto", "skr", Method] = Field(
         "auto",
         description="auto: automatic selection of the fastest strategy for the matrices, by "
         "measured seconds. It also chooses `preconditioner`, `fill`, `omega`, `restart`, "
-        "`recycle` and `refresh`; only the comparison uses their values here. Methods that "
+        "`recycle` and `refresh`; only the comparison uses their values here. skr: the published "
+        "method, GCRO-DR(40,20) with ILU in the order `sort: greedy`. Methods that "
         "recycle a subspace from one instance to the next: gcrodr, GCRO-DR; rcg, recycling CG "
         "(symmetric definite families only); rminres, recycling MINRES (symmetric families only); "
         "rbicgstab, recycling BiCGStab(2); hpddm, the GCRO-DR of HPDDM, if PETSc has it. Methods "
@@ -176,6 +178,12 @@ class SolverConfig(Section):
     @model_validator(mode="after")
     def _factors_are_reused_by_iterations(self) -> "SolverConfig":
         check_reuse(self.method, self.refresh != "always")
+        return self
+
+    @model_validator(mode="after")
+    def _skr_is_as_published(self) -> "SolverConfig":
+        if self.method == "skr":
+            check_skr(dict(self))
         return self
 
     @model_validator(mode="after")
@@ -308,6 +316,25 @@ class DatasetConfig(Section):
     training: TrainingConfig = Field(
         default_factory=TrainingConfig, description="The neural operator (`make train`)."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _skr_brings_its_order(cls, given: Any) -> Any:
+        """Sort by the greedy chain, however many instances there are, if the solver is SKR."""
+        solver = given.get("solver") if isinstance(given, dict) else None
+        method = solver.get("method") if isinstance(solver, dict) else getattr(solver, "method", "")
+        if method == "skr" and given.get("sort", "auto") == "auto":
+            return {**given, "sort": "greedy"}
+        return given
+
+    @model_validator(mode="after")
+    def _skr_is_sorted_greedily(self) -> "DatasetConfig":
+        if self.solver.method == "skr" and self.sort != "greedy":
+            raise ValueError(
+                f"sort {self.sort} contradicts solver.method skr, which sorts by the greedy chain "
+                "as published: leave the key out, or take method gcrodr"
+            )
+        return self
 
     @model_validator(mode="after")
     def _counts_fit(self) -> "DatasetConfig":

@@ -5,6 +5,7 @@
 Nothing here needs PETSc, so that configurations are read and checked without it.
 """
 
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
@@ -68,6 +69,16 @@ SINGLE_PRECISION_METHODS = ("cg", "gmres")
 """Methods that converge with a factor in single precision.
 
 CG updates its residual by products with A alone, and GMRES is flexible then."""
+
+SKR: Mapping[str, Any] = {
+    "method": "gcrodr",
+    "restart": 40,
+    "recycle": 20,
+    "preconditioner": "ilu",
+    "fill": 0,
+    "refresh": "always",
+}
+"""The settings of SKR as published (Wang et al., ICLR 2024), which sorts by the greedy chain."""
 
 FACTORS = ("lu", "cholesky")
 """Complete factors."""
@@ -195,6 +206,21 @@ def check_recycle(restart: int, recycle: int) -> None:
             f"recycle {recycle} must be less than restart {restart}, since a cycle needs room for "
             f"new directions: take {restart // 2}, half of it, as the SKR paper does"
         )
+
+
+def check_skr(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of SKR, by name, that differ from the published ones.
+
+    Raises:
+        ValueError: names the setting and what it is in the paper.
+    """
+    for key, value in settings.items():
+        published = SKR.get(key, value)
+        if key != "method" and value != published:
+            raise ValueError(
+                f"{key} {value} contradicts method skr, which has {key} {published} as published: "
+                "leave the key out, or take method gcrodr"
+            )
 
 
 def check_fit(

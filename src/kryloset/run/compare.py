@@ -11,6 +11,7 @@ from mpi4py import MPI
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.fem.discretise import discretise
+from kryloset.ordering import greedy_chain
 from kryloset.problems import load_family
 from kryloset.run import files
 from kryloset.run.comparison import choose_methods, measure, summarise
@@ -49,8 +50,10 @@ def run(config: DatasetConfig, name: str, *, parameters: Path, order: Path, outp
         require_made_from(sorted_, drawn)
         numbers = sorted_.array(files.PERMUTATION)[: config.comparison.instances].tolist()
         instances = [(number, read_instance(drawn, family, number)) for number in numbers]
-    methods = choose_methods(config.solver, family)
-    records, turns = measure(discretise(family, MPI.COMM_SELF), instances, methods)
+        chain = greedy_chain(sorted_.array(files.FEATURES)[numbers]).tolist()
+        sorted_by = str(sorted_.attrs[files.METHOD])
+    methods = choose_methods(config.solver, family, sorted_by)
+    records, turns = measure(discretise(family, MPI.COMM_SELF), instances, methods, chain)
     result = {
         "dataset": name,
         "tolerance": config.solver.tolerance,
@@ -60,8 +63,9 @@ def run(config: DatasetConfig, name: str, *, parameters: Path, order: Path, outp
     }
     write_text_whole(output, json.dumps(result, indent=1) + "\n")
     for method in result["methods"]:
-        median = method["median"]
+        median, failed = method["median"], method["unconverged"]
+        missed = f", missed the tolerance on {failed} of {len(numbers)}" if failed else ""
         logger.info(
-            "%-42s median %g iterations, %.2f ms",
-            method["label"], median["iterations"], 1e3 * median["seconds"],
+            "%-42s median %g iterations, %.2f ms%s",
+            method["label"], median["iterations"], 1e3 * median["seconds"], missed,
         )  # fmt: skip

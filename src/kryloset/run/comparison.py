@@ -16,6 +16,7 @@ import numpy as np
 
 from kryloset.config import SolverConfig
 from kryloset.krylov import Automatic, SequenceSolver, Solver, SolveResult, State
+from kryloset.krylov.names import SKR
 from kryloset.problems import Discretisation, Family, Instance
 from kryloset.progress import track
 from kryloset.run.solve_record import SolveRecord
@@ -44,14 +45,15 @@ class Method:
         label: Name in tables.
         solver: What solves the systems.
         carries: Whether the solver's state goes from one instance to the next.
-        order: `solving`, or `given` for the order in which the same instances were drawn.
+        order: `solving`; or of the same instances `given`, as they were drawn, or `greedy`, the
+            greedy chain.
     """
 
     name: str
     label: str
     solver: Solver[Any]
     carries: bool = True
-    order: Literal["solving", "given"] = "solving"
+    order: Literal["solving", "given", "greedy"] = "solving"
 
 
 def in_turn[T](methods: Sequence[T], place: int) -> tuple[T, ...]:
@@ -63,25 +65,42 @@ def in_turn[T](methods: Sequence[T], place: int) -> tuple[T, ...]:
     return (*methods[shift:], *methods[:shift])
 
 
-def choose_methods(config: SolverConfig, family: Family) -> list[Method]:
+def choose_methods(config: SolverConfig, family: Family, sorted_by: str = "greedy") -> list[Method]:
     """Return the methods to compare for a dataset, its own solver first.
 
     Tolerance, restart, recycled vectors and preconditioner are those of the configuration, except
-    that the preconditioner of CG is symmetric. Saddle-point problems are compared with LU only, and
-    singular ones without LU.
+    that the preconditioner of CG is symmetric, and that SKR is as published. Saddle-point problems
+    are compared with LU and SKR only, and singular ones without LU.
+
+    Args:
+        config: The dataset's solver.
+        family: Declares the operator.
+        sorted_by: The order in which the dataset is solved.
     """
     own, operator = make_solver(config, family), family.operator
     fixed = fixed_solver(config).change(refresh="always")
     direct = Method("direct", "LU", _with_method(fixed, "direct"))
+    published = SequenceSolver(
+        tolerance=config.tolerance, max_iterations=config.max_iterations, **SKR
+    )
+    skr = Method(
+        "skr",
+        "SKR: GCRO-DR(40,20) + ILU, recycled",
+        published,
+        order="solving" if sorted_by == "greedy" else "greedy",
+    )
     if operator.saddle_point:
         # No preconditioner is suitable.
-        return [direct] if own == direct.solver else [_configured(config, own), direct]
+        direct_first = [direct, skr]
+        return direct_first if own == direct.solver else [_configured(config, own), *direct_first]
     gcrodr = _with_method(fixed, "gcrodr")
     name = PRECONDITIONERS.get(config.preconditioner, config.preconditioner.upper())
     suffix = name and f" + {name}"
     label = f"GCRO-DR({config.restart},{config.recycle}){suffix}"
+    recycled = Method("recycled", f"{label}, recycled", gcrodr)
+    same = (skr.solver, skr.order) == (recycled.solver, recycled.order)
     methods: list[Method] = [
-        Method("recycled", f"{label}, recycled", gcrodr),
+        *([skr] if same else [recycled, skr]),
         Method("unsorted", f"{label}, recycled, unsorted", gcrodr, order="given"),
         Method("fresh", f"{label}, nothing recycled", gcrodr, carries=False),
         Method("gmres", f"GMRES({config.restart}){suffix}", _with_method(fixed, "gmres")),
@@ -94,7 +113,7 @@ def choose_methods(config: SolverConfig, family: Family) -> list[Method]:
         methods.append(Method("cg", "CG + ICC", cg))
     if operator.nullspace == "none":
         methods.append(direct)
-    if own not in [method.solver for method in methods]:
+    if own not in [method.solver for method in methods if method.order == "solving"]:
         methods.append(_configured(config, own))
     return sorted(methods, key=lambda method: method.solver != own)
 
@@ -124,6 +143,7 @@ def measure(
     discretisation: Discretisation,
     instances: Sequence[tuple[int, Instance]],
     methods: Sequence[Method],
+    chain: Sequence[int] = (),
 ) -> tuple[dict[str, list[SolveRecord]], list[list[str]]]:
     """Solve all instances with all methods.
 
@@ -132,12 +152,17 @@ def measure(
         instances: Number and parameters of each instance, in solving order. The order `given` is
             that of the numbers.
         methods: The methods to compare.
+        chain: Places of the instances along the greedy chain, if a method asks for it.
 
     Returns:
         The solve records of each method in the order in which it solved the instances, and for each
         round the names of the methods in their turns.
     """
-    orders = {"solving": instances, "given": sorted(instances, key=lambda pair: pair[0])}
+    orders = {
+        "solving": instances,
+        "given": sorted(instances, key=lambda pair: pair[0]),
+        "greedy": [instances[place] for place in chain],
+    }
     sequences = {method.name: _Sequence(method.solver) for method in methods}
     records: dict[str, list[SolveRecord]] = {method.name: [] for method in methods}
     rounds: list[list[str]] = []

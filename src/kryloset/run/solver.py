@@ -14,6 +14,7 @@ from kryloset.krylov import (
     State,
     Structure,
 )
+from kryloset.krylov.names import SKR
 from kryloset.problems import Family
 
 
@@ -22,6 +23,8 @@ def fixed_solver(config: SolverConfig) -> SequenceSolver:
     settings = config.model_dump(exclude={"policy"})
     if config.method == "auto":
         settings |= {"method": "gcrodr", "refresh": "always"}
+    elif config.method == "skr":
+        settings |= SKR
     return SequenceSolver().change(**settings)
 
 
