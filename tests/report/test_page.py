@@ -164,7 +164,7 @@ def test_page_shows_a_training_if_there_was_one(pages):
     )
     assert "No operator has been trained" in plain
     assert "No operator has been trained" not in trained
-    assert "0.05, 4 times smaller than that of the linear one and 8 times smaller" in trained
+    assert "0.05: 4 times smaller than that of the linear predictor, and 8 times smaller" in trained
     assert "12,345 weights" in trained
 
 

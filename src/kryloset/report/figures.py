@@ -33,7 +33,7 @@ class Pictures:
         label: Long name and unit.
         values: Shape (instance, x) or (instance, x, y); NaN outside the domain.
         computed: Whether it is part of the solution, not a parameter.
-        logarithmic: Whether colours follow the logarithm.
+        logarithmic: Whether the scale is logarithmic.
     """
 
     label: str
@@ -124,9 +124,9 @@ def neighbours(ordered: Array, given: Array) -> Figure:
     ):
         along.plot(distances, ".-", lw=0.8, ms=4, color=colour, label=label)
         spread.hist(distances, bins, color=colour, alpha=0.55, orientation="horizontal")
-    along.set(xlabel="step along the order", ylabel="distance to the next", ylim=(0, None))
+    along.set(xlabel="step along the order", ylabel="distance to the next instance", ylim=(0, None))
     _legend(along)
-    spread.set(xlabel="steps", ylim=along.get_ylim())
+    spread.set(xlabel="number of steps", ylim=along.get_ylim())
     spread.tick_params(labelleft=False)
     return figure
 
@@ -207,7 +207,7 @@ def _bars(
 
 
 def _legend(axis: Axes) -> None:
-    """Put the legend above the axes, where it hides nothing."""
+    """Put the legend above the axes, where it covers no data."""
     axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
 
 

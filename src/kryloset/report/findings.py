@@ -23,13 +23,13 @@ class Order:
     """How the instances were sorted.
 
     Attributes:
-        method: Such as `greedy`; `given` if nothing was sorted.
+        method: Name of the order, such as `greedy`; `given` if nothing was sorted.
         seconds: Duration of the sort, in seconds.
         seconds_features: Duration of computing the features, in seconds.
         permutation: Instances in solving order, shape (N,).
         bounds: Positions where chunks begin, and N, shape (chunks + 1,).
         steps: Distances between neighbours in solving order, shape (N - 1,).
-        steps_given: The same in the order of drawing.
+        steps_given: Distances between neighbours in the order of drawing, shape (N - 1,).
     """
 
     method: str

@@ -18,7 +18,7 @@ from kryloset.report.theme import VARIABLES, encode, inline
 
 #: Instances in the gallery.
 SAMPLES = 5
-#: Names of the parts of the work, in the order in which they are done.
+#: Names of the parts of the work in the figure of seconds, in the order of the work.
 PARTS = {
     "sort": "sort",
     "assemble": "assemble the systems",
@@ -126,7 +126,7 @@ def _strategies(findings: Findings) -> list[tuple[str, int, float]]:
 
 
 def _samples(findings: Findings) -> Illustration | None:
-    """Draw instances evenly spaced in the solving order, so that they differ."""
+    """Draw a few instances, evenly spaced in the solving order so that they differ."""
     family = findings.family
     variables = pictures.pictured(family)
     if not variables:
@@ -168,8 +168,8 @@ def _iterations(findings: Findings) -> Illustration:
     return Illustration(
         "iterations",
         figures.iterations(counts, helped, findings.order.bounds),
-        f"Iterations by instance along the solving order, between {counts.min()} and "
-        f"{counts.max()}, {np.median(counts):g} in the middle.",
+        f"Iterations of each instance along the solving order, between {counts.min()} and "
+        f"{counts.max()}, with a median of {np.median(counts):g}.",
     )
 
 
@@ -211,7 +211,7 @@ def _training(findings: Findings) -> Illustration | None:
     return Illustration(
         "training",
         figures.training(curves, "relative L2 error"),
-        f"Relative L2 error by epoch, at the end {told}.",
+        f"Relative L2 error by epoch; after the last epoch {told}.",
     )
 
 

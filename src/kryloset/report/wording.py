@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Sentences that state the measured figures in words."""
+"""Sentences that put measured figures into words."""
 
 import math
 from collections.abc import Mapping
@@ -77,19 +77,19 @@ def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
         recycled,
         "gmres",
         "Recycling GCRO-DR needed {iterations} {other} ({first} against {second}) and was "
-        "{seconds} it. Rebuilding the recycled subspace for each system adds work outside the "
-        "iterations: in total it applied A {applied} times, {other} {applied_other} times.",
+        "{seconds} it. Rebuilding the recycled subspace for each system takes further products "
+        "with A: GCRO-DR applied A {applied} times in all, and {other} {applied_other} times.",
     )
     versus(
         recycled,
         "fresh",
-        "The effect of recycling between instances: {iterations} the same method with a fresh "
-        "start for each instance ({first} against {second}).",
+        "Recycling between instances led to {iterations} a fresh start for each instance "
+        "({first} against {second}).",
     )
     versus(
         recycled,
         "unsorted",
-        "The effect of sorting: {iterations} on the same instances in the order of drawing "
+        "Sorting led to {iterations} solving the same instances in the order of drawing "
         "({first} against {second}).",
     )
     for method in everything:
@@ -111,7 +111,7 @@ ORDERS = {
 
 
 def describe_order(method: str, length: float, length_given: float) -> str:
-    """Say how much sorting shortened the path through the instances."""
+    """Return a sentence on how much sorting shortened the path through the instances."""
     if method == "given" or length_given == 0:
         return "The instances were solved in the order of drawing, without sorting."
     saved = 1 - length / length_given
@@ -122,19 +122,22 @@ def describe_order(method: str, length: float, length_given: float) -> str:
     )
 
 
+#: The predictors that a neural operator is compared with.
+BASELINES = {"linear": "the linear predictor", "mean": "the mean of the training split"}
+
+
 def describe_training(metrics: Mapping[str, Any], split: str) -> str:
-    """Compare the neural operator with the baselines on a split."""
+    """Return a sentence that compares the neural operator with the baselines on a split."""
     errors = {name: metrics[name][split]["relative_l2"] for name in ("fno", "linear", "mean")}
 
     def versus(name: str) -> str:
         word = "smaller" if errors["fno"] < errors[name] else "larger"
         times = _times(ratio_of(errors[name], errors["fno"]))
-        return f"{times}{word} than that of the {name} one"
+        return f"{times}{word} than that of {BASELINES[name]}"
 
     return (
-        f"On the split {split} the relative L2 error of the neural operator is "
-        f"{errors['fno']:.3g}, {versus('linear')} and {versus('mean')} (baselines that learn "
-        "only a linear map and only the mean)."
+        f"On the split {split}, the relative L2 error of the neural operator is "
+        f"{errors['fno']:.3g}: {versus('linear')}, and {versus('mean')}."
     )
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The page of the benchmarks: the unchanged output of their commands."""
+"""The page of the benchmarks, which shows the output of their commands unchanged."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ def render_printed(printed: Mapping[str, str]) -> str:
     """Return the page as text.
 
     Args:
-        printed: Output of each benchmark by its name, such as `families`.
+        printed: The output of each benchmark, by name, such as `families`.
     """
     template = make_environment().get_template("yardstick.html.jinja")
     return template.render(printed=printed, version=__version__, colours=VARIABLES)
