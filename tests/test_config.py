@@ -60,7 +60,7 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
         (of_dataset(solver={"policy": "replay"}), ["solver.policy", "replay"]),
         (
             of_dataset(solver={"method": "cg", "policy": "replay choices.json"}),
-            ["solver", "has no choices"],
+            ["solver", "makes no choices"],
         ),
         (of_dataset(solver={"method": "magic"}), ["solver.method", "gcrodr", "magic"]),
         (of_dataset(solver={"recycle": 40}), ["recycle 40", "restart 40", "20"]),
@@ -79,12 +79,12 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
         ),
         (of_dataset(solver={"petsc_options": {"pc_sor_its": 1}}), ["solver", "name a method"]),
         (of_dataset(splits={"train": 0.5}), ["splits sum to 0.5"]),
-        (of_dataset(splits={"test": 1.0}), ["lacks `train`"]),
+        (of_dataset(splits={"test": 1.0}), ["splits has no `train`"]),
         (
             of_dataset(splits={"train": 1, "test": 1e-320}),
             ["splits.test", "or equal to 0.000000001"],
         ),
-        (of_dataset(family="a/" * 2100 + "own.py:Own"), ["family", "take a shorter one"]),
+        (of_dataset(family="a/" * 2100 + "own.py:Own"), ["family", "take a shorter path"]),
         (of_dataset(seed=2**64), ["datasets.one.seed"]),
         ({"pathvars": {"result": "there"}}, ["pathvars.result", "'results'"]),
         ([1, 2], ["(top level)"]),

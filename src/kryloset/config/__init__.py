@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The configuration of a run, which is checked before any work.
+"""The configuration of a run. It is checked before any work.
 
-`models` defines the keys with their defaults, bounds and descriptions; `read` makes them from YAML;
-`render` writes the files that document them.
+`models` defines the keys with their defaults, bounds and descriptions, `read` reads them from YAML,
+and `render` writes the files that document them.
 """
 
 from kryloset.config.models import (

@@ -32,7 +32,7 @@ POLICY = r"^(measure|replay \S.*)$"
 
 
 def _plain_family(family: str) -> str:
-    """Refuse a user's own file whose path is not plain."""
+    """Refuse a family in a file whose path is not plain."""
     path, colon, _ = family.rpartition(":")
     if colon:
         plain_path(path)
@@ -48,26 +48,26 @@ def _plain_policy(policy: str) -> str:
 
 
 class MeshConfig(Section):
-    """The mesh, and the regular grid on which the dataset is stored."""
+    """The mesh and the regular grid on which the dataset is stored."""
 
     points: int = Field(
         64,
         ge=3,
         le=65_537,
-        description="Grid points a side, including those on the boundary. If the domain is a "
-        "square or a box, the grid is the lattice of degrees of freedom, so every unknown is "
-        "stored.",
+        description="Grid points per side, including those on the boundary. If the domain is a "
+        "square or a box, the grid points are the degrees of freedom, so every unknown is stored.",
     )
     degree: Literal[1, 2] = Field(
-        1, description="Polynomial degree of the Lagrange elements; 2 needs an odd `points`."
+        1,
+        description="Polynomial degree of the Lagrange elements; 2 needs an odd `points`.",
     )
     dimension: Literal[1, 2, 3] | None = Field(
         None,
-        description="Space dimension, for a family that is written for several; null: its default.",
+        description="Space dimension of a family that offers several; null means its default.",
     )
     grids: tuple[Annotated[int, Field(ge=2, le=65_537)], ...] = Field(
         (),
-        description="Points a side of further grids on which the same instances are stored. The "
+        description="Points per side of further grids on which the same instances are stored. The "
         "finite element functions are evaluated there exactly.",
     )
 
@@ -76,7 +76,8 @@ class MeshConfig(Section):
         if (self.points - 1) % self.degree:
             raise ValueError(
                 f"points {self.points} does not fit degree {self.degree}: a cell has "
-                f"{self.degree + 1} points a side, so take an odd number, such as {self.points + 1}"
+                f"{self.degree + 1} points per side, so take an odd number, such as "
+                f"{self.points + 1}"
             )
         return self
 
@@ -84,13 +85,14 @@ class MeshConfig(Section):
     def _grids_differ(self) -> "MeshConfig":
         if len({self.points, *self.grids}) <= len(self.grids):
             raise ValueError(
-                f"grids {list(self.grids)} has a grid twice, or that of points {self.points}"
+                f"grids {list(self.grids)} repeats a grid, or names that of points {self.points}: "
+                "list each further grid once"
             )
         return self
 
     @property
     def cells(self) -> int:
-        """Mesh cells a side."""
+        """Mesh cells per side."""
         return (self.points - 1) // self.degree
 
 
@@ -103,7 +105,7 @@ class SolverConfig(Section):
         "measured seconds. It also chooses `preconditioner`, `fill`, `omega`, `restart`, "
         "`recycle` and `refresh`; only the comparison uses their values here. skr: the published "
         "method, GCRO-DR(40,20) with ILU in the order `sort: greedy`. Methods that "
-        "recycle a subspace from one instance to the next: gcrodr, GCRO-DR; rcg, recycling CG "
+        "recycle a subspace from each instance to the next: gcrodr, GCRO-DR; rcg, recycling CG "
         "(symmetric definite families only); rminres, recycling MINRES (symmetric families only); "
         "rbicgstab, recycling BiCGStab(2); hpddm, the GCRO-DR of HPDDM, if PETSc has it. Methods "
         "that recycle nothing: gmresdr, GMRES with deflated restarting; gmres, restarted GMRES; "
@@ -112,7 +114,7 @@ class SolverConfig(Section):
     preconditioner: Preconditioner = Field(
         "ilu",
         description="PETSc preconditioner. multigrid is geometric, for families on a lattice; the "
-        "factors lu and cholesky are worthwhile if `refresh` is rental. With method direct, "
+        "factors lu and cholesky are worth their price if `refresh` is rental. With method direct, "
         "cholesky factorises a symmetric matrix, and any other value means LU.",
     )
     fill: int = Field(
@@ -120,7 +122,7 @@ class SolverConfig(Section):
         ge=0,
         le=FILL_LIMIT,
         description="Levels of fill of icc and ilu; 0 keeps the pattern of the matrix. Each level "
-        "takes more memory and set-up time, and fewer iterations. Other preconditioners ignore it.",
+        "takes more memory and set-up time, and saves iterations. Other preconditioners ignore it.",
     )
     omega: float = Field(
         1.0,
@@ -131,48 +133,48 @@ class SolverConfig(Section):
     )
     refresh: RefreshRule = Field(
         "always",
-        description="Refresh rule: when a new preconditioner is made. always: for each system; "
-        "rental, the ski-rental rule: once the additional iterations with the reference "
-        "preconditioner have cost as much as a new one (docs/explanation/automatic.md).",
+        description="Refresh rule, which decides when a new preconditioner is made. always: for "
+        "each system; rental, the ski-rental rule: once the additional iterations with the "
+        "reference preconditioner have cost as much as a new one (docs/explanation/automatic.md).",
     )
     policy: Annotated[str, AfterValidator(_plain_policy)] = Field(
         "measure",
         pattern=POLICY,
         description="How strategies and refreshes are chosen. measure: by measured seconds; "
-        "`replay FILE`: as recorded in the `choices.json` of a run, which gives the same "
-        "solutions bit for bit. FILE is relative to the working directory and must be a copy, "
-        "since a run overwrites its own `choices.json`.",
+        "`replay FILE`: as recorded in the `choices.json` of another run, whose solutions this run "
+        "then reproduces bit for bit. FILE is relative to the working directory. It must be a "
+        "copy, since each run overwrites its own `choices.json`.",
     )
     tolerance: float = Field(
         1e-8,
         gt=0,
         lt=1,
         description="Largest true relative residual ||b - A x|| / ||b|| of a stored solution. With "
-        "the default, errors are below 1e-5 and about 1 % of the discretisation's for all "
-        "families up to 129 points a side: docs/explanation/tolerance.md.",
+        "the default, solutions of all families up to 129 points per side have errors below 1e-5, "
+        "about 1 % of the discretisation error: docs/explanation/tolerance.md.",
     )
     restart: int = Field(
         40,
         ge=2,
         le=1000,
-        description="m: vectors in a cycle of GMRES and GCRO-DR, and those from which rcg and "
-        "rminres choose the recycled subspace.",
+        description="m: vectors in a restart cycle of GMRES and GCRO-DR, or those from which rcg "
+        "and rminres choose the recycled subspace.",
     )
-    recycle: int = Field(20, ge=0, le=999, description="k: recycled vectors; fewer than `restart`.")
+    recycle: int = Field(20, ge=0, le=999, description="k: recycled vectors, fewer than `restart`.")
     max_iterations: int = Field(
         10_000,
         ge=1,
         lt=2**31,
-        description="Iterations after which a method has failed and the next one is tried.",
+        description="Iterations after which a method counts as failed and the next one is tried.",
     )
     petsc_options: dict[str, bool | int | float | str] = Field(
         {},
-        # Without options, a dataset has the configuration that it had before this key existed.
+        # Without options, the configuration in a dataset is the same as before this key existed.
         exclude_if=lambda options: not options,
         description="Further PETSc options for the method and its preconditioner, without the "
-        "leading hyphen, such as {pc_gamg_threshold: 0.02}. Not with method auto. Refused are "
-        "options that have a key here, that break the promised tolerance, or that PETSc does not "
-        "read.",
+        "leading hyphen, such as {pc_gamg_threshold: 0.02}. Method auto takes none. Options are "
+        "refused if they have a key here, if they could break the promised tolerance, or if PETSc "
+        "does not read them.",
     )
 
     @model_validator(mode="after")
@@ -190,8 +192,8 @@ class SolverConfig(Section):
     def _choices_are_there_to_replay(self) -> "SolverConfig":
         if self.replayed and not self.chooses:
             raise ValueError(
-                f"policy {self.policy}: method {self.method} with refresh always has no choices "
-                "to replay, so take policy measure"
+                f"policy {self.policy}: method {self.method} with refresh always makes no choices "
+                "that could be replayed, so take policy measure"
             )
         return self
 
@@ -215,8 +217,8 @@ class SolverConfig(Section):
     def _options_pass_through(self) -> "SolverConfig":
         if self.petsc_options and self.method == "auto":
             raise ValueError(
-                "petsc_options: method auto chooses among methods and preconditioners that read "
-                "different options, so name a method"
+                "petsc_options: method auto takes none, since its methods and preconditioners read "
+                "different options; name a method"
             )
         check_petsc_options(self.method, self.petsc_options)
         return self
@@ -237,7 +239,7 @@ class TrainingConfig(Section):
     """The Fourier neural operator trained by `make train`; the defaults suit two CPU cores."""
 
     epochs: int = Field(30, ge=1, le=100_000, description="Passes over the training split.")
-    batch_size: int = Field(8, ge=1, le=65_536, description="Instances in a step of the optimiser.")
+    batch_size: int = Field(8, ge=1, le=65_536, description="Instances per step of the optimiser.")
     learning_rate: float = Field(
         1e-2, gt=0, le=1, description="Peak learning rate of AdamW under the one-cycle schedule."
     )
@@ -246,14 +248,16 @@ class TrainingConfig(Section):
         24,
         ge=1,
         le=1024,
-        description="Fourier modes along each axis, as far as the grid has them.",
+        description="Fourier modes along each axis, limited by those that the grid has.",
     )
     width: int = Field(16, ge=2, le=1024, description="Hidden channels of the operator.")
     layers: int = Field(4, ge=1, le=64, description="Fourier layers.")
     loss: Literal["l2", "h1"] = Field(
         "l2", description="Training loss: relative L2 or relative H1 norm of the error."
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the initial weights and the batches.")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="Seed of the initial weights and of the batches."
+    )
 
 
 #: The smallest fraction is one instance of the largest `count`.
@@ -261,54 +265,60 @@ Fraction = Annotated[float, Field(ge=1e-9, le=1)]
 
 
 class DatasetConfig(Section):
-    """One dataset: what is drawn, and how it is solved, split and used."""
+    """One dataset: what is drawn, and how it is solved and split."""
 
     family: Annotated[str, AfterValidator(_plain_family)] = Field(
         "darcy",
         min_length=1,
         description="A family that `kryloset families` lists, or `path/to/file.py:Class`: a class "
-        "in a file of your own, relative to the working directory.",
+        "in a file of your own, with a path relative to the working directory.",
     )
     parameters: dict[str, Any] = Field(
         default_factory=dict,
         description="The family's own settings; `kryloset families NAME` lists them.",
     )
     count: int = Field(64, ge=1, le=10**9, description="Number of instances.")
-    seed: int = Field(0, ge=0, lt=2**64, description="Instance i is drawn from (seed, i) alone.")
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**64,
+        description="Seed of the instances: instance i is drawn from (seed, i) alone.",
+    )
     mesh: MeshConfig = Field(default_factory=MeshConfig, description="Grid and finite elements.")
     sort: Literal["auto", "greedy", "hilbert", "or_opt", "spanning_tree", "given"] = Field(
         "auto",
         description="Order in which instances are solved. auto: greedy up to 5,000 instances, "
         "hilbert beyond. greedy: the nearest-neighbour chain of the SKR paper, which compares all "
-        "pairs; hilbert: along a Hilbert curve, greedy inside cells of 1,024; or_opt: the same, "
-        "then each cell is improved, 0.6 ms an instance; spanning_tree: around a tree of near "
-        "neighbours; given: as drawn.",
+        "pairs; hilbert: along a Hilbert curve, with a greedy chain inside each cell of 1,024; "
+        "or_opt: as hilbert, with each cell improved by Or-opt; spanning_tree: around a spanning "
+        "tree of near neighbours; given: as drawn.",
     )
     features: Literal[
         "auto", "parameters", "cosines", "fourier", "blocks", "random", "principal", "solutions"
     ] = Field(
         "auto",
-        description="Features by which the sort compares instances, at most 144 numbers a "
-        "parameter except with parameters. auto: parameters, if the order is greedy or given and "
-        "these are at most 262,144 numbers in all; otherwise cosines. parameters: all their "
-        "numbers; cosines: the lowest modes of the DCT; fourier: of the FFT, as in the SKR paper; "
-        "blocks: means over blocks of the grid; random: a random projection; principal: principal "
-        "axes of 1,024 instances; solutions: the solutions on a coarse grid.",
+        description="Features by which the sort compares instances: at most 144 numbers for each "
+        "parameter, except that parameters takes all its numbers. auto: parameters if the order is "
+        "greedy or given and they have at most 262,144 numbers in all, otherwise cosines. cosines: "
+        "the lowest modes of the DCT; fourier: the lowest modes of the FFT, as in the SKR paper; "
+        "blocks: means over blocks of the grid; random: a random projection; principal: "
+        "coordinates on the principal axes of 1,024 instances; solutions: the solutions on a "
+        "coarse grid.",
     )
     chunks: int = Field(
         2,
         ge=1,
         le=100_000,
         description="Number of contiguous parts of the sorted instances, each solved by a job of "
-        "its own. Recycling stays within a chunk, so take as many chunks as there are workers, and "
-        "not more.",
+        "its own. Subspaces are recycled only within a chunk, so take as many chunks as there are "
+        "workers and no more.",
     )
     solver: SolverConfig = Field(default_factory=SolverConfig, description="Linear solver.")
     splits: dict[Annotated[str, Field(pattern=NAME)], Fraction] = Field(
         default={"train": 0.75, "valid": 0.125, "test": 0.125},
-        description="Fractions of the instances by split, which must sum to 1 and include `train`. "
-        "Statistics are those of `train` alone. An instance stays in its split when `count` "
-        "changes.",
+        description="Fraction of the instances in each split. The fractions must sum to 1 and "
+        "include `train`, from which alone the statistics are computed. An instance stays in its "
+        "split when `count` changes.",
     )
     comparison: ComparisonConfig = Field(
         default_factory=ComparisonConfig, description="Comparison of methods in the report."
@@ -340,19 +350,21 @@ class DatasetConfig(Section):
     def _counts_fit(self) -> "DatasetConfig":
         if self.chunks > self.count:
             raise ValueError(
-                f"chunks {self.chunks} is more than count {self.count}: a chunk needs an instance, "
-                f"so take at most {self.count} chunks"
+                f"chunks {self.chunks} is more than count {self.count}: each chunk needs an "
+                f"instance, so take at most {self.count} chunks"
             )
         total = sum(self.splits.values())
         if abs(total - 1) > 1e-9:
             raise ValueError(f"splits sum to {total:g}, not to 1: change one of {self.splits}")
         if "train" not in self.splits:
-            raise ValueError("splits lacks `train`, from which the statistics are made")
+            raise ValueError(
+                "splits has no `train`: add it, since the statistics are computed from it"
+            )
         for name, fraction in self.splits.items():
             if self.count * fraction < 1 - 1e-9:
                 raise ValueError(
                     f"splits.{name} {fraction:g} of count {self.count} is less than an instance: "
-                    f"draw {math.ceil(1 / fraction - 1e-9)} instances or more, or take another "
+                    f"draw {math.ceil(1 / fraction - 1e-9)} instances or more, or take a larger "
                     "fraction"
                 )
         return self
@@ -370,5 +382,5 @@ class Config(Section):
         Literal["results", "logs", "benchmarks"], Annotated[str, AfterValidator(plain_path)]
     ] = Field(
         default_factory=dict,
-        description="Other folders for Snakemake's path variables.",
+        description="Folders in place of the defaults of Snakemake's path variables.",
     )

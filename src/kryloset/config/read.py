@@ -13,10 +13,10 @@ from kryloset.config.models import NAME, POLICY, Config, DatasetConfig
 from kryloset.errors import ConfigError
 from kryloset.yaml_text import read_yaml
 
-#: What a pattern requires, in words.
+#: What each pattern requires, in words.
 _IN_WORDS = {
-    NAME: "a name has lower-case letters, digits and underscores, begins with a letter, and has "
-    "at most 100 characters",
+    NAME: "a name consists of lower-case letters, digits and underscores, begins with a letter, "
+    "and has at most 100 characters",
     POLICY: "take `measure`, or `replay FILE`",
 }
 
@@ -26,7 +26,7 @@ def parse_config(tree: object, source: str = "config") -> Config:
 
     Args:
         tree: The mapping from YAML or Snakemake.
-        source: Where it comes from, for messages.
+        source: Where it comes from, as messages name it.
 
     Raises:
         ConfigError: Something is wrong. The message says for each key what was expected and what
@@ -60,7 +60,7 @@ def describe(error: ValidationError, source: str, keys: Mapping[str, str]) -> st
 
     Args:
         error: The errors.
-        source: Where the configuration comes from.
+        source: Where the configuration comes from, as the message names it.
         keys: Full names of the existing keys, by their short names.
     """
     lines = [f"{source} cannot be run:"]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Files that are generated from the models of the configuration, never written by hand.
+"""Render the files that are generated from the models of the configuration.
 
 `python -m kryloset.config.render` writes them. A test fails if they are out of date.
 """
@@ -44,7 +44,7 @@ def schema() -> str:
     parameters = definitions["DatasetConfig"]["properties"]["parameters"]
     parameters["anyOf"] = [
         *({"$ref": f"#/$defs/{family_class(name).Settings.__name__}"} for name in FAMILIES),
-        {"type": "object", "description": "Settings of a family of your own."},
+        {"type": "object", "description": "Settings of your own family."},
     ]
     tree["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     tree["title"] = "Configuration of Kryloset"
@@ -56,8 +56,8 @@ def default_config() -> str:
     name, dataset = DEFAULT
     lines = [
         "# yaml-language-server: $schema=../workflow/schemas/config.schema.json",
-        "# Every key with its default; made by `make config` from src/kryloset/config/models.py.",
-        "# A configuration of your own needs only the keys that differ: config/examples/.",
+        "# All keys with their defaults; `make config` writes them from src/kryloset/config/.",
+        "# Your own configuration needs only the keys that differ, as in config/examples/.",
         "",
         *_comment(Config.model_fields["datasets"].description, ""),
         "datasets:",
@@ -92,7 +92,7 @@ def _comment(text: str | None, indent: str) -> list[str]:
 
 
 def config_readme() -> str:
-    """Return `config/README.md`: how to configure, and a table of all keys."""
+    """Return `config/README.md`, which explains configurations and lists all keys."""
     parts = [
         Path(__file__).with_suffix(".md").read_text().rstrip(),
         "## All keys",
@@ -135,14 +135,14 @@ def _bounds(field: FieldInfo) -> str:
 
 
 def _table(rows: Iterator[tuple[str, ...]]) -> str:
-    lines = ["| key | default | what it is |", "| --- | --- | --- |"]
+    lines = ["| key | default | description |", "| --- | --- | --- |"]
     # A bar would end the cell.
     cells = ((cell.replace("|", "\\|") for cell in row) for row in rows)
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in cells])
 
 
 def main() -> None:
-    """Write the files into the repository that is the working directory."""
+    """Write the files into the repository, which must be the working directory."""
     for path, text in render_files().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

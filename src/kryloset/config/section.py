@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What all parts of the configuration have in common, including the settings of families."""
+"""The base class of all parts of the configuration and of the settings of families."""
 
 from typing import Any, get_args
 
@@ -22,8 +22,8 @@ class Section(BaseModel):
         section = isinstance(wanted, type) and issubclass(wanted, BaseModel)
         if not section and _has_truth(value) and not _mentions(wanted, (bool, Any)):
             raise ValueError(
-                "true or false (also yes, no, on, off) is not a value of this key: write a number "
-                "or a text"
+                "this key takes no true or false, which YAML also reads from yes, no, on and off: "
+                "write a number or a quoted text"
             )
         return value
 
@@ -40,16 +40,15 @@ def _mentions(annotation: Any, types: tuple[Any, ...]) -> bool:
 
 
 def plain_path(path: str) -> str:
-    """Refuse a path that means something else to Snakemake or to a command."""
+    """Return a path; refuse one that Snakemake or a command would interpret."""
     if not path or path.startswith("-") or not path.isprintable() or set(path) & set("{}<>"):
         raise ValueError(
-            "a path here must not begin with a hyphen, and have no braces, angle brackets or "
-            "control characters, which mean something to Snakemake or to commands: take another"
+            "a path must not begin with a hyphen or contain braces, angle brackets or control "
+            "characters, which Snakemake and commands interpret: take another path"
         )
     parts = [len(part.encode(errors="replace")) for part in path.split("/")]
     if max(parts) > 255 or sum(parts) + len(parts) > 4096:
         raise ValueError(
-            "no file system has names of more than 255 bytes, or paths of more than 4095: take a "
-            "shorter one"
+            "file systems allow at most 255 bytes in a name and 4095 in a path: take a shorter path"
         )
     return path
