@@ -3,9 +3,9 @@
 """The compiled kernels, made at first use by the machine's own C compiler.
 
 kernels.c has the products of tall blocks, factor.c a sparse factor, lanes.c the products of
-ensembles. A C compiler is there wherever FEniCSx is, which compiles its forms in the same way.
-Without one, and for complex numbers, `dense` uses BLAS, which is slower on these shapes, factors
-are PETSc's, and ensembles are multiplied by NumPy.
+ensembles, sweeps.c their incomplete factors and multigrid. A C compiler is there wherever FEniCSx
+is, which compiles its forms in the same way. Without one, and for complex numbers, `dense` uses
+BLAS, which is slower on these shapes, factors are PETSc's, and ensembles are multiplied by NumPy.
 """
 
 import logging
@@ -17,7 +17,9 @@ from typing import Any
 
 from kryloset.krylov.native.compiler import compile_library
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "factor.c", "lanes.c"))
+NAMES = ("kernels.c", "factor.c", "lanes.c", "sweeps.c")
+
+SOURCES = tuple(Path(__file__).with_name(name) for name in NAMES)
 
 FLAGS = ("-O3", "-march=native", "-std=gnu11")
 
