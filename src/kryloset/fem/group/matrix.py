@@ -1,0 +1,100 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The matrices of a group, in one sparsity pattern."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse
+import ufl
+from dolfinx import fem
+from numpy.typing import NDArray
+
+from kryloset.fem.group.entities import Indices
+from kryloset.fem.group.form import GroupForm, GroupIntegral
+from kryloset.fem.group.values import GroupValues, Numbers
+from kryloset.krylov.ensemble.pattern import Pattern
+
+
+class GroupMatrix:
+    """A bilinear form of a group, with the identity in prescribed rows and columns.
+
+    Its entries equal those of `dolfinx.fem.petsc.assemble_matrix` up to rounding.
+
+    Attributes:
+        pattern: Of the matrix that DOLFINx assembles.
+    """
+
+    def __init__(
+        self,
+        form: ufl.Form,
+        values: GroupValues,
+        conditions: Sequence[fem.DirichletBC],
+        pattern: Pattern,
+    ) -> None:
+        """Find the position of each entry of each element tensor.
+
+        Args:
+            form: A bilinear form of one space.
+            values: Those of the coefficients that change.
+            conditions: Dirichlet conditions. Only their degrees of freedom matter.
+            pattern: Of the matrix that DOLFINx assembles.
+
+        Raises:
+            NotImplementedError: Something of the form or of its mesh has no lanes.
+            OSError: There is no C compiler, or it fails.
+        """
+        self.pattern = pattern
+        self._form = GroupForm(form, values)
+        prescribed = np.zeros(pattern.rows, np.bool_)
+        for condition in conditions:
+            prescribed[condition.dof_indices()[0]] = True
+        self._ones = pattern.diagonal[prescribed]
+        self._adding: list[tuple[GroupIntegral, Indices]] = []
+        self._lifting: list[GroupIntegral] = []
+        for entities in self._form.entities:
+            integral = GroupIntegral(self._form, entities)
+            rows, columns = integral.dofs
+            self._adding.append((integral, _find(pattern, rows, columns, prescribed)))
+            touching = prescribed[columns].any(axis=1)
+            if touching.any():
+                self._lifting.append(GroupIntegral(self._form, entities.where(touching)))
+
+    def update(self, entries: Numbers) -> None:
+        """Set the entries of all matrices, (nnz, lanes), from the present values."""
+        entries[:] = 0
+        self._form.read_constants()
+        for integral, positions in self._adding:
+            integral.add(positions, entries)
+        entries[self._ones] = 1
+
+    def lift(self, prescribed: Numbers, b: Numbers) -> None:
+        """Subtract the product with prescribed values from right-hand sides.
+
+        The matrices are those before conditions. Rows that are prescribed are left undefined.
+
+        Args:
+            prescribed: (n, lanes), zero where nothing is prescribed.
+            b: (n, lanes).
+        """
+        self._form.read_constants()
+        for integral in self._lifting:
+            integral.subtract_products(prescribed, b)
+
+
+def _find(
+    pattern: Pattern, rows: Indices, columns: Indices, prescribed: NDArray[np.bool_]
+) -> Indices:
+    """Return the positions of the entries of element tensors, -1 for those of conditions."""
+    numbers = np.arange(1, pattern.size + 1, dtype=np.int32)
+    places = scipy.sparse.csr_array(
+        (numbers, pattern.columns, pattern.offsets), (pattern.rows, pattern.rows)
+    )
+    shape = (*rows.shape, columns.shape[1])
+    found = places[
+        np.broadcast_to(rows[:, :, None], shape).ravel(),
+        np.broadcast_to(columns[:, None, :], shape).ravel(),
+    ]
+    positions = np.asarray(found, np.int32).reshape(shape) - np.int32(1)
+    positions[prescribed[rows][:, :, None] | prescribed[columns][:, None, :]] = -1
+    return np.ascontiguousarray(positions)
