@@ -20,6 +20,7 @@ ENVIRONMENT := .venv/.made
 LEARNING := .venv/.made-learn
 SLURM := .venv/.made-slurm
 SITE := .venv/.made-docs
+PEERS := .venv/.made-bench
 COMPLEX := .venv-complex/.made
 # Quote a name, whatever it contains, as one word for the shell.
 quote = '$(subst ','\'',$(1))'
@@ -31,7 +32,7 @@ SNAKEMAKE := $(BIN)/python workflow/scripts/run.py $(BIN)/snakemake \
 SUMMARY := $(BIN)/python workflow/scripts/summary.py $(call quote,$(CONFIG))
 export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 
-.PHONY: help configured run test slow fuzz complex train bench docs learn slurm lint config figures lock clean
+.PHONY: help configured run test slow fuzz complex train bench docs learn slurm peers lint config figures lock clean
 
 help: ## List the targets (the default).
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -58,7 +59,7 @@ train: configured $(LEARNING) ## Train a neural operator on each dataset of CONF
 	@$(SNAKEMAKE) train
 	@$(SUMMARY) train
 
-bench: $(ENVIRONMENT) ## Compare Kryloset with hand-written scripts (an hour): results/yardstick/.
+bench: $(PEERS) ## Compare Kryloset with hand-written scripts (an hour): results/yardstick/.
 	@$(SNAKEMAKE) yardstick
 
 docs: $(SITE) ## Write measured rows into the pages and build the documentation: site/index.html.
@@ -68,6 +69,8 @@ docs: $(SITE) ## Write measured rows into the pages and build the documentation:
 learn: $(LEARNING) ## Install what training needs.
 
 slurm: $(SLURM) ## Install what submitting jobs to Slurm needs.
+
+peers: $(PEERS) ## Install the solvers that the benches compare with (MKL, 250 MB).
 
 lint: $(ENVIRONMENT) ## Check style, types, imports and rules.
 	@$(BIN)/ruff check --no-cache # whose cache misses that a module of tests has moved
@@ -94,6 +97,8 @@ lock: $(UV) ## Pin the newest versions that pyproject.toml allows, with hashes.
 	  --output-file envs/requirements-learn.txt pyproject.toml
 	@$(COMPILE) --group slurm --constraints envs/requirements.txt \
 	  --output-file envs/requirements-slurm.txt pyproject.toml
+	@$(COMPILE) --group bench --constraints envs/requirements.txt \
+	  --output-file envs/requirements-bench.txt pyproject.toml
 	@$(COMPILE) --group docs --constraints envs/requirements.txt \
 	  --output-file envs/requirements-docs.txt pyproject.toml
 	@$(COMPILE) envs/build.in --extra workflow --group complex --group dev --constraints envs/requirements.txt \
@@ -140,6 +145,11 @@ $(LEARNING): $(ENVIRONMENT) envs/requirements-learn.txt
 $(SLURM): $(ENVIRONMENT) envs/requirements-slurm.txt
 	@echo "Adding Snakemake's executor for Slurm to .venv/"
 	@$(INSTALL) envs/requirements-slurm.txt
+	@touch $@
+
+$(PEERS): $(ENVIRONMENT) envs/requirements-bench.txt
+	@echo "Adding MKL PARDISO and CHOLMOD to .venv/ (250 MB)"
+	@$(INSTALL) envs/requirements-bench.txt
 	@touch $@
 
 $(SITE): $(ENVIRONMENT) envs/requirements-docs.txt

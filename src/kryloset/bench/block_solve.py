@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kryloset.bench.goals import timed
 from kryloset.bench.making import Sequential
-from kryloset.bench.peers import HandWritten
+from kryloset.bench.peers import by_factor
 from kryloset.krylov import Solver, State
 from kryloset.problems import Discretisation, Instance
 
@@ -48,7 +48,7 @@ def measure_block(
             raise _Full
         return *solver.solve(operator, rhs, state), ()
 
-    solve = Sequential(HandWritten("direct", "cholesky", tolerance), collect)
+    solve = Sequential(by_factor("mumps", "LDLᵀ", tolerance), collect)
     with suppress(_Full):
         for instance in instances:
             check.solve(instance, solve)

@@ -174,7 +174,7 @@ class Maker:
     """A method that makes a dataset of a family.
 
     Attributes:
-        key: `a` to `f`; the label is what people call it.
+        key: Its name; the label is what people call it.
         discretisation: Assembles its systems, which `solve` solves.
         order: Numbers of the instances as it meets them.
         output: Takes its solutions.
