@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from mpi4py import MPI
@@ -67,9 +67,9 @@ class Counted:
         return result.solution
 
 
-def family(name: str, points: int, dimension: int = 2, **parameters: Any) -> Any:
+def family(name: str, points: int, dimension: int = 2, degree: int = 1, **parameters: Any) -> Any:
     """Return a family."""
-    mesh = {"points": points, "dimension": dimension}
+    mesh = {"points": points, "dimension": dimension, "degree": degree}
     return load_family(DatasetConfig(family=name, mesh=mesh, parameters=parameters))
 
 
@@ -192,6 +192,28 @@ def _states(number: int, steps: int, scheme: str) -> Any:
     return problem.discretise(MPI.COMM_SELF).solve(problem.draw(generator(0, number)), solver)["u"]
 
 
+def helmholtz_iterations() -> list[Row]:
+    """Return the median iterations of four instances of the small set."""
+    rows = []
+    for label, method in (("GMRES(40) + ILU", "gmres"), ("GCRO-DR(40, 20) + ILU", "gcrodr")):
+        solver = Counted(method=method, preconditioner="ilu")
+        solve(family("helmholtz", 49, degree=2, wavelengths=3), solver, 4)
+        rows.append({"solver": label, "iterations": median(solver.iterations)})
+    return rows
+
+
+def maxwell_iterations() -> list[Row]:
+    """Return the CG iterations of instance 0."""
+    rows = []
+    for points, dimension in ((33, 2), (65, 2), (11, 3)):
+        row: Row = {"grid": " x ".join([str(points)] * dimension)}
+        for preconditioner in ("icc", "gamg"):
+            solver = Counted(method="cg", preconditioner=preconditioner)
+            row[preconditioner] = solve(family("maxwell", points, dimension), solver, 1)[0]
+        rows.append(row)
+    return rows
+
+
 def reaction_diffusion_solvers() -> list[Row]:
     """Return iterations an instance and processor seconds of three instances."""
     rows = []
@@ -218,6 +240,8 @@ SUBJECTS: dict[str, Callable[[], list[Row]]] = {
         elasticity_multigrid,
         heat_solvers,
         heat_steps,
+        helmholtz_iterations,
+        maxwell_iterations,
         reaction_diffusion_solvers,
     )
 }

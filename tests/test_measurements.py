@@ -107,6 +107,41 @@ def test_figures_of_families_on_the_pages_follow_from_the_rows() -> None:
     assert f"at least ten times as fast as GMRES(40) in {tenfold} of {len(auto)}" in yardstick
 
 
+def page_of(family: str) -> str:
+    """Return the page of a family on one line."""
+    return " ".join((ROOT / f"docs/families/{family}.md").read_text("utf-8").split())
+
+
+def test_figures_on_the_pages_of_families_follow_from_the_rows() -> None:
+    saved = [round(100 * (1 - row["rcg"] / row["cg"])) for row in rows_of("darcy_iterations")]
+    darcy = page_of("darcy")
+    assert f"Recycling saves {min(saved)} to {max(saved)} % of the iterations" in darcy
+    k, u = (
+        [float(row[key].partition(" ")[0]) for key in ("published", "here")]
+        for row in rows_of("darcy_statistics")
+    )
+    assert f"Their mean of u is {100 * (u[0] / u[1] - 1):.1f} % larger" in darcy
+    assert f"the mean of k in their sample is {100 * (1 - k[0] / k[1]):.1f} % smaller" in darcy
+    gamg = rows_of("elasticity_multigrid")
+    assert all(0.55 <= row["gamg"] / row["gamg_without"] < 0.65 for row in gamg)
+    assert "about 0.6 times as many iterations" in page_of("elasticity")
+    cg, recycling, *_ = rows_of("reaction_diffusion_solvers")
+    assert 0.45 < recycling["iterations"] / cg["iterations"] < 0.55
+    assert cg["seconds"] <= recycling["seconds"]
+    assert "about half of the iterations of CG" in page_of("reaction_diffusion")
+
+
+def test_methods_that_fail_on_absorbed_waves_fail_in_the_rows() -> None:
+    seconds = {
+        (row["family"], row["points"], row["method"]): row["median_seconds"]
+        for row in rows_of("families")
+    }
+    for points in ("default", "finer"):
+        for method in ("gmres", "incomplete", "skr"):
+            assert seconds["helmholtz_absorbing", points, method] is None
+    assert "BiCGStab(2) nor GCRO-DR(40, 20) with ILU reached the" in page_of("helmholtz_absorbing")
+
+
 def test_figures_of_training_in_the_readme_follow_from_the_rows() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     operator, linear, mean = (row["relative_l2"] for row in rows_of("training_1000"))
