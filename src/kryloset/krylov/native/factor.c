@@ -7,6 +7,7 @@
 // precision: S^-1, its part of L and, unless A is symmetric, its part of U, transposed.
 // Elimination is multifrontal, in double precision and without pivoting.
 
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,10 +20,8 @@ typedef float half_pack __attribute__((vector_size(16), aligned(16)));
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
-  WIDTH = 8,      // numbers in a pack; blocks have a multiple of this number of rows
-  WIDEST = 64,    // largest number of unknowns of a node
-  PER_ROW = 10,   // numbers that could be read while a row of a node is gathered and scattered
-  PER_NODE = 100  // and while a node begins and ends
+  WIDTH = 8,    // numbers in a pack; blocks have a multiple of this number of rows
+  WIDEST = 64,  // largest number of unknowns of a node
 };
 
 // Pick four of two times four numbers, by their places.
@@ -37,42 +36,44 @@ static const double ZERO = 1e-14;
 
 INLINE int64_t padded(int64_t rows) { return (rows + WIDTH - 1) / WIDTH * WIDTH; }
 
-// The cost of applying a node of this width and number of rows, in numbers read.
-INLINE int64_t cost(int64_t width, int64_t rows)
+// The cost of a node of this width and number of rows, in numbers read. weights: numbers in a
+// pack, those that could be read while a row is gathered and scattered, and while a node begins and
+// ends, and products that take as long as reading 1,000 numbers.
+INLINE double cost(const int32_t *weights, double width, double rows)
 {
-  return width * (2 * padded(rows) + padded(width)) + PER_ROW * rows + PER_NODE;
+  const double pack = weights[0], padded_rows = ceil(rows / pack) * pack;
+  const double products = width * (width * width / 3 + width * rows + rows * rows) / 2;
+  return width * (2 * padded_rows + ceil(width / pack) * pack) + weights[1] * rows + weights[2] +
+         products * weights[3] / 1000.0;
 }
 
-// analyse: the nodes of a pattern
-
-// Number the unknowns node by node. The pattern (by rows) is symmetric. order (n: new -> old)
-// reduces fill, and becomes the order of the factor. starts (count + 1) is the first unknown of
-// each node, row_offsets (count + 1) where its rows begin, and parents (count) the node of its
-// first row, or -1. A node absorbs a child if that makes the factor cheaper to apply, added zeros
-// included. Returns the number of nodes, or -1 without memory.
-int kryloset_analyse(int n, const int32_t *offsets, const int32_t *columns, int32_t *order,
-                     int32_t *starts, int64_t *row_offsets, int32_t *parents)
+// Find the elimination tree (J. Liu, SIAM J. Matrix Anal. Appl. 11, 1990, Algorithm 4.2).
+// ancestor (n): room for the compressed paths.
+static void elimination_tree(int n, const int32_t *offsets, const int32_t *columns,
+                             const int32_t *order, const int32_t *place, int32_t *parent,
+                             int32_t *ancestor)
 {
-  int32_t *memory = malloc(sizeof(int32_t) * 8 * (size_t)n);
-  if (memory == NULL) return -1;
-  int32_t *place = memory, *parent = place + n, *mark = parent + n, *rows = mark + n,
-          *width = rows + n, *top = width + n, *child = top + n, *sibling = child + n;
-  for (int j = 0; j < n; j++) place[order[j]] = j;
-  // The elimination tree (J. Liu, SIAM J. Matrix Anal. Appl. 11, 1990, Algorithm 4.2), mark
-  // being the compressed path.
   for (int i = 0; i < n; i++) {
-    parent[i] = mark[i] = child[i] = -1;
-    rows[i] = 0;
-    width[i] = 1;
+    parent[i] = ancestor[i] = -1;
     for (int e = offsets[order[i]]; e < offsets[order[i] + 1]; e++)
       for (int k = place[columns[e]], next; k != -1 && k < i; k = next) {
-        next = mark[k];
-        mark[k] = i;
+        next = ancestor[k];
+        ancestor[k] = i;
         if (next == -1) parent[k] = i;
       }
   }
-  // Row i of the factor is the subtree between its entries and i.
-  for (int i = 0; i < n; i++) mark[i] = -1;
+}
+
+// Count the rows below each unknown in its column of the factor: row i of the factor is the
+// subtree between its entries and i.
+static void count_rows(int n, const int32_t *offsets, const int32_t *columns,
+                       const int32_t *order, const int32_t *place, const int32_t *parent,
+                       int32_t *mark, int32_t *rows)
+{
+  for (int i = 0; i < n; i++) {
+    mark[i] = -1;
+    rows[i] = 0;
+  }
   for (int i = 0; i < n; i++) {
     mark[i] = i;
     for (int e = offsets[order[i]]; e < offsets[order[i] + 1]; e++)
@@ -81,13 +82,72 @@ int kryloset_analyse(int n, const int32_t *offsets, const int32_t *columns, int3
         rows[k]++;
       }
   }
+}
+
+// analyse: the nodes of a pattern
+
+// Reorder order (new -> old) so that each subtree of the elimination tree is numbered without a
+// gap, which changes neither fill nor products. rows (n): those below each unknown in its column
+// of the factor. Returns 1 without memory.
+int kryloset_postorder(int n, const int32_t *offsets, const int32_t *columns, int32_t *order,
+                       int32_t *rows)
+{
+  int32_t *memory = malloc(sizeof(int32_t) * 5 * (size_t)n);
+  if (memory == NULL) return 1;
+  int32_t *place = memory, *parent = place + n, *mark = parent + n, *size = mark + n,
+          *counts = size + n;
+  for (int j = 0; j < n; j++) place[order[j]] = j;
+  elimination_tree(n, offsets, columns, order, place, parent, mark);
+  count_rows(n, offsets, columns, order, place, parent, mark, counts);
+  // place, mark: the new number of an unknown, and of the next subtree of its children. Parents
+  // come after their children, so both are found from the last unknown on.
+  for (int j = 0; j < n; j++) size[j] = 1;
+  for (int j = 0; j < n; j++)
+    if (parent[j] != -1) size[parent[j]] += size[j];
+  int next = n;
+  for (int j = n - 1; j >= 0; j--) {
+    int32_t *const end = parent[j] == -1 ? &next : &mark[parent[j]];
+    place[j] = mark[j] = *end - 1;
+    *end -= size[j];
+  }
+  memcpy(mark, order, sizeof(int32_t) * (size_t)n);
+  for (int j = 0; j < n; j++) {
+    order[place[j]] = mark[j];
+    rows[place[j]] = counts[j];
+  }
+  free(memory);
+  return 0;
+}
+
+// Number the unknowns node by node. The pattern (by rows) is symmetric. order (n: new -> old)
+// reduces fill, and becomes the order of the factor. weights: see cost(). starts (count + 1) is
+// the first unknown of each node, row_offsets (count + 1) where its rows begin, and parents (count)
+// the node of its first row, or -1. A node absorbs a child if that makes the factor cheaper, added
+// zeros included. Returns the number of nodes, or -1 without memory.
+int kryloset_analyse(int n, const int32_t *offsets, const int32_t *columns,
+                     const int32_t *weights, int32_t *order, int32_t *starts,
+                     int64_t *row_offsets, int32_t *parents)
+{
+  int32_t *memory = malloc(sizeof(int32_t) * 8 * (size_t)n);
+  if (memory == NULL) return -1;
+  int32_t *place = memory, *parent = place + n, *mark = parent + n, *rows = mark + n,
+          *width = rows + n, *top = width + n, *child = top + n, *sibling = child + n;
+  for (int j = 0; j < n; j++) {
+    place[order[j]] = j;
+    child[j] = -1;
+    width[j] = 1;
+  }
+  elimination_tree(n, offsets, columns, order, place, parent, mark);
+  count_rows(n, offsets, columns, order, place, parent, mark, rows);
   // mark: whether its parent has absorbed a column.
   for (int j = 0; j < n; j++) {
     mark[j] = 0;
     for (int c = child[j]; c != -1; c = sibling[c]) {
       const int both = width[j] + width[c];
       if (both > WIDEST) continue;
-      if (cost(both, rows[j]) > cost(width[j], rows[j]) + cost(width[c], rows[c])) continue;
+      if (cost(weights, both, rows[j]) >
+          cost(weights, width[j], rows[j]) + cost(weights, width[c], rows[c]))
+        continue;
       width[j] = both;
       mark[c] = 1;
     }
@@ -404,4 +464,54 @@ void kryloset_apply(int n, const double *x, double *y, const double *scale, cons
     const int old = order[i];
     y[old] = scale[old] * v[i] * up;
   }
+}
+
+// ensembles: see ensemble.c
+
+// Find T and the diagonal of T A T. T is the root of the diagonal's inverse; where that is zero, of
+// the norm of the row, and the new diagonal is shift with the opposite of the other entries' sign
+// (quasidefinite: R. Vanderbei, SIAM J. Optim. 5, 1995). own (n): the places of the diagonal's
+// entries, or -1. entries (nnz, copies); scale and diagonal (n, copies), at most 16 copies.
+void kryloset_diagonal(int n, int copies, const int32_t *offsets, const int32_t *columns,
+                             const int32_t *own, const double *entries, double shift,
+                             double *scale, double *diagonal)
+{
+  double sign[16] = {0};
+  int zeros = 0;
+  for (int64_t i = 0; i < n; i++)
+    for (int64_t l = 0; l < copies; l++) {
+      const double entry = own[i] < 0 ? 0.0 : entries[(int64_t)own[i] * copies + l];
+      const int known = fabs(entry) > 0.0 && fabs(entry) <= DBL_MAX;
+      scale[i * copies + l] = known ? 1.0 / sqrt(fabs(entry)) : 1.0;
+      diagonal[i * copies + l] = known ? copysign(1.0, entry) : entry;
+      sign[l] += known ? copysign(1.0, entry) : 0.0;
+      zeros |= entry == 0.0;
+    }
+  if (!zeros) return;
+  for (int64_t i = 0; i < n; i++)
+    for (int64_t l = 0; l < copies; l++) {
+      if (diagonal[i * copies + l] != 0.0) continue;
+      double sum = 0.0;
+      for (int64_t e = offsets[i]; e < offsets[i + 1]; e++) {
+        const int64_t other = columns[e] * (int64_t)copies + l;
+        const double size = scale[other] * entries[e * copies + l];
+        if (diagonal[other] != 0.0) sum += size * size;
+      }
+      if (sum > 0.0 && sum <= DBL_MAX) scale[i * copies + l] = 1.0 / sqrt(sum);
+      else diagonal[i * copies + l] = NAN;  // no row to scale: a pivot that is refused
+    }
+  for (int64_t i = 0; i < (int64_t)n * copies; i++)
+    if (diagonal[i] == 0.0) diagonal[i] = sign[i % copies] < 0.0 ? shift : -shift;
+}
+
+// Bytes of a vector register of this processor.
+int kryloset_register(void)
+{
+#if defined(__AVX512F__)
+  return 64;
+#elif defined(__AVX__)
+  return 32;
+#else
+  return 16;
+#endif
 }

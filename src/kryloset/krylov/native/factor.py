@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 WIDTH = 8
 """Numbers in a pack, as in factor.c."""
 
+WEIGHTS = (WIDTH, 10, 100, 0)
+"""What nodes cost: see cost() in factor.c."""
+
 ACCURATE = 1e-2
 """Largest relative error in the solution of a random system at which a factor is used."""
 
@@ -61,21 +64,29 @@ class Supernodes:
         Args:
             matrix: (n, n), its entries do not matter.
         """
-        import scipy.sparse as sp
+        pattern = symmetric_pattern(matrix)
+        return cls.ordered(pattern, nested_dissection(pattern), WEIGHTS)
 
+    @classmethod
+    def ordered(
+        cls, pattern: "sp.csr_array", order: NDArray[np.int32], weights: tuple[int, ...]
+    ) -> Self:
+        """Find the supernodes of an order that reduces fill.
+
+        Args:
+            pattern: (n, n), structurally symmetric, with int32 indices.
+            order: (n), old numbers in the order of elimination.
+            weights: What nodes cost: see cost() in factor.c.
+        """
         kernels = load_kernels()
         assert kernels is not None
-        n = matrix.shape[0]
-        ones = sp.csr_array((np.ones(matrix.nnz), matrix.indices, matrix.indptr), matrix.shape)
-        pattern = sp.csr_array(ones + ones.T)
-        csr = (pattern.indptr.astype(np.int32), pattern.indices.astype(np.int32), pattern.data)
-        mat = PETSc.Mat().createAIJ((n, n), csr=csr, comm=PETSc.COMM_SELF)
-        order = np.array(mat.getOrdering("nd")[0].getIndices(), dtype=np.int32)
-        mat.destroy()
+        n = pattern.shape[0]
+        order = order.copy()
         starts, parents = np.empty(n + 1, dtype=np.int32), np.empty(n, dtype=np.int32)
         row_offsets = np.empty(n + 1, dtype=np.int64)
-        found = [array.ctypes.data for array in (*csr[:2], order, starts, row_offsets, parents)]
-        count = kernels.kryloset_analyse(n, *found)
+        csr = (pattern.indptr, pattern.indices)
+        arrays = (*csr, np.array(weights, np.int32), order, starts, row_offsets, parents)
+        count = kernels.kryloset_analyse(n, *(array.ctypes.data for array in arrays))
         if count < 0:
             raise MemoryError("no memory to analyse the pattern of a factor")
         place = np.empty(n, dtype=np.int32)
@@ -84,11 +95,35 @@ class Supernodes:
         starts, parents = starts[: count + 1].copy(), parents[:count].copy()
         row_offsets = row_offsets[: count + 1].copy()
         rows = np.empty(row_offsets[-1], dtype=np.int32)
-        given = [array.ctypes.data for array in (*csr[:2], order, place)]
+        given = [array.ctypes.data for array in (*csr, order, place)]
         found = [array.ctypes.data for array in (starts, row_offsets, parents, rows)]
         if kernels.kryloset_rows(n, *given, count, *found):
             raise MemoryError("no memory to analyse the pattern of a factor")
         return cls(order, place, starts, parents, row_offsets, rows)
+
+
+def symmetric_pattern(matrix: "sp.csr_array") -> "sp.csr_array":
+    """Return the pattern of A + A', with int32 indices and entries that are not zero.
+
+    Args:
+        matrix: (n, n), its entries do not matter.
+    """
+    import scipy.sparse as sp
+
+    ones = sp.csr_array((np.ones(matrix.nnz), matrix.indices, matrix.indptr), matrix.shape)
+    pattern = sp.csr_array(ones + ones.T)
+    pattern.indptr = pattern.indptr.astype(np.int32)
+    pattern.indices = pattern.indices.astype(np.int32)
+    return pattern
+
+
+def nested_dissection(pattern: "sp.csr_array") -> NDArray[np.int32]:
+    """Return PETSc's order of a structurally symmetric pattern, (n) old numbers."""
+    csr = (pattern.indptr, pattern.indices, pattern.data)
+    mat = PETSc.Mat().createAIJ(pattern.shape, csr=csr, comm=PETSc.COMM_SELF)
+    order = np.array(mat.getOrdering("nd")[0].getIndices(), dtype=np.int32)
+    mat.destroy()
+    return order
 
 
 class Factor:

@@ -42,6 +42,15 @@ def read_prototypes(sources: Iterable[str]) -> str:
     )
 
 
+def open_library(library: Path, sources: Iterable[str]) -> Any:
+    """Return a compiled library, whose functions have the prototypes of its sources."""
+    from cffi import FFI
+
+    ffi = FFI()
+    ffi.cdef(read_prototypes(sources))
+    return ffi.dlopen(str(library))
+
+
 @cache
 def load_kernels() -> Any | None:
     """Return the compiled library, or None if it cannot be made, which is logged once.
@@ -49,13 +58,8 @@ def load_kernels() -> Any | None:
     `compile_library` keeps it in the user's cache.
     """
     try:
-        from cffi import FFI
-
         texts = [source.read_text() for source in SOURCES]
-        library = compile_library("kernels", texts, FLAGS, lambda: texts)
-        ffi = FFI()
-        ffi.cdef(read_prototypes(texts))
-        return ffi.dlopen(str(library))
+        return open_library(compile_library("kernels", texts, FLAGS, lambda: texts), texts)
     except (ImportError, OSError) as error:
         logging.getLogger(__name__).warning(
             "no compiled kernels (%s): recycling goes through BLAS and factors are PETSc's, which "

@@ -1,0 +1,260 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Factors of an ensemble: A = L D L' or L D U of all lanes at once, without pivoting.
+
+Each number of a factor is a vector with one lane a matrix (ensemble.c). The pattern is analysed
+once: an order by nested dissection, and supernodes, in which products are dense. The factor is one
+of T A T with a unit diagonal, so that its numbers are within the range of single precision:
+T = |diag A|^(-1/2). Rows with a zero diagonal, of the constraint of a saddle point, are scaled to
+norm 1 and get a small diagonal of the other sign: the matrix is quasidefinite then, and has a
+factor in any order (R. Vanderbei, SIAM J. Optim. 5, 1995). Refinement outside takes the shift and
+the rounding away again. A matrix that needs pivoting shows by a residual that does not fall.
+"""
+
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from petsc4py import PETSc
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.krylov.ensemble.pattern import Pattern
+from kryloset.krylov.native import factor
+from kryloset.krylov.native.compiler import compile_library
+from kryloset.krylov.native.factor import Supernodes
+from kryloset.krylov.native.kernels import FLAGS, load_kernels, open_library
+
+SHIFT = 1e-4
+"""The diagonal that a row of norm 1 gets in place of zero."""
+
+WEIGHTS = (1, 2, 40, 40)
+"""What nodes cost: see cost() in factor.c."""
+
+ALIGNMENT = 64
+"""Bytes to whose multiples C wants its vectors."""
+
+
+def can_factor() -> bool:
+    """Return whether ensembles have factors: real numbers and a C compiler."""
+    return PETSc.ScalarType is np.float64 and load_kernels() is not None
+
+
+@cache
+def load_lanes(real: str, lanes: int, *, shared: bool) -> Any:
+    """Return ensemble.c compiled for a precision and a number of lanes in a register."""
+    bits = "int32_t" if real == "float" else "int64_t"
+    macros = {"REAL": real, "BITS": bits, "LANES": lanes, "SHARED": int(shared)}
+    flags = (*FLAGS, *(f"-D{name}={value}" for name, value in macros.items()))
+    texts = [Path(factor.__file__).with_name("ensemble.c").read_text()]
+    return open_library(compile_library("ensemble", texts, flags, lambda: texts), texts)
+
+
+class Elimination:
+    """What the pattern of a matrix determines of its factor.
+
+    Attributes:
+        pattern: of the matrix.
+        symmetric: whether the matrices are.
+        nodes: which unknowns are eliminated together, subtree by subtree.
+        blocks: (count + 1), where in the factor the numbers of each node begin.
+        fronts: (count), where in the room for fronts that of a node begins.
+        room: numbers of the fronts of a path from a root, the longest one.
+        panel: numbers of the largest panel.
+        flops: of one factorisation of one matrix, without zeros that supernodes add.
+    """
+
+    def __init__(self, pattern: Pattern, *, symmetric: bool) -> None:
+        """Analyse a pattern.
+
+        Args:
+            pattern: of the matrices.
+            symmetric: whether the matrices are. They may be indefinite.
+        """
+        import scipy.sparse as sp
+
+        kernels = load_kernels()
+        assert kernels is not None
+        n = pattern.rows
+        ones = np.ones(pattern.size)
+        matrix = sp.csr_array((ones, pattern.columns, pattern.offsets), (n, n))
+        both = factor.symmetric_pattern(matrix)
+        order, below = factor.nested_dissection(both), np.empty(n, dtype=np.int32)
+        arrays = (both.indptr, both.indices, order, below)
+        if kernels.kryloset_postorder(n, *(array.ctypes.data for array in arrays)):
+            raise MemoryError("no memory to analyse the pattern of a factor")
+        self.pattern, self.symmetric = pattern, symmetric
+        self.nodes = s = Supernodes.ordered(both, order, WEIGHTS)
+        c = below.astype(np.int64)
+        self.flops = int((c * (c + 1) if symmetric else 2 * c**2).sum() + c.sum() + n)
+        widths, rows = np.diff(s.starts).astype(np.int64), np.diff(s.row_offsets)
+        halves = 1 if symmetric else 2
+        self.blocks = np.concatenate([[0], np.cumsum(halves * widths * (widths + rows))])
+        self.panel = int((widths * (widths + rows)).max(initial=0))
+        self.fronts = np.zeros(len(widths), dtype=np.int64)
+        sizes = halves * rows**2
+        for k in range(len(widths) - 1, -1, -1):
+            parent = s.parents[k]
+            self.fronts[k] = self.fronts[parent] + sizes[parent] if parent >= 0 else 0
+        self.room = int((self.fronts + sizes).max(initial=0))
+        self._widths, self._rows = widths, rows
+
+    def place(self, node: NDArray[np.int32], unknown: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return the rows of unknowns (new numbers) in the panels of nodes that contain them."""
+        s, n = self.nodes, self.pattern.rows
+        owner = np.repeat(np.arange(len(self._rows), dtype=np.int64), self._rows)
+        keys = owner * n + s.rows
+        below = np.searchsorted(keys, node.astype(np.int64) * n + unknown)
+        return np.where(
+            unknown < s.starts[node + 1],
+            unknown - s.starts[node],
+            self._widths[node] + below - s.row_offsets[node],
+        )
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """What C reads, in the order of `plan` in ensemble.c."""
+        s = self.nodes
+        parents = s.parents
+        children = np.flatnonzero(parents >= 0)
+        first = np.zeros(len(parents), dtype=np.int32)
+        first[children[np.unique(parents[children], return_index=True)[1]]] = 1
+        owner = np.repeat(np.arange(len(parents), dtype=np.int32), self._rows)
+        places = np.zeros(len(s.rows), dtype=np.int32)
+        inner = parents[owner] >= 0
+        places[inner] = self.place(parents[owner[inner]], s.rows[inner])
+        lefts = np.repeat(
+            np.arange(self.pattern.rows, dtype=np.int32), np.diff(self.pattern.offsets)
+        )
+        rights = self.pattern.columns
+        row, column = s.place[lefts], s.place[rights]
+        sources = np.flatnonzero(row > column if self.symmetric else row != column)
+        row, column = row[sources], column[sources]
+        early, late = np.minimum(row, column), np.maximum(row, column)
+        node_of = np.repeat(np.arange(len(parents), dtype=np.int32), self._widths)
+        node = node_of[early]
+        width = self._widths[node]
+        targets = self.place(node, late) * width + early - s.starts[node]
+        # Entries of U are in the second panel.
+        targets += np.where(row < column, width * (width + self._rows[node]), 0)
+        by_node = np.lexsort((targets, node))
+        entry_offsets = np.searchsorted(node[by_node], np.arange(len(parents) + 1))
+        numbers = (array[by_node] for array in (sources, lefts[sources], rights[sources], targets))
+        return (
+            s.order,
+            s.starts,
+            s.row_offsets,
+            s.rows,
+            places,
+            parents,
+            first,
+            self.blocks,
+            self.fronts,
+            entry_offsets.astype(np.int64),
+            *(array.astype(np.int32) for array in numbers),
+        )
+
+
+class EnsembleFactor:
+    """The factors of up to 16 matrices of one pattern, or of one matrix for all lanes."""
+
+    def __init__(
+        self, elimination: Elimination, lanes: int, *, double: bool = False, constant: bool = False
+    ) -> None:
+        """Take an analysis; memory is taken at the first set-up.
+
+        Args:
+            elimination: of the pattern.
+            lanes: 4, 8 or 16.
+            double: whether numbers are in double precision.
+            constant: whether all lanes share one matrix.
+        """
+        kernels = load_kernels()
+        assert kernels is not None
+        self.elimination, self.lanes, self.constant = elimination, lanes, constant
+        self._real = np.dtype(np.float64 if double else np.float32)
+        self._width = min(lanes, kernels.kryloset_register() // self._real.itemsize)
+        self._c = load_lanes("double" if double else "float", self._width, shared=constant)
+        n, arrays = elimination.pattern.rows, elimination.arrays
+        counts = (n, lanes, len(elimination.nodes.parents), int(elimination.symmetric))
+        self._plan = np.array([*counts, *(array.ctypes.data for array in arrays)], np.int64)
+        self._copies = 1 if constant else lanes
+        self._scale = np.ones((n, self._copies))
+        self._blocks: NDArray[Any] | None = None
+        self._work = self._aligned(n * self._width)
+
+    @classmethod
+    def analyse(
+        cls,
+        pattern: Pattern,
+        lanes: int,
+        *,
+        symmetric: bool,
+        double: bool = False,
+        constant: bool = False,
+    ) -> Self:
+        """Analyse a pattern, once for all matrices that have it: see `Elimination`."""
+        return cls(
+            Elimination(pattern, symmetric=symmetric), lanes, double=double, constant=constant
+        )
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the factors of all lanes and of the room that a factorisation needs."""
+        e = self.elimination
+        in_register = 1 if self.constant else self._width
+        numbers = int(e.blocks[-1]) * self._copies + (e.room + e.panel) * in_register
+        return numbers * self._real.itemsize
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one set-up, over all lanes."""
+        return self.elimination.flops * self._copies
+
+    def set_up(self, entries: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Factorise new matrices.
+
+        Args:
+            entries: (nnz, lanes), or (nnz, 1) of one matrix for all lanes, C-contiguous.
+
+        Returns:
+            (lanes), or (1): whether a matrix has a factor. If not, for a pivot is zero or not
+            finite, the identity takes its place.
+        """
+        e, kernels = self.elimination, load_kernels()
+        assert kernels is not None
+        if self._blocks is None:
+            in_register = 1 if self.constant else self._width
+            self._blocks = self._aligned(int(e.blocks[-1]) * self._copies)
+            self._fronts = self._aligned(e.room * in_register)
+            self._panel = self._aligned(e.panel * in_register)
+            self._diagonal = np.empty_like(self._scale)
+        pattern = e.pattern
+        matrix = (pattern.offsets, pattern.columns, pattern.diagonal, entries)
+        kernels.kryloset_diagonal(
+            pattern.rows,
+            self._copies,
+            *(array.ctypes.data for array in matrix),
+            SHIFT,
+            self._scale.ctypes.data,
+            self._diagonal.ctypes.data,
+        )
+        usable = np.empty(self._copies, dtype=np.bool_)
+        arrays = (self._plan, entries, self._scale, self._diagonal)
+        results = (self._blocks, self._fronts, self._panel, usable)
+        self._c.kryloset_ensemble_factorise(*(a.ctypes.data for a in (*arrays, *results)))
+        self._scale[:, ~usable] = 1.0
+        return usable
+
+    def apply(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+        """Set y to A^-1 x, both (n, lanes) and C-contiguous, to the precision of the numbers."""
+        assert self._blocks is not None
+        arrays = (self._plan, self._blocks, self._scale, x, y, self._work)
+        self._c.kryloset_ensemble_apply(*(array.ctypes.data for array in arrays))
+
+    def _aligned(self, numbers: int) -> NDArray[Any]:
+        """Return room for numbers, aligned for a register."""
+        raw = np.empty(numbers + ALIGNMENT // self._real.itemsize, dtype=self._real)
+        start = -raw.ctypes.data % ALIGNMENT // self._real.itemsize
+        return raw[start : start + numbers]
