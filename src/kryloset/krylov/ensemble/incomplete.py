@@ -17,15 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.krylov.ensemble.pattern import Pattern
-from kryloset.krylov.ensemble.triangle import LowerTriangle, Singles, address, aligned
-from kryloset.krylov.native.kernels import load_kernels
+from kryloset.krylov.ensemble.triangle import LowerTriangle, Singles, address, aligned, load_sweeps
 
 type Numbers = NDArray[np.float64]
 
 SMALL = 1
 """What C says of a lane with a pivot that is too small, but a number."""
 
-LEAST = 1e-3
+LEAST = 1e-5
 """The smallest pivot that is accepted of a matrix with ones on its diagonal."""
 
 SHIFTS = (0.01, 0.04, 0.16, 0.64)
@@ -35,28 +34,32 @@ SHIFTS = (0.01, 0.04, 0.16, 0.64)
 class IncompleteCholesky:
     """Factors of symmetric positive definite matrices with one pattern, and their application."""
 
-    def __init__(self, triangle: LowerTriangle) -> None:
+    def __init__(self, triangle: LowerTriangle, own: int, lanes: int) -> None:
         """Find the products that an elimination takes. `analyse` is for a pattern."""
-        kernels = load_kernels()
-        assert kernels is not None
-        self._kernels = kernels
+        self._kernels = load_sweeps()
         self._triangle = triangle
         self._widest = int(np.diff(triangle.offsets).max(initial=0))
         place = np.full(triangle.rows, -1, dtype=np.int32)
         self._pair_offsets = np.empty(triangle.size + 1, dtype=np.int64)
         given = (triangle.rows, address(triangle.offsets), address(triangle.columns))
         found = (address(place), address(self._pair_offsets))
-        count = kernels.kryloset_lanes_pairs(*given, *found, 0)
+        count = self._kernels.kryloset_sweeps_pairs(*given, *found, 0)
         self._pairs = np.empty((count, 2), dtype=np.int32)
-        kernels.kryloset_lanes_pairs(*given, *found, address(self._pairs))
-        self._m = self._scale = self._work = aligned(0, 1)
-        self._top = np.ones(1)
-        self._peak = np.ones(1)
+        self._kernels.kryloset_sweeps_pairs(*given, *found, address(self._pairs))
+        self._m, self._scale = aligned(triangle.size, own), aligned(triangle.rows, own)
+        self._work = aligned(triangle.rows, lanes)
+        self._top, self._peak = np.ones(own), np.ones(lanes)
 
     @classmethod
-    def analyse(cls, pattern: Pattern) -> Self:
-        """Return the factors of a pattern, before the entries are known."""
-        return cls(LowerTriangle.of(pattern))
+    def analyse(cls, pattern: Pattern, own: int, lanes: int) -> Self:
+        """Return the factors of a pattern, before the entries are known.
+
+        Args:
+            pattern: of each matrix, symmetric.
+            own: number of matrices: `lanes`, or 1 if all lanes share one.
+            lanes: number of right-hand sides: 4, 8 or 16.
+        """
+        return cls(LowerTriangle.of(pattern), own, lanes)
 
     @property
     def bytes(self) -> int:
@@ -75,11 +78,9 @@ class IncompleteCholesky:
         A lane without one, whose matrix is not positive definite or not finite, gets the identity.
 
         Args:
-            entries: (nnz, lanes), or (nnz, 1) of one matrix for all lanes. C-contiguous.
+            entries: (nnz, own), C-contiguous.
         """
         t, own = self._triangle, entries.shape[1]
-        if self._m.shape != (t.size, own):
-            self._m, self._scale = aligned(t.size, own), aligned(t.rows, own)
         diagonal = np.where(t.diagonal[:, None] < 0, 0.0, entries[t.diagonal])
         with np.errstate(all="ignore"):
             top = diagonal.max(axis=0)
@@ -100,16 +101,14 @@ class IncompleteCholesky:
     def apply(self, x: Numbers, y: Numbers) -> None:
         """Set y to the solution of the factorised systems with right-hand sides x, (n, lanes)."""
         t, lanes, own = self._triangle, x.shape[1], self._m.shape[1]
-        if self._work.shape != (t.rows, lanes):
-            self._work, self._peak = aligned(t.rows, lanes), np.empty(lanes)
         widths = (t.rows, lanes, own)
         scale = address(self._scale)
         z, peak = address(self._work), address(self._peak)
-        self._kernels.kryloset_lanes_narrow(*widths, scale, address(x), z, peak)
+        self._kernels.kryloset_sweeps_narrow(*widths, scale, address(x), z, peak)
         pattern = (address(t.offsets), address(t.columns))
-        self._kernels.kryloset_lanes_solve(*widths, *pattern, address(self._m), z)
+        self._kernels.kryloset_sweeps_solve(*widths, *pattern, address(self._m), z)
         self._peak /= self._top
-        self._kernels.kryloset_lanes_widen(*widths, scale, z, peak, address(y))
+        self._kernels.kryloset_sweeps_widen(*widths, scale, z, peak, address(y))
 
     def _eliminate(
         self,
@@ -126,7 +125,7 @@ class IncompleteCholesky:
         pairs = (address(self._pair_offsets), address(self._pairs))
         numbers = (address(entries), address(self._top), address(shift))
         made = (address(array) for array in (self._m, self._scale, row, status))
-        self._kernels.kryloset_lanes_eliminate(
+        self._kernels.kryloset_sweeps_eliminate(
             t.rows, entries.shape[1], *pattern, *pairs, *numbers, LEAST, *made
         )
 

@@ -8,7 +8,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.errors import KrylosetError
 from kryloset.krylov.ensemble.pattern import Pattern
+from kryloset.krylov.native.kernels import load_kernels
 
 type Singles = NDArray[np.float32]
 
@@ -40,6 +42,21 @@ class LowerTriangle:
         offsets = row_offsets(rows[places], pattern.rows)
         return cls(offsets, pattern.columns[places], places, pattern.diagonal)
 
+    def filled(self) -> Self:
+        """Return this triangle with the entries that complete elimination fills. For few rows."""
+        n = self.rows
+        place = np.full((n, n), -1, dtype=np.int32)
+        rows = np.repeat(np.arange(n), np.diff(self.offsets))
+        place[rows, self.columns] = self.places
+        there = np.zeros((n, n), dtype=bool)
+        there[rows, self.columns] = True
+        for column in range(n):
+            below = column + 1 + np.flatnonzero(there[column + 1 :, column])
+            there[np.ix_(below, below)] = True
+        rows, columns = np.nonzero(np.tril(there, -1))
+        places = place[rows, columns]
+        return type(self)(row_offsets(rows, n), columns.astype(np.int32), places, self.diagonal)
+
     @property
     def rows(self) -> int:
         """Number n of rows."""
@@ -49,6 +66,21 @@ class LowerTriangle:
     def size(self) -> int:
         """Number of entries."""
         return len(self.columns)
+
+
+def load_sweeps() -> Any:
+    """Return the kernels of sweeps.c.
+
+    Raises:
+        KrylosetError: there is no C compiler.
+    """
+    kernels = load_kernels()
+    if kernels is None:
+        raise KrylosetError(
+            "incomplete factors and multigrid of several lanes need a C compiler: install one, "
+            "name it in CC, or take lanes 1"
+        )
+    return kernels
 
 
 def row_offsets(rows: NDArray[np.integer[Any]], count: int) -> NDArray[np.int32]:

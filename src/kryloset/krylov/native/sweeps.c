@@ -68,14 +68,14 @@
 
 // z (n x lanes) = scale x / peak, where peak (lanes) becomes the largest |scale x| of each lane, so
 // that nothing leaves the range of single precision. scale (n x own) may be null: 1.
-void kryloset_lanes_narrow(ptrdiff_t n, int lanes, int own, const float *scale,
+void kryloset_sweeps_narrow(ptrdiff_t n, int lanes, int own, const float *scale,
                            const double *x, float *z, double *peak)
 {
   EACH(narrow, n, scale, x, z, peak);
 }
 
 // y (n x lanes) = factor scale z, with a factor of each lane.
-void kryloset_lanes_widen(ptrdiff_t n, int lanes, int own, const float *scale,
+void kryloset_sweeps_widen(ptrdiff_t n, int lanes, int own, const float *scale,
                           const float *z, const double *factor, double *y)
 {
   EACH(widen, n, scale, z, factor, y);
@@ -83,7 +83,7 @@ void kryloset_lanes_widen(ptrdiff_t n, int lanes, int own, const float *scale,
 
 // to (count x own) = factor from[places], with a factor of each lane. A place of -1 gives 0.
 // status (own) becomes 1 for a lane with a number that is not finite.
-void kryloset_lanes_gather(ptrdiff_t count, int own, const int32_t *places, const double *from,
+void kryloset_sweeps_gather(ptrdiff_t count, int own, const int32_t *places, const double *from,
                            const double *factor, float *to, int32_t *status)
 {
   const int lanes = own;
@@ -91,7 +91,7 @@ void kryloset_lanes_gather(ptrdiff_t count, int own, const int32_t *places, cons
 }
 
 // y (n x own) = W x with one sparse matrix W for all lanes, or y + W x if `add`.
-void kryloset_lanes_combine(ptrdiff_t n, int lanes, const int32_t *offsets, const int32_t *columns,
+void kryloset_sweeps_combine(ptrdiff_t n, int lanes, const int32_t *offsets, const int32_t *columns,
                             const float *weights, int add, const float *x, float *y)
 {
   EACH_WIDTH(combine, n, offsets, columns, weights, add, x, y);
@@ -101,7 +101,7 @@ void kryloset_lanes_combine(ptrdiff_t n, int lanes, const int32_t *offsets, cons
 // On entry scale is the diagonal of T; on return, it is that of T R^-1. shift (own) is added to the
 // diagonal, which is 1. status (own) becomes 1 where a pivot is too small, and 2 where it is not a
 // number. pairs are the places (in the row; in M) of the factors of each product, by entry.
-void kryloset_lanes_eliminate(ptrdiff_t n, int own, const int32_t *offsets, const int32_t *columns,
+void kryloset_sweeps_eliminate(ptrdiff_t n, int own, const int32_t *offsets, const int32_t *columns,
                               const int32_t *places, const int64_t *pair_offsets,
                               const int32_t *pairs, const double *entries, const double *top,
                               const float *shift, float least, float *m, float *scale, float *work,
@@ -113,14 +113,14 @@ void kryloset_lanes_eliminate(ptrdiff_t n, int own, const int32_t *offsets, cons
 }
 
 // Replace z (n x lanes) by M'^-1 M^-1 z.
-void kryloset_lanes_solve(ptrdiff_t n, int lanes, int own, const int32_t *offsets,
+void kryloset_sweeps_solve(ptrdiff_t n, int lanes, int own, const int32_t *offsets,
                           const int32_t *columns, const float *m, float *z)
 {
   EACH(solve, n, offsets, columns, m, z);
 }
 
 // x = (D + L)^-1 b and r = b - A x, for A = L + D + L' and `inverse` = D^-1.
-void kryloset_lanes_descend(ptrdiff_t n, int lanes, int own, const int32_t *offsets,
+void kryloset_sweeps_descend(ptrdiff_t n, int lanes, int own, const int32_t *offsets,
                             const int32_t *columns, const float *lower, const float *inverse,
                             const float *b, float *x, float *r)
 {
@@ -129,7 +129,7 @@ void kryloset_lanes_descend(ptrdiff_t n, int lanes, int own, const int32_t *offs
 
 // x = (D + L')^-1 (b - L x), a sweep of Gauss and Seidel from the last row to the first. It
 // overwrites b.
-void kryloset_lanes_ascend(ptrdiff_t n, int lanes, int own, const int32_t *offsets,
+void kryloset_sweeps_ascend(ptrdiff_t n, int lanes, int own, const int32_t *offsets,
                            const int32_t *columns, const float *lower, const float *inverse,
                            float *b, float *x)
 {
@@ -138,7 +138,7 @@ void kryloset_lanes_ascend(ptrdiff_t n, int lanes, int own, const int32_t *offse
 
 // Return the number of products that an elimination on a pattern of rows takes, and write the
 // places of their factors unless `pairs` is null. place (n) is filled with -1.
-int64_t kryloset_lanes_pairs(ptrdiff_t n, const int32_t *offsets, const int32_t *columns,
+int64_t kryloset_sweeps_pairs(ptrdiff_t n, const int32_t *offsets, const int32_t *columns,
                              int32_t *place, int64_t *pair_offsets, int32_t *pairs)
 {
   int64_t count = 0;

@@ -1,0 +1,262 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Geometric multigrid of an ensemble: a V-cycle of all lanes in single precision (sweeps.c).
+
+It is the cycle of `kryloset.krylov.preconditioners.multigrid`: a sweep of Gauss and Seidel forward
+on the way down, one backward on the way up, and P' A P on the next lattice. All lanes share the
+interpolations P. The entries of P' A P are sums of those of A with weights that do not depend on
+the lane, so they are the product of a sparse matrix, made once, with the entries.
+
+A sweep from 0 on the way down is (D + L) x = b, so that the residual is -L' x: one pass over the
+lower triangle L serves both, and one more the way up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from petsc4py import PETSc
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from kryloset.krylov.ensemble.incomplete import IncompleteCholesky, Numbers
+from kryloset.krylov.ensemble.pattern import Pattern
+from kryloset.krylov.ensemble.triangle import (
+    LowerTriangle,
+    Singles,
+    address,
+    aligned,
+    load_sweeps,
+    row_offsets,
+)
+
+NONE = 0
+"""In place of the address of an array."""
+
+
+class Level:
+    """The matrices on a lattice, and the vectors of a cycle.
+
+    Attributes:
+        triangle: Where L has entries. Their places are those in `entries`.
+        entries: (size of L + n, own), of L and then of the diagonal D.
+        inverse: (n, own), of D.
+        b: (n, lanes), right-hand sides.
+        x: (n, lanes), solutions.
+        r: (n, lanes), residuals.
+    """
+
+    def __init__(self, triangle: LowerTriangle, own: int, lanes: int) -> None:
+        """Make room for the numbers."""
+        rows = triangle.rows
+        self.triangle = triangle
+        self.entries, self.inverse = aligned(triangle.size + rows, own), aligned(rows, own)
+        self.b, self.x, self.r = (aligned(rows, lanes) for _ in range(3))
+        addresses = (triangle.offsets, triangle.columns, self.entries, self.inverse)
+        self.sweep = (rows, lanes, own, *map(address, addresses))
+
+    @property
+    def diagonal(self) -> Singles:
+        """(n, own), a view of `entries`."""
+        return self.entries[self.triangle.size :]
+
+    @property
+    def bytes(self) -> int:
+        """Memory of its numbers."""
+        return sum(a.nbytes for a in (self.entries, self.inverse, self.b, self.x, self.r))
+
+
+@dataclass(frozen=True, eq=False)
+class Combination:
+    """A sparse matrix of weights that all lanes share."""
+
+    offsets: NDArray[np.int32]
+    columns: NDArray[np.int32]
+    weights: Singles
+
+    @classmethod
+    def of(cls, matrix: sp.sparray) -> Self:
+        """Return a matrix in single precision."""
+        csr = sp.csr_array(matrix)
+        csr.sum_duplicates()
+        return cls(
+            csr.indptr.astype(np.int32), csr.indices.astype(np.int32), csr.data.astype(np.float32)
+        )
+
+    def multiply(self, x: Singles, y: Singles, *, add: bool = False) -> None:
+        """Set y to the product with x, or add it to y; both (rows, lanes)."""
+        given = map(address, (self.offsets, self.columns, self.weights))
+        load_sweeps().kryloset_sweeps_combine(*y.shape, *given, int(add), address(x), address(y))
+
+
+class GeometricMultigrid:
+    """The V-cycles of symmetric positive definite matrices with one pattern."""
+
+    def __init__(
+        self,
+        places: NDArray[np.int32],
+        inner: NDArray[np.int32],
+        levels: Sequence[Level],
+        interpolations: Sequence[sp.csr_array],
+        products: Sequence[Combination],
+    ) -> None:
+        """Take what `analyse` found.
+
+        Args:
+            places: Where in the matrix are the entries of the finest level.
+            inner: Where in the matrix is the diagonal of unknowns that are not prescribed.
+            levels: The finest first.
+            interpolations: To each level but the last one from the next.
+            products: From the entries of each level but the last to those of the next.
+        """
+        self._kernels = load_sweeps()
+        self._places, self._inner, self._levels = places, inner, levels
+        self._products = products
+        self._up = [Combination.of(p) for p in interpolations]
+        self._down = [Combination.of(p.T) for p in interpolations]
+        coarsest = levels[-1]
+        own, lanes = coarsest.entries.shape[1], coarsest.b.shape[1]
+        self._factor = IncompleteCholesky(coarsest.triangle.filled(), own, lanes)
+        self._right, self._left = np.empty((2, coarsest.triangle.rows, lanes))
+        self._top, self._peak = np.ones(own), np.ones(lanes)
+
+    @classmethod
+    def analyse(
+        cls, pattern: Pattern, interpolations: Sequence[PETSc.Mat], own: int, lanes: int
+    ) -> Self:
+        """Return the cycles of a pattern, before the entries are known.
+
+        Args:
+            pattern: of each matrix, symmetric.
+            interpolations: from each lattice to the next finer one, that to the unknowns of the
+                matrix first. The rows of prescribed unknowns are empty.
+            own: number of matrices: `lanes`, or 1 if all lanes share one.
+            lanes: number of right-hand sides: 4, 8 or 16.
+        """
+        matrices = [
+            sp.csr_array(mat.getValuesCSR()[::-1], shape=mat.getSize()) for mat in interpolations
+        ]
+        coupled = np.diff(matrices[0].indptr) > 0 if matrices else np.ones(pattern.rows, dtype=bool)
+        given = LowerTriangle.of(pattern)
+        places = np.concatenate((given.places, given.diagonal))
+        rows = np.repeat(np.arange(pattern.rows), np.diff(given.offsets))
+        triangle = _numbered(rows, given.columns, pattern.rows)
+        levels, products = [Level(triangle, own, lanes)], []
+        for matrix in matrices:
+            triangle, product = _galerkin(triangle, matrix)
+            levels.append(Level(triangle, own, lanes))
+            products.append(product)
+        return cls(places, given.diagonal[coupled], levels, matrices, products)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the numbers of all lattices."""
+        return sum(level.bytes for level in self._levels) + self._factor.bytes
+
+    @property
+    def flops(self) -> int:
+        """Operations of one `set_up` in floating point, all lanes together."""
+        own = len(self._top)
+        return 2 * own * sum(len(p.weights) for p in self._products) + self._factor.flops
+
+    def set_up(self, entries: Numbers) -> NDArray[np.bool_]:
+        """Take new matrices, and return which lanes have a cycle, (own).
+
+        A lane without one, whose matrix is not positive definite or not finite, gets the identity.
+
+        Args:
+            entries: (nnz, own), C-contiguous.
+        """
+        finest, own = self._levels[0], entries.shape[1]
+        # One number a lane keeps its entries in the range of single precision: the largest on the
+        # diagonal. The ones of prescribed unknowns do not count.
+        with np.errstate(all="ignore"):
+            top = entries[self._inner].max(axis=0, initial=0.0)
+            usable = np.isfinite(top) & (top > 0)
+            self._top = np.where(usable, top, 1.0)
+        factor, status = 1 / self._top, np.zeros(own, dtype=np.int32)
+        given = (address(self._places), address(entries), address(factor))
+        self._kernels.kryloset_sweeps_gather(
+            len(self._places), own, *given, address(finest.entries), address(status)
+        )
+        usable &= status == 0
+        for product, fine, coarse in zip(
+            self._products, self._levels[:-1], self._levels[1:], strict=True
+        ):
+            product.multiply(fine.entries, coarse.entries)
+        with np.errstate(all="ignore"):
+            for level in self._levels:
+                np.divide(1, level.diagonal, out=level.inverse)
+                usable &= (level.diagonal > 0).all(axis=0) & np.isfinite(level.inverse).all(axis=0)
+        usable &= self._factor.set_up(self._levels[-1].entries.astype(np.float64))
+        if not usable.all():
+            self._top[~usable] = 1.0
+            for level in self._levels:
+                level.entries[:, ~usable] = 0.0
+                level.inverse[:, ~usable] = 1.0
+        return np.asarray(usable)
+
+    def apply(self, x: Numbers, y: Numbers) -> None:
+        """Set y (n, lanes) to the result of a cycle with right-hand sides x (n, lanes)."""
+        finest, coarsest = self._levels[0], self._levels[-1]
+        widths = (*x.shape, len(self._top))
+        peak = address(self._peak)
+        self._kernels.kryloset_sweeps_narrow(*widths, NONE, address(x), address(finest.b), peak)
+        for down, fine, coarse in zip(self._down, self._levels[:-1], self._levels[1:], strict=True):
+            self._kernels.kryloset_sweeps_descend(
+                *fine.sweep, *map(address, (fine.b, fine.x, fine.r))
+            )
+            down.multiply(fine.r, coarse.b)
+        self._right[:] = coarsest.b
+        self._factor.apply(self._right, self._left)
+        coarsest.x[:] = self._left
+        for number in reversed(range(len(self._up))):
+            fine, coarse = self._levels[number : number + 2]
+            self._up[number].multiply(coarse.x, fine.x, add=True)
+            self._kernels.kryloset_sweeps_ascend(*fine.sweep, address(fine.b), address(fine.x))
+        self._peak /= self._top
+        self._kernels.kryloset_sweeps_widen(*widths, NONE, address(finest.x), peak, address(y))
+
+
+def _numbered(
+    rows: NDArray[np.integer[Any]], columns: NDArray[np.integer[Any]], count: int
+) -> LowerTriangle:
+    """Return the triangle of a `Level`, in whose entries those of L come before the diagonal."""
+    places = np.arange(len(rows) + count, dtype=np.int32)
+    return LowerTriangle(
+        row_offsets(rows, count),
+        columns.astype(np.int32),
+        places[: len(rows)],
+        places[len(rows) :],
+    )
+
+
+def _galerkin(
+    triangle: LowerTriangle, interpolation: sp.csr_array
+) -> tuple[LowerTriangle, Combination]:
+    """Return where P' A P has entries, and the weights with which those of A are added to them."""
+    n, count = interpolation.shape
+    rows = np.repeat(np.arange(n), np.diff(triangle.offsets))
+    # Both entries of each pair, and the diagonal.
+    i = np.concatenate((rows, triangle.columns, np.arange(n)))
+    j = np.concatenate((triangle.columns, rows, np.arange(n)))
+    place = np.concatenate((triangle.places, triangle.places, triangle.diagonal))
+    starts, lengths = interpolation.indptr[:-1], np.diff(interpolation.indptr)
+    # P' A P has the product of P(i, I), A(i, j) and P(j, J), for all I in row i and J in row j.
+    products = lengths[i] * lengths[j]
+    entry = np.repeat(np.arange(len(i)), products)
+    number = np.arange(len(entry)) - np.repeat(np.cumsum(products) - products, products)
+    left = starts[i[entry]] + number // lengths[j[entry]]
+    right = starts[j[entry]] + number % lengths[j[entry]]
+    row, column = (interpolation.indices[side].astype(np.int64) for side in (left, right))
+    weights = interpolation.data[left] * interpolation.data[right]
+    below, on = row > column, row == column
+    keys, which = np.unique(row[below] * count + column[below], return_inverse=True)
+    coarse = _numbered(keys // count, keys % count, count)
+    target = np.concatenate((which, coarse.diagonal[row[on]]))
+    source = place[entry][np.concatenate((np.flatnonzero(below), np.flatnonzero(on)))]
+    shape = (len(keys) + count, triangle.size + n)
+    values = np.concatenate((weights[below], weights[on]))
+    return coarse, Combination.of(sp.coo_array((values, (target, source)), shape=shape))
