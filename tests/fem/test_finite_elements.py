@@ -18,6 +18,7 @@ from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError, DataError, FamilyError
 from kryloset.fem.boundary import BoundaryValues
 from kryloset.fem.finite_elements import FiniteElements
+from kryloset.fem.group import GroupValues
 from kryloset.problems import (
     Dirichlet,
     OperatorTraits,
@@ -210,3 +211,32 @@ def test_false_claims_are_refused(traits: OperatorTraits, message: str) -> None:
 
     with pytest.raises(ConfigError, match=message):
         Liar(Section(), MeshConfig(points=5)).discretise(MPI.COMM_SELF)
+
+
+def test_prescribed_values_of_a_group_are_those_of_each_member(everything: Any) -> None:
+    _, discretisation, _, _ = everything
+    space, rng = discretisation.elements.space, np.random.default_rng(0)
+    domain = space.mesh
+    speed = fem.Function(fem.functionspace(domain, ("Lagrange", 1)))
+    number = fem.Constant(domain, 1.0)
+    left = lambda x: np.isclose(x[0], 0)  # noqa: E731
+    boundary = BoundaryValues(
+        space,
+        [
+            Dirichlet(3.0, part=0),
+            Dirichlet(speed, left, part=0, component=1),
+            Dirichlet(number, part=1),
+        ],
+    )
+    values = GroupValues([speed, number], 4)
+    for lane in range(4):
+        values[speed][:, lane] = rng.normal(size=len(speed.x.array))
+        values[number][:, lane] = rng.normal()
+    found = boundary.of_lanes(values)
+    for lane in range(4):
+        values.give(lane)
+        boundary.update()
+        expected = np.zeros(len(found))
+        for condition in boundary.conditions:
+            condition.set(expected)
+        np.testing.assert_allclose(found[:, lane], expected, atol=1e-14)

@@ -3,12 +3,16 @@
 """Dirichlet conditions whose values change from instance to instance."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
+import dolfinx.fem.petsc
 import numpy as np
+import scipy.sparse
 from dolfinx import fem, mesh
 from numpy.typing import NDArray
 
 from kryloset.errors import FamilyError
+from kryloset.fem.group.values import GroupValues, Numbers
 from kryloset.problems.finite_element import Dirichlet
 
 
@@ -33,7 +37,8 @@ class BoundaryValues:
         self._space = space
         self.conditions: list[fem.DirichletBC] = []
         self.homogeneous = True
-        self._refilled: list[tuple[fem.Function, fem.Function | fem.Constant]] = []
+        # For each condition, the Function with its values and the parameter that gives them.
+        self._values: list[tuple[fem.Function, fem.Function | fem.Constant | None]] = []
         for number, dirichlet in enumerate(prescribed, start=1):
             condition, values = _locate(space, dirichlet)
             if not space.mesh.comm.allreduce(len(condition.dof_indices()[0])):
@@ -43,10 +48,11 @@ class BoundaryValues:
                 )
             self.conditions.append(condition)
             if isinstance(dirichlet.value, fem.Function | fem.Constant):
-                self._refilled.append((values, dirichlet.value))
+                self._values.append((values, dirichlet.value))
                 self.homogeneous = False
             else:
                 values.x.array[:] = dirichlet.value
+                self._values.append((values, None))
                 self.homogeneous &= dirichlet.value == 0
 
     @property
@@ -59,12 +65,59 @@ class BoundaryValues:
             found[condition.dof_indices()[0]] = True
         return found
 
+    def of_lanes(self, values: GroupValues) -> Numbers:
+        """Return the prescribed values of a group, (n, lanes), zero where nothing is. Serial.
+
+        Args:
+            values: Those of the parameters.
+        """
+        self.update()
+        dofmap = self._space.dofmap
+        found = np.zeros((dofmap.index_map.size_local * dofmap.index_map_bs, values.lanes))
+        for condition, places, (held, source), matrix in zip(
+            self.conditions, self._places, self._values, self._interpolations, strict=True
+        ):
+            numbers = None if source is None else values.find(source._cpp_object)
+            found[condition.dof_indices()[0]] = (
+                held.x.array[places, None] if numbers is None else matrix @ numbers
+            )
+        return found
+
+    @cached_property
+    def _places(self) -> list[NDArray[np.int64]]:
+        """For each condition, the numbers of its degrees of freedom in the space of its values."""
+        found = []
+        for condition, (values, _) in zip(self.conditions, self._values, strict=True):
+            kept, dofs = values.x.array.copy(), condition.dof_indices()[0]
+            values.x.array[:] = np.arange(len(kept))
+            marked = np.zeros(dofs.max() + 1)
+            condition.set(marked)
+            found.append(marked[dofs].astype(np.int64))
+            values.x.array[:] = kept
+        return found
+
+    @cached_property
+    def _interpolations(self) -> list[scipy.sparse.csr_array]:
+        """For each condition, the matrix from its parameter's numbers to the prescribed values."""
+        found = []
+        for places, (values, source) in zip(self._places, self._values, strict=True):
+            if isinstance(source, fem.Function):
+                spaces = source.function_space, values.function_space
+                matrix = dolfinx.fem.petsc.interpolation_matrix(*spaces)
+                matrix.assemble()
+                rows, columns, entries = matrix.getValuesCSR()
+                whole = scipy.sparse.csr_array((entries, columns, rows), shape=matrix.size)
+                found.append(whole[places])
+            else:
+                found.append(scipy.sparse.csr_array(np.ones((len(places), 1))))
+        return found
+
     def update(self) -> None:
         """Take the present values of prescribed parameters."""
-        for values, source in self._refilled:
+        for values, source in self._values:
             if isinstance(source, fem.Constant):
                 values.x.array[:] = source.value
-            else:
+            elif source is not None:
                 _copy(source, values)
 
 

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A form whose element tensors are computed for all lanes of a group at once."""
 
+import logging
 from typing import Any
 
 import numpy as np
 import ufl
-from dolfinx import default_scalar_type, fem
+from dolfinx import fem
 from numpy.typing import NDArray
 
 from kryloset.fem.group.entities import (
@@ -33,18 +34,19 @@ class GroupForm:
         entities: The cells or facets of each integral.
     """
 
-    def __init__(self, form: ufl.Form, values: GroupValues) -> None:
+    def __init__(self, form: ufl.Form, compiled: fem.Form, values: GroupValues) -> None:
         """Generate and compile the kernels, unless that has been done.
 
         Raises:
-            NotImplementedError: Something of the form or of its mesh has no lanes.
+            NotImplementedError: The form has what cannot be written with lanes.
             OSError: There is no C compiler, or it fails.
         """
-        if default_scalar_type is not np.float64:
-            raise NotImplementedError("numbers are not real numbers in double precision")
-        self.compiled, self.values = fem.form(form), values
-        if self.compiled.mesh.comm.size > 1:
-            raise NotImplementedError("the mesh is distributed")
+        self.compiled, self.values = compiled, values
+        if any(
+            each.function_space.mesh is not compiled.mesh
+            for each in compiled._cpp_object.coefficients
+        ):
+            raise NotImplementedError("a coefficient is on another mesh")
         self.entities = list(form_entities(self.compiled))
         self.library, self.ffi = load_kernels(form, values.lanes)
         self._found = [
@@ -58,6 +60,23 @@ class GroupForm:
         """Take the present values of Constants, before element tensors are computed."""
         for (constant, found), place in zip(self._found, self._places, strict=False):
             place[:] = np.reshape(constant.value, (-1, 1)) if found is None else found
+
+
+def make_form(form: ufl.Form, compiled: fem.Form, values: GroupValues) -> GroupForm | None:
+    """Return the kernels of a form, or None if there are none with lanes, which is logged.
+
+    Raises:
+        ValueError: The mesh is distributed, or numbers are not real and of double precision.
+    """
+    if compiled.mesh.comm.size > 1 or compiled.dtype != np.float64:
+        raise ValueError("a group is assembled on one process, in real numbers")
+    try:
+        return GroupForm(form, compiled, values)
+    except (NotImplementedError, OSError) as error:
+        logging.getLogger(__name__).warning(
+            "a form is assembled for one instance after another, which is slower: %s", error
+        )
+        return None
 
 
 class GroupIntegral:
@@ -128,8 +147,6 @@ class GroupIntegral:
             space = coefficient.function_space
             size = cells.shape[1] * space.element.space_dimension
             if enabled:
-                if space.mesh is not form.compiled.mesh:
-                    raise NotImplementedError("a coefficient is on another mesh")
                 found = form.values.find(coefficient)
                 values = coefficient.x.array if found is None else found
                 slots.append(np.arange(first, first + size))

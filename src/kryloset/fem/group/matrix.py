@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 
+import dolfinx.fem.petsc
 import numpy as np
 import scipy.sparse
 import ufl
@@ -11,7 +12,7 @@ from dolfinx import fem
 from numpy.typing import NDArray
 
 from kryloset.fem.group.entities import Indices
-from kryloset.fem.group.form import GroupForm, GroupIntegral
+from kryloset.fem.group.form import GroupIntegral, make_form
 from kryloset.fem.group.values import GroupValues, Numbers
 from kryloset.krylov.ensemble.pattern import Pattern
 
@@ -19,7 +20,8 @@ from kryloset.krylov.ensemble.pattern import Pattern
 class GroupMatrix:
     """A bilinear form of a group, with the identity in prescribed rows and columns.
 
-    Its entries equal those of `dolfinx.fem.petsc.assemble_matrix` up to rounding.
+    Its entries equal those of `dolfinx.fem.petsc.assemble_matrix` up to rounding. If the form has
+    no kernels with lanes, DOLFINx assembles one matrix after another.
 
     Attributes:
         pattern: Of the matrix that DOLFINx assembles.
@@ -39,19 +41,19 @@ class GroupMatrix:
             values: Those of the coefficients that change.
             conditions: Dirichlet conditions. Only their degrees of freedom matter.
             pattern: Of the matrix that DOLFINx assembles.
-
-        Raises:
-            NotImplementedError: Something of the form or of its mesh has no lanes.
-            OSError: There is no C compiler, or it fails.
         """
         self.pattern = pattern
-        self._form = GroupForm(form, values)
+        self._compiled, self._values = fem.form(form), values
+        self._conditions = list(conditions)
+        self._form = make_form(form, self._compiled, values)
         prescribed = np.zeros(pattern.rows, np.bool_)
         for condition in conditions:
             prescribed[condition.dof_indices()[0]] = True
         self._ones = pattern.diagonal[prescribed]
         self._adding: list[tuple[GroupIntegral, Indices]] = []
         self._lifting: list[GroupIntegral] = []
+        if self._form is None:
+            return
         for entities in self._form.entities:
             integral = GroupIntegral(self._form, entities)
             rows, columns = integral.dofs
@@ -62,6 +64,10 @@ class GroupMatrix:
 
     def update(self, entries: Numbers) -> None:
         """Set the entries of all matrices, (nnz, lanes), from the present values."""
+        if self._form is None:
+            for lane in range(self._values.lanes):
+                entries[:, lane] = self._assemble_one(lane, self._conditions)
+            return
         entries[:] = 0
         self._form.read_constants()
         for integral, positions in self._adding:
@@ -77,9 +83,28 @@ class GroupMatrix:
             prescribed: (n, lanes), zero where nothing is prescribed.
             b: (n, lanes).
         """
+        if self._form is None:
+            for lane in range(self._values.lanes):
+                b[:, lane] -= self._to_csr(self._assemble_one(lane, [])) @ prescribed[:, lane]
+            return
         self._form.read_constants()
         for integral in self._lifting:
             integral.subtract_products(prescribed, b)
+
+    def _assemble_one(self, lane: int, conditions: list[fem.DirichletBC]) -> Numbers:
+        """Return the entries of the matrix of a lane, as DOLFINx assembles it."""
+        self._values.give(lane)
+        matrix = dolfinx.fem.petsc.assemble_matrix(self._compiled, bcs=conditions)
+        matrix.assemble()
+        entries = matrix.getValuesCSR()[2].copy()
+        matrix.destroy()
+        return np.asarray(entries)
+
+    def _to_csr(self, entries: Numbers) -> scipy.sparse.csr_array:
+        size = self.pattern.rows
+        return scipy.sparse.csr_array(
+            (entries, self.pattern.columns, self.pattern.offsets), (size, size)
+        )
 
 
 def _find(
