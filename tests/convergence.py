@@ -22,7 +22,7 @@ def solve_instance(family: FiniteElementFamily, instance: Instance) -> fem.Funct
     It is read back from what would be stored, so an error there shows.
     """
     discretisation: Any = family.discretise(MPI.COMM_SELF)
-    stored = discretisation.solve(instance, solve_directly)
+    stored = discretisation.solve([instance], solve_directly)[0]
     if family.times is not None:
         stored = {name: array[-1] for name, array in stored.items()}
     function = fem.Function(discretisation.elements.space)

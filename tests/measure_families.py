@@ -78,7 +78,7 @@ def solve(problem: Any, solver: Counted, count: int) -> list[int]:
     discretisation = problem.discretise(MPI.COMM_SELF)
     first: list[int] = []
     for number in range(count):
-        discretisation.solve(problem.draw(generator(0, number)), solver)
+        discretisation.solve([problem.draw(generator(0, number))], solver)
         first = first or list(solver.iterations)
     return first
 
@@ -112,7 +112,10 @@ def darcy_statistics() -> list[Row]:
     k, u = np.empty((2, count, points, points))
     for number in range(count):
         instance = problem.draw(generator(0, number))
-        k[number], u[number] = instance["k"], discretisation.solve(instance, solve_directly)["u"]
+        k[number], u[number] = (
+            instance["k"],
+            discretisation.solve([instance], solve_directly)[0]["u"],
+        )
     cells = (points - 1) ** 2 * count
     mean = u.sum() / cells
     deviation = math.sqrt(np.square(u).sum() / cells - mean**2)
@@ -189,7 +192,9 @@ def _digits(value: float) -> str:
 def _states(number: int, steps: int, scheme: str) -> Any:
     problem = family("heat", 64, steps=steps, scheme=scheme)
     solver = Counted(method="direct", preconditioner="cholesky")
-    return problem.discretise(MPI.COMM_SELF).solve(problem.draw(generator(0, number)), solver)["u"]
+    return problem.discretise(MPI.COMM_SELF).solve([problem.draw(generator(0, number))], solver)[0][
+        "u"
+    ]
 
 
 def helmholtz_iterations() -> list[Row]:

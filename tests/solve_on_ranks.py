@@ -37,7 +37,7 @@ def main() -> None:
     """Solve and store."""
     family = load_family(DatasetConfig.model_validate(json.loads(sys.argv[1])))
     discretisation = family.discretise(MPI.COMM_WORLD)
-    stored = discretisation.solve(family.draw(generator(0, 0)), solve_directly)
+    stored = discretisation.solve([family.draw(generator(0, 0))], solve_directly)[0]
     meshes = discretisation.meshes()
     if MPI.COMM_WORLD.rank == 0:
         np.savez(sys.argv[2], **stored, **meshes)

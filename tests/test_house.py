@@ -111,7 +111,16 @@ def test_no_file_uses_a_private_name_of_another():
 #: Groups of HDF5 files, as in `solver/reason`.
 GROUPS = ("parameters/", "fields/", "solver/", "t0_fields/", "provenance/", "unknowns/")
 #: Methods of HDF5 files and of those that write or read them, which take a name first.
-METHODS = {"array", "row", "names", "gather", "create_dataset", "create_group", "require_group"}
+METHODS = {
+    "array",
+    "row",
+    "rows",
+    "names",
+    "gather",
+    "create_dataset",
+    "create_group",
+    "require_group",
+}
 
 
 def literal(node: ast.expr) -> str | None:

@@ -67,9 +67,9 @@ class PointwiseDivision(Discretisation):
         """Return k profile."""
         return instance["k"] * instance["profile"]
 
-    def solve(self, instance, solve):
+    def solve(self, instances, solve):
         """Divide."""
-        return {"u": self.right_hand_side(instance) / (1 + instance["nu"])}
+        return [{"u": self.right_hand_side(one) / (1 + one["nu"])} for one in instances]
 
     def residual(self, instance, fields):
         """Return the relative residual."""

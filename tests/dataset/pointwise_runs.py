@@ -79,7 +79,8 @@ class Run:
             file.attrs["parameters"] = digest
             file.attrs["ways"] = json.dumps(["cg + icc"])
             for instance in parameters:
-                file.row("fields/u", discretisation.solve(instance, None)["u"], len(instances))
+                (solution,) = discretisation.solve([instance], None)
+                file.rows("fields/u", solution["u"][np.newaxis], len(instances))
             for key, column in columns.items():
                 file.array(key, column)
         return path

@@ -259,10 +259,10 @@ def test_a_chunk_with_a_wrong_value_is_not_merged(tmp_path, place, monkeypatch):
     """A number where the domain is not, or none where it is."""
     solve = SteadyDiscretisation.solve
 
-    def wrong(self, instance, solver):
-        solution = solve(self, instance, solver)
+    def wrong(self, instances, solver):
+        (solution,) = solve(self, instances, solver)
         solution["u"][place] = 0.0 if np.isnan(solution["u"][place]) else np.nan
-        return solution
+        return [solution]
 
     monkeypatch.setattr(SteadyDiscretisation, "solve", wrong)
     run = make(tmp_path)

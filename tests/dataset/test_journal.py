@@ -26,7 +26,7 @@ def record(i: int) -> dict[str, np.ndarray]:
 def write(folder: Path, count: int, fingerprint: str = "work") -> None:
     with Journal(folder, fingerprint) as journal:
         for i in range(count):
-            journal.append(record(i))
+            journal.append(record(i), 1 + i % 3)
 
 
 def read(folder: Path, fingerprint: str = "work") -> int:
@@ -80,7 +80,7 @@ def test_a_journal_with_any_flipped_byte_keeps_a_prefix(tmp_path_factory, bytes_
     # And it goes on from there as if nothing had happened.
     with Journal(folder, "work") as journal:
         for i in range(len(journal), 3):
-            journal.append(record(i))
+            journal.append(record(i), 1 + i % 3)
     assert (folder / "journal").read_bytes() == bytes_of_three
 
 
@@ -96,13 +96,13 @@ def test_a_journal_is_truncated_to_a_count(tmp_path):
     with Journal(tmp_path, "work") as journal:
         journal.truncate(2)
         assert len(journal) == 2
-        journal.append(record(2))
+        journal.append(record(2), 1)
     assert read(tmp_path) == 3
 
 
 def test_discarding_a_journal_removes_its_folder(tmp_path):
     with Journal(tmp_path / "journal", "work") as journal:
-        journal.append(record(0))
+        journal.append(record(0), 1)
         journal.discard()
     assert list(tmp_path.iterdir()) == []
 
@@ -110,7 +110,7 @@ def test_discarding_a_journal_removes_its_folder(tmp_path):
 def test_objects_are_refused(tmp_path):
     with Journal(tmp_path, "work") as journal:
         with pytest.raises(ValueError, match="objects"):
-            journal.append({"u": np.array([object()])})
+            journal.append({"u": np.array([object()])}, 1)
         assert len(journal) == 0
 
 
@@ -125,7 +125,7 @@ def test_a_second_writer_waits_for_the_first(tmp_path, caplog, discard):
     """And finds what the first has left: its records, or a new folder of its own."""
     folder = tmp_path / "journal"
     first = Journal(folder, "work")
-    first.append(record(0))
+    first.append(record(0), 1)
     found = []
 
     def second() -> None:
@@ -137,7 +137,7 @@ def test_a_second_writer_waits_for_the_first(tmp_path, caplog, discard):
     while "in use by another process" not in caplog.text:
         time.sleep(0.01)
     assert not found
-    first.append(record(1))
+    first.append(record(1), 1)
     if discard:
         first.discard()
     else:
@@ -158,7 +158,7 @@ from kryloset.errors import DataError
 with Journal(Path(sys.argv[1]), "work") as journal:
     try:
         while True:
-            journal.append({"u": np.full(10_000, float(len(journal)))})
+            journal.append({"u": np.full(10_000, float(len(journal)))}, 1)
     except DataError as error:
         print(len(journal), error)
 """
@@ -184,7 +184,7 @@ with Journal(Path(sys.argv[1]), "work") as journal:
     print("open", flush=True)
     while True:
         i = len(journal)
-        journal.append({"u": np.full(200_000, float(i)), "instance": np.int64(i)})
+        journal.append({"u": np.full(200_000, float(i)), "instance": np.int64(i)}, 1)
 """
 
 

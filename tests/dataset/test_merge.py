@@ -26,7 +26,7 @@ def test_instances_are_in_the_drawn_order(any_run):
         division = run.family.discretise(None)
         for i in range(run.config.count):
             instance = {name: values[i] for name, values in drawn["parameters"].items()}
-            u = division.solve(instance, None)["u"]
+            u = division.solve([instance], None)[0]["u"]
             np.testing.assert_array_equal(file["t0_fields/u"][i, 0], u)
 
 

@@ -61,7 +61,7 @@ def test_instances_are_read_as_they_were_drawn_and_solved(made):
         times = data.times
         for index in range(run.config.count):
             drawn = run.family.draw(generator(run.config.seed, index))
-            solution = discretisation.solve(drawn, None)
+            solution = discretisation.solve([drawn], None)[0]
             assert_same(data.instance(index), drawn)
             assert_same(data.solution(index), solution)
             for points in (3, 9):
@@ -158,7 +158,7 @@ def test_rows_of_ragged_arrays_stand_one_after_another(runs, tmp_path):
     """The contiguous ragged arrays of CF."""
     run = runs["Meshed"]
     solved = [
-        run.family.discretise(None).solve(run.family.draw(generator(run.config.seed, i)), None)
+        run.family.discretise(None).multiply(run.family.draw(generator(run.config.seed, i)))
         for i in range(run.config.count)
     ]
     with h5py.File(copied(runs, "Meshed", tmp_path)) as file:
@@ -219,11 +219,11 @@ def test_an_interrupted_chunk_resumes_with_its_solved_instances(
     chunk.unlink()
     append, done = Journal.append, []
 
-    def interrupted(journal, record):
+    def interrupted(journal, record, instances):
         if len(done) == stop:
             raise KeyboardInterrupt
         done.append(1)
-        append(journal, record)
+        append(journal, record, instances)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Journal, "append", interrupted)

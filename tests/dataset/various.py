@@ -70,8 +70,12 @@ class Multiplication(Discretisation):
             return values
         return np.stack([(1 + time) * values for time in self.family.times])
 
-    def solve(self, instance, solve):
+    def solve(self, instances, solve):
         """Multiply."""
+        return [self.multiply(instance) for instance in instances]
+
+    def multiply(self, instance):
+        """Return the solution of one instance."""
         u = instance["weights"].sum() * instance["k"] * instance["soil"]
         flux = u[..., None] * (instance["wind"] + instance["drift"])
         found = {"u": u, "flux": flux, "u_dofs": u.ravel()[::-1]}
@@ -79,7 +83,7 @@ class Multiplication(Discretisation):
 
     def residual(self, instance, solution):
         """Return the largest relative distance of a field or of the unknowns."""
-        expected = self.solve(instance, None)
+        expected = self.multiply(instance)
         assert solution.keys() == expected.keys()
         assert all(solution[name].shape == a.shape for name, a in expected.items())
         return max(
@@ -138,9 +142,9 @@ class Meshed(Various):
 class MultiplicationOnMeshes(Multiplication):
     """Three to nine nodes an instance, as a parameter's digits say."""
 
-    def solve(self, instance, solve):
+    def multiply(self, instance):
         """Multiply, and keep the values at some nodes."""
-        found = super().solve(instance, solve)
+        found = super().multiply(instance)
         nodes = 3 + int(1000 * instance["k"].flat[0]) % 7
         points = super().meshes()["u_points"][::-1][:nodes]
         cells = np.arange(nodes - 2)[:, None] + np.arange(3)

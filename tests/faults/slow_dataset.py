@@ -28,9 +28,9 @@ class Slow(Darcy):
         discretisation = super().discretise(comm)
         solve = discretisation.solve
 
-        def slowly(instance, solver):
-            time.sleep(float(os.environ.get("SECONDS_LATE", "0")))
-            return solve(instance, solver)
+        def slowly(instances, solver):
+            time.sleep(len(instances) * float(os.environ.get("SECONDS_LATE", "0")))
+            return solve(instances, solver)
 
         discretisation.solve = slowly
         return discretisation

@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
         family = load_family(dataset)
         discretisation = family.discretise(comm)
         for index in (1, 0):
-            solution = discretisation.solve(family.draw(generator(0, index)), solve_directly)
+            solution = discretisation.solve([family.draw(generator(0, index))], solve_directly)[0]
         assert bool(solution) == (comm.rank == 0)
         found |= {f"{name} {key}": values for key, values in solution.items()}
     if comm.rank == 0:

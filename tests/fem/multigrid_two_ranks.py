@@ -44,7 +44,7 @@ def main(dataset: str, output: str) -> None:
     (field,) = (field.name for field in family.fields)
     solutions = []
     for number in range(3):
-        solution = discretisation.solve(family.draw(generator(0, number)), solve)
+        solution = discretisation.solve([family.draw(generator(0, number))], solve)[0]
         solutions.append(solution.get(field))
     if MPI.COMM_WORLD.rank == 0:
         np.savez(output, solutions=np.stack(solutions), iterations=solve.iterations)

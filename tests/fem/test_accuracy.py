@@ -28,7 +28,7 @@ def solved(family):
     """Return the discretisation, an instance and its solution, to rounding."""
     discretisation = family.discretise(MPI.COMM_SELF)
     instance = family.draw(generator(0, 0))
-    solution = discretisation.solve(instance, SolveStrictly(family.operator, 1e-11))
+    solution = discretisation.solve([instance], SolveStrictly(family.operator, 1e-11))[0]
     return discretisation, instance, solution
 
 

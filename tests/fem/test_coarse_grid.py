@@ -35,7 +35,7 @@ def test_on_nested_grids_it_equals_the_instance_drawn_there(name: str) -> None:
     restricted = grid.restrict(family.draw(generator(0, 3)))
     for key, values in instance.items():
         np.testing.assert_allclose(restricted[key], values, rtol=1e-9, atol=1e-9)
-    expected = coarse.discretise(MPI.COMM_SELF).solve(instance, solve_directly)
+    expected = coarse.discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]
     for field, variable in zip(
         grid.solve(family.draw(generator(0, 3))), coarse.fields, strict=True
     ):

@@ -95,7 +95,7 @@ def eigenvalue() -> float:
 def solved(family: Rod, index: int = 0) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     discretisation = family.discretise(MPI.COMM_SELF)
     instance = family.draw(generator(0, index))
-    return discretisation, instance, discretisation.solve(instance, solve_directly)
+    return discretisation, instance, discretisation.solve([instance], solve_directly)[0]
 
 
 # What the steps compute
@@ -143,7 +143,7 @@ def test_prescribed_values_may_depend_on_time() -> None:
     family = rod(Clock)
     discretisation: Any = family.discretise(MPI.COMM_SELF)
     instance = {"kappa": np.asarray(1.0), "u0": np.zeros(POINTS)}
-    stored = discretisation.solve(instance, solve_directly)
+    stored = discretisation.solve([instance], solve_directly)[0]
     expected = np.broadcast_to(family.times[:, None], (9, POINTS))
     np.testing.assert_allclose(stored["u"], expected, atol=1e-13)
     assert discretisation.residual(instance, stored) < 1e-12
@@ -152,7 +152,9 @@ def test_prescribed_values_may_depend_on_time() -> None:
 def test_a_stored_state_can_be_continued() -> None:
     _, instance, whole = solved(rod())
     half = rod(steps=4, final_time=0.1)
-    later = half.discretise(MPI.COMM_SELF).solve({**instance, "u0": whole["u"][4]}, solve_directly)
+    later = half.discretise(MPI.COMM_SELF).solve(
+        [{**instance, "u0": whole["u"][4]}], solve_directly
+    )[0]
     np.testing.assert_allclose(later["u"], whole["u"][4:], rtol=1e-12)
 
 
@@ -175,7 +177,7 @@ def test_matrix_is_filled_once_an_instance_or_once_for_all(kind: type[Rod], fill
     discretisation: Any = family.discretise(MPI.COMM_SELF)
     solve = SolveAndKeep()
     for index in range(3):
-        discretisation.solve(family.draw(generator(0, index)), solve)
+        discretisation.solve([family.draw(generator(0, index))], solve)
     assert len(solve.states) == 3 * 8
     assert len(set(solve.handles)) == 1
     # PETSc sees the same state over all steps, and so keeps its preconditioner.
@@ -262,7 +264,7 @@ def test_products_agree_with_assembly(kind: type[Rod]) -> None:
     # The second instance finds nothing of the first.
     for index in range(2):
         instance = family.draw(generator(0, index))
-        stored = discretisation.solve(instance, compare)
+        stored = discretisation.solve([instance], compare)[0]
         assert discretisation.residual(instance, stored) < 1e-13
     assert len(differences) == 16 and 0 < max(differences) < 1e-13
 
@@ -272,7 +274,7 @@ def test_residuals_come_from_assembly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(discretisation.system._step, "fill", None)
     assert discretisation.residual(instance, stored) < 1e-13
     with pytest.raises(TypeError):
-        discretisation.solve(instance, solve_directly)
+        discretisation.solve([instance], solve_directly)
 
 
 class Claimed(Driven):
@@ -309,7 +311,7 @@ def test_false_claims_are_refused(term: Any, why: str) -> None:
 @pytest.mark.parametrize("kind", [Rod, TwoStepRod])
 def test_residual_is_that_of_the_stored_states(kind: type[Rod]) -> None:
     discretisation, instance, stored = solved(rod(kind))
-    discretisation.solve(rod(kind).draw(generator(0, 1)), solve_directly)  # leaves nothing behind
+    discretisation.solve([rod(kind).draw(generator(0, 1))], solve_directly)  # leaves nothing behind
     assert discretisation.residual(instance, stored) < 1e-13
     for number in (0, 3, 8):
         for value in (stored["u"][number, 4] + 1e-3, np.nan):
@@ -321,7 +323,7 @@ def test_residual_is_that_of_the_stored_states(kind: type[Rod]) -> None:
 def test_trajectory_from_another_initial_state_is_found() -> None:
     discretisation, instance, _ = solved(rod())
     other = {**instance, "u0": 1.001 * instance["u0"]}
-    trajectory = discretisation.solve(other, solve_directly)
+    trajectory = discretisation.solve([other], solve_directly)[0]
     assert discretisation.residual(other, trajectory) < 1e-13
     assert discretisation.residual(instance, trajectory) > 1e-4
 
@@ -430,7 +432,7 @@ def test_a_step_that_fails_without_growth_is_reported_as_a_failure() -> None:
 
     family = rod()
     with pytest.raises(KrylosetError, match=r"^step 1 of 8, to time 0.025: no method solves it$"):
-        family.discretise(MPI.COMM_SELF).solve(family.draw(generator(0, 0)), solve)
+        family.discretise(MPI.COMM_SELF).solve([family.draw(generator(0, 0))], solve)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def everything() -> tuple[Everything, Any, Any, Any]:
     family = Everything(Section(), MeshConfig(points=9, degree=2, grids=(5, 7)))
     discretisation: Any = family.discretise(MPI.COMM_SELF)
     instance = family.draw(None)
-    return family, discretisation, instance, discretisation.solve(instance, solve_directly)
+    return family, discretisation, instance, discretisation.solve([instance], solve_directly)[0]
 
 
 def test_parameters_of_every_kind_reach_the_form(everything: Any) -> None:

@@ -296,10 +296,10 @@ def test_parameters_with_axes_of_their_own_are_constants_of_their_shape() -> Non
         return WeakForm(u * v * dx, sum(c[j] * (j + 1) for j in range(3)) * v * dx, ())
 
     discretisation = discretise(form)
-    u = discretisation.solve(DRAWN, solve_directly)["u"]
+    u = discretisation.solve([DRAWN], solve_directly)[0]["u"]
     np.testing.assert_allclose(u, 1 + 2 * 2 + 3 * 4, rtol=1e-12)
     with pytest.raises(Exception, match=r"c has shape \(4,\) but its Constant has \(3,\)"):
-        discretisation.solve({**DRAWN, "c": np.ones(4)}, solve_directly)
+        discretisation.solve([{**DRAWN, "c": np.ones(4)}], solve_directly)
 
 
 class Moving(EvolutionFamily):

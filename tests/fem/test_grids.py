@@ -83,7 +83,7 @@ def test_the_mesh_has_its_nodes_at_the_points_of_the_grid(kind: str) -> None:
     discretisation: Any = family.discretise(MPI.COMM_SELF)
     assert discretisation.elements.parts[0].nodal
     instance = family.draw(None)
-    stored = discretisation.solve(instance, solve_directly)
+    stored = discretisation.solve([instance], solve_directly)[0]
     np.testing.assert_allclose(stored["u"], instance["f"], atol=1e-12)
     assert discretisation.residual(instance, stored) < 1e-12
 
@@ -109,7 +109,7 @@ def test_fields_are_evaluated_at_grid_points_that_are_not_nodes() -> None:
     family = OnAnotherMesh(Section(), MeshConfig(points=9, grids=(6,)))
     discretisation: Any = family.discretise(MPI.COMM_SELF)
     instance = family.draw(None)
-    stored = discretisation.solve(instance, solve_directly)
+    stored = discretisation.solve([instance], solve_directly)[0]
     assert stored["u"].shape == (13, 5)
     assert stored["u_dofs"].shape == (25,)
     np.testing.assert_allclose(stored["u"], instance["f"], atol=1e-12)

@@ -115,7 +115,7 @@ def test_nonlinear_problem_with_prescribed_values_converges_at_order_two() -> No
     errors = []
     for points in (9, 17, 33):
         family = rod(points=points)
-        u = family.discretise(MPI.COMM_SELF).solve(family.draw(None), solve_directly)["u"]
+        u = family.discretise(MPI.COMM_SELF).solve([family.draw(None)], solve_directly)[0]["u"]
         errors.append(abs(u - 1 / (1 + family.coordinates["x"])).max())
         assert (u[0], u[-1]) == pytest.approx((1.0, 0.5), abs=1e-14)
     assert observed_orders(errors)[-1] > 1.9
@@ -123,7 +123,7 @@ def test_nonlinear_problem_with_prescribed_values_converges_at_order_two() -> No
 
 def test_newton_converges_quadratically(discretisation: Any, instance: dict[str, Any]) -> None:
     solve = SolveAndMeasure()
-    discretisation.solve(instance, solve)
+    discretisation.solve([instance], solve)
     norms = np.array(solve.norms) / solve.norms[0]
     last = norms[norms > 1e-12]
     # log r_(n+1) = 2 log r_n + a constant, once the starting point is left behind.
@@ -133,7 +133,7 @@ def test_newton_converges_quadratically(discretisation: Any, instance: dict[str,
 
 def test_linear_problem_takes_one_step() -> None:
     family, solve = rod(Linear), SolveAndKeep()
-    u = family.discretise(MPI.COMM_SELF).solve(family.draw(None), solve)["u"]
+    u = family.discretise(MPI.COMM_SELF).solve([family.draw(None)], solve)[0]["u"]
     x = family.coordinates["x"]
     np.testing.assert_allclose(u, x * (1 - x) / 2, atol=1e-14)
     assert len(solve.matrices) == 1
@@ -142,14 +142,14 @@ def test_linear_problem_takes_one_step() -> None:
 def test_zero_is_the_solution_where_nothing_drives() -> None:
     discretisation: Any = rod(Linear).discretise(MPI.COMM_SELF)
     instance = {"left": np.asarray(0.0), "right": np.asarray(0.0)}
-    assert not discretisation.solve(instance, solve_directly)["u"].any()
-    assert discretisation.nonlinear_residual() == 0
+    assert not discretisation.solve([instance], solve_directly)[0]["u"].any()
+    assert discretisation.nonlinear_residuals() == [0]
 
 
 def test_matrix_is_one_object_and_declared(discretisation: Any, instance: dict[str, Any]) -> None:
     solve = SolveAndKeep()
     for left in (1.0, 2.0):
-        discretisation.solve({**instance, "left": np.asarray(left)}, solve)
+        discretisation.solve([{**instance, "left": np.asarray(left)}], solve)
     assert len(set(solve.handles)) == 1 and len(set(solve.states)) == len(solve.states) > 4
     assert discretisation.matrix.isSymmetricKnown() == (True, True)
 
@@ -158,10 +158,10 @@ def test_matrix_is_one_object_and_declared(discretisation: Any, instance: dict[s
 
 
 def test_residual_is_the_nonlinear_one(discretisation: Any, instance: dict[str, Any]) -> None:
-    stored = discretisation.solve(instance, solve_directly)
-    relative = discretisation.nonlinear_residual()
+    stored = discretisation.solve([instance], solve_directly)[0]
+    (relative,) = discretisation.nonlinear_residuals()
     assert relative <= solve_directly.tolerance
-    discretisation.solve({**instance, "left": np.asarray(3.0)}, solve_directly)
+    discretisation.solve([{**instance, "left": np.asarray(3.0)}], solve_directly)
     assert discretisation.residual(instance, stored) == pytest.approx(relative, rel=1e-6)
     changed = {"u": stored["u"].copy()}
     changed["u"][5] += 1e-3
@@ -180,7 +180,7 @@ def test_loose_tolerance_is_kept(
 ) -> None:
     solve = SolveAndMeasure()
     solve.tolerance = tolerance
-    stored = discretisation.solve(instance, solve)
+    stored = discretisation.solve([instance], solve)[0]
     assert discretisation.residual(instance, stored) <= tolerance
     # Nor is more done than is asked for: before the last step it was not yet reached.
     assert solve.norms[-1] > tolerance / 2 * solve.norms[0]
@@ -194,11 +194,11 @@ def test_loose_tolerance_is_kept(
 def test_an_exception_of_the_solver_is_passed_on_and_changes_no_state(
     discretisation: Any, instance: dict[str, Any], error: BaseException, call: int
 ) -> None:
-    before = discretisation.solve(instance, solve_directly)["u"]
+    before = discretisation.solve([instance], solve_directly)[0]["u"]
     with pytest.raises(type(error)) as found:
-        discretisation.solve(instance, Fail(error, call))
+        discretisation.solve([instance], Fail(error, call))
     assert found.value is error
-    assert np.array_equal(discretisation.solve(instance, solve_directly)["u"], before)
+    assert np.array_equal(discretisation.solve([instance], solve_directly)[0]["u"], before)
 
 
 def test_a_tolerance_below_rounding_is_reported(
@@ -208,7 +208,7 @@ def test_a_tolerance_below_rounding_is_reported(
     solve.tolerance = 1e-30
     message = r"relative residual \d\.\d\de-1\d after \d+ steps, above the tolerance 1e-30"
     with pytest.raises(KrylosetError, match=message):
-        discretisation.solve(instance, solve)
+        discretisation.solve([instance], solve)
 
 
 def test_the_limit_of_newton_steps_is_reported(
@@ -216,16 +216,16 @@ def test_the_limit_of_newton_steps_is_reported(
 ) -> None:
     monkeypatch.setattr(newton, "_STEPS", 2)
     with pytest.raises(KrylosetError, match="after 2 steps"):
-        discretisation.solve(instance, solve_directly)
+        discretisation.solve([instance], solve_directly)
 
 
 def test_equation_without_a_solution_is_refused(instance: dict[str, Any]) -> None:
     with pytest.raises(KrylosetError, match="Newton's method stopped"):
-        rod(Unsolvable).discretise(MPI.COMM_SELF).solve(instance, solve_directly)
+        rod(Unsolvable).discretise(MPI.COMM_SELF).solve([instance], solve_directly)
 
 
 def test_parameter_that_is_not_finite_is_refused(
     discretisation: Any, instance: dict[str, Any]
 ) -> None:
     with pytest.raises(DataError, match="left is not finite"):
-        discretisation.solve({**instance, "left": np.asarray(np.nan)}, solve_directly)
+        discretisation.solve([{**instance, "left": np.asarray(np.nan)}], solve_directly)

@@ -197,7 +197,7 @@ def measure(name: str, scale: int) -> None:
     discretisation = family.discretise(MPI.COMM_SELF)
     first = 0
     for number in order(family, count):
-        discretisation.solve(family.draw(generator(0, number)), solve)
+        discretisation.solve([family.draw(generator(0, number))], solve)
         first = first or solve.systems
     for strategy in strategies:
         ms, middle, projecting = (

@@ -49,7 +49,7 @@ def test_the_complex_system_has_the_solution_of_the_real_blocks(degree: int) -> 
             result, states[0] = solver.solve(matrix, rhs, states[0])
             return result.solution
 
-        stored = blocks.solve(instance, solve)
+        (stored,) = blocks.solve([instance], solve)
         matrix = dolfinx.fem.petsc.assemble_matrix(a)
         matrix.assemble()
         result, states[1] = solver.solve(matrix, dolfinx.fem.petsc.assemble_vector(load), states[1])

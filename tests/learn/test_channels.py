@@ -31,9 +31,8 @@ def make(folder, family, dimension):
         }
     )
     made = load_family(config)
-    solve = made.discretise(None).solve
     drawn = [made.draw(generator(0, index)) for index in range(4)]
-    solved = [solve(instance, None) for instance in drawn]
+    solved = made.discretise(None).solve(drawn, None)
     both = [a | b for a, b in zip(drawn, solved, strict=True)]
     path, solver = folder / "dataset.h5", {key: np.zeros(4) for key in SOLVER}
     write_dataset(path, "various", config, made, both, solver, {1: "converged"}, {}, "")

@@ -113,7 +113,7 @@ def test_a_profile_is_carried_along_the_wind() -> None:
         zero,
         lambda x, y: np.where(y - 0.5 * x > 0.2, 1.0, 0.0),
     )
-    u = family.discretise(MPI.COMM_SELF).solve(instance, solve_directly)["u"]
+    u = family.discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]["u"]
     x, y = np.meshgrid(*family.coordinates.values(), indexing="ij")
     across = y - 0.5 * x - 0.2
     inside = (x > 0) & (x < 0.95) & (y > 0) & (y < 0.95)
@@ -128,7 +128,7 @@ def test_stabilisation_suppresses_oscillations_in_a_strong_wind() -> None:
     # a cell. Without SUPG u oscillates through the square.
     family = AdvectionDiffusion(AdvectionDiffusionSettings(), MeshConfig(points=34))
     instance = make_instance(family, 1e4, lambda x, y: y, lambda x, y: 1.0, zero)
-    u = family.discretise(MPI.COMM_SELF).solve(instance, solve_directly)["u"]
+    u = family.discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]["u"]
     x = family.coordinates["x"][:, None]
     middle = (slice(0, -3), slice(6, -6))
     np.testing.assert_allclose(u[middle], np.broadcast_to(x, u.shape)[middle], atol=0.02)
@@ -144,7 +144,7 @@ def test_drawn_instances_without_a_source_nearly_obey_the_maximum_principle(degr
     for index in range(5):
         instance = dict(family.draw(generator(0, index)))
         g, instance["f"] = instance["g"], np.zeros_like(instance["f"])
-        u = discretisation.solve(instance, solve_directly)["u"]
+        u = discretisation.solve([instance], solve_directly)[0]["u"]
         edge = np.concatenate([g[0], g[-1], g[:, 0], g[:, -1]])
         beyond = max(u.max() - edge.max(), edge.min() - u.min())
         assert beyond < 0.1 * np.ptp(edge)
@@ -166,7 +166,7 @@ class Unstabilised(AdvectionDiffusion):
 
 def solve_without_stabilisation(family: AdvectionDiffusion, instance: Instance) -> np.ndarray:
     plain = Unstabilised(family.settings, family.mesh)
-    return plain.discretise(MPI.COMM_SELF).solve(instance, solve_directly)["u"]
+    return plain.discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]["u"]
 
 
 # Identities
@@ -266,7 +266,7 @@ def test_a_drawn_instance_approaches_its_upwind_differences(degree: int) -> None
     for points in (33, 65, 129):
         family = make_family(points, degree, peclet_low=50, peclet_high=50)
         instance = family.draw(generator(0, 0))
-        u = family.discretise(MPI.COMM_SELF).solve(instance, solve_directly)["u"]
+        u = family.discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]["u"]
         other = upwind_differences(instance)
         differences.append(np.linalg.norm(u - other) / np.linalg.norm(other))
     # Upwind differences are of order 1.
@@ -285,7 +285,7 @@ def test_operator_is_definite_and_not_symmetric(degree: int, peclet: float, clos
     solve = SolveAndKeep()
     for index in range(3):
         instance = family.draw(generator(0, index))
-        stored = discretisation.solve(instance, solve)
+        stored = discretisation.solve([instance], solve)[0]
         assert discretisation.residual(instance, stored) < 1e-9
     assert false_claims(family.operator, solve.matrices) == []
     a = solve.matrices[0]

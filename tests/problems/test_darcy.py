@@ -105,16 +105,16 @@ def draw(discretisation: SteadyDiscretisation, index: int = 0) -> dict[str, np.n
 
 def test_storage_is_reused_and_left_clean(discretisation: SteadyDiscretisation) -> None:
     solve = SolveAndKeep()
-    first = discretisation.solve(draw(discretisation), solve)["u"]
-    discretisation.solve(draw(discretisation, 1), solve)
-    again = discretisation.solve(draw(discretisation), solve)["u"]
+    first = discretisation.solve([draw(discretisation)], solve)[0]["u"]
+    discretisation.solve([draw(discretisation, 1)], solve)
+    again = discretisation.solve([draw(discretisation)], solve)[0]["u"]
     assert len(set(solve.handles)) == 1
     assert np.array_equal(first, again)
 
 
 def test_residual_is_that_of_the_stored_field(discretisation: SteadyDiscretisation) -> None:
     instance = draw(discretisation)
-    fields = discretisation.solve(instance, solve_directly)
+    fields = discretisation.solve([instance], solve_directly)[0]
     assert discretisation.residual(instance, fields) < 1e-12
     # One changed unknown must show: it moves the residual by the norm of a column of A.
     changed = {"u": fields["u"].copy()}
@@ -128,7 +128,7 @@ def test_boundary_flux_balances_the_source(discretisation: SteadyDiscretisation)
     elements = discretisation.elements
     instance = draw(discretisation, 2)
     u = fem.Function(elements.space)
-    elements.read(discretisation.solve(instance, solve_directly), u.x.array)
+    elements.read(discretisation.solve([instance], solve_directly)[0], u.x.array)
     weak = elements.family.weak_form(elements.space, elements.parameters)
     outflow = fem.assemble_vector(fem.form(weak.L - ufl.action(weak.a, u))).array
     points = elements.parts[0].unknowns.points
@@ -141,13 +141,13 @@ def test_boundary_flux_balances_the_source(discretisation: SteadyDiscretisation)
 
 def test_solution_scales_with_source_and_permeability(discretisation: SteadyDiscretisation) -> None:
     instance = draw(discretisation, 4)
-    u = discretisation.solve(instance, solve_directly)["u"]
+    u = discretisation.solve([instance], solve_directly)[0]["u"]
     faces = np.ones(u.shape, bool)
     faces[(slice(1, -1),) * u.ndim] = False
     assert abs(u[faces]).max() == 0
     # Minimum principle: the source is positive.
     assert u[~faces].min() > 0
-    halved = discretisation.solve({"k": 2 * instance["k"]}, solve_directly)["u"]
+    halved = discretisation.solve([{"k": 2 * instance["k"]}], solve_directly)[0]["u"]
     np.testing.assert_allclose(halved, u / 2, rtol=1e-12, atol=1e-15)
 
 
@@ -156,7 +156,7 @@ def test_axes_are_not_transposed(discretisation: SteadyDiscretisation) -> None:
     k = np.ones(draw(discretisation)["k"].shape)
     middle = len(k) // 2
     k[middle + 1 :] = 4
-    u = discretisation.solve({"k": k}, solve_directly)["u"]
+    u = discretisation.solve([{"k": k}], solve_directly)[0]["u"]
     across = u[:, *(middle,) * (u.ndim - 1)]
     assert across[middle + middle // 2] < 0.6 * across[middle // 2]
     np.testing.assert_allclose(u, np.flip(u, axis=1), atol=5e-2 * u.max())
@@ -183,7 +183,7 @@ def test_operator_is_as_declared_for_every_permeability(kind: str, degree: int) 
     solve = SolveAndKeep()
     discretised = rough.discretise(MPI.COMM_SELF)
     for index in range(3):
-        discretised.solve(rough.draw(generator(0, index)), solve)
+        discretised.solve([rough.draw(generator(0, index))], solve)
     assert false_claims(rough.operator, solve.matrices) == []
 
 
@@ -199,11 +199,11 @@ def test_a_cube_of_degree_2_is_definite_or_refused() -> None:
             assert "take mesh.degree 1" in str(error)
             refused += 1
         else:
-            discretised.solve(instance, solve)
+            discretised.solve([instance], solve)
     assert refused
     two_valued = family(9, 2, 3, modes=8, **TWO_VALUED)
     for index in range(3):
-        discretised.solve(two_valued.draw(generator(0, index)), solve)
+        discretised.solve([two_valued.draw(generator(0, index))], solve)
     assert false_claims(rough.operator, solve.matrices) == []
 
 
@@ -251,7 +251,7 @@ def test_a_drawn_instance_approaches_finite_differences(
     for points in sizes:
         drawn = family(points, 1, dimension, smoothness=3, source_deviation=0.5)
         instance = drawn.draw(generator(0, 0))
-        u = drawn.discretise(MPI.COMM_SELF).solve(instance, solve_directly)["u"]
+        u = drawn.discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]["u"]
         other = finite_differences(instance["k"], instance["f"])
         differences.append(np.linalg.norm(u - other) / np.linalg.norm(other))
     assert differences[1] < 0.3 * differences[0] < 0.02
@@ -280,7 +280,7 @@ def test_two_valued_set_is_within_its_bounds_and_as_published() -> None:
     k, u = np.empty((2, count, 61, 61))
     for index in range(count):
         instance = drawn.draw(generator(0, index))
-        k[index], u[index] = instance["k"], discretised.solve(instance, solve_directly)["u"]
+        k[index], u[index] = instance["k"], discretised.solve([instance], solve_directly)[0]["u"]
     assert set(np.unique(k)) == {3.0, 12.0}
     integrals = u[:, 1:-1, 1:-1].sum(axis=(1, 2)) / 60**2
     assert mean / 12 <= integrals.min() and integrals.max() <= mean / 3
@@ -303,7 +303,7 @@ def test_head_is_within_the_bounds_of_constant_permeabilities() -> None:
     points = 65
     square = family(points).discretise(MPI.COMM_SELF)
     for c in (3.0, 12.0):
-        u = square.solve({"k": np.full((points, points), c)}, solve_directly)["u"]
+        u = square.solve([{"k": np.full((points, points), c)}], solve_directly)[0]["u"]
         assert abs(c * u.max() / largest - 1) < 1e-3
         assert abs(c * u[1:-1, 1:-1].sum() / (points - 1) ** 2 / mean - 1) < 2e-3
 
@@ -398,4 +398,4 @@ def test_two_processes_store_the_same_cube(degree: int, tmp_path: Path) -> None:
 def solve_cube(comm: MPI.Comm, degree: int) -> Any:
     """Return the head of an instance in a cube, on rank 0."""
     cube = family(9, degree, 3, modes=4, smoothness=3)
-    return cube.discretise(comm).solve(cube.draw(generator(0, 1)), solve_directly).get("u")
+    return cube.discretise(comm).solve([cube.draw(generator(0, 1))], solve_directly)[0].get("u")

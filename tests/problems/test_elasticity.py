@@ -252,7 +252,7 @@ def test_bar_that_does_not_contract_stretches_by_traction_over_modulus(dimension
     traction = np.zeros(dimension)
     traction[0] = 0.3
     instance = {"E": np.full((5,) * dimension, 2.0), "traction": traction}
-    u = family.discretise(MPI.COMM_SELF).solve(instance, solve_directly)["u"]
+    u = family.discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]["u"]
     x = np.linspace(0, 1, 5).reshape(-1, *(1,) * (dimension - 1))
     np.testing.assert_allclose(u[..., 0], np.broadcast_to(0.15 * x, (5,) * dimension), atol=1e-14)
     np.testing.assert_allclose(u[..., 1:], 0, atol=1e-14)
@@ -272,7 +272,7 @@ def test_reciprocity_of_betti() -> None:
     modulus = family.draw(generator(0, 0))["E"]
     tractions = np.array([[0.3, -0.1], [0.2, 0.7]])
     first, second = (
-        over_the_end(discretisation.solve({"E": modulus, "traction": t}, solve_directly)["u"])
+        over_the_end(discretisation.solve([{"E": modulus, "traction": t}], solve_directly)[0]["u"])
         for t in tractions
     )
     assert tractions[0] @ second == pytest.approx(tractions[1] @ first, rel=1e-11)
@@ -302,7 +302,7 @@ def test_weight_pulls_down() -> None:
     family = make(points=9, weight=0.1, traction=0)
     instance = family.draw(generator(0, 0))
     assert not instance["traction"].any()
-    u = family.discretise(MPI.COMM_SELF).solve(instance, solve_directly)["u"]
+    u = family.discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]["u"]
     assert (u[1:, :, 1] < 0).all() and (u[0] == 0).all()
 
 
@@ -373,7 +373,7 @@ def test_all_elements_approach_bilinear_ones_of_a_drawn_instance(name: str, degr
     for points in (17, 33, 65):
         family = make(name, points, degree, poisson_ratio=0.35)
         instance = family.draw(generator(0, 0))
-        u = family.discretise(MPI.COMM_SELF).solve(instance, solve_directly)["u"]
+        u = family.discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]["u"]
         other = bilinear_elements(instance, 0.35)
         differences.append(np.linalg.norm(u - other) / np.linalg.norm(other))
     # The corners of the clamped side are singular, so the order is less than two.
@@ -398,7 +398,7 @@ def test_operator_is_as_declared(name: str, points: int, degree: int, dimension:
     discretisation = family.discretise(MPI.COMM_SELF)
     keep = SolveAndKeep()
     for index in range(3):
-        discretisation.solve(family.draw(generator(0, index)), keep)
+        discretisation.solve([family.draw(generator(0, index))], keep)
     assert false_claims(family.operator, keep.matrices) == []
     everything = OperatorTraits(symmetric=True, definite=True, constant=True, saddle_point=True)
     assert "constant" in false_claims(everything, keep.matrices)
@@ -411,7 +411,7 @@ def test_operator_of_displacement_and_pressure_has_a_negative_eigenvalue_for_eac
 ):
     family = make("incompressible_elasticity", points=5, degree=2)
     keep = SolveAndKeep()
-    solution = family.discretise(MPI.COMM_SELF).solve(family.draw(generator(0, 0)), keep)
+    solution = family.discretise(MPI.COMM_SELF).solve([family.draw(generator(0, 0))], keep)[0]
     eigenvalues = np.linalg.eigvalsh(keep.matrices[0].toarray())
     assert (eigenvalues < 0).sum() == solution["p_dofs"].size
 
@@ -520,7 +520,7 @@ def test_residual_is_that_of_what_is_stored(
     family: Family = make(name, points, degree, dimension)
     discretisation = family.discretise(MPI.COMM_SELF)
     instance = family.draw(generator(0, 0))
-    stored = discretisation.solve(instance, solve_directly)
+    stored = discretisation.solve([instance], solve_directly)[0]
     assert discretisation.residual(instance, stored) < 1e-9
     for key in [variable.name for variable in family.unknowns] or ["u"]:
         changed = {name: values.copy() for name, values in stored.items()}
@@ -585,7 +585,7 @@ def test_modulus_that_is_not_positive_is_refused() -> None:
     modulus[2, 3] = -0.5
     with pytest.raises(DataError, match=r"E \(Young's modulus\) has the value -0.5"):
         family.discretise(MPI.COMM_SELF).solve(
-            {"E": modulus, "traction": np.ones(2)}, solve_directly
+            [{"E": modulus, "traction": np.ones(2)}], solve_directly
         )
 
 
@@ -596,7 +596,7 @@ def test_operator_is_as_declared_however_rough_the_modulus(name: str) -> None:
     keep = SolveAndKeep()
     modulus = np.exp(3 * np.random.default_rng(0).standard_normal((5, 5)))
     instance = {"E": modulus, "traction": np.ones(2)}
-    solution = family.discretise(MPI.COMM_SELF).solve(instance, keep)
+    solution = family.discretise(MPI.COMM_SELF).solve([instance], keep)[0]
     assert false_claims(family.operator, keep.matrices) == []
     negative = np.linalg.eigvalsh(keep.matrices[0].toarray()) < 0
     assert negative.sum() == (solution["p_dofs"].size if "p_dofs" in solution else 0)

@@ -56,7 +56,7 @@ def solved(request: pytest.FixtureRequest) -> tuple[Family, Any, list[Any], Solv
     pairs = []
     for index in range(3):
         instance = family.draw(generator(0, index))
-        pairs.append((instance, discretisation.solve(instance, solve)))
+        pairs.append((instance, discretisation.solve([instance], solve)[0]))
     return family, discretisation, pairs, solve
 
 
@@ -145,7 +145,7 @@ def test_residual_is_that_of_what_is_stored(solved: Any) -> None:
 def test_solving_again_gives_the_same_bits(solved: Any) -> None:
     _, discretisation, pairs, _ = solved
     instance, solution = pairs[0]
-    again = discretisation.solve(instance, SolveAndKeep())
+    again = discretisation.solve([instance], SolveAndKeep())[0]
     for name in solution:
         np.testing.assert_array_equal(again[name], solution[name])
 
@@ -224,7 +224,7 @@ def test_lifting_by_one_product_equals_that_of_dolfinx(name):
         discretisation = family.discretise(MPI.COMM_SELF)
         for index in range(2):
             with pytest.raises(InterruptedError):
-                discretisation.solve(family.draw(generator(0, index)), Watch())
+                discretisation.solve([family.draw(generator(0, index))], Watch())
         systems.append(found)
     for fast, plain in zip(*systems, strict=True):
         assert np.linalg.norm(plain) > 0

@@ -92,7 +92,7 @@ def matrices(steps: int, scheme: str, instance: Any) -> Any:
     for number in (steps, 2 * steps):
         family, discretisation = heat(9, scheme=scheme, steps=number)
         solve = SolveAndKeep()
-        discretisation.solve(instance, solve)
+        discretisation.solve([instance], solve)
         found.append((family.settings.capacity * number / family.times[-1], solve.matrices[0]))
     (r1, a1), (r2, a2) = found
     mass = (a2 - a1) / (r2 - r1)
@@ -108,7 +108,7 @@ def test_order_in_the_time_step(scheme: str, order: int) -> None:
     errors = []
     for steps in (40, 80, 160):
         family, discretisation = heat(9, scheme=scheme, steps=steps)
-        stored = discretisation.solve(instance, solve_directly)
+        stored = discretisation.solve([instance], solve_directly)[0]
         states = [np.zeros(81), np.zeros(81)]
         for number, state in zip((0, -1), states, strict=True):
             discretisation.elements.read({"u": stored["u"][number]}, state)
@@ -126,7 +126,7 @@ def test_the_first_mode_decays_at_its_eigenvalue() -> None:
         family, discretisation = heat(cells + 1, steps=cells, capacity=3.0)
         one = np.ones((cells + 1, cells + 1))
         instance = {"k": one, "u0": first_mode(family), "f": 0 * one}
-        u = discretisation.solve(instance, solve_directly)["u"]
+        u = discretisation.solve([instance], solve_directly)[0]["u"]
         decay = np.exp(-2 * np.pi**2 * family.times / 3.0)
         errors.append(abs(u - decay[:, None, None] * first_mode(family)).max())
     assert observed_orders(errors)[-1] > 1.9
@@ -141,7 +141,7 @@ def test_the_first_mode_decays_at_its_eigenvalue() -> None:
 def test_energy_is_lost_to_conduction_alone(scheme: str, degree: int) -> None:
     family, discretisation = heat(17, degree, scheme=scheme)
     instance = without_source(family)
-    u = discretisation.solve(instance, solve_directly)["u"]
+    u = discretisation.solve([instance], solve_directly)[0]["u"]
     elements, c = discretisation.elements, family.settings.capacity
     size, theta = family.times[1] - family.times[0], THETA[scheme]
     now, new = (fem.Function(elements.space) for _ in range(2))
@@ -169,7 +169,7 @@ def test_euler_is_at_least_as_fast_as_the_slowest_mode() -> None:
     family, discretisation = heat(scheme="backward_euler")
     for index in range(3):
         instance = without_source(family, index)
-        u = discretisation.solve(instance, solve_directly)["u"]
+        u = discretisation.solve([instance], solve_directly)[0]["u"]
         slowest = 2 * np.pi**2 * instance["k"].min() / family.settings.capacity
         bound = (1 + slowest * family.times[1]) ** -np.arange(len(u))
         state = fem.Function(discretisation.elements.space)
@@ -185,7 +185,7 @@ def test_euler_obeys_the_maximum_principle() -> None:
     for index in range(3):
         instance = without_source(family, index)
         instance["u0"] = instance["u0"] ** 2
-        u = discretisation.solve(instance, solve_directly)["u"]
+        u = discretisation.solve([instance], solve_directly)[0]["u"]
         assert u.min() >= 0
         assert np.all(np.diff(u.max(axis=(1, 2))) < 0)
 
@@ -197,7 +197,7 @@ def test_short_waves_swing_and_fade_slowly_with_crank_nicolson_and_vanish_with_e
         x, y = np.meshgrid(*family.coordinates.values(), indexing="ij")
         wave = np.sin(14 * np.pi * x) * np.sin(13 * np.pi * y)
         instance = {"k": 0 * x + 5, "u0": wave, "f": 0 * x}
-        u = discretisation.solve(instance, solve_directly)["u"]
+        u = discretisation.solve([instance], solve_directly)[0]["u"]
         amplitudes[scheme] = np.sum(u * wave, axis=(1, 2)) / np.sum(wave**2)
     swinging = amplitudes["crank_nicolson"]
     assert np.all(swinging[1:] * swinging[:-1] < 0) and abs(swinging[5]) > 0.5
@@ -207,10 +207,10 @@ def test_short_waves_swing_and_fade_slowly_with_crank_nicolson_and_vanish_with_e
 def test_the_steady_state_solves_darcy_flow() -> None:
     family, discretisation = heat(scheme="backward_euler", steps=2, final_time=1e4)
     instance = family.draw(generator(0, 2))
-    u = discretisation.solve(instance, solve_directly)["u"]
+    u = discretisation.solve([instance], solve_directly)[0]["u"]
     parameters = {"modes": 6, "source_deviation": 1.0}
     darcy = load_family(DatasetConfig(mesh={"points": 17}, parameters=parameters))
-    steady = darcy.discretise(MPI.COMM_SELF).solve(instance, solve_directly)["u"]
+    steady = darcy.discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]["u"]
     np.testing.assert_allclose(u[-1], steady, atol=1e-6 * abs(steady).max())
     assert abs(u[0] - steady).max() > 0.1 * abs(steady).max()
 
@@ -246,7 +246,7 @@ def test_a_drawn_instance_approaches_finite_differences(degree: int) -> None:
     for points in (17, 33):
         family, discretisation = heat(points, degree, steps=60, final_time=0.03)
         instance = family.draw(generator(0, 0))
-        u = discretisation.solve(instance, solve_directly)["u"][-1]
+        u = discretisation.solve([instance], solve_directly)[0]["u"][-1]
         other = finite_differences(instance["k"], instance["f"], instance["u0"], 0.03)
         differences.append(np.linalg.norm(u - other) / np.linalg.norm(other))
     assert differences[1] < 0.35 * differences[0] < 0.02
@@ -261,7 +261,7 @@ def test_operator_is_affine_in_the_conductivity() -> None:
     first, second = (family.draw(generator(0, index)) for index in range(2))
     for k in (first["k"], second["k"], (first["k"] + second["k"]) / 2):
         solve = SolveAndKeep()
-        discretisation.solve({**first, "k": k}, solve)
+        discretisation.solve([{**first, "k": k}], solve)
         found.append(solve.matrices[0])
         assert len(set(solve.states)) == 1
     difference = found[0] + found[1] - 2 * found[2]
@@ -290,8 +290,8 @@ def test_recycling_continues_across_steps_and_instances() -> None:
     recycling, forgetting = Counted("rcg"), Counted("cg")
     for index in range(2):
         instance = family.draw(generator(0, index))
-        one = discretisation.solve(instance, recycling)["u"]
-        two = discretisation.solve(instance, forgetting)["u"]
+        one = discretisation.solve([instance], recycling)[0]["u"]
+        two = discretisation.solve([instance], forgetting)[0]["u"]
         np.testing.assert_allclose(one, two, atol=1e-6 * abs(two).max())
     with_it, without = (np.reshape(s.iterations, (2, 10)) for s in (recycling, forgetting))
     # All but the first steps of the first instance have a space to start from.
@@ -321,10 +321,10 @@ def test_source_is_a_parameter_only_where_there_is_one() -> None:
     family, discretisation = heat(9, source_deviation=0.0)
     instance = family.draw(generator(0, 0))
     assert instance.keys() == {"k", "u0"} == {variable.name for variable in family.parameters}
-    u = discretisation.solve(instance, solve_directly)
+    u = discretisation.solve([instance], solve_directly)[0]
     with_source, other = heat(9)
     same = without_source(with_source)
-    np.testing.assert_allclose(u["u"], other.solve(same, solve_directly)["u"], atol=1e-12)
+    np.testing.assert_allclose(u["u"], other.solve([same], solve_directly)[0]["u"], atol=1e-12)
 
 
 def test_bad_parameters_are_refused() -> None:
@@ -337,6 +337,6 @@ def test_bad_parameters_are_refused() -> None:
     family, discretisation = heat(9)
     instance = family.draw(generator(0, 0))
     with pytest.raises(DataError, match=r"conductivity.* must be positive"):
-        discretisation.solve({**instance, "k": -instance["k"]}, solve_directly)
+        discretisation.solve([{**instance, "k": -instance["k"]}], solve_directly)
     with pytest.raises(DataError, match="f is not finite"):
-        discretisation.solve({**instance, "f": np.nan * instance["f"]}, solve_directly)
+        discretisation.solve([{**instance, "f": np.nan * instance["f"]}], solve_directly)

@@ -116,7 +116,7 @@ def test_the_boundary_absorbs_the_energy_of_the_source(degree: int) -> None:
     family = make_family("helmholtz_absorbing", 49, degree, wavelengths=3)
     instance = family.draw(generator(0, 0))
     discretisation = family.discretise(MPI.COMM_SELF)
-    stored = discretisation.solve(instance, solve_directly)
+    stored = discretisation.solve([instance], solve_directly)[0]
     u = fem.Function(discretisation.elements.space)
     discretisation.elements.read(stored, u.x.array)
     k, f = (discretisation.elements.parameters[name] for name in "kf")
@@ -135,7 +135,7 @@ def test_source_and_receiver_are_reciprocal(name: str) -> None:
     loads, solutions = [], []
     for index in (1, 2):
         instance = {"k": k, "f": family.draw(generator(0, index))["f"]}
-        stored = discretisation.solve(instance, solve_directly)
+        stored = discretisation.solve([instance], solve_directly)[0]
         loads.append(discretisation.system.rhs.array_r.copy())
         x = np.zeros_like(loads[-1])
         discretisation.elements.read(stored, x)
@@ -174,7 +174,7 @@ def test_a_drawn_instance_approaches_its_finite_differences(name: str) -> None:
     for points in (65, 129):
         family = make_family(name, points, wavelengths=1.5)
         instance = family.draw(generator(0, 0))
-        stored = family.discretise(MPI.COMM_SELF).solve(instance, solve_directly)
+        stored = family.discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]
         absorbing = name == "helmholtz_absorbing"
         u = stored["u_real"] + 1j * stored["u_imag"] if absorbing else stored["u"]
         other = finite_differences(instance["k"], instance["f"], absorbing)
@@ -192,10 +192,13 @@ def test_resonance_is_refused() -> None:
     for square in (5, 5 + 1e-4, 8):
         instance["k"] = on_grid(family, lambda x, y, s=square: np.sqrt(s) * np.pi)
         with pytest.raises(DataError, match=r"at resonance.*clearance 0.2.*helmholtz_absorbing"):
-            discretisation.solve(instance, solve_directly)
+            discretisation.solve([instance], solve_directly)
     # Half way between 5 pi^2 and 8 pi^2.
     instance["k"] = on_grid(family, lambda x, y: np.sqrt(6.5) * np.pi)
-    assert discretisation.residual(instance, discretisation.solve(instance, solve_directly)) < 1e-9
+    assert (
+        discretisation.residual(instance, discretisation.solve([instance], solve_directly)[0])
+        < 1e-9
+    )
 
 
 def test_detuning_of_a_constant_medium_is_that_of_the_known_eigenvalues() -> None:
@@ -230,7 +233,7 @@ def test_drawn_media_keep_the_clearance_and_the_bound_on_u() -> None:
         k, f = instance["k"], instance["f"]
         detuning = find_detuning(k)
         assert detuning >= family.settings.clearance
-        u = discretisation.solve(instance, solve_directly)["u"]
+        u = discretisation.solve([instance], solve_directly)[0]["u"]
         bound = (k**2).mean() / (4 * np.pi * detuning) * np.linalg.norm(f / k)
         # Means over the grid are integrals to a percent or so.
         assert np.linalg.norm(k * u) < 1.1 * bound
@@ -255,7 +258,7 @@ def test_operator_is_as_declared_and_indefinite(name: str, degree: int) -> None:
     solve = SolveAndKeep()
     for index in range(3):
         instance = family.draw(generator(0, index))
-        stored = discretisation.solve(instance, solve)
+        stored = discretisation.solve([instance], solve)[0]
         assert discretisation.residual(instance, stored) < 1e-9
     assert false_claims(family.operator, solve.matrices) == []
     values = np.linalg.eigvalsh(solve.matrices[0].toarray())
@@ -321,7 +324,7 @@ def test_ten_wavelengths_a_side(name: str) -> None:
     family = make_family(name, 225, 2, wavelengths=10)
     instance = family.draw(generator(0, 0))
     discretisation = family.discretise(MPI.COMM_SELF)
-    stored = discretisation.solve(instance, solve_directly)
+    stored = discretisation.solve([instance], solve_directly)[0]
     assert discretisation.residual(instance, stored) < 1e-9
     # The energy of the waves is where the wavenumber is that of the medium.
     field = stored["u" if name == "helmholtz" else "u_real"][:-1, :-1]

@@ -45,7 +45,7 @@ def family(points: int, degree: int = 2, **parameters: Any) -> KuramotoSivashins
 
 
 def solve(of: KuramotoSivashinsky, instance: Instance) -> Instance:
-    return of.discretise(MPI.COMM_SELF).solve(instance, SolveFactored())
+    return of.discretise(MPI.COMM_SELF).solve([instance], SolveFactored())[0]
 
 
 def exact(x: Any, t: Any, sin: Any = ufl.sin, cos: Any = ufl.cos) -> Any:
@@ -73,7 +73,7 @@ def manufactured_errors(points: int, degree: int, steps: int) -> tuple[float, fl
     of = Manufactured(settings, MeshConfig(points=points, degree=degree))
     x = of.coordinates["x"]
     discretisation: Any = of.discretise(MPI.COMM_SELF)
-    stored = discretisation.solve({"u0": exact(x, 0.0, np.sin, np.cos)}, SolveFactored())
+    stored = discretisation.solve([{"u0": exact(x, 0.0, np.sin, np.cos)}], SolveFactored())[0]
     function = dolfinx.fem.Function(discretisation.elements.space)
     discretisation.elements.read({name: a[-1] for name, a in stored.items()}, function.x.array)
     domain = discretisation.elements.domain
@@ -112,7 +112,7 @@ def test_energy_changes_by_production_less_dissipation() -> None:
     for steps in (200, 400, 800):
         of = family(65, steps=steps, final_time=20.0)
         discretisation: Any = of.discretise(MPI.COMM_SELF)
-        stored = discretisation.solve(of.draw(generator(0, 0)), SolveFactored())
+        stored = discretisation.solve([of.draw(generator(0, 0))], SolveFactored())[0]
         space = discretisation.elements.space
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         mass, stiffness = (
@@ -202,7 +202,7 @@ def test_chaos_has_the_energy_of_a_spectral_code() -> None:
     solver, energies = SolveFactored(), []
     for index in range(6):
         instance = of.draw(generator(0, index))
-        u = discretisation.solve(instance, solver)["u"][:, 1:-1]
+        u = discretisation.solve([instance], solver)[0]["u"][:, 1:-1]
         other = spectral(instance["u0"][1:-1], 64.0, 400.0, 4000)
         # The same at first; then chaos makes every difference large, but for the averages.
         assert np.linalg.norm(u[50] - other[50]) < 0.05 * np.linalg.norm(other[50])
@@ -215,7 +215,7 @@ def test_chaos_has_the_energy_of_a_spectral_code() -> None:
 def test_operator_is_as_declared_and_shared_by_all_steps() -> None:
     of = family(41, steps=100, final_time=10.0)
     keep = SolveAndKeep()
-    stored = of.discretise(MPI.COMM_SELF).solve(of.draw(generator(0, 0)), keep)
+    stored = of.discretise(MPI.COMM_SELF).solve([of.draw(generator(0, 0))], keep)[0]
     assert false_claims(of.operator, keep.matrices) == []
     eigenvalues = np.linalg.eigvalsh(keep.matrices[0].toarray())
     assert eigenvalues.min() < 0 < eigenvalues.max()
@@ -228,7 +228,7 @@ def test_residual_is_that_of_the_stored_states() -> None:
     of = family(65, steps=20, final_time=2.0)
     discretisation = of.discretise(MPI.COMM_SELF)
     instance = of.draw(generator(0, 0))
-    stored = discretisation.solve(instance, SolveFactored())
+    stored = discretisation.solve([instance], SolveFactored())[0]
     assert discretisation.residual(instance, stored) < 1e-12
     for name in ("u", "w"):
         changed = {key: array.copy() for key, array in stored.items()}

@@ -157,7 +157,7 @@ def test_patch_is_exact_also_on_the_grid(dimension: int) -> None:
     grid = (points,) * dimension
     source = np.zeros(grid if dimension == 2 else (*grid, 3))
     instance = {"nu": np.full(grid, 3.0), "H": source}
-    stored = family.discretise(MPI.COMM_SELF).solve(instance, solve_directly)
+    stored = family.discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]
     x = np.meshgrid(*family.coordinates.values(), indexing="ij")
     np.testing.assert_allclose(stored["E"], np.stack(family.exact(x), axis=-1), atol=1e-12)
 
@@ -270,7 +270,7 @@ def test_edge_elements_approach_the_staggered_grid_of_a_drawn_instance() -> None
         family = make(points)
         instance = family.draw(generator(0, 0))
         discretisation = family.discretise(MPI.COMM_SELF)
-        dofs = discretisation.solve(instance, solve_directly)["E_dofs"]
+        dofs = discretisation.solve([instance], solve_directly)[0]["E_dofs"]
         tangents = discretisation.meshes()["E_tangents"]
         # Integrals along edges, these sorted as the staggered grid's.
         horizontal, vertical = (abs(tangents[:, axis]) < 1e-9 for axis in (1, 0))
@@ -290,7 +290,7 @@ def test_operator_is_as_declared(dimension: int) -> None:
     discretisation = family.discretise(MPI.COMM_SELF)
     keep = SolveAndKeep()
     for index in range(3):
-        discretisation.solve(family.draw(generator(0, index)), keep)
+        discretisation.solve([family.draw(generator(0, index))], keep)
     assert false_claims(family.operator, keep.matrices) == []
     everything = OperatorTraits(symmetric=True, definite=True, constant=True, saddle_point=True)
     assert {"constant", "saddle_point"} == set(false_claims(everything, keep.matrices))
@@ -324,7 +324,7 @@ def test_instances_on_a_finer_grid_are_the_same(dimension: int) -> None:
 def test_the_tangential_field_vanishes_at_conductors(dimension: int) -> None:
     family = make(POINTS[dimension], dimension)
     discretisation = family.discretise(MPI.COMM_SELF)
-    dofs = discretisation.solve(family.draw(generator(0, 0)), solve_directly)["E_dofs"]
+    dofs = discretisation.solve([family.draw(generator(0, 0))], solve_directly)[0]["E_dofs"]
     middles = discretisation.meshes()["E_points"]
     walls = np.isclose(middles * (1 - middles), 0).any(axis=1)
     assert abs(dofs[walls]).max() < 1e-14 * abs(dofs).max()
@@ -336,7 +336,7 @@ def test_residual_is_that_of_what_is_stored(dimension: int) -> None:
     family = make(POINTS[dimension], dimension)
     discretisation = family.discretise(MPI.COMM_SELF)
     instance = family.draw(generator(0, 0))
-    stored = discretisation.solve(instance, solve_directly)
+    stored = discretisation.solve([instance], solve_directly)[0]
     assert discretisation.residual(instance, stored) < 1e-9
     changed = {name: values.copy() for name, values in stored.items()}
     changed["E_dofs"][len(changed["E_dofs"]) // 2] += 1e-2 * abs(stored["E_dofs"]).max()
@@ -374,4 +374,4 @@ def test_reluctivity_that_is_not_positive_is_refused() -> None:
     instance = family.draw(generator(0, 0))
     instance["nu"][1, 2] = 0
     with pytest.raises(DataError, match=r"nu \(reluctivity\) has the value 0"):
-        family.discretise(MPI.COMM_SELF).solve(instance, solve_directly)
+        family.discretise(MPI.COMM_SELF).solve([instance], solve_directly)

@@ -82,7 +82,7 @@ def vortex_errors(points: int, steps: int, time: float) -> tuple[float, float]:
     """Return the L2 errors of u at the last time, and of p half a step before."""
     of = make(TaylorVortex, points, reynolds=20.0, steps=steps, final_time=time)
     discretisation = of.discretise(MPI.COMM_SELF)
-    stored = discretisation.solve(still(of), SolveFactored())
+    stored = discretisation.solve([still(of)], SolveFactored())[0]
     function = dolfinx.fem.Function(discretisation.elements.space)
     discretisation.elements.read({name: a[-1] for name, a in stored.items()}, function.x.array)
     domain = discretisation.elements.domain
@@ -111,7 +111,7 @@ def test_velocity_and_pressure_converge_with_order_two_in_time() -> None:
     states = []
     for steps in (60, 120, 240):
         of = family(steps=steps, force=0.1)
-        stored = of.discretise(MPI.COMM_SELF).solve(of.draw(generator(0, 1)), SolveFactored())
+        stored = of.discretise(MPI.COMM_SELF).solve([of.draw(generator(0, 1))], SolveFactored())[0]
         # Pressures are those of the middles of steps: on to the end of the last.
         pressure = (3 * stored["p"][-1] - stored["p"][-2]) / 2
         states.append((stored["u"][-1], pressure))
@@ -138,7 +138,7 @@ def test_unforced_energy_falls_by_the_viscous_dissipation() -> None:
     for steps in (50, 100, 200):
         of = make(Eddies, 17, reynolds=100.0, steps=steps, final_time=0.5)
         discretisation = of.discretise(MPI.COMM_SELF)
-        stored = discretisation.solve(still(of), SolveFactored())
+        stored = discretisation.solve([still(of)], SolveFactored())[0]
         space = discretisation.elements.space
         (u, _), (v, _) = ufl.TrialFunctions(space), ufl.TestFunctions(space)
         mass, stiffness = (
@@ -164,7 +164,7 @@ def test_flow_sticks_to_the_walls_and_has_no_divergence() -> None:
     of = family()
     discretisation: Any = of.discretise(MPI.COMM_SELF)
     instance = of.draw(generator(0, 0))
-    stored = discretisation.solve(instance, SolveFactored())
+    stored = discretisation.solve([instance], SolveFactored())[0]
     u = stored["u"]
     for wall in (u[:, 0], u[:, -1], u[:, :, 0]):
         assert abs(wall).max() < 1e-14
@@ -227,7 +227,7 @@ def test_drawn_instance_approaches_finite_differences() -> None:
     for points, steps in ((17, 60), (33, 120), (65, 240)):
         of = family(points, steps=steps, force=0.1)
         instance = of.draw(generator(0, 1))
-        u = of.discretise(MPI.COMM_SELF).solve(instance, SolveFactored())["u"][-1, 1:-1, 1:-1]
+        u = of.discretise(MPI.COMM_SELF).solve([instance], SolveFactored())[0]["u"][-1, 1:-1, 1:-1]
         other = finite_differences(instance, 100.0, 0.5)
         differences.append(np.linalg.norm(u - other) / np.linalg.norm(other))
     assert differences[-1] < 0.01
@@ -278,7 +278,7 @@ def test_steady_cavity_has_the_velocities_of_ghia() -> None:
     lid = np.ones(41)
     lid[[0, -1]] = 0
     instance = still(of) | {"lid": lid}
-    u = of.discretise(MPI.COMM_SELF).solve(instance, SolveFactored())["u"]
+    u = of.discretise(MPI.COMM_SELF).solve([instance], SolveFactored())[0]["u"]
     assert abs(u[-1] - u[-160]).max() < 1e-3
     x = of.coordinates["x"]
     along_y, along_x = CubicSpline(x, u[-1, 20, :, 0]), CubicSpline(x, u[-1, :, 20, 1])
@@ -296,7 +296,7 @@ def test_operator_is_as_declared_with_a_negative_eigenvalue_for_each_pressure() 
     keep = SolveAndKeep()
     discretisation = of.discretise(MPI.COMM_SELF)
     for index in range(2):
-        discretisation.solve(of.draw(generator(0, index)), keep)
+        discretisation.solve([of.draw(generator(0, index))], keep)
     assert false_claims(of.operator, keep.matrices) == []
     assert len(set(keep.states)) == 1 and len(keep.states) == 60
     # Stable elements: as many as there are pressures, but for the one that is prescribed.
@@ -309,7 +309,7 @@ def test_residual_is_that_of_the_stored_states() -> None:
     of = family(9, steps=30)
     discretisation = of.discretise(MPI.COMM_SELF)
     instance = of.draw(generator(0, 0))
-    stored = discretisation.solve(instance, SolveFactored())
+    stored = discretisation.solve([instance], SolveFactored())[0]
     assert discretisation.residual(instance, stored) < 1e-12
     for name, at in {"u": (7, 4, 4, 0), "p_dofs": (7, 12)}.items():
         changed = {key: array.copy() for key, array in stored.items()}
@@ -350,7 +350,7 @@ def test_bad_parameters_are_refused(key: str, changes: Any, message: str) -> Non
 def test_a_flow_too_fast_for_its_time_steps_is_refused() -> None:
     of = family(9, force=10.0, steps=30)
     with pytest.raises(DataError, match=r"take parameters\.steps of at least \d+, or less force"):
-        of.discretise(MPI.COMM_SELF).solve(of.draw(generator(0, 0)), SolveFactored())
+        of.discretise(MPI.COMM_SELF).solve([of.draw(generator(0, 0))], SolveFactored())
     with pytest.raises(DataError, match="many more"):
         of.check_state(0.1, {"u": np.full((9, 9, 2), np.nan)})
 

@@ -59,7 +59,7 @@ def test_a_drawn_instance_approaches_its_cosine_series(degree: int) -> None:
     for cells in (16, 32):
         family = family_of(cells, degree)
         instance = family.draw(generator(0, 0))
-        u = family.discretise(MPI.COMM_SELF).solve(instance, solve_directly)["u"]
+        u = family.discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]["u"]
         other = exact(instance["f"])
         other -= other.mean()
         differences.append(np.linalg.norm(u - other) / np.linalg.norm(other))
@@ -70,7 +70,7 @@ def test_solution_has_the_mean_zero_and_solves_the_singular_system() -> None:
     family = family_of(16)
     discretisation: Any = family.discretise(MPI.COMM_SELF)
     instance = family.draw(generator(0, 1))
-    stored = discretisation.solve(instance, solve_directly)
+    stored = discretisation.solve([instance], solve_directly)[0]
     assert abs(stored["u"].mean()) < 1e-14
     assert discretisation.residual(instance, stored) < 1e-9
     # A constant makes no difference to the equation; anything else does.

@@ -64,7 +64,7 @@ def test_example_solves_its_equation() -> None:
         exact = np.sin(np.pi * x) * np.sin(np.pi * y)
         instance = {"q": (2 * 0.5 * np.pi**2 + 7.0) * exact, "h": np.float64(7.0)}
 
-        u = family.discretise(MPI.COMM_SELF).solve(instance, solve_directly)["u"]
+        u = family.discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]["u"]
         errors.append(np.abs(u - exact).max())
     assert np.log2(errors[0] / errors[1]) > 1.9
 

@@ -43,7 +43,9 @@ def instance_of(u: Any, f: Any, points: int) -> dict[str, np.ndarray]:
 
 
 def solve(points: int, degree: int, instance: dict[str, np.ndarray]) -> np.ndarray:
-    return family(points, degree).discretise(MPI.COMM_SELF).solve(instance, solve_directly)["u"]
+    return (
+        family(points, degree).discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]["u"]
+    )
 
 
 @pytest.mark.parametrize("degree", [1, 2])
@@ -102,7 +104,7 @@ def test_harmonic_functions_have_no_extremes_inside() -> None:
     discretised = drawn.discretise(MPI.COMM_SELF)
     for index in range(4):
         instance = drawn.draw(generator(0, index))
-        u = discretised.solve({**instance, "f": 0 * instance["f"]}, solve_directly)["u"]
+        u = discretised.solve([{**instance, "f": 0 * instance["f"]}], solve_directly)[0]["u"]
         boundary = np.concatenate([instance[side] for side in SIDES])
         assert boundary.min() <= u.min() and u.max() <= boundary.max()
         assert boundary.min() < u[1:-1, 1:-1].min() and u[1:-1, 1:-1].max() < boundary.max()
@@ -113,7 +115,7 @@ def test_solution_is_linear_in_all_that_is_prescribed() -> None:
     discretised = drawn.discretise(MPI.COMM_SELF)
     one, two = (drawn.draw(generator(0, index)) for index in (0, 1))
     both = {name: 2 * one[name] - 3 * two[name] for name in one}
-    a, b, c = (discretised.solve(each, solve_directly)["u"] for each in (one, two, both))
+    a, b, c = (discretised.solve([each], solve_directly)[0]["u"] for each in (one, two, both))
     np.testing.assert_allclose(c, 2 * a - 3 * b, atol=1e-12)
 
 
@@ -123,7 +125,7 @@ def test_boundary_flux_balances_the_source() -> None:
     elements = discretised.elements
     instance = drawn.draw(generator(0, 2))
     u = fem.Function(elements.space)
-    elements.read(discretised.solve(instance, solve_directly), u.x.array)
+    elements.read(discretised.solve([instance], solve_directly)[0], u.x.array)
     weak = drawn.weak_form(elements.space, elements.parameters)
     reactions = fem.assemble_vector(fem.form(weak.L - ufl.action(weak.a, u))).array
     on_grid = elements.parts[0].unknowns.gather(reactions).reshape(17, 17)
@@ -137,7 +139,7 @@ def test_stored_solution_has_the_values_prescribed_and_a_small_residual() -> Non
         drawn = family(17, degree)
         discretised = drawn.discretise(MPI.COMM_SELF)
         instance = drawn.draw(generator(0, 0))
-        solution = discretised.solve(instance, solve_directly)
+        solution = discretised.solve([instance], solve_directly)[0]
         u = solution["u"]
         for found, side in zip((u[0], u[-1], u[:, 0], u[:, -1]), SIDES, strict=True):
             np.testing.assert_allclose(found, instance[side], rtol=1e-12, atol=1e-14)
@@ -184,7 +186,7 @@ def test_a_drawn_instance_approaches_collocation(degree: int) -> None:
     for points in (17, 33, 65):
         drawn = family(points, degree)
         instance = drawn.draw(generator(0, 3))
-        u = drawn.discretise(MPI.COMM_SELF).solve(instance, solve_directly)["u"]
+        u = drawn.discretise(MPI.COMM_SELF).solve([instance], solve_directly)[0]["u"]
         other = collocate(instance, 5)(np.linspace(0, 1, points))
         differences.append(np.linalg.norm(u - other) / np.linalg.norm(other))
     assert differences[2] < 0.3 * differences[1] and differences[1] < 0.4 * differences[0]
@@ -206,7 +208,7 @@ def test_operator_is_as_declared_and_is_factored_once() -> None:
         assert discretised.residual(instance, solution) < 1e-8
     assert factored.getPerfInfo()["count"] - before == 1
     for index in range(3):
-        discretised.solve(drawn.draw(generator(0, index)), keep)
+        discretised.solve([drawn.draw(generator(0, index))], keep)
     assert false_claims(drawn.operator, keep.matrices) == []
     assert len(set(keep.states)) == 1
 
@@ -262,4 +264,4 @@ def test_bad_settings_and_instances_are_refused() -> None:
         load_family(DatasetConfig(family="poisson", mesh={"dimension": 3}))
     discretised = family().discretise(MPI.COMM_SELF)
     with pytest.raises(DataError, match="left has shape"):
-        discretised.solve({**family().draw(generator(0, 0)), "left": np.ones(3)}, solve_directly)
+        discretised.solve([{**family().draw(generator(0, 0)), "left": np.ones(3)}], solve_directly)

@@ -77,7 +77,7 @@ def test_solution_converges_at_the_theoretical_order(degree: int) -> None:
 def test_the_solution_minimises_the_energy(degree: int) -> None:
     family, discretisation = reaction(17, degree)
     instance, r = family.draw(generator(0, 0)), family.settings.reaction
-    stored = discretisation.solve(instance, solve_directly)
+    stored = discretisation.solve([instance], solve_directly)[0]
     elements = discretisation.elements
     u = fem.Function(elements.space)
     elements.read(stored, u.x.array)
@@ -111,7 +111,7 @@ def test_reaction_and_boundary_flux_balance_the_source(degree: int) -> None:
     # F(u; w), what enters through the boundary, is F(u; 1), the integral of r u^3 - f.
     family, discretisation = reaction(17, degree)
     instance = family.draw(generator(0, 1))
-    stored = discretisation.solve(instance, solve_directly)
+    stored = discretisation.solve([instance], solve_directly)[0]
     elements = discretisation.elements
     u, w = fem.Function(elements.space), fem.Function(elements.space)
     elements.read(stored, u.x.array)
@@ -132,11 +132,11 @@ def test_reaction_and_boundary_flux_balance_the_source(degree: int) -> None:
 def test_the_solution_is_odd_and_monotone_in_the_source() -> None:
     family, discretisation = reaction()
     instance = family.draw(generator(0, 2))
-    u = discretisation.solve(instance, solve_directly)["u"]
-    opposite = discretisation.solve({**instance, "f": -instance["f"]}, solve_directly)["u"]
+    u = discretisation.solve([instance], solve_directly)[0]["u"]
+    opposite = discretisation.solve([{**instance, "f": -instance["f"]}], solve_directly)[0]["u"]
     np.testing.assert_allclose(opposite, -u, atol=1e-9)
     # The reaction is monotone, so the solution is so in the source.
-    more = discretisation.solve({**instance, "f": instance["f"] + 10}, solve_directly)["u"]
+    more = discretisation.solve([{**instance, "f": instance["f"] + 10}], solve_directly)[0]["u"]
     assert np.all(more[1:-1, 1:-1] > u[1:-1, 1:-1])
 
 
@@ -145,7 +145,7 @@ def test_strong_reaction_balances_the_source() -> None:
     family, discretisation = reaction(33)
     for index in range(3):
         instance = family.draw(generator(1, index))
-        u = discretisation.solve(instance, solve_directly)["u"]
+        u = discretisation.solve([instance], solve_directly)[0]["u"]
         bound = np.cbrt(abs(instance["f"]).max() / family.settings.reaction)
         assert 0.3 * bound < abs(u).max() < bound
 
@@ -183,7 +183,7 @@ def test_a_drawn_instance_approaches_finite_differences(degree: int) -> None:
     for points in (33, 65):
         family, discretisation = reaction(points, degree)
         instance = family.draw(generator(0, 0))
-        u = discretisation.solve(instance, solve_directly)["u"]
+        u = discretisation.solve([instance], solve_directly)[0]["u"]
         other = finite_differences(instance["k"], instance["f"], family.settings.reaction)
         differences.append(np.linalg.norm(u - other) / np.linalg.norm(other))
     assert differences[1] < 0.35 * differences[0] < 0.02
@@ -216,7 +216,7 @@ def test_newton_converges_quadratically_on_drawn_instances() -> None:
     exponents = []
     for index in range(4):
         steps = Pipeline("direct")
-        discretisation.solve(family.draw(generator(0, index)), steps)
+        discretisation.solve([family.draw(generator(0, index))], steps)
         norms = np.array(steps.norms) / steps.norms[0]
         assert 4 <= len(norms) <= 12
         slopes = np.diff(np.log(norms))
@@ -231,8 +231,8 @@ def test_recycling_continues_across_newton_steps_and_instances() -> None:
     for index in range(3):
         instance = family.draw(generator(0, index))
         first = len(recycling.iterations)
-        one = discretisation.solve(instance, recycling)["u"]
-        two = discretisation.solve(instance, forgetting)["u"]
+        one = discretisation.solve([instance], recycling)[0]["u"]
+        two = discretisation.solve([instance], forgetting)[0]["u"]
         np.testing.assert_allclose(one, two, atol=1e-6)
         assert len(recycling.iterations) - first > 1
     later = slice(3, None)
@@ -245,9 +245,9 @@ def test_a_failure_reports_the_residual_it_reached() -> None:
     solver = SolveDirectly()
     solver.tolerance = 1e-30
     with pytest.raises(KrylosetError, match=r"residual \d\.\d\de-1\d after \d+ steps, above"):
-        discretisation.solve(instance, solver)
+        discretisation.solve([instance], solver)
     # The next instance is not touched by it.
-    stored = discretisation.solve(instance, solve_directly)
+    stored = discretisation.solve([instance], solve_directly)[0]
     assert discretisation.residual(instance, stored) < 1e-9
 
 
@@ -285,7 +285,7 @@ def test_operator_has_the_reaction_on_top_of_the_diffusion() -> None:
     # J(u) - J(0) is the mass matrix weighted by 3 r u^2: symmetric, and not negative.
     family, discretisation = reaction(9)
     solve = SolveAndKeep()
-    discretisation.solve(family.draw(generator(0, 0)), solve)
+    discretisation.solve([family.draw(generator(0, 0))], solve)
     first, last = solve.matrices[0].toarray(), solve.matrices[-1].toarray()
     eigenvalues = np.linalg.eigvalsh(last - first)
     assert eigenvalues.min() > -1e-12 * eigenvalues.max()
@@ -311,6 +311,6 @@ def test_bad_parameters_are_refused() -> None:
     family, discretisation = reaction(9)
     instance = family.draw(generator(0, 0))
     with pytest.raises(DataError, match=r"diffusivity.* must be positive"):
-        discretisation.solve({**instance, "k": -instance["k"]}, solve_directly)
+        discretisation.solve([{**instance, "k": -instance["k"]}], solve_directly)
     with pytest.raises(DataError, match="f has shape"):
-        discretisation.solve({**instance, "f": instance["f"][1:]}, solve_directly)
+        discretisation.solve([{**instance, "f": instance["f"][1:]}], solve_directly)

@@ -101,7 +101,7 @@ def test_fields_that_do_not_fit_the_space_are_refused(case: str) -> None:
 def test_degrees_of_freedom_that_happen_to_be_on_the_grid_are_stored_too() -> None:
     attributes = {"unknowns": (degrees_of_freedom(U),), "__module__": __name__}
     family = type("Own", (Plain,), attributes)(Section(), MeshConfig(points=5))
-    solution = family.discretise(MPI.COMM_SELF).solve({"c": np.float64(2.0)}, solve_directly)
+    solution = family.discretise(MPI.COMM_SELF).solve([{"c": np.float64(2.0)}], solve_directly)[0]
     assert np.array_equal(solution["u"].ravel(), solution["u_dofs"])
     np.testing.assert_allclose(solution["u"], 2.0, rtol=1e-12)
 

@@ -71,7 +71,7 @@ def test_solution_converges_at_the_theoretical_order(outline: Any, degree: int) 
     errors = []
     for _ in range(3):
         discretisation = SteadyDiscretisation(family, domain.comm, domain)
-        stored = discretisation.solve(instance, solve_directly)
+        stored = discretisation.solve([instance], solve_directly)[0]
         u = fem.Function(discretisation.elements.space)
         discretisation.elements.read(stored, u.x.array)
         errors.append(l2_error(u, smooth, domain))
@@ -106,7 +106,7 @@ def test_heat_is_conserved(outline: Any, conductivity: str, degree: int) -> None
     family = thermal(degree=degree, outline=outline, conductivity=conductivity)
     discretisation: Any = family.discretise(MPI.COMM_SELF)
     instance = family.draw(generator(0, 0))
-    stored = discretisation.solve(instance, solve_directly)
+    stored = discretisation.solve([instance], solve_directly)[0]
     left, right = (heat_through(discretisation, stored, unit) for unit in (0, 1))
     edges = SLOT if outline == "slab" else np.array(BOOT)
     lengths = np.linalg.norm(np.roll(edges, -1, axis=0) - edges, axis=1)
@@ -124,7 +124,7 @@ def test_the_maximum_principle_holds_without_flux() -> None:
         discretisation = family.discretise(MPI.COMM_SELF)
         for index in range(3):
             instance = {**family.draw(generator(1, index)), "flux": np.asarray(0.0)}
-            stored = discretisation.solve(instance, solve_directly)
+            stored = discretisation.solve([instance], solve_directly)[0]
             nodes = stored["T_dofs"]
             assert nodes.min() == pytest.approx(instance["left"])
             assert nodes.max() == pytest.approx(instance["right"])
@@ -137,8 +137,8 @@ def test_solution_is_linear_in_temperatures_and_flux() -> None:
     units = []
     for name in ("left", "right", "flux"):
         zero = {key: np.asarray(float(key == name)) for key in ("left", "right", "flux")}
-        units.append(discretisation.solve({**base, **zero}, solve_directly)["T_dofs"])
-    whole = discretisation.solve(base, solve_directly)["T_dofs"]
+        units.append(discretisation.solve([{**base, **zero}], solve_directly)[0]["T_dofs"])
+    whole = discretisation.solve([base], solve_directly)[0]["T_dofs"]
     parts = [base[name] * unit for name, unit in zip(("left", "right", "flux"), units, strict=True)]
     np.testing.assert_allclose(whole, sum(parts), rtol=1e-10, atol=1e-10)
     # The two temperatures are shares of one whole.
@@ -196,7 +196,7 @@ def test_the_slab_agrees_with_finite_volumes() -> None:
         numbers = [float(instance[name]) for name in ("left", "right", "flux")]
         x, y, other = finite_differences(spacing, *numbers)
         discretisation: Any = family.discretise(MPI.COMM_SELF)
-        stored = discretisation.solve(instance, solve_directly)
+        stored = discretisation.solve([instance], solve_directly)[0]
         at = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
         (part,) = discretisation.elements.parts
         evaluation = Evaluation(part.unknowns, at)
@@ -267,7 +267,7 @@ def test_mask_is_the_polygon_and_T_is_NaN_elsewhere(outline: str) -> None:
     for index in range(4):
         instance = family.draw(generator(0, index))
         own = family if outline == "slab" else family.on_own_mesh(instance)
-        stored = discretisation.solve(instance, solve_directly)
+        stored = discretisation.solve([instance], solve_directly)[0]
         resampled = discretisation.resample(21, instance, stored)
         shared = discretisation.masks()
         for grid, points, arrays in ((None, 33, stored), (21, 21, resampled)):
@@ -289,7 +289,7 @@ def test_stored_mesh_is_enough_to_compute_the_residual() -> None:
     family = thermal(outline="drawn", conductivity="lognormal", degree=2)
     discretisation = family.discretise(MPI.COMM_SELF)
     instance = family.draw(generator(0, 3))
-    stored = discretisation.solve(instance, solve_directly)
+    stored = discretisation.solve([instance], solve_directly)[0]
     assert discretisation.residual(instance, stored) < 1e-12
     moved = {**stored, "T_points": 1.01 * stored["T_points"]}
     with pytest.raises(FamilyError, match="nothing has the tag 1"):

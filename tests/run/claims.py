@@ -51,17 +51,18 @@ class Claiming(Discretisation):
         """Keep the family."""
         self.family = family
 
-    def solve(self, instance, solve):
+    def solve(self, instances, solve):
         """Add the tolerance."""
+        (instance,) = instances
         if instance["a"] == self.family.settings.unsolvable:
             raise DataError("a is negative")
-        return {"u": np.full(self.family.mesh.points, instance["a"] + solve.tolerance)}
+        return [{"u": np.full(self.family.mesh.points, instance["a"] + solve.tolerance)}]
 
     def residual(self, instance, solution):
         """Claim what the settings say."""
         return float(self.family.settings.residual or 0)
 
-    def nonlinear_residual(self):
+    def nonlinear_residuals(self):
         """Claim what the settings say."""
         claimed = self.family.settings.residual
-        return None if claimed is None else float(claimed)
+        return [] if claimed is None else [float(claimed)]

@@ -248,8 +248,8 @@ def test_progress_is_one_line_for_the_chunks_of_all_datasets(tmp_path: Path):
         Journal(tmp_path / "two/chunks/1-of-1.h5.working", "work") as second,
     ):
         assert solving.line() == "solving: 0 of 30 instances"
-        for journal in (first, first, second):
-            journal.append({"x": np.zeros(3)})
+        for journal, instances in ((first, 2), (second, 1)):
+            journal.append({"x": np.zeros(3)}, instances)
         line = solving.line()
         assert line is not None
         assert line.startswith("solving: 3 of 30 instances, ")

@@ -40,7 +40,7 @@ def test_the_summary_names_the_grid_of_the_file(
     drawn = [made.draw(generator(config.seed, index)) for index in range(4)]
     solve = made.discretise(None).solve
     write_dataset(
-        folder / "dataset.h5", "set", config, made, [p | solve(p, None) for p in drawn],
+        folder / "dataset.h5", "set", config, made, [p | solve([p], None)[0] for p in drawn],
         {key: np.zeros(4) for key in SOLVER}, {1: "converged"}, {}, "",
     )  # fmt: skip
     found = {"checks": [{"passed": True}] * 9, "residual_max": 3e-9}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from kryloset.dataset.journal import count_records
+from kryloset.dataset.journal import count_instances
 from kryloset.run.files import BOUNDS
 
 
@@ -26,7 +26,7 @@ class Solving:
     began: float = field(default_factory=time.time)
     #: Instances solved, and seconds since the epoch, when the first active chunk was seen.
     _first: tuple[int, float] | None = None
-    #: The number of complete records in each journal, and where they end.
+    #: The number of instances in the complete records of each journal, and where these end.
     _read: dict[Path, tuple[int, int]] = field(default_factory=dict)
 
     def line(self) -> str | None:
@@ -68,7 +68,7 @@ class Solving:
                 waiting = False
             except FileNotFoundError:
                 finished, waiting = False, True
-            solved = self._records(journal)
+            solved = self._instances(journal)
             if solved is not None:
                 done += min(solved, end - begin)
             elif finished:
@@ -77,15 +77,14 @@ class Solving:
                 total += end - begin
         return done, total
 
-    def _records(self, journal: Path) -> int | None:
+    def _instances(self, journal: Path) -> int | None:
         """Return the number of instances in a journal; None if there is no journal."""
         known = self._read.get(journal, (0, 0))
         try:
             if journal.stat().st_size < known[1]:  # a new journal
                 known = (0, 0)
-            more, end = count_records(journal, known[1])
+            more, end = count_instances(journal, known[1])
         except OSError:
             return None
         self._read[journal] = (known[0] + more, end)
-        # The first record identifies the work.
-        return max(0, known[0] + more - 1)
+        return known[0] + more

@@ -51,7 +51,7 @@ def measure_block(
     solve = Sequential(by_factor("mumps", "LDLᵀ", tolerance), collect)
     with suppress(_Full):
         for instance in instances:
-            check.solve(instance, solve)
+            check.solve([instance], solve)
     assert matrix is not None
     if singular:
         matrix.setNullSpace(PETSc.NullSpace().create(comm=matrix.comm))

@@ -152,18 +152,18 @@ class Chunk:
 
     def write(self, row: int, fields: Instance, solve: Sequential) -> None:
         """Append an instance to the journal; each second save the solver's state beside it."""
-        record: dict[str, NDArray[Any]] = {files.INSTANCE: np.asarray(row)}
-        record |= {files.field(name): np.asarray(values) for name, values in fields.items()}
+        record: dict[str, NDArray[Any]] = {files.INSTANCE: np.array([row])}
+        record |= {files.field(name): values[np.newaxis] for name, values in fields.items()}
         account = vars(solve.account).items()
-        record |= {files.solver(name): np.asarray(value) for name, value in account}
-        self._journal.append(record)
+        record |= {files.solver(name): np.array([value]) for name, value in account}
+        self._journal.append(record, 1)
         if time.monotonic() - self._saved > SAVE_EVERY:
             solve.state.save(self._folder / "state.npz")
             self._saved = time.monotonic()
 
     def finish(self) -> None:
         """Copy the journal to the chunk's file."""
-        instances = np.arange(len(self._journal))
+        instances = np.arange(self._journal.instances)
         chunk = chunks.Chunk("1-of-1", instances, self._folder / "chunk.h5")
         chunks.write_chunk(chunk, self._journal, self._family, {})
         self._journal.discard()
@@ -216,7 +216,7 @@ class Maker:
         account = self.solve.account = Account(deadline=time.process_time() + limit)
         start = time.process_time()
         try:
-            solution = self.discretisation.solve(instance, self.solve)
+            (solution,) = self.discretisation.solve([instance], self.solve)
         except KrylosetError as error:
             self._stop(str(error).splitlines()[0])
             return

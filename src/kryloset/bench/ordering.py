@@ -154,8 +154,8 @@ def measure_file(count: int) -> Row:
                 length = min(500, count - begin)
                 g, h = logarithms[random.integers(0, len(logarithms), (2, length))]
                 angle = random.uniform(0, 2 * np.pi, (length, 1, 1))
-                for k in np.exp(g * np.cos(angle) + h * np.sin(angle)):
-                    file.row(files.parameter("k"), k, count)
+                k = np.exp(g * np.cos(angle) + h * np.sin(angle))
+                file.rows(files.parameter("k"), k, count)
         command = [sys.executable, "-m", "kryloset", "sort", str(config), "darcy"]
         command += ["--parameters", str(parameters), "--output", str(order)]
         log = Path(folder, "log")

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A journal of what a process has finished, from which another one resumes if it is killed.
 
-A journal is an append-only file of records. A record is its length, a CRC-32 and a payload of
-named arrays: their names, types and shapes in JSON, then their bytes, which takes a tenth of the
-time of NumPy's zip files. The first record names the work. A process that is killed with signal 9
-leaves at most one torn record at the end, which the next process cuts off. What is read is always
-a prefix of what was written.
+A journal is an append-only file of records. A record is its length, the number of instances that
+it holds, a CRC-32 and a payload of named arrays: their names, types and shapes in JSON, then their
+bytes, which takes a tenth of the time of NumPy's zip files. The first record names the work and
+holds no instance. A process that is killed with signal 9 leaves at most one torn record at the end,
+which the next process cuts off. What is read is always a prefix of what was written.
 """
 
 import fcntl
@@ -29,10 +29,12 @@ from kryloset.dataset.atomic import readable
 
 logger = logging.getLogger(__name__)
 
-#: Length of the payload, and CRC-32 of that length and the payload.
-_HEAD = struct.Struct("<QI")
+#: Length of the payload, number of instances, and CRC-32 of both and the payload.
+_HEAD = struct.Struct("<QII")
+#: What the CRC-32 begins with.
+_COUNTS = struct.Struct("<QI")
 _LENGTH = struct.Struct("<Q")
-_MAGIC = b"kryloset journal 2\n"
+_MAGIC = b"kryloset journal 3\n"
 
 
 class Journal:
@@ -55,6 +57,7 @@ class Journal:
         """Wait for the lock, then read the journal."""
         self.folder = folder
         self._ends: list[int] = []
+        self._instances: list[int] = []
         with readable(folder):
             self._lock = os.fdopen(_lock(folder), "rb")
             self._file = (folder / "journal").open("a+b", buffering=0)
@@ -77,11 +80,17 @@ class Journal:
         """Return the number of records."""
         return len(self._ends) - 1
 
-    def append(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    @property
+    def instances(self) -> int:
+        """Number of instances that the records hold."""
+        return sum(self._instances)
+
+    def append(self, arrays: Mapping[str, NDArray[Any]], instances: int) -> None:
         """Add a record.
 
         Args:
             arrays: Arrays by name, which may be numbers or strings, but not objects.
+            instances: Number of instances that they hold.
 
         Raises:
             DataError: The disk is full. The records before are safe.
@@ -89,7 +98,7 @@ class Journal:
         """
         payload = _pack({name: np.asarray(values) for name, values in arrays.items()})
         with readable(self.folder):
-            self._write(payload)
+            self._write(payload, instances)
 
     def records(self) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield the records, in the order in which they were appended."""
@@ -99,7 +108,7 @@ class Journal:
 
     def truncate(self, count: int) -> None:
         """Keep the first `count` records."""
-        del self._ends[count + 1 :]
+        del self._ends[count + 1 :], self._instances[count + 1 :]
         self._file.truncate(self._ends[-1])
 
     def discard(self) -> None:
@@ -112,9 +121,10 @@ class Journal:
         self._file.close()
         self._lock.close()
 
-    def _write(self, payload: bytes) -> None:
-        length = _LENGTH.pack(len(payload))
-        head = _HEAD.pack(len(payload), zlib.crc32(payload, zlib.crc32(length)))
+    def _write(self, payload: bytes, instances: int) -> None:
+        counts = len(payload), instances
+        checksum = zlib.crc32(payload, zlib.crc32(_COUNTS.pack(*counts)))
+        head = _HEAD.pack(*counts, checksum)
         record = memoryview(head + payload)
         end = self._ends[-1] if self._ends else 0
         try:
@@ -125,11 +135,14 @@ class Journal:
             self._file.truncate(end)
             raise
         self._ends.append(os.fstat(self._file.fileno()).st_size)
+        self._instances.append(instances)
 
     def _recover(self, header: bytes) -> None:
         """Find the complete records, and cut off what follows them."""
         size = os.fstat(self._file.fileno()).st_size
-        self._ends = list(self._whole(header, size))
+        for end, instances in self._whole(header, size):
+            self._ends.append(end)
+            self._instances.append(instances)
         end = self._ends[-1] if self._ends else 0
         if end < size:
             if end:
@@ -140,34 +153,34 @@ class Journal:
                 logger.warning("%s is the journal of other work and is discarded", self.folder)
             self._file.truncate(end)
         if not self._ends:
-            self._write(header)
+            self._write(header, 0)
 
-    def _whole(self, header: bytes, size: int) -> Iterator[int]:
-        """Yield the ends of the header and of the records, up to the first damaged one."""
+    def _whole(self, header: bytes, size: int) -> Iterator[tuple[int, int]]:
+        """Yield ends and numbers of instances of header and records, up to a damaged one."""
         handle, begin = self._file.fileno(), 0
         while begin + _HEAD.size <= size:
-            length, checksum = _HEAD.unpack(os.pread(handle, _HEAD.size, begin))
+            length, instances, checksum = _HEAD.unpack(os.pread(handle, _HEAD.size, begin))
             end = begin + _HEAD.size + length
             if end > size:
                 return
             payload = os.pread(handle, length, begin + _HEAD.size)
-            if zlib.crc32(payload, zlib.crc32(_LENGTH.pack(length))) != checksum:
+            if zlib.crc32(payload, zlib.crc32(_COUNTS.pack(length, instances))) != checksum:
                 return
             if begin == 0 and payload != header:
                 return
-            yield end
+            yield end, instances
             begin = end
 
 
-def count_records(path: Path, begin: int = 0) -> tuple[int, int]:
-    """Count the records of a journal from their lengths alone, including the first one.
+def count_instances(path: Path, begin: int = 0) -> tuple[int, int]:
+    """Count the instances of a journal from the heads of its records alone.
 
     Args:
         path: The file, which a process may be appending to.
         begin: Position to begin at: 0, or where an earlier call ended.
 
     Returns:
-        The number of complete records from there on, and where they end.
+        The number of instances in complete records from there on, and where these end.
 
     Raises:
         OSError: The file is not there.
@@ -176,10 +189,11 @@ def count_records(path: Path, begin: int = 0) -> tuple[int, int]:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         while len(head := os.pread(file.fileno(), _HEAD.size, begin)) == _HEAD.size:
-            end = begin + _HEAD.size + _HEAD.unpack(head)[0]
+            length, instances, _ = _HEAD.unpack(head)
+            end = begin + _HEAD.size + length
             if end > size:
                 break
-            count, begin = count + 1, end
+            count, begin = count + instances, end
     return count, begin
 
 

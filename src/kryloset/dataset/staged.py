@@ -33,20 +33,24 @@ _CHUNK = 2**16
 
 
 class Rows:
-    """Digests of arrays that are written a row at a time."""
+    """Digests of arrays that are written some rows at a time."""
 
     def __init__(self) -> None:
         """Begin without rows."""
         self._tables: dict[str, list[bytes]] = {}
         self._numbers: dict[str, list[NDArray[Any]]] = {}
 
-    def add(self, path: str, values: NDArray[Any]) -> int:
-        """Add the next row of an array and return its index; scalars are sealed together."""
-        rows: list[Any] = (
-            self._tables.setdefault(path, []) if values.ndim else self._numbers.setdefault(path, [])
-        )
-        rows.append(_digest(values) if values.ndim else values)
-        return len(rows) - 1
+    def add(self, path: str, rows: NDArray[Any]) -> int:
+        """Add the next rows of an array; return the index of the first that is not a scalar.
+
+        Scalars are sealed together, and their index is 0.
+        """
+        if rows.ndim == 1:
+            self._numbers.setdefault(path, []).append(rows)
+            return 0
+        table = self._tables.setdefault(path, [])
+        table.extend(map(_digest, rows))
+        return len(table) - len(rows)
 
     def tables(self) -> dict[str, NDArray[np.uint8]]:
         """Return the digests of the rows, (rows, 32), by the paths of the tables."""
@@ -57,7 +61,7 @@ class Rows:
 
     def numbers(self) -> dict[str, NDArray[Any]]:
         """Return the arrays with one scalar a row, by their paths."""
-        return {path: np.array(column) for path, column in self._numbers.items()}
+        return {path: np.concatenate(column) for path, column in self._numbers.items()}
 
 
 def table_path(path: str) -> str:
@@ -70,7 +74,7 @@ def digest_instances(group: str, instances: Iterable[Mapping[str, NDArray[Any]]]
     rows, digests = Rows(), Digests()
     for instance in instances:
         for name, values in instance.items():
-            rows.add(f"{group}/{name}", np.asarray(values))
+            rows.add(f"{group}/{name}", np.asarray(values)[np.newaxis])
     for path, values in (rows.tables() | rows.numbers()).items():
         digests.add(path, values)
     return _join(digests.finished())
@@ -106,20 +110,21 @@ class StagedWriter:
         self._file.create_dataset(path, data=text, dtype=h5py.string_dtype())
         self._digests.add(path, text.encode())
 
-    def row(self, path: str, values: NDArray[Any], count: int) -> None:
-        """Write the next row of an array of `count` rows, which all have the same shape."""
-        number = self._rows.add(path, values)
-        if not values.ndim:
+    def rows(self, path: str, rows: NDArray[Any], count: int) -> None:
+        """Write the next rows of an array of `count` rows, which all have the same shape."""
+        first = self._rows.add(path, rows)
+        if rows.ndim == 1:
             return
         if path not in self._arrays:
+            shape = rows.shape[1:]
             self._arrays[path] = self._file.create_dataset(
-                path, (count, *values.shape), values.dtype, chunks=(1, *values.shape), **CHECKSUM
+                path, (count, *shape), rows.dtype, chunks=(1, *shape), **CHECKSUM
             )
-        self._arrays[path][number] = values
+        self._arrays[path][first : first + len(rows)] = rows
 
     def ragged_row(self, path: str, values: NDArray[Any]) -> None:
         """Write the rows of the next instance of a ragged array."""
-        self._rows.add(path, values)
+        self._rows.add(path, values[np.newaxis])
         self._digests.add(offsets_path(path), append_rows(self._file, path, values, **CHECKSUM))
 
     def seal(self) -> None:

@@ -136,7 +136,7 @@ def measure(
     worst: tuple[float, str, int] | None = None
     try:
         for number, (instance, solution) in instances.items():
-            reference = discretisation.solve(instance, strict)
+            (reference,) = discretisation.solve([instance], strict)
             errors = relative_errors(_end(family, reference), _end(family, solution))
             name = max(errors, key=errors.__getitem__)
             if worst is None or errors[name] > worst[0]:
@@ -173,7 +173,7 @@ def estimate_discretisation(
                 raise ConfigError(f"points along {axis} are not equidistant")
         restricted = Restriction(family, coarse)(instance)
         discretisation = discretise(coarse, MPI.COMM_SELF)
-        found = discretisation.solve(restricted, SolveStrictly(coarse.operator, COARSE))
+        (found,) = discretisation.solve([restricted], SolveStrictly(coarse.operator, COARSE))
         found = discretisation.resample(points, restricted, found)
         errors = relative_errors(_end(family, solution), _end(family, found))
     except Exception as error:

@@ -88,7 +88,7 @@ class CoarseGrid:
             DataError: The instance has no solution there, such as waves at resonance.
         """
         try:
-            solution = self._discretisation.solve(self.restrict(instance), self._solve)
+            (solution,) = self._discretisation.solve([self.restrict(instance)], self._solve)
         except DataError as error:
             raise DataError(
                 f"on a coarse grid of {self.points} points a side, {error}; "

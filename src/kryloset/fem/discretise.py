@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Makes the discretisation of a family, and guards against errors in a user's own."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mpi4py import MPI
@@ -51,24 +52,27 @@ class _Guarded(Discretisation):
     def __init__(self, family: Family, inner: Discretisation) -> None:
         self._family = family
         self._inner = inner
+        self.lanes = inner.lanes
 
-    def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
+    def solve(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
         with blamed(self._family):
-            found: Any = self._inner.solve(instance, solve)
-        if not isinstance(found, dict):
-            raise FamilyError(
-                f"{describe_class(self._family)}, solve of its discretisation returned a "
-                f"{type(found).__name__}: return a dictionary of fields"
-            )
+            found: Any = self._inner.solve(instances, solve)
+        where = f"{describe_class(self._family)}, solve of its discretisation returned"
+        each = "return a list with a dictionary of fields for each instance"
+        if not isinstance(found, list):
+            raise FamilyError(f"{where} a {type(found).__name__}: {each}")
+        if len(found) != len(instances) or not all(isinstance(one, dict) for one in found):
+            kinds = ", ".join(type(one).__name__ for one in found) or "nothing"
+            raise FamilyError(f"{where} {kinds} for {len(instances)} instances: {each}")
         return found
 
     def residual(self, instance: Instance, solution: Instance) -> float:
         with blamed(self._family):
             return self._inner.residual(instance, solution)
 
-    def nonlinear_residual(self) -> float | None:
+    def nonlinear_residuals(self) -> list[float]:
         with blamed(self._family):
-            return self._inner.nonlinear_residual()
+            return self._inner.nonlinear_residuals()
 
     def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
         with blamed(self._family):

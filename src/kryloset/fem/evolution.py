@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The discretisation of a family with time steps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mpi4py import MPI
 from petsc4py import PETSc
@@ -60,7 +60,7 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
         declare_interpolations(self.system.matrix, elements, self.system.boundary)
         super().__init__(elements, weak, self.system.boundary, family.initial_state)
 
-    def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
+    def solve(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
         """Step through time, check each state and gather all of them.
 
         Raises:
@@ -68,6 +68,7 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
             KrylosetError: The system of a step could not be solved, or the trajectory blows up;
                 the message names the step.
         """
+        (instance,) = instances
         steps = self._steps(instance)
         states = [self._checked_state(0.0)]
         growth = Growth(self._largest())
@@ -83,7 +84,7 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
             growth.add(self._largest())
             if growth.blown:
                 raise KrylosetError(f"{where}: {growth.describe()}")
-        return {name: np.stack([state[name] for state in states]) for name in states[0]}
+        return [{name: np.stack([state[name] for state in states]) for name in states[0]}]
 
     def residual(self, instance: Instance, solution: Instance) -> float:
         """Return the largest ||b - A x|| / ||b|| of all steps, from the stored previous states.

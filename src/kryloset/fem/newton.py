@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The discretisation of a nonlinear steady family, by Newton's method."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mpi4py import MPI
 from petsc4py import PETSc
@@ -86,7 +86,7 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
         declare_interpolations(self.matrix, elements, self._boundary)
         super().__init__(elements, weak, self._boundary)
         self._x, self._rhs = (dolfinx.fem.petsc.create_vector(space) for _ in range(2))
-        self._relative: float | None = None
+        self._relative: list[float] = []
         self._snes = PETSc.SNES().create(comm)
         self._snes.setType("newtonls")
         self._snes.setFunction(self._compute_residual, self._rhs)
@@ -95,12 +95,13 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
         # Otherwise PETSc would set up a preconditioner that nothing uses.
         self._snes.getKSP().getPC().setType("none")
 
-    def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
+    def solve(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
         """Run Newton's method from u = 0.
 
         Raises:
             KrylosetError: It did not converge.
         """
+        (instance,) = instances
         self.elements.set_parameters(instance)
         self._boundary.update()
         snes = self._snes
@@ -111,18 +112,19 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
         snes.solve(None, self._x)
         if solver.error is not None:
             raise solver.error
-        self._relative = self._relative_norm_at(self._x)
-        if not self._relative <= solve.tolerance:
+        relative = self._relative_norm_at(self._x)
+        if not relative <= solve.tolerance:
             raise KrylosetError(
-                f"Newton's method stopped with the relative residual {self._relative:.2e} after "
+                f"Newton's method stopped with the relative residual {relative:.2e} after "
                 f"{snes.getIterationNumber()} steps, above the tolerance {solve.tolerance:g} "
                 f"(SNES reason {snes.getConvergedReason()}): try a milder nonlinearity, a finer "
                 "mesh or a larger solver.tolerance"
             )
-        return self.elements.write(self._x.array_r)
+        self._relative = [relative]
+        return [self.elements.write(self._x.array_r)]
 
-    def nonlinear_residual(self) -> float | None:
-        """Return ||F(u)|| / ||F(0)|| of the last solved instance."""
+    def nonlinear_residuals(self) -> list[float]:
+        """Return ||F(u)|| / ||F(0)|| of each instance of the last group."""
         return self._relative
 
     def residual(self, instance: Instance, solution: Instance) -> float:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The discretisation of a steady family with a mesh for each instance."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from mpi4py import MPI
@@ -34,16 +35,17 @@ class RemeshedDiscretisation(Discretisation):
         self._family = family
         self._comm = comm
 
-    def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
+    def solve(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
         """Mesh, assemble and solve; return fields, unknowns and the mesh.
 
         Raises:
             DataError: The instance cannot be meshed.
         """
+        (instance,) = instances
         own = self._family.on_own_mesh(instance)
         discretisation = SteadyDiscretisation(own, self._comm)
-        solution = discretisation.solve(instance, solve)
-        return {**_with_mask(discretisation, None, solution), **discretisation.meshes()}
+        (solution,) = discretisation.solve([instance], solve)
+        return [{**_with_mask(discretisation, None, solution), **discretisation.meshes()}]
 
     def residual(self, instance: Instance, solution: Instance) -> float:
         """Return ||b - A x|| / ||b|| on the stored mesh."""

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The discretisation of a linear steady family."""
 
+from collections.abc import Sequence
+
 from mpi4py import MPI
 from petsc4py import PETSc
 
@@ -53,19 +55,20 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
         self.elements.set_parameters(instance)
         return self.system.update()
 
-    def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
-        """Assemble, solve and gather the solution.
+    def solve(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
+        """Assemble, solve and gather the solutions.
 
         Raises:
             FamilyError: The operator maps constants of a field to zero, and the family does not
                 declare it.
         """
+        (instance,) = instances
         with blamed(self._family, "check_instance"):
             self._family.check_instance(instance)
         matrix, rhs = self.assemble(instance)
         self.check_nullspace(matrix)
         solution = self.system.remove_nullspace(solve(matrix, rhs))
-        return self.elements.write(solution.array_r)
+        return [self.elements.write(solution.array_r)]
 
     def residual(self, instance: Instance, solution: Instance) -> float:
         """Return ||b - A x|| / ||b|| of a stored solution."""

@@ -124,7 +124,7 @@ def _solve(
     for number, system in enumerate(systems):
         try:
             operator, rhs = storage.read(system)
-            solve = RecordedSolve(solver, state, number)
+            solve = RecordedSolve(solver, state, [number])
             solution = solve(operator, rhs)
         except (KrylosetError, ValueError) as error:
             kind = type(error) if type(error) is DataError else KrylosetError
@@ -135,7 +135,7 @@ def _solve(
                 f"system {number}: PETSc cannot do with this matrix what the solver needs: "
                 f"{str(error).splitlines()[-1]}"
             ) from error
-        state, record = solve.state, solve.record
+        state, (record,) = solve.state, solve.records
         yield SolvedSystem(
             number=number,
             solution=solution if isinstance(system[1], PETSc.Vec) else _to_array(solution),

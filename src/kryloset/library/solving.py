@@ -28,7 +28,7 @@ from kryloset.run.chunk import Chunk
 from kryloset.run.inputs import read_instance
 from kryloset.run.solve import stored_fields
 from kryloset.run.solve_record import SolveRecord, solve_in_order
-from kryloset.run.solver import make_solver, read_selection
+from kryloset.run.solver import LANES, make_solver, read_selection
 from kryloset.run.sort import order_instances
 
 #: All instances are solved in one chunk.
@@ -109,8 +109,8 @@ class _Solved:
         self._parameters = parameters
         self._order = order
         self._chunk = Chunk(CHUNK, parameters.numbers[order], Path(CHUNK))
-        #: By place among the given instances: the row that a chunk's file would have, and the
-        #: strategy in words.
+        #: By place among the given instances: the rows that a chunk's file would have, of one
+        #: instance, and the strategy in words.
         self._rows: dict[int, dict[str, NDArray[Any]]] = {}
         self._labels: dict[int, str] = {}
 
@@ -121,7 +121,7 @@ class _Solved:
         given = (
             (int(self._parameters.numbers[place]), self._instance(place)) for place in self._order
         )
-        solutions = solve_in_order(discretisation, made, given)
+        solutions = solve_in_order(discretisation, made, given, LANES)
         for position, (solution, record) in enumerate(
             track(solutions, "solving instances", len(self._order))
         ):
@@ -142,7 +142,7 @@ class _Solved:
             self._config, self._family, discretisation, self._instance(place), solution,
             check=position == 0,
         )  # fmt: skip
-        self._rows[place] = self._chunk.record(position, fields, record)
+        self._rows[place] = self._chunk.record(position, [fields], [record])
         self._labels[place] = record.label
 
     def label(self, discretisation: Discretisation) -> xarray.DataTree:
@@ -183,7 +183,7 @@ class _Solved:
         return tree
 
     def _column(self, path: str) -> NDArray[Any]:
-        return np.array([self._rows[place][path] for place in range(len(self._rows))])
+        return np.concatenate([self._rows[place][path] for place in range(len(self._rows))])
 
     def _arrays(self) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield parameters and solution of each instance, by variable, in the given order."""
@@ -191,7 +191,7 @@ class _Solved:
         for place in range(len(self._order)):
             row = self._rows[place]
             fields = {
-                path.removeprefix(before): values
+                path.removeprefix(before): values[0]
                 for path, values in row.items()
                 if path.startswith(before)
             }

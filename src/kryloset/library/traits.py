@@ -94,8 +94,8 @@ def assemble(
     singular = family.operator.nullspace != "none"
     structure = Structure(symmetric=False, definite=False, singular=True) if singular else None
     solver = Automatic(tolerance=tolerance, structure=structure)
-    solve = _KeptSolve(solver, solver.init(), 0)
-    solve.solve(discretisation, instance)
+    solve = _KeptSolve(solver, solver.init(), [0])
+    solve.solve(discretisation, [instance])
     return solve.systems
 
 

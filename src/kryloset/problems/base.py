@@ -9,7 +9,7 @@ systems, and their solutions into fields.
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -31,7 +31,7 @@ AXES = ("x", "y", "z")
 
 
 class Solve(Protocol):
-    """Solves A x = b. The caller of a discretisation chooses the solver and keeps its records."""
+    """Solves A x = b, or an ensemble (`krylov.ensemble.matrix`); the caller keeps its records."""
 
     @property
     def tolerance(self) -> float:
@@ -306,25 +306,28 @@ class Family(ABC):
 class Discretisation(ABC):
     """A discretised family: what its instances share, and the storage that they reuse."""
 
+    lanes: int = 1
+    """Largest number of instances that `solve` takes at once."""
+
     @abstractmethod
-    def solve(self, instance: Instance, solve: Solve) -> dict[str, Array]:
-        """Solve one instance.
+    def solve(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
+        """Solve some instances.
 
         A linear steady family calls `solve` once. A family with time steps or Newton iterations
         calls it once for each, so that recycling runs through them.
 
         Args:
-            instance: The parameters.
+            instances: The parameters of each, at most `lanes` of them.
             solve: Solves the linear systems.
 
         Returns:
-            Fields and unknowns by name on rank 0, with a first axis of time if the family has
-            times; an empty dictionary on other ranks. If each instance has a mesh of its own,
+            Of each, fields and unknowns by name on rank 0, with a first axis of time if the family
+            has times; empty dictionaries on other ranks. If each instance has a mesh of its own,
             also `inside`, (*grid) of int8: 1 at points of the grid in the domain, 0 elsewhere,
             where fields are NaN.
 
         Raises:
-            DataError: The instance is not valid, such as one with a negative conductivity. The
+            DataError: An instance is not valid, such as one with a negative conductivity. The
                 caller adds its number.
         """
 
@@ -337,9 +340,9 @@ class Discretisation(ABC):
         equation F(x) = 0 it is ||F(x)|| / ||F(0)||.
         """
 
-    def nonlinear_residual(self) -> float | None:
-        """Return ||F(x)|| / ||F(0)|| of the last solved instance; None for a linear problem."""
-        return None
+    def nonlinear_residuals(self) -> list[float]:
+        """Return ||F(x)|| / ||F(0)|| of each instance of the last group; [] for linear problems."""
+        return []
 
     def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
         """Evaluate the same parameters and fields on another grid.

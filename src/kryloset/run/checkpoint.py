@@ -25,8 +25,8 @@ def working_folder(output: Path) -> Path:
 class Checkpoints:
     """The saved states in a folder, one file for each position and process.
 
-    A position is a number of solved instances. Each process keeps its last two states: it may be
-    killed before it has saved the state that the others have.
+    A position is a number of solved groups of instances. Each process keeps its last two states: it
+    may be killed before it has saved the state that the others have.
 
     Args:
         folder: The working folder.
@@ -48,7 +48,7 @@ class Checkpoints:
 
         Args:
             state: The state.
-            position: Number of solved instances.
+            position: Number of solved groups.
             last: Whether it is the end of the chunk, where it is saved in any case.
 
         Raises:
@@ -69,7 +69,7 @@ class Checkpoints:
 
         Args:
             solver: The solver, which starts anew if there is no such state.
-            done: Number of instances in the journal. Those after the position are solved again.
+            done: Number of groups in the journal. Those after the position are solved again.
 
         Raises:
             DataError: The folder cannot be written to.

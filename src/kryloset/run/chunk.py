@@ -4,7 +4,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -73,40 +73,56 @@ class Chunk:
         except DataError:  # written by an earlier version, or damaged
             return False
 
-    def record(
-        self, position: int, fields: Mapping[str, NDArray[Any]], solved: SolveRecord
-    ) -> dict[str, NDArray[Any]]:
-        """Return the row of an instance, by the paths of the arrays in the file.
+    def group(self, number: int, size: int) -> NDArray[np.int64]:
+        """Return the instances of a group.
 
         Args:
-            position: Place of the instance in the chunk.
-            fields: Its fields and unknowns; those on a further grid by `files.on_grid`.
-            solved: What its solve took.
+            number: Number of the group, from 0 on.
+            size: Number of instances in each group; the last may have fewer.
         """
-        predecessor = int(self.instances[position - 1]) if position and solved.recycled else -1
+        return self.instances[number * size : (number + 1) * size]
+
+    def record(
+        self,
+        begin: int,
+        fields: Sequence[Mapping[str, NDArray[Any]]],
+        solved: Sequence[SolveRecord],
+    ) -> dict[str, NDArray[Any]]:
+        """Return the rows of a group of instances, by the paths of the arrays in the file.
+
+        Args:
+            begin: Place of the first instance in the chunk.
+            fields: Fields and unknowns of each; those on a further grid by `files.on_grid`.
+            solved: What the solve of each took.
+        """
         solver = {
-            "iterations": solved.iterations,
-            "operator_applications": solved.operator_applications,
-            "preconditioner_applications": solved.preconditioner_applications,
-            "systems": solved.systems,
-            "escalations": solved.escalations,
-            "reason": solved.reason,
-            "way": solved.strategy,
-            "predecessor": predecessor,
-            "true_residual": solved.true_residual,
+            "iterations": "iterations",
+            "operator_applications": "operator_applications",
+            "preconditioner_applications": "preconditioner_applications",
+            "systems": "systems",
+            "escalations": "escalations",
+            "reason": "reason",
+            "way": "strategy",
+            "true_residual": "true_residual",
         }
-        seconds = {
-            "setup": solved.seconds_setup,
-            "rebuild": solved.seconds_rebuild,
-            "iterate": solved.seconds_iterate,
-            "assemble": solved.seconds_assemble,
-        }
+        parts = ("setup", "rebuild", "iterate", "assemble")
+        predecessors = [self._predecessor(begin + i, one) for i, one in enumerate(solved)]
         return {
-            files.INSTANCE: np.asarray(solved.instance),
-            **{files.field(key): np.asarray(values) for key, values in fields.items()},
-            **{files.solver(key): np.asarray(value) for key, value in solver.items()},
-            **{files.seconds(part): np.asarray(value) for part, value in seconds.items()},
+            files.INSTANCE: _column(solved, "instance"),
+            **{files.field(key): np.stack([one[key] for one in fields]) for key in fields[0]},
+            **{files.solver(key): _column(solved, name) for key, name in solver.items()},
+            files.solver("predecessor"): np.array(predecessors),
+            **{files.seconds(part): _column(solved, f"seconds_{part}") for part in parts},
         }
+
+    def _predecessor(self, position: int, solved: SolveRecord) -> int:
+        """Return the instance whose space an instance at some place used, or -1."""
+        before = position - solved.lanes
+        return int(self.instances[before]) if before >= 0 and solved.recycled else -1
+
+
+def _column(solved: Sequence[SolveRecord], name: str) -> NDArray[Any]:
+    return np.array([getattr(one, name) for one in solved])
 
 
 def record_shared(discretisation: Discretisation) -> dict[str, NDArray[Any]]:
@@ -154,7 +170,8 @@ def write_chunk(
 
     Args:
         chunk: The chunk.
-        journal: Its records become rows; the first one also has what `record_shared` returned.
+        journal: Its records have the rows of a group each; the first one also has what
+            `record_shared` returned.
         family: Says which unknowns are ragged.
         attributes: Attributes of the file.
         selection: What automatic selection chose, as text.
@@ -162,8 +179,8 @@ def write_chunk(
     Raises:
         DataError: A record is missing, or the file cannot be written.
     """
-    if len(journal) != len(chunk):
-        raise DataError(f"{journal.folder} has {len(journal)} of {len(chunk)} instances")
+    if journal.instances != len(chunk):
+        raise DataError(f"{journal.folder} has {journal.instances} of {len(chunk)} instances")
     ragged = {files.field(variable.name) for variable in family.unknowns if variable.ragged}
     with create_staged(chunk.output) as file:
         file.attrs.update(attributes)
@@ -172,8 +189,9 @@ def write_chunk(
         for record in journal.records():
             for path, values in record.items():
                 if path in ragged:
-                    file.ragged_row(path, values)
+                    for row in values:
+                        file.ragged_row(path, row)
                 elif files.is_shared(path):
                     file.array(path, values)
                 else:
-                    file.row(path, values, len(chunk))
+                    file.rows(path, values, len(chunk))

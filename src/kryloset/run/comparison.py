@@ -180,7 +180,7 @@ def measure(
                     # The KSP and its memory stay; only the recycled subspace is dropped.
                     sequences[method.name].drop_space()
 
-            discretisation.solve(parameters, _SideBySide(group, sequences, records))
+            discretisation.solve([parameters], _SideBySide(group, sequences, records))
     return records, rounds
 
 

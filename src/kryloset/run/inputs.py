@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Read the files of earlier stages, with errors for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -100,7 +100,20 @@ def read_instance(file: Rows, family: Family, index: int) -> dict[str, NDArray[n
     Raises:
         DataError: A parameter of the family is missing or damaged.
     """
-    return {v.name: file.row(parameter_path(file, v.name), index) for v in family.parameters}
+    (instance,) = read_instances(file, family, [index])
+    return instance
+
+
+def read_instances(
+    file: Rows, family: Family, indices: Sequence[int]
+) -> list[dict[str, NDArray[np.float64]]]:
+    """Read the parameters of some instances from an open `parameters.h5`.
+
+    Raises:
+        DataError: A parameter of the family is missing or damaged.
+    """
+    paths = {v.name: parameter_path(file, v.name) for v in family.parameters}
+    return [{name: file.row(path, i) for name, path in paths.items()} for i in indices]
 
 
 def parameter_path(file: Rows, name: str) -> str:

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.layout import require_storable
 from kryloset.dataset.staged import create_staged
@@ -46,7 +48,7 @@ def run(config: DatasetConfig, name: str, *, output: Path) -> None:
         file.attrs[files.CODE] = stage_identity("sample", family)
         for instance in draw_instances(family, config.seed, config.count):
             for parameter, values in instance.items():
-                file.row(files.parameter(parameter), values, config.count)
+                file.rows(files.parameter(parameter), np.asarray(values)[np.newaxis], config.count)
 
 
 def draw_instances(family: Family, seed: int, count: int) -> Iterator[dict[str, Array]]:

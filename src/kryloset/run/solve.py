@@ -1,15 +1,17 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Solve one chunk of the sorted instances, recycling from each to the next.
+"""Solve one chunk of the sorted instances, recycling from each group to the next.
 
-The stage may be killed at any moment, and resumes where it stopped: each instance is appended to
-a journal once it is solved and verified, and the state of the solver is saved beside the journal
-every second. The resumed run gives the same numbers, bit for bit, as one that was never
-interrupted, unless measured seconds choose the solver.
+Neighbours in the order are solved in groups, as many at once as solver and discretisation take. The
+stage may be killed at any moment, and resumes where it stopped: each group is appended to a journal
+once it is solved and verified, and the state of the solver is saved beside the journal every
+second. The resumed run gives the same numbers, bit for bit, as one that was never interrupted,
+unless measured seconds choose the solver.
 """
 
 import json
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from mpi4py import MPI
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.journal import Journal
 from kryloset.dataset.staged import StagedFile
-from kryloset.errors import DataError, KrylosetError
+from kryloset.errors import DataError
 from kryloset.fem.discretise import discretise
 from kryloset.krylov import AutomaticState, ResumableSolver, State
 from kryloset.problems import Discretisation, Family, Instance, load_family
@@ -29,9 +31,9 @@ from kryloset.provenance import stage_identity
 from kryloset.run import files
 from kryloset.run.checkpoint import Checkpoints, working_folder
 from kryloset.run.chunk import Chunk, fingerprint, record_shared, write_chunk
-from kryloset.run.inputs import open_input, read_instance, require_made_from, require_same
-from kryloset.run.solve_record import RecordedSolve, Solution
-from kryloset.run.solver import make_solver, read_selection, strategy_labels
+from kryloset.run.inputs import open_input, read_instances, require_made_from, require_same
+from kryloset.run.solve_record import Solution, group_size, solve_group
+from kryloset.run.solver import LANES, make_solver, read_selection, strategy_labels
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +123,7 @@ class _Job:
     comm: MPI.Comm
 
     def solve_rest(self, journal: Journal | None) -> State:
-        """Solve the instances that rank 0's journal lacks; return the last state. Collective."""
+        """Solve the groups that rank 0's journal lacks; return the last state. Collective."""
         initial: State = self.solver.init()
         done = self.comm.bcast(None if journal is None else len(journal))
         if done is None:  # Rank 0 found that another job has solved the chunk.
@@ -129,47 +131,41 @@ class _Job:
         checkpoints = Checkpoints(working_folder(self.chunk.output), self.comm)
         state: State
         state, done = checkpoints.restore(self.solver, done)
-        if done == len(self.chunk):
-            return state
+        discretisation = discretise(self.family, self.comm)
+        size = group_size(LANES, discretisation)
+        groups = range(math.ceil(len(self.chunk) / size))
         if journal is not None:
             journal.truncate(done)
-            if done:
+            if 0 < done < len(groups):
                 logger.info(
                     "chunk %s resumes at instance %d (position %d)",
-                    self.chunk.name, self.chunk.instances[done], done,
+                    self.chunk.name, self.chunk.instances[done * size], done * size,
                 )  # fmt: skip
-        discretisation = discretise(self.family, self.comm)
         checkpoints.start_clock()
-        rest = range(done, len(self.chunk))
+        rest = groups[done:]
         bar = track(rest, f"solving chunk {self.chunk.name}", done=done)
-        for position in rest if journal is None else bar:
-            solve = RecordedSolve(self.solver, state, int(self.chunk.instances[position]))
-            instance, solution = self._solve(discretisation, solve, position)
-            state = solve.state
+        for number in rest if journal is None else bar:
+            indices = self.chunk.group(number, size).tolist()
+            instances = read_instances(self.parameters, self.family, indices)
+            solutions, records, state = solve_group(
+                discretisation, self.solver, state, list(zip(indices, instances, strict=True))
+            )
             # Only the first record has what instances share, which is gathered by all processes.
-            shared = {} if position else record_shared(discretisation)
+            shared = {} if number else record_shared(discretisation)
             if journal is not None:
-                fields = stored_fields(
-                    self.config, self.family, discretisation, instance, solution,
-                    check=position == done,
-                )  # fmt: skip
-                journal.append(self.chunk.record(position, fields, solve.record) | shared)
-            checkpoints.save_if_due(state, position + 1, last=position + 1 == len(self.chunk))
+                fields = [
+                    stored_fields(
+                        self.config, self.family, discretisation, instance, solution,
+                        check=number == done and place == 0,
+                    )
+                    for place, (instance, solution) in enumerate(
+                        zip(instances, solutions, strict=True)
+                    )
+                ]  # fmt: skip
+                record = self.chunk.record(number * size, fields, records)
+                journal.append(record | shared, len(records))
+            checkpoints.save_if_due(state, number + 1, last=number + 1 == len(groups))
         return state
-
-    def _solve(
-        self, discretisation: Discretisation, solve: RecordedSolve, position: int
-    ) -> tuple[Instance, Solution]:
-        """Return parameters and solution of an instance, which errors name."""
-        index = solve.record.instance
-        instance = read_instance(self.parameters, self.family, index)
-        try:
-            return instance, solve.solve(discretisation, instance)
-        except DataError as error:
-            raise DataError(f"instance {index}: {error}") from error
-        except KrylosetError as error:
-            where = f"instance {index} (chunk {self.chunk.name}, position {position})"
-            raise KrylosetError(f"{where}: {error}") from error
 
 
 def stored_fields(

@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Solve instances one after another, and record what each solve took."""
+"""Solve instances group by group, and record what each solve took."""
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import batched
 from typing import Any
 
 from petsc4py import PETSc
@@ -29,6 +30,7 @@ class SolveRecord:
 
     Attributes:
         instance: Number of the instance.
+        lanes: Number of instances that were solved together with it, itself included.
         systems: Linear systems solved.
         iterations: Krylov iterations; this and the next two are sums over the systems.
         operator_applications: Products with A.
@@ -48,6 +50,7 @@ class SolveRecord:
     """
 
     instance: int
+    lanes: int = 1
     systems: int = 0
     iterations: int = 0
     operator_applications: int = 0
@@ -93,17 +96,19 @@ class RecordedSolve:
     Args:
         solver: The solver.
         state: Its state after the systems before.
-        instance: Number of the instance whose systems are solved.
+        instances: Numbers of the instances whose systems are solved together.
 
     Attributes:
         state: The solver's state after the last system.
-        record: What the solves took so far.
+        records: What the solves of each instance took so far.
     """
 
-    def __init__(self, solver: ResumableSolver[Any], state: State, instance: int) -> None:
-        """Begin the record of an instance."""
+    def __init__(
+        self, solver: ResumableSolver[Any], state: State, instances: Sequence[int]
+    ) -> None:
+        """Begin the records of a group."""
         self.state = state
-        self.record = SolveRecord(instance)
+        self.records = [SolveRecord(instance, len(instances)) for instance in instances]
         self._solver = solver
         self._began = time.perf_counter()
 
@@ -123,25 +128,28 @@ class RecordedSolve:
         self.state = state
         for attempt in attempts:
             logger.warning("escalated after %s", attempt)
-        self.record.add(result)
-        self.record.escalations += len(attempts)
-        self.record.label = self._solver.used(state).label
-        if isinstance(state, AutomaticState):
-            self.record.strategy = state.choices[-1]
+        for record in self.records:
+            record.add(result)
+            record.escalations += len(attempts)
+            record.label = self._solver.used(state).label
+            if isinstance(state, AutomaticState):
+                record.strategy = state.choices[-1]
         return result.solution
 
-    def solve(self, discretisation: Discretisation, instance: Instance) -> Solution:
-        """Solve an instance and complete the record.
+    def solve(
+        self, discretisation: Discretisation, instances: Sequence[Instance]
+    ) -> list[Solution]:
+        """Solve a group and complete its records.
 
         Raises:
             DataError: The parameters do not describe an instance of the problem.
             KrylosetError: A linear system, or the nonlinear equation, was not solved to the
                 tolerance.
         """
-        solution = discretisation.solve(instance, self)
-        residual = discretisation.nonlinear_residual()
-        if residual is not None:
-            self.record.true_residual = residual
+        solutions = discretisation.solve(instances, self)
+        residuals = discretisation.nonlinear_residuals()
+        for record, residual in zip(self.records, residuals, strict=bool(residuals)):
+            record.true_residual = residual
             # Written so that a NaN is refused, too.
             if not residual <= self.tolerance:
                 raise KrylosetError(
@@ -149,21 +157,77 @@ class RecordedSolve:
                     f"||F(x)|| / ||F(0)|| is {residual:.2e}; check the family's Newton iteration, "
                     "or draw milder parameters"
                 )
-        self.record.seconds_assemble = time.perf_counter() - self._began - self.record.seconds
-        return solution
+        whole = (time.perf_counter() - self._began) / len(self.records)
+        for record in self.records:
+            record.seconds_assemble = whole - record.seconds
+        return solutions
+
+
+def group_size(lanes: int, discretisation: Discretisation) -> int:
+    """Return how many instances are solved together, of which the last group may have fewer.
+
+    Args:
+        lanes: How many systems the solver solves at once.
+        discretisation: Turns instances into linear systems.
+    """
+    return min(lanes, discretisation.lanes)
+
+
+def solve_group(
+    discretisation: Discretisation,
+    solver: ResumableSolver[Any],
+    state: State,
+    instances: Sequence[tuple[int, Instance]],
+) -> tuple[list[Solution], list[SolveRecord], State]:
+    """Solve a group of neighbours; if that fails, each of them alone.
+
+    So an error names its instance, and the others are solved.
+
+    Args:
+        discretisation: Turns the group into linear systems.
+        solver: Solves them.
+        state: Its state after the group before.
+        instances: Number and parameters of each instance.
+
+    Returns:
+        Solutions, solve records and the state after the group.
+
+    Raises:
+        DataError: The parameters of an instance, which is named, do not describe one.
+        KrylosetError: An instance, which is named, was not solved to the tolerance.
+    """
+    numbers, parameters = zip(*instances, strict=True)
+    solve = RecordedSolve(solver, state, numbers)
+    try:
+        return solve.solve(discretisation, parameters), solve.records, solve.state
+    except KrylosetError as error:
+        if len(instances) == 1:
+            kind = DataError if isinstance(error, DataError) else KrylosetError
+            raise kind(f"instance {numbers[0]}: {error}") from error
+        logger.warning("a group is solved one instance at a time: %s", error)
+    solutions: list[Solution] = []
+    records: list[SolveRecord] = []
+    for instance in instances:
+        found, taken, state = solve_group(discretisation, solver, state, [instance])
+        taken[0].escalations += 1
+        solutions += found
+        records += taken
+    return solutions, records, state
 
 
 def solve_in_order(
     discretisation: Discretisation,
     solver: ResumableSolver[Any],
     instances: Iterable[tuple[int, Instance]],
+    lanes: int = 1,
 ) -> Iterator[tuple[Solution, SolveRecord]]:
-    """Solve instances in the given order, recycling from each to the next.
+    """Solve instances in the given order, recycling from each group to the next.
 
     Args:
         discretisation: Turns instances into linear systems.
         solver: Solves them.
         instances: Number and parameters of each instance.
+        lanes: How many systems the solver solves at once.
 
     Yields:
         Solution and solve record of each instance.
@@ -173,13 +237,6 @@ def solve_in_order(
         KrylosetError: An instance, which is named, was not solved to the tolerance.
     """
     state: State = solver.init()
-    for number, instance in instances:
-        solve = RecordedSolve(solver, state, number)
-        try:
-            solution = solve.solve(discretisation, instance)
-        except DataError as error:
-            raise DataError(f"instance {number}: {error}") from error
-        except KrylosetError as error:
-            raise KrylosetError(f"instance {number}: {error}") from error
-        state = solve.state
-        yield solution, solve.record
+    for group in batched(instances, group_size(lanes, discretisation)):
+        solutions, records, state = solve_group(discretisation, solver, state, group)
+        yield from zip(solutions, records, strict=True)
