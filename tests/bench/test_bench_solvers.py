@@ -4,8 +4,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from statistics import fmean, median
 
 from mpi4py import MPI
@@ -13,7 +11,7 @@ from mpi4py import MPI
 import numpy as np
 import pytest
 
-from kryloset.bench import memory_use, solvers
+from kryloset.bench import solvers
 from kryloset.bench.harness import Turn
 from kryloset.bench.sequences import Operator, make_sequence
 from kryloset.bench.solvers import choose_methods, judge, measure, measure_case
@@ -194,7 +192,6 @@ def made_up(kind="darcy", preconditioner="ilu", size=100, **changes) -> list[dic
     A change of a method is a dictionary, any other one is of the case.
     """
     case = {
-        "table": "solvers",
         "kind": kind,
         "preconditioner": preconditioner,
         "size": size,
@@ -266,40 +263,6 @@ def test_small_systems_and_several_processes_are_not_judged():
         "iterations, GCRO-DR(40,20) / HPDDM"
     ]
     assert judge(made_up(processes=2)) == []
-
-
-def test_memory_is_judged_by_its_growth_and_by_the_vectors():
-    systems = [1000, 10_000]
-    growth = {"table": "growth", "unknowns": 100, "systems": systems, "failures": 0}
-    growth["growth_mib"] = 0.1
-    vectors = {"table": "vectors", "unknowns": 99_856, "vectors": 90.0}
-    assert [goal.met for goal in judge([growth, vectors])] == [True, True]
-    assert [goal.met for goal in judge([growth | {"growth_mib": 1.1}])] == [False]
-    assert [goal.met for goal in judge([growth | {"failures": 1}])] == [False]
-    assert [goal.met for goal in judge([vectors | {"vectors": 90.1}])] == [False]
-
-
-# Memory
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_memory_does_not_grow_through_many_systems():
-    found = memory_use.measure_growth(size=6, marks=(30, 150))
-    assert found["failures"] == 0
-    assert found["growth_mib"] == pytest.approx(np.diff(found["resident_mib"])[0])
-    assert found["growth_mib"] < 2
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_the_vectors_counted_are_at_least_those_of_the_two_spaces():
-    # In a process of its own, which has no memory left over from other tests.
-    program = (
-        "import json; from kryloset.bench import memory_use;"
-        "print(json.dumps(memory_use.measure_vectors(size=200)))"
-    )
-    output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout
-    found = json.loads(output)
-    assert found is None or 60 < found["vectors"] < 110
 
 
 # The command

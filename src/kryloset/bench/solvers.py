@@ -16,7 +16,6 @@ from mpi4py import MPI
 
 import numpy as np
 
-from kryloset.bench import memory_use
 from kryloset.bench.goals import Goal, check_names, finite
 from kryloset.bench.harness import Contestant, Turn, race, warm_up
 from kryloset.bench.sequences import DEFINITE, DRAWN, KINDS, SEED, Operator, make_sequence
@@ -197,7 +196,6 @@ def measure_case(
     title = f"measuring {kind}, n = {size**2:,}, {preconditioner}"
     turns = measure(systems, methods, rounds=rounds, comm=comm, description=title)
     case = {
-        "table": "solvers",
         "kind": kind,
         "preconditioner": preconditioner,
         "size": size,
@@ -219,14 +217,14 @@ def judge(rows: Sequence[Row]) -> list[Goal]:
     They were set for one process: iterations are judged where HPDDM's are known, times from
     10,000 unknowns on.
     """
-    judged = [row for row in rows if row["table"] == "solvers" and row["processes"] == 1]
+    judged = [row for row in rows if row["processes"] == 1]
     goals = []
     for case in grouped(judged, "kind", "preconditioner", "size", "tolerance").values():
         methods = {row["name"]: row for row in case}
         goals += _judge_iterations(methods["gcrodr"])
         if case[0]["unknowns"] >= 10_000:
             goals += _judge_times(methods)
-    return goals + [memory_use.judge(row) for row in rows if row["table"] != "solvers"]
+    return goals
 
 
 def _judge_iterations(row: Row) -> list[Goal]:
@@ -272,7 +270,6 @@ def run(
     rtol: float,
     rounds: int,
     large: bool,
-    memory: bool,
     comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> Iterator[list[Row]]:
     """Measure all cases, and yield the rows of each. Collective.
@@ -284,9 +281,6 @@ def run(
     check_names("--preconditioner", preconditioner, get_args(Preconditioner))
     if not 0 < rtol < 1:
         raise KrylosetError(f"--rtol must lie between 0 and 1, got {rtol}")
-    if memory and comm.size == 1:
-        # First, since memory that earlier work has freed would hide what is taken.
-        yield [row for row in (memory_use.measure_growth(), memory_use.measure_vectors()) if row]
     given: dict[str, Any] = {"count": count, "tolerance": rtol, "rounds": rounds}
     for name in kind or KINDS:
         for chosen in preconditioner or PRECONDITIONERS:
@@ -298,10 +292,7 @@ def run(
 
 
 def describe(rows: Sequence[Row]) -> str:
-    """Return a case as a heading and a table; of memory the goals say all."""
-    rows = [row for row in rows if row["table"] == "solvers"]
-    if not rows:
-        return ""
+    """Return a case as a heading and a table."""
     case = rows[0]
     published = case["kind"].startswith("published")
     sort = " (benchmark only: the SKR paper's published script)" if published else ""
