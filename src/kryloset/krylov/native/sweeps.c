@@ -233,7 +233,8 @@ static void NAME(solve)(ptrdiff_t n, const int32_t *offsets, const int32_t *colu
   }
   for (ptrdiff_t i = n - 1; i >= 0; i--) {
     const VEC value = at[i];
-    for (int32_t p = offsets[i]; p < offsets[i + 1]; p++) at[columns[p]] -= lower[p] * value;
+    // Backward through memory, as the rows go.
+    for (int32_t p = offsets[i + 1] - 1; p >= offsets[i]; p--) at[columns[p]] -= lower[p] * value;
   }
 }
 
@@ -262,7 +263,8 @@ static void NAME(ascend)(ptrdiff_t n, const int32_t *offsets, const int32_t *col
   VEC *b = (VEC *)right, *x = (VEC *)solution;
   for (ptrdiff_t i = n - 1; i >= 0; i--) {
     VEC sum = b[i];
-    for (int32_t p = offsets[i]; p < offsets[i + 1]; p++) sum -= lower[p] * x[columns[p]];
+    // Backward through memory, as the rows go.
+    for (int32_t p = offsets[i + 1] - 1; p >= offsets[i]; p--) sum -= lower[p] * x[columns[p]];
     const VEC value = sum * inverse[i];
     x[i] = value;
     for (int32_t p = offsets[i]; p < offsets[i + 1]; p++) b[columns[p]] -= lower[p] * value;
