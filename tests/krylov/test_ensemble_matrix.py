@@ -8,29 +8,18 @@ from petsc4py import PETSc
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from ensembles import refill, to_ensemble
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from systems import sequence, to_mat
 
 from kryloset.krylov.ensemble import matrix as module
-from kryloset.krylov.ensemble.matrix import ensemble_of, lane_norms, make_ensemble
+from kryloset.krylov.ensemble.matrix import ensemble_of, make_ensemble
 from kryloset.krylov.ensemble.pattern import Pattern
+from kryloset.krylov.ensemble.vectors import norms_of
 from kryloset.krylov.revision import get_revision
 
 WIDTHS = st.sampled_from([4, 8, 16])
-
-
-def ensemble(matrices, lanes, *, constant=False):
-    """Return an ensemble of SciPy matrices with one pattern."""
-    template = to_mat(matrices[0])
-    active = lanes if constant else len(matrices)
-    mat = make_ensemble(Pattern.of(template), template, lanes, active=active, constant=constant)
-    context = ensemble_of(mat)
-    for lane, matrix in enumerate(matrices):
-        context.entries[:, lane] = matrix.data
-    context.fill_idle()
-    mat.assemble()
-    return mat
 
 
 def random_matrices(count, rows, seed):
@@ -53,7 +42,7 @@ def test_products_are_those_of_the_block_diagonal_matrix(
     with pytest.MonkeyPatch.context() as patch:
         if not compiled:
             patch.setattr(module, "load_kernels", lambda: None)
-        mat = ensemble(matrices, lanes, constant=constant)
+        mat = to_ensemble(matrices, lanes, constant=constant)
     filled = matrices + [matrices[0]] * (lanes - len(matrices))
     # Interleaved: row i of lane l is number i * lanes + l.
     order = np.arange(rows * lanes).reshape(lanes, rows).T.ravel()
@@ -73,7 +62,7 @@ def test_products_are_those_of_the_block_diagonal_matrix(
 
 def test_a_lane_sees_no_other():
     matrices = sequence(6, 4)
-    mat = ensemble(matrices, 4)
+    mat = to_ensemble(matrices, 4)
     rows = matrices[0].shape[0]
     b, x = mat.createVecs()
     b.array[:] = x.array[:] = np.random.default_rng(0).standard_normal(rows * 4)
@@ -87,7 +76,7 @@ def test_a_lane_sees_no_other():
 
 def test_residuals_are_those_of_each_lane_at_any_size():
     matrices = sequence(6, 4)
-    mat = ensemble(matrices, 4)
+    mat = to_ensemble(matrices, 4)
     rows = matrices[0].shape[0]
     rng = np.random.default_rng(0)
     b, x = rng.standard_normal((2, rows, 4))
@@ -99,7 +88,7 @@ def test_residuals_are_those_of_each_lane_at_any_size():
     size = np.array([1e-200, 1.0, 1e200, 1e-290])
     rhs.array[:], solution.array[:] = (b * size).ravel(), (x * size).ravel()
     np.testing.assert_allclose(ensemble_of(mat).residuals(rhs, solution), expected, rtol=1e-12)
-    np.testing.assert_allclose(lane_norms(b * size), np.linalg.norm(b, axis=0) * size, rtol=1e-14)
+    np.testing.assert_allclose(norms_of(b * size), np.linalg.norm(b, axis=0) * size, rtol=1e-14)
     rhs.set(0.0)
     solution.set(0.0)
     np.testing.assert_array_equal(ensemble_of(mat).residuals(rhs, solution), 0.0)
@@ -107,11 +96,15 @@ def test_residuals_are_those_of_each_lane_at_any_size():
 
 def test_a_lane_is_its_matrix():
     matrices = sequence(5, 3)
-    mat = ensemble(matrices, 4)
-    for lane, matrix in enumerate([*matrices, matrices[0]]):
-        found = ensemble_of(mat).lane(lane).getValuesCSR()
-        for part, expected in zip(found, (matrix.indptr, matrix.indices, matrix.data), strict=True):
-            np.testing.assert_array_equal(part, expected)
+    mat = to_ensemble(matrices, 4)
+    for _ in range(2):
+        for lane, matrix in enumerate([*matrices, matrices[0]]):
+            found = ensemble_of(mat).lane(lane).getValuesCSR()
+            expected = (matrix.indptr, matrix.indices, matrix.data)
+            for part, whole in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(part, whole)
+        matrices = [2 * matrix for matrix in matrices]
+        refill(mat, matrices)
 
 
 def test_a_solver_that_is_set_up_sees_new_entries():
@@ -124,7 +117,7 @@ def test_a_solver_that_is_set_up_sees_new_entries():
             y.array_w[:] = self.inverse * x.array_r
 
     matrices = [sp.csr_array(np.diag(np.arange(1.0, 4.0))) for _ in range(4)]
-    mat = ensemble(matrices, 4)
+    mat = to_ensemble(matrices, 4)
     ksp = PETSc.KSP().create(mat.comm)
     ksp.setType(PETSc.KSP.Type.PREONLY)
     ksp.setOperators(mat)

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from kryloset.krylov.automatic.recording import Recording
     from kryloset.krylov.automatic.selection import Automatic
     from kryloset.krylov.automatic.state import AutomaticState
-    from kryloset.krylov.ladder import Attempt, SolveError, solve_or_escalate
+    from kryloset.krylov.ladder import Attempt, LaneError, SolveError, solve_or_escalate
     from kryloset.krylov.methods.gcrodr import GCRODR, GMRESDR
     from kryloset.krylov.methods.invariant import delta, wanted_space
     from kryloset.krylov.methods.recycling_bicgstab import RecyclingBiCGStab
     from kryloset.krylov.methods.recycling_cg import RecyclingCG
     from kryloset.krylov.methods.recycling_minres import RecyclingMINRES
     from kryloset.krylov.reason import Reason
-    from kryloset.krylov.result import SolveResult
+    from kryloset.krylov.result import LaneResult, SolveResult
     from kryloset.krylov.solver import ResumableSolver, SequenceSolver, Solver, State
     from kryloset.krylov.state import SolverState
     from kryloset.krylov.structure import Structure, confirm_structure, probe_structure
@@ -31,6 +31,8 @@ __all__ = [
     "Attempt",
     "Automatic",
     "AutomaticState",
+    "LaneError",
+    "LaneResult",
     "Reason",
     "Recording",
     "RecyclingBiCGStab",
@@ -57,6 +59,8 @@ _HOMES = {
     "AutomaticState": "automatic.state",
     "GCRODR": "methods.gcrodr",
     "GMRESDR": "methods.gcrodr",
+    "LaneError": "ladder",
+    "LaneResult": "result",
     "Reason": "reason",
     "Recording": "automatic.recording",
     "RecyclingBiCGStab": "methods.recycling_bicgstab",

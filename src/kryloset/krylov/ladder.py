@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Escalation: after a failed solve, methods that ask less of the matrix take over."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from petsc4py import PETSc
 
 from kryloset.errors import KrylosetError
+from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.krylov.names import Method, Preconditioner
 from kryloset.krylov.reason import Reason
-from kryloset.krylov.result import SolveResult
+from kryloset.krylov.result import LaneResult, SolveResult
 from kryloset.krylov.scaling import find_infinite
 from kryloset.krylov.solver import ResumableSolver, SequenceSolver, State
 
@@ -36,6 +38,7 @@ class Attempt:
         reason: why it failed.
         true_residual: ||b - A x|| / ||b|| where it stopped.
         iterations: how many it took.
+        lane: of an ensemble, whose other lanes were solved by the same method or another.
     """
 
     method: Method
@@ -43,6 +46,7 @@ class Attempt:
     reason: Reason
     true_residual: float
     iterations: int
+    lane: int = 0
 
     def __str__(self) -> str:
         """Say what ran, how far it came, and what to try."""
@@ -76,6 +80,24 @@ class SolveError(KrylosetError):
         return SolveError, (self.attempts, self.tolerance)
 
 
+class LaneError(KrylosetError):
+    """A lane of an ensemble cannot be solved.
+
+    Attributes:
+        lane: its number.
+    """
+
+    def __init__(self, lane: int, error: KrylosetError) -> None:
+        """Take over the message of what a system alone would raise."""
+        self.lane = lane
+        self._error = error
+        super().__init__(str(error))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let the error be pickled, so that it can come from another process."""
+        return LaneError, (self.lane, self._error)
+
+
 def rungs(solver: SequenceSolver, failed: Reason) -> list[SequenceSolver]:
     """Return what to try after `solver` failed, the cheapest first.
 
@@ -105,6 +127,9 @@ def solve_or_escalate[S: State](
 ) -> tuple[SolveResult, S, tuple[Attempt, ...]]:
     """Solve with a solver; if that fails, with GMRES(200), and then directly.
 
+    The lanes of an ensemble that failed are solved so, each alone; the solutions of the others
+    are kept.
+
     Returns:
         The result of the attempt that succeeded, the next state (with nothing recycled if an
         attempt failed) and the failed attempts.
@@ -112,32 +137,83 @@ def solve_or_escalate[S: State](
     Raises:
         SolveError: if the last attempt fails, too.
         KrylosetError: if an entry of A or b is NaN or infinite.
+        LaneError: in place of both, for a lane of an ensemble.
         ValueError: as `SequenceSolver.solve`.
     """
-    attempts: list[Attempt] = []
     result, after = solver.solve(operator, rhs, state)
-    if not result.converged:
-        culprit = find_infinite(operator, rhs)
-        if culprit is not None:
-            raise KrylosetError(
-                f"{culprit} of A x = b has entries that are NaN or infinite: look for a division "
-                "by zero, a logarithm or an overflow in what it is assembled from"
-            )
+    if result.converged:
+        return result, after, ()
+    ensemble = ensemble_of(operator)
     first = solver.used(after)
-    ladder = [first] if result.converged else [first, *rungs(first, result.reason)]
-    for rung in ladder:
-        if rung is not first:
-            result, _ = rung.solve(operator, rhs, rung.init())
-        if result.converged:
-            return result, after, tuple(attempts)
-        plain = rung.method == "direct" and rung.preconditioner != "cholesky"
-        attempts.append(
-            Attempt(
-                rung.method,
-                "none" if plain else rung.preconditioner,
-                result.reason,
-                result.true_residual,
-                result.iterations,
-            )
+    if ensemble is None:
+        refuse_infinite(operator, rhs)
+        ladder = rungs(first, result.reason)
+        result, attempts = _escalate(first, ladder, operator, rhs, result)
+        return result, after, attempts
+    columns = result.solution.array_w.reshape(-1, ensemble.lanes)
+    results, failed = list(result.lanes), list[Attempt]()
+    for lane, found in enumerate(result.lanes):
+        if found.converged:
+            continue
+        system = ensemble.system(lane, rhs)
+        alone = first.change(lanes=1)
+        ladder = [*([alone] if first.lanes > 1 else []), *rungs(alone, found.reason)]
+        try:
+            refuse_infinite(*system)
+            solved, attempts = _escalate(first, ladder, *system, found)
+        except KrylosetError as error:
+            raise LaneError(lane, error) from error
+        columns[:, lane] = solved.solution.array_r
+        results[lane] = solved
+        failed += [replace(attempt, lane=lane) for attempt in attempts]
+    return SolveResult.of_lanes(result.solution, results), after, tuple(failed)
+
+
+def refuse_infinite(operator: PETSc.Mat, rhs: PETSc.Vec) -> None:
+    """Refuse a system with entries that are not finite. Collective.
+
+    Raises:
+        KrylosetError: says where they are.
+    """
+    culprit = find_infinite(operator, rhs)
+    if culprit is not None:
+        raise KrylosetError(
+            f"{culprit} of A x = b has entries that are NaN or infinite: look for a division "
+            "by zero, a logarithm or an overflow in what it is assembled from"
         )
+
+
+def _escalate(
+    solver: SequenceSolver,
+    ladder: Sequence[SequenceSolver],
+    operator: PETSc.Mat,
+    rhs: PETSc.Vec,
+    result: LaneResult,
+) -> tuple[SolveResult, tuple[Attempt, ...]]:
+    """Return the result of the first rung that solves a system, and the attempts before it.
+
+    Args:
+        solver: failed.
+        ladder: what to try.
+        operator: of the system.
+        rhs: of the system.
+        result: of the solver.
+    """
+    attempts = [_attempt(solver, result)]
+    for rung in ladder:
+        result, _ = rung.solve(operator, rhs, rung.init())
+        if result.converged:
+            return result, tuple(attempts)
+        attempts.append(_attempt(rung, result))
     raise SolveError(tuple(attempts), solver.tolerance)
+
+
+def _attempt(solver: SequenceSolver, result: LaneResult) -> Attempt:
+    plain = solver.method == "direct" and solver.preconditioner != "cholesky"
+    return Attempt(
+        solver.method,
+        "none" if plain else solver.preconditioner,
+        result.reason,
+        result.true_residual,
+        result.iterations,
+    )

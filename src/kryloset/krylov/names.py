@@ -83,6 +83,12 @@ SKR: Mapping[str, Any] = {
 FACTORS = ("lu", "cholesky")
 """Complete factors."""
 
+ENSEMBLE_PRECONDITIONERS: dict[str, tuple[str, ...]] = {
+    "cg": ("jacobi", "icc"),
+    "gmres": ("jacobi",),
+}
+"""The preconditioners of ensembles, by the methods that solve them."""
+
 FILLED = ("icc", "ilu")
 """Incomplete factors, which have levels of fill."""
 
@@ -108,6 +114,7 @@ def check_solver(
     fill: int,
     omega: float,
     guess: str,
+    lanes: int,
 ) -> None:
     """Check the settings of a solver.
 
@@ -122,6 +129,7 @@ def check_solver(
         fill: from 0 to `FILL_LIMIT`; 0 except for `FILLED`.
         omega: between 0 and `OMEGA_LIMIT`; 1 except for sor.
         guess: one of `GUESSES`; not with a preconditioner that is reused.
+        lanes: one of `LANES`; 1 unless `check_lanes` allows more.
 
     Raises:
         ValueError: a setting is wrong. The message begins with its name.
@@ -164,6 +172,7 @@ def check_solver(
         )
     if method in DEFLATING_METHODS:
         check_recycle(restart, recycle)
+    check_lanes(lanes, method, preconditioner, refresh != "always" or guess != "none")
 
 
 def check_limits(tolerance: Any, max_iterations: Any) -> None:
@@ -192,6 +201,37 @@ def check_reuse(method: str, reuses: bool) -> None:
         raise ValueError(
             "refresh rental: a factor is reused by an iterative method, so take cg or gmres with "
             "preconditioner cholesky or lu instead of direct"
+        )
+
+
+def check_lanes(lanes: Any, method: str, preconditioner: str, reuses: bool) -> None:
+    """Refuse lanes that a method, its preconditioner or other settings do not have.
+
+    Args:
+        lanes: how many systems are solved side by side.
+        method: one of `METHODS`.
+        preconditioner: one of `PRECONDITIONERS`.
+        reuses: whether preconditioners of earlier systems are used, or guesses are made.
+
+    Raises:
+        ValueError: names what is possible.
+    """
+    if lanes not in LANES:
+        raise ValueError(f"lanes must be one of {', '.join(map(str, LANES))}, got {lanes!r}")
+    if lanes == 1:
+        return
+    if preconditioner not in ENSEMBLE_PRECONDITIONERS.get(method, ()):
+        possible = "; ".join(
+            f"{name} with {', '.join(theirs)}" for name, theirs in ENSEMBLE_PRECONDITIONERS.items()
+        )
+        raise ValueError(
+            f"lanes {lanes}: method {method} with preconditioner {preconditioner} solves one "
+            f"system after another: take lanes 1, or {possible}"
+        )
+    if reuses:
+        raise ValueError(
+            f"lanes {lanes}: preconditioners of earlier systems, and guesses, are for one system "
+            "after another: take refresh always and guess none, or lanes 1"
         )
 
 

@@ -2,20 +2,23 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What a solve reports."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from petsc4py import PETSc
+
+import numpy as np
 
 from kryloset.krylov.names import Method
 from kryloset.krylov.reason import Reason
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SolveResult:
-    """One solved (or failed) system.
+class LaneResult:
+    """How the solve of one system went: a lane of an ensemble, or one alone.
 
     Attributes:
-        solution: x, a new vector.
         iterations: Krylov steps; for method direct 1, and one more for each step of refinement.
         operator_applications: products with A: those of the method, those that rebuild the
             recycled space, and those that check the result.
@@ -23,7 +26,8 @@ class SolveResult:
             also those that rebuild the recycled space.
         true_residual: ||b - A x|| / ||b||, computed from A, x and b after the solve; 0 for
             b = 0, whose solution is 0.
-        seconds_setup: making the preconditioner or factor, and the KSP if a new one was needed.
+        seconds_setup: making the preconditioner or factor, and the KSP if a new one was needed;
+            this and the next three of a lane are its share of the ensemble's.
         seconds_rebuild: making C = A M^-1 U from the recycled space.
         seconds_iterate: the rest of the solve.
         seconds_processor: seconds of this rank's processor, for all three.
@@ -32,7 +36,6 @@ class SolveResult:
         recycled: whether directions from an earlier system took part.
     """
 
-    solution: PETSc.Vec
     iterations: int
     operator_applications: int
     preconditioner_applications: int
@@ -49,3 +52,45 @@ class SolveResult:
     def converged(self) -> bool:
         """Whether the true residual is within the tolerance."""
         return self.reason is Reason.CONVERGED
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SolveResult(LaneResult):
+    """Solved (or failed) systems: one, or an ensemble.
+
+    Of an ensemble, counts and seconds are sums over its lanes, the residual is the largest, and
+    the reason is that of the first lane that failed, if there is one.
+
+    Attributes:
+        solution: x, a new vector.
+        lanes: the results of the active lanes of an ensemble; empty for one system.
+    """
+
+    solution: PETSc.Vec
+    lanes: tuple[LaneResult, ...] = ()
+
+    @classmethod
+    def of_lanes(cls, solution: PETSc.Vec, lanes: Sequence[LaneResult]) -> Self:
+        """Return the result of an ensemble from those of its active lanes."""
+        failed = [lane for lane in lanes if not lane.converged]
+        return cls(
+            solution=solution,
+            iterations=sum(lane.iterations for lane in lanes),
+            operator_applications=sum(lane.operator_applications for lane in lanes),
+            preconditioner_applications=sum(lane.preconditioner_applications for lane in lanes),
+            # Unlike `max`, this keeps a NaN.
+            true_residual=float(np.max([lane.true_residual for lane in lanes])),
+            seconds_setup=sum(lane.seconds_setup for lane in lanes),
+            seconds_rebuild=sum(lane.seconds_rebuild for lane in lanes),
+            seconds_iterate=sum(lane.seconds_iterate for lane in lanes),
+            seconds_processor=sum(lane.seconds_processor for lane in lanes),
+            reason=failed[0].reason if failed else Reason.CONVERGED,
+            method=lanes[0].method,
+            recycled=any(lane.recycled for lane in lanes),
+            lanes=tuple(lanes),
+        )
+
+    @property
+    def of_each(self) -> tuple[LaneResult, ...]:
+        """The results of the systems, one by one."""
+        return self.lanes or (self,)

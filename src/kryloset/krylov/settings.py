@@ -8,8 +8,10 @@ from typing import Any, Self
 from petsc4py import PETSc
 
 from kryloset.krylov.names import (
+    ENSEMBLE_PRECONDITIONERS,
     FILLED,
     Guesses,
+    Lanes,
     Method,
     Preconditioner,
     RefreshRule,
@@ -53,6 +55,10 @@ class Settings:
         guess: none, or projection: the combination of earlier solutions with the least residual,
             for systems that share a matrix, as time steps do. A guess within the tolerance is
             the solution.
+        lanes: how many systems of an ensemble are solved side by side, with one preconditioner
+            each: 4, 8 or 16, for the methods and preconditioners of
+            `names.ENSEMBLE_PRECONDITIONERS`; 1 solves the systems of an ensemble one after
+            another. So does any number without a C compiler, and for a system alone.
         petsc_options: further options of PETSc for the KSP and its preconditioner, by name
             without the leading hyphen, such as {"pc_gamg_threshold": 0.02} or
             {"mg_levels_ksp_max_it": 3}. `krylov.petsc_options` says which are refused. One that
@@ -61,7 +67,8 @@ class Settings:
 
     Raises:
         ValueError: for an unknown name, a number out of range, a setting that the preconditioner
-            does not have, an option that is refused, or hpddm if PETSc was built without it.
+            does not have, an option that is refused, hpddm if PETSc was built without it, or
+            several lanes of complex numbers.
     """
 
     method: Method = "gcrodr"
@@ -74,6 +81,7 @@ class Settings:
     fill: int = 0
     omega: float = 1.0
     guess: Guesses = "none"
+    lanes: Lanes = 1
     petsc_options: PetscOptions = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -89,16 +97,23 @@ class Settings:
             fill=self.fill,
             omega=self.omega,
             guess=self.guess,
+            lanes=self.lanes,
         )
         check_petsc_options(self.method, self.petsc_options)
+        if self.lanes > 1:
+            if self.petsc_options:
+                raise ValueError("petsc_options: PETSc's solvers have one lane: take lanes 1")
+            if PETSc.ScalarType().dtype.kind == "c":
+                raise ValueError("lanes: this PETSc has complex numbers: take lanes 1")
         if self.method == "hpddm" and not PETSc.Sys.hasExternalPackage("hpddm"):
             raise ValueError("method hpddm: this PETSc was built without HPDDM: take gcrodr")
 
     def change(self, **changes: Any) -> Self:
         """Return these settings with some changed, and without those that no longer apply.
 
-        `fill` and `omega` get their defaults if the new preconditioner does not use them. PETSc's
-        options belong to one method and preconditioner, and are dropped if either changes.
+        `fill` and `omega` get their defaults if the new preconditioner does not use them, and so
+        do `lanes` that the new method or preconditioner does not have. PETSc's options belong to
+        one method and preconditioner, and are dropped if either changes.
         """
         given = {"method": self.method, "preconditioner": self.preconditioner}
         if any(changes.get(key, value) != value for key, value in given.items()):
@@ -108,6 +123,9 @@ class Settings:
             changes["fill"] = Settings.fill
         if preconditioner != "sor":
             changes["omega"] = Settings.omega
+        method = changes.get("method", self.method)
+        if preconditioner not in ENSEMBLE_PRECONDITIONERS.get(method, ()):
+            changes.setdefault("lanes", Settings.lanes)
         return replace(self, **changes)
 
     @property
@@ -121,4 +139,5 @@ class Settings:
             preconditioner += f"({self.omega:g})"
         reused = ", reused" if self.refresh != "always" else ""
         guessed = ", guessed" if self.guess != "none" else ""
-        return f"{self.method} + {preconditioner}{reused}{guessed}"
+        lanes = f", {self.lanes} lanes" if self.lanes > 1 else ""
+        return f"{self.method} + {preconditioner}{reused}{guessed}{lanes}"

@@ -13,7 +13,10 @@ from petsc4py import PETSc
 import numpy as np
 
 from kryloset.krylov.collective import any_rank, largest
+from kryloset.krylov.ensemble.matrix import EnsembleMatrix, ensemble_of
+from kryloset.krylov.ensemble.solver import EnsembleSolver
 from kryloset.krylov.fast_replace import fast_replace
+from kryloset.krylov.native.kernels import load_kernels
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.result import SolveResult
 from kryloset.krylov.reuse.guess import Guess
@@ -102,6 +105,9 @@ class SequenceSolver(Settings):
         If the square of a norm would leave the range of double precision, b and A are scaled by
         powers of two first.
 
+        The lanes of an ensemble (`ensemble.matrix`) are solved side by side, or with `lanes` 1 one
+        after another. `SolveResult.lanes` says how each of them went.
+
         Args:
             operator: square, assembled.
             rhs: laid out like the operator's rows.
@@ -112,6 +118,11 @@ class SequenceSolver(Settings):
             KrylosetError: for multigrid of a matrix without interpolations.
         """
         rows = check_sizes(operator, rhs)
+        ensemble = ensemble_of(operator)
+        if ensemble is not None:
+            if self.lanes == 1 or load_kernels() is None:
+                return self._solve_in_turn(ensemble, rhs, state)
+            return self._solve_together(operator, rhs, state)
         if state.space is not None and state.space.shape[0] != rows:
             raise ValueError(
                 f"the state recycles vectors with {state.space.shape[0]} local rows, the "
@@ -145,6 +156,31 @@ class SequenceSolver(Settings):
             recycled=False,
         )
         return result, fast_replace(state, **_count(state, result))
+
+    def _solve_together(
+        self, operator: PETSc.Mat, rhs: PETSc.Vec, state: SolverState
+    ) -> tuple[SolveResult, SolverState]:
+        """Solve the lanes of an ensemble side by side."""
+        workspace = state.workspace
+        if not (isinstance(workspace, EnsembleSolver) and workspace.serves(self, operator)):
+            workspace = EnsembleSolver(self, operator, double=state.double)
+        result = workspace.solve(rhs, first=state.systems == 0)
+        kept = {"workspace": workspace, "double": workspace.double}
+        return result, fast_replace(state, **_count(state, result), **kept)
+
+    def _solve_in_turn(
+        self, ensemble: EnsembleMatrix, rhs: PETSc.Vec, state: SolverState
+    ) -> tuple[SolveResult, SolverState]:
+        """Solve the lanes of an ensemble one after another."""
+        solution = rhs.duplicate()
+        columns = solution.array_w.reshape(-1, ensemble.lanes)
+        columns[:] = 0.0
+        results = []
+        for lane in range(ensemble.active):
+            result, state = self.solve(*ensemble.system(lane, rhs), state)
+            columns[:, lane] = result.solution.array_r
+            results.append(result)
+        return SolveResult.of_lanes(solution, results), state
 
     def _solve_scaled(
         self, operator: PETSc.Mat, rhs: PETSc.Vec, state: SolverState
@@ -289,8 +325,8 @@ def _settle(
 def _count(state: SolverState, result: SolveResult) -> dict[str, Any]:
     """Return the statistics with one more system counted."""
     return {
-        "systems": state.systems + 1,
-        "failures": state.failures + (not result.converged),
+        "systems": state.systems + len(result.of_each),
+        "failures": state.failures + sum(not one.converged for one in result.of_each),
         "iterations": state.iterations + result.iterations,
         "operator_applications": state.operator_applications + result.operator_applications,
         "preconditioner_applications": (

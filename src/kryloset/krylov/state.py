@@ -13,6 +13,7 @@ import numpy as np
 
 from kryloset.errors import KrylosetError
 from kryloset.krylov.collective import any_rank
+from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.krylov.methods.dense import Array
 from kryloset.krylov.reuse.guess import Guess
 from kryloset.krylov.reuse.reference import ReferenceMatrix
@@ -53,6 +54,7 @@ class SolverState:
         ski_rental: the account of the ski-rental rule.
         refreshes: numbers of the systems, from 0, that got a preconditioner of their own, if one
             is reused.
+        double: whether factors of ensembles are in double precision.
         systems: systems that `SequenceSolver.solve` was given, including failed ones.
         failures: systems that did not reach the tolerance.
         iterations: sum over the systems, like the next two.
@@ -67,12 +69,13 @@ class SolverState:
     guess: Guess | None = None
     ski_rental: SkiRental = field(default_factory=SkiRental)
     refreshes: tuple[int, ...] = ()
+    double: bool = False
     systems: int = 0
     failures: int = 0
     iterations: int = 0
     operator_applications: int = 0
     preconditioner_applications: int = 0
-    # The KSP that solved the last system, for reuse; not part of the value, never saved.
+    # The KSP or ensemble solver of the last system, for reuse; not part of the value, never saved.
     workspace: Any = field(default=None, repr=False)
 
     def without_space(self) -> Self:
@@ -85,7 +88,7 @@ class SolverState:
         Operators have different sizes if each instance has its own mesh. The next solve replaces
         a reference matrix or a guess of another size.
         """
-        misfits = any_rank(operator.comm, not self.fits(operator.getLocalSize()[0]))
+        misfits = any_rank(operator.comm, not self.fits(rows_of(operator)))
         return self.without_space() if misfits else self
 
     def fits(self, rows: int) -> bool:
@@ -99,6 +102,8 @@ class SolverState:
         arrays["learnt"] = np.array(self.learnt)
         arrays["rental"] = np.array(astuple(self.ski_rental))
         arrays["refreshes"] = np.array(self.refreshes, dtype=np.int64)
+        if self.double:
+            arrays["double"] = np.array(True)
         if self.reference is not None:
             arrays |= {f"owner_{name}": getattr(self.reference, name) for name in REFERENCE_FIELDS}
         if self.guess is not None:
@@ -130,6 +135,7 @@ class SolverState:
             guess=guess,
             ski_rental=SkiRental(*arrays["rental"].tolist()),
             refreshes=tuple(arrays["refreshes"].tolist()),
+            double="double" in arrays,
             **held,
             **numbers,
         )
@@ -152,6 +158,12 @@ class SolverState:
         """
         with reading_state(path) as arrays:
             return cls.from_arrays(arrays)
+
+
+def rows_of(operator: "PETSc.Mat") -> int:
+    """Return the number of local rows of a system with an operator, or of a lane of an ensemble."""
+    ensemble = ensemble_of(operator)
+    return int(operator.getLocalSize()[0]) if ensemble is None else ensemble.pattern.rows
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:

@@ -52,10 +52,12 @@ class Recording:
 
 
 def write_strategy(strategy: SequenceSolver) -> dict[str, Any]:
-    """Return the settings of a strategy for JSON, with PETSc's options if there are any."""
+    """Return the settings of a strategy for JSON, PETSc's options and lanes if there are any."""
     fields = asdict(strategy)
     if not strategy.petsc_options:
         del fields["petsc_options"]
+    if strategy.lanes == 1:
+        del fields["lanes"]
     return fields
 
 

@@ -15,7 +15,7 @@ from kryloset.krylov.automatic.growing_tuple import GrowingTuple
 from kryloset.krylov.automatic.recording import Recording, read_strategy, write_strategy
 from kryloset.krylov.collective import any_rank
 from kryloset.krylov.solver import SequenceSolver
-from kryloset.krylov.state import SolverState, reading_state, write_arrays
+from kryloset.krylov.state import SolverState, reading_state, rows_of, write_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class AutomaticState:
 
     def for_operator(self, operator: PETSc.Mat) -> Self:
         """Return this state after `for_operator` of each strategy's state. Collective."""
-        rows = operator.getLocalSize()[0]
+        rows = rows_of(operator)
         misfits = not all(state is None or state.fits(rows) for state in self.states)
         if not any_rank(operator.comm, misfits):
             return self

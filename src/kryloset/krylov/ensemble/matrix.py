@@ -13,14 +13,11 @@ from typing import Any
 from petsc4py import PETSc
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kryloset.krylov.ensemble.pattern import Pattern
+from kryloset.krylov.ensemble.vectors import Numbers, address, as_lanes, dot, norms_of
 from kryloset.krylov.names import LANES
 from kryloset.krylov.native.kernels import load_kernels
-from kryloset.krylov.scaling import LARGEST
-
-type Numbers = NDArray[np.float64]
 
 
 class EnsembleMatrix:
@@ -45,6 +42,8 @@ class EnsembleMatrix:
         self.pattern, self.entries, self.lanes = pattern, entries, lanes
         self.active, self.template = active, template
         self._kernels = load_kernels()
+        # Number of the lane that the template holds, unless entries have changed since.
+        self._held: int | None = None
         # Addresses are looked up once: the arrays stay, their numbers change.
         self._matrix = (
             pattern.rows,
@@ -66,33 +65,49 @@ class EnsembleMatrix:
     def lane(self, number: int) -> PETSc.Mat:
         """Return the matrix of a lane: the template, filled with its entries.
 
-        The next call fills the same Mat.
+        A call for another lane fills the same Mat.
         """
-        entries = np.ascontiguousarray(self.entries[:, 0 if self.constant else number])
-        self.template.setValuesCSR(self.pattern.offsets, self.pattern.columns, entries)
-        self.template.assemble()
+        held = 0 if self.constant else number
+        if self._held != held:
+            entries = np.ascontiguousarray(self.entries[:, held])
+            self.template.setValuesCSR(self.pattern.offsets, self.pattern.columns, entries)
+            self.template.assemble()
+            self._held = held
         return self.template
 
-    def multiply(self, x: Numbers, y: Numbers) -> None:
-        """Set y (n, lanes) to the product with x (n, lanes), both C-contiguous."""
-        if self._kernels is not None:
-            self._kernels.kryloset_lanes_multiply(*self._matrix, _address(x), 0, _address(y))
-        else:
-            y[:] = self._sum_rows(self.entries * x[self.pattern.columns])
+    def system(self, number: int, rhs: PETSc.Vec) -> tuple[PETSc.Mat, PETSc.Vec]:
+        """Return the matrix of a lane, as `lane` does, and its right-hand side, a new vector."""
+        matrix = self.lane(number)
+        column = matrix.createVecLeft()
+        column.array_w[:] = as_lanes(rhs, self.lanes)[:, number]
+        return matrix, column
 
-    def subtract(self, x: Numbers, b: Numbers, r: Numbers) -> None:
-        """Set r to b - A x, all (n, lanes) and C-contiguous."""
-        if self._kernels is not None:
-            self._kernels.kryloset_lanes_multiply(
-                *self._matrix, _address(x), _address(b), _address(r)
-            )
-        else:
+    def multiply(self, x: Numbers, y: Numbers) -> Numbers:
+        """Set y to A x, both (n, lanes) and C-contiguous, and return x'y of each lane, (lanes)."""
+        if self._kernels is None:
+            y[:] = self._sum_rows(self.entries * x[self.pattern.columns])
+            return dot(x, y)
+        dots = np.empty(self.lanes)
+        self._kernels.kryloset_lanes_multiply(
+            *self._matrix, address(x), 0, address(y), address(dots)
+        )
+        return dots
+
+    def subtract(self, x: Numbers, b: Numbers, r: Numbers) -> Numbers:
+        """Set r to b - A x, all (n, lanes) and C-contiguous, and return r'r of each lane."""
+        if self._kernels is None:
             np.subtract(b, self._sum_rows(self.entries * x[self.pattern.columns]), out=r)
+            return dot(r, r)
+        squares = np.empty(self.lanes)
+        self._kernels.kryloset_lanes_multiply(
+            *self._matrix, address(x), address(b), address(r), address(squares)
+        )
+        return squares
 
     def multiply_transpose(self, x: Numbers, y: Numbers) -> None:
         """Set y (n, lanes) to the product of the transposes with x (n, lanes)."""
         if self._kernels is not None:
-            self._kernels.kryloset_lanes_multiply_transpose(*self._matrix, _address(x), _address(y))
+            self._kernels.kryloset_lanes_multiply_transpose(*self._matrix, address(x), address(y))
             return
         rows = np.repeat(np.arange(self.pattern.rows), np.diff(self.pattern.offsets))
         y[:] = 0.0
@@ -110,12 +125,24 @@ class EnsembleMatrix:
 
         Norms are scaled, so that no square leaves the range of double precision.
         """
-        b = as_lanes(rhs, self.lanes)
+        return self.lane_residuals(as_lanes(rhs, self.lanes), as_lanes(x, self.lanes))
+
+    def lane_residuals(self, b: Numbers, x: Numbers) -> Numbers:
+        """As `residuals`, for b and x (n, lanes)."""
         r = np.empty_like(b)
         with np.errstate(all="ignore"):
-            self.subtract(as_lanes(x, self.lanes), b, r)
-            own = lane_norms(b)
-            return np.asarray(lane_norms(r) / np.where(own == 0.0, 1.0, own))
+            squares, own = self.subtract(x, b, r), norms_of(b)
+            return np.asarray(norms_of(r, squares) / np.where(own == 0.0, 1.0, own))
+
+    def narrower(self, lanes: int) -> "EnsembleMatrix":
+        """Return a matrix of fewer lanes, for those that `take` copies into it."""
+        entries = self.entries if self.constant else np.empty((self.pattern.size, lanes))
+        return EnsembleMatrix(self.pattern, entries, lanes, lanes, self.template)
+
+    def take(self, wider: "EnsembleMatrix", first: int) -> None:
+        """Take the entries of the lanes of a wider matrix, from a first one on."""
+        if not self.constant:
+            self.entries[:] = wider.entries[:, first : first + self.lanes]
 
     def mult(self, _: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
         """Multiply, for PETSc."""
@@ -130,6 +157,10 @@ class EnsembleMatrix:
     def getDiagonal(self, _: PETSc.Mat, diagonal: PETSc.Vec) -> None:
         """Set a vector to the diagonal, for PETSc."""
         diagonal.array_w[:] = self.diagonal().ravel()
+
+    def assemblyEnd(self, _: PETSc.Mat, __: PETSc.Mat.AssemblyType) -> None:
+        """Note new entries, for PETSc."""
+        self._held = None
 
     def _sum_rows(self, products: Numbers) -> Numbers:
         """Return the sums (n, lanes) of products (nnz, lanes) over the entries of each row."""
@@ -178,26 +209,3 @@ def ensemble_of(mat: PETSc.Mat) -> EnsembleMatrix | None:
         return None
     context: Any = mat.getPythonContext()
     return context if isinstance(context, EnsembleMatrix) else None
-
-
-def as_lanes(vector: PETSc.Vec, lanes: int) -> Numbers:
-    """Return the numbers of a vector as (n, lanes), to be read."""
-    return np.asarray(vector.array_r).reshape(-1, lanes)
-
-
-def lane_norms(x: Numbers) -> Numbers:
-    """Return the Euclidean norm of each column of x (n, lanes), without overflow or underflow."""
-    norms = np.sqrt(np.einsum("il,il->l", x, x))
-    unsafe = np.flatnonzero(~((norms > 1 / LARGEST) & (norms < LARGEST)))
-    for lane in unsafe:
-        size = np.abs(x[:, lane]).max(initial=0.0)
-        if size == 0.0 or not np.isfinite(size):
-            norms[lane] = size
-        else:
-            exponent = int(np.frexp(size)[1])
-            norms[lane] = np.ldexp(np.linalg.norm(np.ldexp(x[:, lane], -exponent)), exponent)
-    return np.asarray(norms)
-
-
-def _address(array: Numbers) -> int:
-    return int(array.__array_interface__["data"][0])

@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: Kryloset developers
 // SPDX-License-Identifier: LGPL-3.0-or-later
 
-// Products of ensembles: sparse matrices with one pattern, and a lane for each. The numbers of all
-// lanes lie side by side, so that an index is read once for all and no lane waits for another.
+// Ensembles: sparse matrices with one pattern, and a lane for each. The numbers of all lanes lie side
+// by side, so that an index is read once for all and no lane waits for another. Nothing passes from
+// lane to lane: each has the numbers that it would have alone, whatever is in the others.
 
 #include <stddef.h>
 #include <stdint.h>
@@ -14,12 +15,14 @@ typedef double pack __attribute__((vector_size(32), aligned(8)));
 
 enum { WIDTH = 4 };  // numbers in a pack
 
-// y = A x, or b - A x if there is a b. `packs` and `constant` are constants to the compiler.
+// y = A x and dots = x'y; if there is a b, y = b - A x and dots = y'y, lane by lane. `packs` and
+// `constant` are constants to the compiler.
 INLINE void multiply(const int packs, const int constant, ptrdiff_t n, const int32_t *offsets,
                      const int32_t *columns, const double *entries, const double *x,
-                     const double *b, double *y)
+                     const double *b, double *y, double *dots)
 {
   const ptrdiff_t lanes = packs * WIDTH;
+  pack total[4] = {{0}};
   for (ptrdiff_t i = 0; i < n; i++) {
     pack sum[4] = {{0}};
     for (ptrdiff_t p = offsets[i]; p < offsets[i + 1]; p++) {
@@ -32,9 +35,12 @@ INLINE void multiply(const int packs, const int constant, ptrdiff_t n, const int
     }
     for (int v = 0; v < packs; v++) {
       const ptrdiff_t at = i * lanes + v * WIDTH;
-      *(pack *)(y + at) = b ? *(const pack *)(b + at) - sum[v] : sum[v];
+      const pack out = b ? *(const pack *)(b + at) - sum[v] : sum[v];
+      *(pack *)(y + at) = out;
+      total[v] += (b ? out : *(const pack *)(x + at)) * out;
     }
   }
+  for (int v = 0; v < packs; v++) *(pack *)(dots + v * WIDTH) = total[v];
 }
 
 // y = A' x.
@@ -58,8 +64,8 @@ INLINE void multiply_transpose(const int packs, const int constant, ptrdiff_t n,
 }
 
 // Call a function with constant numbers of packs and of matrices.
-#define EACH(function, ...)                            \
-  do {                                                 \
+#define EACH(function, ...)                                        \
+  do {                                                             \
     if (constant && lanes == 4) function(1, 1, __VA_ARGS__);       \
     else if (constant && lanes == 8) function(2, 1, __VA_ARGS__);  \
     else if (constant) function(4, 1, __VA_ARGS__);                \
@@ -68,13 +74,13 @@ INLINE void multiply_transpose(const int packs, const int constant, ptrdiff_t n,
     else function(4, 0, __VA_ARGS__);                              \
   } while (0)
 
-// y (n x lanes) = A x, or b - A x if b is not null. The entries are (nnz x lanes), or (nnz) of one
-// matrix if `constant`. lanes is 4, 8 or 16.
+// y (n x lanes) = A x and dots (lanes) = x'y; if b is not null, y = b - A x and dots = y'y. The
+// entries are (nnz x lanes), or (nnz) of one matrix if `constant`. lanes is 4, 8 or 16.
 void kryloset_lanes_multiply(ptrdiff_t n, int lanes, int constant, const int32_t *offsets,
                              const int32_t *columns, const double *entries, const double *x,
-                             const double *b, double *y)
+                             const double *b, double *y, double *dots)
 {
-  EACH(multiply, n, offsets, columns, entries, x, b, y);
+  EACH(multiply, n, offsets, columns, entries, x, b, y, dots);
 }
 
 // y (n x lanes) = A' x, with the entries of kryloset_lanes_multiply.
@@ -83,4 +89,80 @@ void kryloset_lanes_multiply_transpose(ptrdiff_t n, int lanes, int constant,
                                        const double *entries, const double *x, double *y)
 {
   EACH(multiply_transpose, n, offsets, columns, entries, x, y);
+}
+
+// Vectors (n x lanes) with a factor for each lane.
+
+INLINE void dot(const int packs, ptrdiff_t n, const double *x, const double *y, double *dots)
+{
+  const ptrdiff_t lanes = packs * WIDTH;
+  pack total[4] = {{0}};
+  for (ptrdiff_t i = 0; i < n; i++)
+    for (int v = 0; v < packs; v++) {
+      const ptrdiff_t at = i * lanes + v * WIDTH;
+      total[v] += *(const pack *)(x + at) * *(const pack *)(y + at);
+    }
+  for (int v = 0; v < packs; v++) *(pack *)(dots + v * WIDTH) = total[v];
+}
+
+// x += a p, r -= a q and squares = r'r.
+INLINE void step(const int packs, ptrdiff_t n, const double *a, const double *p, const double *q,
+                 double *x, double *r, double *squares)
+{
+  const ptrdiff_t lanes = packs * WIDTH;
+  pack total[4] = {{0}}, factor[4];
+  for (int v = 0; v < packs; v++) factor[v] = *(const pack *)(a + v * WIDTH);
+  for (ptrdiff_t i = 0; i < n; i++)
+    for (int v = 0; v < packs; v++) {
+      const ptrdiff_t at = i * lanes + v * WIDTH;
+      *(pack *)(x + at) += factor[v] * *(const pack *)(p + at);
+      const pack left = *(const pack *)(r + at) - factor[v] * *(const pack *)(q + at);
+      *(pack *)(r + at) = left;
+      total[v] += left * left;
+    }
+  for (int v = 0; v < packs; v++) *(pack *)(squares + v * WIDTH) = total[v];
+}
+
+// z = a x + c y and squares = z'z; z may be x or y.
+INLINE void combine(const int packs, ptrdiff_t n, const double *a, const double *x,
+                    const double *c, const double *y, double *z, double *squares)
+{
+  const ptrdiff_t lanes = packs * WIDTH;
+  pack total[4] = {{0}}, first[4], second[4];
+  for (int v = 0; v < packs; v++) {
+    first[v] = *(const pack *)(a + v * WIDTH);
+    second[v] = *(const pack *)(c + v * WIDTH);
+  }
+  for (ptrdiff_t i = 0; i < n; i++)
+    for (int v = 0; v < packs; v++) {
+      const ptrdiff_t at = i * lanes + v * WIDTH;
+      const pack sum = first[v] * *(const pack *)(x + at) + second[v] * *(const pack *)(y + at);
+      *(pack *)(z + at) = sum;
+      total[v] += sum * sum;
+    }
+  for (int v = 0; v < packs; v++) *(pack *)(squares + v * WIDTH) = total[v];
+}
+
+#define EACH_WIDTH(function, ...)                   \
+  do {                                              \
+    if (lanes == 4) function(1, __VA_ARGS__);       \
+    else if (lanes == 8) function(2, __VA_ARGS__);  \
+    else function(4, __VA_ARGS__);                  \
+  } while (0)
+
+void kryloset_lanes_dot(ptrdiff_t n, int lanes, const double *x, const double *y, double *dots)
+{
+  EACH_WIDTH(dot, n, x, y, dots);
+}
+
+void kryloset_lanes_step(ptrdiff_t n, int lanes, const double *a, const double *p,
+                         const double *q, double *x, double *r, double *squares)
+{
+  EACH_WIDTH(step, n, a, p, q, x, r, squares);
+}
+
+void kryloset_lanes_add(ptrdiff_t n, int lanes, const double *a, const double *x,
+                            const double *c, const double *y, double *z, double *squares)
+{
+  EACH_WIDTH(combine, n, a, x, c, y, z, squares);
 }

@@ -1,0 +1,313 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Solving an ensemble: all lanes by one method and preconditioner, each to its own tolerance."""
+
+import math
+import os
+import time
+from dataclasses import dataclass, fields
+from typing import Self
+
+from petsc4py import PETSc
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.krylov.ensemble.matrix import ensemble_of
+from kryloset.krylov.ensemble.methods import Progress, iterate_cg, iterate_gmres
+from kryloset.krylov.ensemble.preconditioner import EnsemblePreconditioner, analyse
+from kryloset.krylov.ensemble.vectors import Numbers, Vectors, as_lanes, combine, norms_of
+from kryloset.krylov.names import FACTORS, LANES
+from kryloset.krylov.reason import Reason
+from kryloset.krylov.result import LaneResult, SolveResult
+from kryloset.krylov.revision import Revision, get_revision
+from kryloset.krylov.settings import Settings
+
+MEMORY_SHARE = 0.25
+"""Largest share of a processor's part of the memory that a preconditioner may take. One that would
+take more is made for fewer lanes at a time."""
+
+INNER = 0.999
+"""Fraction of the tolerance given to the method, to leave room for rounding."""
+
+PROGRESS = 0.5
+"""A lane goes on from a true residual above the tolerance only as long as each run leaves at most
+this fraction of the residual."""
+
+FEW = 6
+"""Iterations up to which a factor in single precision is good enough."""
+
+LARGEST_EXPONENT = 1000
+"""Right-hand sides are divided by powers of two up to this one, and its inverse."""
+
+SAFE_EXPONENT = 300
+"""Up to this one, no number of a solution leaves the range of double precision by it alone."""
+
+
+@dataclass
+class Lanes:
+    """What was found of the lanes: arrays (lanes).
+
+    Attributes:
+        residuals: ||b - A x|| / ||b||; 0 for b = 0.
+        reasons: numbers of `Reason`.
+        iterations: Krylov steps.
+        products: products with A.
+        applications: products with M^-1.
+    """
+
+    residuals: Numbers
+    reasons: NDArray[np.int64]
+    iterations: NDArray[np.int64]
+    products: NDArray[np.int64]
+    applications: NDArray[np.int64]
+
+    @classmethod
+    def unsolved(cls, lanes: int, reason: Reason) -> Self:
+        """Return lanes whose solution is 0, for a reason."""
+        counts = np.zeros((3, lanes), dtype=np.int64)
+        return cls(np.ones(lanes), np.full(lanes, int(reason)), *counts)
+
+    def put(self, first: int, part: Self) -> None:
+        """Take over a part of the lanes, from a first one on."""
+        for field in fields(self):
+            values = getattr(part, field.name)
+            getattr(self, field.name)[first : first + len(values)] = values
+
+    @property
+    def missed(self) -> NDArray[np.bool_]:
+        """Which lanes did not reach the tolerance."""
+        return np.asarray(self.reasons != Reason.CONVERGED)
+
+
+class EnsembleSolver:
+    """Solves the systems of one ensemble's Mat, and keeps the preconditioner of unchanged entries.
+
+    Attributes:
+        double: whether factors are in double precision.
+    """
+
+    def __init__(self, settings: Settings, operator: PETSc.Mat, *, double: bool) -> None:
+        """Take the Mat of an ensemble; its pattern is analysed in the first solve.
+
+        Args:
+            settings: with more than one lane.
+            operator: held, so that no other Mat can get its address.
+            double: whether factors are in double precision from the beginning.
+        """
+        self.double = double
+        self._settings, self._operator = settings, operator
+        ensemble = ensemble_of(operator)
+        assert ensemble is not None
+        self._ensemble = ensemble
+        self._prepared: _Prepared | None = None
+
+    def serves(self, settings: Settings, operator: PETSc.Mat) -> bool:
+        """Whether this solver can be used for settings and a Mat."""
+        mine = self._operator.handle == operator.handle
+        return mine and (self._settings is settings or self._settings == settings)
+
+    def solve(self, rhs: PETSc.Vec, *, first: bool) -> SolveResult:
+        """Solve for a right-hand side. A lane that fails does no harm to the others.
+
+        If a factor in single precision takes many iterations on the first ensemble, or misses a
+        lane of any, one in double precision is tried. It is used from then on if it is better.
+        Numbers of iterations decide, so that every run decides alike.
+
+        Args:
+            rhs: interleaved as the unknowns.
+            first: whether this is the first ensemble of a sequence.
+        """
+        clock = _Clock()
+        if self._prepared is None:
+            self._prepared = _Prepared(self._settings, self._operator, double=self.double)
+        x = rhs.duplicate()
+        lanes = self._prepared.solve(rhs, x, clock)
+        if not self.double and self._settings.preconditioner in FACTORS:
+            slow = first and int(lanes.iterations.max()) > FEW
+            if slow or self._can_be_solved(lanes):
+                prepared = _Prepared(self._settings, self._operator, double=True)
+                other = rhs.duplicate()
+                found = prepared.solve(rhs, other, clock)
+                missed, rest = int(lanes.missed.sum()), int(found.missed.sum())
+                halved = 2 * found.iterations.sum() <= lanes.iterations.sum()
+                if rest < missed or (rest == missed and halved):
+                    self._prepared, self.double, x, lanes = prepared, True, other, found
+        return self._report(x, lanes, clock)
+
+    def _can_be_solved(self, lanes: Lanes) -> bool:
+        """Return whether a lane was missed whose entries are finite."""
+        missed = np.flatnonzero(lanes.missed[: self._ensemble.active])
+        entries = self._ensemble.entries
+        return any(np.isfinite(entries[:, lane % entries.shape[1]]).all() for lane in missed)
+
+    def _report(self, x: PETSc.Vec, lanes: Lanes, clock: "_Clock") -> SolveResult:
+        """Return the result of the active lanes, to each its share of the seconds."""
+        active = self._ensemble.active
+        setup, iterate, processor = (seconds / active for seconds in clock.read())
+        results = tuple(
+            LaneResult(
+                iterations=int(lanes.iterations[lane]),
+                operator_applications=int(lanes.products[lane]),
+                preconditioner_applications=int(lanes.applications[lane]),
+                true_residual=float(lanes.residuals[lane]),
+                seconds_setup=setup,
+                seconds_rebuild=0.0,
+                seconds_iterate=iterate,
+                seconds_processor=processor,
+                reason=Reason(int(lanes.reasons[lane])),
+                method=self._settings.method,
+                recycled=False,
+            )
+            for lane in range(active)
+        )
+        return SolveResult.of_lanes(x, results)
+
+
+class _Clock:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._began, self._processor = time.perf_counter(), time.process_time()
+        self.setup = 0.0
+
+    def read(self) -> tuple[float, float, float]:
+        """Return the seconds of set-ups, of all else, and of the processor."""
+        whole = time.perf_counter() - self._began
+        return self.setup, whole - self.setup, time.process_time() - self._processor
+
+
+class _Prepared:
+    """The preconditioner of an ensemble's pattern in one precision, for as many lanes as fit."""
+
+    def __init__(self, settings: Settings, operator: PETSc.Mat, *, double: bool) -> None:
+        self._settings, self._operator = settings, operator
+        ensemble = ensemble_of(operator)
+        assert ensemble is not None
+        self._whole = self._part = ensemble
+        self._preconditioner: EnsemblePreconditioner | None = None
+        # The revision and the first lane that the preconditioner was set up for.
+        self._revision: Revision | None = None
+        self._first = 0
+        self._usable = np.zeros(0, dtype=bool)
+        for lanes in reversed(LANES[1:]):
+            if lanes > min(settings.lanes, ensemble.lanes):
+                continue
+            part = ensemble if lanes == ensemble.lanes else ensemble.narrower(lanes)
+            preconditioner = analyse(settings.preconditioner, part, double=double)
+            if preconditioner.bytes <= memory_limit():
+                self._part, self._preconditioner = part, preconditioner
+                break
+        shape = (ensemble.pattern.rows, self._part.lanes)
+        self._work, self._vectors = Vectors(*shape), Vectors(*shape)
+
+    def solve(self, rhs: PETSc.Vec, x: PETSc.Vec, clock: _Clock) -> Lanes:
+        """Solve all lanes, as many at a time as fit, and write x."""
+        whole, part = self._whole, self._part
+        b, solution = as_lanes(rhs, whole.lanes), x.array_w.reshape(-1, whole.lanes)
+        if self._preconditioner is None:
+            solution[:] = 0.0
+            return Lanes.unsolved(whole.lanes, Reason.OUT_OF_MEMORY)
+        if part is whole:
+            self._set_up(0, clock)
+            return self._solve(b, solution)
+        lanes = Lanes.unsolved(whole.lanes, Reason.CONVERGED)
+        solution[:] = 0.0
+        for first in range(0, whole.active, part.lanes):
+            self._set_up(first, clock)
+            columns = slice(first, first + part.lanes)
+            mine = np.empty((len(b), part.lanes))
+            lanes.put(first, self._solve(np.ascontiguousarray(b[:, columns]), mine))
+            solution[:, columns] = mine
+        return lanes
+
+    def _set_up(self, first: int, clock: _Clock) -> None:
+        """Set the preconditioner up for the lanes from a first one on, unless that is done."""
+        revision = get_revision(self._operator)
+        same_lanes = self._first == first or self._whole.constant
+        if revision == self._revision and same_lanes:
+            return
+        began = time.perf_counter()
+        if self._part is not self._whole:
+            self._part.take(self._whole, first)
+        assert self._preconditioner is not None
+        with np.errstate(all="ignore"):
+            usable = self._preconditioner.set_up(self._part.entries)
+        self._usable = np.broadcast_to(usable, (self._part.lanes,))
+        self._revision, self._first = revision, first
+        clock.setup += time.perf_counter() - began
+
+    def _solve(self, b: Numbers, x: Numbers) -> Lanes:
+        """Solve the lanes that the preconditioner is set up for."""
+        with np.errstate(all="ignore"):
+            norms = norms_of(b)
+            finite = np.isfinite(norms)
+            # Norms near 1, by powers of two: no number loses a digit.
+            exponents = np.where(finite & (norms > 0.0), np.frexp(norms)[1], 0)
+            exponents = np.clip(exponents, -LARGEST_EXPONENT, LARGEST_EXPONENT)
+            lanes = self._solve_scaled(b, x, exponents, finite & self._usable & (norms > 0.0))
+        lanes.reasons[~self._usable & (norms > 0.0)] = Reason.PRECONDITIONER_FAILED
+        lanes.reasons[~finite] = Reason.NON_FINITE
+        lanes.residuals[~finite] = math.nan
+        return lanes
+
+    def _solve_scaled(
+        self, b: Numbers, x: Numbers, exponents: NDArray[np.int64], live: NDArray[np.bool_]
+    ) -> Lanes:
+        """Solve A x = b for the lanes that are live, in terms of b divided by powers of two."""
+        part, tolerance = self._part, self._settings.tolerance
+        scaled, r, none = self._work[0], self._work[1], np.zeros(self._part.lanes)
+        norms = np.sqrt(combine(np.ldexp(1.0, -exponents), b, none, b, scaled))
+        scaled[:, ~live] = 0.0
+        r[:], x[:] = scaled, 0.0
+        lanes = Lanes.unsolved(part.lanes, Reason.CONVERGED)
+        lanes.residuals[~live] = 0.0
+        targets, again = INNER * tolerance * norms, live.copy()
+        while again.any():
+            progress = Progress.of(again, self._settings.max_iterations)
+            cycles = self._iterate(x, r, targets, progress)
+            before, found = lanes.residuals, np.sqrt(part.subtract(x, scaled, r)) / norms
+            lanes.residuals = np.where(again, found, before)
+            lanes.reasons = np.where(again, progress.reasons, lanes.reasons)
+            lanes.reasons[again & ~np.isfinite(found)] = Reason.NON_FINITE
+            lanes.reasons[again & (found <= tolerance)] = Reason.CONVERGED
+            lanes.iterations += progress.iterations
+            lanes.applications += progress.iterations
+            lanes.products += progress.iterations + cycles + again
+            # The method's own estimate was too optimistic: go on as long as that helps.
+            short = again & ~lanes.missed & (found > tolerance)
+            lanes.reasons[short] = Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE
+            again = short & (found <= PROGRESS * before)
+            targets = np.where(again, targets * PROGRESS * tolerance / found, 0.0)
+        # A row of zeros can let x grow without a trace in the residual.
+        bad = live & ~np.isfinite(x).all(axis=0)
+        lanes.reasons[bad] = Reason.NON_FINITE
+        bad |= live & ~(lanes.residuals <= 1.0)
+        lanes.residuals[bad & np.isfinite(lanes.residuals)] = 1.0
+        x[:, bad | ~live] = 0.0
+        combine(np.ldexp(1.0, exponents), x, none, x, x)
+        if np.abs(exponents).max() > SAFE_EXPONENT:
+            # The restored x may have lost digits, or be infinite.
+            lanes.residuals = np.where(live, part.lane_residuals(b, x), lanes.residuals)
+            lost = live & ~lanes.missed & ~(lanes.residuals <= tolerance)
+            lanes.reasons[lost] = Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE
+        return lanes
+
+    def _iterate(
+        self, x: Numbers, r: Numbers, targets: Numbers, progress: Progress
+    ) -> NDArray[np.int64]:
+        """Run the method; return how many further products each lane took."""
+        assert self._preconditioner is not None
+        given = (self._part, self._preconditioner, x, r, targets, progress, self._vectors)
+        if self._settings.method == "cg":
+            iterate_cg(*given)
+            return np.zeros(self._part.lanes, dtype=np.int64)
+        iterate_gmres(*given, self._settings.restart)
+        # A cycle ends with a residual.
+        return np.asarray(-(-progress.iterations // self._settings.restart))
+
+
+def memory_limit() -> int:
+    """Return how many bytes a preconditioner may take: `MEMORY_SHARE` of a processor's part."""
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(MEMORY_SHARE * whole / (os.cpu_count() or 1))
