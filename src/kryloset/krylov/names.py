@@ -84,8 +84,8 @@ FACTORS = ("lu", "cholesky")
 """Complete factors."""
 
 ENSEMBLE_PRECONDITIONERS: dict[str, tuple[str, ...]] = {
-    "cg": ("jacobi", "icc"),
-    "gmres": ("jacobi",),
+    "cg": ("jacobi", "icc", "multigrid", "cholesky"),
+    "gmres": ("jacobi", "icc", "multigrid", "cholesky", "lu"),
 }
 """The preconditioners of ensembles, by the methods that solve them."""
 

@@ -2,15 +2,21 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What preconditions an ensemble: the protocol, and the preconditioners by name."""
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.krylov.ensemble.factor import Elimination, EnsembleFactor
 from kryloset.krylov.ensemble.incomplete import IncompleteCholesky
 from kryloset.krylov.ensemble.matrix import EnsembleMatrix
-from kryloset.krylov.ensemble.vectors import Numbers
+from kryloset.krylov.ensemble.multigrid import GeometricMultigrid
+from kryloset.krylov.ensemble.pattern import Pattern
+from kryloset.krylov.ensemble.vectors import Numbers, combine, dot
 from kryloset.krylov.names import Preconditioner
+from kryloset.krylov.preconditioners.multigrid import read_interpolations
 
 
 class EnsemblePreconditioner(Protocol):
@@ -43,7 +49,7 @@ class Jacobi:
     """The diagonals. A lane with a zero on its diagonal cannot be used."""
 
     def __init__(self, matrix: EnsembleMatrix) -> None:
-        """Take the pattern and the number of lanes from an ensemble."""
+        """Take the pattern and the number of matrices of an ensemble."""
         self._places = matrix.pattern.diagonal
         self._inverse = np.ones((matrix.pattern.rows, matrix.entries.shape[1]))
 
@@ -71,6 +77,43 @@ class Jacobi:
         np.multiply(self._inverse, x, out=y)
 
 
+class Projected:
+    """A preconditioner of singular matrices, whose results have no part in the null space.
+
+    A factor then does no harm, although its last pivot is only rounding.
+    """
+
+    def __init__(self, inner: EnsemblePreconditioner, basis: Sequence[Numbers]) -> None:
+        """Take a preconditioner and an orthonormal basis of the null space.
+
+        Args:
+            inner: the preconditioner.
+            basis: each vector (n, lanes), the same in all lanes.
+        """
+        self._inner, self._basis = inner, basis
+        self._one = np.ones(basis[0].shape[1])
+
+    @property
+    def bytes(self) -> int:
+        """See `EnsemblePreconditioner`."""
+        return self._inner.bytes
+
+    @property
+    def flops(self) -> int:
+        """See `EnsemblePreconditioner`."""
+        return self._inner.flops
+
+    def set_up(self, entries: Numbers) -> NDArray[np.bool_]:
+        """See `EnsemblePreconditioner`."""
+        return self._inner.set_up(entries)
+
+    def apply(self, x: Numbers, y: Numbers) -> None:
+        """See `EnsemblePreconditioner`."""
+        self._inner.apply(x, y)
+        for vector in self._basis:
+            combine(self._one, y, -dot(vector, y), vector, y)
+
+
 def analyse(
     name: Preconditioner, matrix: EnsembleMatrix, *, double: bool
 ) -> EnsemblePreconditioner:
@@ -80,7 +123,45 @@ def analyse(
         name: one of `names.ENSEMBLE_PRECONDITIONERS`.
         matrix: the ensemble; its entries do not matter.
         double: whether a factor is in double precision. Others are the same in any case.
+
+    Raises:
+        KrylosetError: for multigrid of a matrix without interpolations.
     """
-    if name == "icc":
-        return IncompleteCholesky.analyse(matrix.pattern)
-    return Jacobi(matrix)
+    basis = _null_space(matrix)
+    made = _analyse(name, matrix, double=double)
+    return Projected(made, basis) if basis else made
+
+
+def _analyse(
+    name: Preconditioner, matrix: EnsembleMatrix, *, double: bool
+) -> EnsemblePreconditioner:
+    pattern, own, lanes = matrix.pattern, matrix.entries.shape[1], matrix.lanes
+    match name:
+        case "cholesky" | "lu":
+            elimination = _eliminate(pattern, symmetric=name == "cholesky")
+            return EnsembleFactor(elimination, lanes, double=double, constant=matrix.constant)
+        case "icc":
+            return IncompleteCholesky.analyse(pattern, own, lanes)
+        case "multigrid":
+            interpolations = read_interpolations(matrix.template)
+            return GeometricMultigrid.analyse(pattern, interpolations, own, lanes)
+        case _:
+            return Jacobi(matrix)
+
+
+@lru_cache(maxsize=4)
+def _eliminate(pattern: Pattern, *, symmetric: bool) -> Elimination:
+    """Return the analysis of a pattern, which serves both precisions and any number of lanes."""
+    return Elimination(pattern, symmetric=symmetric)
+
+
+def _null_space(matrix: EnsembleMatrix) -> list[Numbers]:
+    """Return an orthonormal basis of the null space that is attached to the template."""
+    space = matrix.template.getNullSpace()
+    if not space.handle:
+        return []
+    vectors = [vector.array.copy() for vector in space.getVecs()]
+    rows = matrix.pattern.rows
+    if space.hasConstant():
+        vectors.append(np.full(rows, 1 / np.sqrt(rows)))
+    return [np.repeat(vector[:, None], matrix.lanes, axis=1) for vector in vectors]

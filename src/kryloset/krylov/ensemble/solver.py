@@ -74,6 +74,12 @@ class Lanes:
             values = getattr(part, field.name)
             getattr(self, field.name)[first : first + len(values)] = values
 
+    def take(self, other: Self, which: NDArray[np.bool_]) -> None:
+        """Take over some lanes of another solve, which cost what both cost."""
+        self.residuals[which], self.reasons[which] = other.residuals[which], other.reasons[which]
+        for name in ("iterations", "products", "applications"):
+            getattr(self, name)[:] += getattr(other, name)
+
     @property
     def missed(self) -> NDArray[np.bool_]:
         """Which lanes did not reach the tolerance."""
@@ -111,8 +117,8 @@ class EnsembleSolver:
         """Solve for a right-hand side. A lane that fails does no harm to the others.
 
         If a factor in single precision takes many iterations on the first ensemble, or misses a
-        lane of any, one in double precision is tried. It is used from then on if it is better.
-        Numbers of iterations decide, so that every run decides alike.
+        lane of any, one in double precision is tried. It is used from then on if it takes half of
+        the iterations, or solves the lane. So every run decides alike.
 
         Args:
             rhs: interleaved as the unknowns.
@@ -126,20 +132,31 @@ class EnsembleSolver:
         if not self.double and self._settings.preconditioner in FACTORS:
             slow = first and int(lanes.iterations.max()) > FEW
             if slow or self._can_be_solved(lanes):
-                prepared = _Prepared(self._settings, self._operator, double=True)
-                other = rhs.duplicate()
-                found = prepared.solve(rhs, other, clock)
-                missed, rest = int(lanes.missed.sum()), int(found.missed.sum())
-                halved = 2 * found.iterations.sum() <= lanes.iterations.sum()
-                if rest < missed or (rest == missed and halved):
-                    self._prepared, self.double, x, lanes = prepared, True, other, found
+                self._try_double(rhs, x, lanes, clock, slow)
         return self._report(x, lanes, clock)
 
     def _can_be_solved(self, lanes: Lanes) -> bool:
-        """Return whether a lane was missed whose entries are finite."""
-        missed = np.flatnonzero(lanes.missed[: self._ensemble.active])
+        """Return whether a lane was missed although its numbers are finite."""
+        missed = lanes.missed & np.isfinite(lanes.residuals)
         entries = self._ensemble.entries
-        return any(np.isfinite(entries[:, lane % entries.shape[1]]).all() for lane in missed)
+        found = (entries[:, lane % entries.shape[1]] for lane in np.flatnonzero(missed))
+        return any(np.isfinite(one).all() for one in found)
+
+    def _try_double(
+        self, rhs: PETSc.Vec, x: PETSc.Vec, lanes: Lanes, clock: "_Clock", slow: bool
+    ) -> None:
+        """Solve by factors in double precision, and take over what they solve better."""
+        prepared = _Prepared(self._settings, self._operator, double=True)
+        found = rhs.duplicate()
+        others = prepared.solve(rhs, found, clock)
+        better = lanes.missed & ~others.missed
+        if slow and 2 * others.iterations.sum() <= lanes.iterations.sum():
+            better |= ~others.missed
+        if better.any():
+            self._prepared, self.double = prepared, True
+            width = self._ensemble.lanes
+            x.array_w.reshape(-1, width)[:, better] = as_lanes(found, width)[:, better]
+            lanes.take(others, better)
 
     def _report(self, x: PETSc.Vec, lanes: Lanes, clock: "_Clock") -> SolveResult:
         """Return the result of the active lanes, to each its share of the seconds."""

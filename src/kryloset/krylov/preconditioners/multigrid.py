@@ -12,6 +12,8 @@ The attribute `interpolations` of a Mat is a function that returns them, the one
 first. The code that makes a matrix attaches it, as `kryloset.fem.lattices` does.
 """
 
+from collections.abc import Sequence
+
 from petsc4py import PETSc
 
 from kryloset.errors import KrylosetError
@@ -21,6 +23,20 @@ from kryloset.krylov.options import set_from_options
 def has_interpolations(operator: PETSc.Mat) -> bool:
     """Return whether a matrix has the interpolations that geometric multigrid needs."""
     return operator.getAttr("interpolations") is not None
+
+
+def read_interpolations(operator: PETSc.Mat) -> Sequence[PETSc.Mat]:
+    """Return the interpolations of a matrix, the one to its own rows first.
+
+    Raises:
+        KrylosetError: if it has none.
+    """
+    if not has_interpolations(operator):
+        raise KrylosetError(
+            "preconditioner multigrid needs the unknowns of Lagrange elements on a box, and "
+            "this matrix has no interpolations between lattices: use gamg"
+        )
+    return list(operator.getAttr("interpolations")())
 
 
 def set_multigrid(pc: PETSc.PC, operator: PETSc.Mat) -> None:
@@ -33,12 +49,7 @@ def set_multigrid(pc: PETSc.PC, operator: PETSc.Mat) -> None:
     Raises:
         KrylosetError: if the attribute is missing.
     """
-    if not has_interpolations(operator):
-        raise KrylosetError(
-            "preconditioner multigrid needs the unknowns of Lagrange elements on a box, and "
-            "this matrix has no interpolations between lattices: use gamg"
-        )
-    interpolations = operator.getAttr("interpolations")()
+    interpolations = read_interpolations(operator)
     pc.setType(PETSc.PC.Type.MG)
     pc.setMGLevels(len(interpolations) + 1)
     # PETSc counts lattices from the coarsest, which is number 0 and gets a factor.
