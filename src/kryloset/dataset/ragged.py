@@ -3,8 +3,8 @@
 """Ragged arrays: each instance has its own number of rows.
 
 The rows of all instances follow one another in one array, as in the contiguous ragged arrays of CF
-(Conventions 1.11, 9.3.3). The array `<name>_offsets` has the first row of each instance, and the
-end of the last one.
+(Conventions 1.11, 9.3.3). The array `<name>_offsets` has the index of the first row of each
+instance, and then the number of all rows.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ def offsets_path(path: str) -> str:
 def append_rows(
     file: h5py.File, path: str, values: NDArray[Any], **filters: Any
 ) -> NDArray[np.int64]:
-    """Append the rows of the next instance; the arrays are made with the first one.
+    """Append the rows of the next instance; the first call makes the arrays.
 
     Args:
         file: The file.
@@ -34,8 +34,8 @@ def append_rows(
         filters: Options of `h5py.Group.create_dataset` for both arrays.
 
     Returns:
-        What was appended to the offsets: the end of the instance, and for the first one also its
-        beginning.
+        The offsets that were appended: the end of the instance, and for the first instance also
+        its beginning.
     """
     offsets = offsets_path(path)
     if path not in file:

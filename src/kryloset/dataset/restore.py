@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Restore from a dataset file what reproduces it: its configuration and a user's family."""
+"""Restore the configuration and a user's own family from a dataset file, to make it again."""
 
 import shlex
 import sys
@@ -15,21 +15,21 @@ from kryloset.errors import DataError
 
 
 def restore(path: Path, folder: Path) -> str:
-    """Write `config/config.yaml`, and the files of a user's own family.
+    """Write `config/config.yaml` and the files of a user's own family.
 
-    None of them is run. The family file goes where the configuration says, or to the folder itself
-    if the configuration has an absolute path or one that leaves the folder.
+    No file is executed. The family file is written to the path in the configuration, or directly
+    into the folder if that path is absolute or leaves the folder.
 
     Args:
         path: The dataset's file.
         folder: The folder to write to, new or empty.
 
     Returns:
-        What to do next, in words and as a command.
+        Instructions for the next step: a sentence, if needed, and a command.
 
     Raises:
-        DataError: The file is damaged or not a dataset, or it names files outside of the folder;
-            or the folder is not empty.
+        DataError: The file is damaged or not a dataset, or it names files outside of the folder, or
+            the folder is not empty.
     """
     with Dataset(path) as data:
         data.require_unchanged_texts()
@@ -53,7 +53,7 @@ def restore(path: Path, folder: Path) -> str:
 
 
 def command(folder: Path) -> str:
-    """Return the command that runs what was restored to a folder."""
+    """Return the command that makes the dataset in a restored folder."""
     snakefile = Path(__file__).parents[3] / "workflow/Snakefile"
     clone = shlex.quote(str(snakefile)) if snakefile.exists() else "CLONE/workflow/Snakefile"
     # If the environment is not activated, the program is beside this Python.
@@ -64,7 +64,7 @@ def command(folder: Path) -> str:
 
 
 def _placed(config: DatasetConfig, place: str) -> tuple[DatasetConfig, PurePosixPath]:
-    """Return the configuration, and the folder for the files of its family."""
+    """Return the configuration and the folder for the files of its family."""
     named, _, kind = config.family.rpartition(":")
     if _is_inside(PurePosixPath(named)) and f"/{named}".endswith(f"/{place}"):
         return config, PurePosixPath(named.removesuffix(place))

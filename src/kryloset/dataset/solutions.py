@@ -19,7 +19,7 @@ from kryloset.dataset.layout import FILTERS, INTEGER, LIBVER, SOLVER
 from kryloset.krylov import Reason, SolveResult
 from kryloset.version import __version__
 
-#: What the solver counts, and what is stored of each system.
+#: The counts of a solve, and all quantities that are stored for each system.
 COUNTED = ("iterations", "operator_applications", "preconditioner_applications")
 STORED = (*COUNTED, "true_residual", "reason")
 
@@ -39,7 +39,7 @@ class SolutionsFile:
         self._file["solution"][number] = values
 
     def records(self, results: Sequence[SolveResult], order: Sequence[int]) -> None:
-        """Write what each solve took.
+        """Write the solve records.
 
         Args:
             results: The results by number of the system.
@@ -65,7 +65,7 @@ class SolutionsFile:
         attributes.update(settings)
 
     def make_room(self, systems: int, unknowns: int) -> None:
-        """Write the dimension scales, and make the array of the solutions."""
+        """Write the dimension scales, and create the array of the solutions."""
         for name, size, long_name in (
             ("system", systems, "number of the system, as in A_<i>.dat"),
             ("unknown", unknowns, "row of the system"),
@@ -96,9 +96,9 @@ class SolutionsFile:
 def create_solutions(
     path: Path, shape: tuple[int, int], settings: Mapping[str, Any], processes: int
 ) -> Iterator[SolutionsFile]:
-    """Create a file for the solutions of a sequence, whole or not at all.
+    """Create a file for the solutions of a sequence atomically.
 
-    The file does not depend on the time, the machine or its speed.
+    Its bytes do not depend on the time of day, the machine or its speed.
 
     Args:
         path: The file.

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Files that one stage hands to the next: sealed when written, verified when read.
+"""Files that one stage hands to the next, with digests that are verified when they are read.
 
 An array with a row for each instance has a digest for each row, in a table under `/digests`. A job
-that needs some of the instances verifies only these. The tables and all other arrays have one
-digest each, and all attributes have one together, as in a dataset.
+that needs only some instances verifies only their rows. Each table and each other array has one
+digest, and all attributes have one together, as in a dataset.
 """
 
 import hashlib

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The structure of a file: groups, types, shapes, axes and attributes, without its numbers.
 
-It is a tree that JSON can write, so that it can be sealed by a digest, and compared with the one
-that a configuration and a family make.
+It is a tree that JSON can represent. It has a digest, and is compared with the structure that
+follows from a configuration and a family.
 """
 
 from collections import deque
@@ -20,21 +20,20 @@ from kryloset.errors import DataError
 
 #: Attributes by which HDF5 links dimension scales and arrays.
 _REFERENCES = ("REFERENCE_LIST", "DIMENSION_LIST")
-#: Bounds on what is read into memory, far above those of a dataset: nodes, and bytes of attributes.
+#: Limits of what is read into memory, far above those of a dataset: nodes, and bytes of attributes.
 _NODES, _ATTRIBUTES = 10_000, 2**24
-#: Bytes that gzip can make of one at most, rounded up.
+#: The largest number of bytes that gzip can expand one byte to, rounded up.
 _EXPANSION = 1100
 
 
 def nodes(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset | str]]:
-    """Yield everything that has a name in a file, breadth first.
+    """Yield all paths in a file, breadth first.
 
     Yields:
-        A path, and the group or array there; for a second name of the same node, the path of the
-        first.
+        A path and its group or array; for a further path of the same node, the first path instead.
 
     Raises:
-        DataError: There is a link that is not a hard link, or there are too many nodes.
+        DataError: A link is not a hard link, or there are too many nodes.
     """
     root = file["/"]
     seen = {h5py.h5o.get_info(root.id).addr: "/"}
@@ -64,11 +63,11 @@ def read_structure(file: h5py.File, *, hollow: bool = False) -> dict[str, Any]:
 
     Args:
         file: The file.
-        hollow: Whether arrays may lack their numbers.
+        hollow: Whether arrays may have no stored values.
 
     Raises:
-        DataError: As `nodes`; or an array has an axis that is missing, or claims to be larger than
-            the file can hold; or attributes are too large.
+        DataError: As `nodes`; or a dimension scale of an array is missing; or an array claims to be
+            larger than the file can hold; or attributes are too large.
     """
     found = dict(nodes(file))
     places = {
@@ -100,7 +99,7 @@ def _require_stored(array: h5py.Dataset, path: str, file: h5py.File) -> None:
     """Refuse an array that claims more bytes than the file can hold.
 
     Raises:
-        DataError: It does, or it is stored in another file.
+        DataError: It claims more, or it is stored in another file.
     """
     if array.external or array.is_virtual:
         raise DataError(f"{path} is stored in another file; a dataset is one file")
@@ -120,7 +119,7 @@ def _require_stored(array: h5py.Dataset, path: str, file: h5py.File) -> None:
 
 
 def _attributes(node: h5py.HLObject, path: str) -> dict[str, Any]:
-    """Return the attributes of a node in a form that JSON can write, without loss."""
+    """Return the attributes of a node, without loss, in a form that JSON can represent."""
     names = [name for name in node.attrs if name not in _REFERENCES]
     kept = (node.attrs.get_id(name) for name in names)
     size = sum(prod(attribute.shape) * attribute.dtype.itemsize for attribute in kept)
@@ -140,7 +139,7 @@ def _axes(array: h5py.Dataset, path: str, places: dict[int, str]) -> list[list[s
     """Return the paths of the dimension scales of each axis.
 
     Raises:
-        DataError: A dimension scale is missing, or has another length than its axis.
+        DataError: A dimension scale is missing, or its length differs from that of the axis.
     """
     if "DIMENSION_LIST" not in array.attrs:
         return []
@@ -162,7 +161,7 @@ def _axes(array: h5py.Dataset, path: str, places: dict[int, str]) -> list[list[s
 
 
 def _axis_of(array: h5py.Dataset, places: dict[int, str]) -> list[str]:
-    """Return the arrays that a dimension scale belongs to, each with the number of the axis."""
+    """Return the arrays to which a dimension scale belongs, each with the number of the axis."""
     found = []
     for reference, number in array.attrs.get("REFERENCE_LIST", ()):
         try:

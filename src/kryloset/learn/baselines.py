@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Baselines for a neural operator: the mean solution, and the best linear map found.
+"""Baselines for a neural operator: the mean solution, and a linear map.
 
-Both minimise the sum of squared relative errors over the training split, the figure by which they
-are compared with the operator. Points outside an instance's domain, where outputs are NaN, are
+Both minimise the sum of squared relative errors over the training split. Relative errors are also
+what is compared with the operator. Points outside an instance's domain, where outputs are NaN, are
 ignored.
 """
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 type Array = NDArray[np.float64]
 
-#: Penalties to try, relative to the square of the largest singular value. Ranks to try are 0, which
-#: is the mean, the powers of 2 and the full rank.
+#: Penalties to try, relative to the square of the largest singular value. The ranks to try are 0,
+#: which gives the mean, the powers of 2 and the full rank.
 PENALTIES = np.logspace(-8, 1, 19)
 
 
@@ -54,7 +54,7 @@ class Affine:
 def fit_mean(x: Array, y: Array) -> Affine:
     """Return the constant map to the mean solution, weighted by 1/||y||²: rank 0.
 
-    At each point, only instances whose domain contains the point count; it is 0 if there are none.
+    At each point the mean is over the instances whose domain contains it, or 0 if there are none.
     """
     flat, inside = _continue(y)
     weights = _weights(flat) ** 2
@@ -72,8 +72,8 @@ def fit_linear(train: tuple[Array, Array], valid: tuple[Array, Array]) -> Affine
     in the span of the r leading principal directions (principal component regression
     with a ridge penalty; Hastie, Tibshirani and Friedman, "The Elements of Statistical
     Learning", 2009, sections 3.4.1 and 3.5.1). One singular value decomposition
-    of the weighted, centred inputs gives the solution for every r and α; the pair with the
-    smallest mean relative error on the validation split is taken.
+    of the weighted, centred inputs gives the solution for every r and α. The pair with the smallest
+    mean relative error on the validation split is used.
 
     The fit treats an instance as 0 at points outside its domain.
 

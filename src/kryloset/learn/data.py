@@ -29,7 +29,7 @@ type Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Quantity:
-    """A parameter or field of the file: one channel, or one per component of a vector.
+    """A parameter or field of the file. It has one channel, or one for each component of a vector.
 
     Attributes:
         channels: Names of the channels.
@@ -47,7 +47,7 @@ class _Quantity:
 
     @classmethod
     def find(cls, dataset: Dataset, name: str) -> Self:
-        """Read what the file says of a quantity that is on the grid."""
+        """Read the description of a quantity on the grid."""
         array, axes = dataset.array(name), tuple(dataset.coordinates)
         varying = array.attrs.get("dim_varying", [False] * len(axes))
         return cls(
@@ -83,13 +83,13 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
 
     An item is `{"x": (C, *grid), "y": (K, *grid)}` in float32 and physical units, with one channel
     for each parameter and each field of the solution, and for each component of a vector. A
-    parameter that is a number, or varies along some axes only, is constant along the others. A
+    parameter that is a number, or varies only along some axes, is constant along the others. A
     parameter with axes of its own is left out. The solution of a trajectory is its last state.
 
     If the grid has points outside the domain, the last input channel is the mask `inside`: 1 in
     the domain and 0 outside, where the solution is NaN.
 
-    Items are read on demand, so a dataset may be larger than memory. Each process opens the file
+    Items are read on demand, so a dataset may be larger than memory. Each process opens the file by
     itself, so a `DataLoader` may have workers.
 
     Args:
@@ -226,7 +226,7 @@ class Scaling(nn.Module):  # type: ignore[misc]
         *,
         masked: bool = False,
     ) -> None:
-        """Store the numbers in shapes that broadcast."""
+        """Store the means and deviations in shapes that broadcast over the grid."""
         super().__init__()
         self.masked = masked
         means_in, stds_in = zip(*inputs, strict=True)
@@ -243,7 +243,7 @@ class Scaling(nn.Module):  # type: ignore[misc]
 
     @classmethod
     def fit(cls, pairs: FieldPairs) -> Self:
-        """Compute the numbers in one pass over the training split.
+        """Compute the means and deviations in one pass over the training split.
 
         Raises:
             DataError: A parameter with a logarithmic transform is not positive.

@@ -73,13 +73,13 @@ def build_fno(
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
     """Return the parameters and buffers by name, without metadata."""
-    # The library adds its constructor's arguments, among them functions, which torch refuses to
+    # `neuraloperator` adds its constructor's arguments. Some are functions, which torch refuses to
     # load from untrusted files.
     return {key: value for key, value in module.state_dict().items() if key != "_metadata"}
 
 
 def describe(pairs: FieldPairs, settings: TrainingConfig) -> dict[str, Any]:
-    """Return what identifies a model and suffices to build it again."""
+    """Return the metadata that identify a model and are needed to build it again."""
     return {
         "inputs": list(pairs.inputs),
         "outputs": list(pairs.outputs),

@@ -34,8 +34,8 @@ def square_h1(values: Tensor, outside: Tensor, coordinates: Sequence[Tensor]) ->
     """Return ∫ u² + |∇u|² dx. Arguments are as for `integrate`.
 
     Derivatives are differences of second order along each axis: central where both neighbours of
-    a point are in the domain, otherwise one-sided with three points, or with two where the domain
-    has no more.
+    a point are in the domain, otherwise one-sided with three points, or with two if the domain has
+    no more.
     """
     known = torch.where(outside, torch.nan, values)
     density = torch.where(outside, 0, values).square()

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Train a Fourier neural operator; training resumes after any epoch.
+"""Train a Fourier neural operator. A killed training resumes after its last finished epoch.
 
-The loop replaces the library's `Trainer`, which changes the learning rate only between epochs,
-forgets the best validation error when it resumes, and prints.
+This loop replaces the `Trainer` of `neuraloperator`, which changes the learning rate only between
+epochs, forgets the best validation error when it resumes, and prints.
 """
 
 import logging
@@ -33,7 +33,7 @@ type Array = NDArray[np.float64]
 
 logger = logging.getLogger(__name__)
 
-#: Batch size for evaluation. It affects memory, not results.
+#: Batch size for evaluation. It affects memory but not results.
 BATCH = 32
 
 
@@ -75,9 +75,9 @@ class Training:
         train: The pairs to learn from.
         valid: The pairs that select the best epoch.
         settings: Network, optimiser, seed.
-        checkpoint: File of the state after each epoch. A state of the same training is resumed;
-            any other is overwritten.
-        code: Identity of the code, which is part of the identity of a training.
+        checkpoint: File to which the state is saved after each epoch. If it has a state of the same
+            training, that training is resumed; any other state is overwritten.
+        code: Identity of the code. A training with other code is another training.
 
     Raises:
         DataError: A parameter with a logarithmic transform is not positive.
