@@ -9,6 +9,7 @@ struct turn {
   const double *matrices;  // (orientations, size, size)
   const int32_t *which;    // (entities), orientation of each
   int32_t first, size;     // numbers that are turned; size 0 if none are
+  int32_t diagonal;        // whether all matrices are
 };
 
 struct integral {
@@ -37,77 +38,81 @@ static inline unaligned *at(double *place) { return (unaligned *)place; }
 
 static inline lanes load(const double *place) { return *(const unaligned *)place; }
 
-// Set x, (size) numbers `stride` apart, to the product of a matrix or its transpose with it.
-static void apply(const double *matrix, bool transposed, int size, lanes *x, int stride) {
+// Set x, (size) numbers `stride` apart, to the product of a turn's matrix or its transpose with it.
+static void apply(const struct turn *turn, int64_t entity, bool transposed, lanes *x, int stride) {
+  const int size = turn->size;
+  const double *matrix = turn->matrices + (int64_t)turn->which[entity] * size * size;
+  if (turn->diagonal) {
+    for (int i = 0; i < size; ++i) x[i * stride] *= matrix[i * size + i];
+    return;
+  }
   lanes result[size];
   for (int i = 0; i < size; ++i) {
-    lanes sum = {0};
-    for (int j = 0; j < size; ++j) {
-      const double entry = transposed ? matrix[j * size + i] : matrix[i * size + j];
-      if (entry != 0) sum += entry * x[j * stride];
-    }
-    result[i] = sum;
+    result[i] = (lanes){0};
+    for (int j = 0; j < size; ++j)
+      result[i] += (transposed ? matrix[j * size + i] : matrix[i * size + j]) * x[j * stride];
   }
   for (int i = 0; i < size; ++i) x[i * stride] = result[i];
 }
 
-static const double *matrix_of(const struct turn *turn, int64_t entity) {
-  return turn->matrices + (int64_t)turn->which[entity] * turn->size * turn->size;
-}
-
-// Set c, (LANES / WIDTH, constants), to the constants of each WIDTH lanes.
+// Set c, (VECTORS, constants).
 static void read_constants(const struct integral *of, lanes *c) {
-  for (int first = 0; first < LANES; first += WIDTH)
-    for (int i = 0; i < of->constants; ++i) *c++ = load(of->constant + i * LANES + first);
+  for (int vector = 0; vector < VECTORS; ++vector)
+    for (int i = 0; i < of->constants; ++i)
+      *c++ = load(of->constant + i * LANES + vector * WIDTH);
 }
 
-// Set x, (nodes, 3), to the coordinates of an entity's nodes.
-static void read_points(const struct integral *of, int64_t entity, double *x) {
+// Compute the element tensors of an entity, A (VECTORS, rows, columns).
+static void tabulate(const struct integral *of, int64_t entity, const lanes *c, lanes *A) {
+  const int size = of->rows * of->columns;
+  lanes w[VECTORS * of->slots + 1];
+  double x[3 * of->nodes];
+  const int32_t *number = of->number + entity * of->numbers;
+  for (int i = 0; i < of->numbers; ++i) {
+    const double *from = of->source[i] + (int64_t)number[i] * of->stride[i];
+    for (int vector = 0; vector < VECTORS; ++vector)
+      w[vector * of->slots + of->slot[i]] =
+          of->stride[i] == LANES ? load(from + vector * WIDTH) : EACH(*from);
+  }
+  for (int i = 0; i < of->turned; ++i) {
+    const struct turn *turn = of->turns + i;
+    for (int vector = 0; vector < VECTORS; ++vector)
+      apply(turn, entity, true, w + vector * of->slots + turn->first, 1);
+  }
   for (int i = 0; i < of->nodes; ++i) {
     const double *point = of->points + 3 * (int64_t)of->node[entity * of->nodes + i];
     memcpy(x + 3 * i, point, 3 * sizeof(double));
   }
-}
-
-// Compute the element tensor of an entity, (rows, columns), for WIDTH lanes from the first on.
-static void tabulate(const struct integral *of, int64_t entity, int first, const double *x,
-                     const lanes *c, lanes *A) {
-  lanes w[of->slots + 1];
-  const int32_t *number = of->number + entity * of->numbers;
-  for (int i = 0; i < of->numbers; ++i) {
-    const double *from = of->source[i] + (int64_t)number[i] * of->stride[i];
-    w[of->slot[i]] = of->stride[i] == LANES ? load(from + first) : EACH(*from);
-  }
-  for (int i = 0; i < of->turned; ++i) {
-    const struct turn *turn = of->turns + i;
-    apply(matrix_of(turn, entity), true, turn->size, w + turn->first, 1);
-  }
-  for (int i = 0; i < of->rows * of->columns; ++i) A[i] = (lanes){0};
-  kernels[of->kernel](A, w, c + first / WIDTH * of->constants, x, of->facet + entity * of->sides,
+  for (int i = 0; i < VECTORS * size; ++i) A[i] = (lanes){0};
+  kernels[of->kernel](A, w, c, size, of->slots, of->constants, x, of->facet + entity * of->sides,
                       of->permutation + entity * of->sides);
   const struct turn *row = of->turns + of->turned, *column = row + 1;
   if (row->size)
-    for (int j = 0; j < of->columns; ++j)
-      apply(matrix_of(row, entity), false, row->size, A + j, of->columns);
+    for (int vector = 0; vector < VECTORS; ++vector)
+      for (int j = 0; j < of->columns; ++j)
+        apply(row, entity, false, A + vector * size + j, of->columns);
   if (column->size)
-    for (int i = 0; i < of->rows; ++i)
-      apply(matrix_of(column, entity), false, column->size, A + i * of->columns, 1);
+    for (int i = 0; i < VECTORS * of->rows; ++i)
+      apply(column, entity, false, A + i * of->columns, 1);
 }
 
 // Add element tensors to values, (any, LANES), at positions, (entities, rows columns). Entries at
 // negative positions are left out.
 void kryloset_add(const struct integral *of, const int32_t *positions, double *values) {
   const int size = of->rows * of->columns;
-  lanes A[size], c[LANES / WIDTH * of->constants + 1];
-  double x[3 * of->nodes];
+  lanes A[VECTORS * size], c[VECTORS * of->constants + 1];
   read_constants(of, c);
   for (int64_t entity = 0; entity < of->entities; ++entity, positions += size) {
-    read_points(of, entity, x);
-    for (int first = 0; first < LANES; first += WIDTH) {
-      tabulate(of, entity, first, x, c, A);
-      for (int i = 0; i < size; ++i)
-        if (positions[i] >= 0) *at(values + (int64_t)positions[i] * LANES + first) += A[i];
-    }
+    // Memory brings the next entries while the kernel computes.
+    if (entity + 1 < of->entities)
+      for (int i = size; i < 2 * size; ++i)
+        for (int first = 0; first < LANES; first += 8)
+          __builtin_prefetch(values + (int64_t)positions[i] * LANES + first, 1);
+    tabulate(of, entity, c, A);
+    for (int i = 0; i < size; ++i)
+      if (positions[i] >= 0)
+        for (int vector = 0; vector < VECTORS; ++vector)
+          *at(values + (int64_t)positions[i] * LANES + vector * WIDTH) += A[vector * size + i];
   }
 }
 
@@ -115,20 +120,19 @@ void kryloset_add(const struct integral *of, const int32_t *positions, double *v
 // of the entities, (entities, rows) and (entities, columns).
 void kryloset_subtract(const struct integral *of, const int32_t *rows, const int32_t *columns,
                        const double *x, double *b) {
-  lanes A[of->rows * of->columns], c[LANES / WIDTH * of->constants + 1];
-  double points[3 * of->nodes];
+  const int size = of->rows * of->columns;
+  lanes A[VECTORS * size], c[VECTORS * of->constants + 1];
   read_constants(of, c);
   for (int64_t entity = 0; entity < of->entities;
        ++entity, rows += of->rows, columns += of->columns) {
-    read_points(of, entity, points);
-    for (int first = 0; first < LANES; first += WIDTH) {
-      tabulate(of, entity, first, points, c, A);
+    tabulate(of, entity, c, A);
+    for (int vector = 0; vector < VECTORS; ++vector)
       for (int i = 0; i < of->rows; ++i) {
         lanes sum = {0};
         for (int j = 0; j < of->columns; ++j)
-          sum += A[i * of->columns + j] * load(x + (int64_t)columns[j] * LANES + first);
-        *at(b + (int64_t)rows[i] * LANES + first) -= sum;
+          sum += A[vector * size + i * of->columns + j] *
+                 load(x + (int64_t)columns[j] * LANES + vector * WIDTH);
+        *at(b + (int64_t)rows[i] * LANES + vector * WIDTH) -= sum;
       }
-    }
   }
 }

@@ -51,6 +51,11 @@ class Turning(NamedTuple):
     matrices: NDArray[np.float64]
     which: Indices
 
+    @property
+    def diagonal(self) -> bool:
+        """Whether basis functions only change their signs."""
+        return not np.any(self.matrices[:, ~np.eye(self.matrices.shape[1], dtype=np.bool_)])
+
 
 def form_entities(form: fem.Form) -> Iterator[Entities]:
     """Yield the entities of each integral of a form that has any.

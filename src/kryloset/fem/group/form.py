@@ -117,6 +117,7 @@ class GroupIntegral:
                 turn.matrices = self._keep(turning.matrices, np.float64)
                 turn.which = self._keep(turning.which, np.int32)
                 turn.first, turn.size = first, turning.matrices.shape[1]
+                turn.diagonal = turning.diagonal
 
     def add(self, positions: Indices, values: Numbers) -> None:
         """Add element tensors to values.

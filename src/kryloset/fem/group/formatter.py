@@ -15,6 +15,9 @@ import ffcx.codegeneration.lnodes as L
 import numpy as np
 from ffcx.codegeneration.C.formatter import Formatter, math_table
 
+_LARGEST_EXPONENT = 8
+"""Largest exponent of a power that is computed by products."""
+
 
 class LanesFormatter(Formatter):
     """Writes the body of a kernel. `lanes.h` has the types and macros that it uses."""
@@ -24,36 +27,72 @@ class LanesFormatter(Formatter):
         super().__init__(np.float64)
         self._varying = {"A", "w", "c"}
 
+    def write_body(self, program: L.StatementList) -> str:
+        """Write a program: what all lanes share once, and the rest for each vector of them."""
+        known = 0
+        while known < len(self._varying):
+            known = len(self._varying)
+            self._mark(program)
+        texts: tuple[list[str], list[str]] = [], []
+        for statement in program.statements:
+            texts[self._mark(statement)].append(self(statement))
+        shared, varying = map("".join, texts)
+        advance = "A += size, w += slots, c += constants"
+        return f"{shared}for (int v = 0; v < VECTORS; ++v, {advance})\n{{\n{varying}}}\n"
+
+    def _mark(self, node: L.LNode) -> bool:
+        """Mark the variables of a statement that depend on the lane; return whether it sets any."""
+        match node:
+            case L.StatementList():
+                # Not `any` of a generator: every statement is to be seen.
+                return any([self._mark(each) for each in node.statements])
+            case L.Section():
+                return any([self._mark(each) for each in (*node.declarations, *node.statements)])
+            case L.ForRange():
+                return self._mark(node.body)
+            case L.VariableDecl():
+                name, varies = node.symbol.name, self._varies(node.value)
+            case L.ArrayDecl():
+                name, varies = node.symbol.name, False
+            case L.Comment():
+                return False
+            case L.Statement(expr=L.AssignOp(lhs=target, rhs=value)):
+                name = (target.array if isinstance(target, L.ArrayAccess) else target).name
+                varies = self._varies(value)
+            case _:
+                raise NotImplementedError(f"a kernel has a {type(node).__name__}")
+        if varies:
+            self._varying.add(name)
+        return name in self._varying
+
     @singledispatchmethod
     def __call__(self, node: L.LNode) -> str:
         """Write a node as C."""
-        return super().__call__(node)
+        return str(super().__call__(node))
 
     @__call__.register
     def _(self, node: L.ArrayDecl) -> str:
-        if node.symbol.dtype != L.DataType.SCALAR:
-            return super().__call__(node)
+        if node.symbol.name not in self._varying:
+            return str(super().__call__(node))
         if node.values is not None and np.any(node.values):
             raise NotImplementedError(f"the array {node.symbol.name} of lanes has initial values")
-        self._varying.add(node.symbol.name)
         sizes = "".join(f"[{size}]" for size in node.sizes)
         zeros = "" if node.values is None else " = {{0}}"
         return f"lanes {node.symbol.name}{sizes}{zeros};\n"
 
     @__call__.register
     def _(self, node: L.VariableDecl) -> str:
-        # FFCx takes the type of a choice from its results. Here its condition counts, too.
-        if node.symbol.dtype != L.DataType.SCALAR and not self._varies(node.value):
-            return super().__call__(node)
-        self._varying.add(node.symbol.name)
+        name = node.symbol.name
+        if name not in self._varying:
+            return str(super().__call__(node))
         if node.symbol.dtype == L.DataType.BOOL:
-            return f"masks {node.symbol.name} = {self._mask(node.value)};\n"
-        return f"lanes {node.symbol.name} = {self._lanes(node.value)};\n"
+            return f"masks {name} = {self._mask(node.value)};\n"
+        return f"lanes {name} = {self._lanes(node.value)};\n"
 
     @__call__.register
     def _(self, node: L.Assign) -> str:
         if not self._varies(node.lhs):
-            return super().__call__(node)
+            return str(super().__call__(node))
         return f"{self(node.lhs)} = {self._lanes(node.rhs)};\n"
 
     @__call__.register(L.EQ)
@@ -70,24 +109,26 @@ class LanesFormatter(Formatter):
     @__call__.register(L.Or)
     def _(self, node: L.BinOp) -> str:
         if not self._varies(node):
-            return super().__call__(node)
+            return str(super().__call__(node))
         return f"({self._mask(node.lhs)} {node.op[0]} {self._mask(node.rhs)})"
 
     @__call__.register
     def _(self, node: L.Not) -> str:
-        return f"(~{self._mask(node.arg)})" if self._varies(node) else super().__call__(node)
+        return f"(~{self._mask(node.arg)})" if self._varies(node) else str(super().__call__(node))
 
     @__call__.register
     def _(self, node: L.Conditional) -> str:
         if not self._varies(node):
-            return super().__call__(node)
+            return str(super().__call__(node))
         results = f"{self._lanes(node.true)}, {self._lanes(node.false)}"
         return f"SELECT({self._mask(node.condition)}, {results})"
 
     @__call__.register
     def _(self, node: L.MathFunction) -> str:
         if not self._varies(node):
-            return super().__call__(node)
+            return str(super().__call__(node))
+        if node.function == "power" and self._exponent(node) is not None:
+            return f"power({self(node.args[0])}, {self._exponent(node)})"
         if node.function in ("min_value", "max_value"):
             name = node.function.split("_")[0].upper()
             return f"{name}({', '.join(map(self._lanes, node.args))})"
@@ -96,6 +137,14 @@ class LanesFormatter(Formatter):
             raise NotImplementedError(f"the function {node.function} has no name in C")
         arguments = ", ".join(self._one(argument) for argument in node.args)
         return f"EACH({name}({arguments}))"
+
+    def _exponent(self, node: L.MathFunction) -> int | None:
+        """Return the exponent of a power if it is a small integer."""
+        base, exponent = node.args
+        if not (isinstance(exponent, L.LiteralInt | L.LiteralFloat) and self._varies(base)):
+            return None
+        value = float(np.real(exponent.value))
+        return int(value) if value.is_integer() and abs(value) <= _LARGEST_EXPONENT else None
 
     def _varies(self, node: L.LNode) -> bool:
         """Return whether the value of an expression depends on the lane."""

@@ -19,7 +19,13 @@ from ffcx.ir.representation import compute_ir
 from kryloset.fem.group.formatter import LanesFormatter
 from kryloset.krylov.native.compiler import compile_library
 
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11")
+FLAGS = (
+    *("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math"),
+    # Many numbers of FFCx's tables are 0 or 1. With these, and loops over degrees of freedom
+    # unrolled, such products vanish. Parameters are finite: they are checked when they are read.
+    *("-ffinite-math-only", "-fno-signed-zeros"),
+    *("--param=max-completely-peeled-insns=2000", "--param=max-completely-peel-times=64"),
+)
 
 _HEADERS = tuple(Path(__file__).with_name(name) for name in ("lanes.h", "assembly.h"))
 
@@ -27,6 +33,7 @@ _WRITERS = (Path(__file__), Path(__file__).with_name("formatter.py"))
 
 _KERNEL = """
 static void kernel_{number}(lanes *restrict A, const lanes *restrict w, const lanes *restrict c,
+                            int size, int slots, int constants,
                             const double *restrict coordinate_dofs,
                             const int *restrict entity_local_index,
                             const uint8_t *restrict quadrature_permutation)
@@ -36,7 +43,7 @@ static void kernel_{number}(lanes *restrict A, const lanes *restrict w, const la
 """
 
 _DECLARATIONS = """
-struct turn { uintptr_t matrices, which; int32_t first, size; };
+struct turn { uintptr_t matrices, which; int32_t first, size, diagonal; };
 struct integral {
   int64_t entities;
   int32_t kernel, rows, columns, nodes;
@@ -92,7 +99,7 @@ def write_kernels(form: ufl.Form) -> str:
     for integral in found.integrals:
         (domain,) = {cell for cell, _ in integral.expression.integrand}
         program = IntegralGenerator(integral, FFCXBackend(integral, options)).generate(domain)
-        body = LanesFormatter()(program)
+        body = LanesFormatter().write_body(program)
         written.append(_KERNEL.format(number=len(names), body=body))
         names.append(integral.expression.name)
     numbers = [names.index(name) for name in integral_data(found.forms[0]).names]

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: LGPL-3.0-or-later
 //
 // Types and macros of kernels that FFCx generated and formatter.py wrote with lanes. LANES is the
-// number of instances of a group. A kernel computes WIDTH of them, as many as the processor's
-// vectors hold: compilers take wider ones apart. The vectors are GCC's generic ones.
+// number of instances of a group. A vector has WIDTH of them, as many as the processor's hold: wider
+// ones are taken apart by compilers, badly. The vectors are GCC's generic ones.
 
 #include <math.h>
 #include <stdbool.h>
@@ -18,6 +18,7 @@
 #define HELD 2
 #endif
 #define WIDTH (LANES < HELD ? LANES : HELD)
+#define VECTORS (LANES / WIDTH)
 
 typedef double lanes __attribute__((vector_size(8 * WIDTH)));
 
@@ -45,7 +46,15 @@ typedef double unaligned __attribute__((vector_size(8 * WIDTH), aligned(8), may_
 #define MIN(a, b) SELECT(((a) < (b)) | ((b) != (b)), a, b)
 #define MAX(a, b) SELECT(((a) > (b)) | ((b) != (b)), a, b)
 
-typedef void kernel(lanes *restrict A, const lanes *restrict w, const lanes *restrict c,
-                    const double *restrict coordinate_dofs,
+static inline lanes power(lanes x, int exponent) {
+  lanes product = EACH(1.0);
+  for (int i = 0; i < (exponent < 0 ? -exponent : exponent); ++i) product *= x;
+  return exponent < 0 ? 1.0 / product : product;
+}
+
+// Add element tensors to A, (VECTORS, size), for coefficients w, (VECTORS, slots), and constants c,
+// (VECTORS, constants). What follows is as in ufcx.h.
+typedef void kernel(lanes *restrict A, const lanes *restrict w, const lanes *restrict c, int size,
+                    int slots, int constants, const double *restrict coordinate_dofs,
                     const int *restrict entity_local_index,
                     const uint8_t *restrict quadrature_permutation);
