@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from pydantic import ValidationError
 
 from kryloset.config import (
     Config,
@@ -239,3 +240,29 @@ def test_variables_that_no_file_can_hold_are_refused(
     (tmp_path / "odd.py").write_text(text)
     with pytest.raises(ConfigError, match=message):
         resolve_families(parse_config(of_dataset(family=f"{tmp_path}/odd.py:Odd")))
+
+
+def test_auto_takes_sixteen_lanes_and_other_methods_one():
+    assert SolverConfig().width == 16
+    assert SolverConfig(lanes=4).width == 4
+    assert SolverConfig(method="cg", preconditioner="icc").width == 1
+    assert SolverConfig(method="cg", preconditioner="icc", lanes=8).width == 8
+    assert "lanes" not in SolverConfig().model_dump()
+    assert "lanes" not in SolverConfig(method="gcrodr").model_dump()
+    assert SolverConfig(**SolverConfig(lanes=1).model_dump()).width == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "gcrodr"}, "gcrodr with preconditioner ilu solves one system after another"),
+        ({"method": "cg", "preconditioner": "ilu"}, "take lanes 1, or cg with jacobi, icc"),
+        ({"method": "skr"}, "lanes 8: method skr"),
+        ({"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}, "refresh always"),
+        ({"method": "gmres", "preconditioner": "lu", "petsc_options": {"pc_view": ""}},
+         "petsc_options are for PETSc's solvers"),
+    ],
+)  # fmt: skip
+def test_lanes_that_a_solver_does_not_have_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        SolverConfig(lanes=8, **settings)

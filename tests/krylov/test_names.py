@@ -25,7 +25,8 @@ from kryloset.krylov.workspace import CONTEXTS
 
 def test_the_configuration_has_the_names_and_bounds_of_the_solvers():
     schema = SolverConfig.model_json_schema()["properties"]
-    assert schema["method"]["enum"] == ["auto", *METHODS] == ["auto", *get_args(Method)]
+    assert schema["method"]["enum"] == ["auto", "skr", *METHODS]
+    assert list(METHODS) == [*get_args(Method)]
     assert schema["preconditioner"]["enum"] == list(PRECONDITIONERS) == [*get_args(Preconditioner)]
     assert schema["fill"]["maximum"] == FILL_LIMIT
     assert set(DEFLATING_METHODS) - {"hpddm"} == set(CONTEXTS)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The configuration of a run. It is checked before any work.
 
-`models` defines the keys with their defaults, bounds and descriptions, `read` reads them from YAML,
-and `render` writes the files that document them.
+`models` and `solver` define the keys with their defaults, bounds and descriptions, `read` reads
+them from YAML, and `render` writes the files that document them.
 """
 
 from kryloset.config.models import (
@@ -11,7 +11,6 @@ from kryloset.config.models import (
     Config,
     DatasetConfig,
     MeshConfig,
-    SolverConfig,
     TrainingConfig,
 )
 from kryloset.config.read import (
@@ -22,6 +21,7 @@ from kryloset.config.read import (
     parse_config,
 )
 from kryloset.config.section import Section
+from kryloset.config.solver import SolverConfig
 
 __all__ = [
     "ComparisonConfig",

@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from kryloset.config.models import NAME, POLICY, Config, DatasetConfig
+from kryloset.config.models import NAME, Config, DatasetConfig
+from kryloset.config.solver import POLICY
 from kryloset.errors import ConfigError
 from kryloset.yaml_text import read_yaml
 

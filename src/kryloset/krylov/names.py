@@ -115,6 +115,7 @@ def check_solver(
     omega: float,
     guess: str,
     lanes: int,
+    petsc_options: Mapping[str, Any],
 ) -> None:
     """Check the settings of a solver.
 
@@ -130,6 +131,7 @@ def check_solver(
         omega: between 0 and `OMEGA_LIMIT`; 1 except for sor.
         guess: one of `GUESSES`; not with a preconditioner that is reused.
         lanes: one of `LANES`; 1 unless `check_lanes` allows more.
+        petsc_options: by name; `petsc_options` says which are refused.
 
     Raises:
         ValueError: a setting is wrong. The message begins with its name.
@@ -172,7 +174,8 @@ def check_solver(
         )
     if method in DEFLATING_METHODS:
         check_recycle(restart, recycle)
-    check_lanes(lanes, method, preconditioner, refresh != "always" or guess != "none")
+    reuses = refresh != "always" or guess != "none"
+    check_lanes(lanes, method, preconditioner, reuses, petsc_options)
 
 
 def check_limits(tolerance: Any, max_iterations: Any) -> None:
@@ -204,14 +207,17 @@ def check_reuse(method: str, reuses: bool) -> None:
         )
 
 
-def check_lanes(lanes: Any, method: str, preconditioner: str, reuses: bool) -> None:
+def check_lanes(
+    lanes: Any, method: str, preconditioner: str, reuses: bool, options: Mapping[str, Any]
+) -> None:
     """Refuse lanes that a method, its preconditioner or other settings do not have.
 
     Args:
-        lanes: how many systems are solved side by side.
-        method: one of `METHODS`.
+        lanes: how many systems are solved together.
+        method: one of `METHODS`, or skr.
         preconditioner: one of `PRECONDITIONERS`.
         reuses: whether preconditioners of earlier systems are used, or guesses are made.
+        options: of PETSc.
 
     Raises:
         ValueError: names what is possible.
@@ -232,6 +238,11 @@ def check_lanes(lanes: Any, method: str, preconditioner: str, reuses: bool) -> N
         raise ValueError(
             f"lanes {lanes}: preconditioners of earlier systems, and guesses, are for one system "
             "after another: take refresh always and guess none, or lanes 1"
+        )
+    if options:
+        raise ValueError(
+            f"lanes {lanes}: petsc_options are for PETSc's solvers, which solve one system after "
+            "another: take lanes 1, or no options"
         )
 
 
@@ -271,6 +282,7 @@ def check_fit(
     definite: bool,
     saddle_point: bool,
     singular: bool,
+    lanes: int = 1,
 ) -> None:
     """Refuse a solver that is not made for a kind of matrix.
 
@@ -281,12 +293,14 @@ def check_fit(
         definite: whether it is also positive definite.
         saddle_point: whether a diagonal block is zero.
         singular: whether it has a null space.
+        lanes: how many systems are solved together. Factors of ensembles need no pivots.
 
     Raises:
         ValueError: names what is wrong and what to take instead.
     """
     direct = method == "direct"
-    if saddle_point and method not in ("auto", "direct"):
+    pivots = lanes == 1 or preconditioner not in FACTORS
+    if saddle_point and method not in ("auto", "direct") and pivots:
         raise ValueError(
             f"method {method}: the operator has a block of zeros on its diagonal, on which the "
             "preconditioners break down: take auto or direct"

@@ -98,13 +98,11 @@ class Settings:
             omega=self.omega,
             guess=self.guess,
             lanes=self.lanes,
+            petsc_options=self.petsc_options,
         )
         check_petsc_options(self.method, self.petsc_options)
-        if self.lanes > 1:
-            if self.petsc_options:
-                raise ValueError("petsc_options: PETSc's solvers have one lane: take lanes 1")
-            if PETSc.ScalarType().dtype.kind == "c":
-                raise ValueError("lanes: this PETSc has complex numbers: take lanes 1")
+        if self.lanes > 1 and PETSc.ScalarType().dtype.kind == "c":
+            raise ValueError("lanes: this PETSc has complex numbers: take lanes 1")
         if self.method == "hpddm" and not PETSc.Sys.hasExternalPackage("hpddm"):
             raise ValueError("method hpddm: this PETSc was built without HPDDM: take gcrodr")
 

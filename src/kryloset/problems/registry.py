@@ -144,6 +144,7 @@ def check_solver(family: Family, name: str, solver: SolverConfig) -> None:
             definite=operator.definite,
             saddle_point=operator.saddle_point,
             singular=operator.nullspace != "none",
+            lanes=solver.width,
         )
     except ValueError as error:
         raise ConfigError(f"solver.{error} (as family {name!r} declares its operator)") from None

@@ -23,9 +23,9 @@ LANES = 1
 
 def fixed_solver(config: SolverConfig) -> SequenceSolver:
     """Return the solver with the configured settings; for method `auto`, GCRO-DR."""
-    settings = config.model_dump(exclude={"policy"})
+    settings = config.model_dump(exclude={"policy"}) | {"lanes": config.width}
     if config.method == "auto":
-        settings |= {"method": "gcrodr", "refresh": "always"}
+        settings |= {"method": "gcrodr", "refresh": "always", "lanes": 1}
     elif config.method == "skr":
         settings |= SKR
     return SequenceSolver().change(**settings)
