@@ -13,6 +13,7 @@ import basix.ufl
 import dolfinx.fem.petsc
 import numpy as np
 import pytest
+import scipy.sparse
 import ufl
 from dolfinx import fem, mesh
 
@@ -122,6 +123,39 @@ def test_diffusion_with_a_source_on_cells(lanes):
     a = k * ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx
     assert_matrices(a, [k, f], fixed_side(space), lanes)
     assert_vectors(f * v * ufl.dx, [k, f], lanes)
+
+
+@pytest.mark.parametrize(("make_mesh", "points"), [(square, 5), (cube, 7)])
+def test_couplings_across_right_angles_are_left_out(make_mesh, points):
+    # Gradients of a barycentric coordinate are orthogonal to the opposite side, so that entries are
+    # zero for sides opposite of a right angle: Ciarlet 1978, section 2.2.
+    domain = make_mesh()
+    space = lagrange(domain, 1)
+    k = fem.Function(space)
+    u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+    form, conditions = k * ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx, fixed_side(space)
+    expected = dolfinx.fem.petsc.assemble_matrix(fem.form(form), bcs=conditions)
+    expected.assemble()
+    values = draw([k], 4)
+    group = GroupMatrix(form, values, conditions, Pattern.of(expected))
+    before = values[k].copy()
+    group.leave_out_zeros()
+    np.testing.assert_array_equal(values[k], before)
+    assert np.diff(group.pattern.offsets).max() <= points
+    held = conditions[0].dof_indices()[0]
+    assert (np.diff(group.pattern.offsets)[held] == 1).all()
+    entries = np.full((group.pattern.size, 4), np.nan)
+    group.update(entries)
+    pattern = (group.pattern.columns, group.pattern.offsets)
+    for lane in range(4):
+        values.give(lane)
+        expected.zeroEntries()
+        dolfinx.fem.petsc.assemble_matrix(expected, fem.form(form), bcs=conditions)
+        expected.assemble()
+        offsets, columns, numbers = expected.getValuesCSR()
+        whole = scipy.sparse.csr_array((numbers, columns, offsets), expected.getSize())
+        found = scipy.sparse.csr_array((entries[:, lane], *pattern), expected.getSize())
+        assert_close(found.toarray(), whole.toarray())
 
 
 @pytest.mark.parametrize(
