@@ -48,7 +48,7 @@ class IncompleteCholesky:
         self._kernels.kryloset_sweeps_pairs(*given, *found, address(self._pairs))
         self._m, self._scale = aligned(triangle.size, own), aligned(triangle.rows, own)
         self._work = aligned(triangle.rows, lanes)
-        self._top, self._peak = np.ones(own), np.ones(lanes)
+        self._peak = np.ones(lanes)
 
     @classmethod
     def analyse(cls, pattern: Pattern, own: int, lanes: int) -> Self:
@@ -80,23 +80,20 @@ class IncompleteCholesky:
         Args:
             entries: (nnz, own), C-contiguous.
         """
-        t, own = self._triangle, entries.shape[1]
-        diagonal = np.where(t.diagonal[:, None] < 0, 0.0, entries[t.diagonal])
-        with np.errstate(all="ignore"):
-            top = diagonal.max(axis=0)
-            hopeful = np.isfinite(top) & (diagonal.min(axis=0) > 0)
-            self._top = np.where(hopeful, top, 1.0)
-            roots = np.sqrt(self._top / diagonal).astype(np.float32)
-        row, status = aligned(self._widest, own), np.empty(own, dtype=np.int32)
-        shift = aligned(1, own)
-        self._eliminate(entries, roots, shift, row, status)
+        own = entries.shape[1]
+        row, shift = aligned(self._widest, own), aligned(1, own)
+        status = self._eliminate(entries, shift, row)
         for size in SHIFTS:
-            small = hopeful & (status == SMALL)
+            small = status == SMALL
             if not small.any():
                 break
             shift[0, small] = size
-            self._eliminate(entries, roots, shift, row, status)
-        return self._give_up(hopeful & (status == 0))
+            status = self._eliminate(entries, shift, row)
+        usable = np.asarray(status == 0)
+        if not usable.all():
+            self._m[:, ~usable] = 0.0
+            self._scale[:, ~usable] = 1.0
+        return usable
 
     def apply(self, x: Numbers, y: Numbers) -> None:
         """Set y to the solution of the factorised systems with right-hand sides x, (n, lanes)."""
@@ -107,32 +104,18 @@ class IncompleteCholesky:
         self._kernels.kryloset_sweeps_narrow(*widths, scale, address(x), z, peak)
         pattern = (address(t.offsets), address(t.columns))
         self._kernels.kryloset_sweeps_solve(*widths, *pattern, address(self._m), z)
-        self._peak /= self._top
         self._kernels.kryloset_sweeps_widen(*widths, scale, z, peak, address(y))
 
-    def _eliminate(
-        self,
-        entries: Numbers,
-        roots: Singles,
-        shift: Singles,
-        row: Singles,
-        status: NDArray[np.int32],
-    ) -> None:
-        t = self._triangle
-        self._scale[:] = roots
-        status[:] = 0
+    def _eliminate(self, entries: Numbers, shift: Singles, row: Singles) -> NDArray[np.int32]:
+        """Make the factors with shifts (1, own) of the diagonal, and return what C says of them."""
+        t, own = self._triangle, entries.shape[1]
+        status = np.zeros(own, dtype=np.int32)
+        numbers, scale, said = address(entries), address(self._scale), address(status)
+        self._kernels.kryloset_sweeps_scale(t.rows, own, address(t.diagonal), numbers, scale, said)
         pattern = (address(array) for array in (t.offsets, t.columns, t.places))
         pairs = (address(self._pair_offsets), address(self._pairs))
-        numbers = (address(entries), address(self._top), address(shift))
-        made = (address(array) for array in (self._m, self._scale, row, status))
+        made = (address(self._m), scale, address(row), said)
         self._kernels.kryloset_sweeps_eliminate(
-            t.rows, entries.shape[1], *pattern, *pairs, *numbers, LEAST, *made
+            t.rows, own, *pattern, *pairs, numbers, address(shift), LEAST, *made
         )
-
-    def _give_up(self, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Put the identity in place of what is not usable."""
-        if not usable.all():
-            self._m[:, ~usable] = 0.0
-            self._scale[:, ~usable] = 1.0
-            self._top[~usable] = 1.0
-        return usable
+        return status

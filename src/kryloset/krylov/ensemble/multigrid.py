@@ -97,7 +97,7 @@ class GeometricMultigrid:
     def __init__(
         self,
         places: NDArray[np.int32],
-        inner: NDArray[np.int32],
+        first: int,
         levels: Sequence[Level],
         interpolations: Sequence[sp.csr_array],
         products: Sequence[Combination],
@@ -106,13 +106,13 @@ class GeometricMultigrid:
 
         Args:
             places: Where in the matrix are the entries of the finest level.
-            inner: Where in the matrix is the diagonal of unknowns that are not prescribed.
+            first: Place of an entry on the diagonal whose unknown is not prescribed.
             levels: The finest first.
             interpolations: To each level but the last one from the next.
             products: From the entries of each level but the last to those of the next.
         """
         self._kernels = load_sweeps()
-        self._places, self._inner, self._levels = places, inner, levels
+        self._places, self._first, self._levels = places, first, levels
         self._products = products
         self._up = [Combination.of(p) for p in interpolations]
         self._down = [Combination.of(p.T) for p in interpolations]
@@ -120,7 +120,7 @@ class GeometricMultigrid:
         own, lanes = coarsest.entries.shape[1], coarsest.b.shape[1]
         self._factor = IncompleteCholesky(coarsest.triangle.filled(), own, lanes)
         self._right, self._left = np.empty((2, coarsest.triangle.rows, lanes))
-        self._top, self._peak = np.ones(own), np.ones(lanes)
+        self._unit, self._peak = np.ones(own), np.ones(lanes)
 
     @classmethod
     def analyse(
@@ -138,7 +138,7 @@ class GeometricMultigrid:
         matrices = [
             sp.csr_array(mat.getValuesCSR()[::-1], shape=mat.getSize()) for mat in interpolations
         ]
-        coupled = np.diff(matrices[0].indptr) > 0 if matrices else np.ones(pattern.rows, dtype=bool)
+        first = int(np.argmax(np.diff(matrices[0].indptr))) if matrices else 0
         given = LowerTriangle.of(pattern)
         places = np.concatenate((given.places, given.diagonal))
         rows = np.repeat(np.arange(pattern.rows), np.diff(given.offsets))
@@ -148,7 +148,7 @@ class GeometricMultigrid:
             triangle, product = _galerkin(triangle, matrix)
             levels.append(Level(triangle, own, lanes))
             products.append(product)
-        return cls(places, given.diagonal[coupled], levels, matrices, products)
+        return cls(places, int(given.diagonal[first]), levels, matrices, products)
 
     @property
     def bytes(self) -> int:
@@ -158,7 +158,7 @@ class GeometricMultigrid:
     @property
     def flops(self) -> int:
         """Operations of one `set_up` in floating point, all lanes together."""
-        own = len(self._top)
+        own = len(self._unit)
         return 2 * own * sum(len(p.weights) for p in self._products) + self._factor.flops
 
     def set_up(self, entries: Numbers) -> NDArray[np.bool_]:
@@ -170,18 +170,16 @@ class GeometricMultigrid:
             entries: (nnz, own), C-contiguous.
         """
         finest, own = self._levels[0], entries.shape[1]
-        # One number a lane keeps its entries in the range of single precision: the largest on the
-        # diagonal. The ones of prescribed unknowns do not count.
+        # Divided by one on the diagonal, entries are in the range of single precision.
         with np.errstate(all="ignore"):
-            top = entries[self._inner].max(axis=0, initial=0.0)
-            usable = np.isfinite(top) & (top > 0)
-            self._top = np.where(usable, top, 1.0)
-        factor, status = 1 / self._top, np.zeros(own, dtype=np.int32)
-        given = (address(self._places), address(entries), address(factor))
+            factor = 1 / entries[self._first]
+        self._unit = np.where(np.isfinite(factor) & (factor > 0), factor, 1.0)
+        status = np.zeros(own, dtype=np.int32)
+        given = (address(self._places), address(entries), address(self._unit))
         self._kernels.kryloset_sweeps_gather(
             len(self._places), own, *given, address(finest.entries), address(status)
         )
-        usable &= status == 0
+        usable = (status == 0) & (self._unit == factor)
         for product, fine, coarse in zip(
             self._products, self._levels[:-1], self._levels[1:], strict=True
         ):
@@ -189,10 +187,10 @@ class GeometricMultigrid:
         with np.errstate(all="ignore"):
             for level in self._levels:
                 np.divide(1, level.diagonal, out=level.inverse)
-                usable &= (level.diagonal > 0).all(axis=0) & np.isfinite(level.inverse).all(axis=0)
+                usable &= ((level.inverse > 0) & (level.inverse < np.inf)).all(axis=0)
         usable &= self._factor.set_up(self._levels[-1].entries.astype(np.float64))
         if not usable.all():
-            self._top[~usable] = 1.0
+            self._unit[~usable] = 1.0
             for level in self._levels:
                 level.entries[:, ~usable] = 0.0
                 level.inverse[:, ~usable] = 1.0
@@ -201,7 +199,7 @@ class GeometricMultigrid:
     def apply(self, x: Numbers, y: Numbers) -> None:
         """Set y (n, lanes) to the result of a cycle with right-hand sides x (n, lanes)."""
         finest, coarsest = self._levels[0], self._levels[-1]
-        widths = (*x.shape, len(self._top))
+        widths = (*x.shape, len(self._unit))
         peak = address(self._peak)
         self._kernels.kryloset_sweeps_narrow(*widths, NONE, address(x), address(finest.b), peak)
         for down, fine, coarse in zip(self._down, self._levels[:-1], self._levels[1:], strict=True):
@@ -216,7 +214,7 @@ class GeometricMultigrid:
             fine, coarse = self._levels[number : number + 2]
             self._up[number].multiply(coarse.x, fine.x, add=True)
             self._kernels.kryloset_sweeps_ascend(*fine.sweep, address(fine.b), address(fine.x))
-        self._peak /= self._top
+        self._peak *= self._unit
         self._kernels.kryloset_sweeps_widen(*widths, NONE, address(finest.x), peak, address(y))
 
 

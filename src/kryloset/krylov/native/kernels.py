@@ -21,7 +21,7 @@ NAMES = ("kernels.c", "factor.c", "lanes.c", "sweeps.c")
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in NAMES)
 
-FLAGS = ("-O3", "-march=native", "-std=gnu11")
+FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno")
 
 EXPORTED = re.compile(r"^(\w+) (kryloset_\w+)\(([^)]*)\)\s*{", re.MULTILINE)
 """The definition of a function that Python calls."""

@@ -19,6 +19,13 @@
 #define EXPAND(name, lanes, own) JOIN(name, lanes, own)
 #define NAME(name) EXPAND(name, LANES, OWN)
 
+enum { AHEAD = 8 };  // rows between what is fetched from memory and what is computed
+
+// Fetch the lines of the cache that a row is in.
+#define PREFETCH(row)                                            \
+  for (size_t at = 0; at < sizeof *(row); at += 64)              \
+    __builtin_prefetch((const char *)(row) + at)
+
 #define LANES 1
 #define OWN 1
 #include __FILE__
@@ -81,6 +88,15 @@ void kryloset_sweeps_widen(ptrdiff_t n, int lanes, int own, const float *scale,
   EACH(widen, n, scale, z, factor, y);
 }
 
+// scale (n x own) = 1 / sqrt(diagonal), the entries at `places`. status (own) becomes 2 for a lane
+// where that is not a positive number in single precision, or a place is -1.
+void kryloset_sweeps_scale(ptrdiff_t n, int own, const int32_t *places, const double *entries,
+                           float *scale, int32_t *status)
+{
+  const int lanes = own;
+  EACH_WIDTH(scale, n, places, entries, scale, status);
+}
+
 // to (count x own) = factor from[places], with a factor of each lane. A place of -1 gives 0.
 // status (own) becomes 1 for a lane with a number that is not finite.
 void kryloset_sweeps_gather(ptrdiff_t count, int own, const int32_t *places, const double *from,
@@ -97,19 +113,18 @@ void kryloset_sweeps_combine(ptrdiff_t n, int lanes, const int32_t *offsets, con
   EACH_WIDTH(combine, n, offsets, columns, weights, add, x, y);
 }
 
-// Factor T A T / top ~ R M M' R, with ones on the diagonal of the lower triangle M and R diagonal.
+// Factor T A T ~ R M M' R, with ones on the diagonal of the lower triangle M and R diagonal.
 // On entry scale is the diagonal of T; on return, it is that of T R^-1. shift (own) is added to the
 // diagonal, which is 1. status (own) becomes 1 where a pivot is too small, and 2 where it is not a
 // number. pairs are the places (in the row; in M) of the factors of each product, by entry.
 void kryloset_sweeps_eliminate(ptrdiff_t n, int own, const int32_t *offsets, const int32_t *columns,
                               const int32_t *places, const int64_t *pair_offsets,
-                              const int32_t *pairs, const double *entries, const double *top,
-                              const float *shift, float least, float *m, float *scale, float *work,
-                              int32_t *status)
+                              const int32_t *pairs, const double *entries, const float *shift,
+                              float least, float *m, float *scale, float *work, int32_t *status)
 {
   const int lanes = own;
-  EACH_WIDTH(eliminate, n, offsets, columns, places, pair_offsets, pairs, entries, top, shift, least, m,
-       scale, work, status);
+  EACH_WIDTH(eliminate, n, offsets, columns, places, pair_offsets, pairs, entries, shift, least, m, scale,
+             work, status);
 }
 
 // Replace z (n x lanes) by M'^-1 M^-1 z.
@@ -169,7 +184,6 @@ int64_t kryloset_sweeps_pairs(ptrdiff_t n, const int32_t *offsets, const int32_t
 // Arrays of NumPy are aligned to one number only.
 typedef float NAME(vec) __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef double NAME(wide) __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
-typedef int64_t NAME(bits) __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
 #if OWN == 1
 typedef float NAME(own);
 #define WIDE(value) ((double)(value))
@@ -186,13 +200,14 @@ static void NAME(narrow)(ptrdiff_t n, const float *scale, const double *x, float
   const MATRIX *s = (const MATRIX *)scale;
   const DOUBLE *from = (const DOUBLE *)x;
   VEC *to = (VEC *)z;
-  DOUBLE most = {0};
+  // Compilers have no comparisons of vectors that are wider than the processor's.
+  double most[LANES] = {0};
   for (ptrdiff_t i = 0; i < n; i++) {
-    DOUBLE size = from[i];
-    if (s) size *= WIDE(s[i]);
-    size = (DOUBLE)((NAME(bits))size & INT64_MAX);
-    const NAME(bits) larger = size > most;
-    most = (DOUBLE)((larger & (NAME(bits))size) | (~larger & (NAME(bits))most));
+    const DOUBLE value = s ? from[i] * WIDE(s[i]) : from[i] * 1.0;
+    for (int l = 0; l < LANES; l++) {
+      const double size = fabs(value[l]);
+      most[l] = size > most[l] ? size : most[l];
+    }
   }
   DOUBLE unit;
   for (int l = 0; l < LANES; l++) {
@@ -273,12 +288,31 @@ static void NAME(ascend)(ptrdiff_t n, const int32_t *offsets, const int32_t *col
 
 #if OWN == LANES
 
+static void NAME(scale)(ptrdiff_t n, const int32_t *places, const double *entries, float *scale,
+                        int32_t *status)
+{
+  const DOUBLE *from = (const DOUBLE *)entries;
+  VEC *to = (VEC *)scale, finite = {0};
+  for (ptrdiff_t i = 0; i < n; i++) {
+    if (i + AHEAD < n && places[i + AHEAD] >= 0) PREFETCH(&from[places[i + AHEAD]]);
+    const DOUBLE value = places[i] < 0 ? (DOUBLE){0} : from[places[i]];
+    DOUBLE root;
+    for (int l = 0; l < LANES; l++) root[l] = 1.0 / sqrt(value[l]);
+    to[i] = __builtin_convertvector(root, VEC);
+    // 0, or NaN if a number or its inverse is not finite.
+    finite += to[i] * 0.0f + 0.0f / to[i];
+  }
+  for (int l = 0; l < LANES; l++)
+    if (finite[l] != 0.0f) status[l] = 2;
+}
+
 static void NAME(gather)(ptrdiff_t count, const int32_t *places, const double *entries,
                          const double *factor, float *numbers, int32_t *status)
 {
   const DOUBLE *from = (const DOUBLE *)entries, by = *(const DOUBLE *)factor;
   VEC *to = (VEC *)numbers, finite = {0};
   for (ptrdiff_t i = 0; i < count; i++) {
+    if (i + AHEAD < count && places[i + AHEAD] >= 0) PREFETCH(&from[places[i + AHEAD]]);
     to[i] = places[i] < 0 ? (VEC){0} : __builtin_convertvector(from[places[i]] * by, VEC);
     // 0, or NaN if that is not finite.
     finite += to[i] * 0.0f;
@@ -300,17 +334,14 @@ static void NAME(combine)(ptrdiff_t n, const int32_t *offsets, const int32_t *co
 
 static void NAME(eliminate)(ptrdiff_t n, const int32_t *offsets, const int32_t *columns,
                             const int32_t *places, const int64_t *pair_offsets,
-                            const int32_t *pairs, const double *entries, const double *top,
-                            const float *shift, float least, float *m, float *scale, float *work,
-                            int32_t *status)
+                            const int32_t *pairs, const double *entries, const float *shift,
+                            float least, float *m, float *scale, float *work, int32_t *status)
 {
   const DOUBLE *a = (const DOUBLE *)entries;
   VEC *lower = (VEC *)m, *s = (VEC *)scale, *row = (VEC *)work;
   const VEC diagonal = 1.0f + *(const VEC *)shift;
-  DOUBLE unit;
-  for (int l = 0; l < LANES; l++) unit[l] = 1.0 / top[l];
   for (ptrdiff_t i = 0; i < n; i++) {
-    const DOUBLE own = __builtin_convertvector(s[i], DOUBLE) * unit;
+    const DOUBLE own = __builtin_convertvector(s[i], DOUBLE);
     VEC pivot = diagonal;
     const int32_t begin = offsets[i], end = offsets[i + 1];
     for (int32_t p = begin; p < end; p++) {
