@@ -8,8 +8,12 @@ from petsc4py import PETSc
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from ensembles import columns_of, to_ensemble, to_rhs
 from systems import diffusion, laplacian, to_mat
 
+from kryloset.errors import KrylosetError
+from kryloset.krylov import SequenceSolver
+from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.krylov.ensemble.multigrid import GeometricMultigrid
 from kryloset.krylov.ensemble.pattern import Pattern
 from kryloset.krylov.preconditioners.multigrid import set_multigrid
@@ -169,3 +173,27 @@ def test_right_hand_sides_of_zero_give_zero():
     y = apply(made, x)
     assert not y[:, 1].any()
     assert np.isfinite(y).all()
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_ensembles_are_solved_with_it(lanes):
+    matrices = draw(5)
+    mat = to_ensemble(matrices, 16)
+    lattices = interpolations(SIZE, 2)
+    ensemble_of(mat).template.setAttr("interpolations", lambda: lattices)
+    solver = SequenceSolver("cg", "multigrid", 1e-10, lanes=lanes)
+    b = random(SIZE**2, 5)
+    result, _ = solver.solve(mat, to_rhs(mat, b), solver.init())
+    assert result.converged
+    x = columns_of(mat, result.solution)
+    for lane, matrix in enumerate(matrices):
+        rest = b[:, lane] - matrix @ x[:, lane]
+        assert np.linalg.norm(rest) <= 1e-10 * np.linalg.norm(b[:, lane])
+        assert result.lanes[lane].iterations < 15
+
+
+def test_a_matrix_without_lattices_is_refused():
+    mat = to_ensemble(draw(1))
+    solver = SequenceSolver("cg", "multigrid", lanes=16)
+    with pytest.raises(KrylosetError, match="no interpolations"):
+        solver.solve(mat, to_rhs(mat, random(SIZE**2, 1)), solver.init())

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.krylov.ensemble.pattern import Pattern
-from kryloset.krylov.ensemble.triangle import LowerTriangle, Singles, address, aligned, load_sweeps
-
-type Numbers = NDArray[np.float64]
+from kryloset.krylov.ensemble.triangle import LowerTriangle, Singles, aligned, load_sweeps
+from kryloset.krylov.ensemble.vectors import Numbers, address
 
 SMALL = 1
 """What C says of a lane with a pivot that is too small, but a number."""

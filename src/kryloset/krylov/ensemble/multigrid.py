@@ -21,16 +21,16 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from kryloset.krylov.ensemble.incomplete import IncompleteCholesky, Numbers
+from kryloset.krylov.ensemble.incomplete import IncompleteCholesky
 from kryloset.krylov.ensemble.pattern import Pattern
 from kryloset.krylov.ensemble.triangle import (
     LowerTriangle,
     Singles,
-    address,
     aligned,
     load_sweeps,
     row_offsets,
 )
+from kryloset.krylov.ensemble.vectors import Numbers, address
 
 NONE = 0
 """In place of the address of an array."""

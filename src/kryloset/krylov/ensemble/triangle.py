@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.errors import KrylosetError
 from kryloset.krylov.ensemble.pattern import Pattern
 from kryloset.krylov.native.kernels import load_kernels
 
@@ -69,17 +68,9 @@ class LowerTriangle:
 
 
 def load_sweeps() -> Any:
-    """Return the kernels of sweeps.c.
-
-    Raises:
-        KrylosetError: there is no C compiler.
-    """
+    """Return the kernels of sweeps.c. Without a C compiler ensembles are not solved together."""
     kernels = load_kernels()
-    if kernels is None:
-        raise KrylosetError(
-            "incomplete factors and multigrid of several lanes need a C compiler: install one, "
-            "name it in CC, or take lanes 1"
-        )
+    assert kernels is not None
     return kernels
 
 
@@ -94,8 +85,3 @@ def aligned(*shape: int) -> Singles:
     raw = np.zeros(size + ALIGNMENT, dtype=np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size].view(np.float32).reshape(shape)
-
-
-def address(array: NDArray[Any]) -> int:
-    """Return where an array begins, for C."""
-    return int(array.__array_interface__["data"][0])

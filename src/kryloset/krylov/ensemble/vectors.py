@@ -43,7 +43,7 @@ class Vectors:
         return self._made[number]
 
 
-def address(array: Numbers) -> int:
+def address(array: NDArray[Any]) -> int:
     """Return where the numbers of an array begin."""
     return int(array.__array_interface__["data"][0])
 
