@@ -17,9 +17,9 @@ from kryloset.problems import FiniteElementFamily, Instance
 
 
 def solve_instance(family: FiniteElementFamily, instance: Instance) -> fem.Function:
-    """Solve an instance as the pipeline does; return the (last) solution as a Function.
+    """Solve an instance as the workflow does; return the (last) solution as a Function.
 
-    It is read back from what would be stored, so an error there shows.
+    It is read back from the arrays that would be stored, so that an error in them is found.
     """
     discretisation: Any = family.discretise(MPI.COMM_SELF)
     stored = discretisation.solve([instance], solve_directly)[0]

@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A solver that no test of a family need doubt."""
+"""A reliable direct solver for tests of families."""
 
 from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
 from petsc4py import PETSc
 
 
 class SolveDirectly:
-    """Solves A x = b by LU; where A is singular, by CG almost to rounding."""
+    """Solves A x = b by LU, or by CG almost to rounding if A is singular."""
 
     tolerance = 1e-9
 

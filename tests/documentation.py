@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The programs and commands that pages of the documentation print."""
+"""The programs and commands on the pages of the documentation."""
 
 import re
 from pathlib import Path

@@ -7,7 +7,7 @@ from petsc4py import PETSc
 
 
 class SolveFactored:
-    """Solves A x = b by LU; PETSc factors again when A has changed, and only then."""
+    """Solves A x = b by LU; PETSc factors again only if A has changed."""
 
     tolerance = 1e-9
 

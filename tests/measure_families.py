@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What the pages of families report: `python tests/measure_families.py SUBJECT ...`.
+"""Measure the figures on the pages of families: `python tests/measure_families.py SUBJECT ...`.
 
 Prints the rows of each subject, one a line; `--write` puts them into
 `docs/measurements/data/`, from where `make docs` takes them. All subjects take about a minute.
@@ -253,7 +253,7 @@ SUBJECTS: dict[str, Callable[[], list[Row]]] = {
 
 
 def write(subject: str, rows: list[Row]) -> None:
-    """Put rows of this commit in the place of those of an earlier one."""
+    """Replace the rows of an earlier commit by those of this one."""
     file = DATA / f"{subject}.json"
     data = json.loads(file.read_text("utf-8")) | {"commit": _commit(), "rows": []}
     data.pop("note", None)  # It was of the earlier rows.

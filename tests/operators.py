@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Whether matrices are what a family says of its operator."""
+"""Whether matrices have the traits that a family declares."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ class SolveAndKeep(SolveDirectly):
     """A direct solver that keeps the matrices it was handed.
 
     Attributes:
-        matrices: A copy of each.
+        matrices: A copy of each matrix.
         handles: What PETSc knows each by.
         states: How often PETSc had seen each change.
     """
@@ -40,7 +40,7 @@ class SolveAndKeep(SolveDirectly):
 
 
 def false_claims(traits: OperatorTraits, matrices: Sequence[sp.csr_array]) -> list[str]:
-    """Return what of the traits does not hold for the matrices of several instances."""
+    """Return the traits that do not hold for the matrices of several instances."""
     false = []
     for a in matrices:
         scale = abs(a).max()
@@ -51,7 +51,7 @@ def false_claims(traits: OperatorTraits, matrices: Sequence[sp.csr_array]) -> li
         if traits.nullspace == "constants":
             if abs(a @ ones).max() > 1e-12 * scale:
                 false.append("nullspace")
-            # What is definite on the rest is definite with the projector on the constants.
+            # A matrix that is definite but for the constants is definite with the projector added.
             whole = sp.csr_array(a + scale * np.outer(ones, ones) / len(ones))
         if traits.definite and not _is_positive_definite((whole + whole.T) / 2):
             false.append("definite")

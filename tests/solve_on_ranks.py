@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Solve instance 0 of a family and store its arrays, on however many processes there are.
+"""Solve instance 0 of a family on any number of processes, and store its arrays.
 
 As a program: `solve_on_ranks.py '{"family": ..., ...}' output.npz`.
 """
@@ -23,7 +23,7 @@ from kryloset.sampling import generator
 
 
 def solve_on_ranks(ranks: int, dataset: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
-    """Return what is stored of instance 0 and of the mesh, solved on so many processes."""
+    """Return the stored arrays of instance 0 and of the mesh, solved on several processes."""
     output = folder / f"{ranks}.npz"
     program = [sys.executable, Path(__file__), json.dumps(dataset), output]
     mpiexec = [Path(sys.executable).with_name("mpiexec"), "-n", str(ranks)]

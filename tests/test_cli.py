@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What the command line promises whatever the command."""
+"""What all commands of the command line have in common."""
 
 import subprocess
 import sys
 
-#: A file may hold bytes that are no characters; h5py reads them as lone surrogates.
+#: A file may hold bytes that are not UTF-8; h5py reads them as lone surrogates.
 INFO = r"""
 import sys
 from kryloset.__main__ import main
@@ -21,7 +21,7 @@ def test_undecodable_bytes_are_printed_escaped() -> None:
     assert (done.returncode, done.stdout) == (0, "é \\udcff\n"), done.stderr
 
 
-#: What `kryloset --help` has loaded of the libraries that take time to load.
+#: Prints which of the slow libraries `kryloset --help` has loaded.
 LOADED = r"""
 import sys
 from kryloset import cli

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Configurations: what is refused, and how; what is generated is in step."""
+"""Configurations are checked with messages for people, and generated files are up to date."""
 
 import difflib
 import json
@@ -156,7 +156,7 @@ def test_shipped_configurations_run_and_fit_the_schema(path: Path) -> None:
 
 @pytest.mark.parametrize("sort", [{}, {"sort": "auto"}, {"sort": "greedy"}])
 def test_skr_is_one_key(sort: dict[str, str]) -> None:
-    """Its order is that of the paper, also for so many instances that auto has another."""
+    """Its order is that of the paper, also for so many instances that auto takes another."""
     skr = DatasetConfig.model_validate({"count": 10_000, "solver": {"method": "skr"}} | sort)
     published = SolverConfig.model_validate(dict(SKR))
     assert skr.sort == "greedy"

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How the package is built: no circles, no long files, no borrowed private names.
+"""The structure of the package: no circles, no long files, no private names of other files.
 
 `lint-imports` checks the layers.
 """
@@ -67,7 +67,7 @@ def test_every_solver_has_a_type():
 
 
 def is_private(name: str) -> bool:
-    """Return whether a name is for its own file."""
+    """Return whether a name is private to its file."""
     return name.startswith("_") and not name.startswith("__")
 
 
@@ -124,7 +124,7 @@ METHODS = {
 
 
 def literal(node: ast.expr) -> str | None:
-    """Return a literal text, or the part of a format string before its first place."""
+    """Return a literal text, or the part of a format string before its first field."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr) and node.values:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The front door: `import kryloset`, and what a notebook does with it."""
+"""The public functions of `kryloset`, as a notebook uses them."""
 
 import os
 import pydoc
@@ -79,7 +79,7 @@ def test_public_names_are_imported_when_they_are_used():
 
 @pytest.mark.slow
 def test_a_checkout_that_is_not_installed_is_enough():
-    """Even where nothing knows of a distribution named kryloset."""
+    """No distribution named kryloset is installed."""
     printed = run_python(
         "import importlib.metadata as m\n"
         "def none(name): raise m.PackageNotFoundError(name)\n"
@@ -252,7 +252,7 @@ def laplacian(n: int, shift: float) -> sp.csr_array:
 
 
 def check(matrix, rhs, result) -> None:
-    """The result is that of the system, to the tolerance that it says."""
+    """Check that the result solves the system to the reported residual."""
     x = result.solution.getArray() if isinstance(result.solution, PETSc.Vec) else result.solution
     b = rhs.getArray() if isinstance(rhs, PETSc.Vec) else rhs
     residual = np.linalg.norm(b - matrix @ x) / np.linalg.norm(b)
@@ -390,7 +390,7 @@ def run_stages(family, folder: Path, **keys) -> Path:
 
 @pytest.mark.parametrize("settings", KINDS)
 def test_solutions_are_laid_out_as_the_workflow_does(settings, tmp_path):
-    """Bit for bit, with a method that looks at no clock."""
+    """They are equal bit for bit with a method that uses no clock."""
     family = kryloset.family(**settings)
     solver = {"method": "gcrodr", "restart": 20, "recycle": 5}
     data = kryloset.solve(family, family.draw(4, seed=3), **solver)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The tables of the pages are those of the committed rows."""
+"""The tables and figures of the pages follow from the committed rows."""
 
 import json
 import re
@@ -154,7 +154,7 @@ def test_figures_of_training_in_the_readme_follow_from_the_rows() -> None:
     assert f"its relative L² error is {row['relative_l2_train']}" in page
 
 
-#: Tables outside of markers with numbers that nothing measured, by their first headings.
+#: Tables outside of markers whose numbers are not measured, by their first headings.
 NOT_MEASURED = {
     ("matrix", "strategies"): "options of solvers",
     ("`features`", "a parameter field becomes"): "definitions, a section of a source",
@@ -166,9 +166,9 @@ NOT_MEASURED = {
 
 
 def measured_tables(text: str) -> list[str]:
-    """Return the headers of tables outside of markers whose cells have what may be measured.
+    """Return the headers of tables outside of markers whose cells may hold measured numbers.
 
-    That is a cell of figures alone, a decimal fraction, or a number with a unit of time, memory or
+    These are cells of digits alone, decimal fractions, and numbers with a unit of time, memory or
     per cent; code and addresses of links are not read.
     """
     outside = re.sub(r"```.*?```", "", TABLE.sub("", text), flags=re.DOTALL)

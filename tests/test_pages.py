@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The programs of README.md and of the pages on solvers run as they are printed.
 
-Those of the other pages are run where what they show is tested.
+The tests of the other subjects run the programs of the other pages.
 """
 
 import pydoc
@@ -34,7 +34,7 @@ import matplotlib.pyplot as plt
 MATRIX = sp.csr_array(sp.diags_array([-1.0, 4.0, -2.0], offsets=[-1, 0, 1], shape=(30, 30)))
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]
-#: What a page takes for granted, and does not import PETSc before the page does.
+#: Names that a page assumes. They do not import PETSc before the page does.
 SYSTEMS = """
 def make_systems():
     from petsc4py import PETSc
@@ -127,7 +127,7 @@ CONFIGURATIONS = [
 
 @pytest.mark.parametrize("block", CONFIGURATIONS)
 def test_printed_configurations_are_valid(block, tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)  # where the family of a page is
+    monkeypatch.chdir(ROOT)  # the folder of the family on a page
     file = tmp_path / "config.yaml"
     file.write_text(block)
     assert load_config(file).datasets
@@ -153,7 +153,7 @@ def test_commands_that_pages_print_exist():
 
 def test_modules_and_files_that_pages_name_exist():
     spans = {span for page in PAGES for span in re.findall(r"`([\w./]+)`", page.read_text())}
-    # Those of kryloset.learn need torch, with which tests/learn runs the pages.
+    # Those of kryloset.learn need torch; tests/learn runs them.
     modules = {s for s in spans if re.fullmatch(r"kryloset(\.\w+)+", s) and ".learn" not in s}
     files = {
         s
@@ -181,7 +181,7 @@ def test_the_map_of_the_code_shows_what_is_there():
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
 def test_links_lead_somewhere(page):
-    """Those of docs/ are followed as the site is built: `make docs`."""
+    """`make docs` checks the links of docs/ when it builds the site."""
     links = re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", (ROOT / page).read_text())
     local = [(path, anchor) for path, anchor in links if "://" not in path]
     assert local

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The identity of code follows imports and nothing else; the house keeps its rooms apart."""
+"""The identity of code follows from imports alone, and packages import only what they may."""
 
 import shutil
 import subprocess

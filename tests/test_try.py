@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`kryloset try`: what a family declares is compared with what it assembles."""
+"""`kryloset try` compares the declared traits of a family with its matrices."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from kryloset.cli import app
 from kryloset.errors import ConfigError, FamilyError
 from kryloset.library import trial
 
-#: A family with places for what it declares, for its bilinear form and for its boundary.
+#: A family with fields for its traits, its bilinear form and its boundary.
 OWN = """
 import ufl
 

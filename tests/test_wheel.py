@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The wheel beside FEniCSx, with nothing of the workflow: a notebook runs there."""
+"""A notebook runs with the wheel and FEniCSx alone, without the workflow."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def clean(wheel, tmp_path_factory) -> Path:
 
 
 def run(command: list[str | Path], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command of the clean environment, which knows nothing of this one."""
+    """Run a command of the clean environment, isolated from this one."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False

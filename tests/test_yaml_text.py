@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Whatever a YAML text is, it is read or refused in one message, at once."""
+"""Every YAML text is read, or refused at once in one message."""
 
 import time
 from pathlib import Path

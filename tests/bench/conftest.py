@@ -14,7 +14,7 @@ type Bench = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Bench:
-    """Return what runs `kryloset bench`, and returns exit code, output and errors."""
+    """Return a function that runs `kryloset bench` and returns exit code, output and errors."""
 
     def run(*options: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["kryloset", "bench", *options])

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`kryloset bench assembly`: both assemble the same, and goals are judged as they were set."""
+"""`kryloset bench assembly`: both ways assemble the same, and goals are judged by their limits."""
 
 import json
 

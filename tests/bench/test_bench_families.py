@@ -39,7 +39,7 @@ def test_a_constant_operator_is_solved_by_all_methods_and_beside_a_block():
         assert row["ratio"] == pytest.approx(row["median_seconds"] / fastest)
         assert row["mean_seconds"] == pytest.approx(sum(row["seconds"].values()))
     assert block["median_seconds"] > 0
-    # What is written has no NaN, which JSON has not.
+    # JSON has no NaN.
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
     assert len(families.describe(rows).splitlines()) == 4 + len(rows)
     assert len(families.conclude(rows).splitlines()) == 3
@@ -51,7 +51,7 @@ def test_a_saddle_point_is_left_to_a_factor_and_the_rows_say_so():
     config = config.model_copy(update={"parameters": brief})
     rows = {row["method"]: row for row in families.measure("navier_stokes", config, 20)}
     assert rows["mumps"]["instances"] == 2
-    # ILU has no pivot where the block of zeros is.
+    # ILU has no pivots in the block of zeros.
     assert rows["gmres"]["instances"] == 0 and rows["gmres"]["median_seconds"] is None
     assert rows["gmres"]["note"].startswith("fails: ")
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`kryloset bench ordering`: a row a case, judged as the goals were set."""
+"""`kryloset bench ordering`: a row for each case, judged by the limits of the goals."""
 
 import json
 import math

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`kryloset bench solvers`: figures that add up, goals judged as they were set, in a command."""
+"""`kryloset bench solvers`: its figures are consistent, and goals are judged by their limits."""
 
 import json
 import math
@@ -99,7 +99,7 @@ def test_iterations_are_the_same_in_every_round(rows):
 
 
 class Noted:
-    """Stands for a solver, and notes when it is called."""
+    """A substitute for a solver that records its calls."""
 
     def __init__(self, name: str, calls: list) -> None:
         """Keep the list."""
@@ -187,9 +187,9 @@ def test_a_failed_system_counts_as_one_and_its_residual_is_kept_out_of_json():
 
 
 def made_up(kind="darcy", preconditioner="ilu", size=100, **changes) -> list[dict]:
-    """Return a case in which every goal is met exactly or with room.
+    """Return a case that meets every goal, exactly or with a margin.
 
-    A change of a method is a dictionary, any other one is of the case.
+    A dictionary changes the method of that name; other values change the case.
     """
     case = {
         "kind": kind,

@@ -71,7 +71,7 @@ def test_every_method_reaches_the_tolerance(result, methods, config):
 def test_recycling_saves_iterations_on_the_same_instances(methods):
     recycled, fresh = methods["recycled"]["records"], methods["fresh"]["records"]
     assert recycled["instance"] == fresh["instance"]
-    # The first instance has nothing to recycle: both start alike.
+    # The first instance has nothing to recycle, so both start in the same way.
     assert recycled["iterations"][0] == fresh["iterations"][0]
     assert all(
         a < b for a, b in zip(recycled["iterations"][1:], fresh["iterations"][1:], strict=True)
@@ -90,7 +90,7 @@ def test_methods_take_turns(result, methods):
     turns = result["turns"]
     assert len(turns) == 8
     assert all(sorted(turn) == sorted(methods) for turn in turns)
-    # With as many rounds as methods each one begins once.
+    # With as many rounds as methods, each method is first once.
     assert {turn[0] for turn in turns} == set(methods)
 
 

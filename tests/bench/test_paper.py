@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`kryloset bench paper`: blocks that are the processes', ratios that add up, a cap that shows."""
+"""`kryloset bench paper`: blocks of processes, consistent ratios, and a visible limit."""
 
 import json
 import math
@@ -116,7 +116,7 @@ def test_blocks_of_a_preconditioner_are_independent(source, preconditioner):
 def test_additive_schwarz_overlaps_and_one_block_is_ilu(source):
     two, one = apply_blocks(source, "asm", 2), apply_blocks(source, "asm", 1)
     assert np.allclose(one, apply_blocks(source, "ilu", 1))
-    # One layer of neighbours beyond a half has a say in it, and no more.
+    # Exactly one layer of neighbours beyond a half has an influence.
     half = source.unknowns // 2
     assert two[:half, half:].any()
     assert not two[: half // 2, half + half // 2 :].any()

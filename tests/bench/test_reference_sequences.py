@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The reference sequences are the matrices that they are said to be."""
+"""The reference sequences are the documented matrices."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ SIZE = 12
 
 @pytest.fixture(scope="module")
 def field() -> np.ndarray:
-    """A positive coefficient with nothing regular about it."""
+    """A positive coefficient without symmetry."""
     return np.exp(np.random.default_rng(1).standard_normal((SIZE + 2, SIZE + 2)))
 
 
@@ -24,7 +24,7 @@ def index(x: int, y: int, size: int) -> int:
 
 
 def dense_darcy(a: np.ndarray) -> np.ndarray:
-    """Sum up face by face what flows between neighbours, 1-based points, 0 on the boundary."""
+    """Add the flux through each face between neighbours (points from 1 on; 0 on the boundary)."""
     size = len(a) - 2
     matrix = np.zeros((size**2, size**2))
     for x in range(1, size + 1):
@@ -134,7 +134,7 @@ def test_the_wind_blows_in_an_eddy():
     assert wx < 0 and wy < 0
     row = drift[index(x - 1, y - 1, SIZE)]
     assert row[index(x - 1, y - 1, SIZE)] == pytest.approx(abs(wx) + abs(wy))
-    # Both components point back, so that what comes in comes from x + h and from y + h.
+    # Both components are negative, so the inflow is from x + h and y + h.
     assert row[index(x, y - 1, SIZE)] == pytest.approx(wx)
     assert row[index(x - 1, y, SIZE)] == pytest.approx(wy)
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Runs up to the chunks, in one dimension or in all."""
+"""Runs of all stages up to the chunks, in one dimension and in several."""
 
 import pytest
 from pointwise_runs import Run, make_run

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Families of one's own on a square with a square hole, whose solutions are known exactly."""
+"""User families with known solutions, on a square with a square hole."""
 
 from mpi4py import MPI  # isort: skip  # noqa: F401  (DOLFINx needs it to be first)
 
@@ -34,7 +34,7 @@ class Steps(Section):
 
 
 def in_hole(x, y):
-    """Return whether points are in the hole (1/4, 3/4)^2, its boundary left out."""
+    """Return whether points are in the open hole (1/4, 3/4)^2."""
     return np.maximum(abs(x - 0.5), abs(y - 0.5)) < 0.25
 
 
@@ -52,7 +52,7 @@ class Perforated(SteadyFamily):
     operator = OperatorTraits(symmetric=True, definite=True)
 
     def make_mesh(self, comm):
-        """Leave the cells of the hole out of those of the square."""
+        """Return the mesh of the square without the cells in the hole."""
         square = mesh.create_unit_square(comm, 8, 8)
         cells = np.arange(square.topology.index_map(2).size_local, dtype=np.int32)
         middle = mesh.compute_midpoints(square, 2, cells)
@@ -77,7 +77,7 @@ class Perforated(SteadyFamily):
 
 
 class Clustered(Perforated):
-    """On a grid of its own: not equidistant, with fewer points along y, larger than the mesh."""
+    """On another grid: not equidistant, with fewer points along y, larger than the mesh."""
 
     @property
     def coordinates(self):
@@ -86,7 +86,7 @@ class Clustered(Perforated):
         return {"x": x, "y": np.linspace(-0.25, 1.25, 7)}
 
     def draw(self, generator):
-        """Draw an affine g everywhere, for the nodes are not points of this grid."""
+        """Draw an affine g everywhere, since the nodes are not points of this grid."""
         a, b, c = generator.uniform(1, 2, 3)
         x, y = np.meshgrid(*self.coordinates.values(), indexing="ij")
         return {"g": a + b * (x - 0.5) + c * (y - 0.5), "a": np.asarray(a)}
@@ -115,7 +115,7 @@ class Named(Perforated):
 
 
 class Cooling(EvolutionFamily):
-    """u_t = a div grad u, which begins with an affine g and stays so."""
+    """u_t = a div grad u from an affine g, which stays as it is."""
 
     summary = "Heat in a square with a hole, in time"
     equation = "u_t = a div grad u in (0, 1)^2 without [1/4, 3/4]^2, u = g on the boundary"
@@ -127,12 +127,12 @@ class Cooling(EvolutionFamily):
     make_mesh = Perforated.make_mesh
 
     def draw(self, generator):
-        """Draw an affine g in the hole, too, but nothing else where a node is not."""
+        """Draw an affine g, in the hole, too."""
         drawn = Perforated.draw(self, generator)
         return {**drawn, "g": np.where(drawn["g"] == NOTHING, 0.0, drawn["g"])}
 
     def initial_state(self, instance):
-        """Return g on the grid; the nodes are others."""
+        """Return g on the grid, which has other points than the mesh has nodes."""
         return {"u": instance["g"]}
 
     def weak_form(self, space, parameters, step):

@@ -8,7 +8,7 @@ from kryloset.problems import BoundaryCondition, Discretisation, Family, Variabl
 
 
 class Pointwise(Family):
-    """Parameters of every kind the layout knows: a field, a profile along one axis, a number."""
+    """Parameters of every kind: a field, a profile along one axis, and a number."""
 
     summary = "Pointwise division"
     equation = "(1 + nu) u = k profile"
@@ -29,7 +29,7 @@ class Pointwise(Family):
 
     @property
     def coordinates(self):
-        """As many points along each axis, and one more for each axis before."""
+        """A grid with one more point along each axis than along the one before."""
         points = self.mesh.points
         return {a: np.linspace(0.0, 1.0, points + i) for i, a in enumerate(self.axes)}
 
@@ -43,7 +43,7 @@ class Pointwise(Family):
         }
 
     def discretise(self, comm):
-        """Return itself, for nothing is to build."""
+        """Return itself, since nothing has to be built."""
         return PointwiseDivision()
 
 

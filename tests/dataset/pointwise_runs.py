@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Runs of the stages before `merge`, made in milliseconds by a family without a PDE."""
+"""Runs of the stages before `merge`, which a family without a PDE makes in milliseconds."""
 
 import itertools
 import json
@@ -29,7 +29,7 @@ PARTS = ("assemble", "setup", "rebuild", "iterate")
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of a run, up to its chunks' files."""
+    """The folder of a run with all files up to the chunks."""
 
     folder: Path
     config: DatasetConfig
@@ -102,7 +102,7 @@ class Run:
 
 @contextmanager
 def changed(path: Path) -> Iterator[h5py.File]:
-    """Change a file of a stage, and seal it again as if the stage had written it so."""
+    """Change a file of a stage and recompute its digests, as if the stage had written it."""
     with h5py.File(path, "r+") as file:
         yield file
         paths = [key for key in read_seals(file) if key != STRUCTURE]
@@ -121,7 +121,7 @@ def changed(path: Path) -> Iterator[h5py.File]:
 
 
 def _tabulate(file: h5py.File, path: str) -> None:
-    """Write the digests of an array's rows anew."""
+    """Recompute the digests of an array's rows."""
     rows = list(file[path][:])
     if offsets_path(path) in file:
         ends = file[offsets_path(path)][:]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Under its final name a file is whole or not there."""
+"""Under its final name, a file is complete or does not exist."""
 
 import os
 import resource
@@ -79,7 +79,7 @@ except DataError as error:
 
 
 def test_a_full_disk_during_an_hdf5_write_leaves_no_file(tmp_path):
-    """A limit of the file's size stands for a full disk: HDF5 meets both in write(2)."""
+    """A limit on the size of files simulates a full disk: write(2) fails in both cases."""
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, tmp_path / "data.h5"],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6)),
@@ -93,7 +93,7 @@ def test_a_full_disk_during_an_hdf5_write_leaves_no_file(tmp_path):
 
 
 def test_a_full_disk_is_named(tmp_path):
-    """On a real file system of one megabyte, where mounting one is allowed."""
+    """Use a real file system of one megabyte, if mounting one is allowed."""
     small = tmp_path / "small"
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(small)]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The check finds, by name, whatever was done to a dataset file."""
+"""The check finds and names every change of a dataset file."""
 
 import json
 import random
@@ -18,7 +18,7 @@ from kryloset.run import check
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
-    """A dataset that passes; tests copy it before they change it."""
+    """A dataset that passes the check. Tests copy it before they change it."""
     return make_run(tmp_path_factory.mktemp("check")).merge()
 
 
@@ -30,7 +30,7 @@ def copy(dataset, tmp_path) -> Path:
 
 
 def seal_again(path: Path) -> None:
-    """Make a changed file undamaged, so that only its content is wrong."""
+    """Recompute the digests of a changed file, so that only its content is wrong."""
     with h5py.File(path, "r+") as file:
         paths = [key for key in read_seals(file) if key != STRUCTURE and key in file]
         del file[SEALS]
@@ -78,12 +78,12 @@ def test_a_failed_check_is_raised_and_written(copy, tmp_path, caplog):
     assert tree["passed"] is False
     (residuals,) = [c for c in tree["checks"] if c["name"] == "residuals"]
     assert "instance 3: 0.001" in residuals["detail"]
-    # Those who see the error have seen it once.
+    # The error itself names the instance, so the log need not.
     assert "instance 3" not in caplog.text
 
 
 def test_a_flipped_byte_of_a_field_is_named(copy):
-    """The file is damaged where the field's instance 4 is stored, below HDF5."""
+    """Damage the bytes of instance 4 of the field, without HDF5."""
     with h5py.File(copy) as file:
         stored = file["t0_fields/u"].id.get_chunk_info_by_coord((4, 0, 0, 0))
     data = bytearray(copy.read_bytes())
@@ -95,7 +95,7 @@ def test_a_flipped_byte_of_a_field_is_named(copy):
 
 
 def everything(path: Path) -> dict[str, object]:
-    """Return all that a reader may see of a file."""
+    """Return everything that a reader can see of a file."""
     found: dict[str, object] = {}
 
     def see(name: str, node: h5py.HLObject) -> None:
@@ -112,7 +112,7 @@ def everything(path: Path) -> dict[str, object]:
 
 @pytest.mark.slow
 def test_any_flipped_bit_is_found_or_harms_nothing(dataset, copy):
-    """Bits that carry no data, as in the gaps of the file, may flip unseen."""
+    """Flipped bits without data, such as in gaps of the file, need not be found."""
     data, expected, places = dataset.read_bytes(), everything(dataset), random.Random(0)
     found = 0
     for _ in range(50):
@@ -150,7 +150,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     ids=["attribute", "doubled line", "line ends"],
 )
 def test_a_change_of_the_list_of_digests_is_found(copy, change):
-    """They are what no digest covers."""
+    """No digest covers the list of digests itself."""
     with h5py.File(copy, "r+") as file:
         change(file, file[SEALS].asstr()[()])
     with h5py.File(copy) as file:
@@ -233,7 +233,7 @@ def _not_solved(file):
     ],
 )
 def test_wrong_content_is_named(copy, change, name, detail):
-    """Whoever made the file sealed it well, but what it says is not so."""
+    """The digests of the file are right, but its content is wrong."""
     with h5py.File(copy, "r+") as file:
         change(file)
     seal_again(copy)
@@ -241,7 +241,7 @@ def test_wrong_content_is_named(copy, change, name, detail):
 
 
 def test_an_edited_family_of_the_user_is_named(tmp_path, monkeypatch):
-    """The text in a data file is never run; that beside it must be the same."""
+    """The text in a dataset is never run; the family's own file must be identical to it."""
     monkeypatch.chdir(tmp_path)
     text = (Path(__file__).parent / "pointwise.py").read_text()
     Path("mine.py").write_text(text + "\nimport parts\n")

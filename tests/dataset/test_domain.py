@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Points of a grid outside of the domain have a mask by themselves, through all stages."""
+"""Grid points outside of the domain are masked automatically, through all stages."""
 
 from pathlib import Path
 
@@ -231,7 +231,7 @@ def put(path, place, value):
         ("vectors", put("t1_fields/w", (2, 0, 4, 4, 1), 0), "finite", "instance 2: w"),
         ("own", put("t0_fields/T", (1, 0, 0, 0), 0), "finite", "instance 1: T"),
         ("shared", put("grid_5/u", (5, 0, 2, 2), 0), "grids", "instance 5: u on the grid of 5"),
-        # Its residual is that of the degrees of freedom.
+        # The residual is computed from the degrees of freedom.
         ("shared", put("t0_fields/u", (2, 0, 0, 4), 7), "grids", "instance 2: u"),
     ],
 )
@@ -256,7 +256,7 @@ def test_a_missing_mask_is_found(datasets, tmp_path):
 
 @pytest.mark.parametrize("place", [(4, 4), (0, 4)], ids=["outside", "inside"])
 def test_a_chunk_with_a_wrong_value_is_not_merged(tmp_path, place, monkeypatch):
-    """A number where the domain is not, or none where it is."""
+    """Put a number outside the domain, or NaN inside."""
     solve = SteadyDiscretisation.solve
 
     def wrong(self, instances, solver):

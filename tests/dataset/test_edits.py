@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Nothing in a dataset file can be edited unseen, whether it is sealed again or not."""
+"""Every edit of a dataset file is found, whether its digests are recomputed or not."""
 
 import contextlib
 import re
@@ -22,7 +22,7 @@ from kryloset.errors import DataError
 
 type Change = Callable[[h5py.File, str], bool]
 
-#: What a file that was sealed again may say otherwise unseen, and why.
+#: Edits that are not found if the digests are recomputed, and why.
 TOLD_BY_THE_MAKER = {
     r"provenance/(versions|code)@.*": "which programs made it, they alone knew",
     r"(/|provenance/versions)@(source|history|kryloset)": "the same, of kryloset itself",
@@ -53,7 +53,7 @@ def everything(path: Path) -> Iterator[str]:
 
 
 def damaged(path: Path) -> list[str]:
-    """Return what the integrity of a file lacks."""
+    """Return the faults that the integrity check finds in a file."""
     with h5py.File(path) as file:
         return damage(file)
 
@@ -71,7 +71,7 @@ def other(value: object) -> object:
 
 
 def edit(file: h5py.File, what: str) -> bool:
-    """Change an attribute, the last number of an array, or a text; return whether it could be."""
+    """Change an attribute, the last number of an array, or a text; return whether it changed."""
     path, _, name = what.partition("@")
     node = file[path]
     if name:
@@ -101,9 +101,9 @@ def remove(file: h5py.File, what: str) -> bool:
 
 
 def unseen(whole: Path, edits: Sequence[str], change: Change, *, sealed: bool) -> list[str]:
-    """Return those of the edits, made in one copy of a file, that it does not give away.
+    """Make edits in one copy of a file; return those that the check does not find.
 
-    One alone is seen by whatever is found; of several each must be named.
+    A single edit is found if the check finds anything. Of several edits each must be named.
     """
     path = whole.with_name("edited.h5")
     path.write_bytes(whole.read_bytes())
@@ -121,7 +121,7 @@ def unseen(whole: Path, edits: Sequence[str], change: Change, *, sealed: bool) -
 
 
 def named(what: str) -> Iterator[str]:
-    """Yield how the check may name an edited attribute."""
+    """Yield the names by which the check may report an edited attribute."""
     path, _, name = what.partition("@")
     yield f" {path}: {name} is "
     if name == "DIMENSION_LIST":
@@ -146,18 +146,18 @@ def test_every_edit_is_detected(
     dataset: Path, family: str, dimension: int, change: Change, sealed: bool, tmp_path: Path
 ):
     whole, known = make(family, dimension, tmp_path / "run"), set()
-    if family != "Various":  # of which all is tried, too
+    if family != "Various":  # which is tried completely
         known = {what for what in everything(dataset) if "u_" not in what and "time" not in what}
     edits = [what for what in everything(whole) if what not in known]
-    if not sealed:  # of one digest for all attributes, those of one name and group are alike
+    if not sealed:  # all attributes share one digest, so one of each name and group is enough
         kinds = {(what.partition("/")[0], what.rpartition("@")[2]): what for what in edits}
         edits = list(kinds.values())
     else:
         told = re.compile("|".join(f"({rule})" for rule in TOLD_BY_THE_MAKER))
         edits = [what for what in edits if not told.fullmatch(what)]
     assert len(edits) > 10
-    # The check takes half a second, and names up to five: attributes of one name are tried
-    # together, and those that it does not name once more alone.
+    # The check takes half a second, and names up to five edits: attributes of one name are tried
+    # together, and those that it does not name are tried again alone.
     together = [what for what in edits if sealed and "@" in what]
     together.sort(key=lambda what: what.partition("@")[2])
     alone = [what for what in edits if what not in together]
@@ -256,7 +256,7 @@ def test_edits_of_derived_values_are_named(dataset: Path, tmp_path: Path, change
 
 
 def read_all(path: Path) -> None:
-    """Read all that `Dataset` can read."""
+    """Read everything that `Dataset` can read."""
     with Dataset(path) as data:
         for index in range(2):
             data.instance(index), data.solution(index), data.inside(index)

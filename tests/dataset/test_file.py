@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""One file is a file of The Well, a labelled tree of xarray, and plain arrays."""
+"""A dataset is a file of The Well, a labelled tree of xarray, and plain arrays for h5py."""
 
 import re
 from dataclasses import replace
@@ -48,7 +48,7 @@ def varying(node: h5py.HLObject) -> tuple[bool, bool]:
 
 
 def test_it_follows_the_specification_of_the_well(any_run):
-    """docs/data_format.md of The Well, sentence by sentence."""
+    """Check each sentence of docs/data_format.md of The Well."""
     count, axes = any_run.config.count, list(any_run.family.axes)
     with h5py.File(any_run.merge()) as file:
         assert file.attrs["dataset_name"] == "division"
@@ -129,7 +129,7 @@ def test_attributes_use_only_types_and_names_of_netcdf(any_run):
 
 @pytest.mark.slow
 def test_the_well_loads_it(any_run):
-    """As docs/reference/dataset.md says: no step in, one step out, parameters as constants."""
+    """As in docs/reference/dataset.md: no input step, one output step, parameters as constants."""
     data = pytest.importorskip("the_well.data")
     path = any_run.merge()
     well = data.WellDataset(
@@ -152,7 +152,7 @@ def test_the_well_loads_it(any_run):
 
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
-    """Runs the only block of docs/reference/dataset.md with a certain text; returns its names."""
+    """Run the only block of docs/reference/dataset.md with a certain text; return its names."""
     (tmp_path / "results" / "darcy").mkdir(parents=True)
     make_run(tmp_path / "results" / "darcy").merge()
     monkeypatch.chdir(tmp_path)
@@ -194,7 +194,7 @@ def test_gzip_is_used_only_if_it_halves_an_array():
     generator = np.random.default_rng(0)
     assert choose_filters(generator.standard_normal((5, 6))) is CHECKSUM
     assert choose_filters(generator.choice([3.0, 12.0], (50, 60))) is FILTERS
-    assert choose_filters(np.zeros(())) is CHECKSUM  # shorter than gzip's own head
+    assert choose_filters(np.zeros(())) is CHECKSUM  # shorter than the header of gzip
 
 
 def test_every_array_is_checksummed(run):
@@ -230,7 +230,7 @@ def test_the_file_says_how_to_make_it_again(run, tmp_path):
             provenance["versions"].attrs
         )
         assert set(provenance["code"].attrs) == {"sample", "sort", "solve", "merge"}
-        # What the chunks say of themselves, not what would solve them today.
+        # The digest of the code that solved the chunks, not that of the present code.
         assert provenance["code"].attrs["solve"] == "solved-0 solved-1 solved-2"
         source = provenance["family"].asstr()[()]
     assert "class Pointwise(Family)" in source

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Whatever a file does to what reads it, there is an answer within seconds."""
+"""Reading any file ends within seconds, with a result or a message."""
 
 import os
 import signal
@@ -90,7 +90,7 @@ def test_a_text_in_an_endless_heap_is_refused(run: Run):
     with h5py.File(path, "r+") as file:
         file["provenance/more"] = "m" * 10_000  # too long for a heap with other texts
     data = bytearray(path.read_bytes())
-    # The size of an object in a heap stands before it. HDF5 reads objects of size 0 forever.
+    # The size of an object in a heap precedes it. HDF5 reads objects of size 0 forever.
     place = data.index(b"m" * 100) - 16
     data[place : place + 16] = bytes(16)
     path.write_bytes(data)

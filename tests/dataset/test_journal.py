@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What is read from a journal is a prefix of what was written to it, whatever happens."""
+"""The records read from a journal are always a prefix of those written to it."""
 
 import random
 import resource
@@ -30,7 +30,7 @@ def write(folder: Path, count: int, fingerprint: str = "work") -> None:
 
 
 def read(folder: Path, fingerprint: str = "work") -> int:
-    """Return how many records there are, having compared each with what was written."""
+    """Compare each record with the written one, and return their number."""
     with Journal(folder, fingerprint) as journal:
         count = 0
         for i, arrays in enumerate(journal.records()):
@@ -77,7 +77,7 @@ def test_a_journal_with_any_flipped_byte_keeps_a_prefix(tmp_path_factory, bytes_
     damaged[at] ^= flip
     (folder / "journal").write_bytes(damaged)
     assert read(folder) < 3
-    # And it goes on from there as if nothing had happened.
+    # The journal continues from there.
     with Journal(folder, "work") as journal:
         for i in range(len(journal), 3):
             journal.append(record(i), 1 + i % 3)
@@ -122,7 +122,7 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path):
 
 @pytest.mark.parametrize("discard", [False, True])
 def test_a_second_writer_waits_for_the_first(tmp_path, caplog, discard):
-    """And finds what the first has left: its records, or a new folder of its own."""
+    """It then finds the records of the first, or a new folder if that was discarded."""
     folder = tmp_path / "journal"
     first = Journal(folder, "work")
     first.append(record(0), 1)
@@ -148,7 +148,7 @@ def test_a_second_writer_waits_for_the_first(tmp_path, caplog, discard):
 
 
 def test_a_full_disk_is_named_and_adds_no_record(tmp_path):
-    """A limit of the file's size stands for a full disk: both end a write(2) half-done."""
+    """A limit on the size of files simulates a full disk: both leave a write(2) incomplete."""
     script = """
 import sys
 from pathlib import Path
@@ -190,7 +190,7 @@ with Journal(Path(sys.argv[1]), "work") as journal:
 
 @pytest.mark.slow
 def test_repeated_kills_lose_no_finished_record(tmp_path):
-    """What is read is whole and no less than before; the next process goes on from there."""
+    """After each kill the records are complete and none is lost; the next process continues."""
     delays = random.Random(0)
     before = 0
     for _ in range(12):

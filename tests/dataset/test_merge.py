@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Merging: every instance once, in the drawn order, faithful, or nothing at all."""
+"""Merging stores every instance once, unchanged and in the drawn order, or writes nothing."""
 
 import json
 import time
@@ -61,7 +61,7 @@ def test_timings_are_by_drawn_instance_and_not_in_the_dataset(run):
 def test_the_same_run_makes_the_same_bytes(tmp_path):
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
     first = make_run(tmp_path / "a").merge().read_bytes()
-    time.sleep(1.1)  # HDF5 writes times in seconds, where it does
+    time.sleep(1.1)  # if HDF5 stored times, they would be in seconds
     again = make_run(tmp_path / "b").merge().read_bytes()
     assert first == again
 
@@ -141,7 +141,7 @@ def test_a_damaged_chunk_is_named(run):
 
 
 def test_statistics_are_of_the_training_split_alone(run):
-    """Change an instance that is not in train, and they stay; change one that is, and not."""
+    """Statistics change if an instance in train changes, and stay if another one does."""
 
     def statistics(instance: int | None) -> dict[str, float]:
         for path in run.chunks:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a dataset file carries makes it again, anywhere."""
+"""A dataset file is enough to make it again in another folder."""
 
 import os
 import shlex
@@ -24,7 +24,7 @@ POINTWISE = (Path(__file__).parent / "pointwise.py").read_text()
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A dataset of a family in a folder, which imports a module of another folder."""
+    """A dataset of a family that imports a module from another folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models/lib").mkdir(parents=True)
     (tmp_path / "models/lib/parts.py").touch()

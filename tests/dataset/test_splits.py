@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Splits partition the instances by the seed alone, and stay what they are as a set grows."""
+"""Splits partition the instances, depend only on the seed, and stay as a set grows."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ NAMES = ("train", "valid", "test", "extra", "more")
 
 @st.composite
 def datasets(draw: st.DrawFn) -> DatasetConfig:
-    """Return any fractions, at a count and a seed at which each split has an instance."""
+    """Return a configuration with any fractions, and a count at which no split is empty."""
     weights = draw(st.lists(st.integers(1, 60), min_size=1, max_size=len(NAMES)))
     fractions = [weight / sum(weights) for weight in weights]
     count = draw(st.integers(int(1 / min(fractions)) + 1, 400))
@@ -43,7 +43,7 @@ def test_a_split_is_never_off_by_an_instance_whatever_the_count(config: DatasetC
     counts = np.arange(1, config.count + 1)
     for number, fraction in enumerate(config.splits.values()):
         sizes = np.cumsum(assigned(config) == number)
-        # The fractions are as exact as their 16 digits.
+        # The fractions are exact to 16 digits.
         assert np.all(np.abs(sizes - fraction * counts) < 1 + 1e-9)
     assert all(len(indices) >= 1 for indices in split_indices(config).values())
 
@@ -61,7 +61,7 @@ def test_another_seed_gives_other_splits():
 
 @pytest.mark.parametrize("fractions", [(0.75, 0.125, 0.125), (0.5, 0.5), (0.9, 0.05, 0.05)])
 def test_the_instances_of_a_split_are_not_equally_spaced(fractions: tuple[float, ...]):
-    """Distances from one test instance to the next vary, and none is taken by most."""
+    """Distances between consecutive test instances vary, and no distance is that of most."""
     splits = dict(zip(NAMES, fractions, strict=False))
     config = DatasetConfig(count=2000, splits=splits)
     *_, last = split_indices(config).values()
@@ -71,7 +71,7 @@ def test_the_instances_of_a_split_are_not_equally_spaced(fractions: tuple[float,
 
 
 def test_the_splits_of_a_seed_never_change():
-    """A dataset's splits can be made again with any later version."""
+    """Any later version can derive the splits of a dataset again."""
     splits = split_indices(DatasetConfig(count=20, seed=1))
     assert splits["valid"].tolist() == [4, 13]
     assert splits["test"].tolist() == [1, 8, 17]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A file between stages is what was written, or it is refused; and it is of this run."""
+"""A file between stages is read as it was written, or refused; files of other runs are refused."""
 
 import random
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def read(path: Path) -> dict[str, object]:
-    """Read all that a stage may read of a file."""
+    """Read everything that a stage may read of a file."""
     with StagedFile(path) as file:
         found: dict[str, object] = {key: str(value) for key, value in file.attrs.items()}
         paths = {group: file.names(group) for group in ("parameters", "fields", "solver", "mesh")}
@@ -47,7 +47,7 @@ def read(path: Path) -> dict[str, object]:
 def test_any_flipped_bit_is_found_or_harms_nothing(
     kind: str, files: dict[str, Path], tmp_path: Path
 ):
-    """Most places of so small a file carry nothing."""
+    """Most bytes of so small a file hold no data."""
     path, data, expected = tmp_path / "file.h5", files[kind].read_bytes(), read(files[kind])
     places, found = random.Random(0), 0
     for _ in range(250):
@@ -63,14 +63,14 @@ def test_any_flipped_bit_is_found_or_harms_nothing(
 
 
 def index_of_chunks(path: Path, array: str) -> int:
-    """Return where HDF5 keeps the addresses of an array's chunks."""
+    """Return the place of the addresses of an array's chunks."""
     with h5py.File(path) as file:
         address = file[array].id.get_chunk_info(1).byte_offset
     return path.read_bytes().rindex(address.to_bytes(8, "little"))
 
 
 def test_a_flip_in_the_index_of_chunks_is_named(files: dict[str, Path], tmp_path: Path):
-    """In HDF5's oldest format it made rows of zeros."""
+    """In HDF5's oldest format such a flip gave rows of zeros."""
     path, data = tmp_path / "file.h5", bytearray(files["parameters"].read_bytes())
     data[index_of_chunks(files["parameters"], "parameters/k") + 1] ^= 1
     path.write_bytes(data)
@@ -134,7 +134,7 @@ def test_an_interrupted_write_leaves_no_file(tmp_path: Path):
 
 
 def drawn_anew(run: Run) -> Run:
-    """Return a run whose parameters are of another seed, but not its order and chunks."""
+    """Return a run with the parameters of another seed, and the old order and chunks."""
     other = replace(run, config=run.config.model_copy(update={"seed": 8}))
     sample.run(other.config, run.name, output=run.folder / "parameters.h5")
     return other

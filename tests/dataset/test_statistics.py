@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Moments in one pass are those of NumPy in two, however the data are divided."""
+"""Moments computed in one pass equal those of NumPy, however the data are divided."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_moments_of_parts_add_up_to_those_of_the_whole(seed, parts, shift):
 
 @pytest.mark.parametrize("exponent", [-1000, -600, 600, 1000])
 def test_moments_do_not_overflow_or_underflow(exponent):
-    """Of 1e300 the square is too large for a number, of 1e-300 too small."""
+    """The square of 1e300 overflows, and that of 1e-300 underflows."""
     parts = np.split(3 + np.random.default_rng(0).standard_normal(12), 3)
     near, far = Moments(), Moments()
     for part in parts:

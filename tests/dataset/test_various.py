@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Trajectories, vectors, own axes, meshes and further grids go through all stages unchanged."""
+"""All stages keep trajectories, vectors, own axes, meshes and further grids unchanged."""
 
 import time
 
@@ -40,7 +40,7 @@ def runs(tmp_path_factory):
 
 
 def copied(runs, name, folder):
-    """Return the dataset of one of `runs`, to change."""
+    """Return a copy of the dataset of one of `runs`, which a test may change."""
     merged = runs[name].merge(f"{time.monotonic_ns()}.h5")
     path = folder / merged.name
     path.write_bytes(merged.read_bytes())
@@ -183,7 +183,7 @@ def test_the_documented_recipe_for_ragged_arrays(runs, tmp_path):
 
 
 def test_a_long_trajectory_is_stored_in_parts(runs, tmp_path, monkeypatch):
-    """Where a chunk has room for 60 numbers, two states of 25 fit."""
+    """A chunk of 60 numbers holds two states of 25."""
     path = copied(runs, "Moving", tmp_path)
     monkeypatch.setattr(writer, "_CHUNK", 60)
     with h5py.File(path) as whole, h5py.File(copied(runs, "Moving", tmp_path)) as parts:
@@ -196,7 +196,7 @@ def test_a_long_trajectory_is_stored_in_parts(runs, tmp_path, monkeypatch):
 @pytest.mark.parametrize("family", ["Moving", "Meshed"])
 def test_the_same_run_makes_the_same_bytes(family, runs, tmp_path):
     first = copied(runs, family, tmp_path).read_bytes()
-    time.sleep(1.1)  # HDF5 writes times in seconds, where it does
+    time.sleep(1.1)  # if HDF5 stored times, they would be in seconds
     assert various(tmp_path / "again", family).merge().read_bytes() == first
 
 
@@ -297,7 +297,7 @@ def _change(path, place):
     ],
 )  # fmt: skip
 def test_a_changed_value_is_found(runs, tmp_path, family, change, name, detail):
-    """First by its digest; sealed again, by what it should be."""
+    """By its digest, and with recomputed digests by comparison with the expected value."""
     path = copied(runs, family, tmp_path)
     with h5py.File(path, "r+") as file:
         change(file)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Families without a PDE that have all that a file can hold, in one to three dimensions."""
+"""Families without a PDE with everything that a file can hold, in one to three dimensions."""
 
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
@@ -34,7 +34,7 @@ class Various(Family):
 
     @property
     def coordinates(self):
-        """Another length along each axis, but as many points."""
+        """Another length along each axis, with the same number of points."""
         points = self.mesh.points
         return {a: np.linspace(0, 1 + i, points) for i, a in enumerate(AXES[: self.dimension])}
 
@@ -53,7 +53,7 @@ class Various(Family):
         }
 
     def discretise(self, comm):
-        """Return what multiplies."""
+        """Return the discretisation, which multiplies."""
         return Multiplication(self)
 
 
@@ -126,7 +126,7 @@ class Moving(Various):
 
 
 class Meshed(Various):
-    """The same with a mesh for each instance, on which u is known."""
+    """The same with a mesh for each instance, at whose nodes u is stored."""
 
     unknowns = (
         degrees_of_freedom(U, ragged=True),
@@ -135,12 +135,12 @@ class Meshed(Various):
     )
 
     def discretise(self, comm):
-        """Return what multiplies on meshes."""
+        """Return the discretisation, which multiplies on meshes."""
         return MultiplicationOnMeshes(self)
 
 
 class MultiplicationOnMeshes(Multiplication):
-    """Three to nine nodes an instance, as a parameter's digits say."""
+    """Three to nine nodes for each instance, chosen by the digits of a parameter."""
 
     def multiply(self, instance):
         """Multiply, and keep the values at some nodes."""
@@ -156,7 +156,7 @@ class MultiplicationOnMeshes(Multiplication):
 
 
 class Unfixed(Various):
-    """Says that a parameter is fixed, and draws another each time."""
+    """A parameter that is declared fixed but drawn anew for each instance."""
 
     def draw(self, generator):
         """Draw another mask."""
@@ -165,7 +165,7 @@ class Unfixed(Various):
 
 
 class OwnGridOnly(Various):
-    """Cannot be evaluated anywhere else."""
+    """A discretisation that cannot be evaluated on other grids."""
 
     def discretise(self, comm):
         """Leave `resample` as it is in the base class."""
@@ -183,7 +183,7 @@ class RaggedParameter(Various):
 
 
 class RaggedInTime(Moving):
-    """A mesh an instance, and times."""
+    """A mesh for each instance, and times."""
 
     unknowns = Meshed.unknowns
 
@@ -214,7 +214,7 @@ class Polygons(Various):
         return {variable.name: drawn[variable.name] for variable in self.parameters}
 
     def discretise(self, comm):
-        """Return what draws the rest anew."""
+        """Return the discretisation."""
         whole, multiplication = Various(self.settings, self.mesh), super().discretise(comm)
         rest = whole.draw(np.random.default_rng(0))
         solve = multiplication.solve

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Runs of all stages up to the chunks, for families that have all that a file can hold."""
+"""Runs of all stages up to the chunks, for families with everything that a file can hold."""
 
 from pathlib import Path
 

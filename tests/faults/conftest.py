@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Runs to interrupt, and the result of an undisturbed run."""
+"""Runs that tests interrupt, and the result of an undisturbed run."""
 
 from pathlib import Path
 

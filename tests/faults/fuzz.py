@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Damage datasets and configurations at random; find hangs, tracebacks and unnoticed damage.
 
-`python tests/faults/fuzz.py --count 5000` damages so many files, with a new seed each time, which
+`python tests/faults/fuzz.py --count 5000` damages 5,000 files, with a new seed each time, which
 is printed; `--seed` makes the same ones again, `--only N` one of them. Each is given to
 `kryloset check`, `info`, `info --config` and to what reads datasets, or to `kryloset config`, in a
 process of its own. What is found is kept in `fuzz-findings/`.
@@ -43,11 +43,11 @@ from kryloset.dataset.reader import Dataset
 from kryloset.errors import KrylosetError
 from kryloset.run import check  # noqa: F401  (loaded once, for all processes)
 
-#: Seconds after which a process hangs, on a machine that does other things too.
+#: Seconds after which a process counts as hanging, on a machine with other load.
 LIMIT = 120.0
-#: Numbers of an array that is sealed again.
+#: The largest number of entries of an array whose digest is recomputed.
 _SEALABLE = 10**7
-#: A part of the cases are configurations.
+#: The share of the cases that are configurations.
 CONFIGURATIONS = 0.2
 FINDINGS = Path("fuzz-findings")
 FAMILIES = (("Various", 2), ("Meshed", 2), ("Moving", 1))
@@ -159,7 +159,7 @@ def _seal_again(path: Path) -> None:
         del file[SEALS]
         digests = Digests()
         for key in paths:
-            # No one could seal what takes more memory than there is.
+            # An array that does not fit into memory cannot have a digest.
             if file[key].size < _SEALABLE:
                 digests.add(key, file[key][()])
         digests.seal(file)
@@ -353,7 +353,7 @@ def examine(seed: int, number: int) -> Case:
                 what = _edit(dice, path)
                 if dice.random() < 0.5:
                     _seal_again(path)
-                    # Sealed well, it may say otherwise of what its maker alone knew.
+                    # With recomputed digests, values that cannot be derived may differ.
                     what, expected = f"{what}, sealed again", None
         found = {name: _end_of(work, path) for name, work in commands.items()}
         faults = [

@@ -56,7 +56,7 @@ class Interrupted:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Keep the paths; nothing runs yet."""
+        """Keep the paths, and run nothing yet."""
         self.folder = folder
         self.chunk = folder / "results/slow/chunks/1-of-1.h5"
         self.dataset = folder / "results/slow/dataset.h5"
@@ -88,7 +88,7 @@ class Interrupted:
             text=True,
             env=os.environ | {"SECONDS_LATE": str(seconds_late)},
             start_new_session=True,
-            # A shell has its background jobs ignore the interrupt, and they their children.
+            # A shell lets background jobs ignore the interrupt, and their children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Compare assembly by a sparse map with DOLFINx's, on however many ranks there are."""
+"""Compare assembly by a sparse map with DOLFINx's, on any number of ranks."""
 
 from mpi4py import MPI
 from petsc4py import PETSc
@@ -21,7 +21,7 @@ def main(domain: mesh.Mesh, shape: tuple[int, ...], degree: int) -> None:
     a = (1 + k) * ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx + k * ufl.inner(u, v) * ufl.ds
     dimension = domain.topology.dim - 1
     facets = mesh.locate_entities_boundary(domain, dimension, lambda x: np.isclose(x[0], 0))
-    # Of some ranks no facet is there.
+    # Some ranks have no facet there.
     left = mesh.meshtags(domain, dimension, facets, np.full(len(facets), 1, np.int32))
     test = v[0] if shape else v
     b = k * test * ufl.dx + k * test * ufl.ds(1, subdomain_data=left)
@@ -48,7 +48,7 @@ def main(domain: mesh.Mesh, shape: tuple[int, ...], degree: int) -> None:
         dolfinx.fem.petsc.set_bc(rhs, bcs)
         largest = comm.allreduce(abs(rhs.array).max(initial=0), MPI.MAX)
         assert abs(vector.update().array - rhs.array).max(initial=0) <= 1e-12 * largest
-        # Own entries only: a ghost's are another rank's to set.
+        # Only owned entries: the rank that owns a ghost sets it.
         rhs.axpy(-1.0, vector.vector)
         assert rhs.norm(PETSc.NormType.INFINITY) <= 1e-12 * largest
 
@@ -57,5 +57,5 @@ for ghost_mode in (mesh.GhostMode.shared_facet, mesh.GhostMode.none):
     square = mesh.create_unit_square(MPI.COMM_WORLD, 7, 5, ghost_mode=ghost_mode)
     for shape, degree in (((), 1), ((), 2), ((2,), 1)):
         main(square, shape, degree)
-# Of some ranks no cell is there.
+# Some ranks have no cell there.
 main(mesh.create_interval(MPI.COMM_WORLD, 1, [0.0, 1.0]), (), 1)

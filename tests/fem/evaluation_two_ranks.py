@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Evaluate functions on however many ranks there are and save what came out."""
+"""Evaluate functions on any number of ranks and save the results."""
 
 import sys
 from pathlib import Path

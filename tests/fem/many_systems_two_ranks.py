@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Solve instances with time steps and Newton steps on however many ranks there are."""
+"""Solve instances with time steps and Newton steps on any number of ranks."""
 
 import sys
 from pathlib import Path

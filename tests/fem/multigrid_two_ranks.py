@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Solve three instances with geometric multigrid and store them, on however many processes.
+"""Solve three instances with geometric multigrid on any number of processes, and store them.
 
 As a program: `multigrid_two_ranks.py '{"family": ..., ...}' output.npz`.
 """

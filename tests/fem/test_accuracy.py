@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Errors that are measured are those that there are."""
+"""Measured errors agree with known errors."""
 
 from mpi4py import MPI
 
@@ -93,5 +93,5 @@ def test_a_loose_tolerance_is_reported_with_a_better_one():
     )
     tiny = {"u": np.array([3e-200, 4e-200])}
     assert relative_errors(tiny, {"u": np.zeros(2)}) == {"u": pytest.approx(1.0)}
-    # A difference that is no number is not small.
+    # A NaN is not a small difference.
     assert Accuracy((1,), "u", 1e-2, np.nan, 0.03).excessive

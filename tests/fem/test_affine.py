@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Assembly by a sparse map: it is what DOLFINx assembles, wherever it is used at all."""
+"""Assembly by a sparse map agrees with DOLFINx's for every form that it accepts."""
 
 import os
 import subprocess
@@ -171,7 +171,7 @@ def test_forms_quadratic_in_coefficients(make_mesh, degree):
     space = lagrange(domain, degree)
     u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
     k, h, number = fem.Function(space), fem.Function(space), fem.Constant(domain, 1.0)
-    # Stiffness is large beside k^2, mass on the boundary is not.
+    # The stiffness is much larger than the term with k^2; the mass on the boundary is not.
     inside = 1e4 * ufl.inner(ufl.grad(u), ufl.grad(v)) + (h - k**2 + number) * u * v
     form = inside * ufl.dx + (k + h**2) * u * v * ufl.ds
     bcs = fixed_sides(space)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Evaluation is exact: what the element can represent comes out, at any point."""
+"""Evaluation at any point is exact for functions of the element."""
 
 import subprocess
 import sys

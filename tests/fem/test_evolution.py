@@ -86,7 +86,7 @@ def rod(kind: type[Rod] = Rod, grids: tuple[int, ...] = (), **settings: Any) -> 
 
 
 def eigenvalue() -> float:
-    """Return that of the stiffness and mass matrices of linear elements for the first wave."""
+    """Return the first eigenvalue of the stiffness and mass matrices of linear elements."""
     h = 1 / (POINTS - 1)
     cosine = np.cos(np.pi * h)
     return float(6 * (1 - cosine) / (h**2 * (2 + cosine)))
@@ -261,7 +261,7 @@ def test_products_agree_with_assembly(kind: type[Rod]) -> None:
         differences.append(np.linalg.norm(form.array - b) / np.linalg.norm(b))
         return solve_directly(operator, rhs)
 
-    # The second instance finds nothing of the first.
+    # The first instance leaves nothing for the second.
     for index in range(2):
         instance = family.draw(generator(0, index))
         stored = discretisation.solve([instance], compare)[0]
@@ -278,7 +278,7 @@ def test_residuals_come_from_assembly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Claimed(Driven):
-    """A family that claims too much."""
+    """A family with a false trait."""
 
     term = staticmethod(lambda now, time: now)
 
@@ -294,7 +294,7 @@ class Claimed(Driven):
     [
         (lambda now, time: now**2, "depends on the states or on the time"),
         (lambda now, time: time * now, "depends on the states or on the time"),
-        # Its derivative is zero, where there is one.
+        # Its derivative is zero wherever it exists.
         (lambda now, time: ufl.sign(now), "not affine"),
     ],
 )
@@ -311,7 +311,9 @@ def test_false_claims_are_refused(term: Any, why: str) -> None:
 @pytest.mark.parametrize("kind", [Rod, TwoStepRod])
 def test_residual_is_that_of_the_stored_states(kind: type[Rod]) -> None:
     discretisation, instance, stored = solved(rod(kind))
-    discretisation.solve([rod(kind).draw(generator(0, 1))], solve_directly)  # leaves nothing behind
+    discretisation.solve(
+        [rod(kind).draw(generator(0, 1))], solve_directly
+    )  # the system is unchanged
     assert discretisation.residual(instance, stored) < 1e-13
     for number in (0, 3, 8):
         for value in (stored["u"][number, 4] + 1e-3, np.nan):
@@ -340,15 +342,15 @@ def test_all_times_are_evaluated_on_another_grid() -> None:
 
 
 class Watched(Rod):
-    """A family that looks at its states."""
+    """A family that checks its states."""
 
     def __init__(self, *arguments):
-        """See nothing yet."""
+        """Begin with no checked state."""
         super().__init__(*arguments)
         self.seen = []
 
     def check_state(self, time, state):
-        """Refuse what comes after 0.1."""
+        """Refuse states after time 0.1."""
         self.seen.append((time, state["u"].max()))
         if time > 0.1 + 1e-9:
             raise DataError(f"too late: {time:.3f}")
@@ -411,7 +413,10 @@ def test_a_blow_up_is_reported_with_its_step_and_time() -> None:
         ([1e-9, 1e-3, 1.0, 1.0], False),  # grows and stays
         ([1e-12 * 1.4**n for n in range(200)], False),  # slow enough for its steps
         ([1e-12 * 1.6**n for n in range(60)], True),
-        ([1e-16, *(n**2 for n in range(1, 60))], False),  # a source sets in, beside rounding
+        (
+            [1e-16, *(n**2 for n in range(1, 60))],
+            False,
+        ),  # a source begins after states of rounding size
         ([1.0, math.inf], True),
         ([1.0, math.nan], True),
         ([0.0, math.nan], True),

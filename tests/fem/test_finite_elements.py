@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What all finite element families rely on: spaces, parameters, conditions, what is stored."""
+"""The base of all finite element families: spaces, parameters, conditions, stored arrays."""
 
 from typing import Any, ClassVar
 
@@ -38,7 +38,7 @@ class Diffusion(SteadyFamily):
     operator = OperatorTraits(symmetric=True, definite=True, affine=True)
 
     def draw(self, generator: Any) -> Any:
-        """Draw nothing: the tests say what k and g are."""
+        """Draw nothing: the tests choose k and g."""
         raise NotImplementedError
 
     def weak_form(self, space: Any, parameters: Any) -> WeakForm:
@@ -85,7 +85,7 @@ class Everything(SteadyFamily):
     unknowns: tuple[Variable, ...] = (degrees_of_freedom(fields[1]),)
 
     def draw(self, generator: Any) -> dict[str, Any]:
-        """Draw polynomials that the elements hold exactly."""
+        """Draw polynomials in the space of the elements."""
         x, y = np.meshgrid(*self.coordinates.values(), indexing="ij")
         return {
             "s": 1 + x * y,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A parameter that changes no solution is refused, unless the family says that it is one."""
+"""A parameter that changes no solution is refused, unless it is declared descriptive."""
 
 from typing import Any
 

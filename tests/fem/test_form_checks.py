@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Forms and conditions that cannot be are refused in words; some would end the process in C."""
+"""Invalid forms and conditions are refused with a message; some would crash the process in C."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +33,7 @@ DRAWN = {"f": np.ones((5, 5)), "c": np.array([1.0, 2.0, 4.0])}
 
 
 class Own(SteadyFamily):
-    """Its form is that of the test."""
+    """A family whose form a test chooses."""
 
     parameters: tuple[Variable, ...] = PARAMETERS
     fields: tuple[Variable, ...] = (Variable("u", "u"),)
@@ -45,7 +45,7 @@ class Own(SteadyFamily):
         return DRAWN
 
     def weak_form(self, space: Any, parameters: Any) -> Any:
-        """Return what the test does."""
+        """Return the form of the test."""
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         return type(self).form(space, parameters, u, v)
 

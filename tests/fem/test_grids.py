@@ -29,7 +29,7 @@ U = Variable("u", "u")
 
 
 class Projection(SteadyFamily):
-    """U is the parameter f, which the elements hold exactly where it is linear."""
+    """u is the projection of the parameter f, and equal to it if f is linear."""
 
     dimensions = (2, 1, 3)
     parameters: tuple[Variable, ...] = (Variable("f", "f"),)

@@ -200,7 +200,7 @@ def test_a_saved_state_continues_bit_for_bit(refresh, tmp_path):
 
 @pytest.mark.parametrize("refresh", ["always", "rental"])
 def test_a_matrix_without_lattices_is_refused(refresh):
-    """The nodes in a polygon are on none."""
+    """The nodes in a polygon are not those of a lattice."""
     loaded, discretisation = discretised("thermal", 17)
     ((matrix, rhs),) = systems(loaded, discretisation, 1)
     assert not has_interpolations(matrix)
@@ -255,5 +255,5 @@ def test_two_ranks_find_the_same_solution(family, mesh, tmp_path):
     one, two = found
     size = abs(one["solutions"]).max()
     np.testing.assert_allclose(two["solutions"], one["solutions"], rtol=0, atol=1e-8 * size)
-    # Gauss and Seidel stop at the border between the ranks, which costs a little.
+    # Gauss-Seidel sweeps stay within a rank, which costs some iterations.
     assert (two["iterations"] <= one["iterations"] + 6).all()

@@ -47,7 +47,7 @@ class Rod(NonlinearFamily):
 
 
 class Unsolvable(Rod):
-    """u^2 + u + 1 = 0 at each point, which no real number obeys."""
+    """u^2 + u + 1 = 0 at each point, which has no real solution."""
 
     operator = OperatorTraits()
 
@@ -126,7 +126,7 @@ def test_newton_converges_quadratically(discretisation: Any, instance: dict[str,
     discretisation.solve([instance], solve)
     norms = np.array(solve.norms) / solve.norms[0]
     last = norms[norms > 1e-12]
-    # log r_(n+1) = 2 log r_n + a constant, once the starting point is left behind.
+    # log r_(n+1) = 2 log r_n + a constant, after the first steps.
     slopes = np.diff(np.log(last[1:]))
     assert len(slopes) >= 2 and slopes[-1] / slopes[-2] > 1.7
 
@@ -170,7 +170,7 @@ def test_residual_is_the_nonlinear_one(discretisation: Any, instance: dict[str, 
     assert not discretisation.residual(instance, changed) < 1e-4
     boundary = {"u": stored["u"].copy()}
     boundary["u"][0] += 1e-3
-    # A prescribed value has a row of the identity, beside which others are like 1 / h.
+    # A prescribed value has a row of the identity, and the entries of other rows are like 1 / h.
     assert discretisation.residual(instance, boundary) > 1e-5
 
 
@@ -182,7 +182,7 @@ def test_loose_tolerance_is_kept(
     solve.tolerance = tolerance
     stored = discretisation.solve([instance], solve)[0]
     assert discretisation.residual(instance, stored) <= tolerance
-    # Nor is more done than is asked for: before the last step it was not yet reached.
+    # No superfluous step is made: the tolerance was not reached before the last step.
     assert solve.norms[-1] > tolerance / 2 * solve.norms[0]
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""An operator that leaves a constant open is refused before it is solved."""
+"""An operator that does not determine a constant is refused before it is solved."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ V, P = Variable("v", "v", rank=1), Variable("p", "p")
 
 
 class Insulated(SteadyFamily):
-    """-div(k grad u) = 1 - mean, with nothing that holds u, unless a test says what."""
+    """-div(k grad u) = 1 - mean, without conditions on u unless a test adds one."""
 
     parameters: tuple[Variable, ...] = (Variable("k", "k", dimensions=()),)
     fields: tuple[Variable, ...] = (Variable("u", "u"),)
@@ -39,7 +39,7 @@ class Insulated(SteadyFamily):
     robin = 0.0
 
     def draw(self, generator: Any) -> dict[str, Any]:
-        """Return a small number: what counts as zero is relative."""
+        """Return a small number, since the test for zero is relative."""
         return {"k": np.float64(1e-9)}
 
     def weak_form(self, space: Any, parameters: Any) -> WeakForm:
@@ -53,7 +53,7 @@ class Insulated(SteadyFamily):
 
 
 class Flow(Insulated):
-    """Stokes' equations, whose pressure nothing holds."""
+    """Stokes' equations, whose pressure is not determined."""
 
     fields = (V, P)
     unknowns = (degrees_of_freedom(V), degrees_of_freedom(P))

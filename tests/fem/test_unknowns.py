@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The order of the unknowns is that of their positions, whatever the processes."""
+"""The order of the unknowns follows their positions, on any number of processes."""
 
 import subprocess
 import sys
@@ -172,7 +172,7 @@ def test_nodes_of_jumping_functions_stay_with_their_cells():
     values, cells = unknowns.gather(field.x.array), unknowns.cells()
     expected = np.repeat(np.arange(18.0)[:, None], 3, axis=1)
     np.testing.assert_allclose(values[cells], expected, atol=1e-13)
-    # At a node the cells come in their order.
+    # At a node, the cells follow in their order.
     same = np.all(np.abs(np.diff(unknowns.points, axis=0)) < 1e-12, axis=1)
     assert same.any()
     assert (np.diff(values)[same] > 0.5).all()
@@ -207,7 +207,7 @@ def test_nedelec_unknowns_are_integrals_along_the_tangents(dimension: int):
     a, b = random.standard_normal(dimension), random.standard_normal((dimension, dimension))
     field = fem.Function(space)
     field.interpolate(lambda x: a[:, None] + b @ x[:dimension])
-    # Of a linear field: its value at the midpoint times the edge.
+    # For a linear field, the integral is its value at the midpoint times the edge.
     expected = np.sum((a + unknowns.points @ b.T) * unknowns.tangents, axis=1)
     np.testing.assert_allclose(unknowns.gather(field.x.array), expected, atol=1e-13)
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Number the unknowns on however many ranks there are and save what came out."""
+"""Number the unknowns on any number of ranks and save the results."""
 
 import sys
 from pathlib import Path

@@ -23,7 +23,7 @@ class Reaction(Family):
 
     @property
     def coordinates(self):
-        """More points along y, so that axes cannot be mistaken for one another."""
+        """More points along y than along x, so that exchanged axes are found."""
         n = self.mesh.points
         return {"x": np.linspace(0, 1, n), "y": np.linspace(0, 2, n + 2)}
 
@@ -37,7 +37,7 @@ class Reaction(Family):
         return {"k": np.exp(log_k), "f": source, "nu": np.asarray(9 * generator.random())}
 
     def discretise(self, comm):
-        """Refuse: `solve` is all that the tests need."""
+        """Refuse, since the tests need only `solve`."""
         raise NotImplementedError
 
     def solve(self, k, f, nu):

@@ -25,7 +25,7 @@ class Data:
 
 
 def make_data(path: Path, masks: list[np.ndarray] | None = None, **settings) -> Data:
-    """Make it; `masks` say of each instance which points lie in its domain."""
+    """Make the file; `masks` mark the points in the domain of each instance."""
     config = DatasetConfig.model_validate(
         {
             "family": f"{Path(__file__).parent / 'reaction.py'}:Reaction",

@@ -69,5 +69,5 @@ def test_linear_predictor_is_chosen_by_the_valid_split():
     generator = np.random.default_rng(4)
     noisy = generator.standard_normal((30, 1, 5, 2)), 3 + generator.random((30, 1, 2, 2))
     unrelated = generator.standard_normal((400, 1, 5, 2)), 3 + generator.random((400, 1, 2, 2))
-    # Where nothing is to be learnt, the mean is right.
+    # If the outputs do not depend on the inputs, the mean is best.
     assert fit_linear(noisy, unrelated).rank == 0

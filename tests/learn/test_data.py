@@ -95,7 +95,7 @@ def test_encoding_is_the_standard_score_over_the_train_split(data):
     natural = np.stack([np.log(x[:, 0]), x[:, 1], x[:, 2]])
     mean, deviation = (f((1, 2, 3), keepdims=True) for f in (natural.mean, natural.std))
     found = scaling.encode(torch.from_numpy(x)).numpy().swapaxes(0, 1)
-    # The numbers of the scaling are float32, as weights are.
+    # Means and deviations are float32, like the weights.
     np.testing.assert_allclose(found, (natural - mean) / deviation, rtol=1e-5, atol=1e-6)
     score = torch.from_numpy((y - y.mean()) / y.std())
     np.testing.assert_allclose(scaling.decode(score).numpy(), y, rtol=1e-5, atol=1e-7)

@@ -89,7 +89,7 @@ def test_derivatives_of_quadratic_functions_are_exact_beside_a_hole():
 
 
 def test_derivatives_with_few_neighbours():
-    """Of two points the difference, of one alone 0."""
+    """Two points give their difference, and a single point gives 0."""
     line = torch.tensor([torch.nan, 1.0, 3.0, torch.nan, 5.0, torch.nan])
     found = derive(line, torch.arange(6.0), 0)
     assert found[[1, 2, 4]].tolist() == [2, 2, 0]
@@ -104,7 +104,7 @@ def test_the_error_of_a_constant_is_exact_beside_a_hole():
 
 @pytest.fixture(scope="module", params=["shared", "own"])
 def masked(request, tmp_path_factory):
-    """A dataset in which the lower half is outside, or another corner of each instance."""
+    """A dataset in which the lower half, or another corner for each instance, is outside."""
     path = tmp_path_factory.mktemp(request.param) / "dataset.h5"
     x, y = np.meshgrid(np.linspace(0, 1, 9), np.linspace(0, 2, 11), indexing="ij")
     masks = [np.full(x.shape, True) & (y > 0.9)] * 40

@@ -101,7 +101,7 @@ def test_a_checkpoint_of_another_training_is_ignored(begin):
 
 
 def test_the_best_weights_on_the_valid_split_are_kept(begin):
-    # So large a step that the error rises and falls from epoch to epoch.
+    # The step is so large that the error rises and falls from epoch to epoch.
     training = begin(epochs=8, learning_rate=0.1)
     record = training.run()
     assert len(record.train) == len(record.valid) == len(record.seconds) == 8
@@ -134,7 +134,7 @@ def test_model_is_rebuilt_from_its_file_alone(begin, tmp_path):
     assert torch.equal(loaded(x), training.operator(x))
     assert loaded.about == training.about
     assert loaded.about["dataset"] == training.valid.digest
-    # Functions on a finer grid are as good.
+    # The operator accepts functions on a finer grid.
     assert loaded(torch.ones(2, 3, 20, 24)).shape == (2, 1, 20, 24)
 
 

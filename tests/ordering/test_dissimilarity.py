@@ -23,7 +23,7 @@ def draw(*shape: int) -> Array:
 
 @pytest.mark.parametrize("name", DISSIMILARITIES)
 def test_a_dissimilarity_is_a_metric(name: str) -> None:
-    # That of sines is one, too: of lines, the distance of orthogonal projections on them.
+    # The sine is one, too: the distance between the orthogonal projections on two lines.
     matrices = draw(12, 4, 3)
     found = DISSIMILARITIES[name](matrices, matrices)
     np.testing.assert_allclose(found, found.T, atol=1e-14)
@@ -107,7 +107,7 @@ def test_medoids_of_a_clear_case_are_the_best_of_all() -> None:
 def test_instances_go_to_the_cluster_of_their_direction(sample: int) -> None:
     generator = np.random.default_rng(0)
     which = generator.integers(0, 4, 300)
-    # Lengths and signs are of no account to the sine.
+    # The sine does not depend on lengths and signs.
     factors = generator.choice([-1, 1], (300, 1)) * generator.uniform(0.1, 10, (300, 1))
     vectors = factors * (np.eye(4, 6)[which] + 0.1 * generator.standard_normal((300, 6)))
     medoids, labels = cluster(vectors, 4, sample=sample)

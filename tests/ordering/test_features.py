@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Short features: isometries of what they keep, and never farther apart than the fields."""
+"""Short features keep the distances of what they keep, and never increase distances."""
 
 import numpy as np
 import pytest

@@ -17,7 +17,7 @@ FEATURES = st.tuples(st.integers(1, 24), st.integers(1, 4)).flatmap(
 
 
 def chain_of_the_paper(features: NDArray[np.float64]) -> list[int]:
-    """Algorithm 1 of the SKR paper, word for word: slow, and plainly right."""
+    """Algorithm 1 of the SKR paper, implemented literally: slow, and obviously right."""
     order, left = [0], list(range(1, len(features)))
     while left:
         here = features[order[-1]]

@@ -101,7 +101,7 @@ def test_the_curve_goes_through_every_cell_from_face_to_face(axes: int, bits: in
 
 
 def test_the_curve_begins_in_the_corner() -> None:
-    # The beginning of the curve in the plane: each quarter before the next one is entered.
+    # The curve in the plane fills each quarter before it enters the next one.
     assert hilbert_index(np.array([[0, 0], [3, 0], [0, 3]], dtype=np.uint64), 2)[0] == 0
     quarters = {tuple(p // 2 for p in divmod(int(i), 4)) for i in curve_order(grid(4))[:4]}
     assert len(quarters) == 1
@@ -133,7 +133,7 @@ def test_with_one_cell_the_chain_is_the_greedy_one_from_its_beginning(features: 
 
 
 def chain_through_slowly(features: Array, start: int) -> NDArray[np.int64]:
-    """Greedy as `chain_through` does it: of several nearest the first along the curve."""
+    """Greedy like `chain_through`: of several nearest vectors, take the first along the curve."""
     curve = curve_order(project_on_principal_axes(features, 8))
     distances = cdist(features[curve], features[curve])
     left, path = list(range(len(curve))), [curve.tolist().index(start)]
@@ -158,7 +158,7 @@ def test_or_opt_never_lengthens_and_keeps_the_beginning(features: Array, random:
 
 
 def test_or_opt_moves_misplaced_instances_back() -> None:
-    # A walk along a line, but for two vectors in a row that are visited last.
+    # A walk along a line, except that two consecutive vectors are visited last.
     line = np.arange(30.0)[:, None]
     order = [*range(12), *range(14, 30), 13, 12]
     found = or_opt(cdist(line, line), np.array(order))
@@ -181,7 +181,7 @@ def test_or_opt_shortens_greedy_chains() -> None:
 def test_the_walk_is_at_most_twice_as_long_as_the_tree(features: Array) -> None:
     everything = len(features)
     tree = spanning_tree(features, everything)
-    # Sparse, for of a dense graph SciPy takes short edges for none.
+    # Sparse, since in a dense graph SciPy ignores short edges.
     distances = sp.csr_array(np.maximum(cdist(features, features), np.finfo(float).tiny))
     assert tree.nnz == len(features) - 1
     assert tree.sum() == pytest.approx(minimum_spanning_tree(distances).sum(), abs=1e-9)
@@ -219,7 +219,7 @@ def exact(permeabilities: Array) -> float:
 def test_a_path_is_at_most_a_quarter_longer_than_the_exact_greedy_one(
     order: Order, permeabilities: Array, exact: float
 ) -> None:
-    # As the stage does it: sorted by cosines, measured by the parameters themselves.
+    # As in the stage: sorted by cosines, measured by the parameters themselves.
     fields = permeabilities.reshape(len(permeabilities), -1)
     short = cosines(permeabilities)
     assert length(fields, order(short)) <= 1.25 * exact

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The stage `sort`: features read in parts, orders by the configuration, seconds said."""
+"""The stage `sort` reads features in parts, sorts as configured, and reports seconds."""
 
 import time
 from pathlib import Path

@@ -80,7 +80,7 @@ def test_a_smooth_solution_converges_at_the_theoretical_order(
         family = AdvectionDiffusion(AdvectionDiffusionSettings(), mesh)
         u = solve_instance(family, make_instance(family, peclet, psi, f, g))
         errors.append(l2_error(u, exact, u.function_space.mesh))
-    # With much wind the theory has p + 1/2.
+    # In a strong wind, theory gives p + 1/2.
     assert observed_orders(errors)[-1] > degree + gained - 0.1
 
 
@@ -119,7 +119,7 @@ def test_a_profile_is_carried_along_the_wind() -> None:
     inside = (x > 0) & (x < 0.95) & (y > 0) & (y < 0.95)
     np.testing.assert_allclose(u[inside & (across > 0.15)], 1, atol=0.05)
     np.testing.assert_allclose(u[inside & (across < -0.15)], 0, atol=0.05)
-    # Over- and undershoots at the step are those of a method that is not monotone, no more.
+    # The method is not monotone, so it may over- and undershoot at the step, but only a little.
     assert u.min() > -0.25 and u.max() < 1.25
 
 
@@ -206,7 +206,7 @@ def test_advection_conserves_energy(degree: int, peclet: float) -> None:
     energy = float(fem.assemble_scalar(fem.form(ufl.replace(weak.a, {test: v, trial: v}))))
     laplacian = integrate(-eps * ufl.div(ufl.grad(v)) * tau * transport)
     assert energy == pytest.approx(eps * gradient + along + laplacian, rel=1e-10)
-    # What is proved in the class's documentation.
+    # The inequality that the documentation of the class proves.
     assert energy >= (0.75 * eps * gradient + 0.5 * along) * (1 - 1e-12)
 
 

@@ -116,7 +116,7 @@ def test_residual_is_that_of_the_stored_field(discretisation: SteadyDiscretisati
     instance = draw(discretisation)
     fields = discretisation.solve([instance], solve_directly)[0]
     assert discretisation.residual(instance, fields) < 1e-12
-    # One changed unknown must show: it moves the residual by the norm of a column of A.
+    # One changed unknown changes the residual by the norm of a column of A.
     changed = {"u": fields["u"].copy()}
     changed["u"][(3,) * changed["u"].ndim] += 1e-3
     assert discretisation.residual(instance, changed) > 1e-4
@@ -177,7 +177,7 @@ def test_bad_parameters_are_refused(discretisation: SteadyDiscretisation) -> Non
 @pytest.mark.parametrize("kind", ["lognormal", "two_valued", "high_contrast"])
 @pytest.mark.parametrize("degree", [1, 2])
 def test_operator_is_as_declared_for_every_permeability(kind: str, degree: int) -> None:
-    # Roughest fields of the grid: a quadratic k is negative somewhere, its operator definite.
+    # For the roughest fields, a quadratic k is negative somewhere, but the operator is definite.
     parameters = {"smoothness": 1.1, "length": 0.05, "modes": 16, "contrast": 1e6}
     rough = family(17, degree, permeability=kind, **parameters)
     solve = SolveAndKeep()
@@ -231,7 +231,7 @@ def finite_differences(k: np.ndarray, f: np.ndarray) -> np.ndarray:
             a += sp.diags_array(face.ravel())
             if shift == 1:
                 forward = face
-        # To the neighbour in front, which the last of a line has not.
+        # To the next neighbour, which the last point of a line does not have.
         forward = forward.copy()
         forward[(slice(None),) * axis + (-1,)] = 0
         stride = n ** (d - 1 - axis)

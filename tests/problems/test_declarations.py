@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a family declares is refused before any work, where a file could not hold it."""
+"""Declarations of a family that no file can hold are refused before any work."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ K, U = Variable("k", "k"), Variable("u", "u")
 
 
 class Own(Family):
-    """As it should be."""
+    """A family with valid declarations."""
 
     summary = "Own"
     equation = "u = k"

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Whatever `draw` returns is real numbers without loss, or is refused with instance and name."""
+"""Values from `draw` are stored without loss, or refused with instance and name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ from kryloset.run import sample
 
 
 class Own(Family):
-    """Draws what the test says."""
+    """A family that draws what a test chooses."""
 
     parameters: tuple[Variable, ...] = (
         Variable("k", "k"),
@@ -35,7 +35,7 @@ class Own(Family):
         return {"x": np.arange(2.0), "y": np.arange(3.0)}
 
     def draw(self, generator: np.random.Generator) -> Any:
-        """Draw what the test says."""
+        """Draw what the test chooses."""
         return type(self).drawn(generator)
 
     discretise = None  # type: ignore[assignment]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Elasticity against exact solutions, theorems and bilinear elements of its own."""
+"""Elasticity against exact solutions, theorems and independent bilinear elements."""
 
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def lame(modulus: Any, ratio: float) -> tuple[Any, Any]:
     return modulus * ratio / ((1 + ratio) * (1 - 2 * ratio)), modulus / (2 * (1 + ratio))
 
 
-# Exact solutions: the family's own bilinear form, with loads that are worked out by hand.
+# Exact solutions: the family's own bilinear form, with loads that follow from the solution.
 
 
 def exact_displacement(x: Any) -> Any:
@@ -77,12 +77,12 @@ def solenoidal_displacement(x: Any) -> Any:
 
 
 def exact_pressure(x: Any) -> Any:
-    """Return a pressure of no special kind."""
+    """Return a generic pressure."""
     return ufl.cos(x[0] + 2 * x[1]) + (x[2] ** 2 if len(x) == 3 else 0)
 
 
 def exact_modulus(x: Any) -> Any:
-    """Return a modulus of no special kind."""
+    """Return a generic modulus."""
     return 1 + x[0] + x[1] ** 2
 
 
@@ -92,7 +92,7 @@ def strain(u: Any) -> Any:
 
 
 class Exact:
-    """A family of which the displacement is `displacement`, and the modulus `modulus`.
+    """A family with the displacement `displacement` and the modulus `modulus`.
 
     With a pressure it is `pressure`; of a displacement with a divergence, there is a source.
     """
@@ -107,7 +107,7 @@ class Exact:
         return {"E": self.modulus(x) + 0 * x[0], "traction": np.zeros(self.dimension)}
 
     def weak_form(self, space: Any, parameters: Any) -> Any:
-        """Put the loads of the exact solution for those drawn."""
+        """Replace the drawn loads by those of the exact solution."""
         mixed = space.num_sub_spaces == 2 and isinstance(self, IncompressibleElasticity)
         x, n = ufl.SpatialCoordinate(space.mesh), ufl.FacetNormal(space.mesh)
         v, q = ufl.TestFunctions(space) if mixed else (ufl.TestFunction(space), None)
@@ -185,7 +185,7 @@ def test_displacement_and_pressure_converge_at_the_theoretical_orders(
 
 
 class StiffElasticity(ExactElasticity):
-    """Whose exact solution is the same for every Poisson's ratio, but for a factor."""
+    """A family whose exact solution depends on Poisson's ratio only by a factor."""
 
     displacement = staticmethod(solenoidal_displacement)
 
@@ -198,11 +198,11 @@ class StiffIncompressibleElasticity(ExactIncompressibleElasticity):
 
 
 def test_displacement_locks_only_without_a_pressure() -> None:
-    # The exact displacement has no divergence. Of the P1 functions hardly one has none
-    # (Boffi, Brezzi, Fortin 2013, chapter 8), so that lambda forces their best to zero.
+    # The exact displacement has no divergence. Hardly any P1 function has none
+    # (Boffi, Brezzi, Fortin 2013, chapter 8), so a large lambda forces u to zero.
     alone, mixed = [], []
     for ratio in (0.3, 0.499999):
-        # Beyond what the settings allow, which is what they are for.
+        # The settings would refuse this ratio, because of locking.
         settings = ElasticitySettings().model_copy(update={"poisson_ratio": ratio})
         alone.append(errors_of(StiffElasticity(settings, MeshConfig(points=9)))[0])
         settings = IncompressibleElasticitySettings(poisson_ratio=ratio)
@@ -221,7 +221,7 @@ def norm_of_exact(family: Any) -> float:
 
 
 class Patch:
-    """A displacement that the elements hold, of a body of one modulus."""
+    """A displacement in the space of the elements, for a constant modulus."""
 
     displacement = staticmethod(lambda x: x[0] * ufl.as_vector([0.3, -0.2, 0.1][: len(x)]))
     modulus = staticmethod(lambda x: 2.0)
@@ -258,7 +258,7 @@ def test_bar_that_does_not_contract_stretches_by_traction_over_modulus(dimension
     np.testing.assert_allclose(u[..., 1:], 0, atol=1e-14)
 
 
-# Identities of the discrete solutions, for the loads that the families have.
+# Identities of the discrete solutions, for the families' own loads.
 
 
 def over_the_end(values: np.ndarray) -> np.ndarray:
@@ -381,7 +381,7 @@ def test_all_elements_approach_bilinear_ones_of_a_drawn_instance(name: str, degr
     assert differences[1] < 0.5 * differences[0] and differences[2] < 0.5 * differences[1]
 
 
-# The operator, and multigrid's hints.
+# The operator, and the near null space for multigrid.
 
 
 KINDS = [
@@ -455,7 +455,7 @@ def test_rigid_body_motions_have_no_energy(dimension: int, motions: int) -> None
         image = matrix.createVecLeft()
         matrix.mult(PETSc.Vec().createWithArray(motion.copy()), image)
         assert image.norm() < 1e-12 * matrix.norm()
-    # And there are no others.
+    # There are no other motions without energy.
     rows, columns, entries = matrix.getValuesCSR()
     dense = sp.csr_array((entries, columns, rows), shape=matrix.size).toarray()
     eigenvalues = np.linalg.eigvalsh(dense)
@@ -482,7 +482,7 @@ def test_rigid_body_motions_speed_up_multigrid(points: int, dimension: int) -> N
     discretisation = family.discretise(MPI.COMM_SELF)
     matrix, rhs = discretisation.assemble(family.draw(generator(0, 0)))
     knowing = multigrid_iterations(matrix, rhs)
-    # A copy by hand, for one of PETSc's takes the motions along.
+    # A manual copy, since a copy by PETSc keeps the near null space.
     ignorant = PETSc.Mat().createAIJ(matrix.size, bsize=dimension, csr=matrix.getValuesCSR())
     ignorant.assemble()
     assert knowing < multigrid_iterations(ignorant, rhs)
@@ -505,7 +505,7 @@ def test_instances_on_a_finer_grid_are_the_same(dimension: int, degree: int) -> 
 def test_instances_have_the_statistics_of_the_settings() -> None:
     family = make(points=9, log_deviation=0.7, traction=0.2)
     drawn = [family.draw(generator(0, index)) for index in range(400)]
-    # Quadrature by the trapezoidal rule, for the deviation is an average over the square.
+    # The deviation is an average over the square, so integrate by the trapezoidal rule.
     weights = np.ones(9) / 8
     weights[[0, -1]] /= 2
     squares = [weights @ np.log(instance["E"]) ** 2 @ weights for instance in drawn]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What holds for every family of the catalogue, by its small dataset in config/families."""
+"""Properties of every built-in family, tested on its small dataset in config/families."""
 
 import math
 from dataclasses import replace
@@ -132,7 +132,7 @@ def test_solutions_have_every_field_and_unknown(solved: Any) -> None:
 
 def test_residual_is_that_of_what_is_stored(solved: Any) -> None:
     family, discretisation, pairs, _ = solved
-    # The first instance again, after others: nothing of them is left in the storage.
+    # Solve the first instance again: the others have left nothing in the storage.
     instance, solution = pairs[0]
     assert discretisation.residual(instance, solution) < 1e-8
     own = [v.name for v in family.unknowns if v.name.endswith("_dofs")] or [family.fields[0].name]
@@ -206,7 +206,7 @@ def test_false_traits_are_found(solved: Any) -> None:
 
 @pytest.mark.parametrize("name", ["poisson", "thermal", "navier_stokes"])
 def test_lifting_by_one_product_equals_that_of_dolfinx(name):
-    """One product with A, beside `apply_lifting` cell by cell for the same forms."""
+    """Compare one product with A to `apply_lifting`, cell by cell, for the same forms."""
     systems = []
     for constant in (True, False):
         family = coarse_family(name)

@@ -133,7 +133,7 @@ def test_the_first_mode_decays_at_its_eigenvalue() -> None:
     assert errors[-1] < 1e-3
 
 
-# What physics says
+# Physics
 
 
 @pytest.mark.parametrize("degree", [1, 2])
@@ -294,7 +294,7 @@ def test_recycling_continues_across_steps_and_instances() -> None:
         two = discretisation.solve([instance], forgetting)[0]["u"]
         np.testing.assert_allclose(one, two, atol=1e-6 * abs(two).max())
     with_it, without = (np.reshape(s.iterations, (2, 10)) for s in (recycling, forgetting))
-    # All but the first steps of the first instance have a space to start from.
+    # All steps except the first ones of the first instance start with a recycled space.
     assert with_it[0, 3:].sum() < 0.9 * without[0, 3:].sum()
     assert with_it[1].sum() < 0.9 * without[1].sum()
 
@@ -310,7 +310,7 @@ def test_fields_are_the_same_on_a_finer_grid() -> None:
 def test_deviations_are_those_of_the_settings() -> None:
     family, _ = heat(17, log_deviation=0.5, initial_deviation=3.0, source_deviation=20.0)
     instances = [family.draw(generator(0, index)) for index in range(400)]
-    interior = np.s_[1:, 1:]  # as many points as the square has areas
+    interior = np.s_[1:, 1:]  # one point for each cell of the square
     for name, deviation in (("k", 0.5), ("u0", 3.0), ("f", 20.0)):
         values = np.array([i[name][interior] for i in instances])
         values = np.log(values) if name == "k" else values

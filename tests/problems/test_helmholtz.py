@@ -75,7 +75,7 @@ def test_reflected_waves_converge_at_the_theoretical_order(degree: int) -> None:
 
 
 class PlaneWave(HelmholtzAbsorbing):
-    """The family with du/dn - i k u that of the plane wave exp(i k d . x), k = 8."""
+    """The family with the values of du/dn - i k u for the plane wave exp(i k d . x), k = 8."""
 
     k = 8.0
 
@@ -326,7 +326,7 @@ def test_ten_wavelengths_a_side(name: str) -> None:
     discretisation = family.discretise(MPI.COMM_SELF)
     stored = discretisation.solve([instance], solve_directly)[0]
     assert discretisation.residual(instance, stored) < 1e-9
-    # The energy of the waves is where the wavenumber is that of the medium.
+    # The spectrum of the waves is concentrated at the wavenumber of the medium.
     field = stored["u" if name == "helmholtz" else "u_real"][:-1, :-1]
     window = np.hanning(224)
     power = abs(np.fft.fft2(field * np.outer(window, window))) ** 2

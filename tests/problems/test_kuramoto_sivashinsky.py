@@ -107,7 +107,7 @@ def test_small_waves_grow_or_decay_at_the_rate_of_the_linear_equation(waves: int
 
 
 def test_energy_changes_by_production_less_dissipation() -> None:
-    """The rate of (u, u) / 2 is (u_x, u_x) - (w, w): exact but for the time step, of order 2."""
+    """(u, u) / 2 changes at the rate (u_x, u_x) - (w, w), up to order 2 in the time step."""
     defects = []
     for steps in (200, 400, 800):
         of = family(65, steps=steps, final_time=20.0)
@@ -204,7 +204,7 @@ def test_chaos_has_the_energy_of_a_spectral_code() -> None:
         instance = of.draw(generator(0, index))
         u = discretisation.solve([instance], solver)[0]["u"][:, 1:-1]
         other = spectral(instance["u0"][1:-1], 64.0, 400.0, 4000)
-        # The same at first; then chaos makes every difference large, but for the averages.
+        # The states agree at first. Then chaos separates them, and only averages agree.
         assert np.linalg.norm(u[50] - other[50]) < 0.05 * np.linalg.norm(other[50])
         assert abs(u[1000:]).max() < 5
         energies.append([np.mean(states[1000:] ** 2) for states in (u, other)])

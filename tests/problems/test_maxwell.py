@@ -47,7 +47,7 @@ def curl_of_curl(nu: Any, field: Any) -> Any:
     return ufl.as_vector([vorticity.dx(1), -vorticity.dx(0)])
 
 
-# Exact solutions: the family's own bilinear form, with a current that is worked out by hand.
+# Exact solutions: the family's own bilinear form, with a current that follows from the field.
 
 
 def exact_field(x: Any) -> Any:
@@ -68,7 +68,7 @@ class Exact(Maxwell):
         return {"nu": 1 + x[0] + x[1] ** 2, "H": source}
 
     def weak_form(self, space: Any, parameters: Any) -> Any:
-        """Put the current of the exact field for that drawn."""
+        """Replace the drawn current by that of the exact field."""
         x = ufl.SpatialCoordinate(space.mesh)
         field = exact_field(x)
         current = curl_of_curl(1 + x[0] + x[1] ** 2, field) + self.settings.kappa * field
@@ -127,7 +127,7 @@ def test_source_is_the_curl_of_what_is_drawn(dimension: int) -> None:
 
 
 class Patch(Maxwell):
-    """A field a + b x r with its tangential part prescribed, which the elements hold."""
+    """A field a + b x r, which is in the space, with its tangential part prescribed."""
 
     def exact(self, x: Any) -> list[Any]:
         """Return the components."""
@@ -199,7 +199,7 @@ def test_kernel_of_the_curl_is_the_gradients(dimension: int) -> None:
 
 @BOTH
 def test_field_is_orthogonal_to_gradients(dimension: int) -> None:
-    # So is the current, a curl: there is no charge anywhere inside.
+    # So is the current, which is a curl: there is no charge inside.
     family = make(POINTS[dimension], dimension)
     field = solve_instance(family, family.draw(generator(0, 1)))
     nodal = fem.functionspace(field.function_space.mesh, ("Lagrange", 1))

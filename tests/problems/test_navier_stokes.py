@@ -75,7 +75,7 @@ class TaylorVortex(NavierStokes):
         return weak._replace(boundary=(*walls, pinned))
 
     def check_state(self, time: float, state: Instance) -> None:
-        """Let long time steps be: their error is what is measured."""
+        """Accept long time steps, since their error is measured."""
 
 
 def vortex_errors(points: int, steps: int, time: float) -> tuple[float, float]:
@@ -112,7 +112,7 @@ def test_velocity_and_pressure_converge_with_order_two_in_time() -> None:
     for steps in (60, 120, 240):
         of = family(steps=steps, force=0.1)
         stored = of.discretise(MPI.COMM_SELF).solve([of.draw(generator(0, 1))], SolveFactored())[0]
-        # Pressures are those of the middles of steps: on to the end of the last.
+        # Pressures belong to the middles of steps; extrapolate to the end of the last step.
         pressure = (3 * stored["p"][-1] - stored["p"][-2]) / 2
         states.append((stored["u"][-1], pressure))
     for coarse, middle, fine in zip(*states, strict=True):
@@ -152,7 +152,7 @@ def test_unforced_energy_falls_by_the_viscous_dissipation() -> None:
         energy = np.einsum("ti,ti->t", states, (mass @ states.T).T) / 2
         loss = np.einsum("ti,ti->t", states, (stiffness @ states.T).T)
         assert (np.diff(energy) < 0).all()
-        # What is not free of divergence in the interpolated initial state is gone at once.
+        # The first step removes the divergence of the interpolated initial state.
         begin = steps // 10
         lost = np.trapezoid(loss[begin:], of.times[begin:])
         assert lost > 0.05 * energy[begin]

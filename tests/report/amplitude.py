@@ -31,7 +31,7 @@ class Amplitude(SteadyFamily):
         return {"c": generator.uniform(1, 2)}
 
     def features(self, instance):
-        """All instances are the same to the sort."""
+        """Return equal features for all instances."""
         return np.zeros(1)
 
     def weak_form(self, space, parameters):

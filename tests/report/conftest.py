@@ -62,7 +62,7 @@ def run_files(config, make_files, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def training_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What training and evaluation write, with round numbers."""
+    """Files as training and evaluation write them, with round numbers."""
     folder = tmp_path_factory.mktemp("training")
     errors = {"fno": 0.05, "mean": 0.4, "linear": 0.2}
     metrics = {

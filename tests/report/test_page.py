@@ -25,10 +25,10 @@ VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """A page taken apart; it refuses tags that do not match."""
+    """A parser of the page that refuses tags that do not match."""
 
     def __init__(self, text: str) -> None:
-        """Take the page apart."""
+        """Parse the page."""
         super().__init__()
         self.text, self.open = text, []
         self.tags: Counter[str] = Counter()
@@ -41,7 +41,7 @@ class Page(HTMLParser):
         assert not self.open, f"never closed: {self.open}"
 
     def handle_starttag(self, tag, attrs):
-        """Note what begins."""
+        """Note the element that begins."""
         attributes = dict(attrs)
         self.tags[tag] += 1
         if "id" in attributes:
@@ -57,13 +57,13 @@ class Page(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
-        """Note what begins and ends at once."""
+        """Note an element that begins and ends at once."""
         self.handle_starttag(tag, attrs)
         if tag not in VOID:
             self.open.pop()
 
     def handle_endtag(self, tag):
-        """Refuse the end of anything but what began last."""
+        """Refuse an end tag that does not match the last element."""
         assert self.open.pop() == tag, f"</{tag}> at {self.getpos()}"
 
 

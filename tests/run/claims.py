@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A family without a PDE, whose instances say what its discretisation claims."""
+"""A family without a PDE whose instances choose what its discretisation claims."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from kryloset.problems import Discretisation, Family, Variable
 
 
 class Settings(Section):
-    """Which instances the family refuses, and what the residuals of all are."""
+    """The instances that the family refuses, and the residuals of all."""
 
     undrawable: int = -1
     unsolvable: int = -1
@@ -40,12 +40,12 @@ class Claims(Family):
         return {"a": np.asarray(float(number))}
 
     def discretise(self, comm):
-        """Return what claims."""
+        """Return the discretisation that claims."""
         return Claiming(self)
 
 
 class Claiming(Discretisation):
-    """Solves no system."""
+    """A discretisation that solves no system."""
 
     def __init__(self, family):
         """Keep the family."""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A check says what the tolerance means for the error, and warns where it means too much."""
+"""A check reports the error that the tolerance leaves, and warns if it is too large."""
 
 import json
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a family says of its instances is recorded, or stops the stage with a number."""
+"""Claims of a family about an instance are recorded, or stop the stage with its number."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Whatever a user's family raises, wherever, ends in one message with file, class and line."""
+"""Every exception of a user's family ends in one message with file, class and line."""
 
 import subprocess
 import sys

@@ -38,7 +38,7 @@ def solve_chunk(solver, folder):
 
 
 def in_processes(count, solver, folder):
-    """Return the digests of so many processes, one after another."""
+    """Return the digests of several processes, one after another."""
     found = []
     for number in range(count):
         place = folder / str(number)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The stages from draw to solved chunk: same data whatever the chunks, order or interruptions."""
+"""Chunks, order and interruptions do not change the data, from drawing to a solved chunk."""
 
 import json
 import subprocess
@@ -133,7 +133,7 @@ def test_interrupted_chunk_resumes_and_ends_bit_for_bit_the_same(
     output = tmp_path / "1-of-1.h5"
     assert not output.exists()
     space = working_folder(output) / f"state-{stop}-0.npz"
-    if torn == "missing":  # as if killed after the journal's record and before the space
+    if torn == "missing":  # as after a kill between the record of the journal and the saved state
         space.unlink()
     elif torn == "damaged":  # as after a power cut
         space.write_bytes(space.read_bytes()[:-100])

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The command `kryloset solve-sequence`: right solutions, honest figures, nothing written over."""
+"""`kryloset solve-sequence`: right solutions, true figures, and no overwritten files."""
 
 import json
 import os
@@ -40,7 +40,7 @@ SMALL = ("--restart", "8", "--recycle", "3")
 
 @dataclass
 class Ended:
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     code: int
     stdout: str
@@ -68,7 +68,7 @@ def out(tmp_path: Path) -> Path:
 def run(
     folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Run:
-    """Run the command as its entry point does, without starting Python again."""
+    """Run the command in this process, as its entry point does."""
 
     def run(*options: str, out: Path = out) -> Ended:
         words = ["kryloset", "solve-sequence", folder, "--out", out, *SMALL, *options]
@@ -439,7 +439,7 @@ def start_two(*words: object) -> subprocess.CompletedProcess[str]:
     return start(mpiexec, "-n", 2, *kryloset, "solve-sequence", *words, *SMALL)
 
 
-# MPI takes files of its own before the limit holds.
+# MPI creates its own files before the limit applies.
 FULL_DISK = """
 import resource
 from mpi4py import MPI
@@ -450,7 +450,7 @@ main()
 
 
 def test_a_full_disk_leaves_no_file(folder: Path, out: Path, tmp_path: Path):
-    """A limit of the file's size stands for a full disk: HDF5 meets both in write(2)."""
+    """A limit on the size of files simulates a full disk: write(2) fails in both cases."""
     before = contents(tmp_path)
     ended = start(
         sys.executable, "-c", FULL_DISK, "solve-sequence", folder, "--out", out, "--json", *SMALL

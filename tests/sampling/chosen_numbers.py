@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Generators that hand out chosen numbers, which make a linear map of a random field."""
+"""Generators that return chosen numbers, which show the linear map of a random field."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ type Array = NDArray[np.float64]
 
 
 class Chosen:
-    """Stands in for a generator: its "random" normal numbers are those given."""
+    """A substitute for a generator, whose "random" normal numbers are given."""
 
     def __init__(self, numbers: Array) -> None:
         """Keep the numbers."""

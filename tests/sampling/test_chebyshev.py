@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Random Chebyshev series are the polynomials that they state."""
+"""Random Chebyshev series are the documented polynomials."""
 
 import numpy as np
 import pytest

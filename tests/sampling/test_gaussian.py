@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Series of eigenfunctions have the covariance and the boundary conditions that they state."""
+"""Series of eigenfunctions have the documented covariances and boundary conditions."""
 
 from itertools import product
 from math import gamma
@@ -152,7 +152,7 @@ def test_periodic_covariance_is_anisotropic_matern(
         axes = [(x + shift) / length for shift, length in zip(shifts, lengths, strict=True)]
         r = np.maximum(np.sqrt(sum(axis**2 for axis in np.ix_(*axes))), 1e-8)  # K_nu(0) = inf
         matern += 2 ** (1 - nu) / gamma(nu) * r**nu * kv(nu, r)
-    # Less the constant, which has no term.
+    # Without the constant, which has no term.
     exact = integral * (variance * matern - 1)
     covariance = covariance[(slice(None, None, 4),) * dimension]
     assert np.abs(covariance - exact).max() < 3e-3 * field.deviation**2

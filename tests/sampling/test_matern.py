@@ -84,7 +84,7 @@ def test_covariance_converges_to_matern(
         exact = 0.7**2 * reflected(points[here], points, alpha - points.shape[1] / 2, length)
         errors.append(np.abs(covariance[here] - exact).max() / 0.7**2)
     assert errors[-1] < 0.05
-    # Two, but for a logarithm where the series behind the covariance hardly converges (nu = 1).
+    # Order two, except for a logarithm at nu = 1, where the series hardly converges.
     assert np.log2(np.divide(errors[:-1], errors[1:])).min() > order
 
 

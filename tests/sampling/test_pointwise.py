@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Two-valued and lognormal coefficients have the values, areas and contrasts that they state."""
+"""Two-valued and lognormal coefficients have the documented values, areas and contrasts."""
 
 import numpy as np
 import pytest

@@ -30,7 +30,7 @@ BASE = {
 }
 REPLAY = {"refresh": "rental", "policy": "replay never.json"}
 
-#: By key: what is laid over `BASE` before, and after. Of `family`: test_another_family.py.
+#: For each key, the settings that override `BASE` before and after the change.
 CHANGES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "parameters": ({}, {"parameters": {"modes": 4, "length": 0.5}}),
     "count": ({}, {"count": 7}),
@@ -76,7 +76,7 @@ USES = {
         "seed": 1,
     },
 }
-#: More that a dataset must come through, by name.
+#: Further changes, by name.
 MORE = {"count_lowered": ({"count": 7}, {"count": 4}), "uses": ({}, USES)}
 DATASETS = {key.replace(".", "_"): change for key, change in CHANGES.items()} | MORE
 
@@ -130,7 +130,7 @@ class Folder:
     """A working folder and the datasets in it."""
 
     def __init__(self, path: Path) -> None:
-        """Lay it out."""
+        """Prepare the folder."""
         self.path = path
         for name in ("Snakefile", "workflow", "profiles", "envs"):
             (path / name).symlink_to(ROOT / name)
@@ -168,7 +168,7 @@ def test_a_changed_key_ends_in_the_dataset_of_a_fresh_run(
     edited.make(changed=True)
     after = edited.datasets()
 
-    monkeypatch.chdir(tmp_path)  # where the recordings are that two of them follow
+    monkeypatch.chdir(tmp_path)  # the recordings that two of them replay
     configs = resolve_families(load_config(tmp_path / "config.yaml")).datasets
     fresh = {name: make_afresh(name, configs[name], tmp_path / f"fresh {name}") for name in configs}
     assert [name for name in DATASETS if after[name] != fresh[name]] == []

@@ -12,7 +12,7 @@ from kryloset.config import parse_config
 from kryloset.errors import ConfigError
 from running import ROOT, TINY, snakemake
 
-#: What a shell would take for more than a name.
+#: Names that a shell would interpret.
 NAMES = ["two words", "it's", 'a"b', "a;touch owned;b", "$(touch owned)", "a&touch owned", "a*?[b]"]
 FAMILY = "from kryloset.problems.darcy import Darcy\n\n\nclass Mine(Darcy):\n    pass\n"
 

@@ -14,7 +14,7 @@ import yaml
 from kryloset.dataset.reader import Dataset
 from running import TINY, snakemake
 
-#: Of the hole in plate.py, which imports DOLFINx and not MPI, as a user's file may.
+#: Radius of the hole in plate.py, which imports DOLFINx but not MPI, as a user's file may.
 RADIUS = 0.3
 TRAINING = [] if importlib.util.find_spec("torch") is None else ["train"]
 
@@ -42,7 +42,7 @@ def test_a_users_plate_with_a_hole_is_made_and_verified(folder: Path):
         x, y = np.meshgrid(*2 * [np.linspace(0, 1, 17)], indexing="ij")
         distance = np.hypot(x - 0.5, y - 0.5)
         mask = data.inside(0)
-        # The hole of the mesh is a polygon, whose sides are at most 0.1 long, in the disk.
+        # In the mesh, the hole is a polygon inside the disk, with sides of at most 0.1.
         assert not mask[distance < RADIUS - 0.01].any()
         assert mask[distance > RADIUS - 1e-6].all()
         for index in range(len(data)):

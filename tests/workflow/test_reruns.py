@@ -124,7 +124,7 @@ def test_a_seed_reruns_everything(project: Project):
 
 
 def test_a_change_is_seen_where_the_records_of_snakemake_are_gone(project: Project):
-    """For example, when the results were copied to another folder."""
+    """This happens, for example, if the results were copied to another folder."""
     records, aside = project.folder / ".snakemake", project.folder / "aside"
     records.rename(aside)
     try:

@@ -27,7 +27,7 @@ SCRIPTS = ROOT / "workflow/scripts"
 sys.path.append(str(SCRIPTS))
 from solving import Solving  # noqa: E402
 
-#: run.py with less patience, and progress more often.
+#: run.py with shorter waits, and more frequent progress.
 RUN = f"""
 import sys
 sys.path.insert(0, {str(SCRIPTS)!r})

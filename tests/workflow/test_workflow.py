@@ -63,7 +63,7 @@ def test_benches_are_asked_for_by_name_and_shown_on_one_page(folder: Path):
 
 @pytest.mark.slow
 def test_a_first_impression_of_the_benches_is_one_page(folder: Path):
-    """One bench runs; the output of the others, which tests/bench runs, is provided."""
+    """One bench runs. The output of the others is provided, since tests/bench runs them."""
     made = folder / "results/yardstick"
     (made / "quick").mkdir(parents=True)
     for name in ("paper", "scale"):
