@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The parameters of a family as coefficients of its forms."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +14,7 @@ from dolfinx.mesh import Mesh
 from kryloset.errors import DataError
 from kryloset.fem.evaluation import Evaluation
 from kryloset.fem.grids import Grids
+from kryloset.fem.group.values import GroupValues
 from kryloset.fem.unknowns import Unknowns
 from kryloset.problems.base import Array, Instance, Variable
 from kryloset.problems.checks.drawing import draw_example
@@ -48,45 +50,54 @@ class Coefficients:
             else:
                 self.by_name[variable.name] = fem.Constant(domain, self._zero(variable))
 
-    def fill(self, instance: Instance) -> None:
-        """Set the values of an instance. Collective.
+    def fill(self, instances: Sequence[Instance], values: GroupValues) -> None:
+        """Set the values of a group of instances. Collective.
 
         Args:
-            instance: The parameters by name, on the grid.
+            instances: The parameters of each lane by name, on the grid.
+            values: Of these functions and constants, with as many lanes; set in place.
 
         Raises:
             DataError: A parameter does not have the shape of the grid, is not finite, or is not
                 positive although its transform is log.
         """
         for name, parameter in self.by_name.items():
-            values = np.asarray(instance[name])
+            given = [np.asarray(instance[name]) for instance in instances]
+            variable = self.on_grid.get(name)
+            self._check(name, variable, given)
+            if variable is None:
+                values[parameter][:] = np.reshape(given, (len(given), -1)).T
+                continue
+            unknowns, nodal, _ = self._spaces[variable.rank]
+            spread = [self._grids.spread(variable, one) for one in given]
+            if not nodal:
+                spread = [self._grids.interpolate(one, unknowns.points) for one in spread]
+            at_nodes = np.stack([one.reshape(unknowns.shape) for one in spread])
+            unknowns.scatter_lanes(at_nodes, values[parameter])
+
+    def _check(self, name: str, variable: Variable | None, given: Sequence[Array]) -> None:
+        """Refuse values of a parameter that no form can take."""
+        shape = self.by_name[name].value.shape if variable is None else self._shape_of(variable)
+        for values in given:
             if not np.isfinite(values).all():
                 raise DataError(f"parameter {name} is not finite: correct the family's `draw`")
-            if name not in self.on_grid:
-                if values.shape != parameter.value.shape:
+            if variable is None:
+                if values.shape != shape:
                     raise DataError(
                         f"parameter {name} has shape {values.shape} but its Constant has "
-                        f"{parameter.value.shape}: return as many numbers from each `draw`"
+                        f"{shape}: return as many numbers from each `draw`"
                     )
-                parameter.value = values
                 continue
-            variable = self.on_grid[name]
-            if variable.transform == "log" and not (values > 0).all():
+            if variable.transform == "log" and not values.min() > 0:
                 raise DataError(
                     f"parameter {name} ({variable.long_name}) has the value {values.min():g} and "
                     "must be positive everywhere: correct the family's `draw`"
                 )
-            shape = self._shape_of(variable)
             if values.shape != shape:
                 raise DataError(
                     f"parameter {name} has shape {values.shape} but the grid has {shape}: correct "
                     "the family's `draw`, or draw again after changing `mesh`"
                 )
-            unknowns, nodal, _ = self._spaces[variable.rank]
-            at_nodes = self._grids.spread(variable, values)
-            if not nodal:
-                at_nodes = self._grids.interpolate(at_nodes, unknowns.points)
-            unknowns.scatter(at_nodes.reshape(unknowns.shape), parameter.x.array)
 
     def resample(self, points: int, instance: Instance) -> dict[str, Array]:
         """Evaluate the parameters that are on all axes on one of `mesh.grids`, on rank 0.

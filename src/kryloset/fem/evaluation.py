@@ -91,12 +91,27 @@ class Evaluation:
         Raises:
             RuntimeError: Called on a rank other than 0.
         """
+        at_points = self.of_lanes(values)
+        return at_points if self._components == 1 else at_points.reshape(-1, self._components)
+
+    def of_lanes(self, values: Array) -> Array:
+        """Evaluate several functions by one product, on rank 0.
+
+        Args:
+            values: (nodes, any), unknowns of functions side by side.
+
+        Returns:
+            (points * components, any); NaN outside the mesh.
+
+        Raises:
+            RuntimeError: Called on a rank other than 0.
+        """
         if self._matrix is None:
             raise RuntimeError("call an evaluation on rank 0: other ranks do not have it")
         at_points: Array = self._matrix @ values
         if self._outside.size:
             at_points[self._outside] = np.nan
-        return at_points if self._components == 1 else at_points.reshape(-1, self._components)
+        return at_points
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 """The finite element space of a family, and the arrays that are stored of its functions."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from kryloset.errors import DataError, FamilyError
 from kryloset.fem.coefficients import Coefficients
 from kryloset.fem.evaluation import Evaluation
 from kryloset.fem.grids import Grids
+from kryloset.fem.group.values import GroupValues
 from kryloset.fem.unknowns import Unknowns
 from kryloset.problems.base import Array, Instance, Variable
 from kryloset.problems.checks.coverage import require_seen, require_within
@@ -89,6 +90,7 @@ class FiniteElements:
         self._coefficients = Coefficients(family, domain, self._grids)
         self.parameters = self._coefficients.by_name
         self.changing: list[Any] = list(self.parameters.values())
+        self._own = GroupValues(self.changing, 1)
         nodes, on_grid = self.parts[0].unknowns.points, self._coefficients.on_grid
         require_within(family, nodes, parameters=bool(on_grid))
 
@@ -101,7 +103,20 @@ class FiniteElements:
         Raises:
             DataError: As `Coefficients.fill`.
         """
-        self._coefficients.fill(instance)
+        self._coefficients.fill([instance], self._own)
+
+    def set_lanes(self, instances: Sequence[Instance], values: GroupValues) -> None:
+        """Set the values of a group's coefficients. Serial.
+
+        Args:
+            instances: The parameters of each; lanes without an instance take those of the first.
+            values: Of the coefficients, set in place.
+
+        Raises:
+            DataError: As `Coefficients.fill`.
+        """
+        idle = values.lanes - len(instances)
+        self._coefficients.fill([*instances, *idle * [instances[0]]], values)
 
     def write(self, array: Array) -> dict[str, Array]:
         """Return the fields on the grid, and the unknowns of the family. Collective.
@@ -117,12 +132,26 @@ class FiniteElements:
             values = part.unknowns.gather(array)
             if values is None:
                 continue
-            name = part.dofs
-            if name in self._unknowns:
-                stored[name] = values
+            at_points = values if part.nodal else part.evaluations[None](values)
+            stored |= self._stored_of(part, values, at_points)
+        return stored
+
+    def write_lanes(self, arrays: Array) -> list[dict[str, Array]]:
+        """Return what `write` returns, for several solutions. Serial.
+
+        Args:
+            arrays: (n, lanes), degrees of freedom of the solutions.
+        """
+        lanes = arrays.shape[1]
+        stored: list[dict[str, Array]] = [{} for _ in range(lanes)]
+        for part in self.parts:
+            rows, nodes = part.unknowns.gather_lanes(arrays), len(part.unknowns.points)
+            values = at_points = rows.T.reshape(lanes, *part.unknowns.shape)
             if not part.nodal:
-                values = part.evaluations[None](values)
-            stored |= self._fields_of(part, values, None)
+                found = part.evaluations[None].of_lanes(rows.reshape(nodes, -1))
+                at_points = found.reshape(-1, lanes).T.copy()
+            for one, unknowns, evaluated in zip(stored, values, at_points, strict=True):
+                one |= self._stored_of(part, unknowns, evaluated)
         return stored
 
     def read(self, stored: Instance, array: Array) -> None:
@@ -316,6 +345,11 @@ class FiniteElements:
         nodes = len(part.unknowns.points)
         columns = [np.reshape(stored[field.name], (nodes, -1)) for field in part.fields]
         return np.concatenate(columns, axis=1).reshape(part.unknowns.shape)
+
+    def _stored_of(self, part: Part, unknowns: Array, at_points: Array) -> dict[str, Array]:
+        """Return what is stored of a part, from its unknowns and its values on the grid."""
+        stored = self._fields_of(part, at_points, None)
+        return {part.dofs: unknowns, **stored} if part.dofs in self._unknowns else stored
 
     def _fields_of(self, part: Part, values: Array, grid: int | None) -> dict[str, Array]:
         """Return the fields of a part from its components at the points of a grid."""

@@ -30,9 +30,12 @@ class LinearSystem:
     Rows and columns of prescribed degrees of freedom are those of the identity.
 
     Attributes:
+        weak: The forms.
+        traits: What is known of the operator.
         matrix: A.
         rhs: b.
         boundary: The prescribed values.
+        constant_rhs: Whether b is the same for all instances.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class LinearSystem:
         Raises:
             ConfigError: The forms do not have the declared `traits`.
         """
+        self.weak, self.traits = weak, traits
         self.boundary = BoundaryValues(space, weak.boundary)
         conditions = self.boundary.conditions
         coefficients = _among((*weak.a.coefficients(), *weak.a.constants()), changing)
@@ -64,7 +68,6 @@ class LinearSystem:
                 "constant=True from its OperatorTraits"
             )
         self._a = fem.form(weak.a)
-        self._constant = traits.constant
         self._assembled = False
         self._map = make_map(weak.a, coefficients, traits, conditions)
         if self._map is None:
@@ -81,7 +84,7 @@ class LinearSystem:
 
         self._l = fem.form(weak.L)
         sources = _among((*weak.L.coefficients(), *weak.L.constants()), changing)
-        self._rhs_constant = not sources and self.boundary.homogeneous
+        self.constant_rhs = not sources and self.boundary.homogeneous
         self._rhs_assembled = False
         self._rhs_map = None
         # With a constant operator, one product lifts prescribed values; otherwise each cell does.
@@ -112,11 +115,16 @@ class LinearSystem:
         Returns:
             `matrix` and `rhs`.
         """
-        if parameters and not (self._constant and self._assembled):
+        if parameters and not (self.traits.constant and self._assembled):
             self._assemble_matrix()
-        if not (self._rhs_constant and self._rhs_assembled):
+        if not (self.constant_rhs and self._rhs_assembled):
             self._assemble_rhs(self._step if products else None, parameters)
         return self.matrix, self.rhs
+
+    @property
+    def singular(self) -> bool:
+        """Whether A maps constants to zero."""
+        return self._nullspace is not None
 
     def remove_nullspace(self, vector: PETSc.Vec) -> PETSc.Vec:
         """Make a vector orthogonal to the null space of A, in place, and return it."""

@@ -13,6 +13,7 @@ import numpy as np
 from kryloset.errors import FamilyError
 from kryloset.fem.boundary import BoundaryValues
 from kryloset.fem.finite_elements import FiniteElements
+from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.problems.base import Family
 from kryloset.problems.checks.mistakes import describe_class
 
@@ -45,7 +46,9 @@ class NullspaceCheck:
                 declare it, or the family declares it and the operator does not.
         """
         if not self._done:
-            _check_constants(self._elements.family, operator, self._elements, self._boundary)
+            ensemble = ensemble_of(operator)
+            first = operator if ensemble is None else ensemble.lane(0)
+            _check_constants(self._elements.family, first, self._elements, self._boundary)
             self._done = True
 
 

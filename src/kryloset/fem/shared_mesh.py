@@ -6,14 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from dolfinx import default_scalar_type
 from numpy.typing import NDArray
 
 from kryloset.fem.boundary import BoundaryValues
 from kryloset.fem.finite_elements import FiniteElements
 from kryloset.fem.forgotten import find_forgotten
 from kryloset.fem.nullspace import NullspaceCheck
+from kryloset.krylov.names import LANES
 from kryloset.problems.base import Array, Discretisation, Instance
 from kryloset.problems.finite_element import NonlinearForm, WeakForm
+
+
+def width_of(count: int) -> int:
+    """Return the fewest lanes of an ensemble that hold some instances."""
+    return next(lanes for lanes in LANES[1:] if lanes >= count)
 
 
 class SharedMeshDiscretisation(Discretisation):
@@ -43,6 +50,9 @@ class SharedMeshDiscretisation(Discretisation):
         self.check_nullspace = NullspaceCheck(elements, boundary)
         self._weak = weak
         self._readers = readers
+        # An ensemble has real numbers on one process.
+        alone = elements.domain.comm.size > 1 or default_scalar_type is not np.float64
+        self.lanes = 1 if alone else LANES[-1]
 
     def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
         """Evaluate parameters and fields on another grid."""

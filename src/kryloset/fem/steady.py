@@ -12,9 +12,11 @@ from dolfinx.mesh import Mesh
 from kryloset.fem.domain import make_domain
 from kryloset.fem.finite_elements import FiniteElements
 from kryloset.fem.form_checks import read_weak_form
+from kryloset.fem.group import GroupValues
+from kryloset.fem.group.system import GroupSystem
 from kryloset.fem.lattices import declare_interpolations
 from kryloset.fem.linear_system import LinearSystem
-from kryloset.fem.shared_mesh import SharedMeshDiscretisation
+from kryloset.fem.shared_mesh import SharedMeshDiscretisation, width_of
 from kryloset.problems.base import Array, Instance, Solve
 from kryloset.problems.checks.mistakes import blamed
 from kryloset.problems.finite_element import SteadyFamily, WeakForm
@@ -45,6 +47,7 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
             self.system = LinearSystem(elements.space, weak, family.operator, elements.changing)
         declare_interpolations(self.system.matrix, elements, self.system.boundary)
         super().__init__(elements, weak, self.system.boundary, family.check_instance)
+        self._groups: dict[int, GroupSystem] = {}
 
     def assemble(self, instance: Instance) -> tuple[PETSc.Mat, PETSc.Vec]:
         """Assemble an instance into the storage that all instances share. Collective.
@@ -56,19 +59,34 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
         return self.system.update()
 
     def solve(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
-        """Assemble, solve and gather the solutions.
+        """Assemble, solve and gather the solutions, of a group as an ensemble.
 
         Raises:
             FamilyError: The operator maps constants of a field to zero, and the family does not
                 declare it.
         """
-        (instance,) = instances
-        with blamed(self._family, "check_instance"):
-            self._family.check_instance(instance)
-        matrix, rhs = self.assemble(instance)
+        for instance in instances:
+            with blamed(self._family, "check_instance"):
+                self._family.check_instance(instance)
+        if len(instances) > 1:
+            return self._solve_group(instances, solve)
+        matrix, rhs = self.assemble(instances[0])
         self.check_nullspace(matrix)
         solution = self.system.remove_nullspace(solve(matrix, rhs))
         return [self.elements.write(solution.array_r)]
+
+    def _solve_group(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
+        lanes = width_of(len(instances))
+        if lanes not in self._groups:
+            self.assemble(instances[0])
+            values = GroupValues(self.elements.changing, lanes)
+            self._groups[lanes] = GroupSystem(self.system, values)
+        group = self._groups[lanes]
+        self.elements.set_lanes(instances, group.values)
+        operator, rhs = group.update(len(instances))
+        self.check_nullspace(operator)
+        x = group.solution(solve(operator, rhs))
+        return self.elements.write_lanes(x[:, : len(instances)])
 
     def residual(self, instance: Instance, solution: Instance) -> float:
         """Return ||b - A x|| / ||b|| of a stored solution."""

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Degrees of freedom in an order that does not depend on the number of processes."""
 
+from functools import cached_property
 from typing import Any
 
 from mpi4py import MPI
@@ -138,6 +139,38 @@ class Unknowns:
         self._comm.Gatherv(owned, (gathered, counts))
         values = gathered.reshape(self.shape)[self._order]
         return values if self._signs is None else values * self._signs
+
+    def gather_lanes(self, vectors: Array) -> Array:
+        """Return the unknowns of several vectors. Serial.
+
+        Args:
+            vectors: (n, lanes), degrees of freedom of the (mixed) space.
+
+        Returns:
+            (points * block, lanes), each column an array of `shape`.
+        """
+        rows: Array = np.take(vectors, self._places, axis=0)
+        if self._signs is not None:
+            rows *= self._signs[:, None]
+        return rows
+
+    def scatter_lanes(self, values: Array, arrays: Array) -> None:
+        """Set the degrees of freedom of several arrays here, ghosts included.
+
+        Args:
+            values: (lanes, *shape).
+            arrays: (n, lanes), set in place.
+        """
+        signed = values if self._signs is None else values * self._signs
+        columns = signed.reshape(len(values), -1).T.copy()
+        numbers = self.numbers[:, None] * self._block + np.arange(self._block)
+        arrays[self._dofs] = columns[numbers.ravel()]
+
+    @cached_property
+    def _places(self) -> NDArray[np.int64]:
+        """The positions of the unknowns in vectors of the (mixed) space, on one process."""
+        dofs = self._dofs[: self._owned * self._block].reshape(-1, self._block)
+        return np.asarray(dofs[self._order].ravel(), np.int64)
 
     def component(self, number: int) -> NDArray[np.int64]:
         """Return the positions of one component in vectors of the (mixed) space, if owned here."""

@@ -5,7 +5,8 @@
 `GroupValues` holds the values of the changing coefficients for all lanes. `GroupMatrix` and
 `GroupVector` compute from them the entries of all matrices, in one sparsity pattern, and all
 right-hand sides. They run FFCx's own kernels with a vector of lanes in place of a number, and add
-element tensors at positions that are found once. It is serial and for real numbers.
+element tensors at positions that are found once. `GroupSystem` hands both over as an ensemble. It
+is serial and for real numbers.
 """
 
 from kryloset.fem.group.matrix import GroupMatrix
