@@ -15,9 +15,11 @@ from kryloset.fem.blow_up import Growth
 from kryloset.fem.domain import make_domain
 from kryloset.fem.finite_elements import FiniteElements
 from kryloset.fem.form_checks import read_weak_form
+from kryloset.fem.group import GroupValues
+from kryloset.fem.group.system import GroupSystem
 from kryloset.fem.lattices import declare_interpolations
 from kryloset.fem.linear_system import LinearSystem
-from kryloset.fem.shared_mesh import SharedMeshDiscretisation
+from kryloset.fem.shared_mesh import SharedMeshDiscretisation, width_of
 from kryloset.krylov.scaling import norm_of
 from kryloset.problems.base import Array, Instance, Solve
 from kryloset.problems.checks.mistakes import blamed, describe_class
@@ -48,7 +50,7 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
         step = Step(self._previous, size, self._time)
         weak = read_weak_form(family, WeakForm, space, elements.parameters, step)
         stepping = [*self._previous, self._time]
-        changing = [*elements.changing, *stepping]
+        self._changing = [*elements.changing, *stepping]
         found = [*weak.a.coefficients(), *weak.a.constants()]
         if any(item is other for item in found for other in stepping):
             raise ConfigError(
@@ -56,25 +58,28 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
                 "the same for all steps of an instance: move such terms to the right-hand side"
             )
         with blamed(family, "weak_form"):
-            self.system = LinearSystem(space, weak, family.operator, changing, step)
+            self.system = LinearSystem(space, weak, family.operator, self._changing, step)
         declare_interpolations(self.system.matrix, elements, self.system.boundary)
         super().__init__(elements, weak, self.system.boundary, family.initial_state)
+        self._groups: dict[int, GroupSystem] = {}
 
     def solve(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
-        """Step through time, check each state and gather all of them.
+        """Step through time, all instances in step, check each state and gather all of them.
 
         Raises:
             DataError: A state cannot be a solution.
             KrylosetError: The system of a step could not be solved, or the trajectory blows up;
                 the message names the step.
         """
+        if len(instances) > 1:
+            return self._solve_group(instances, solve)
         (instance,) = instances
         steps = self._steps(instance)
         states = [self._checked_state(0.0)]
         growth = Growth(self._largest())
         for number, (matrix, rhs) in enumerate(steps, start=1):
             self.check_nullspace(matrix)
-            where = f"step {number} of {len(self.family.times) - 1}, to time {self._now():.4g}"
+            where = self._where(number)
             try:
                 solution = solve(matrix, rhs)
             except KrylosetError as error:
@@ -85,6 +90,53 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
             if growth.blown:
                 raise KrylosetError(f"{where}: {growth.describe()}")
         return [{name: np.stack([state[name] for state in states]) for name in states[0]}]
+
+    def _solve_group(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
+        """Step through time as `solve` does, with an ensemble for each step."""
+        count = len(instances)
+        group = self._prepare(instances)
+        values, previous = group.values, [group.values[state] for state in self._previous]
+        present = previous[0]
+        states = [self._checked_states(0.0, present[:, :count])]
+        growths = [Growth(size) for size in _largest_of(present[:, :count])]
+        for number, time in enumerate(self.family.times[1:], start=1):
+            values[self._time][:] = time
+            operator, rhs = group.update(count, parameters=number == 1)
+            self.check_nullspace(operator)
+            where = self._where(number)
+            try:
+                solution = group.solution(solve(operator, rhs))
+            except KrylosetError as error:
+                raise KrylosetError(f"{where}: {error}") from error
+            for older, newer in zip(previous[:0:-1], previous[-2::-1], strict=True):
+                older[:] = newer
+            present[:] = solution
+            states.append(self._checked_states(time, present[:, :count]))
+            for growth, size in zip(growths, _largest_of(present[:, :count]), strict=True):
+                growth.add(size)
+                if growth.blown:
+                    raise KrylosetError(f"{where}: {growth.describe()}")
+        return [
+            {name: np.stack([state[name] for state in lane]) for name in lane[0]}
+            for lane in zip(*states, strict=True)
+        ]
+
+    def _prepare(self, instances: Sequence[Instance]) -> GroupSystem:
+        """Return the systems of a group, at the initial states of its instances."""
+        lanes, count = width_of(len(instances)), len(instances)
+        if lanes not in self._groups:
+            self.elements.set_parameters(instances[0])
+            self.system.update()
+            self._groups[lanes] = GroupSystem(self.system, GroupValues(self._changing, lanes))
+        group = self._groups[lanes]
+        self.elements.set_lanes(instances, group.values)
+        present, *older = (group.values[state] for state in self._previous)
+        for lane, instance in enumerate(instances):
+            self.elements.read(self._initial(instance), present[:, lane])
+        present[:, count:] = present[:, :1]
+        for state in older:
+            state[:] = present
+        return group
 
     def residual(self, instance: Instance, solution: Instance) -> float:
         """Return the largest ||b - A x|| / ||b|| of all steps, from the stored previous states.
@@ -130,13 +182,21 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
         The caller passes the solution of each step to `_advance` before the next.
         """
         self.elements.set_parameters(instance)
-        with blamed(self.family, "initial_state"):
-            state = self.family.initial_state(instance)
-        where = f"{describe_class(self.family)}, initial_state"
-        initial = self.elements.complete(where, state)
+        initial = self._initial(instance)
         for previous in self._previous:
             self.elements.read(initial, previous.x.array)
         return self._yield_systems(products)
+
+    def _initial(self, instance: Instance) -> dict[str, Array]:
+        """Return the initial state of an instance, complete."""
+        with blamed(self.family, "initial_state"):
+            state = self.family.initial_state(instance)
+        return self.elements.complete(f"{describe_class(self.family)}, initial_state", state)
+
+    def _where(self, number: int) -> str:
+        """Return which step it is, for messages."""
+        times = self.family.times
+        return f"step {number} of {len(times) - 1}, to time {times[number]:.4g}"
 
     def _yield_systems(self, products: bool) -> Iterator[tuple[PETSc.Mat, PETSc.Vec]]:
         for number, time in enumerate(self.family.times[1:]):
@@ -158,14 +218,24 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
         fault: KrylosetError | None = None
         if state:
             try:
-                with blamed(self.family, "check_state", doing=f"time {time:.4g}"):
-                    self.family.check_state(time, state)
+                self._check_state(time, state)
             except KrylosetError as error:
                 fault = error
         fault = self.elements.domain.comm.bcast(fault)
         if fault is not None:
             raise fault
         return state
+
+    def _checked_states(self, time: float, x: Array) -> list[dict[str, Array]]:
+        """Return the present states of a group, from x (n, instances)."""
+        states = self.elements.write_lanes(x)
+        for state in states:
+            self._check_state(time, state)
+        return states
+
+    def _check_state(self, time: float, state: dict[str, Array]) -> None:
+        with blamed(self.family, "check_state", doing=f"time {time:.4g}"):
+            self.family.check_state(time, state)
 
     def _advance(self, x: Array) -> None:
         """Make x the state before the next step."""
@@ -175,6 +245,11 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
         owned = self.system.rhs.getLocalSize()
         state.array[:owned] = x[:owned]
         state.scatter_forward()
+
+
+def _largest_of(x: Array) -> list[float]:
+    """Return the largest absolute value of each column, or NaN."""
+    return [float(size) for size in np.abs(x).max(axis=0, initial=0.0)]
 
 
 def _state_at(solution: Instance, number: int) -> dict[str, Array]:

@@ -146,7 +146,7 @@ class FiniteElements:
         stored: list[dict[str, Array]] = [{} for _ in range(lanes)]
         for part in self.parts:
             rows, nodes = part.unknowns.gather_lanes(arrays), len(part.unknowns.points)
-            values = at_points = rows.T.reshape(lanes, *part.unknowns.shape)
+            values = at_points = rows.T.copy().reshape(lanes, *part.unknowns.shape)
             if not part.nodal:
                 found = part.evaluations[None].of_lanes(rows.reshape(nodes, -1))
                 at_points = found.reshape(-1, lanes).T.copy()

@@ -16,9 +16,11 @@ from kryloset.fem.boundary import BoundaryValues
 from kryloset.fem.domain import make_domain
 from kryloset.fem.finite_elements import FiniteElements
 from kryloset.fem.form_checks import read_weak_form
+from kryloset.fem.group import GroupValues
+from kryloset.fem.group.newton import GroupNewton
 from kryloset.fem.lattices import declare_interpolations
 from kryloset.fem.linear_system import declare_traits, make_map
-from kryloset.fem.shared_mesh import SharedMeshDiscretisation
+from kryloset.fem.shared_mesh import SharedMeshDiscretisation, width_of
 from kryloset.krylov.scaling import norm_of_vector
 from kryloset.problems.base import Array, Instance, Solve
 from kryloset.problems.checks.mistakes import blamed
@@ -76,6 +78,7 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
             self._f = fem.form(weak.F)
             jacobian = ufl.derivative(weak.F, self._u, ufl.TrialFunction(space))
             self._j = fem.form(jacobian)
+        self._forms = weak.F, jacobian
         changing = [*elements.changing, self._u]
         self._map = make_map(jacobian, changing, family.operator, self._boundary.conditions)
         if self._map is None:
@@ -87,6 +90,7 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
         super().__init__(elements, weak, self._boundary)
         self._x, self._rhs = (dolfinx.fem.petsc.create_vector(space) for _ in range(2))
         self._relative: list[float] = []
+        self._groups: dict[int, GroupNewton] = {}
         self._snes = PETSc.SNES().create(comm)
         self._snes.setType("newtonls")
         self._snes.setFunction(self._compute_residual, self._rhs)
@@ -101,6 +105,8 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
         Raises:
             KrylosetError: It did not converge.
         """
+        if len(instances) > 1:
+            return self._solve_group(instances, solve)
         (instance,) = instances
         self.elements.set_parameters(instance)
         self._boundary.update()
@@ -122,6 +128,29 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
             )
         self._relative = [relative]
         return [self.elements.write(self._x.array_r)]
+
+    def _solve_group(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
+        """Run Newton's method for all instances at once."""
+        lanes = width_of(len(instances))
+        if lanes not in self._groups:
+            self.elements.set_parameters(instances[0])
+            self._compute_jacobian(self._snes, self._x, self.matrix, self.matrix)
+            values = GroupValues([*self.elements.changing, self._u], lanes)
+            self._groups[lanes] = GroupNewton(
+                *self._forms, self._u, self._boundary, self.matrix, values
+            )
+        group = self._groups[lanes]
+        self.elements.set_lanes(instances, group.values)
+
+        def solve_checked(operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
+            self.check_nullspace(operator)
+            return solve(operator, rhs)
+
+        u = group.solve(
+            len(instances), solve_checked, tolerance=solve.tolerance, margin=_MARGIN, steps=_STEPS
+        )
+        self._relative = group.relative
+        return self.elements.write_lanes(u[:, : len(instances)])
 
     def nonlinear_residuals(self) -> list[float]:
         """Return ||F(u)|| / ||F(0)|| of each instance of the last group."""

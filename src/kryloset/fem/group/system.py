@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The linear systems of a group: an ensemble, as solvers take it."""
+
+from petsc4py import PETSc
+
+import numpy as np
+
+from kryloset.fem.group.matrix import GroupMatrix
+from kryloset.fem.group.values import GroupValues, Numbers, zeros
+from kryloset.fem.group.vector import GroupVector
+from kryloset.fem.linear_system import LinearSystem
+from kryloset.krylov.ensemble.matrix import EnsembleMatrix, make_ensemble
+from kryloset.krylov.ensemble.pattern import Pattern
+
+
+class GroupSystem:
+    """A and b of a weak form for all instances of a group, in storage that all groups share.
+
+    The entries of lane l stand in column l. Lanes without an instance have the matrix of the
+    first and the right-hand side 0.
+
+    Attributes:
+        values: Of the coefficients that change. Fill all lanes before `update`.
+        operator: A, a Mat whose context is an `EnsembleMatrix`.
+        rhs: b, interleaved: number i of lane l at i * lanes + l.
+    """
+
+    def __init__(self, system: LinearSystem, values: GroupValues) -> None:
+        """Compile the kernels and make the storage.
+
+        Args:
+            system: The system of one instance, which has been assembled at least once.
+            values: Of the coefficients that change.
+        """
+        self.values = values
+        self._system = system
+        pattern = Pattern.of(system.matrix)
+        conditions = system.boundary.conditions
+        self._matrix = GroupMatrix(system.weak.a, values, conditions, pattern)
+        self._vector = GroupVector(system.weak.L, values)
+        self.operator = make_ensemble(
+            pattern, system.matrix, values.lanes, constant=system.traits.constant
+        )
+        self._ensemble: EnsembleMatrix = self.operator.getPythonContext()
+        self._assembled = False
+        self._b = zeros(pattern.rows, values.lanes)
+        self.rhs = PETSc.Vec().createWithArray(self._b.reshape(-1), comm=PETSc.COMM_SELF)
+        self._fixed = np.flatnonzero(system.boundary.prescribed)
+        #: What b is in every lane, (n, 1), if it never changes.
+        self._same: Numbers | None = None
+
+    def update(self, count: int, *, parameters: bool = True) -> tuple[PETSc.Mat, PETSc.Vec]:
+        """Fill A and b from the present values.
+
+        Args:
+            count: Number of instances; there may be more lanes.
+            parameters: Whether parameters have changed, and not only what a time step changes.
+
+        Returns:
+            `operator` and `rhs`.
+        """
+        self._ensemble.active = count
+        if parameters and not (self._system.traits.constant and self._assembled):
+            self._assemble_matrix()
+        if self._same is not None:
+            self._b[:] = self._same
+        else:
+            self._assemble_rhs()
+            if self._system.constant_rhs:
+                self._same = self._b[:, :1].copy()
+        self._b[:, count:] = 0.0
+        self.rhs.stateIncrease()
+        return self.operator, self.rhs
+
+    def solution(self, x: PETSc.Vec) -> Numbers:
+        """Return the solutions, (n, lanes), orthogonal to the null space of A."""
+        found: Numbers = x.array_r.reshape(self._b.shape)
+        return self._remove_nullspace(found.copy()) if self._system.singular else found
+
+    def _assemble_matrix(self) -> None:
+        if self._ensemble.constant:
+            matrix, _ = self._system.update()
+            self._ensemble.entries[:, 0] = matrix.getValuesCSR()[2]
+        else:
+            self._matrix.update(self._ensemble.entries)
+        self.operator.assemble()
+        self._assembled = True
+
+    def _assemble_rhs(self) -> None:
+        boundary, b = self._system.boundary, self._b
+        self._vector.update(b)
+        if boundary.homogeneous:
+            b[self._fixed] = 0.0
+        else:
+            prescribed = boundary.of_lanes(self.values)
+            self._matrix.lift(prescribed, b)
+            b[self._fixed] = prescribed[self._fixed]
+        if self._system.singular:
+            self._remove_nullspace(b)
+
+    @staticmethod
+    def _remove_nullspace(x: Numbers) -> Numbers:
+        """Subtract the mean of each lane, in place."""
+        x -= x.mean(axis=0)
+        return x
