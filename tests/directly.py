@@ -5,7 +5,8 @@
 from mpi4py import MPI  # isort: skip  # noqa: F401  (PETSc needs it to be first)
 from petsc4py import PETSc
 
-from kryloset.krylov.ensemble.matrix import as_lanes, ensemble_of
+from kryloset.krylov.ensemble.matrix import ensemble_of
+from kryloset.krylov.ensemble.vectors import as_lanes
 
 
 class SolveDirectly:

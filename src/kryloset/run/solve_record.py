@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.errors import DataError, KrylosetError
-from kryloset.krylov import AutomaticState, ResumableSolver, SolveResult, State, solve_or_escalate
+from kryloset.krylov import AutomaticState, LaneResult, ResumableSolver, State, solve_or_escalate
 from kryloset.problems import Discretisation, Instance
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class SolveRecord:
         """Seconds spent in linear solves."""
         return self.seconds_setup + self.seconds_rebuild + self.seconds_iterate
 
-    def add(self, result: SolveResult) -> None:
+    def add(self, result: LaneResult) -> None:
         """Count one more system."""
         self.systems += 1
         self.iterations += result.iterations
@@ -126,11 +126,18 @@ class RecordedSolve:
         before = self.state.for_operator(operator)
         result, state, attempts = solve_or_escalate(self._solver, operator, rhs, before)
         self.state = state
+        if len(result.of_each) != len(self.records):
+            raise KrylosetError(
+                f"{len(self.records)} instances were to be solved together, and a call of `solve` "
+                f"had the systems of {len(result.of_each)}: hand over an ensemble of all, or set "
+                "`lanes` of the discretisation to 1"
+            )
         for attempt in attempts:
-            logger.warning("escalated after %s", attempt)
-        for record in self.records:
-            record.add(result)
-            record.escalations += len(attempts)
+            record = self.records[attempt.lane]
+            logger.warning("instance %d: escalated after %s", record.instance, attempt)
+            record.escalations += 1
+        for record, found in zip(self.records, result.of_each, strict=True):
+            record.add(found)
             record.label = self._solver.used(state).label
             if isinstance(state, AutomaticState):
                 record.strategy = state.choices[-1]
@@ -157,9 +164,10 @@ class RecordedSolve:
                     f"||F(x)|| / ||F(0)|| is {residual:.2e}; check the family's Newton iteration, "
                     "or draw milder parameters"
                 )
-        whole = (time.perf_counter() - self._began) / len(self.records)
+        solving = sum(record.seconds for record in self.records)
+        rest = time.perf_counter() - self._began - solving
         for record in self.records:
-            record.seconds_assemble = whole - record.seconds
+            record.seconds_assemble = rest / len(self.records)
         return solutions
 
 

@@ -16,8 +16,9 @@ from kryloset.fem.boundary import BoundaryValues
 from kryloset.fem.group.matrix import GroupMatrix
 from kryloset.fem.group.values import GroupValues, Numbers, zeros
 from kryloset.fem.group.vector import GroupVector
-from kryloset.krylov.ensemble.matrix import EnsembleMatrix, lane_norms, make_ensemble
+from kryloset.krylov.ensemble.matrix import EnsembleMatrix, make_ensemble
 from kryloset.krylov.ensemble.pattern import Pattern
+from kryloset.krylov.ensemble.vectors import norms_of
 
 DECREASE = 1e-4
 """A step of length s is taken if it reduces ||F|| by this fraction of s, as in PETSc's line search
@@ -94,7 +95,7 @@ class GroupNewton:
         prescribed = self._boundary.of_lanes(self.values)
         u[:] = 0.0
         f = self._compute(prescribed)
-        first = norms = lane_norms(f)
+        first = norms = norms_of(f)
         taken = 0
         while (going := self._going(norms, first, margin * tolerance, count)).any():
             if taken == steps:
@@ -137,7 +138,7 @@ class GroupNewton:
         for _ in range(HALVINGS):
             self._u[:] = before - length * step
             f = self._compute(prescribed)
-            after = lane_norms(f)
+            after = norms_of(f)
             worse = going & ~(after <= (1.0 - DECREASE * length) * norms)
             if not worse.any():
                 return f, np.where(going, after, norms)
