@@ -23,6 +23,8 @@ def test_the_larger_size_has_four_times_the_unknowns_of_the_default_one():
             family = load_family(families.choose_config(name, scale, 2))
             grids.append((family.mesh.points - 1) ** family.dimension)
         assert grids[1] == 4 * grids[0], name
+    for name in set(families.FASTER) - set(FAMILIES):
+        assert load_family(families.choose_config(name, 1, 2)).dimension == 3
 
 
 def test_a_constant_operator_is_solved_by_all_methods_and_beside_a_block():
