@@ -30,7 +30,8 @@ class LaneResult:
             this and the next three of a lane are its share of the ensemble's.
         seconds_rebuild: making C = A M^-1 U from the recycled space.
         seconds_iterate: the rest of the solve.
-        seconds_processor: seconds of this rank's processor, for all three.
+        seconds_processor: seconds of this rank's processor, for all three; of an ensemble, without
+            the analysis of its pattern.
         reason: why it ended.
         method: the method that ran.
         recycled: whether directions from an earlier system took part.

@@ -5,6 +5,10 @@
 The most promising strategies are tried first, on two or three systems each. From then on the one
 with the fewest seconds for a system is used. From time to time others are tried, and close rivals
 tried again, as long as all these trials cost no more than a fixed fraction of the whole time.
+
+Ensembles are many systems each, and few. A strategy of several lanes is tried on one ensemble, and
+on a second only if it is close to the best. One that solves systems one after another is tried on
+two lanes of an ensemble that another strategy solves (`sampled`).
 """
 
 import math
@@ -24,6 +28,9 @@ CLOSE = 1.5
 
 PROMPT = 3
 """Number of strategies that are tried before one is chosen."""
+
+PROMPT_TOGETHER = 2
+"""As `PROMPT`, of strategies of several lanes."""
 
 CAP = 2.0
 """A trial ends when its iterations have taken this many times the best strategy's seconds."""
@@ -48,6 +55,8 @@ def choose(state: AutomaticState) -> tuple[int, bool, AutomaticState]:
         Its number, whether this is a later trial, and the state after the decision.
     """
     there = [number for number, held in enumerate(state.states) if held is not None]
+    together = state.together
+    prompt, least = (PROMPT_TOGETHER, 1) if together else (PROMPT, 2)
     best = state.best
     usual = state.usual[best]
     price = _price_of_factor(state)
@@ -55,11 +64,13 @@ def choose(state: AutomaticState) -> tuple[int, bool, AutomaticState]:
         trials = state.trials[number]
         if trials == 0:
             hopeless = state.strategies[number].method == "direct" and price > CAP * usual
-            due = number < PROMPT and not hopeless
+            due = number < prompt and not hopeless
+            due &= not together or state.strategies[number].lanes > 1
         else:
-            due = trials < 2 or (trials < TRIAL_SYSTEMS and state.usual[number] <= CLOSE * usual)
+            close = state.usual[number] <= CLOSE * usual
+            due = trials < least or (trials < TRIAL_SYSTEMS - together and close)
         if due:
-            return number, number >= PROMPT, state
+            return number, number >= prompt, state
     state = replace(state, current=best, until=len(state.choices) + INTERVAL)
     # Try a strategy that has not been tried yet, or else the closest rival.
     excess = {}
@@ -137,8 +148,9 @@ def settle(
         overhead += max(spent - state.usual[state.current], 0.0)
     # A zero right-hand side says nothing about the strategy.
     if after is not None and result.operator_applications:
-        # On the first system it allocated memory and made orderings; only later ones count.
-        before = recent[number][1 - MEDIAN_SYSTEMS :] if turns > 1 else ()
+        # On the first system it allocated memory and made orderings; only later ones count. The
+        # seconds of an ensemble are without its analysis.
+        before = recent[number][1 - MEDIAN_SYSTEMS :] if turns > 1 or state.together else ()
         recent = _put(recent, number, (*before, seconds))
         usual = _put(usual, number, sorted(recent[number])[len(before) // 2])
         turns = min(turns + 1, TRIAL_SYSTEMS)
@@ -151,12 +163,34 @@ def settle(
         spent=state.spent + spent,
         overhead=overhead,
         choices=state.choices.plus(number),
-        failures=state.failures + (not result.converged),
+        failures=state.failures + sum(not one.converged for one in result.of_each),
         iterations=state.iterations + result.iterations,
         operator_applications=state.operator_applications + result.operator_applications,
         preconditioner_applications=(
             state.preconditioner_applications + result.preconditioner_applications
         ),
+    )
+
+
+def sampled(
+    state: AutomaticState, number: int, seconds: float | None, spent: float
+) -> AutomaticState:
+    """Return the state after a strategy was tried on lanes of an ensemble, whose results are lost.
+
+    Args:
+        state: before that.
+        number: of the strategy.
+        seconds: what it would take for the ensemble; None if it failed.
+        spent: seconds of the trial.
+    """
+    state = replace(state, spent=state.spent + spent, overhead=state.overhead + spent)
+    if seconds is None:
+        return give_up(state, number)
+    return replace(
+        state,
+        recent=_put(state.recent, number, (seconds,)),
+        usual=_put(state.usual, number, seconds),
+        trials=_put(state.trials, number, TRIAL_SYSTEMS),
     )
 
 

@@ -14,12 +14,22 @@ from mpi4py import MPI  # noqa: F401  (before petsc4py)
 from petsc4py import PETSc
 
 from kryloset.errors import KrylosetError
-from kryloset.krylov.automatic.policy import CAP, HOPELESS, TRIAL_SYSTEMS, choose, give_up, settle
+from kryloset.krylov.automatic.policy import (
+    CAP,
+    HOPELESS,
+    TRIAL_SYSTEMS,
+    choose,
+    give_up,
+    sampled,
+    settle,
+)
 from kryloset.krylov.automatic.recording import Recording
 from kryloset.krylov.automatic.state import AutomaticState
 from kryloset.krylov.automatic.strategies import choose_strategies, has_sparse_factors
 from kryloset.krylov.collective import largest
+from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.krylov.names import check_limits
+from kryloset.krylov.native.kernels import load_kernels
 from kryloset.krylov.preconditioners.multigrid import has_interpolations
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.result import SolveResult
@@ -27,6 +37,9 @@ from kryloset.krylov.reuse.reference import NEIGHBOUR_LIMIT
 from kryloset.krylov.solver import SequenceSolver, check_sizes
 from kryloset.krylov.state import SolverState
 from kryloset.krylov.structure import Structure, confirm_structure, probe_structure
+
+SAMPLED_LANES = 2
+"""Number of lanes on which a strategy that solves one system after another is tried."""
 
 SHORT = 25
 """Number of iterations after which the duration of a trial is estimated."""
@@ -99,6 +112,9 @@ class Automatic:
             best = state.best
             known = math.isfinite(state.usual[best])
             trial = known and number != best and state.trials[number] < TRIAL_SYSTEMS
+            if extra and state.together and state.strategies[number].lanes == 1:
+                state = self._sample(operator, rhs, state, number)
+                number, extra, trial = state.best, False, False
         result, after, seconds = self._try(operator, rhs, state, number, trial)
         spent = seconds
         tried = {number}
@@ -118,13 +134,16 @@ class Automatic:
         """Examine the first matrix and make the first state of each strategy."""
         strategies = self.replay.strategies if self.replay is not None else self.strategies
         if not strategies:
-            structure = self.structure or probe_structure(operator)
+            ensemble = ensemble_of(operator)
+            matrix = operator if ensemble is None else ensemble.lane(0)
+            structure = self.structure or probe_structure(matrix)
             if self.structure is not None:
-                confirm_structure(operator, structure)
+                confirm_structure(matrix, structure)
             strategies = choose_strategies(
                 structure,
-                factors=has_sparse_factors(operator),
-                multigrid=has_interpolations(operator),
+                factors=has_sparse_factors(matrix),
+                multigrid=has_interpolations(matrix),
+                lanes=1 if ensemble is None or load_kernels() is None else ensemble.lanes,
                 tolerance=self.tolerance,
                 max_iterations=self.max_iterations,
             )
@@ -170,26 +189,50 @@ class Automatic:
         strategy, held = state.strategies[number], state.states[number] or SolverState()
         if not trial:
             result, after, seconds = _time(strategy, operator, rhs, held)
-            return result, after if result.converged else None, seconds
+            return result, after if _serves(result) else None, seconds
         best = state.usual[state.best]
         # A reference preconditioner is strong, and would be replaced if it took longer.
         limit = SHORT if strategy.refresh == "always" else NEIGHBOUR_LIMIT
         short = replace(strategy, max_iterations=min(limit, strategy.max_iterations))
         result, after, seconds = _time(short, operator, rhs, held)
-        if result.converged:
+        if _serves(result):
             return result, after, seconds
         if result.reason is not Reason.ITERATION_LIMIT or not 0 < result.true_residual < 1:
             return result, None, seconds
         wall = result.seconds_setup + result.seconds_rebuild + result.seconds_iterate
-        step = largest(operator.comm, result.seconds_iterate / wall * seconds) / result.iterations
+        iterations = max(one.iterations for one in result.of_each)
+        step = largest(operator.comm, result.seconds_iterate / wall * seconds) / iterations
         # Krylov methods tend to get faster as they go, so that this is an upper bound.
-        promised = result.iterations * math.log(strategy.tolerance) / math.log(result.true_residual)
+        promised = iterations * math.log(strategy.tolerance) / math.log(result.true_residual)
         if step * promised > HOPELESS * best:
             return result, None, seconds
         limit = min(int(CAP * best / step), strategy.max_iterations)
         longer = replace(strategy, max_iterations=max(limit, SHORT))
         again, after, more = _time(longer, operator, rhs, held)
-        return again, after if again.converged else None, seconds + more
+        return again, after if _serves(again) else None, seconds + more
+
+    def _sample(
+        self, operator: PETSc.Mat, rhs: PETSc.Vec, state: AutomaticState, number: int
+    ) -> AutomaticState:
+        """Try a strategy of one lane on two lanes of an ensemble, and forget what they gave."""
+        ensemble = ensemble_of(operator)
+        if ensemble is None:
+            return state
+        strategy, spent, seconds = state.strategies[number], 0.0, 0.0
+        held = strategy.init()
+        # On the first it allocates memory and makes orderings.
+        for lane in range(min(SAMPLED_LANES, ensemble.active)):
+            result, held, seconds = _time(strategy, *ensemble.system(lane, rhs), held)
+            spent += seconds
+            if not result.converged:
+                return sampled(state, number, None, spent)
+        return sampled(state, number, seconds * ensemble.active, spent)
+
+
+def _serves(result: SolveResult) -> bool:
+    """Return whether a strategy solved a system, or most lanes of an ensemble."""
+    each = result.of_each
+    return 2 * sum(one.converged for one in each) > len(each)
 
 
 def _time(

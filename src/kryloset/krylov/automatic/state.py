@@ -34,7 +34,7 @@ class AutomaticState:
             strategy's.
         current: number of the strategy that is used outside trials.
         until: number of the system at which the next decision is due.
-        choices: for each system, the number of the strategy that solved it.
+        choices: for each system or ensemble, the number of the strategy that solved it.
         failures: systems that no strategy solved.
         iterations: sum over the systems, counting the strategies that solved them; so are the
             next two.
@@ -73,8 +73,13 @@ class AutomaticState:
 
     @property
     def systems(self) -> int:
-        """Number of systems that `Automatic.solve` was given."""
+        """Number of systems that `Automatic.solve` was given; an ensemble counts as one."""
         return len(self.choices)
+
+    @property
+    def together(self) -> bool:
+        """Whether there are strategies that solve the systems of an ensemble together."""
+        return any(strategy.lanes > 1 for strategy in self.strategies)
 
     @property
     def best(self) -> int:

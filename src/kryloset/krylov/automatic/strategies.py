@@ -12,6 +12,9 @@ import numpy as np
 from kryloset.krylov.solver import SequenceSolver
 from kryloset.krylov.structure import FACTOR_LIMIT, Structure
 
+FALLBACKS = 2
+"""Strategies of systems one after another that are kept beside those of ensembles."""
+
 FRONT = 2.5
 """Largest bandwidth, after reverse Cuthill-McKee, at which factors are among the strategies.
 
@@ -28,6 +31,7 @@ def choose_strategies(
     tolerance: float,
     max_iterations: int,
     multigrid: bool = False,
+    lanes: int = 1,
 ) -> tuple[SequenceSolver, ...]:
     """Return the strategies for a kind of matrix, the most promising first.
 
@@ -37,7 +41,32 @@ def choose_strategies(
         tolerance: as for `SequenceSolver`.
         max_iterations: as for `SequenceSolver`.
         multigrid: whether the matrices carry interpolations (`has_interpolations`).
+        lanes: of the ensembles that are to be solved; 1 for systems one after another.
     """
+    together = [] if lanes == 1 else _together(structure, factors, multigrid)
+    alone = _alone(structure, factors, multigrid)
+    rows = [row | {"lanes": lanes} for row in together] + alone[: FALLBACKS if together else None]
+    return tuple(
+        SequenceSolver(tolerance=tolerance, max_iterations=max_iterations, **row) for row in rows
+    )
+
+
+def _together(structure: Structure, factors: bool, multigrid: bool) -> list[dict[str, Any]]:
+    """Return the strategies of ensembles, whose factors need no pivots."""
+    method = "cg" if structure.definite else "gmres"
+    factor = {"method": method, "preconditioner": "cholesky" if structure.symmetric else "lu"}
+    cycle = {"method": method, "preconditioner": "multigrid"}
+    icc = {"method": method, "preconditioner": "icc"}
+    if structure.saddle_point or not structure.symmetric:
+        return [factor]
+    cycles = [cycle] if multigrid else []
+    if not structure.definite:
+        return [factor, *cycles]
+    return [factor, *cycles] if factors else [*cycles, icc, factor]
+
+
+def _alone(structure: Structure, factors: bool, multigrid: bool) -> list[dict[str, Any]]:
+    """Return the strategies of systems one after another."""
     symmetric = "cholesky" if structure.symmetric else "lu"
     direct: dict[str, Any] = {"method": "direct", "preconditioner": symmetric}
     reference: dict[str, Any] = {"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}
@@ -89,9 +118,7 @@ def choose_strategies(
     else:
         # Incomplete factors may fail here, and such a failure takes long unless a trial is stopped.
         rows = [direct, *general]
-    return tuple(
-        SequenceSolver(tolerance=tolerance, max_iterations=max_iterations, **row) for row in rows
-    )
+    return rows
 
 
 def has_sparse_factors(operator: PETSc.Mat) -> bool:

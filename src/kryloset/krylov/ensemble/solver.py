@@ -5,7 +5,7 @@
 import math
 import os
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 from petsc4py import PETSc
@@ -109,9 +109,15 @@ class EnsembleSolver:
         self._prepared: _Prepared | None = None
 
     def serves(self, settings: Settings, operator: PETSc.Mat) -> bool:
-        """Whether this solver can be used for settings and a Mat."""
-        mine = self._operator.handle == operator.handle
-        return mine and (self._settings is settings or self._settings == settings)
+        """Whether this solver can be used for a Mat and settings; the limit of them may differ."""
+        if self._operator.handle != operator.handle:
+            return False
+        if self._settings is not settings and self._settings != settings:
+            limit = self._settings.max_iterations
+            if self._settings != replace(settings, max_iterations=limit):
+                return False
+            self._settings = settings
+        return True
 
     def solve(self, rhs: PETSc.Vec, *, first: bool) -> SolveResult:
         """Solve for a right-hand side. A lane that fails does no harm to the others.
@@ -124,11 +130,14 @@ class EnsembleSolver:
             rhs: interleaved as the unknowns.
             first: whether this is the first ensemble of a sequence.
         """
-        clock = _Clock()
+        began = time.perf_counter()
         if self._prepared is None:
             self._prepared = _Prepared(self._settings, self._operator, double=self.double)
+        # The analysis of the pattern serves all ensembles. The processor's seconds are without it,
+        # so that those of the first ensemble are like those of the next.
+        clock = _Clock(time.perf_counter() - began)
         x = rhs.duplicate()
-        lanes = self._prepared.solve(rhs, x, clock)
+        lanes = self._prepared.solve(rhs, x, self._settings.max_iterations, clock)
         if not self.double and self._settings.preconditioner in FACTORS:
             slow = first and int(lanes.iterations.max()) > FEW
             if slow or self._can_be_solved(lanes):
@@ -148,7 +157,7 @@ class EnsembleSolver:
         """Solve by factors in double precision, and take over what they solve better."""
         prepared = _Prepared(self._settings, self._operator, double=True)
         found = rhs.duplicate()
-        others = prepared.solve(rhs, found, clock)
+        others = prepared.solve(rhs, found, self._settings.max_iterations, clock)
         better = lanes.missed & ~others.missed
         if slow and 2 * others.iterations.sum() <= lanes.iterations.sum():
             better |= ~others.missed
@@ -182,11 +191,11 @@ class EnsembleSolver:
 
 
 class _Clock:
-    """Seconds since it was made."""
+    """Seconds since it was made, and those of set-ups before."""
 
-    def __init__(self) -> None:
-        self._began, self._processor = time.perf_counter(), time.process_time()
-        self.setup = 0.0
+    def __init__(self, setup: float) -> None:
+        self._began, self._processor = time.perf_counter() - setup, time.process_time()
+        self.setup = setup
 
     def read(self) -> tuple[float, float, float]:
         """Return the seconds of set-ups, of all else, and of the processor."""
@@ -207,6 +216,7 @@ class _Prepared:
         self._revision: Revision | None = None
         self._first = 0
         self._usable = np.zeros(0, dtype=bool)
+        self._limit = settings.max_iterations
         for lanes in reversed(LANES[1:]):
             if lanes > min(settings.lanes, ensemble.lanes):
                 continue
@@ -218,8 +228,9 @@ class _Prepared:
         shape = (ensemble.pattern.rows, self._part.lanes)
         self._work, self._vectors = Vectors(*shape), Vectors(*shape)
 
-    def solve(self, rhs: PETSc.Vec, x: PETSc.Vec, clock: _Clock) -> Lanes:
-        """Solve all lanes, as many at a time as fit, and write x."""
+    def solve(self, rhs: PETSc.Vec, x: PETSc.Vec, limit: int, clock: _Clock) -> Lanes:
+        """Solve all lanes, as many at a time as fit, in a limit of iterations; write x."""
+        self._limit = limit
         whole, part = self._whole, self._part
         b, solution = as_lanes(rhs, whole.lanes), x.array_w.reshape(-1, whole.lanes)
         if self._preconditioner is None:
@@ -281,7 +292,7 @@ class _Prepared:
         lanes.residuals[~live] = 0.0
         targets, again = INNER * tolerance * norms, live.copy()
         while again.any():
-            progress = Progress.of(again, self._settings.max_iterations)
+            progress = Progress.of(again, self._limit)
             cycles = self._iterate(x, r, targets, progress)
             before, found = lanes.residuals, np.sqrt(part.subtract(x, scaled, r)) / norms
             lanes.residuals = np.where(again, found, before)
