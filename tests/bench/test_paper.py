@@ -328,7 +328,7 @@ def test_published_thermal_has_one_temperature_and_a_flux_on_the_other_side():
 
 
 @pytest.mark.parametrize("name", paper_systems.ELIMINATED)
-def test_without_prescribed_unknowns_the_others_are_the_same(name):
+def test_eliminating_prescribed_unknowns_keeps_the_solution(name):
     inside = paper_systems.draw_instances(name, 9, 2)
     family = paper_systems.FAMILIES[name](9)
     discretisation = family.discretise(MPI.COMM_SELF)

@@ -111,7 +111,7 @@ def everything(path: Path) -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_any_flipped_bit_is_found_or_harms_nothing(dataset, copy):
+def test_a_flipped_bit_is_found_or_changes_no_data(dataset, copy):
     """Flipped bits without data, such as in gaps of the file, need not be found."""
     data, expected, places = dataset.read_bytes(), everything(dataset), random.Random(0)
     found = 0

@@ -168,7 +168,7 @@ def test_statistics_are_those_of_the_inside_of_the_train_split(datasets, name):
             assert data.statistics("g")["max"] < NOTHING
 
 
-def test_xarray_masks_by_itself(datasets):
+def test_xarray_masks_automatically(datasets):
     with xr.open_datatree(datasets["shared"], engine="h5netcdf") as tree:
         u, inside = tree["t0_fields/u"], tree["t0_fields/inside"]
         assert inside.dims == ("x", "y")
@@ -348,6 +348,6 @@ def test_select_and_respects_handle_times_and_components():
     assert not respects(values, inside, rank=1)
 
 
-def test_a_family_of_another_kind_has_no_mask(tmp_path):
+def test_a_family_without_a_mesh_has_no_mask(tmp_path):
     with Dataset(make_run(tmp_path).merge()) as data:
         assert data.masked is None

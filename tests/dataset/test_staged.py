@@ -44,7 +44,7 @@ def read(path: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_flipped_bit_is_found_or_harms_nothing(
+def test_a_flipped_bit_is_found_or_changes_no_data(
     kind: str, files: dict[str, Path], tmp_path: Path
 ):
     """Most bytes of so small a file hold no data."""

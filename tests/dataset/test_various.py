@@ -306,7 +306,7 @@ def test_a_changed_value_is_found(runs, tmp_path, family, change, name, detail):
     assert detail in failures(path)[name]
 
 
-def test_a_fixed_parameter_may_be_constant_and_must_be(runs, tmp_path):
+def test_a_fixed_parameter_must_be_constant(runs, tmp_path):
     details = {c.name: c.detail for c in check.examine(copied(runs, "Various", tmp_path)).checks}
     assert "soil, declared fixed" in details["not constant"]
     path = copied(runs, "Various", tmp_path)

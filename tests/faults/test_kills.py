@@ -43,7 +43,9 @@ def test_a_run_resumes_after_everything_is_killed(interrupted: Interrupted, undi
     assert "The previous run was interrupted or killed" in goes_on(interrupted, undisturbed)
 
 
-def test_snakemake_is_killed_and_its_job_goes_on(interrupted: Interrupted, undisturbed: bytes):
+def test_a_run_ends_the_job_of_a_killed_snakemake_and_resumes(
+    interrupted: Interrupted, undisturbed: bytes
+):
     run = interrupted.start()
     solver = interrupted.wait_until_solving(run)
     (snakemake,) = run.children()
@@ -56,7 +58,9 @@ def test_snakemake_is_killed_and_its_job_goes_on(interrupted: Interrupted, undis
     assert not solver.is_running()
 
 
-def test_all_but_the_job_is_killed(interrupted: Interrupted, undisturbed: bytes):
+def test_a_run_resumes_after_all_but_the_job_is_killed(
+    interrupted: Interrupted, undisturbed: bytes
+):
     run = interrupted.start()
     solver = interrupted.wait_until_solving(run)
     (snakemake,) = run.children()
@@ -69,7 +73,9 @@ def test_all_but_the_job_is_killed(interrupted: Interrupted, undisturbed: bytes)
 
 
 @pytest.mark.parametrize("all_", [False, True])
-def test_a_plain_snakemake_is_killed(interrupted: Interrupted, undisturbed: bytes, all_: bool):
+def test_a_run_resumes_after_a_plain_snakemake_is_killed(
+    interrupted: Interrupted, undisturbed: bytes, all_: bool
+):
     run = interrupted.start(plain=True)
     solver = interrupted.wait_until_solving(run)
     for process in (*(run.children(recursive=True) if all_ else ()), run):
@@ -82,7 +88,7 @@ def test_a_plain_snakemake_is_killed(interrupted: Interrupted, undisturbed: byte
     assert not solver.is_running()
 
 
-def test_an_interrupt_from_the_keyboard(interrupted: Interrupted, undisturbed: bytes):
+def test_a_run_resumes_after_a_keyboard_interrupt(interrupted: Interrupted, undisturbed: bytes):
     run = interrupted.start()
     interrupted.wait_until_solving(run)
     os.killpg(run.pid, signal.SIGINT)
@@ -94,7 +100,7 @@ def test_an_interrupt_from_the_keyboard(interrupted: Interrupted, undisturbed: b
     goes_on(interrupted, undisturbed)
 
 
-def test_a_termination_of_all_processes(interrupted: Interrupted, undisturbed: bytes):
+def test_a_run_resumes_after_sigterm_to_all_processes(interrupted: Interrupted, undisturbed: bytes):
     """Slurm sends SIGTERM at a job's time limit; Snakemake may then wait for itself."""
     run = interrupted.start()
     interrupted.wait_until_solving(run)

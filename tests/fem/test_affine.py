@@ -215,7 +215,7 @@ def test_mixed_elements():
     assert_equal(affine, form, bcs)
 
 
-def test_coefficients_have_their_own_values_after_the_check():
+def test_the_check_restores_the_values_of_coefficients():
     space = lagrange(square(), 1)
     u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
     k = fem.Function(space)
@@ -290,7 +290,7 @@ def test_other_integrals_and_spaces_are_refused_by_name():
 
 
 @pytest.mark.parametrize("preconditioner", ["lu", "ilu", "sor", "jacobi"])
-def test_the_handle_stays_and_a_preconditioner_notices_a_change(preconditioner):
+def test_the_matrix_is_refilled_and_preconditioners_notice(preconditioner):
     space = lagrange(square(), 1)
     u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
     k = fem.Function(space)
@@ -317,7 +317,7 @@ def test_the_handle_stays_and_a_preconditioner_notices_a_change(preconditioner):
         assert (x - expected).norm() <= 1e-12 * expected.norm()
 
 
-def test_without_a_coefficient_the_matrix_stays_untouched():
+def test_a_matrix_without_coefficients_is_not_refilled():
     space = lagrange(square(), 1)
     u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
     unrelated, bcs = fem.Function(space), fixed_sides(space)

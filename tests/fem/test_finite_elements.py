@@ -166,7 +166,7 @@ def test_invalid_parameters_are_named(everything: Any) -> None:
         discretisation.assemble({**instance, "v": np.full((9, 9, 2), np.nan)})
 
 
-def test_conditions_on_parts_and_components(everything: Any) -> None:
+def test_conditions_apply_to_parts_and_components(everything: Any) -> None:
     _, discretisation, _, _ = everything
     space = discretisation.elements.space
     left = lambda x: np.isclose(x[0], 0)  # noqa: E731

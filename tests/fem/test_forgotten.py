@@ -127,7 +127,7 @@ def test_a_parameter_that_is_read_passes(base: Any) -> None:
 
 
 @pytest.mark.parametrize("word", ["descriptive", "fixed"])
-def test_a_family_can_say_that_a_parameter_is_for_readers(word: str) -> None:
+def test_a_descriptive_parameter_is_accepted(word: str) -> None:
     declared: Any = {word: True}
     b = Variable("b", "b", dimensions=(), **declared)
     of_the_stages(Steady, parameters=(b, Steady.parameters[1]))

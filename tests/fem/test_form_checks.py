@@ -227,7 +227,7 @@ FORMS: dict[str, tuple[Callable[..., Any], str]] = {
 
 
 @pytest.mark.parametrize("case", FORMS)
-def test_forms_that_cannot_be_compiled_are_refused_before(case: str) -> None:
+def test_invalid_forms_are_refused_before_compilation(case: str) -> None:
     form, message = FORMS[case]
     with pytest.raises(FamilyError, match=rf"test_form_checks.py:Own, weak_form.*{message}"):
         discretise(form)

@@ -139,14 +139,14 @@ def test_linear_problem_takes_one_step() -> None:
     assert len(solve.matrices) == 1
 
 
-def test_zero_is_the_solution_where_nothing_drives() -> None:
+def test_without_a_source_the_solution_is_zero() -> None:
     discretisation: Any = rod(Linear).discretise(MPI.COMM_SELF)
     instance = {"left": np.asarray(0.0), "right": np.asarray(0.0)}
     assert not discretisation.solve([instance], solve_directly)[0]["u"].any()
     assert discretisation.nonlinear_residuals() == [0]
 
 
-def test_matrix_is_one_object_and_declared(discretisation: Any, instance: dict[str, Any]) -> None:
+def test_one_symmetric_matrix_is_refilled(discretisation: Any, instance: dict[str, Any]) -> None:
     solve = SolveAndKeep()
     for left in (1.0, 2.0):
         discretisation.solve([{**instance, "left": np.asarray(left)}], solve)
@@ -175,7 +175,7 @@ def test_residual_is_the_nonlinear_one(discretisation: Any, instance: dict[str, 
 
 
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-6])
-def test_loose_tolerance_is_kept(
+def test_newton_stops_at_a_loose_tolerance(
     discretisation: Any, instance: dict[str, Any], tolerance: float
 ) -> None:
     solve = SolveAndMeasure()

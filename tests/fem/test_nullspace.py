@@ -125,7 +125,7 @@ def test_a_field_that_no_condition_fixes_is_named(
         (Nonlinear, {"boundary": (Dirichlet(),)}),
     ],
 )
-def test_a_field_that_something_holds_passes(base: Any, attributes: Any) -> None:
+def test_a_determined_field_is_accepted(base: Any, attributes: Any) -> None:
     assert all(np.isfinite(values).all() for values in solve(base, **attributes).values())
 
 

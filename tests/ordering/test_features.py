@@ -72,7 +72,7 @@ def waves(kind: str, points: int) -> Array:
 
 
 @pytest.mark.parametrize("kind", ORTHOGONAL)
-def test_long_waves_are_kept_whole(kind: str) -> None:
+def test_distances_between_long_waves_are_exact(kind: str) -> None:
     fields = waves(kind, 30)
     found = REDUCTIONS[kind](fields, 9)
     assert found.shape == (10, 9)

@@ -61,7 +61,7 @@ def test_the_default_order_is_the_greedy_chain_over_all_parameters(
 
 @pytest.mark.parametrize("order", ["greedy", "hilbert", "or_opt", "spanning_tree", "given"])
 @pytest.mark.parametrize("kind", ["parameters", "principal", *REDUCTIONS])
-def test_every_order_by_every_kind_of_features(
+def test_every_order_works_with_every_kind_of_features(
     order: str, kind: str, parameters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Seven instances at a time.

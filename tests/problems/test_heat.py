@@ -269,7 +269,7 @@ def test_operator_is_affine_in_the_conductivity() -> None:
 
 
 class Counted(SolveDirectly):
-    """The pipeline's solver, counting iterations."""
+    """The solver of the workflow, which counts iterations."""
 
     tolerance = 1e-8
 

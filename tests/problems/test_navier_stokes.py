@@ -133,7 +133,7 @@ class Eddies(NavierStokes):
 
 
 def test_unforced_energy_falls_by_the_viscous_dissipation() -> None:
-    """d/dt (u, u) / 2 = -(grad u, grad u) / Re, exactly but for the time step, of order 2."""
+    """d/dt (u, u) / 2 = -(grad u, grad u) / Re, up to order 2 in the time step."""
     defects = []
     for steps in (50, 100, 200):
         of = make(Eddies, 17, reynolds=100.0, steps=steps, final_time=0.5)
@@ -178,7 +178,7 @@ def test_flow_sticks_to_the_walls_and_has_no_divergence() -> None:
     for number in (1, 2, 60):
         at = {name: array[number] for name, array in stored.items()}
         discretisation.elements.read(at, function.x.array)
-        # Also for the q of the origin, in whose row p is prescribed.
+        # This holds also for the q at the origin, in whose row p is prescribed.
         assert abs(dolfinx.fem.assemble_vector(form).array).max() < 1e-13
 
 
@@ -282,7 +282,7 @@ def test_steady_cavity_has_the_velocities_of_ghia() -> None:
     assert abs(u[-1] - u[-160]).max() < 1e-3
     x = of.coordinates["x"]
     along_y, along_x = CubicSpline(x, u[-1, 20, :, 0]), CubicSpline(x, u[-1, :, 20, 1])
-    # Their finite differences are themselves off by up to 3 % of the extremes that follow.
+    # Their finite differences have errors of up to 3 % of the extremes below.
     np.testing.assert_allclose(along_y(GHIA_U[:, 0]), GHIA_U[:, 1], atol=1e-2)
     np.testing.assert_allclose(along_x(GHIA_V[:, 0]), GHIA_V[:, 1], atol=1e-2)
     # Botella and Peyret, Comput. Fluids 27 (1998): spectral, Re = 100.
@@ -299,7 +299,7 @@ def test_operator_is_as_declared_with_a_negative_eigenvalue_for_each_pressure() 
         discretisation.solve([of.draw(generator(0, index))], keep)
     assert false_claims(of.operator, keep.matrices) == []
     assert len(set(keep.states)) == 1 and len(keep.states) == 60
-    # Stable elements: as many as there are pressures, but for the one that is prescribed.
+    # For stable elements, one for each pressure except the prescribed one.
     eigenvalues = np.linalg.eigvalsh(keep.matrices[0].toarray())
     assert (eigenvalues < 0).sum() == 5**2 - 1
     assert abs(eigenvalues).min() > 1e-6 * abs(eigenvalues).max()

@@ -73,7 +73,7 @@ def test_solution_has_the_mean_zero_and_solves_the_singular_system() -> None:
     stored = discretisation.solve([instance], solve_directly)[0]
     assert abs(stored["u"].mean()) < 1e-14
     assert discretisation.residual(instance, stored) < 1e-9
-    # A constant makes no difference to the equation; anything else does.
+    # An added constant keeps the equation satisfied, and any other change does not.
     assert discretisation.residual(instance, {"u": stored["u"] + 7}) < 1e-9
     tilted = stored["u"] + 1e-3 * np.linspace(0, 1, 17)
     assert discretisation.residual(instance, {"u": tilted}) > 1e-5
@@ -96,7 +96,7 @@ def test_the_right_hand_side_lies_in_the_range(source: str) -> None:
     family = family_of(16)
     discretisation: Any = family.discretise(MPI.COMM_SELF)
     f = family.draw(generator(0, 1))["f"] if source == "drawn" else np.ones((17, 17))
-    # Of a source of one sign the sum is removed, for nothing could carry it away.
+    # The sum of a source of one sign is removed, since no flux leaves the square.
     _, rhs = discretisation.assemble({"f": f})
     assert abs(rhs.sum()) < 1e-13
     assert rhs.norm() > 0

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A family file of a user's own imports what lies beside it, which is part of what it is."""
+"""A user's family file may import modules beside it, which belong to the family."""
 
 import os
 import sys
@@ -43,7 +43,7 @@ def family(imports: str = "", summary: str = "name") -> str:
     return FAMILY.format(imports=imports, summary=summary)
 
 
-#: By case: the files, the family file first, and which of them are part of the family.
+#: For each case, the files, the family file first, and those that belong to the family.
 CASES: dict[str, tuple[dict[str, str], set[str]]] = {
     "beside": (
         {"mine.py": family("from parts import name"), "parts.py": "name = 'x'", "other.py": ""},

@@ -50,7 +50,7 @@ def solve(points: int, degree: int, instance: dict[str, np.ndarray]) -> np.ndarr
 
 @pytest.mark.parametrize("degree", [1, 2])
 def test_solution_converges_at_the_theoretical_order(degree: int) -> None:
-    # Its values on the sides are no polynomials, and different on all four.
+    # Its values on the sides are not polynomials, and differ on all four.
     def exact(x: Any) -> Any:
         return ufl.sin(2 * x[0] + 1) * ufl.exp(x[1])
 
@@ -86,7 +86,7 @@ def test_polynomials_of_the_elements_degree_are_exact(
 
 def test_harmonic_functions_have_their_mean_in_the_centre() -> None:
     # The mean of a harmonic function over a circle around a point is its value there; over
-    # the boundary of a square it is so up to harmonics of order 4, which this one has not.
+    # the boundary of a square, up to harmonics of order 4, which this function does not have.
     def u(x: Any, y: Any) -> Any:
         return np.real((x - 0.5 + 1j * (y - 0.5) + 0.7) ** 3)
 

@@ -70,7 +70,7 @@ def test_solution_converges_at_the_theoretical_order(degree: int) -> None:
     assert observed_orders(errors)[-1] > degree + 1 - 0.1
 
 
-# What the equation says
+# Consequences of the equation
 
 
 @pytest.mark.parametrize("degree", [1, 2])
@@ -99,7 +99,7 @@ def test_the_solution_minimises_the_energy(degree: int) -> None:
         for step in (-1e-3, 1e-3):
             u.x.array[:] = solution + step * direction
             changes.append(fem.assemble_scalar(energy) - least)
-        # The derivative is zero, so what remains is quadratic: the same on both sides.
+        # The derivative is zero, so the change is quadratic, and equal in both senses.
         assert min(changes) > 0
         assert changes[0] == pytest.approx(changes[1], rel=0.01)
     assert least < 0  # the energy of u = 0
@@ -193,7 +193,7 @@ def test_a_drawn_instance_approaches_finite_differences(degree: int) -> None:
 
 
 class Pipeline(SolveDirectly):
-    """The pipeline's solver, which keeps what each system took."""
+    """The solver of the workflow, which keeps the iterations of each system."""
 
     tolerance = 1e-8
 
@@ -221,7 +221,7 @@ def test_newton_converges_quadratically_on_drawn_instances() -> None:
         assert 4 <= len(norms) <= 12
         slopes = np.diff(np.log(norms))
         exponents.append(slopes[-1] / slopes[-2])
-    # log r falls by twice as much in each step as in the one before, once it is small.
+    # Once r is small, log r falls in each step by twice as much as in the one before.
     assert min(exponents) > 1.5
 
 
@@ -246,7 +246,7 @@ def test_a_failure_reports_the_residual_it_reached() -> None:
     solver.tolerance = 1e-30
     with pytest.raises(KrylosetError, match=r"residual \d\.\d\de-1\d after \d+ steps, above"):
         discretisation.solve([instance], solver)
-    # The next instance is not touched by it.
+    # The next instance is not affected.
     stored = discretisation.solve([instance], solve_directly)[0]
     assert discretisation.residual(instance, stored) < 1e-9
 

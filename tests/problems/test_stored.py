@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a file could not hold is refused before anything is solved."""
+"""Arrays that no file can hold are refused before anything is solved."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ U = Variable("u", "u")
 
 
 class Plain(SteadyFamily):
-    """u = c, whatever u is declared to be."""
+    """u = c, for any declaration of u."""
 
     parameters: tuple[Variable, ...] = (Variable("c", "c", dimensions=()),)
     fields: tuple[Variable, ...] = (U,)
@@ -107,7 +107,7 @@ def test_degrees_of_freedom_that_happen_to_be_on_the_grid_are_stored_too() -> No
 
 
 class Any2D(Family):
-    """With a discretisation of its own, whose arrays are known when the first is solved."""
+    """A family with its own discretisation, whose arrays are known after the first solve."""
 
     parameters = (Variable("k", "k"),)
     fields = (U, V)

@@ -47,7 +47,7 @@ class Manufactured(Thermal):
     """Thermal's form with the source, the flux and the temperatures of `smooth`."""
 
     def weak_form(self, space: Any, parameters: Any) -> Any:
-        """Return them; c = 4 + x + y, which the grid holds exactly."""
+        """Return the forms; c = 4 + x + y, which the grid represents exactly."""
         weak = super().weak_form(space, parameters)
         x, n = ufl.SpatialCoordinate(space.mesh), ufl.FacetNormal(space.mesh)
         v, flux = ufl.TestFunction(space), (4 + x[0] + x[1]) * ufl.grad(smooth(x))
@@ -80,7 +80,7 @@ def test_solution_converges_at_the_theoretical_order(outline: Any, degree: int) 
     assert observed_orders(errors)[-1] > degree + 1 - 0.1
 
 
-# What physics says
+# Physics
 
 
 def heat_through(discretisation: SteadyDiscretisation, stored: Any, unit: int) -> float:
@@ -141,7 +141,7 @@ def test_solution_is_linear_in_temperatures_and_flux() -> None:
     whole = discretisation.solve([base], solve_directly)[0]["T_dofs"]
     parts = [base[name] * unit for name, unit in zip(("left", "right", "flux"), units, strict=True)]
     np.testing.assert_allclose(whole, sum(parts), rtol=1e-10, atol=1e-10)
-    # The two temperatures are shares of one whole.
+    # The shares of the two temperatures add up to one.
     np.testing.assert_allclose(units[0] + units[1], 1, rtol=1e-12)
 
 
@@ -168,7 +168,7 @@ def finite_differences(spacing: float, left: float, right: float, flux: float) -
                 a[row, row] = 1
                 b[row] = left if i == 0 else right if i == len(x) - 1 else 0
                 continue
-            # A face to a neighbour is as long as the cells on both its sides that are material.
+            # The length of a face to a neighbour is that of the material cells on both sides.
             for (di, dj), share in {
                 (-1, 0): around[0].mean(), (1, 0): around[1].mean(),
                 (0, -1): around[:, 0].mean(), (0, 1): around[:, 1].mean(),
@@ -177,7 +177,7 @@ def finite_differences(spacing: float, left: float, right: float, flux: float) -
                     a[row, row] += share
                     a[row, number[i + di, j + dj]] -= share
             if abs(x[i]) <= 0.05 + 1e-9 and abs(y[j]) <= 0.4 + 1e-9:
-                # Half a step of boundary for each cell of material that touches by a side.
+                # Each material cell with a side on the boundary adds half a step.
                 sides = sum(
                     int(one and not other)
                     for pair in (around, around.T)
@@ -203,7 +203,7 @@ def test_the_slab_agrees_with_finite_volumes() -> None:
         t = evaluation(stored["T_dofs"])[evaluation.inside]
         other = other.ravel()[evaluation.inside]
         differences.append(np.linalg.norm(t - other) / np.linalg.norm(other))
-    # The corners of the slot point inwards: u is like r^(2/3) there, its error like h^(4/3).
+    # At the corners of the slot, which point inwards, u is like r^(2/3) and its error like h^(4/3).
     assert differences[1] < 0.6 * differences[0] < 0.02
 
 

@@ -123,7 +123,7 @@ def test_a_seed_reruns_everything(project: Project):
     assert {"sample_parameters", "sort_instances", "solve_chunk", "compare_solvers"} <= jobs
 
 
-def test_a_change_is_seen_where_the_records_of_snakemake_are_gone(project: Project):
+def test_a_change_is_detected_without_records_of_snakemake(project: Project):
     """This happens, for example, if the results were copied to another folder."""
     records, aside = project.folder / ".snakemake", project.folder / "aside"
     records.rename(aside)
@@ -194,7 +194,7 @@ def test_other_folders_of_logs_rerun_nothing_and_another_of_results_everything(p
     }  # fmt: skip
 
 
-def test_a_changed_setting_takes_effect_in_the_very_run(project: Project):
+def test_a_changed_setting_takes_effect_in_the_next_run(project: Project):
     """With `ancient` inputs, Snakemake noticed a change only in the run after the next."""
     project.configure(splits={"train": 0.25, "valid": 0.25, "test": 0.5})
     run = project.snakemake("--cores", "2", "results/tiny/dataset.h5")

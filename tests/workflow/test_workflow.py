@@ -51,18 +51,18 @@ def test_chunks_can_be_chosen_on_the_command_line(folder: Path):
     assert run.jobs()["solve_chunk"] == 5
 
 
-def test_training_is_asked_for_by_name(folder: Path):
+def test_training_has_a_target_of_its_own(folder: Path):
     jobs = snakemake("-n", "train", cwd=folder).jobs()
     assert {"train_fno", "evaluate_fno", "report_training"} <= jobs.keys()
 
 
-def test_benches_are_asked_for_by_name_and_shown_on_one_page(folder: Path):
+def test_benches_have_a_target_of_their_own_and_fill_one_page(folder: Path):
     jobs = snakemake("-n", "yardstick", cwd=folder).jobs()
     assert jobs == {"run_bench": 3, "show_benches": 1, "yardstick": 1}
 
 
 @pytest.mark.slow
-def test_a_first_impression_of_the_benches_is_one_page(folder: Path):
+def test_the_quick_benches_fill_one_page(folder: Path):
     """One bench runs. The output of the others is provided, since tests/bench runs them."""
     made = folder / "results/yardstick"
     (made / "quick").mkdir(parents=True)
