@@ -46,7 +46,8 @@ def load_lanes(real: str, lanes: int, *, shared: bool) -> Any:
     """Return ensemble.c compiled for a precision and a number of lanes in a register."""
     bits = "int32_t" if real == "float" else "int64_t"
     macros = {"REAL": real, "BITS": bits, "LANES": lanes, "SHARED": int(shared)}
-    flags = (*FLAGS, *(f"-D{name}={value}" for name, value in macros.items()))
+    # Square roots are taken of positive numbers.
+    flags = (*FLAGS, "-fno-math-errno", *(f"-D{name}={value}" for name, value in macros.items()))
     texts = [Path(factor.__file__).with_name("ensemble.c").read_text()]
     return open_library(compile_library("ensemble", texts, flags, lambda: texts), texts)
 
@@ -60,8 +61,8 @@ class Elimination:
         nodes: which unknowns are eliminated together, subtree by subtree.
         blocks: (count + 1), where in the factor the numbers of each node begin.
         fronts: (count), where in the room for fronts that of a node begins.
-        room: numbers of the fronts of a path from a root, the longest one.
-        panel: numbers of the largest panel.
+        room: numbers of the fronts that wait for their parents, at most.
+        node: numbers of the panels and pivots of the largest node at work.
         flops: of one factorisation of one matrix, without zeros that supernodes add.
     """
 
@@ -90,14 +91,11 @@ class Elimination:
         self.flops = int((c * (c + 1) if symmetric else 2 * c**2).sum() + c.sum() + n)
         widths, rows = np.diff(s.starts).astype(np.int64), np.diff(s.row_offsets)
         halves = 1 if symmetric else 2
-        self.blocks = np.concatenate([[0], np.cumsum(halves * widths * (widths + rows))])
-        self.panel = int((widths * (widths + rows)).max(initial=0))
-        self.fronts = np.zeros(len(widths), dtype=np.int64)
-        sizes = halves * rows**2
-        for k in range(len(widths) - 1, -1, -1):
-            parent = s.parents[k]
-            self.fronts[k] = self.fronts[parent] + sizes[parent] if parent >= 0 else 0
-        self.room = int((self.fronts + sizes).max(initial=0))
+        self.blocks = np.concatenate(
+            [[0], np.cumsum(halves * (widths * (widths + 1) // 2 + widths * rows))]
+        )
+        self.node = int((2 * widths * (widths + rows) + widths).max(initial=0))
+        self.fronts, self.room = stack(s.parents, halves * rows * (rows + 1) // 2)
         self._widths, self._rows = widths, rows
 
     def place(self, node: NDArray[np.int32], unknown: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -116,44 +114,69 @@ class Elimination:
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """What C reads, in the order of `plan` in ensemble.c."""
         s = self.nodes
-        parents = s.parents
-        children = np.flatnonzero(parents >= 0)
-        first = np.zeros(len(parents), dtype=np.int32)
-        first[children[np.unique(parents[children], return_index=True)[1]]] = 1
-        owner = np.repeat(np.arange(len(parents), dtype=np.int32), self._rows)
-        places = np.zeros(len(s.rows), dtype=np.int32)
-        inner = parents[owner] >= 0
-        places[inner] = self.place(parents[owner[inner]], s.rows[inner])
+        parents, count = s.parents, len(s.parents)
+        children = np.argsort(parents, kind="stable").astype(np.int32)[(parents < 0).sum() :]
+        child_offsets = np.searchsorted(parents[children], np.arange(count + 1))
+        owner = np.repeat(np.arange(count, dtype=np.int32), self._rows)
+        places = self.place(parents[owner], s.rows)
+        shared = np.bincount(owner[s.rows < s.starts[parents[owner] + 1]], minlength=count)
         lefts = np.repeat(
             np.arange(self.pattern.rows, dtype=np.int32), np.diff(self.pattern.offsets)
         )
         rights = self.pattern.columns
         row, column = s.place[lefts], s.place[rights]
-        sources = np.flatnonzero(row > column if self.symmetric else row != column)
+        sources = np.flatnonzero(row >= column) if self.symmetric else np.arange(len(row))
         row, column = row[sources], column[sources]
         early, late = np.minimum(row, column), np.maximum(row, column)
-        node_of = np.repeat(np.arange(len(parents), dtype=np.int32), self._widths)
-        node = node_of[early]
-        width = self._widths[node]
-        targets = self.place(node, late) * width + early - s.starts[node]
-        # Entries of U are in the second panel.
-        targets += np.where(row < column, width * (width + self._rows[node]), 0)
-        by_node = np.lexsort((targets, node))
-        entry_offsets = np.searchsorted(node[by_node], np.arange(len(parents) + 1))
-        numbers = (array[by_node] for array in (sources, lefts[sources], rights[sources], targets))
-        return (
-            s.order,
-            s.starts,
-            s.row_offsets,
-            s.rows,
-            places,
-            parents,
-            first,
-            self.blocks,
-            self.fronts,
-            entry_offsets.astype(np.int64),
-            *(array.astype(np.int32) for array in numbers),
+        node = np.repeat(np.arange(count, dtype=np.int32), self._widths)[early]
+        width, entry_rows = self._widths[node], self.place(node, late)
+        targets = entry_rows * width + early - s.starts[node]
+        by_row = np.lexsort((targets, entry_rows, node))
+        entry_offsets = np.searchsorted(node[by_row], np.arange(count + 1))
+        entries = [array[by_row] for array in (sources, row, column, entry_rows, targets)]
+        int32, int64 = np.dtype(np.int32), np.dtype(np.int64)
+        typed: tuple[tuple[NDArray[Any], np.dtype[Any]], ...] = (
+            (s.order, int32),
+            (s.starts, int32),
+            (s.row_offsets, int64),
+            (s.rows, int32),
+            (places, int32),
+            (shared, int32),
+            (child_offsets, int64),
+            (children, int32),
+            (self.blocks, int64),
+            (self.fronts, int64),
+            (entry_offsets, int64),
+            *((array, int32) for array in entries),
         )
+        return tuple(np.ascontiguousarray(array, dtype=kind) for array, kind in typed)
+
+
+def stack(parents: NDArray[np.int32], sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """Return where in one room fronts are put, and the size of the room.
+
+    A front is there from its node's turn to its parent's. The fronts of nodes at even and at odd
+    depths are two stacks, so that a node's is never on top of its children's.
+
+    Args:
+        parents: (count), -1 of a root; each subtree is numbered without a gap, its root last.
+        sizes: (count), of the fronts.
+    """
+    depths = np.zeros(len(parents), dtype=np.int64)
+    for k in range(len(parents) - 1, -1, -1):
+        depths[k] = depths[parents[k]] + 1 if parents[k] >= 0 else 0
+    offsets, tops, rooms = np.zeros(len(parents), dtype=np.int64), [0, 0], [0, 0]
+    waiting: tuple[list[int], list[int]] = ([], [])
+    for k, depth in enumerate(depths):
+        own, other = depth % 2, 1 - depth % 2
+        offsets[k] = tops[own]
+        tops[own] += sizes[k]
+        rooms[own] = max(rooms[own], tops[own])
+        waiting[own].append(k)
+        while waiting[other] and parents[waiting[other][-1]] == k:
+            tops[other] -= sizes[waiting[other].pop()]
+    offsets[depths % 2 == 1] += rooms[0]
+    return offsets, rooms[0] + rooms[1]
 
 
 class EnsembleFactor:
@@ -204,7 +227,7 @@ class EnsembleFactor:
         """Memory of the factors of all lanes and of the room that a factorisation needs."""
         e = self.elimination
         in_register = 1 if self.constant else self._width
-        numbers = int(e.blocks[-1]) * self._copies + (e.room + e.panel) * in_register
+        numbers = int(e.blocks[-1]) * self._copies + (e.room + e.node) * in_register
         return numbers * self._real.itemsize
 
     @property
@@ -222,28 +245,28 @@ class EnsembleFactor:
             (lanes), or (1): whether a matrix has a factor. If not, for a pivot is zero or not
             finite, the identity takes its place.
         """
-        e, kernels = self.elimination, load_kernels()
-        assert kernels is not None
+        e, pattern = self.elimination, self.elimination.pattern
         if self._blocks is None:
             in_register = 1 if self.constant else self._width
             self._blocks = self._aligned(int(e.blocks[-1]) * self._copies)
             self._fronts = self._aligned(e.room * in_register)
-            self._panel = self._aligned(e.panel * in_register)
-            self._diagonal = np.empty_like(self._scale)
-        pattern = e.pattern
-        matrix = (pattern.offsets, pattern.columns, pattern.diagonal, entries)
-        kernels.kryloset_diagonal(
-            pattern.rows,
-            self._copies,
-            *(array.ctypes.data for array in matrix),
-            SHIFT,
-            self._scale.ctypes.data,
-            self._diagonal.ctypes.data,
-        )
+            self._room = self._aligned(e.node * in_register)
+            self._next = np.empty(len(e.nodes.parents), dtype=np.int32)
+            self._shifts = np.empty_like(self._scale)
         usable = np.empty(self._copies, dtype=np.bool_)
-        arrays = (self._plan, entries, self._scale, self._diagonal)
-        results = (self._blocks, self._fronts, self._panel, usable)
-        self._c.kryloset_ensemble_factorise(*(a.ctypes.data for a in (*arrays, *results)))
+        matrix = (pattern.offsets, pattern.columns, pattern.diagonal, e.nodes.place, entries)
+        plan, scale, shifts = (a.ctypes.data for a in (self._plan, self._scale, self._shifts))
+        shifted = self._c.kryloset_ensemble_scale(
+            plan, *(array.ctypes.data for array in matrix), SHIFT, scale, shifts
+        )
+        results = (self._blocks, self._fronts, self._room, self._next, usable)
+        self._c.kryloset_ensemble_factorise(
+            plan,
+            entries.ctypes.data,
+            scale,
+            shifts if shifted else 0,
+            *(array.ctypes.data for array in results),
+        )
         self._scale[:, ~usable] = 1.0
         return usable
 

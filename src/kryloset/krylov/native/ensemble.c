@@ -8,10 +8,10 @@
 //
 // The factor is A = L D U, with unit triangles and without pivoting; U = L' if A is symmetric. Its
 // nodes are those of factor.c. A node has a panel of L: a column for each of its unknowns, a row
-// for each unknown and for each of its rows, numbers row by row, inverse pivots on the diagonal.
-// Unless A is symmetric, it has such a panel of D U transposed. Elimination is multifrontal (I. Duff
-// and J. Reid, ACM Trans. Math. Software 9, 1983), but a node's product goes from registers straight
-// to its parent's panels and fronts: scattered vectors cost no more than consecutive ones.
+// for each unknown and for each of its rows, numbers row by row. Its triangle is packed, with
+// inverse pivots on the diagonal. Unless A is symmetric, the node has such a panel of D U transposed.
+// Elimination is multifrontal (I. Duff and J. Reid, ACM Trans. Math. Software 9, 1983): a node goes
+// through its panels and its front, of which it keeps packed triangles, once, a few rows at a time.
 
 #include <float.h>
 #include <math.h>
@@ -58,26 +58,35 @@ enum { TILE = 3, TALL = 4 };
 #define KEEP(value)
 #endif
 
+// Write a number past the caches, to memory that is not read soon: reading its line first would
+// take as long as writing it.
+#if defined(__AVX__) && !SHARED
+#define STREAM(to, value) __asm__ volatile("vmovntps %1, %0" : "=m"(to) : "v"(value))
+#else
+#define STREAM(to, value) to = value
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
 
 // What Python hands over as an array of numbers and addresses, all of one size.
 typedef struct {
   int64_t n, lanes, count, symmetric;
-  const int32_t *order;          // (n) new -> old
-  const int32_t *starts;         // (count + 1) first unknown of each node
-  const int64_t *row_offsets;    // (count + 1) where its rows begin
-  const int32_t *rows;           // later unknowns that its elimination touches
-  const int32_t *places;         // the same, as rows of the parent's panel
-  const int32_t *parents;        // (count) or -1
-  const int32_t *first;          // (count) whether a node is the first one with its parent
-  const int64_t *block_offsets;  // (count + 1) in numbers
-  const int64_t *front_offsets;  // (count) in numbers
-  const int64_t *entry_offsets;  // (count + 1) entries of a node, the diagonal left out:
-  const int32_t *sources;        //   number of an entry in A,
-  const int32_t *lefts;          //   its row and
-  const int32_t *rights;         //   column, old,
-  const int32_t *targets;        //   and where it goes in the node's block
+  const int32_t *order;            // (n) new -> old
+  const int32_t *starts;           // (count + 1) first unknown of each node
+  const int64_t *row_offsets;      // (count + 1) where its rows begin
+  const int32_t *rows;             // later unknowns that its elimination touches
+  const int32_t *places;           // the same, as rows of the parent's panel
+  const int32_t *shared;           // (count) how many of them are unknowns of the parent
+  const int64_t *child_offsets;    // (count + 1) where its children begin
+  const int32_t *children;
+  const int64_t *block_offsets;    // (count + 1) in numbers
+  const int64_t *front_offsets;    // (count) in numbers
+  const int64_t *entry_offsets;    // (count + 1) its entries, row by row:
+  const int32_t *sources;          //   number of an entry in A,
+  const int32_t *lefts, *rights;   //   its row and column, new,
+  const int32_t *entry_rows;       //   its row in the node's panel
+  const int32_t *targets;          //   and its place in the panel
 } plan;
 
 // Numbers below the smallest normal one become zero: they occur where influence decays, and
@@ -100,6 +109,56 @@ static void restore(unsigned before)
 #else
   (void)before;
 #endif
+}
+
+// scale: the matrix T A T
+
+// Find T, the root of the diagonal's inverse; where that is zero, of the norm of the row. shifts is
+// then filled with what is added to the diagonal: in such rows, shift with the opposite of the other
+// entries' sign (quasidefinite: R. Vanderbei, SIAM J. Optim. 5, 1995), and NaN in a row of zeros,
+// which has no factor. Returns whether there are such rows. offsets, columns, own: rows of A, and
+// places of its diagonal entries or -1; place: old -> new. entries (nnz, lanes) are those of A;
+// scale and shifts (n, lanes), new. There is one lane if SHARED.
+int kryloset_ensemble_scale(const plan *p, const int32_t *offsets, const int32_t *columns,
+                            const int32_t *own, const int32_t *place, const double *entries,
+                            double shift, double *scale, double *shifts)
+{
+  const int64_t copies = SHARED ? 1 : p->lanes, size = p->n * copies;
+  double least[COPIES], sign[16] = {0};
+  for (int l = 0; l < COPIES; l++) least[l] = 1.0;
+  for (int64_t i = 0; i < size; i += COPIES) {
+    const int64_t at = own[p->order[i / copies]];
+    double entry[COPIES] = {0};
+    if (at >= 0) memcpy(entry, entries + at * copies + i % copies, sizeof entry);
+    for (int l = 0; l < COPIES; l++) {
+      const double diagonal = fabs(entry[l]);
+      least[l] = diagonal < least[l] ? diagonal : least[l];
+      scale[i + l] = 1.0 / sqrt(diagonal > 0.0 && diagonal <= DBL_MAX ? diagonal : 1.0);
+    }
+  }
+  int zeros = 0;
+  for (int l = 0; l < COPIES; l++) zeros |= least[l] == 0.0;
+  if (!zeros) return 0;
+  // Rows to be scaled by their norms have a shift, the others none.
+  for (int64_t i = 0; i < size; i++) {
+    const int64_t at = own[p->order[i / copies]];
+    const double entry = at < 0 ? 0.0 : entries[at * copies + i % copies];
+    shifts[i] = entry == 0.0 ? shift : 0.0;
+    sign[i % copies] += entry > 0.0 ? 1.0 : entry < 0.0 ? -1.0 : 0.0;
+  }
+  for (int64_t i = 0; i < size; i++) {
+    if (shifts[i] == 0.0) continue;
+    const int64_t old = p->order[i / copies];
+    double sum = 0.0;
+    for (int64_t e = offsets[old]; e < offsets[old + 1]; e++) {
+      const int64_t other = place[columns[e]] * copies + i % copies;
+      const double entry = scale[other] * entries[e * copies + i % copies];
+      sum += shifts[other] == 0.0 ? entry * entry : 0.0;
+    }
+    if (sum > 0.0 && sum <= DBL_MAX) scale[i] = 1.0 / sqrt(sum);
+    shifts[i] = sum == 0.0 ? NAN : sign[i % copies] < 0.0 ? shift : -shift;
+  }
+  return 1;
 }
 
 // factorise: tiles. Their sizes, tall and wide, are constants to the compiler.
@@ -128,9 +187,10 @@ INLINE void product(const int tall, const int wide, int depth, int width, const 
 }
 
 // Eliminate size unknowns: a tile on the diagonal, after done others. lower, upper: its first rows
-// in both panels. Returns for which lanes all pivots are usable; the others go on with a pivot of 1.
+// in both panels; if symmetric, entries are in upper. inverse: of the pivots. Returns for which
+// lanes all pivots are usable; the others go on with a pivot of 1.
 INLINE mask eliminate(const int size, int done, int width, number *lower, number *upper,
-                      int symmetric)
+                      number *inverse, int symmetric)
 {
   const REAL smallest = 1e-14, largest = 1e14;  // compared with a unit diagonal
   number tile[TILE][TILE];
@@ -140,18 +200,18 @@ INLINE mask eliminate(const int size, int done, int width, number *lower, number
   upper += done;
   UNROLL for (int i = 0; i < size; i++)
     UNROLL for (int j = 0; j < size; j++)
-      tile[i][j] = (i >= j    ? lower[i * width + j]
-                    : symmetric ? lower[j * width + i]
-                                : upper[j * width + i]) - tile[i][j];
+      tile[i][j] = (i < j       ? upper[j * width + i]
+                    : symmetric ? upper[i * width + j]
+                                : lower[i * width + j]) - tile[i][j];
   UNROLL for (int k = 0; k < size; k++) {
     const number pivot = tile[k][k];
     const mask good = ((pivot > smallest) | (pivot < -smallest)) &
                       ((pivot < largest) & (pivot > -largest));
-    const number inverse = 1 / (number)((good & (mask)pivot) | (~good & (mask)((number){0} + 1)));
+    const number known = (number)((good & (mask)pivot) | (~good & (mask)((number){0} + 1)));
     usable &= good;
-    lower[k * width + k] = inverse;
+    inverse[k] = lower[k * width + k] = 1 / known;
     UNROLL for (int i = k + 1; i < size; i++) {
-      const number factor = tile[i][k] * inverse;
+      const number factor = tile[i][k] * inverse[k];
       UNROLL for (int j = k + 1; j < size; j++) tile[i][j] -= factor * tile[k][j];
       lower[i * width + k] = factor;
       upper[i * width + k] = tile[k][i];
@@ -160,41 +220,35 @@ INLINE mask eliminate(const int size, int done, int width, number *lower, number
   return usable;
 }
 
-// Finish a tile after done columns. own, other: first row of the tile in its own panel, and of the
-// tile on the diagonal in the other. pivots: the latter in the panel of L if this is a tile of L,
-// whose columns are divided by pivots, else NULL. copy: gets the tile before that, unless NULL.
-INLINE void solve(const int tall, const int wide, int done, int width, number *own,
-                  const number *other, const number *pivots, number *copy)
+// Finish a tile after done columns: that of T A T less products, at from, becomes one of L or of
+// D U. left, other: first row of the tile in its own panel, and of the tile on the diagonal in the
+// other. inverse: of the pivots, if this is a tile of L.
+INLINE void solve(const int tall, const int wide, int done, int width, number *from, number *left,
+                  const number *other, const number *inverse)
 {
   number tile[TILE][TILE];
-  product(tall, wide, done, width, own, other, tile);
+  product(tall, wide, done, width, left, other, tile);
   UNROLL for (int i = 0; i < tall; i++)
-    UNROLL for (int j = 0; j < wide; j++) tile[i][j] = own[i * width + done + j] - tile[i][j];
+    UNROLL for (int j = 0; j < wide; j++) tile[i][j] = from[i * width + done + j] - tile[i][j];
   UNROLL for (int k = 0; k < wide; k++)
     UNROLL for (int i = 0; i < tall; i++) {
-      const int place = i * width + done + k;
-      const number value = tile[i][k];
-      const number factor = pivots != NULL ? value * pivots[k * width + done + k] : value;
-      if (copy != NULL) copy[place] = value;
-      own[place] = factor;
+      const number factor = inverse != NULL ? tile[i][k] * inverse[done + k] : tile[i][k];
+      if (from != left) from[i * width + done + k] = tile[i][k];
+      left[i * width + done + k] = factor;
       UNROLL for (int j = k + 1; j < wide; j++) tile[i][j] -= factor * other[j * width + done + k];
     }
 }
 
-// Add a tile of the front, unless that is NULL, less the node's product to the parent. a, b: the
-// tile's rows and columns in the panels. A row of the front has rows numbers, one of the parent's
-// panel or front stride; row, column: where the tile's are there.
-INLINE void update(const int tall, const int wide, int width, const number *a, const number *b,
-                   const number *front, ptrdiff_t rows, number *to, ptrdiff_t stride,
-                   const int32_t *row, const int32_t *column)
+// Subtract the product of rows a and b of the panels from a tile of a packed triangle, the rows of
+// which have first, first + 1, ... numbers; only its own lower triangle if it is on the diagonal.
+INLINE void update(const int tall, const int wide, const int diagonal, int width, const number *a,
+                   const number *b, number *to, ptrdiff_t first)
 {
   number tile[TILE][TILE];
   product(tall, wide, width, width, a, b, tile);
-  UNROLL for (int i = 0; i < tall; i++) {
-    number *const target = to + row[i] * stride;
+  UNROLL for (int i = 0; i < tall; i++, to += first++)
     UNROLL for (int j = 0; j < wide; j++)
-      target[column[j]] += front != NULL ? front[i * rows + j] - tile[i][j] : -tile[i][j];
-  }
+      if (!diagonal || i >= j) to[j] -= tile[i][j];
 }
 
 // factorise: nodes
@@ -204,124 +258,165 @@ INLINE void update(const int tall, const int wide, int width, const number *a, c
     FOR_TILES(one)                         \
   }
 
-// Eliminate the unknowns of a node with these panels, in which entries and the products of earlier
-// nodes are. If symmetric, upper is an empty panel.
-static mask eliminate_node(int width, int rows, number *lower, number *upper, int symmetric)
+// Eliminate a node's unknowns from rows i, ..., i + tall - 1 of its panels: l and u. inverse (width):
+// of the pivots. If symmetric, entries are in u, which gets L D.
+static mask eliminate_rows(int i, int tall, int width, const number *lower, const number *upper,
+                           number *l, number *u, number *inverse, int symmetric)
 {
+  const int columns = i < width ? i : width;
   mask usable = (mask){0} == (mask){0};
-  for (int i = 0, tall; i < width + rows; i += tall) {
-    const int end = i < width ? width : width + rows, columns = i < width ? i : width;
-    number *const l = lower + (ptrdiff_t)i * width, *const u = upper + (ptrdiff_t)i * width;
-    tall = end - i < TILE ? end - i : TILE;
-    for (int k = 0, wide; k < columns; k += wide) {
-      const number *const low = lower + (ptrdiff_t)k * width, *const up = upper + (low - lower);
-      wide = columns - k < TILE ? columns - k : TILE;
-      if (symmetric) {
-#define ONE(tall, wide)                              \
-  case (tall - 1) * TILE + wide - 1:                 \
-    solve(tall, wide, k, width, l, up, low, u); break;
-        TILES(ONE)
+  for (int k = 0, wide; k < columns; k += wide) {
+    const number *const low = lower + (ptrdiff_t)k * width, *const up = upper + (ptrdiff_t)k * width;
+    wide = columns - k < TILE ? columns - k : TILE;
+    if (symmetric) {
+#define ONE(tall, wide)                                 \
+  case (tall - 1) * TILE + wide - 1:                    \
+    solve(tall, wide, k, width, u, l, up, inverse);     \
+    break;
+      TILES(ONE)
 #undef ONE
-      } else {
-#define ONE(tall, wide)                                  \
-  case (tall - 1) * TILE + wide - 1:                     \
-    solve(tall, wide, k, width, l, up, low, NULL);       \
-    solve(tall, wide, k, width, u, low, NULL, NULL); break;
-        TILES(ONE)
-#undef ONE
-      }
-    }
-    if (i >= width) continue;
-    switch (tall) {
-#define ONE(size) \
-  case size: usable &= eliminate(size, i, width, l, u, symmetric); break;
-      FOR_SIZES(ONE)
-#undef ONE
-    }
-  }
-  return usable;
-}
-
-// Update the parent's panel and front of one triangle by a node's, whose first shared rows are
-// unknowns of the parent. a, b: the node's rows in its panels of this triangle and of the other.
-static void update_parent(int width, int rows, int shared, const number *a, const number *b,
-                          const number *front, const int32_t *places, int parent_width,
-                          int parent_rows, number *parent_panel, number *parent_front)
-{
-  for (int j = 0, wide; j < rows; j += wide) {
-    const int own = j < shared, end = own ? shared : rows;
-    const ptrdiff_t stride = own ? parent_width : parent_rows;
-    // Place (parent_width, parent_width) is the front's first.
-    number *const to = own ? parent_panel : parent_front - parent_width * (stride + 1);
-    wide = end - j < TILE ? end - j : TILE;
-    for (int i = j, tall; i < rows; i += tall) {
-      const number *const before = front != NULL ? front + (ptrdiff_t)i * rows + j : NULL;
-      const number *const left = a + (ptrdiff_t)i * width, *const right = b + (ptrdiff_t)j * width;
-      tall = rows - i < TILE ? rows - i : TILE;
-#define ONE(tall, wide)                                                                        \
-  case (tall - 1) * TILE + wide - 1:                                                           \
-    update(tall, wide, width, left, right, before, rows, to, stride, places + i, places + j);  \
+    } else {
+#define ONE(tall, wide)                                 \
+  case (tall - 1) * TILE + wide - 1:                    \
+    solve(tall, wide, k, width, l, l, up, inverse);     \
+    solve(tall, wide, k, width, u, u, low, NULL);       \
     break;
       TILES(ONE)
 #undef ONE
     }
   }
+  if (i < width) switch (tall) {
+#define ONE(size)                                                        \
+  case size:                                                             \
+    usable = eliminate(size, i, width, l, u, inverse + i, symmetric);    \
+    break;
+      FOR_SIZES(ONE)
+#undef ONE
+    }
+  return usable;
 }
 
-// Set a node's panels to its entries of T A T, its fronts to zero.
-static void begin(const plan *p, int64_t k, const double *entries, const double *scale,
-                  const double *diagonal, number *block, number *front)
+// Subtract the products of rows i, ..., i + tall - 1 of a panel, a, with these and all earlier rows
+// of the other, b, from a front.
+static void update_rows(ptrdiff_t i, int tall, int width, const number *a, const number *b,
+                        number *front)
 {
-  const int64_t copies = SHARED ? 1 : p->lanes, rows = p->row_offsets[k + 1] - p->row_offsets[k];
-  const int64_t start = p->starts[k], width = p->starts[k + 1] - start;
-  memset(block, 0, sizeof(number) * (size_t)(p->block_offsets[k + 1] - p->block_offsets[k]));
-  for (int half = 0; half < (p->symmetric ? 1 : 2); half++, front += rows * rows)
-    for (int64_t i = 0; i < rows; i++)
-      // Tiles on the diagonal reach above it.
-      memset(front + i * rows, 0, sizeof(number) * (size_t)(i + TILE < rows ? i + TILE : rows));
-  for (int64_t i = 0; i < width; i++) {
-    const double *const from = diagonal + p->order[start + i] * copies;
-    REAL *const to = (REAL *)(block + i * width + i);
-    for (int l = 0; l < COPIES; l++) to[l] = (REAL)from[l];
+  front += i * (i + 1) / 2;
+  switch (tall) {
+#define ONE(size)                                                        \
+  case size:                                                             \
+    for (ptrdiff_t j = 0; j < i; j += TILE)                              \
+      update(size, TILE, 0, width, a, b + j * width, front + j, i + 1);  \
+    update(size, size, 1, width, a, b + i * width, front + i, i + 1);    \
+    break;
+    FOR_SIZES(ONE)
+#undef ONE
   }
-  for (int64_t e = p->entry_offsets[k]; e < p->entry_offsets[k + 1]; e++) {
+}
+
+// Add a row of a child's front to those of its parent's panel and front, width being the panel's.
+INLINE void add_row(int own, int shared, int width, const number *from, const int32_t *places,
+                    number *panel, number *front)
+{
+  int j = 0;
+  for (; j <= own && j < shared; j++) panel[places[j]] += from[j];
+  for (front -= width; j <= own; j++) front[places[j]] += from[j];
+}
+
+// A node at work.
+typedef struct {
+  int width, rows;
+  number *lower, *upper, *front;  // panels, and packed triangles
+  int64_t entry;                  // its entry that comes next
+} node;
+
+// Gather rows i, ..., i + tall - 1 of node k: entries of T A T, and what its children left. lower,
+// upper: these rows of the panels, upper alone if symmetric. next: the row of each child that comes
+// next.
+static void gather(const plan *p, int64_t k, int i, int tall, node *own, number *lower,
+                   number *upper, const number *fronts, int32_t *next, const double *entries,
+                   const double *scale, const double *shifts)
+{
+  const int64_t copies = SHARED ? 1 : p->lanes;
+  const int width = own->width;
+  const ptrdiff_t triangle = (ptrdiff_t)own->rows * (own->rows + 1) / 2, place = i - width;
+  number *const front = own->front + place * (place + 1) / 2;
+  memset(upper, 0, sizeof(number) * (size_t)(tall * width));
+  if (!p->symmetric) memset(lower, 0, sizeof(number) * (size_t)(tall * width));
+  for (int half = 0; half < (p->symmetric ? 1 : 2) && place >= 0; half++)
+    memset(front + half * triangle, 0, sizeof(number) * (size_t)(tall * (2 * place + tall + 1) / 2));
+  for (int64_t e = own->entry; e < p->entry_offsets[k + 1] && p->entry_rows[e] < i + tall; e++) {
     const double *const from = entries + p->sources[e] * copies;
     const double *const left = scale + p->lefts[e] * copies;
     const double *const right = scale + p->rights[e] * copies;
-    REAL *const to = (REAL *)(block + p->targets[e]);
+    number *const rows = p->symmetric || p->lefts[e] < p->rights[e] ? upper : lower;
+    REAL *const to = (REAL *)(rows + p->targets[e] - i * width);
     for (int l = 0; l < COPIES; l++) to[l] = (REAL)(left[l] * right[l] * from[l]);
+    own->entry++;
+  }
+  for (int j = 0; j < tall && place < 0 && shifts != NULL; j++) {
+    const double *const from = shifts + (p->starts[k] + i + j) * copies;
+    REAL *const to = (REAL *)((p->symmetric ? upper : lower) + j * width + i + j);
+    for (int l = 0; l < COPIES; l++) to[l] += (REAL)from[l];
+  }
+  for (int64_t j = p->child_offsets[k]; j < p->child_offsets[k + 1]; j++) {
+    const int64_t c = p->children[j];
+    const int size = (int)(p->row_offsets[c + 1] - p->row_offsets[c]), shared = p->shared[c];
+    const int32_t *const places = p->places + p->row_offsets[c];
+    for (; next[j] < size && places[next[j]] < i + tall; next[j]++) {
+      const ptrdiff_t row = next[j], to = places[row], other = (ptrdiff_t)size * (size + 1) / 2;
+      const number *const from = fronts + p->front_offsets[c] + row * (row + 1) / 2;
+      number *const to_front = own->front + (to - width) * (to - width + 1) / 2;
+      add_row((int)row, shared, width, from, places,
+              (p->symmetric ? upper : lower) + (to - i) * width, to_front);
+      if (p->symmetric) continue;
+      add_row((int)row, shared, width, from + other, places, upper + (to - i) * width,
+              to_front + triangle);
+    }
   }
 }
 
-// Factorise COPIES matrices.
+// Write finished rows i, ..., i + tall - 1 to a panel of the factor, the triangle of which is packed.
+static void keep(int i, int tall, int width, const number *rows, number *panel)
+{
+  if (i >= width) {
+    panel += (ptrdiff_t)width * (width + 1) / 2 + (ptrdiff_t)(i - width) * width;
+    for (int j = 0; j < tall * width; j++) STREAM(panel[j], rows[j]);
+    return;
+  }
+  for (int row = i; row < i + tall; row++, rows += width)
+    for (int j = 0; j <= row; j++) STREAM(panel[(ptrdiff_t)row * (row + 1) / 2 + j], rows[j]);
+}
+
+// Factorise COPIES matrices. room: for the largest panel, twice, and the most pivots.
 static void factorise(const plan *p, const double *entries, const double *scale,
-                      const double *diagonal, number *blocks, number *fronts, number *panel,
-                      uint8_t *usable)
+                      const double *shifts, number *blocks, number *fronts, number *room,
+                      int32_t *next, uint8_t *usable)
 {
   mask good = (mask){0} == (mask){0};
+  memset(next, 0, sizeof(int32_t) * (size_t)p->count);
   for (int64_t k = 0; k < p->count; k++) {
-    const int64_t offset = p->row_offsets[k], rows = p->row_offsets[k + 1] - offset;
-    const int64_t width = p->starts[k + 1] - p->starts[k], parent = p->parents[k];
-    const int leaf = k == 0 || p->parents[k - 1] != k;
-    number *const lower = blocks + p->block_offsets[k], *const front = fronts + p->front_offsets[k];
-    number *const upper = p->symmetric ? panel : lower + (width + rows) * width;
-    if (leaf) begin(p, k, entries, scale, diagonal, lower, front);
-    good &= eliminate_node((int)width, (int)rows, lower, upper, (int)p->symmetric);
-    if (parent < 0) continue;
-    const int64_t parent_width = p->starts[parent + 1] - p->starts[parent];
-    const int64_t parent_rows = p->row_offsets[parent + 1] - p->row_offsets[parent];
-    number *const block = blocks + p->block_offsets[parent];
-    number *const parent_front = fronts + p->front_offsets[parent];
-    if (p->first[k]) begin(p, parent, entries, scale, diagonal, block, parent_front);
-    int shared = 0;
-    while (shared < rows && p->rows[offset + shared] < p->starts[parent + 1]) shared++;
-    for (int half = 0; half < (p->symmetric ? 1 : 2); half++)
-      update_parent((int)width, (int)rows, shared, (half ? upper : lower) + width * width,
-                    (half ? lower : upper) + width * width,
-                    leaf ? NULL : front + half * rows * rows, p->places + offset,
-                    (int)parent_width, (int)parent_rows,
-                    block + half * (parent_width + parent_rows) * parent_width,
-                    parent_front + half * parent_rows * parent_rows);
+    const int rows = (int)(p->row_offsets[k + 1] - p->row_offsets[k]);
+    const int width = p->starts[k + 1] - p->starts[k];
+    const ptrdiff_t square = (ptrdiff_t)width * width, triangle = (ptrdiff_t)rows * (rows + 1) / 2;
+    number *const inverse = room, *const upper = inverse + width;
+    number *const lower = upper + square + (ptrdiff_t)rows * width;
+    number *const block = blocks + p->block_offsets[k];
+    node own = {width, rows, lower, upper, fronts + p->front_offsets[k], p->entry_offsets[k]};
+    for (int i = 0, tall; i < width + rows; i += tall) {
+      const int end = i < width ? width : width + rows;
+      number *const u = upper + (ptrdiff_t)i * width;
+      // If symmetric, no later row asks for those of L.
+      number *const l = p->symmetric ? lower : lower + (ptrdiff_t)i * width;
+      tall = end - i < TILE ? end - i : TILE;
+      gather(p, k, i, tall, &own, l, u, fronts, next, entries, scale, shifts);
+      good &= eliminate_rows(i, tall, width, lower, upper, l, u, inverse, (int)p->symmetric);
+      if (i >= width) update_rows(i - width, tall, width, l, upper + square, own.front);
+      keep(i, tall, width, l, block);
+      if (p->symmetric) continue;
+      if (i >= width) update_rows(i - width, tall, width, u, lower + square, own.front + triangle);
+      keep(i, tall, width, u, block + (square + width) / 2 + (ptrdiff_t)rows * width);
+    }
   }
   for (int l = 0; l < COPIES; l++) {
     usable[l] = good[l] != 0;
@@ -331,22 +426,23 @@ static void factorise(const plan *p, const double *entries, const double *scale,
     for (int64_t i = 0; i < p->block_offsets[p->count]; i++) numbers[i * COPIES] = 0;
     for (int64_t k = 0; k < p->count; k++)
       for (int64_t i = 0, width = p->starts[k + 1] - p->starts[k]; i < width; i++)
-        numbers[(p->block_offsets[k] + i * width + i) * COPIES] = 1;
+        numbers[(p->block_offsets[k] + i * (i + 3) / 2) * COPIES] = 1;
   }
 }
 
-// Factorise T A T of all lanes. entries (nnz, lanes) are those of A; scale and diagonal (n, lanes)
-// as kryloset_diagonal() finds them, one of each if SHARED. blocks get the factor, the lanes of a register side by
-// side; fronts and panel are room for the fronts of a path and for the largest panel. usable
-// (lanes): whether all pivots are. The factor of a lane where they are not is the identity.
+// Factorise T A T of all lanes. entries, scale and shifts, unless NULL: see above. blocks get the
+// factor, the lanes of a register side by side; fronts are room for the fronts that wait for their
+// parents, room for a node, next for count numbers. usable (lanes): whether all pivots are. The
+// factor of a lane where they are not is the identity.
 void kryloset_ensemble_factorise(const plan *p, const double *entries, const double *scale,
-                                 const double *diagonal, void *blocks, void *fronts, void *panel,
-                                 uint8_t *usable)
+                                 const double *shifts, void *blocks, void *fronts, void *room,
+                                 int32_t *next, uint8_t *usable)
 {
   const unsigned before = flush();
   for (int64_t l = 0; l < (SHARED ? 1 : p->lanes); l += LANES)
-    factorise(p, entries + l, scale + l, diagonal + l,
-              (number *)blocks + l / LANES * p->block_offsets[p->count], fronts, panel, usable + l);
+    factorise(p, entries + l, scale + l, shifts == NULL ? NULL : shifts + l,
+              (number *)blocks + l / LANES * p->block_offsets[p->count], fronts, room,
+              next, usable + l);
   restore(before);
 }
 
@@ -384,8 +480,7 @@ static void forward(const plan *p, const number *blocks, lanes *v)
     const int32_t *const rows = p->rows + p->row_offsets[k];
     const number *a = blocks + p->block_offsets[k];
     lanes *const x = v + p->starts[k];
-    for (int32_t i = 1; i < width; i++) subtract_rows(1, i, width, a + i * width, x, x, &i);
-    a += (ptrdiff_t)width * width;
+    for (int32_t i = 0; i < width; a += ++i) subtract_rows(1, i, width, a, x, x, &i);
     int64_t i = 0;
     for (; i + TALL <= count; i += TALL)
       subtract_rows(TALL, width, width, a + i * width, x, v, rows + i);
@@ -400,18 +495,20 @@ static void backward(const plan *p, const number *blocks, lanes *v)
     const int64_t count = p->row_offsets[k + 1] - p->row_offsets[k];
     const int32_t *const rows = p->rows + p->row_offsets[k];
     const number *const lower = blocks + p->block_offsets[k];
-    const number *const own = p->symmetric ? lower : lower + (width + count) * width;
-    const number *const a = own + (ptrdiff_t)width * width;
+    const ptrdiff_t triangle = (ptrdiff_t)width * (width + 1) / 2;
+    const number *const own = p->symmetric ? lower : lower + triangle + count * width;
+    const number *const a = own + triangle;
     lanes *const x = v + p->starts[k];
     if (p->symmetric)
-      for (int j = 0; j < width; j++) x[j] *= SPREAD(lower[(ptrdiff_t)j * width + j]);
+      for (ptrdiff_t j = 0; j < width; j++) x[j] *= SPREAD(lower[j * (j + 3) / 2]);
     int64_t i = 0;
     for (; i + TALL <= count; i += TALL)
       subtract_columns(TALL, width, width, a + i * width, x, v, rows + i);
     for (; i < count; i++) subtract_columns(1, width, width, a + i * width, x, v, rows + i);
     for (int32_t j = width - 1; j >= 0; j--) {
-      if (!p->symmetric) x[j] *= SPREAD(lower[(ptrdiff_t)j * width + j]);
-      subtract_columns(1, j, width, own + (ptrdiff_t)j * width, x, x, &j);
+      const ptrdiff_t row = (ptrdiff_t)j * (j + 1) / 2;
+      if (!p->symmetric) x[j] *= SPREAD(lower[row + j]);
+      subtract_columns(1, j, width, own + row, x, x, &j);
     }
   }
 }
@@ -425,7 +522,7 @@ static void apply(const plan *p, const number *blocks, const double *scale, cons
   double size[LANES] = {0}, down[LANES], up[LANES];
   for (int64_t i = 0; i < p->n; i++)
     for (int l = 0; l < LANES; l++) {
-      const double entry = fabs(scale[i * copies + own * l] * x[i * p->lanes + l]);
+      const double entry = fabs(scale[i * copies + own * l] * x[p->order[i] * p->lanes + l]);
       size[l] = entry > size[l] ? entry : size[l];
     }
   for (int l = 0; l < LANES; l++) {
@@ -435,14 +532,14 @@ static void apply(const plan *p, const number *blocks, const double *scale, cons
     up[l] = ldexp(1.0, exponent);
   }
   for (int64_t i = 0; i < p->n; i++) {
-    const double *const t = scale + p->order[i] * copies, *const from = x + p->order[i] * p->lanes;
+    const double *const t = scale + i * copies, *const from = x + p->order[i] * p->lanes;
     REAL *const to = (REAL *)(v + i);
     for (int l = 0; l < LANES; l++) to[l] = (REAL)(t[own * l] * from[l] * down[l]);
   }
   forward(p, blocks, v);
   backward(p, blocks, v);
   for (int64_t i = 0; i < p->n; i++) {
-    const double *const t = scale + p->order[i] * copies;
+    const double *const t = scale + i * copies;
     double *const to = y + p->order[i] * p->lanes;
     const REAL *const from = (const REAL *)(v + i);
     for (int l = 0; l < LANES; l++) to[l] = t[own * l] * (double)from[l] * up[l];

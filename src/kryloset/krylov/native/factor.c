@@ -7,7 +7,6 @@
 // precision: S^-1, its part of L and, unless A is symmetric, its part of U, transposed.
 // Elimination is multifrontal, in double precision and without pivoting.
 
-#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -464,44 +463,6 @@ void kryloset_apply(int n, const double *x, double *y, const double *scale, cons
     const int old = order[i];
     y[old] = scale[old] * v[i] * up;
   }
-}
-
-// ensembles: see ensemble.c
-
-// Find T and the diagonal of T A T. T is the root of the diagonal's inverse; where that is zero, of
-// the norm of the row, and the new diagonal is shift with the opposite of the other entries' sign
-// (quasidefinite: R. Vanderbei, SIAM J. Optim. 5, 1995). own (n): the places of the diagonal's
-// entries, or -1. entries (nnz, copies); scale and diagonal (n, copies), at most 16 copies.
-void kryloset_diagonal(int n, int copies, const int32_t *offsets, const int32_t *columns,
-                             const int32_t *own, const double *entries, double shift,
-                             double *scale, double *diagonal)
-{
-  double sign[16] = {0};
-  int zeros = 0;
-  for (int64_t i = 0; i < n; i++)
-    for (int64_t l = 0; l < copies; l++) {
-      const double entry = own[i] < 0 ? 0.0 : entries[(int64_t)own[i] * copies + l];
-      const int known = fabs(entry) > 0.0 && fabs(entry) <= DBL_MAX;
-      scale[i * copies + l] = known ? 1.0 / sqrt(fabs(entry)) : 1.0;
-      diagonal[i * copies + l] = known ? copysign(1.0, entry) : entry;
-      sign[l] += known ? copysign(1.0, entry) : 0.0;
-      zeros |= entry == 0.0;
-    }
-  if (!zeros) return;
-  for (int64_t i = 0; i < n; i++)
-    for (int64_t l = 0; l < copies; l++) {
-      if (diagonal[i * copies + l] != 0.0) continue;
-      double sum = 0.0;
-      for (int64_t e = offsets[i]; e < offsets[i + 1]; e++) {
-        const int64_t other = columns[e] * (int64_t)copies + l;
-        const double size = scale[other] * entries[e * copies + l];
-        if (diagonal[other] != 0.0) sum += size * size;
-      }
-      if (sum > 0.0 && sum <= DBL_MAX) scale[i * copies + l] = 1.0 / sqrt(sum);
-      else diagonal[i * copies + l] = NAN;  // no row to scale: a pivot that is refused
-    }
-  for (int64_t i = 0; i < (int64_t)n * copies; i++)
-    if (diagonal[i] == 0.0) diagonal[i] = sign[i % copies] < 0.0 ? shift : -shift;
 }
 
 // Bytes of a vector register of this processor.
