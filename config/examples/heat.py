@@ -1,4 +1,4 @@
-"""Heat in a square plate with a random source and heat loss: a family of one's own, whole."""
+"""Heat in a square plate with a random source and heat loss: a complete family of your own."""
 
 import ufl
 from pydantic import Field
