@@ -29,7 +29,7 @@ from kryloset.krylov.native.kernels import FLAGS, load_kernels, open_library
 SHIFT = 1e-4
 """The diagonal that a row of norm 1 gets in place of zero."""
 
-WEIGHTS = (1, 2, 40, 40)
+WEIGHTS = (1, 0, 20, 0)
 """What nodes cost: see cost() in factor.c."""
 
 ALIGNMENT = 64

@@ -58,8 +58,9 @@ enum { TILE = 3, TALL = 4 };
 #define KEEP(value)
 #endif
 
-// Write a number past the caches, to memory that is not read soon: reading its line first would
-// take as long as writing it.
+// Write a number past the caches: reading its line first would take as long as writing it. A factor
+// of fewer bytes than STAYS stays in a cache until it is applied.
+enum { STAYS = 1 << 23 };
 #if defined(__AVX__) && !SHARED
 #define STREAM(to, value) __asm__ volatile("vmovntps %1, %0" : "=m"(to) : "v"(value))
 #else
@@ -377,15 +378,17 @@ static void gather(const plan *p, int64_t k, int i, int tall, node *own, number 
 }
 
 // Write finished rows i, ..., i + tall - 1 to a panel of the factor, the triangle of which is packed.
-static void keep(int i, int tall, int width, const number *rows, number *panel)
+static void keep(int i, int tall, int width, const number *rows, number *panel, int large)
 {
-  if (i >= width) {
-    panel += (ptrdiff_t)width * (width + 1) / 2 + (ptrdiff_t)(i - width) * width;
-    for (int j = 0; j < tall * width; j++) STREAM(panel[j], rows[j]);
-    return;
+  const int square = i >= width, count = square ? 1 : tall;
+  panel += square ? (ptrdiff_t)width * (width + 1) / 2 + (ptrdiff_t)(i - width) * width
+                  : (ptrdiff_t)i * (i + 1) / 2;
+  for (int row = 0; row < count; row++, rows += width) {
+    const int size = square ? tall * width : i + row + 1;
+    if (large) for (int j = 0; j < size; j++) STREAM(panel[j], rows[j]);
+    else for (int j = 0; j < size; j++) panel[j] = rows[j];
+    panel += size;
   }
-  for (int row = i; row < i + tall; row++, rows += width)
-    for (int j = 0; j <= row; j++) STREAM(panel[(ptrdiff_t)row * (row + 1) / 2 + j], rows[j]);
 }
 
 // Factorise COPIES matrices. room: for the largest panel, twice, and the most pivots.
@@ -393,6 +396,7 @@ static void factorise(const plan *p, const double *entries, const double *scale,
                       const double *shifts, number *blocks, number *fronts, number *room,
                       int32_t *next, uint8_t *usable)
 {
+  const int large = p->block_offsets[p->count] * (int64_t)sizeof(number) > STAYS;
   mask good = (mask){0} == (mask){0};
   memset(next, 0, sizeof(int32_t) * (size_t)p->count);
   for (int64_t k = 0; k < p->count; k++) {
@@ -412,10 +416,10 @@ static void factorise(const plan *p, const double *entries, const double *scale,
       gather(p, k, i, tall, &own, l, u, fronts, next, entries, scale, shifts);
       good &= eliminate_rows(i, tall, width, lower, upper, l, u, inverse, (int)p->symmetric);
       if (i >= width) update_rows(i - width, tall, width, l, upper + square, own.front);
-      keep(i, tall, width, l, block);
+      keep(i, tall, width, l, block, large);
       if (p->symmetric) continue;
       if (i >= width) update_rows(i - width, tall, width, u, lower + square, own.front + triangle);
-      keep(i, tall, width, u, block + (square + width) / 2 + (ptrdiff_t)rows * width);
+      keep(i, tall, width, u, block + (square + width) / 2 + (ptrdiff_t)rows * width, large);
     }
   }
   for (int l = 0; l < COPIES; l++) {
@@ -518,23 +522,30 @@ static void apply(const plan *p, const number *blocks, const double *scale, cons
                   double *y, lanes *v)
 {
   const int64_t copies = SHARED ? 1 : p->lanes, own = !SHARED;
-  // x is scaled near 1 by a power of two, for single precision ends at 1e-38.
+  // Single precision ends at 1e-38: a lane far from 1 is scaled by a power of two.
   double size[LANES] = {0}, down[LANES], up[LANES];
-  for (int64_t i = 0; i < p->n; i++)
-    for (int l = 0; l < LANES; l++) {
-      const double entry = fabs(scale[i * copies + own * l] * x[p->order[i] * p->lanes + l]);
-      size[l] = entry > size[l] ? entry : size[l];
+  for (int l = 0; l < LANES; l++) down[l] = up[l] = 1.0;
+  for (int far = 1; far;) {
+    for (int64_t i = 0; i < p->n; i++) {
+      const double *const t = scale + i * copies, *const from = x + p->order[i] * p->lanes;
+      REAL *const to = (REAL *)(v + i);
+      for (int l = 0; l < LANES; l++) {
+        const double entry = t[own * l] * from[l] * down[l];
+        size[l] = fabs(entry) > size[l] ? fabs(entry) : size[l];
+        to[l] = (REAL)entry;
+      }
     }
-  for (int l = 0; l < LANES; l++) {
-    int exponent = 0;
-    if (size[l] > 0.0 && size[l] <= DBL_MAX) frexp(size[l], &exponent);
-    down[l] = ldexp(1.0, -exponent);
-    up[l] = ldexp(1.0, exponent);
-  }
-  for (int64_t i = 0; i < p->n; i++) {
-    const double *const t = scale + i * copies, *const from = x + p->order[i] * p->lanes;
-    REAL *const to = (REAL *)(v + i);
-    for (int l = 0; l < LANES; l++) to[l] = (REAL)(t[own * l] * from[l] * down[l]);
+    far = 0;
+    for (int l = 0; l < LANES; l++) {
+      int exponent = 0;
+      if (down[l] != 1.0 || size[l] == 0.0 || size[l] > DBL_MAX) continue;
+      if (size[l] > 0x1p-40 && size[l] < 0x1p40) continue;
+      frexp(size[l], &exponent);
+      exponent = exponent < -1000 ? -1000 : exponent;
+      down[l] = ldexp(1.0, -exponent);
+      up[l] = ldexp(1.0, exponent);
+      far = 1;
+    }
   }
   forward(p, blocks, v);
   backward(p, blocks, v);
