@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Making a dataset by one method, an instance at a time: what it takes, and what is written."""
+"""Making a dataset by one method, a group at a time: what it takes, and what is written."""
 
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from kryloset.dataset.journal import Journal
 from kryloset.errors import KrylosetError
 from kryloset.krylov import Solver, State
+from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.problems import Discretisation, Family, Instance
 from kryloset.run import chunk as chunks
 from kryloset.run import files
@@ -32,7 +33,7 @@ PARTS = ("assembly", "setup", "iterate", "write", "sort")
 
 @dataclass
 class Account:
-    """What it took to solve the systems of one instance, in seconds of the processor.
+    """What it took to solve the systems of one instance or group, in seconds of the processor.
 
     Attributes:
         deadline: Reading of the processor's clock after which it is not waited for.
@@ -49,9 +50,9 @@ class Account:
 
     deadline: float = math.inf
     unknowns: int = 0
-    systems: int = 0
-    iterations: int = 0
-    escalations: int = 0
+    systems: float = 0
+    iterations: float = 0
+    escalations: float = 0
     setup: float = 0.0
     iterate: float = 0.0
     assembly: float = 0.0
@@ -62,6 +63,12 @@ class Account:
     def seconds(self) -> float:
         """Seconds in all."""
         return self.assembly + self.setup + self.iterate + self.write
+
+    def share(self, count: int, true_residual: float) -> "Account":
+        """Return what it took for each instance of a group, and the residual of one."""
+        keys = ("systems", "iterations", "escalations", "setup", "iterate", "assembly", "write")
+        parts = {key: getattr(self, key) / count for key in keys}
+        return replace(self, true_residual=true_residual, **parts)
 
 
 class Stopped(KrylosetError):
@@ -98,7 +105,7 @@ class Sequential:
         """
         account, began = self.account, time.process_time()
         if began > account.deadline:
-            raise Stopped(f"given up after {account.systems} systems of an instance")
+            raise Stopped(f"given up after {account.systems} systems")
         state = self.state.for_operator(operator)
         if self._solve is not None:
             result, self.state, failed = self._solve(self.solver, operator, rhs, state)
@@ -114,8 +121,9 @@ class Sequential:
         reported = result.seconds_setup + result.seconds_rebuild + result.seconds_iterate
         # Solvers report wall-clock seconds, of which only the shares are used.
         setup = seconds * result.seconds_setup / reported if reported else 0.0
-        account.unknowns = operator.getSize()[0]
-        account.systems += 1
+        ensemble = ensemble_of(operator)
+        account.unknowns = operator.getSize()[0] if ensemble is None else ensemble.pattern.rows
+        account.systems += len(result.of_each)
         account.iterations += result.iterations
         account.setup += setup
         account.iterate += seconds - setup
@@ -129,12 +137,13 @@ class Rows:
         """Open the file for that many instances."""
         self._file, self._count = h5py.File(path, "w"), count
 
-    def write(self, row: int, fields: Instance, solve: Sequential) -> None:
-        """Write the fields of an instance."""
-        for name, values in fields.items():
-            if row == 0:
-                self._file.create_dataset(name, (self._count, *values.shape), values.dtype)
-            self._file[name][row] = values
+    def write(self, first: int, solutions: Sequence[Instance], solve: Sequential) -> None:
+        """Write the fields of instances, one after another."""
+        for row, fields in enumerate(solutions, start=first):
+            for name, values in fields.items():
+                if row == 0:
+                    self._file.create_dataset(name, (self._count, *values.shape), values.dtype)
+                self._file[name][row] = values
 
     def finish(self) -> None:
         """Close the file."""
@@ -150,13 +159,15 @@ class Chunk:
         self._journal = Journal(folder / "journal", "bench")
         self._saved = time.monotonic()
 
-    def write(self, row: int, fields: Instance, solve: Sequential) -> None:
-        """Append an instance to the journal; each second save the solver's state beside it."""
-        record: dict[str, NDArray[Any]] = {files.INSTANCE: np.array([row])}
-        record |= {files.field(name): values[np.newaxis] for name, values in fields.items()}
-        account = vars(solve.account).items()
-        record |= {files.solver(name): np.array([value]) for name, value in account}
-        self._journal.append(record, 1)
+    def write(self, first: int, solutions: Sequence[Instance], solve: Sequential) -> None:
+        """Append a group to the journal; each second save the solver's state beside it."""
+        count = len(solutions)
+        record: dict[str, NDArray[Any]] = {files.INSTANCE: np.arange(first, first + count)}
+        for name in solutions[0]:
+            record[files.field(name)] = np.stack([fields[name] for fields in solutions])
+        for name, value in vars(solve.account).items():
+            record[files.solver(name)] = np.full(count, value)
+        self._journal.append(record, count)
         if time.monotonic() - self._saved > SAVE_EVERY:
             solve.state.save(self._folder / "state.npz")
             self._saved = time.monotonic()
@@ -179,6 +190,7 @@ class Maker:
         order: Numbers of the instances as it meets them.
         output: Takes its solutions.
         sort: Seconds of the sort, an instance.
+        group: How many instances it solves at once.
         build: Seconds for the discretisation.
         made: One for each instance.
         note: Why there are fewer than there might be.
@@ -193,6 +205,7 @@ class Maker:
     output: Rows | Chunk
     sort: float = 0.0
     build: float = 0.0
+    group: int = 1
     made: list[Account] = field(default_factory=list)
     note: str = ""
     running: bool = True
@@ -211,25 +224,26 @@ class Maker:
         """Return the mean of a quantity, None where nothing was made."""
         return fmean(getattr(one, key) for one in self.made) if self.made else None
 
-    def make(self, instance: Instance, check: Discretisation, limit: float) -> None:
-        """Solve one more instance within some seconds, write it, and let `check` assemble it."""
+    def make(self, instances: Sequence[Instance], check: Discretisation, limit: float) -> None:
+        """Solve one more group within some seconds, write it, and let `check` assemble it."""
         account = self.solve.account = Account(deadline=time.process_time() + limit)
         start = time.process_time()
         try:
-            (solution,) = self.discretisation.solve([instance], self.solve)
+            solutions = self.discretisation.solve(instances, self.solve)
         except KrylosetError as error:
             self._stop(str(error).splitlines()[0])
             return
         solved = time.process_time()
-        self.output.write(len(self.made), solution, self.solve)
+        self.output.write(len(self.made), solutions, self.solve)
         account.write = time.process_time() - solved
         account.assembly = solved - start - account.setup - account.iterate
-        account.true_residual = check.residual(instance, solution)
-        # Not "above", so that one that is no number is found too.
-        if not account.true_residual <= self.solve.tolerance:
-            self._stop(f"its residual is {account.true_residual:.1e}")
-            return
-        self.made.append(account)
+        for instance, solution in zip(instances, solutions, strict=True):
+            residual = check.residual(instance, solution)
+            # Not "above", so that one that is no number is found too.
+            if not residual <= self.solve.tolerance:
+                self._stop(f"its residual is {residual:.1e}")
+                return
+            self.made.append(account.share(len(instances), residual))
 
     def finish(self) -> None:
         """Close its output, whose cost is shared by the instances."""
