@@ -17,7 +17,7 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +35,8 @@ _HEAD = struct.Struct("<QII")
 _COUNTS = struct.Struct("<QI")
 _LENGTH = struct.Struct("<Q")
 _MAGIC = b"kryloset journal 3\n"
+#: Most parts that the system takes at once.
+_MOST_PARTS = os.sysconf("SC_IOV_MAX")
 
 
 class Journal:
@@ -96,9 +98,9 @@ class Journal:
             DataError: The disk is full. The records before are safe.
             ValueError: An array of objects.
         """
-        payload = _pack({name: np.asarray(values) for name, values in arrays.items()})
+        parts = _pack({name: np.asarray(values) for name, values in arrays.items()})
         with readable(self.folder):
-            self._write(payload, instances)
+            self._write(parts, instances)
 
     def records(self) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield the records, in the order in which they were appended."""
@@ -121,16 +123,21 @@ class Journal:
         self._file.close()
         self._lock.close()
 
-    def _write(self, payload: bytes, instances: int) -> None:
-        counts = len(payload), instances
-        checksum = zlib.crc32(payload, zlib.crc32(_COUNTS.pack(*counts)))
-        head = _HEAD.pack(*counts, checksum)
-        record = memoryview(head + payload)
+    def _write(self, parts: Sequence[memoryview], instances: int) -> None:
+        counts = sum(map(len, parts)), instances
+        checksum = zlib.crc32(_COUNTS.pack(*counts))
+        for part in parts:
+            checksum = zlib.crc32(part, checksum)
+        waiting = [memoryview(_HEAD.pack(*counts, checksum)), *parts]
         end = self._ends[-1] if self._ends else 0
         try:
-            # An unbuffered file may take less than it is given.
-            while record:
-                record = record[self._file.write(record) :]
+            while waiting:
+                # An unbuffered file may take less than it is given.
+                taken = os.writev(self._file.fileno(), waiting[:_MOST_PARTS])
+                while waiting and taken >= len(waiting[0]):
+                    taken -= len(waiting.pop(0))
+                if taken:
+                    waiting[0] = waiting[0][taken:]
         except BaseException:
             self._file.truncate(end)
             raise
@@ -153,7 +160,7 @@ class Journal:
                 logger.warning("%s is the journal of other work and is discarded", self.folder)
             self._file.truncate(end)
         if not self._ends:
-            self._write(header, 0)
+            self._write([memoryview(header)], 0)
 
     def _whole(self, header: bytes, size: int) -> Iterator[tuple[int, int]]:
         """Yield ends and numbers of instances of header and records, up to a damaged one."""
@@ -197,14 +204,15 @@ def count_instances(path: Path, begin: int = 0) -> tuple[int, int]:
     return count, begin
 
 
-def _pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return named arrays as bytes."""
+def _pack(arrays: Mapping[str, NDArray[Any]]) -> list[memoryview]:
+    """Return named arrays as bytes, those of large arrays without a copy."""
     for name, values in arrays.items():
         if values.dtype.hasobject:
             raise ValueError(f"{name} is an array of objects, which a journal does not hold")
     head = [(name, values.dtype.str, values.shape) for name, values in arrays.items()]
     text = json.dumps(head).encode()
-    return b"".join([_LENGTH.pack(len(text)), text, *(v.tobytes() for v in arrays.values())])
+    flat = (np.ascontiguousarray(values).reshape(-1) for values in arrays.values())
+    return [memoryview(_LENGTH.pack(len(text)) + text), *(v.view(np.uint8).data for v in flat)]
 
 
 def _unpack(payload: bytes) -> dict[str, NDArray[Any]]:
