@@ -217,6 +217,30 @@ def test_scaling_a_matrix_by_powers_of_two_changes_no_bit(symmetric, rng):
     np.testing.assert_array_equal(solve(factor, d * b) * d, x)
 
 
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("constant", [True, False])
+def test_a_system_of_a_singular_matrix_that_has_solutions_gets_one(
+    double, symmetric, constant, rng
+):
+    """The Laplacian of a graph with two parts: two pivots are zero, or next to it."""
+    path = sp.diags_array([-1.0, -1.0], offsets=[-1, 1], shape=(40, 40)).tolil()
+    path[19, 20] = path[20, 19] = 0.0
+    matrix = sp.csr_array(path)
+    matrix.eliminate_zeros()
+    matrix = sp.csr_array(matrix - sp.diags_array(matrix.sum(axis=1)))
+    matrix.sort_indices()
+    pattern = pattern_of(matrix)
+    entries = matrix.data[:, None] * np.array([[1.0] if constant else [1.0, 3.0, 1e-9, 1e9]])
+    factor = EnsembleFactor.analyse(
+        pattern, 4, symmetric=symmetric, double=double, constant=constant, singular=True
+    )
+    assert factor.set_up(entries).all()
+    b = matrix @ rng.standard_normal((40, 4))
+    x = solve(factor, b) * (entries[0] / matrix.data[0])
+    np.testing.assert_allclose(matrix @ x, b, atol=1e-12 if double else 1e-4)
+
+
 def refined(factor, matrix, b, steps):
     """Return the relative residual after steps of refinement, of one lane's matrix in all."""
     lanes = factor.lanes

@@ -183,7 +183,13 @@ class EnsembleFactor:
     """The factors of up to 16 matrices of one pattern, or of one matrix for all lanes."""
 
     def __init__(
-        self, elimination: Elimination, lanes: int, *, double: bool = False, constant: bool = False
+        self,
+        elimination: Elimination,
+        lanes: int,
+        *,
+        double: bool = False,
+        constant: bool = False,
+        singular: bool = False,
     ) -> None:
         """Take an analysis; memory is taken at the first set-up.
 
@@ -192,6 +198,8 @@ class EnsembleFactor:
             lanes: 4, 8 or 16.
             double: whether numbers are in double precision.
             constant: whether all lanes share one matrix.
+            singular: whether the matrices are known to be. Pivots next to zero are put to 1 then,
+                and a system that has solutions gets one of them.
         """
         kernels = load_kernels()
         assert kernels is not None
@@ -200,8 +208,9 @@ class EnsembleFactor:
         self._width = min(lanes, kernels.kryloset_register() // self._real.itemsize)
         self._c = load_lanes("double" if double else "float", self._width, shared=constant)
         n, arrays = elimination.pattern.rows, elimination.arrays
-        counts = (n, lanes, len(elimination.nodes.parents), int(elimination.symmetric))
-        self._plan = np.array([*counts, *(array.ctypes.data for array in arrays)], np.int64)
+        counts = (n, lanes, len(elimination.nodes.parents))
+        flags = (int(elimination.symmetric), int(singular))
+        self._plan = np.array([*counts, *flags, *(array.ctypes.data for array in arrays)], np.int64)
         self._copies = 1 if constant else lanes
         self._scale = np.ones((n, self._copies))
         self._blocks: NDArray[Any] | None = None
@@ -216,11 +225,11 @@ class EnsembleFactor:
         symmetric: bool,
         double: bool = False,
         constant: bool = False,
+        singular: bool = False,
     ) -> Self:
         """Analyse a pattern, once for all matrices that have it: see `Elimination`."""
-        return cls(
-            Elimination(pattern, symmetric=symmetric), lanes, double=double, constant=constant
-        )
+        elimination = Elimination(pattern, symmetric=symmetric)
+        return cls(elimination, lanes, double=double, constant=constant, singular=singular)
 
     @property
     def bytes(self) -> int:

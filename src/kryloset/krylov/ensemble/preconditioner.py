@@ -78,10 +78,7 @@ class Jacobi:
 
 
 class Projected:
-    """A preconditioner of singular matrices, whose results have no part in the null space.
-
-    A factor then does no harm, although its last pivot is only rounding.
-    """
+    """A preconditioner of singular matrices, whose results have no part in the null space."""
 
     def __init__(self, inner: EnsemblePreconditioner, basis: Sequence[Numbers]) -> None:
         """Take a preconditioner and an orthonormal basis of the null space.
@@ -128,18 +125,20 @@ def analyse(
         KrylosetError: for multigrid of a matrix without interpolations.
     """
     basis = _null_space(matrix)
-    made = _analyse(name, matrix, double=double)
+    made = _analyse(name, matrix, double=double, singular=bool(basis))
     return Projected(made, basis) if basis else made
 
 
 def _analyse(
-    name: Preconditioner, matrix: EnsembleMatrix, *, double: bool
+    name: Preconditioner, matrix: EnsembleMatrix, *, double: bool, singular: bool
 ) -> EnsemblePreconditioner:
     pattern, own, lanes = matrix.pattern, matrix.entries.shape[1], matrix.lanes
     match name:
         case "cholesky" | "lu":
             elimination = _eliminate(pattern, symmetric=name == "cholesky")
-            return EnsembleFactor(elimination, lanes, double=double, constant=matrix.constant)
+            return EnsembleFactor(
+                elimination, lanes, double=double, constant=matrix.constant, singular=singular
+            )
         case "icc":
             return IncompleteCholesky.analyse(pattern, own, lanes)
         case "multigrid":

@@ -73,6 +73,7 @@ enum { STAYS = 1 << 23 };
 // What Python hands over as an array of numbers and addresses, all of one size.
 typedef struct {
   int64_t n, lanes, count, symmetric;
+  int64_t singular;                // whether pivots next to zero are put to 1
   const int32_t *order;            // (n) new -> old
   const int32_t *starts;           // (count + 1) first unknown of each node
   const int64_t *row_offsets;      // (count + 1) where its rows begin
@@ -188,10 +189,10 @@ INLINE void product(const int tall, const int wide, int depth, int width, const 
 }
 
 // Eliminate size unknowns: a tile on the diagonal, after done others. lower, upper: its first rows
-// in both panels; if symmetric, entries are in upper. inverse: of the pivots. Returns for which
-// lanes all pivots are usable; the others go on with a pivot of 1.
+// in both panels; if symmetric, entries are in upper. inverse: of the pivots. Pivots below least are
+// put to 1. Returns for which lanes all pivots are usable; the others go on with a pivot of 1.
 INLINE mask eliminate(const int size, int done, int width, number *lower, number *upper,
-                      number *inverse, int symmetric)
+                      number *inverse, int symmetric, REAL least)
 {
   const REAL smallest = 1e-14, largest = 1e14;  // compared with a unit diagonal
   number tile[TILE][TILE];
@@ -206,10 +207,11 @@ INLINE mask eliminate(const int size, int done, int width, number *lower, number
                                 : lower[i * width + j]) - tile[i][j];
   UNROLL for (int k = 0; k < size; k++) {
     const number pivot = tile[k][k];
+    const mask next_to_zero = (pivot < least) & (pivot > -least);
     const mask good = ((pivot > smallest) | (pivot < -smallest)) &
-                      ((pivot < largest) & (pivot > -largest));
+                      ((pivot < largest) & (pivot > -largest)) & ~next_to_zero;
     const number known = (number)((good & (mask)pivot) | (~good & (mask)((number){0} + 1)));
-    usable &= good;
+    usable &= good | next_to_zero;
     inverse[k] = lower[k * width + k] = 1 / known;
     UNROLL for (int i = k + 1; i < size; i++) {
       const number factor = tile[i][k] * inverse[k];
@@ -262,7 +264,7 @@ INLINE void update(const int tall, const int wide, const int diagonal, int width
 // Eliminate a node's unknowns from rows i, ..., i + tall - 1 of its panels: l and u. inverse (width):
 // of the pivots. If symmetric, entries are in u, which gets L D.
 static mask eliminate_rows(int i, int tall, int width, const number *lower, const number *upper,
-                           number *l, number *u, number *inverse, int symmetric)
+                           number *l, number *u, number *inverse, int symmetric, REAL least)
 {
   const int columns = i < width ? i : width;
   mask usable = (mask){0} == (mask){0};
@@ -289,7 +291,7 @@ static mask eliminate_rows(int i, int tall, int width, const number *lower, cons
   if (i < width) switch (tall) {
 #define ONE(size)                                                        \
   case size:                                                             \
-    usable = eliminate(size, i, width, l, u, inverse + i, symmetric);    \
+    usable = eliminate(size, i, width, l, u, inverse + i, symmetric, least);    \
     break;
       FOR_SIZES(ONE)
 #undef ONE
@@ -396,6 +398,8 @@ static void factorise(const plan *p, const double *entries, const double *scale,
                       const double *shifts, number *blocks, number *fronts, number *room,
                       int32_t *next, uint8_t *usable)
 {
+  // That of a singular matrix is about the rounding error.
+  const REAL least = p->singular ? sizeof(REAL) == 4 ? 1e-5 : 1e-12 : 0;
   const int large = p->block_offsets[p->count] * (int64_t)sizeof(number) > STAYS;
   mask good = (mask){0} == (mask){0};
   memset(next, 0, sizeof(int32_t) * (size_t)p->count);
@@ -414,7 +418,7 @@ static void factorise(const plan *p, const double *entries, const double *scale,
       number *const l = p->symmetric ? lower : lower + (ptrdiff_t)i * width;
       tall = end - i < TILE ? end - i : TILE;
       gather(p, k, i, tall, &own, l, u, fronts, next, entries, scale, shifts);
-      good &= eliminate_rows(i, tall, width, lower, upper, l, u, inverse, (int)p->symmetric);
+      good &= eliminate_rows(i, tall, width, lower, upper, l, u, inverse, (int)p->symmetric, least);
       if (i >= width) update_rows(i - width, tall, width, l, upper + square, own.front);
       keep(i, tall, width, l, block, large);
       if (p->symmetric) continue;
