@@ -13,6 +13,7 @@ from systems import diffusion, laplacian, to_mat
 
 from kryloset.errors import KrylosetError
 from kryloset.krylov import SequenceSolver
+from kryloset.krylov.ensemble.inner import REDUCTION, SinglePrecisionCG
 from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.krylov.ensemble.multigrid import GeometricMultigrid
 from kryloset.krylov.ensemble.pattern import Pattern
@@ -55,8 +56,14 @@ def draw(count, seed=0):
 
 
 def apply(made, x):
+    """Return the result of a cycle, or of CG with cycles."""
     y = np.empty_like(x)
-    made.apply(x, y)
+    if isinstance(made, SinglePrecisionCG):
+        made.apply(x, y)
+    else:
+        made.load(x)
+        made.cycle()
+        made.store(made.finest.x, y)
     return y
 
 
@@ -146,16 +153,41 @@ def test_numbers_outside_of_single_precision_change_nothing(size, constant):
     np.testing.assert_allclose(apply(made, size * x), expected, atol=1e-5 * abs(expected).max())
 
 
+def test_products_come_with_the_cycle():
+    made, _ = cycle(draw(4))
+    x = random(SIZE**2, 4)
+    squares = made.load(x)
+    peaks = abs(x).max(axis=0)
+    np.testing.assert_allclose(squares, (x**2).sum(axis=0) / peaks**2)
+    product = made.cycle()
+    expected = (made.finest.b * made.finest.x).sum(axis=0)
+    np.testing.assert_allclose(product, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_inner_iterations_reduce_the_residual_of_each_lane(constant):
+    matrices = draw(1 if constant else 4)
+    made, _ = cycle(matrices)
+    x = random(SIZE**2, 4)
+    # A smooth right-hand side takes fewer iterations than the others.
+    x[:, 1] = matrices[0] @ np.ones(SIZE**2)
+    y = apply(SinglePrecisionCG(made), x)
+    for lane in range(4):
+        rest = x[:, lane] - matrices[0 if constant else lane] @ y[:, lane]
+        assert np.linalg.norm(rest) <= 1.1 * REDUCTION * np.linalg.norm(x[:, lane])
+
+
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -1e3])
 @pytest.mark.parametrize("place", [0, -2])
-def test_a_wrong_lane_harms_no_neighbour(wrong, place):
+@pytest.mark.parametrize("wrap", [lambda made: made, SinglePrecisionCG])
+def test_a_wrong_lane_harms_no_neighbour(wrong, place, wrap):
     # On the diagonal, and below it.
     matrices = draw(4)
     x = random(SIZE**2, 4)
-    expected = apply(cycle(matrices)[0], x)
+    expected = apply(wrap(cycle(matrices)[0]), x)
     matrices[2].data[place] = wrong
     made, usable = cycle(matrices)
-    y = apply(made, x)
+    y = apply(wrap(made), x)
     others = [0, 1, 3]
     np.testing.assert_array_equal(y[:, others], expected[:, others])
     assert np.isfinite(y).all()
@@ -166,11 +198,12 @@ def test_a_wrong_lane_harms_no_neighbour(wrong, place):
         np.testing.assert_allclose(y[:, 2], x[:, 2], rtol=1e-6)
 
 
-def test_right_hand_sides_of_zero_give_zero():
+@pytest.mark.parametrize("wrap", [lambda made: made, SinglePrecisionCG])
+def test_right_hand_sides_of_zero_give_zero(wrap):
     made, _ = cycle(draw(4))
     x = random(SIZE**2, 4)
     x[:, 1] = 0
-    y = apply(made, x)
+    y = apply(wrap(made), x)
     assert not y[:, 1].any()
     assert np.isfinite(y).all()
 

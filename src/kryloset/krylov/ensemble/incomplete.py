@@ -47,7 +47,7 @@ class IncompleteCholesky:
         self._kernels.kryloset_sweeps_pairs(*given, *found, address(self._pairs))
         self._m, self._scale = aligned(triangle.size, own), aligned(triangle.rows, own)
         self._work = aligned(triangle.rows, lanes)
-        self._peak = np.ones(lanes)
+        self._peak, self._squares = np.ones((2, lanes))
 
     @classmethod
     def analyse(cls, pattern: Pattern, own: int, lanes: int) -> Self:
@@ -99,8 +99,8 @@ class IncompleteCholesky:
         t, lanes, own = self._triangle, x.shape[1], self._m.shape[1]
         widths = (t.rows, lanes, own)
         scale = address(self._scale)
-        z, peak = address(self._work), address(self._peak)
-        self._kernels.kryloset_sweeps_narrow(*widths, scale, address(x), z, peak)
+        z, peak, squares = (address(array) for array in (self._work, self._peak, self._squares))
+        self._kernels.kryloset_sweeps_narrow(*widths, scale, address(x), z, peak, squares)
         pattern = (address(t.offsets), address(t.columns))
         self._kernels.kryloset_sweeps_solve(*widths, *pattern, address(self._m), z)
         self._kernels.kryloset_sweeps_widen(*widths, scale, z, peak, address(y))

@@ -46,6 +46,9 @@ class Level:
         b: (n, lanes), right-hand sides.
         x: (n, lanes), solutions.
         r: (n, lanes), residuals.
+        widths: n, lanes and own, for C.
+        inverted: L and the inverse of D, for C.
+        straight: L and D, for C.
     """
 
     def __init__(self, triangle: LowerTriangle, own: int, lanes: int) -> None:
@@ -54,8 +57,10 @@ class Level:
         self.triangle = triangle
         self.entries, self.inverse = aligned(triangle.size + rows, own), aligned(rows, own)
         self.b, self.x, self.r = (aligned(rows, lanes) for _ in range(3))
-        addresses = (triangle.offsets, triangle.columns, self.entries, self.inverse)
-        self.sweep = (rows, lanes, own, *map(address, addresses))
+        self.widths = (rows, lanes, own)
+        lower = (triangle.offsets, triangle.columns, self.entries)
+        self.inverted = tuple(map(address, (*lower, self.inverse)))
+        self.straight = tuple(map(address, (*lower, self.diagonal)))
 
     @property
     def diagonal(self) -> Singles:
@@ -151,6 +156,11 @@ class GeometricMultigrid:
         return cls(places, int(given.diagonal[first]), levels, matrices, products)
 
     @property
+    def finest(self) -> Level:
+        """The level of the matrices themselves, all divided by numbers of their own."""
+        return self._levels[0]
+
+    @property
     def bytes(self) -> int:
         """Memory of the numbers of all lattices."""
         return sum(level.bytes for level in self._levels) + self._factor.bytes
@@ -169,7 +179,7 @@ class GeometricMultigrid:
         Args:
             entries: (nnz, own), C-contiguous.
         """
-        finest, own = self._levels[0], entries.shape[1]
+        finest, own = self.finest, entries.shape[1]
         # Divided by one on the diagonal, entries are in the range of single precision.
         with np.errstate(all="ignore"):
             factor = 1 / entries[self._first]
@@ -193,29 +203,45 @@ class GeometricMultigrid:
             self._unit[~usable] = 1.0
             for level in self._levels:
                 level.entries[:, ~usable] = 0.0
-                level.inverse[:, ~usable] = 1.0
+                level.diagonal[:, ~usable] = level.inverse[:, ~usable] = 1.0
         return np.asarray(usable)
 
-    def apply(self, x: Numbers, y: Numbers) -> None:
-        """Set y (n, lanes) to the result of a cycle with right-hand sides x (n, lanes)."""
-        finest, coarsest = self._levels[0], self._levels[-1]
-        widths = (*x.shape, len(self._unit))
-        peak = address(self._peak)
-        self._kernels.kryloset_sweeps_narrow(*widths, NONE, address(x), address(finest.b), peak)
+    def load(self, x: Numbers) -> Numbers:
+        """Put right-hand sides (n, lanes) into `finest.b`; return the squares of their norms there.
+
+        They are divided by the largest number of each lane, which `store` takes back.
+        """
+        squares = np.empty(x.shape[1])
+        made = (address(array) for array in (self.finest.b, self._peak, squares))
+        self._kernels.kryloset_sweeps_narrow(*self.finest.widths, NONE, address(x), *made)
+        self._peak *= self._unit
+        return squares
+
+    def store(self, x: Singles, y: Numbers) -> None:
+        """Set y (n, lanes) to solutions x for right-hand sides of `load`."""
+        given = (address(x), address(self._peak))
+        self._kernels.kryloset_sweeps_widen(*self.finest.widths, NONE, *given, address(y))
+
+    def cycle(self) -> Numbers:
+        """Set `finest.x` to the result of a cycle for `finest.b`, and return b'x, (lanes)."""
+        coarsest, dots = self._levels[-1], np.empty(self.finest.b.shape[1])
         for down, fine, coarse in zip(self._down, self._levels[:-1], self._levels[1:], strict=True):
-            self._kernels.kryloset_sweeps_descend(
-                *fine.sweep, *map(address, (fine.b, fine.x, fine.r))
-            )
+            vectors = map(address, (fine.b, fine.x, fine.r))
+            self._kernels.kryloset_sweeps_descend(*fine.widths, *fine.inverted, *vectors)
             down.multiply(fine.r, coarse.b)
         self._right[:] = coarsest.b
         self._factor.apply(self._right, self._left)
         coarsest.x[:] = self._left
+        if not self._up:
+            np.einsum("il,il->l", self._right, self._left, out=dots)
         for number in reversed(range(len(self._up))):
             fine, coarse = self._levels[number : number + 2]
             self._up[number].multiply(coarse.x, fine.x, add=True)
-            self._kernels.kryloset_sweeps_ascend(*fine.sweep, address(fine.b), address(fine.x))
-        self._peak *= self._unit
-        self._kernels.kryloset_sweeps_widen(*widths, NONE, address(finest.x), peak, address(y))
+            vectors = map(address, (fine.b, fine.x, fine.r))
+            self._kernels.kryloset_sweeps_ascend(
+                *fine.widths, *fine.inverted, *vectors, address(dots)
+            )
+        return dots
 
 
 def _numbered(

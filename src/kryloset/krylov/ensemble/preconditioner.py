@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kryloset.krylov.ensemble.factor import Elimination, EnsembleFactor
 from kryloset.krylov.ensemble.incomplete import IncompleteCholesky
+from kryloset.krylov.ensemble.inner import SinglePrecisionCG
 from kryloset.krylov.ensemble.matrix import EnsembleMatrix
 from kryloset.krylov.ensemble.multigrid import GeometricMultigrid
 from kryloset.krylov.ensemble.pattern import Pattern
@@ -143,7 +144,9 @@ def _analyse(
             return IncompleteCholesky.analyse(pattern, own, lanes)
         case "multigrid":
             interpolations = read_interpolations(matrix.template)
-            return GeometricMultigrid.analyse(pattern, interpolations, own, lanes)
+            return SinglePrecisionCG(
+                GeometricMultigrid.analyse(pattern, interpolations, own, lanes)
+            )
         case _:
             return Jacobi(matrix)
 

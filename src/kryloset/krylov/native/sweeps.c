@@ -13,6 +13,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
 #define JOIN(name, lanes, own) name##_##lanes##_##own
@@ -74,11 +75,11 @@ enum { AHEAD = 8 };  // rows between what is fetched from memory and what is com
   } while (0)
 
 // z (n x lanes) = scale x / peak, where peak (lanes) becomes the largest |scale x| of each lane, so
-// that nothing leaves the range of single precision. scale (n x own) may be null: 1.
+// that nothing leaves the range of single precision, and squares (lanes) = z'z. scale (n x own) may be null: 1.
 void kryloset_sweeps_narrow(ptrdiff_t n, int lanes, int own, const float *scale,
-                           const double *x, float *z, double *peak)
+                           const double *x, float *z, double *peak, double *squares)
 {
-  EACH(narrow, n, scale, x, z, peak);
+  EACH(narrow, n, scale, x, z, peak, squares);
 }
 
 // y (n x lanes) = factor scale z, with a factor of each lane.
@@ -142,13 +143,28 @@ void kryloset_sweeps_descend(ptrdiff_t n, int lanes, int own, const int32_t *off
   EACH(descend, n, offsets, columns, lower, inverse, b, x, r);
 }
 
-// x = (D + L')^-1 (b - L x), a sweep of Gauss and Seidel from the last row to the first. It
-// overwrites b.
+// x = (D + L')^-1 (b - L x), a sweep of Gauss and Seidel from the last row to the first, and dots
+// (lanes) = b'x. It overwrites work (n x lanes).
 void kryloset_sweeps_ascend(ptrdiff_t n, int lanes, int own, const int32_t *offsets,
-                           const int32_t *columns, const float *lower, const float *inverse,
-                           float *b, float *x)
+                            const int32_t *columns, const float *lower, const float *inverse,
+                            const float *b, float *x, float *work, double *dots)
 {
-  EACH(ascend, n, offsets, columns, lower, inverse, b, x);
+  EACH(ascend, n, offsets, columns, lower, inverse, b, x, work, dots);
+}
+
+// p = z + factor p, with a factor of each lane, q = A p and dots (lanes) = p'q.
+void kryloset_sweeps_turn(ptrdiff_t n, int lanes, int own, const int32_t *offsets,
+                          const int32_t *columns, const float *lower, const float *diagonal,
+                          const float *factor, const float *z, float *p, float *q, double *dots)
+{
+  EACH(turn, n, offsets, columns, lower, diagonal, factor, z, p, q, dots);
+}
+
+// x = x + factor p, r = r - factor q and dots (lanes) = r'r.
+void kryloset_sweeps_step(ptrdiff_t n, int lanes, const float *factor, const float *p,
+                          const float *q, float *x, float *r, double *dots)
+{
+  EACH_WIDTH(step, n, factor, p, q, x, r, dots);
 }
 
 // Return the number of products that an elimination on a pattern of rows takes, and write the
@@ -195,7 +211,8 @@ typedef NAME(vec) NAME(own);
 #define DOUBLE NAME(wide)
 #define MATRIX NAME(own)
 
-static void NAME(narrow)(ptrdiff_t n, const float *scale, const double *x, float *z, double *peak)
+static void NAME(narrow)(ptrdiff_t n, const float *scale, const double *x, float *z, double *peak,
+                         double *squares)
 {
   const MATRIX *s = (const MATRIX *)scale;
   const DOUBLE *from = (const DOUBLE *)x;
@@ -215,11 +232,15 @@ static void NAME(narrow)(ptrdiff_t n, const float *scale, const double *x, float
     peak[l] = most[l] > 1e-300 ? most[l] : 1.0;
     unit[l] = 1.0 / peak[l];
   }
+  DOUBLE total = {0};
   for (ptrdiff_t i = 0; i < n; i++) {
     DOUBLE value = from[i];
     if (s) value *= WIDE(s[i]);
-    to[i] = __builtin_convertvector(value * unit, VEC);
+    value *= unit;
+    to[i] = __builtin_convertvector(value, VEC);
+    total += value * value;
   }
+  *(DOUBLE *)squares = total;
 }
 
 static void NAME(widen)(ptrdiff_t n, const float *scale, const float *z,
@@ -272,18 +293,48 @@ static void NAME(descend)(ptrdiff_t n, const int32_t *offsets, const int32_t *co
 }
 
 static void NAME(ascend)(ptrdiff_t n, const int32_t *offsets, const int32_t *columns,
-                         const float *l, const float *d, float *right, float *solution)
+                         const float *l, const float *d, const float *right, float *solution,
+                         float *work, double *dots)
 {
   const MATRIX *lower = (const MATRIX *)l, *inverse = (const MATRIX *)d;
-  VEC *b = (VEC *)right, *x = (VEC *)solution;
+  const VEC *b = (const VEC *)right;
+  VEC *x = (VEC *)solution, *rest = (VEC *)work;
+  DOUBLE dot = {0};
+  memset(rest, 0, sizeof(VEC) * (size_t)n);
   for (ptrdiff_t i = n - 1; i >= 0; i--) {
-    VEC sum = b[i];
+    VEC sum = rest[i] + b[i];
     // Backward through memory, as the rows go.
     for (int32_t p = offsets[i + 1] - 1; p >= offsets[i]; p--) sum -= lower[p] * x[columns[p]];
     const VEC value = sum * inverse[i];
     x[i] = value;
-    for (int32_t p = offsets[i]; p < offsets[i + 1]; p++) b[columns[p]] -= lower[p] * value;
+    dot += __builtin_convertvector(value * b[i], DOUBLE);
+    for (int32_t p = offsets[i]; p < offsets[i + 1]; p++) rest[columns[p]] -= lower[p] * value;
   }
+  *(DOUBLE *)dots = dot;
+}
+
+static void NAME(turn)(ptrdiff_t n, const int32_t *offsets, const int32_t *columns, const float *l,
+                       const float *d, const float *factor, const float *preconditioned,
+                       float *direction, float *product, double *dots)
+{
+  const MATRIX *lower = (const MATRIX *)l, *diagonal = (const MATRIX *)d;
+  const VEC *z = (const VEC *)preconditioned, by = *(const VEC *)factor;
+  VEC *p = (VEC *)direction, *q = (VEC *)product;
+  DOUBLE dot = {0};
+  for (ptrdiff_t i = 0; i < n; i++) {
+    const VEC own = z[i] + by * p[i];
+    VEC sum = {0};
+    for (int32_t at = offsets[i]; at < offsets[i + 1]; at++) {
+      sum += lower[at] * p[columns[at]];
+      q[columns[at]] += lower[at] * own;
+    }
+    const VEC middle = diagonal[i] * own + sum;
+    p[i] = own;
+    q[i] = middle;
+    // p'A p = p'D p + 2 p'L p.
+    dot += __builtin_convertvector(own * (middle + sum), DOUBLE);
+  }
+  *(DOUBLE *)dots = dot;
 }
 
 #if OWN == LANES
@@ -330,6 +381,21 @@ static void NAME(combine)(ptrdiff_t n, const int32_t *offsets, const int32_t *co
     for (int32_t p = offsets[i]; p < offsets[i + 1]; p++) sum += weights[p] * from[columns[p]];
     to[i] = sum;
   }
+}
+
+static void NAME(step)(ptrdiff_t n, const float *factor, const float *direction,
+                       const float *product, float *solution, float *residual, double *dots)
+{
+  const VEC *p = (const VEC *)direction, *q = (const VEC *)product, by = *(const VEC *)factor;
+  VEC *x = (VEC *)solution, *r = (VEC *)residual;
+  DOUBLE dot = {0};
+  for (ptrdiff_t i = 0; i < n; i++) {
+    x[i] += by * p[i];
+    const VEC rest = r[i] - by * q[i];
+    r[i] = rest;
+    dot += __builtin_convertvector(rest * rest, DOUBLE);
+  }
+  *(DOUBLE *)dots = dot;
 }
 
 static void NAME(eliminate)(ptrdiff_t n, const int32_t *offsets, const int32_t *columns,
