@@ -28,7 +28,7 @@ from kryloset.run.chunk import Chunk
 from kryloset.run.inputs import read_instance
 from kryloset.run.solve import stored_fields
 from kryloset.run.solve_record import SolveRecord, solve_in_order
-from kryloset.run.solver import LANES, make_solver, read_selection
+from kryloset.run.solver import make_solver, read_selection
 from kryloset.run.sort import order_instances
 
 #: All instances are solved in one chunk.
@@ -121,7 +121,7 @@ class _Solved:
         given = (
             (int(self._parameters.numbers[place]), self._instance(place)) for place in self._order
         )
-        solutions = solve_in_order(discretisation, made, given, LANES)
+        solutions = solve_in_order(discretisation, made, given, solver.width)
         for position, (solution, record) in enumerate(
             track(solutions, "solving instances", len(self._order))
         ):

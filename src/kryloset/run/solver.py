@@ -17,9 +17,6 @@ from kryloset.krylov import (
 from kryloset.krylov.names import SKR
 from kryloset.problems import Family
 
-#: How many systems are solved at once.
-LANES = 1
-
 
 def fixed_solver(config: SolverConfig) -> SequenceSolver:
     """Return the solver with the configured settings; for method `auto`, GCRO-DR."""

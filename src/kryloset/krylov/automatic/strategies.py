@@ -57,7 +57,8 @@ def _together(structure: Structure, factors: bool, multigrid: bool) -> list[dict
     factor = {"method": method, "preconditioner": "cholesky" if structure.symmetric else "lu"}
     cycle = {"method": method, "preconditioner": "multigrid"}
     icc = {"method": method, "preconditioner": "icc"}
-    if structure.saddle_point or not structure.symmetric:
+    shared = structure.constant and factors
+    if shared or structure.saddle_point or not structure.symmetric:
         return [factor]
     cycles = [cycle] if multigrid else []
     if not structure.definite:

@@ -13,7 +13,6 @@ from kryloset.krylov.ensemble.factor import Elimination, EnsembleFactor
 from kryloset.krylov.ensemble.incomplete import IncompleteCholesky
 from kryloset.krylov.ensemble.inner import SinglePrecisionCG
 from kryloset.krylov.ensemble.matrix import EnsembleMatrix
-from kryloset.krylov.ensemble.multigrid import GeometricMultigrid
 from kryloset.krylov.ensemble.pattern import Pattern
 from kryloset.krylov.ensemble.vectors import Numbers, combine, dot
 from kryloset.krylov.names import Preconditioner
@@ -143,6 +142,9 @@ def _analyse(
         case "icc":
             return IncompleteCholesky.analyse(pattern, own, lanes)
         case "multigrid":
+            # It alone imports SciPy.
+            from kryloset.krylov.ensemble.multigrid import GeometricMultigrid
+
             interpolations = read_interpolations(matrix.template)
             return SinglePrecisionCG(
                 GeometricMultigrid.analyse(pattern, interpolations, own, lanes)
