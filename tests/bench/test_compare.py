@@ -11,11 +11,11 @@ import h5py
 import pytest
 
 from kryloset.config import DatasetConfig, SolverConfig, load_dataset
-from kryloset.krylov import Automatic
+from kryloset.krylov import Automatic, SequenceSolver
 from kryloset.ordering import greedy_chain
 from kryloset.problems import FAMILIES, load_family
 from kryloset.run import compare, sample, sort
-from kryloset.run.comparison import choose_methods, measure
+from kryloset.run.comparison import Method, choose_methods, measure
 from kryloset.run.solver import fixed_solver
 from kryloset.sampling import generator
 from running import ROOT
@@ -129,6 +129,23 @@ def test_a_system_is_assembled_once_for_all_methods_of_an_order(config):
     # Each round: one for the solving order, one for the order of drawing.
     assert sorted(assembled[:2]) == sorted(assembled[2:]) == sorted([first, second])
     assert [record.instance for record in records["unsorted"]] == [0, 2]
+
+
+def test_a_method_that_solves_systems_at_once_has_a_turn_for_all_of_them(config):
+    family = load_family(config)
+    discretisation = family.discretise(MPI.COMM_SELF)
+    instances = [(i, family.draw(generator(config.seed, i))) for i in (3, 0, 4, 1, 2)]
+    together = choose_methods(SolverConfig(method="cg", preconditioner="icc", lanes=4), family)[0]
+    assert together.label == "CG + ICC, 4 at once"
+    alone = Method("alone", "CG + ICC", SequenceSolver("cg", "icc"))
+    records, rounds = measure(discretisation, instances, [together, alone])
+    mine = records[together.name]
+    assert [record.instance for record in mine] == [3, 0, 4, 1, 2]
+    assert [record.lanes for record in mine] == [4, 4, 4, 4, 1]
+    assert all(record.systems == 1 and record.converged for record in mine)
+    taking_part = [together.name in names for names in rounds]
+    assert taking_part == [True, False, False, False, True]
+    assert all("alone" in names for names in rounds)
 
 
 def test_a_discretisation_receives_the_tolerance(config):

@@ -19,12 +19,14 @@ from kryloset.krylov import Automatic, SequenceSolver, Solver, SolveResult, Stat
 from kryloset.krylov.names import SKR
 from kryloset.problems import Discretisation, Family, Instance
 from kryloset.progress import track
-from kryloset.run.solve_record import SolveRecord
+from kryloset.run.solve_record import SolveRecord, group_size
 from kryloset.run.solver import fixed_solver, make_solver
 
 if TYPE_CHECKING:
     from petsc4py import PETSc
 
+#: How often a method that solves systems at once has solved the first ones before it is measured.
+SETTLING = 3
 #: Names of preconditioners that are not acronyms.
 PRECONDITIONERS = {"none": "", "jacobi": "Jacobi", "bjacobi": "block Jacobi"}
 #: Quantities whose medians over the instances are reported.
@@ -47,6 +49,7 @@ class Method:
         carries: Whether the solver's state goes from one instance to the next.
         order: `solving`; or of the same instances `given`, as they were drawn, or `greedy`, the
             greedy chain.
+        lanes: How many systems the solver solves at once.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Method:
     solver: Solver[Any]
     carries: bool = True
     order: Literal["solving", "given", "greedy"] = "solving"
+    lanes: int = 1
 
 
 def in_turn[T](methods: Sequence[T], place: int) -> tuple[T, ...]:
@@ -78,7 +82,7 @@ def choose_methods(config: SolverConfig, family: Family, sorted_by: str = "greed
         sorted_by: The order in which the dataset is solved.
     """
     own, operator = make_solver(config, family), family.operator
-    fixed = fixed_solver(config).change(refresh="always")
+    fixed = fixed_solver(config).change(refresh="always", lanes=1)
     direct = Method("direct", "LU", _with_method(fixed, "direct"))
     published = SequenceSolver(
         tolerance=config.tolerance, max_iterations=config.max_iterations, **SKR
@@ -132,11 +136,13 @@ def _with_method(solver: SequenceSolver, method: str) -> SequenceSolver:
 
 def _configured(config: SolverConfig, own: SequenceSolver | Automatic) -> Method:
     if config.method == "auto":
-        return Method("configured", "Chosen automatically", own)
+        return Method("configured", "Chosen automatically", own, lanes=config.width)
     name = PRECONDITIONERS.get(config.preconditioner, config.preconditioner.upper())
     reused = ", reused" if config.refresh == "rental" else ""
     suffix = f" + {name}{reused}" if name and config.method != "direct" else ""
-    return Method("configured", f"{config.method.upper()}{suffix}", own)
+    together = f", {config.width} at once" if config.width > 1 else ""
+    label = f"{config.method.upper()}{suffix}{together}"
+    return Method("configured", label, own, lanes=config.width)
 
 
 def measure(
@@ -146,6 +152,10 @@ def measure(
     chain: Sequence[int] = (),
 ) -> tuple[dict[str, list[SolveRecord]], list[list[str]]]:
     """Solve all instances with all methods.
+
+    A method that solves several systems at once has a turn for them all in the first of their
+    rounds. It has solved the first of them `SETTLING` times before, since it may choose by the
+    clock, and a large dataset has more groups than trials.
 
     Args:
         discretisation: Assembles the systems.
@@ -165,22 +175,34 @@ def measure(
     }
     sequences = {method.name: _Sequence(method.solver) for method in methods}
     records: dict[str, list[SolveRecord]] = {method.name: [] for method in methods}
+    sizes = {method.name: group_size(method.lanes, discretisation) for method in methods}
+
+    def solve(numbered: Sequence[tuple[int, Instance]], group: Sequence[Method]) -> None:
+        """Let some methods solve the same instances, each at once."""
+        numbers, parameters = zip(*numbered, strict=True)
+        for method in group:
+            records[method.name] += [SolveRecord(number, len(numbers)) for number in numbers]
+            if not method.carries:
+                # The KSP and its memory stay; only the recycled subspace is dropped.
+                sequences[method.name].drop_space()
+        discretisation.solve(parameters, _SideBySide(group, sequences, records, len(numbers)))
+
+    for method in methods:
+        for _ in range(SETTLING if sizes[method.name] > 1 else 0):
+            solve(orders[method.order][: sizes[method.name]], [method])
+            records[method.name].clear()
     rounds: list[list[str]] = []
     for turn in track(range(len(instances)), "comparing methods"):
         queue = in_turn(methods, turn)
         rounds.append([])
         # The method that begins decides which order comes first.
         for order in dict.fromkeys(method.order for method in queue):
-            number, parameters = orders[order][turn]
-            group = [method for method in queue if method.order == order]
-            for method in group:
-                records[method.name].append(SolveRecord(number))
-                rounds[-1].append(method.name)
-                if not method.carries:
-                    # The KSP and its memory stay; only the recycled subspace is dropped.
-                    sequences[method.name].drop_space()
-
-            discretisation.solve([parameters], _SideBySide(group, sequences, records))
+            mine = [method for method in queue if method.order == order]
+            for size in dict.fromkeys(sizes[method.name] for method in mine):
+                group = [method for method in mine if sizes[method.name] == size]
+                if turn % size == 0:
+                    rounds[-1] += [method.name for method in group]
+                    solve(orders[order][turn : turn + size], group)
     return records, rounds
 
 
@@ -209,12 +231,14 @@ class _SideBySide:
     Attributes:
         methods: The group.
         sequences: Solver and state by the method's name.
-        records: Solve records by the method's name; the last of each is added to.
+        records: Solve records by the method's name; the last ones of each are added to.
+        count: How many instances are solved at once.
     """
 
     methods: Sequence[Method]
     sequences: Mapping[str, _Sequence]
     records: Mapping[str, Sequence[SolveRecord]]
+    count: int
 
     @property
     def tolerance(self) -> float:
@@ -227,7 +251,9 @@ class _SideBySide:
         results = []
         for method in self.methods:
             result = self.sequences[method.name].solve(operator, rhs)
-            self.records[method.name][-1].add(result)
+            mine = self.records[method.name][-self.count :]
+            for record, found in zip(mine, result.of_each, strict=True):
+                record.add(found)
             results.append(result)
         best = min(results, key=lambda result: (not result.converged, result.true_residual))
         return best.solution
