@@ -10,8 +10,11 @@ import pytest
 import scipy.sparse as sp
 from systems import sequence, to_mat
 
+from kryloset.krylov.ensemble.factor import can_factor
 from kryloset.krylov.ensemble.incomplete import IncompleteCholesky
 from kryloset.krylov.ensemble.pattern import Pattern
+
+pytestmark = pytest.mark.skipif(not can_factor(), reason="needs real numbers and a C compiler")
 
 KERSHAW = np.array([[3.0, -2, 0, 2], [-2, 3, -2, 0], [0, -2, 3, -2], [2, 0, -2, 3]])
 """Positive definite, with a negative pivot of IC(0) (D. Kershaw, J. Comput. Phys. 26, 1978)."""

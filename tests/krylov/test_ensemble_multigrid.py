@@ -13,11 +13,14 @@ from systems import diffusion, laplacian, to_mat
 
 from kryloset.errors import KrylosetError
 from kryloset.krylov import SequenceSolver
+from kryloset.krylov.ensemble.factor import can_factor
 from kryloset.krylov.ensemble.inner import REDUCTION, SinglePrecisionCG
 from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.krylov.ensemble.multigrid import GeometricMultigrid
 from kryloset.krylov.ensemble.pattern import Pattern
 from kryloset.krylov.preconditioners.multigrid import set_multigrid
+
+pytestmark = pytest.mark.skipif(not can_factor(), reason="needs real numbers and a C compiler")
 
 SIZE = 15
 """Points a side: those of the next lattices are 7 and 3."""

@@ -135,7 +135,7 @@ INLINE void add_tile(int p, const double *near, const double *s, pack *tile)
 {
   for (int l = 0; l < p; l++, near += NEAR_ROWS, s += TILE_COLUMNS) {
     pack x = *(const pack *)near, y = *(const pack *)(near + 4), z = *(const pack *)(near + 8);
-#ifdef __x86_64__
+#ifdef __AVX__
     // Kept in registers: otherwise the compiler would load them again for each product.
     __asm__("" : "+x"(x), "+x"(y), "+x"(z));
 #endif
