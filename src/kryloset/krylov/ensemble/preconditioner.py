@@ -119,7 +119,8 @@ def analyse(
     Args:
         name: one of `names.ENSEMBLE_PRECONDITIONERS`.
         matrix: the ensemble; its entries do not matter.
-        double: whether a factor is in double precision. Others are the same in any case.
+        double: whether a factor is in double precision. One for all lanes is so in any case, other
+            preconditioners are never.
 
     Raises:
         KrylosetError: for multigrid of a matrix without interpolations.
@@ -136,6 +137,8 @@ def _analyse(
     match name:
         case "cholesky" | "lu":
             elimination = _eliminate(pattern, symmetric=name == "cholesky")
+            # One factor for all lanes is small: then it is cheaper to apply it once, in double.
+            double |= matrix.constant
             return EnsembleFactor(
                 elimination, lanes, double=double, constant=matrix.constant, singular=singular
             )
