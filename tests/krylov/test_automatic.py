@@ -237,7 +237,7 @@ def test_a_solve_leaves_its_earlier_state_unchanged(rng):
     ("structure", "methods"),
     [
         (Structure(True, False, saddle_point=True), {"direct"}),
-        (Structure(True, True, singular=True, constant=True), {"cg", "rcg"}),
+        (Structure(True, True, singular=True, constant=True), {"cg"}),
         (Structure(False, False, singular=True), {"bicgstab", "rbicgstab", "gcrodr", "gmres"}),
     ],
 )
@@ -249,6 +249,32 @@ def test_strategies_fit_the_structure(structure, methods, factors):
         # Except a factor that is made once: its first use shows at once whether it works.
         kept = strategies[1:] if structure.constant else strategies
         assert not {strategy.preconditioner for strategy in kept} & {"lu", "cholesky"}
+
+
+@pytest.mark.parametrize(
+    ("structure", "expected"),
+    [
+        (Structure(True, True), "cg + cholesky, 8 lanes"),
+        (Structure(True, True, singular=True), "cg + cholesky, 8 lanes"),
+        (Structure(True, False), "gmres + cholesky, 8 lanes"),
+        (Structure(True, False, saddle_point=True), "gmres + cholesky, 8 lanes"),
+        (Structure(False, False), "gmres + lu, 8 lanes"),
+    ],
+)
+def test_factors_of_ensembles_are_tried_first_in_a_plane(structure, expected):
+    given = {"tolerance": 1e-8, "max_iterations": 100, "lanes": 8}
+    strategies = choose_strategies(structure, factors=True, multigrid=True, **given)
+    assert strategies[0].label == expected
+    lanes = [one.lanes for one in strategies]
+    assert lanes == sorted(lanes, reverse=True)
+    assert 1 <= lanes.count(1) <= 2
+
+
+def test_sweeps_of_ensembles_are_tried_first_in_space():
+    given = {"tolerance": 1e-8, "max_iterations": 100, "lanes": 16}
+    strategies = choose_strategies(Structure(True, True), factors=False, multigrid=True, **given)
+    together = [one.preconditioner for one in strategies if one.lanes == 16]
+    assert together == ["multigrid", "icc", "cholesky"]
 
 
 @pytest.mark.parametrize("wind", [0.0, 1.0])

@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Self
 
 from petsc4py import PETSc
@@ -12,6 +13,17 @@ import numpy as np
 
 from kryloset.krylov.names import Method
 from kryloset.krylov.reason import Reason
+
+SUMMED = (
+    "iterations",
+    "operator_applications",
+    "preconditioner_applications",
+    "seconds_setup",
+    "seconds_rebuild",
+    "seconds_iterate",
+    "seconds_processor",
+)
+"""What of the lanes is summed over an ensemble."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -75,16 +87,10 @@ class SolveResult(LaneResult):
         """Return the result of an ensemble from those of its active lanes."""
         failed = [lane for lane in lanes if not lane.converged]
         return cls(
+            **{name: sum(map(attrgetter(name), lanes)) for name in SUMMED},
             solution=solution,
-            iterations=sum(lane.iterations for lane in lanes),
-            operator_applications=sum(lane.operator_applications for lane in lanes),
-            preconditioner_applications=sum(lane.preconditioner_applications for lane in lanes),
             # Unlike `max`, this keeps a NaN.
             true_residual=float(np.max([lane.true_residual for lane in lanes])),
-            seconds_setup=sum(lane.seconds_setup for lane in lanes),
-            seconds_rebuild=sum(lane.seconds_rebuild for lane in lanes),
-            seconds_iterate=sum(lane.seconds_iterate for lane in lanes),
-            seconds_processor=sum(lane.seconds_processor for lane in lanes),
             reason=failed[0].reason if failed else Reason.CONVERGED,
             method=lanes[0].method,
             recycled=any(lane.recycled for lane in lanes),

@@ -68,9 +68,8 @@ def _together(structure: Structure, factors: bool, multigrid: bool) -> list[dict
 
 def _alone(structure: Structure, factors: bool, multigrid: bool) -> list[dict[str, Any]]:
     """Return the strategies of systems one after another."""
-    symmetric = "cholesky" if structure.symmetric else "lu"
-    direct: dict[str, Any] = {"method": "direct", "preconditioner": symmetric}
-    reference: dict[str, Any] = {"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}
+    factor = "cholesky" if structure.symmetric else "lu"
+    direct: dict[str, Any] = {"method": "direct", "preconditioner": factor}
     geometric: dict[str, Any] = {"method": "cg", "preconditioner": "multigrid"}
     icc: dict[str, Any] = {"method": "cg", "preconditioner": "icc"}
     # Levels of fill are worthwhile in a plane. In space they grow too large, and sweeps of sor
@@ -78,47 +77,45 @@ def _alone(structure: Structure, factors: bool, multigrid: bool) -> list[dict[st
     filled = icc | {"fill": 2}
     swept: dict[str, Any] = {"method": "cg", "preconditioner": "sor", "omega": 1.5}
     gamg: dict[str, Any] = {"method": "cg", "preconditioner": "gamg", "refresh": "rental"}
-    recycling: dict[str, Any] = {"method": "rcg", "preconditioner": "icc", "restart": 80}
     general: list[dict[str, Any]] = [
         {"method": method} for method in ("bicgstab", "rbicgstab", "gcrodr", "gmres")
     ]
-    # One factor for all systems with a matrix, which is applied faster than one of MUMPS.
-    once: dict[str, Any] = {
+    # PETSc's own factor of each matrix, or of all systems with a matrix: it is made faster than
+    # one of MUMPS up to some 20,000 rows, and applied faster.
+    own: dict[str, Any] = {
         "method": "cg" if structure.definite else "gmres",
         "preconditioner": "cholesky" if structure.definite else "lu",
     }
-    rows: list[dict[str, Any]]
+    reference = own | {"refresh": "rental"}
     if structure.saddle_point:
         if structure.constant:
             # A guess takes less time than a solve with MUMPS's factor, and is often good enough.
             direct["guess"] = "projection"
-        rows = [{**direct, "preconditioner": "lu"}, direct] if structure.symmetric else [direct]
-    elif structure.singular and structure.definite:
+        return [{**direct, "preconditioner": "lu"}, direct] if structure.symmetric else [direct]
+    rows: list[dict[str, Any]]
+    if structure.singular and structure.definite:
         # The last pivot of a factor is only rounding. This does no harm in methods that know the
         # null space. If it is negative, the method fails, and another one solves the system.
-        rows = [*([once] if structure.constant else []), *([geometric] if multigrid else [])]
-        rows += [icc, gamg, recycling]
-    elif structure.singular:
-        rows = general
-    elif structure.constant:
-        rows = [once, direct, {**once, "refresh": "rental"}]
-        rows += [icc, gamg] if structure.definite else general
-    elif structure.definite and multigrid:
+        rows = [*([own] if structure.constant else []), *([geometric] if multigrid else [])]
+        return [*rows, icc, gamg]
+    if structure.singular:
+        return general
+    if structure.constant:
+        # In a narrow band, an incomplete factor is a complete one.
+        return [own, direct, reference, icc if structure.definite else {"method": "gmres"}]
+    if structure.definite:
         # A factor is best if many systems share a matrix, icc if that is nearly diagonal.
-        rows = [geometric, reference, filled, direct, icc] if factors else [geometric, swept, icc]
-    elif structure.definite and factors:
-        rows = [reference, direct, filled, gamg, recycling]
-    elif structure.definite:
-        rows = [icc, gamg, recycling]
-    elif factors:
-        rows = [{"method": "gmres", "preconditioner": "lu", "refresh": "rental"}, direct]
-        rows += [{"method": "gmres", "preconditioner": "ilu", "fill": 3}, *general]
-        if multigrid and structure.symmetric:
-            # Works for waves; with a wind it fails on some systems.
-            rows.insert(2, geometric | {"method": "gmres"})
-    else:
+        cycles = [geometric] if multigrid else []
+        if factors:
+            return [*cycles, reference, own, filled, *([icc] if multigrid else [])]
+        return [*cycles, swept, icc] if multigrid else [icc, gamg]
+    if not factors:
         # Incomplete factors may fail here, and such a failure takes long unless a trial is stopped.
-        rows = [direct, *general]
+        return [direct, *general]
+    rows = [reference, own, {"method": "gmres", "preconditioner": "ilu", "fill": 3}, direct]
+    if multigrid and structure.symmetric:
+        # Works for waves; with a wind it fails on some systems.
+        rows.insert(2, geometric | {"method": "gmres"})
     return rows
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 from typing import Self
 
 from petsc4py import PETSc
@@ -17,6 +18,7 @@ from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.krylov.ensemble.methods import Progress, iterate_cg, iterate_gmres
 from kryloset.krylov.ensemble.preconditioner import EnsemblePreconditioner, analyse
 from kryloset.krylov.ensemble.vectors import Numbers, Vectors, as_lanes, combine, norms_of
+from kryloset.krylov.fast_replace import fast_replace
 from kryloset.krylov.names import FACTORS, LANES
 from kryloset.krylov.reason import Reason
 from kryloset.krylov.result import LaneResult, SolveResult
@@ -147,6 +149,8 @@ class EnsembleSolver:
     def _can_be_solved(self, lanes: Lanes) -> bool:
         """Return whether a lane was missed although its numbers are finite."""
         missed = lanes.missed & np.isfinite(lanes.residuals)
+        if not missed.any():
+            return False
         entries = self._ensemble.entries
         found = (entries[:, lane % entries.shape[1]] for lane in np.flatnonzero(missed))
         return any(np.isfinite(one).all() for one in found)
@@ -171,22 +175,32 @@ class EnsembleSolver:
         """Return the result of the active lanes, to each its share of the seconds."""
         active = self._ensemble.active
         setup, iterate, processor = (seconds / active for seconds in clock.read())
-        results = tuple(
-            LaneResult(
-                iterations=int(lanes.iterations[lane]),
-                operator_applications=int(lanes.products[lane]),
-                preconditioner_applications=int(lanes.applications[lane]),
-                true_residual=float(lanes.residuals[lane]),
-                seconds_setup=setup,
-                seconds_rebuild=0.0,
-                seconds_iterate=iterate,
-                seconds_processor=processor,
-                reason=Reason(int(lanes.reasons[lane])),
-                method=self._settings.method,
-                recycled=False,
-            )
-            for lane in range(active)
+        shared = LaneResult(
+            iterations=0,
+            operator_applications=0,
+            preconditioner_applications=0,
+            true_residual=0.0,
+            seconds_setup=setup,
+            seconds_rebuild=0.0,
+            seconds_iterate=iterate,
+            seconds_processor=processor,
+            reason=Reason.CONVERGED,
+            method=self._settings.method,
+            recycled=False,
         )
+        numbers = (lanes.iterations, lanes.products, lanes.applications, lanes.residuals)
+        found = zip(*(array.tolist() for array in (*numbers, lanes.reasons)), strict=True)
+        results = [
+            fast_replace(
+                shared,
+                iterations=iterations,
+                operator_applications=products,
+                preconditioner_applications=applications,
+                true_residual=residual,
+                reason=Reason(reason),
+            )
+            for iterations, products, applications, residual, reason in islice(found, active)
+        ]
         return SolveResult.of_lanes(x, results)
 
 
