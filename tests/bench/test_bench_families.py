@@ -47,6 +47,14 @@ def test_a_constant_operator_is_solved_by_all_methods_and_beside_a_block():
     assert len(families.conclude(rows).splitlines()) == 3
 
 
+def test_newtons_method_by_hand_takes_every_factor_that_is_there():
+    """PETSc's SNES locks the right-hand side while it is solved for."""
+    config = families.choose_config("reaction_diffusion", 1, 2, points=17)
+    for row in families.measure("reaction_diffusion", config, 20):
+        missing = find_spec(PACKAGES.get(row["method"], "petsc4py")) is None
+        assert row["instances"] == (0 if missing else 2), row["note"]
+
+
 def test_a_saddle_point_is_left_to_a_factor_and_the_rows_say_so():
     config = families.choose_config("navier_stokes", 1, 2, points=17)
     brief = {"reynolds": 200, "final_time": 0.02, "steps": 4}

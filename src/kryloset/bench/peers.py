@@ -150,7 +150,7 @@ class Pardiso(_Factor):
 
     def solve(self, rhs: PETSc.Vec, x: PETSc.Vec) -> tuple[int, Reason]:
         """Solve by the factor."""
-        x.setArray(self._solver.solve(rhs.getArray()))
+        x.setArray(self._solver.solve(rhs.array_r.copy()))
         return 1, Reason.CONVERGED
 
 
@@ -179,7 +179,7 @@ class Cholmod(_Factor):
 
     def solve(self, rhs: PETSc.Vec, x: PETSc.Vec) -> tuple[int, Reason]:
         """Solve by the factor."""
-        solution = self._vector(rhs.getArray())
+        solution = self._vector(rhs.array_r)
         self._package.solve(self._symbolic, solution)
         x.setArray(np.asarray(solution).ravel())
         return 1, Reason.CONVERGED
