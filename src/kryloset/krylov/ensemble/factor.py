@@ -3,7 +3,7 @@
 """Factors of an ensemble: A = L D L' or L D U of all lanes at once, without pivoting.
 
 Each number of a factor is a vector with one lane a matrix (ensemble.c). The pattern is analysed
-once: an order by nested dissection, and supernodes, in which products are dense. The factor is one
+once: an order of little fill, and supernodes, in which products are dense. The factor is one
 of T A T with a unit diagonal, so that its numbers are within the range of single precision:
 T = |diag A|^(-1/2). Rows with a zero diagonal, of the constraint of a saddle point, are scaled to
 norm 1 and get a small diagonal of the other sign: the matrix is quasidefinite then, and has a
@@ -13,7 +13,7 @@ the rounding away again. A matrix that needs pivoting shows by a residual that d
 
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from petsc4py import PETSc
 
@@ -25,6 +25,9 @@ from kryloset.krylov.native import factor
 from kryloset.krylov.native.compiler import compile_library
 from kryloset.krylov.native.factor import Supernodes
 from kryloset.krylov.native.kernels import FLAGS, load_kernels, open_library
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 SHIFT = 1e-4
 """The diagonal that a row of norm 1 gets in place of zero."""
@@ -75,20 +78,15 @@ class Elimination:
         """
         import scipy.sparse as sp
 
-        kernels = load_kernels()
-        assert kernels is not None
         n = pattern.rows
         ones = np.ones(pattern.size)
         matrix = sp.csr_array((ones, pattern.columns, pattern.offsets), (n, n))
         both = factor.symmetric_pattern(matrix)
-        order, below = factor.nested_dissection(both), np.empty(n, dtype=np.int32)
-        arrays = (both.indptr, both.indices, order, below)
-        if kernels.kryloset_postorder(n, *(array.ctypes.data for array in arrays)):
-            raise MemoryError("no memory to analyse the pattern of a factor")
         self.pattern, self.symmetric = pattern, symmetric
+        # Nested dissection wins on most planes, minimum degree on some of saddle points.
+        orders = (self._postorder(both, factor.order_of(both, name)) for name in ("nd", "qmd"))
+        self.flops, order = min(orders, key=lambda found: found[0])
         self.nodes = s = Supernodes.ordered(both, order, WEIGHTS)
-        c = below.astype(np.int64)
-        self.flops = int((c * (c + 1) if symmetric else 2 * c**2).sum() + c.sum() + n)
         widths, rows = np.diff(s.starts).astype(np.int64), np.diff(s.row_offsets)
         halves = 1 if symmetric else 2
         self.blocks = np.concatenate(
@@ -97,6 +95,21 @@ class Elimination:
         self.node = int((2 * widths * (widths + rows) + widths).max(initial=0))
         self.fronts, self.room = stack(s.parents, halves * rows * (rows + 1) // 2)
         self._widths, self._rows = widths, rows
+
+    def _postorder(
+        self, pattern: "sp.csr_array", order: NDArray[np.int32]
+    ) -> tuple[int, NDArray[np.int32]]:
+        """Return the operations of a factorisation in an order, and it subtree by subtree."""
+        kernels = load_kernels()
+        assert kernels is not None
+        below = np.empty(len(order), dtype=np.int32)
+        arrays = (pattern.indptr, pattern.indices, order, below)
+        if kernels.kryloset_postorder(len(order), *(array.ctypes.data for array in arrays)):
+            raise MemoryError("no memory to analyse the pattern of a factor")
+        # A column of c numbers below its pivot takes a division, c products, and a rank-one update.
+        c = below.astype(np.int64)
+        updates = c * (c + 1) if self.symmetric else 2 * c**2
+        return int(updates.sum() + c.sum() + len(c)), order
 
     def place(self, node: NDArray[np.int32], unknown: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return the rows of unknowns (new numbers) in the panels of nodes that contain them."""
