@@ -121,13 +121,18 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
             for lane in zip(*states, strict=True)
         ]
 
+    def _declare(self, matrix: PETSc.Mat) -> None:
+        self.system.declare(matrix)
+        declare_interpolations(matrix, self.elements, self.system.boundary)
+
     def _prepare(self, instances: Sequence[Instance]) -> GroupSystem:
         """Return the systems of a group, at the initial states of its instances."""
         lanes, count = width_of(len(instances)), len(instances)
         if lanes not in self._groups:
             self.elements.set_parameters(instances[0])
             self.system.update()
-            self._groups[lanes] = GroupSystem(self.system, GroupValues(self._changing, lanes))
+            values = GroupValues(self._changing, lanes)
+            self._groups[lanes] = GroupSystem(self.system, values, self._declare)
         group = self._groups[lanes]
         self.elements.set_lanes(instances, group.values)
         present, *older = (group.values[state] for state in self._previous)

@@ -74,13 +74,13 @@ class LinearSystem:
             self.matrix = dolfinx.fem.petsc.create_matrix(self._a)
         else:
             self.matrix = self._map.matrix
-        declare_traits(self.matrix, traits)
         self._nullspace: PETSc.NullSpace | None = None
+        self._near_nullspace: PETSc.NullSpace | None = None
         if traits.nullspace == "constants":
             self._nullspace = PETSc.NullSpace().create(constant=True, comm=self.matrix.comm)
-            self.matrix.setNullSpace(self._nullspace)
         if traits.near_nullspace == "rigid body motions":
-            self.matrix.setNearNullSpace(rigid_body_motions(space))
+            self._near_nullspace = rigid_body_motions(space)
+        self.declare(self.matrix)
 
         self._l = fem.form(weak.L)
         sources = _among((*weak.L.coefficients(), *weak.L.constants()), changing)
@@ -101,6 +101,14 @@ class LinearSystem:
             self.rhs = dolfinx.fem.petsc.create_vector(space)
         else:
             self.rhs = self._rhs_map.vector
+
+    def declare(self, matrix: PETSc.Mat) -> None:
+        """Declare to PETSc what is known of A, of a matrix with its numbers."""
+        declare_traits(matrix, self.traits)
+        if self._nullspace is not None:
+            matrix.setNullSpace(self._nullspace)
+        if self._near_nullspace is not None:
+            matrix.setNearNullSpace(self._near_nullspace)
 
     def update(
         self, *, parameters: bool = True, products: bool = True

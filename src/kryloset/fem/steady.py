@@ -45,8 +45,8 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
         weak = read_weak_form(family, WeakForm, elements.space, elements.parameters)
         with blamed(family, "weak_form"):
             self.system = LinearSystem(elements.space, weak, family.operator, elements.changing)
-        declare_interpolations(self.system.matrix, elements, self.system.boundary)
         super().__init__(elements, weak, self.system.boundary, family.check_instance)
+        declare_interpolations(self.system.matrix, elements, self.system.boundary)
         self._groups: dict[int, GroupSystem] = {}
 
     def assemble(self, instance: Instance) -> tuple[PETSc.Mat, PETSc.Vec]:
@@ -80,13 +80,17 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
         if lanes not in self._groups:
             self.assemble(instances[0])
             values = GroupValues(self.elements.changing, lanes)
-            self._groups[lanes] = GroupSystem(self.system, values)
+            self._groups[lanes] = GroupSystem(self.system, values, self._declare)
         group = self._groups[lanes]
         self.elements.set_lanes(instances, group.values)
         operator, rhs = group.update(len(instances))
         self.check_nullspace(operator)
         x = group.solution(solve(operator, rhs))
         return self.elements.write_lanes(x[:, : len(instances)])
+
+    def _declare(self, matrix: PETSc.Mat) -> None:
+        self.system.declare(matrix)
+        declare_interpolations(matrix, self.elements, self.system.boundary)
 
     def residual(self, instance: Instance, solution: Instance) -> float:
         """Return ||b - A x|| / ||b|| of a stored solution."""

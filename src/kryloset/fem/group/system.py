@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The linear systems of a group: an ensemble, as solvers take it."""
 
+from collections.abc import Callable
+
 from petsc4py import PETSc
 
 import numpy as np
@@ -26,22 +28,27 @@ class GroupSystem:
         rhs: b, interleaved: number i of lane l at i * lanes + l.
     """
 
-    def __init__(self, system: LinearSystem, values: GroupValues) -> None:
+    def __init__(
+        self, system: LinearSystem, values: GroupValues, declare: Callable[[PETSc.Mat], None]
+    ) -> None:
         """Compile the kernels and make the storage.
 
         Args:
             system: The system of one instance, which has been assembled at least once.
             values: Of the coefficients that change.
+            declare: Declares to PETSc what solvers may know of a matrix of the family.
         """
         self.values = values
         self._system = system
-        pattern = Pattern.of(system.matrix)
-        conditions = system.boundary.conditions
-        self._matrix = GroupMatrix(system.weak.a, values, conditions, pattern)
+        conditions, traits = system.boundary.conditions, system.traits
+        self._matrix = GroupMatrix(system.weak.a, values, conditions, Pattern.of(system.matrix))
+        if traits.constant or traits.affine or traits.quadratic:
+            self._matrix.leave_out_zeros()
         self._vector = GroupVector(system.weak.L, values)
-        self.operator = make_ensemble(
-            pattern, system.matrix, values.lanes, constant=system.traits.constant
-        )
+        pattern = self._matrix.pattern
+        template = _make_matrix(pattern)
+        declare(template)
+        self.operator = make_ensemble(pattern, template, values.lanes, constant=traits.constant)
         self._ensemble: EnsembleMatrix = self.operator.getPythonContext()
         self._assembled = False
         self._b = zeros(pattern.rows, values.lanes)
@@ -80,8 +87,9 @@ class GroupSystem:
 
     def _assemble_matrix(self) -> None:
         if self._ensemble.constant:
-            matrix, _ = self._system.update()
-            self._ensemble.entries[:, 0] = matrix.getValuesCSR()[2]
+            entries = zeros(self._ensemble.pattern.size, self.values.lanes)
+            self._matrix.update(entries)
+            self._ensemble.entries[:, 0] = entries[:, 0]
         else:
             self._matrix.update(self._ensemble.entries)
         self.operator.assemble()
@@ -104,3 +112,11 @@ class GroupSystem:
         """Subtract the mean of each lane, in place."""
         x -= x.mean(axis=0)
         return x
+
+
+def _make_matrix(pattern: Pattern) -> PETSc.Mat:
+    """Return a serial matrix of zeros with a pattern."""
+    csr = pattern.offsets, pattern.columns, np.zeros(pattern.size)
+    matrix = PETSc.Mat().createAIJ((pattern.rows, pattern.rows), csr=csr, comm=PETSc.COMM_SELF)
+    matrix.assemble()
+    return matrix
