@@ -86,8 +86,10 @@ def test_the_sorted_order_is_shorter_than_the_drawn_one(
         ({"solver": {"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}}, 1),
         ({"solver": {"method": "direct"}}, 1),
         ({"solver": {"method": "gmres"}}, 1),
+        ({"solver": {"method": "cg", "preconditioner": "cholesky", "lanes": 4}}, 1),
+        ({"solver": {"method": "cg", "preconditioner": "icc", "lanes": 16}}, 3),
     ],
-    ids=["chunks", "order", "auto", "cg", "rental", "direct", "gmres"],
+    ids=["chunks", "order", "auto", "cg", "rental", "direct", "gmres", "groups", "one group"],
 )
 def test_solutions_do_not_depend_on_chunks_order_or_method(
     changes: dict, chunks: int, whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path
@@ -159,13 +161,15 @@ def test_interrupted_chunk_resumes_and_ends_bit_for_bit_the_same(
 
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an automatic run of 24 instances in two chunks."""
+    """The folder of an automatic run of 24 instances in two chunks, of three groups each."""
     folder = tmp_path_factory.mktemp("chosen")
     run(automatic(), folder, 2)
     return folder
 
 
 def automatic(**solver: object) -> DatasetConfig:
+    lanes = {} if "method" in solver else {"lanes": 4}
+    solver = {**lanes, **solver}
     settings = {**CONFIG.model_dump(), "count": 24, "chunks": 2, "solver": solver}
     return DatasetConfig(**settings)
 
@@ -199,10 +203,11 @@ def test_strategies_are_stored_by_name(chosen: Path) -> None:
         told = [names[number] for number in way]
         place = np.stack([file["solver/chunk"][:], file["solver/position"][:]], axis=1)
     for number, chunk in enumerate(choices.values()):
-        of_groups = [chunk["ways"][choice]["method"] for choice in chunk["choices"]]
+        expected = [
+            chunk["ways"][choice]["method"] for choice in chunk["choices"] for _ in range(4)
+        ]
         mine = sorted(np.flatnonzero(place[:, 0] == number), key=lambda i: place[i, 1])
-        expected = np.repeat(of_groups, 16)[: len(mine)]
-        assert [told[i].split("+")[0] for i in mine] == list(expected)
+        assert [told[i].split("+")[0] for i in mine] == expected
 
 
 @pytest.mark.parametrize(
@@ -252,9 +257,9 @@ def test_an_interrupted_automatic_run_ends_complete_and_right(
     original = SteadyDiscretisation.solve
 
     def interrupted(self, instances, solver):
-        if len(solved) == 17:
+        if len(solved) == 5:
             raise KeyboardInterrupt
-        if len(solved) == 15:
+        if len(solved) == 4:
             monkeypatch.setattr(checkpoint, "SAVE_EVERY", 1e9)
         solved.append(1)
         return original(self, instances, solver)
@@ -262,19 +267,19 @@ def test_an_interrupted_automatic_run_ends_complete_and_right(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(SteadyDiscretisation, "solve", interrupted)
         patch.setattr(checkpoint, "SAVE_EVERY", 0.0)
-        run(automatic(lanes=1), tmp_path, 2)
+        run(automatic(), tmp_path, 2)
     solved.clear()
     monkeypatch.setattr(
         SteadyDiscretisation,
         "solve",
         lambda self, instances, solver: solved.append(1) or original(self, instances, solver),
     )
-    assert len(run(automatic(lanes=1), tmp_path, 2)) == 24
-    # The first chunk was whole, the second had states up to its third instance and two more.
-    assert len(solved) == 24 - 15
-    merged(automatic(lanes=1), tmp_path)
+    assert len(run(automatic(), tmp_path, 2)) == 24
+    # The first chunk was whole, the second had the state after its first group, and one more group.
+    assert len(solved) == 6 - 4
+    merged(automatic(), tmp_path)
     recorded = json.loads((tmp_path / "choices.json").read_text())
-    assert [len(chunk["choices"]) for chunk in recorded.values()] == [12, 12]
+    assert [len(chunk["choices"]) for chunk in recorded.values()] == [3, 3]
 
 
 def test_a_false_declaration_is_named(tmp_path: Path) -> None:
