@@ -51,6 +51,10 @@ CHANGES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         {"solver": {"refresh": "always", "policy": "measure"}},
     ),
     "solver.policy": ({"solver": REPLAY}, {"solver": {"policy": "replay always.json"}}),
+    "solver.lanes": (
+        {"solver": {"method": "cg", "preconditioner": "icc"}},
+        {"solver": {"lanes": 4}},
+    ),
     "solver.tolerance": ({}, {"solver": {"tolerance": 1e-4}}),
     "solver.restart": ({}, {"solver": {"restart": 6}}),
     "solver.recycle": ({}, {"solver": {"recycle": 2}}),
