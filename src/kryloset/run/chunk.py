@@ -95,30 +95,24 @@ class Chunk:
             fields: Fields and unknowns of each; those on a further grid by `files.on_grid`.
             solved: What the solve of each took.
         """
-        solver = {
-            "iterations": "iterations",
-            "operator_applications": "operator_applications",
-            "preconditioner_applications": "preconditioner_applications",
-            "systems": "systems",
-            "escalations": "escalations",
-            "reason": "reason",
-            "way": "strategy",
-            "true_residual": "true_residual",
-        }
+        quantities = (
+            "iterations", "operator_applications", "preconditioner_applications", "systems",
+            "escalations", "reason", "true_residual",
+        )  # fmt: skip
         parts = ("setup", "rebuild", "iterate", "assemble")
         predecessors = [self._predecessor(begin + i, one) for i, one in enumerate(solved)]
         return {
             files.INSTANCE: _column(solved, "instance"),
             **{files.field(key): np.stack([one[key] for one in fields]) for key in fields[0]},
-            **{files.solver(key): _column(solved, name) for key, name in solver.items()},
+            **{files.solver(name): _column(solved, name) for name in quantities},
+            files.solver("way"): _column(solved, "strategy"),
             files.solver("predecessor"): np.array(predecessors),
             **{files.seconds(part): _column(solved, f"seconds_{part}") for part in parts},
         }
 
     def _predecessor(self, position: int, solved: SolveRecord) -> int:
         """Return the instance whose space an instance at some place used, or -1."""
-        before = position - solved.lanes
-        return int(self.instances[before]) if before >= 0 and solved.recycled else -1
+        return int(self.instances[position - 1]) if position and solved.recycled else -1
 
 
 def _column(solved: Sequence[SolveRecord], name: str) -> NDArray[Any]:
