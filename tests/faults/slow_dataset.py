@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
@@ -62,12 +63,13 @@ class Interrupted:
         self.dataset = folder / "results/slow/dataset.h5"
         self.log = folder / "logs/slow/solve_chunk/1-of-1.log"
 
-    def lay_out(self) -> None:
-        """Prepare the folder for a first run."""
+    def lay_out(self, **solver: Any) -> None:
+        """Prepare the folder for a first run, with another solver if there is one."""
         for name in ("Snakefile", "workflow", "profiles", "envs"):
             (self.folder / name).symlink_to(ROOT / name)
         (self.folder / "config").mkdir()
-        text = yaml.safe_dump({"datasets": {"slow": CONFIG}})
+        config = CONFIG | {"solver": solver} if solver else CONFIG
+        text = yaml.safe_dump({"datasets": {"slow": config}})
         (self.folder / "config/config.yaml").write_text(text)
         (self.folder / "slow.py").write_text(SLOW)
 

@@ -5,6 +5,7 @@
 import os
 import re
 import signal
+from pathlib import Path
 
 import psutil
 import pytest
@@ -31,6 +32,20 @@ def test_a_killed_solver_is_resumed(interrupted: Interrupted, undisturbed: bytes
     assert interrupted.finish(run).code == 1
 
     assert "or killed" not in goes_on(interrupted, undisturbed)
+
+
+def test_a_killed_solver_of_groups_is_resumed_at_a_group(tmp_path: Path):
+    run = Interrupted(tmp_path / "killed")
+    run.folder.mkdir()
+    run.lay_out(method="cg", preconditioner="cholesky", lanes=4)
+    whole = run.copy(tmp_path / "whole")
+    assert whole.finish().code == 0
+    started = run.start()
+    run.wait_until_solving(started).kill()
+    assert run.finish(started).code == 1
+
+    goes_on(run, whole.dataset.read_bytes())
+    assert re.search(r"\(position (4|8|12)\)", run.log.read_text())
 
 
 def test_a_run_resumes_after_everything_is_killed(interrupted: Interrupted, undisturbed: bytes):
