@@ -30,6 +30,7 @@ class SolveRecord:
 
     Attributes:
         instance: Number of the instance.
+        lanes: Number of instances that were solved together with it, itself included.
         systems: Linear systems solved.
         iterations: Krylov iterations; this and the next two are sums over the systems.
         operator_applications: Products with A.
@@ -49,6 +50,7 @@ class SolveRecord:
     """
 
     instance: int
+    lanes: int = 1
     systems: int = 0
     iterations: int = 0
     operator_applications: int = 0
@@ -106,7 +108,7 @@ class RecordedSolve:
     ) -> None:
         """Begin the records of a group."""
         self.state = state
-        self.records = [SolveRecord(instance) for instance in instances]
+        self.records = [SolveRecord(instance, len(instances)) for instance in instances]
         self._solver = solver
         self._began = time.perf_counter()
 
