@@ -81,7 +81,9 @@ def iterate_cg(
 ) -> None:
     """Run conjugate gradients on the lanes that are live.
 
-    Source: Y. Saad, Iterative Methods for Sparse Linear Systems, 2003, algorithm 9.1.
+    Sources: Y. Saad, Iterative Methods for Sparse Linear Systems, 2003, algorithm 9.1; beta is
+    z'(r - r_before) / z_before'r_before, for preconditioners that vary a little, by rounding or by
+    iterations inside (G. Golub and Q. Ye, SIAM J. Sci. Comput. 21, 1999).
 
     Args:
         matrix: symmetric positive definite. A lane that is not rests when that shows.
@@ -93,14 +95,16 @@ def iterate_cg(
         work: overwritten.
     """
     z, p, q = work[0], work[1], work[2]
-    p[:] = 0.0
-    one, before = np.ones(matrix.lanes), np.ones(matrix.lanes)
+    p[:], q[:] = 0.0, 0.0
+    one, zero = np.ones(matrix.lanes), np.zeros(matrix.lanes)
+    before, alpha = one, zero
     taking_part = int(progress.live.sum())
     while progress.live.any():
         preconditioner.apply(r, z)
         product = dot(r, z)
         _rest_unless_positive(progress, product)
-        beta = np.where(progress.live, product / before, 0.0)
+        # -alpha q is what r has changed by.
+        beta = np.where(progress.live, -alpha * dot(z, q) / before, 0.0)
         combine(one, z, beta, p, p)
         curvature = matrix.multiply(p, q)
         _rest_unless_positive(progress, curvature)
