@@ -60,7 +60,8 @@ def choose(state: AutomaticState) -> tuple[int, bool, AutomaticState]:
     best = state.best
     usual = state.usual[best]
     price = _price_of_factor(state)
-    for number in there:
+    # There are few ensembles: all that are due are tried once before one is tried twice.
+    for number in sorted(there, key=lambda i: state.trials[i]) if together else there:
         trials = state.trials[number]
         if trials == 0:
             hopeless = state.strategies[number].method == "direct" and price > CAP * usual
