@@ -15,7 +15,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
 #define JOIN(name, lanes, own) name##_##lanes##_##own
 #define EXPAND(name, lanes, own) JOIN(name, lanes, own)
 #define NAME(name) EXPAND(name, LANES, OWN)
@@ -23,8 +22,8 @@
 enum { AHEAD = 8 };  // rows between what is fetched from memory and what is computed
 
 // Fetch the lines of the cache that a row is in.
-#define PREFETCH(row)                                            \
-  for (size_t at = 0; at < sizeof *(row); at += 64)              \
+#define PREFETCH(row)                               \
+  for (size_t at = 0; at < sizeof *(row); at += 64) \
     __builtin_prefetch((const char *)(row) + at)
 
 #define LANES 1
@@ -54,37 +53,38 @@ enum { AHEAD = 8 };  // rows between what is fetched from memory and what is com
 #include __FILE__
 
 // Call the function of a width. `own` is `lanes` or 1, and `lanes` 1, 4, 8 or 16.
-#define EACH(name, ...)                                   \
-  do {                                                    \
-    if (lanes == 1) name##_1_1(__VA_ARGS__);              \
-    else if (own == 4) name##_4_4(__VA_ARGS__);           \
-    else if (own == 8) name##_8_8(__VA_ARGS__);           \
-    else if (own == 16) name##_16_16(__VA_ARGS__);        \
-    else if (lanes == 4) name##_4_1(__VA_ARGS__);         \
-    else if (lanes == 8) name##_8_1(__VA_ARGS__);         \
-    else name##_16_1(__VA_ARGS__);                        \
+#define EACH(name, ...)                            \
+  do {                                             \
+    if (lanes == 1) name##_1_1(__VA_ARGS__);       \
+    else if (own == 4) name##_4_4(__VA_ARGS__);    \
+    else if (own == 8) name##_8_8(__VA_ARGS__);    \
+    else if (own == 16) name##_16_16(__VA_ARGS__); \
+    else if (lanes == 4) name##_4_1(__VA_ARGS__);  \
+    else if (lanes == 8) name##_8_1(__VA_ARGS__);  \
+    else name##_16_1(__VA_ARGS__);                 \
   } while (0)
 
 // The same where there is one width.
-#define EACH_WIDTH(name, ...)                   \
-  do {                                          \
-    if (lanes == 1) name##_1_1(__VA_ARGS__);        \
-    else if (lanes == 4) name##_4_4(__VA_ARGS__);   \
-    else if (lanes == 8) name##_8_8(__VA_ARGS__);   \
-    else name##_16_16(__VA_ARGS__);                 \
+#define EACH_WIDTH(name, ...)                     \
+  do {                                            \
+    if (lanes == 1) name##_1_1(__VA_ARGS__);      \
+    else if (lanes == 4) name##_4_4(__VA_ARGS__); \
+    else if (lanes == 8) name##_8_8(__VA_ARGS__); \
+    else name##_16_16(__VA_ARGS__);               \
   } while (0)
 
 // z (n x lanes) = scale x / peak, where peak (lanes) becomes the largest |scale x| of each lane, so
-// that nothing leaves the range of single precision, and squares (lanes) = z'z. scale (n x own) may be null: 1.
-void kryloset_sweeps_narrow(ptrdiff_t n, int lanes, int own, const float *scale,
-                           const double *x, float *z, double *peak, double *squares)
+// that nothing leaves the range of single precision, and squares (lanes) = z'z. scale (n x own) may
+// be null: 1.
+void kryloset_sweeps_narrow(ptrdiff_t n, int lanes, int own, const float *scale, const double *x,
+                            float *z, double *peak, double *squares)
 {
   EACH(narrow, n, scale, x, z, peak, squares);
 }
 
 // y (n x lanes) = factor scale z, with a factor of each lane.
-void kryloset_sweeps_widen(ptrdiff_t n, int lanes, int own, const float *scale,
-                          const float *z, const double *factor, double *y)
+void kryloset_sweeps_widen(ptrdiff_t n, int lanes, int own, const float *scale, const float *z,
+                           const double *factor, double *y)
 {
   EACH(widen, n, scale, z, factor, y);
 }
@@ -101,7 +101,7 @@ void kryloset_sweeps_scale(ptrdiff_t n, int own, const int32_t *places, const do
 // to (count x own) = factor from[places], with a factor of each lane. A place of -1 gives 0.
 // status (own) becomes 1 for a lane with a number that is not finite.
 void kryloset_sweeps_gather(ptrdiff_t count, int own, const int32_t *places, const double *from,
-                           const double *factor, float *to, int32_t *status)
+                            const double *factor, float *to, int32_t *status)
 {
   const int lanes = own;
   EACH_WIDTH(gather, count, places, from, factor, to, status);
@@ -109,7 +109,7 @@ void kryloset_sweeps_gather(ptrdiff_t count, int own, const int32_t *places, con
 
 // y (n x own) = W x with one sparse matrix W for all lanes, or y + W x if `add`.
 void kryloset_sweeps_combine(ptrdiff_t n, int lanes, const int32_t *offsets, const int32_t *columns,
-                            const float *weights, int add, const float *x, float *y)
+                             const float *weights, int add, const float *x, float *y)
 {
   EACH_WIDTH(combine, n, offsets, columns, weights, add, x, y);
 }
@@ -119,26 +119,26 @@ void kryloset_sweeps_combine(ptrdiff_t n, int lanes, const int32_t *offsets, con
 // diagonal, which is 1. status (own) becomes 1 where a pivot is too small, and 2 where it is not a
 // number. pairs are the places (in the row; in M) of the factors of each product, by entry.
 void kryloset_sweeps_eliminate(ptrdiff_t n, int own, const int32_t *offsets, const int32_t *columns,
-                              const int32_t *places, const int64_t *pair_offsets,
-                              const int32_t *pairs, const double *entries, const float *shift,
-                              float least, float *m, float *scale, float *work, int32_t *status)
+                               const int32_t *places, const int64_t *pair_offsets,
+                               const int32_t *pairs, const double *entries, const float *shift,
+                               float least, float *m, float *scale, float *work, int32_t *status)
 {
   const int lanes = own;
-  EACH_WIDTH(eliminate, n, offsets, columns, places, pair_offsets, pairs, entries, shift, least, m, scale,
-             work, status);
+  EACH_WIDTH(eliminate, n, offsets, columns, places, pair_offsets, pairs, entries, shift, least, m,
+             scale, work, status);
 }
 
 // Replace z (n x lanes) by M'^-1 M^-1 z.
 void kryloset_sweeps_solve(ptrdiff_t n, int lanes, int own, const int32_t *offsets,
-                          const int32_t *columns, const float *m, float *z)
+                           const int32_t *columns, const float *m, float *z)
 {
   EACH(solve, n, offsets, columns, m, z);
 }
 
 // x = (D + L)^-1 b and r = b - A x, for A = L + D + L' and `inverse` = D^-1.
 void kryloset_sweeps_descend(ptrdiff_t n, int lanes, int own, const int32_t *offsets,
-                            const int32_t *columns, const float *lower, const float *inverse,
-                            const float *b, float *x, float *r)
+                             const int32_t *columns, const float *lower, const float *inverse,
+                             const float *b, float *x, float *r)
 {
   EACH(descend, n, offsets, columns, lower, inverse, b, x, r);
 }
@@ -170,7 +170,7 @@ void kryloset_sweeps_step(ptrdiff_t n, int lanes, const float *factor, const flo
 // Return the number of products that an elimination on a pattern of rows takes, and write the
 // places of their factors unless `pairs` is null. place (n) is filled with -1.
 int64_t kryloset_sweeps_pairs(ptrdiff_t n, const int32_t *offsets, const int32_t *columns,
-                             int32_t *place, int64_t *pair_offsets, int32_t *pairs)
+                              int32_t *place, int64_t *pair_offsets, int32_t *pairs)
 {
   int64_t count = 0;
   for (ptrdiff_t i = 0; i < n; i++) {
@@ -220,7 +220,8 @@ static void NAME(narrow)(ptrdiff_t n, const float *scale, const double *x, float
   // Compilers have no comparisons of vectors that are wider than the processor's.
   double most[LANES] = {0};
   for (ptrdiff_t i = 0; i < n; i++) {
-    const DOUBLE value = s ? from[i] * WIDE(s[i]) : from[i] * 1.0;
+    DOUBLE value = from[i];
+    if (s) value *= WIDE(s[i]);
     for (int l = 0; l < LANES; l++) {
       const double size = fabs(value[l]);
       most[l] = size > most[l] ? size : most[l];
@@ -243,8 +244,8 @@ static void NAME(narrow)(ptrdiff_t n, const float *scale, const double *x, float
   *(DOUBLE *)squares = total;
 }
 
-static void NAME(widen)(ptrdiff_t n, const float *scale, const float *z,
-                        const double *factor, double *y)
+static void NAME(widen)(ptrdiff_t n, const float *scale, const float *z, const double *factor,
+                        double *y)
 {
   const MATRIX *s = (const MATRIX *)scale;
   const VEC *from = (const VEC *)z;
