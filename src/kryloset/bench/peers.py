@@ -285,8 +285,11 @@ def by_factor(package: str, factor: Factor, tolerance: float) -> HandWritten:
 def choose_peers(operator: OperatorTraits, tolerance: float) -> dict[str, HandWritten]:
     """Return what one chooses by hand for an operator, by name: six or seven loops, GMRES first."""
     definite = operator.symmetric and operator.definite
-    factor: Factor = "LLᵀ" if definite else "LDLᵀ" if operator.symmetric else "LU"
-    packages = ("mumps", "petsc", "pardiso", *(["cholmod"] if definite else []))
+    factor: Factor = "LDLᵀ" if operator.symmetric else "LU"
+    # A singular matrix is not definite: rounding decides the sign of its last pivot.
+    if definite and operator.nullspace == "none":
+        factor = "LLᵀ"
+    packages = ("mumps", "petsc", "pardiso", *(["cholmod"] if factor == "LLᵀ" else []))
     peers = {"gmres": by_ksp("GMRES(40) + ILU", "gmres", "ilu", tolerance)}
     peers |= {package: by_factor(package, factor, tolerance) for package in packages}
     if definite:
