@@ -270,11 +270,20 @@ def test_factors_of_ensembles_are_tried_first_in_a_plane(structure, expected):
     assert 1 <= lanes.count(1) <= 2
 
 
-def test_sweeps_of_ensembles_are_tried_first_in_space():
-    given = {"tolerance": 1e-8, "max_iterations": 100, "lanes": 16}
-    strategies = choose_strategies(Structure(True, True), factors=False, multigrid=True, **given)
+@pytest.mark.parametrize(
+    ("constant", "multigrid", "expected"),
+    [
+        (False, True, ["multigrid"]),
+        (True, True, ["multigrid", "cholesky"]),
+        (False, False, ["icc", "cholesky"]),
+    ],
+)
+def test_sweeps_of_ensembles_are_tried_first_in_space(constant, multigrid, expected):
+    given = {"tolerance": 1e-8, "max_iterations": 100, "lanes": 16, "multigrid": multigrid}
+    structure = Structure(True, True, constant=constant)
+    strategies = choose_strategies(structure, factors=False, **given)
     together = [one.preconditioner for one in strategies if one.lanes == 16]
-    assert together == ["multigrid", "icc", "cholesky"]
+    assert together == expected
 
 
 @pytest.mark.parametrize("wind", [0.0, 1.0])
