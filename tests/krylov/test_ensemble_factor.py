@@ -3,6 +3,7 @@
 """Factors of ensembles against dense solves, lane by lane, and lanes that have none."""
 
 from mpi4py import MPI  # noqa: F401  (before petsc4py)
+from petsc4py import PETSc
 
 import numpy as np
 import pytest
@@ -11,10 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from systems import laplacian
 
-from kryloset.krylov.ensemble.factor import EnsembleFactor, can_factor
+from kryloset.krylov.ensemble.factor import EnsembleFactor
 from kryloset.krylov.ensemble.pattern import Pattern
+from kryloset.krylov.native.kernels import load_kernels
 
-pytestmark = pytest.mark.skipif(not can_factor(), reason="needs real numbers and a C compiler")
+pytestmark = pytest.mark.skipif(
+    PETSc.ScalarType is not np.float64 or load_kernels() is None,
+    reason="needs real numbers and a C compiler",
+)
 
 ROUNDING = {False: 1e-5, True: 1e-12}
 """Relative errors of solutions by precision, of matrices of condition below 100."""
@@ -266,7 +271,7 @@ def test_refinement_takes_away_the_shift_of_a_saddle_point(sign, stored, symmetr
     pattern, entries = pattern_of(matrix), np.repeat(matrix.data[:, None], 4, axis=1)
     factor = EnsembleFactor.analyse(pattern, 4, symmetric=symmetric)
     assert factor.set_up(entries).all()
-    assert refined(factor, matrix, rng.standard_normal(120), 8) <= 1e-10
+    assert refined(factor, matrix, rng.standard_normal(120), 6) <= 1e-10
 
 
 def test_an_indefinite_and_a_nonsymmetric_matrix_of_a_plane_need_no_pivoting(rng):

@@ -15,8 +15,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from petsc4py import PETSc
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,19 +27,14 @@ from kryloset.krylov.native.kernels import FLAGS, load_kernels, open_library
 if TYPE_CHECKING:
     import scipy.sparse as sp
 
-SHIFT = 1e-4
-"""The diagonal that a row of norm 1 gets in place of zero."""
+SHIFTS = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-8}
+"""The diagonal that a row of norm 1 gets in place of zero: above the rounding that it amplifies."""
 
 WEIGHTS = (1, 0, 20, 0)
 """What nodes cost: see cost() in factor.c."""
 
 ALIGNMENT = 64
 """Bytes to whose multiples C wants its vectors."""
-
-
-def can_factor() -> bool:
-    """Return whether ensembles have factors: real numbers and a C compiler."""
-    return PETSc.ScalarType is np.float64 and load_kernels() is not None
 
 
 @cache
@@ -279,7 +272,7 @@ class EnsembleFactor:
         matrix = (pattern.offsets, pattern.columns, pattern.diagonal, e.nodes.place, entries)
         plan, scale, shifts = (a.ctypes.data for a in (self._plan, self._scale, self._shifts))
         shifted = self._c.kryloset_ensemble_scale(
-            plan, *(array.ctypes.data for array in matrix), SHIFT, scale, shifts
+            plan, *(array.ctypes.data for array in matrix), SHIFTS[self._real], scale, shifts
         )
         results = (self._blocks, self._fronts, self._room, self._next, usable)
         self._c.kryloset_ensemble_factorise(
