@@ -15,6 +15,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from petsc4py import PETSc
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +37,11 @@ WEIGHTS = (1, 0, 20, 0)
 
 ALIGNMENT = 64
 """Bytes to whose multiples C wants its vectors."""
+
+
+def can_factor() -> bool:
+    """Return whether ensembles have factors: real numbers and a C compiler."""
+    return PETSc.ScalarType is np.float64 and load_kernels() is not None
 
 
 @cache
