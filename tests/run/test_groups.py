@@ -97,11 +97,12 @@ def test_a_chunk_that_is_killed_between_groups_ends_bit_for_bit_the_same(
 def test_any_number_of_instances_has_the_solutions_of_each_alone(count: int, lanes: int) -> None:
     """One instance, a last group that is shorter, more lanes than instances."""
     family = load_family(configure())
-    discretisation = discretise(family, MPI.COMM_SELF)
     drawn = [(index, family.draw(generator(0, index))) for index in range(count)]
     solver = SequenceSolver("cg", "cholesky", 1e-10, lanes=lanes)
-    together = list(solve_in_order(discretisation, solver, drawn, lanes))
-    alone = list(solve_in_order(discretisation, solver.change(lanes=1), drawn))
+    together, alone = (
+        list(solve_in_order(discretise(family, MPI.COMM_SELF, size), way, drawn))
+        for size, way in ((lanes, solver), (1, solver.change(lanes=1)))
+    )
     assert [record.instance for _, record in together] == list(range(count))
     for (found, record), (expected, _) in zip(together, alone, strict=True):
         assert record.true_residual <= solver.tolerance

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.errors import FamilyError
+from kryloset.krylov.names import LANES
 from kryloset.problems.base import Array, Discretisation, Family, Instance, Solve
 from kryloset.problems.checks.mistakes import blamed, describe_class, own_modules
 
 
-def discretise(family: Family, comm: MPI.Comm) -> Discretisation:
+def discretise(family: Family, comm: MPI.Comm, lanes: int = LANES[-1]) -> Discretisation:
     """Return the discretisation of a family.
 
     Exceptions that a user's family raises, now or in any method of the discretisation, become a
@@ -24,6 +25,7 @@ def discretise(family: Family, comm: MPI.Comm) -> Discretisation:
     Args:
         family: The family.
         comm: Processes that share it.
+        lanes: Largest number of instances that it is to solve at once.
 
     Raises:
         FamilyError: A user's family raised an exception or did not return a discretisation, or a
@@ -36,6 +38,8 @@ def discretise(family: Family, comm: MPI.Comm) -> Discretisation:
             f"{describe_class(family)}, discretise returned a {type(found).__name__}: return a "
             "Discretisation"
         )
+    if found.lanes > lanes:
+        found.lanes = lanes
     forgotten = found.forgotten()
     if forgotten:
         raise FamilyError(

@@ -19,7 +19,7 @@ from kryloset.fem.group import GroupValues
 from kryloset.fem.group.system import GroupSystem
 from kryloset.fem.lattices import declare_interpolations
 from kryloset.fem.linear_system import LinearSystem
-from kryloset.fem.shared_mesh import SharedMeshDiscretisation, width_of
+from kryloset.fem.shared_mesh import SharedMeshDiscretisation
 from kryloset.krylov.scaling import norm_of
 from kryloset.problems.base import Array, Instance, Solve
 from kryloset.problems.checks.mistakes import blamed, describe_class
@@ -61,7 +61,7 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
             self.system = LinearSystem(space, weak, family.operator, self._changing, step)
         declare_interpolations(self.system.matrix, elements, self.system.boundary)
         super().__init__(elements, weak, self.system.boundary, family.initial_state)
-        self._groups: dict[int, GroupSystem] = {}
+        self._group: GroupSystem | None = None
 
     def solve(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
         """Step through time, all instances in step, check each state and gather all of them.
@@ -127,13 +127,12 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
 
     def _prepare(self, instances: Sequence[Instance]) -> GroupSystem:
         """Return the systems of a group, at the initial states of its instances."""
-        lanes, count = width_of(len(instances)), len(instances)
-        if lanes not in self._groups:
+        if self._group is None:
             self.elements.set_parameters(instances[0])
             self.system.update()
-            values = GroupValues(self._changing, lanes)
-            self._groups[lanes] = GroupSystem(self.system, values, self._declare)
-        group = self._groups[lanes]
+            values = GroupValues(self._changing, self.lanes)
+            self._group = GroupSystem(self.system, values, self._declare)
+        group, count = self._group, len(instances)
         self.elements.set_lanes(instances, group.values)
         present, *older = (group.values[state] for state in self._previous)
         for lane, instance in enumerate(instances):

@@ -20,7 +20,7 @@ from kryloset.fem.group import GroupValues
 from kryloset.fem.group.newton import GroupNewton
 from kryloset.fem.lattices import declare_interpolations
 from kryloset.fem.linear_system import declare_traits, make_map
-from kryloset.fem.shared_mesh import SharedMeshDiscretisation, width_of
+from kryloset.fem.shared_mesh import SharedMeshDiscretisation
 from kryloset.krylov.scaling import norm_of_vector
 from kryloset.problems.base import Array, Instance, Solve
 from kryloset.problems.checks.mistakes import blamed
@@ -90,7 +90,7 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
         super().__init__(elements, weak, self._boundary)
         self._x, self._rhs = (dolfinx.fem.petsc.create_vector(space) for _ in range(2))
         self._relative: list[float] = []
-        self._groups: dict[int, GroupNewton] = {}
+        self._group: GroupNewton | None = None
         self._snes = PETSc.SNES().create(comm)
         self._snes.setType("newtonls")
         self._snes.setFunction(self._compute_residual, self._rhs)
@@ -131,15 +131,12 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
 
     def _solve_group(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
         """Run Newton's method for all instances at once."""
-        lanes = width_of(len(instances))
-        if lanes not in self._groups:
+        if self._group is None:
             self.elements.set_parameters(instances[0])
             self._compute_jacobian(self._snes, self._x, self.matrix, self.matrix)
-            values = GroupValues([*self.elements.changing, self._u], lanes)
-            self._groups[lanes] = GroupNewton(
-                *self._forms, self._u, self._boundary, self.matrix, values
-            )
-        group = self._groups[lanes]
+            values = GroupValues([*self.elements.changing, self._u], self.lanes)
+            self._group = GroupNewton(*self._forms, self._u, self._boundary, self.matrix, values)
+        group = self._group
         self.elements.set_lanes(instances, group.values)
 
         def solve_checked(operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:

@@ -18,11 +18,6 @@ from kryloset.problems.base import Array, Discretisation, Instance
 from kryloset.problems.finite_element import NonlinearForm, WeakForm
 
 
-def width_of(count: int) -> int:
-    """Return the fewest lanes of an ensemble that hold some instances."""
-    return next(lanes for lanes in LANES[1:] if lanes >= count)
-
-
 class SharedMeshDiscretisation(Discretisation):
     """A discretisation whose instances share one mesh.
 

@@ -16,7 +16,7 @@ from kryloset.fem.group import GroupValues
 from kryloset.fem.group.system import GroupSystem
 from kryloset.fem.lattices import declare_interpolations
 from kryloset.fem.linear_system import LinearSystem
-from kryloset.fem.shared_mesh import SharedMeshDiscretisation, width_of
+from kryloset.fem.shared_mesh import SharedMeshDiscretisation
 from kryloset.problems.base import Array, Instance, Solve
 from kryloset.problems.checks.mistakes import blamed
 from kryloset.problems.finite_element import SteadyFamily, WeakForm
@@ -47,7 +47,7 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
             self.system = LinearSystem(elements.space, weak, family.operator, elements.changing)
         super().__init__(elements, weak, self.system.boundary, family.check_instance)
         declare_interpolations(self.system.matrix, elements, self.system.boundary)
-        self._groups: dict[int, GroupSystem] = {}
+        self._group: GroupSystem | None = None
 
     def assemble(self, instance: Instance) -> tuple[PETSc.Mat, PETSc.Vec]:
         """Assemble an instance into the storage that all instances share. Collective.
@@ -76,12 +76,11 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
         return [self.elements.write(solution.array_r)]
 
     def _solve_group(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
-        lanes = width_of(len(instances))
-        if lanes not in self._groups:
+        if self._group is None:
             self.assemble(instances[0])
-            values = GroupValues(self.elements.changing, lanes)
-            self._groups[lanes] = GroupSystem(self.system, values, self._declare)
-        group = self._groups[lanes]
+            values = GroupValues(self.elements.changing, self.lanes)
+            self._group = GroupSystem(self.system, values, self._declare)
+        group = self._group
         self.elements.set_lanes(instances, group.values)
         operator, rhs = group.update(len(instances))
         self.check_nullspace(operator)

@@ -88,7 +88,7 @@ def solve(
     check_solver(problem, family.name, config.solver)
     order = order_instances(config, problem, parameters).permutation
     with advised():
-        discretisation = discretise(problem, MPI.COMM_SELF)
+        discretisation = discretise(problem, MPI.COMM_SELF, config.solver.width)
     solved = _Solved(family, config, parameters, order)
     solved.run(discretisation)
     return solved.label(discretisation)
@@ -121,7 +121,7 @@ class _Solved:
         given = (
             (int(self._parameters.numbers[place]), self._instance(place)) for place in self._order
         )
-        solutions = solve_in_order(discretisation, made, given, solver.width)
+        solutions = solve_in_order(discretisation, made, given)
         for position, (solution, record) in enumerate(
             track(solutions, "solving instances", len(self._order))
         ):

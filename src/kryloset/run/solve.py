@@ -32,7 +32,7 @@ from kryloset.run import files
 from kryloset.run.checkpoint import Checkpoints, working_folder
 from kryloset.run.chunk import Chunk, fingerprint, record_shared, write_chunk
 from kryloset.run.inputs import open_input, read_instances, require_made_from, require_same
-from kryloset.run.solve_record import Solution, group_size, solve_group
+from kryloset.run.solve_record import Solution, solve_group
 from kryloset.run.solver import make_solver, read_selection, strategy_labels
 
 logger = logging.getLogger(__name__)
@@ -131,8 +131,8 @@ class _Job:
         checkpoints = Checkpoints(working_folder(self.chunk.output), self.comm)
         state: State
         state, done = checkpoints.restore(self.solver, done)
-        discretisation = discretise(self.family, self.comm)
-        size = group_size(self.config.solver.width, discretisation)
+        discretisation = discretise(self.family, self.comm, self.config.solver.width)
+        size = discretisation.lanes
         groups = range(math.ceil(len(self.chunk) / size))
         if journal is not None:
             journal.truncate(done)

@@ -227,15 +227,13 @@ def solve_in_order(
     discretisation: Discretisation,
     solver: ResumableSolver[Any],
     instances: Iterable[tuple[int, Instance]],
-    lanes: int = 1,
 ) -> Iterator[tuple[Solution, SolveRecord]]:
     """Solve instances in the given order, recycling from each group to the next.
 
     Args:
-        discretisation: Turns instances into linear systems.
+        discretisation: Turns instances into linear systems, `lanes` of them at once.
         solver: Solves them.
         instances: Number and parameters of each instance.
-        lanes: How many systems the solver solves at once.
 
     Yields:
         Solution and solve record of each instance.
@@ -245,6 +243,6 @@ def solve_in_order(
         KrylosetError: An instance, which is named, was not solved to the tolerance.
     """
     state: State = solver.init()
-    for group in batched(instances, group_size(lanes, discretisation)):
+    for group in batched(instances, discretisation.lanes):
         solutions, records, state = solve_group(discretisation, solver, state, group)
         yield from zip(solutions, records, strict=True)
