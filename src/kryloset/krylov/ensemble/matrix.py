@@ -33,6 +33,7 @@ class EnsembleMatrix:
             (`fill_idle`), and their right-hand sides are 0.
         template: an AIJ matrix of the pattern. It carries what is declared of all matrices:
             symmetry, null spaces, interpolations. Its entries are those of the last `lane`.
+        addresses: the first arguments of products in lanes.c.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class EnsembleMatrix:
         # Number of the lane that the template holds, unless entries have changed since.
         self._held: int | None = None
         # Addresses are looked up once: the arrays stay, their numbers change.
-        self._matrix = (
+        self.addresses = (
             pattern.rows,
             lanes,
             int(self.constant),
@@ -89,7 +90,7 @@ class EnsembleMatrix:
             return dot(x, y)
         dots = np.empty(self.lanes)
         self._kernels.kryloset_lanes_multiply(
-            *self._matrix, address(x), 0, address(y), address(dots)
+            *self.addresses, address(x), 0, address(y), address(dots)
         )
         return dots
 
@@ -100,14 +101,14 @@ class EnsembleMatrix:
             return dot(r, r)
         squares = np.empty(self.lanes)
         self._kernels.kryloset_lanes_multiply(
-            *self._matrix, address(x), address(b), address(r), address(squares)
+            *self.addresses, address(x), address(b), address(r), address(squares)
         )
         return squares
 
     def multiply_transpose(self, x: Numbers, y: Numbers) -> None:
         """Set y (n, lanes) to the product of the transposes with x (n, lanes)."""
         if self._kernels is not None:
-            self._kernels.kryloset_lanes_multiply_transpose(*self._matrix, address(x), address(y))
+            self._kernels.kryloset_lanes_multiply_transpose(*self.addresses, address(x), address(y))
             return
         rows = np.repeat(np.arange(self.pattern.rows), np.diff(self.pattern.offsets))
         y[:] = 0.0

@@ -9,6 +9,7 @@ converged or failed, and the method ends when all lanes rest.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from kryloset.krylov.ensemble.matrix import EnsembleMatrix
 from kryloset.krylov.ensemble.preconditioner import EnsemblePreconditioner
-from kryloset.krylov.ensemble.vectors import Numbers, Vectors, combine, dot, step
+from kryloset.krylov.ensemble.vectors import Numbers, Vectors, address, combine, dot, kernels
 from kryloset.krylov.reason import Reason
 
 PATIENCE = 4
@@ -96,32 +97,21 @@ def iterate_cg(
     """
     z, p, q = work[0], work[1], work[2]
     p[:], q[:] = 0.0, 0.0
-    one, zero = np.ones(matrix.lanes), np.zeros(matrix.lanes)
-    before, alpha = one, zero
-    taking_part = int(progress.live.sum())
+    live, alpha, product, curvature, squares = np.zeros((5, matrix.lanes))
+    product[:] = 1.0
+    # In one call, since a call takes as long as small systems do.
+    given = (z, p, q, x, r, live, alpha, product, curvature, squares)
+    step = partial(kernels().kryloset_lanes_conjugate, *matrix.addresses, *map(address, given))
+    goals, taking_part = targets**2, int(progress.live.sum())
     while progress.live.any():
         preconditioner.apply(r, z)
-        product = dot(r, z)
-        _rest_unless_positive(progress, product)
-        # -alpha q is what r has changed by.
-        beta = np.where(progress.live, -alpha * dot(z, q) / before, 0.0)
-        combine(one, z, beta, p, p)
-        curvature = matrix.multiply(p, q)
-        _rest_unless_positive(progress, curvature)
-        # A lane at rest keeps its x and r.
-        alpha = np.where(progress.live, product / curvature, 0.0)
-        squares = step(alpha, p, q, x, r)
+        live[:] = progress.live
+        step()
+        progress.rest(~np.isfinite(product + curvature + squares), Reason.NON_FINITE)
+        progress.rest((product <= 0.0) | (curvature <= 0.0), Reason.NOT_POSITIVE_DEFINITE)
         progress.count()
-        progress.rest(~np.isfinite(squares), Reason.NON_FINITE)
-        progress.rest(squares <= targets**2, Reason.CONVERGED)
+        progress.rest(squares <= goals, Reason.CONVERGED)
         progress.limit_wait(progress.live, taking_part)
-        before = np.where(progress.live, product, 1.0)
-
-
-def _rest_unless_positive(progress: Progress, numbers: Numbers) -> None:
-    """Let lanes rest whose number, r'z or p'A p, shows that a matrix is not definite."""
-    progress.rest(~np.isfinite(numbers), Reason.NON_FINITE)
-    progress.rest(~(numbers > 0.0), Reason.NOT_POSITIVE_DEFINITE)
 
 
 def iterate_gmres(

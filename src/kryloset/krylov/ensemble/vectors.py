@@ -50,25 +50,18 @@ def address(array: NDArray[Any]) -> int:
 
 def dot(x: Numbers, y: Numbers) -> Numbers:
     """Return the inner products x'y, (lanes)."""
-    kernels = load_kernels()
-    if kernels is None:
+    compiled = load_kernels()
+    if compiled is None:
         return np.asarray(np.einsum("il,il->l", x, y))
     dots = np.empty(x.shape[1])
-    kernels.kryloset_lanes_dot(*x.shape, address(x), address(y), address(dots))
+    compiled.kryloset_lanes_dot(*x.shape, address(x), address(y), address(dots))
     return dots
-
-
-def step(a: Numbers, p: Numbers, q: Numbers, x: Numbers, r: Numbers) -> Numbers:
-    """Add a p to x, subtract a q from r, in place, and return the squares r'r, (lanes)."""
-    squares = np.empty(len(a))
-    _kernels().kryloset_lanes_step(*x.shape, *map(address, (a, p, q, x, r, squares)))
-    return squares
 
 
 def combine(a: Numbers, x: Numbers, c: Numbers, y: Numbers, z: Numbers) -> Numbers:
     """Set z to a x + c y and return the squares z'z, (lanes). z may be x or y."""
     squares = np.empty(len(a))
-    _kernels().kryloset_lanes_add(*x.shape, *map(address, (a, x, c, y, z, squares)))
+    kernels().kryloset_lanes_add(*x.shape, *map(address, (a, x, c, y, z, squares)))
     return squares
 
 
@@ -91,8 +84,8 @@ def norms_of(x: Numbers, squares: Numbers | None = None) -> Numbers:
     return np.asarray(norms)
 
 
-def _kernels() -> Any:
+def kernels() -> Any:
     """Return the compiled kernels, without which ensembles are not solved together."""
-    kernels = load_kernels()
-    assert kernels is not None
-    return kernels
+    compiled = load_kernels()
+    assert compiled is not None
+    return compiled

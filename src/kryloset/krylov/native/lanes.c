@@ -155,14 +155,45 @@ void kryloset_lanes_dot(ptrdiff_t n, int lanes, const double *x, const double *y
   EACH_WIDTH(dot, n, x, y, dots);
 }
 
-void kryloset_lanes_step(ptrdiff_t n, int lanes, const double *a, const double *p,
-                         const double *q, double *x, double *r, double *squares)
-{
-  EACH_WIDTH(step, n, a, p, q, x, r, squares);
-}
-
 void kryloset_lanes_add(ptrdiff_t n, int lanes, const double *a, const double *x,
                             const double *c, const double *y, double *z, double *squares)
 {
   EACH_WIDTH(combine, n, a, x, c, y, z, squares);
+}
+
+// A step of conjugate gradients, after z = M^-1 r, in the lanes that are live: `alpha` and `product`
+// are those of the step before, 0 and 1 at first. Lanes that are not, or whose z'r or p'A p is not
+// positive, keep x and r.
+INLINE void conjugate(const int packs, const int constant, ptrdiff_t n, const int32_t *offsets,
+                      const int32_t *columns, const double *entries, const double *z, double *p,
+                      double *q, double *x, double *r, const double *live, double *alpha,
+                      double *product, double *curvature, double *squares)
+{
+  const int lanes = packs * WIDTH;
+  double now[16], changed[16], one[16], beta[16];
+  dot(packs, n, z, r, now);
+  dot(packs, n, z, q, changed);
+  for (int l = 0; l < lanes; l++) {
+    one[l] = 1.0;
+    beta[l] = live[l] ? -alpha[l] * changed[l] / product[l] : 0.0;
+  }
+  combine(packs, n, one, z, beta, p, p, squares);
+  multiply(packs, constant, n, offsets, columns, entries, p, NULL, q, curvature);
+  for (int l = 0; l < lanes; l++) {
+    const double step = now[l] / curvature[l];
+    alpha[l] = live[l] && now[l] > 0.0 && curvature[l] > 0.0 && step - step == 0.0 ? step : 0.0;
+    product[l] = now[l];
+  }
+  step(packs, n, alpha, p, q, x, r, squares);
+}
+
+// z, p, q, x and r are (n x lanes), the other numbers (lanes); the matrix is that of
+// kryloset_lanes_multiply. product becomes z'r, curvature p'A p and squares r'r.
+void kryloset_lanes_conjugate(ptrdiff_t n, int lanes, int constant, const int32_t *offsets,
+                              const int32_t *columns, const double *entries, const double *z,
+                              double *p, double *q, double *x, double *r, const double *live,
+                              double *alpha, double *product, double *curvature, double *squares)
+{
+  EACH(conjugate, n, offsets, columns, entries, z, p, q, x, r, live, alpha, product, curvature,
+       squares);
 }
