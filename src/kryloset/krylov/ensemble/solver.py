@@ -300,10 +300,12 @@ class _Prepared:
         part, tolerance = self._part, self._settings.tolerance
         scaled, r, none = self._work[0], self._work[1], np.zeros(self._part.lanes)
         norms = np.sqrt(combine(np.ldexp(1.0, -exponents), b, none, b, scaled))
-        scaled[:, ~live] = 0.0
+        idle = ~live
+        if idle.any():
+            scaled[:, idle] = 0.0
         r[:], x[:] = scaled, 0.0
         lanes = Lanes.unsolved(part.lanes, Reason.CONVERGED)
-        lanes.residuals[~live] = 0.0
+        lanes.residuals[idle] = 0.0
         targets, again = INNER * tolerance * norms, live.copy()
         while again.any():
             progress = Progress.of(again, self._limit)
@@ -321,13 +323,15 @@ class _Prepared:
             lanes.reasons[short] = Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE
             again = short & (found <= PROGRESS * before)
             targets = np.where(again, targets * PROGRESS * tolerance / found, 0.0)
-        # A row of zeros can let x grow without a trace in the residual.
-        bad = live & ~np.isfinite(x).all(axis=0)
-        lanes.reasons[bad] = Reason.NON_FINITE
-        bad |= live & ~(lanes.residuals <= 1.0)
-        lanes.residuals[bad & np.isfinite(lanes.residuals)] = 1.0
-        x[:, bad | ~live] = 0.0
-        combine(np.ldexp(1.0, exponents), x, none, x, x)
+        bad = live & ~(lanes.residuals <= 1.0)
+        squares = combine(np.ldexp(1.0, exponents), x, none, x, x)
+        for lane in np.flatnonzero(live & ~np.isfinite(squares)):
+            # A row of zeros can let x grow without a trace in the residual.
+            if not np.isfinite(x[:, lane]).all():
+                lanes.reasons[lane], bad[lane] = Reason.NON_FINITE, True
+        if bad.any() or idle.any():
+            lanes.residuals[bad & np.isfinite(lanes.residuals)] = 1.0
+            x[:, bad | idle] = 0.0
         if np.abs(exponents).max() > SAFE_EXPONENT:
             # The restored x may have lost digits, or be infinite.
             lanes.residuals = np.where(live, part.lane_residuals(b, x), lanes.residuals)
