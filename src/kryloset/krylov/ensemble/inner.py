@@ -10,12 +10,16 @@ needs a preconditioner that is nearly linear: this one is, up to `REDUCTION` (G.
 SIAM J. Sci. Comput. 21, 1999).
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.krylov.ensemble.multigrid import GeometricMultigrid
 from kryloset.krylov.ensemble.triangle import aligned, load_sweeps
 from kryloset.krylov.ensemble.vectors import Numbers, address
+
+if TYPE_CHECKING:  # It alone imports SciPy.
+    from kryloset.krylov.ensemble.multigrid import GeometricMultigrid
 
 REDUCTION = 1e-3
 """Norm of a residual at which a lane rests, relative to its right-hand side: three times that is
@@ -28,7 +32,7 @@ LIMIT = 30
 class SinglePrecisionCG:
     """Solves the systems of all lanes roughly by CG with cycles of multigrid."""
 
-    def __init__(self, multigrid: GeometricMultigrid) -> None:
+    def __init__(self, multigrid: "GeometricMultigrid") -> None:
         """Take the preconditioner, and make room for vectors."""
         self._kernels = load_sweeps()
         self._multigrid = multigrid
