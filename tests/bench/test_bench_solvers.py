@@ -174,7 +174,7 @@ def test_methods_that_petsc_lacks_are_left_out_and_named(monkeypatch):
 
 def test_a_failed_system_counts_as_one_and_its_residual_is_kept_out_of_json():
     method = Method("gmres", "GMRES", SequenceSolver("gmres"))
-    turns = [Turn(0, 1, 5, 6, 6, 0.1, 0.0, 0.2, 1e-9), Turn(1, 1, 0, 1, 0, 0.1, 0.0, 0.2)]
+    turns = [Turn(0, 1, 1, 5, 6, 6, 0.1, 0.0, 0.2, 1e-9), Turn(1, 1, 1, 0, 1, 0, 0.1, 0.0, 0.2)]
     turns[1].true_residual, turns[1].converged = math.nan, False
     (row,) = solvers.summarise([method], {"gmres": [turns]})
     assert row["failures"] == 1
