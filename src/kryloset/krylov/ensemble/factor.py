@@ -35,6 +35,9 @@ SHIFTS = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-8}
 WEIGHTS = (1, 0, 20, 0)
 """What nodes cost: see cost() in factor.c."""
 
+AHEAD = 8
+"""Entries that C fetches before they are needed."""
+
 ALIGNMENT = 64
 """Bytes to whose multiples C wants its vectors."""
 
@@ -147,6 +150,7 @@ class Elimination:
         by_row = np.lexsort((targets, entry_rows, node))
         entry_offsets = np.searchsorted(node[by_row], np.arange(count + 1))
         entries = [array[by_row] for array in (sources, row, column, entry_rows, targets)]
+        entries[0] = np.append(entries[0], np.zeros(AHEAD))
         int32, int64 = np.dtype(np.int32), np.dtype(np.int64)
         typed: tuple[tuple[NDArray[Any], np.dtype[Any]], ...] = (
             (s.order, int32),

@@ -67,6 +67,9 @@ enum { STAYS = 1 << 23 };
 #define STREAM(to, value) to = value
 #endif
 
+// Entries are in the order of A, so that the next one is not where a processor looks for it.
+enum { AHEAD = 8 };
+
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
 
@@ -85,7 +88,7 @@ typedef struct {
   const int64_t *block_offsets;    // (count + 1) in numbers
   const int64_t *front_offsets;    // (count) in numbers
   const int64_t *entry_offsets;    // (count + 1) its entries, row by row:
-  const int32_t *sources;          //   number of an entry in A,
+  const int32_t *sources;          //   number of an entry in A, and AHEAD more,
   const int32_t *lefts, *rights;   //   its row and column, new,
   const int32_t *entry_rows;       //   its row in the node's panel
   const int32_t *targets;          //   and its place in the panel
@@ -349,6 +352,8 @@ static void gather(const plan *p, int64_t k, int i, int tall, node *own, number 
   for (int half = 0; half < (p->symmetric ? 1 : 2) && place >= 0; half++)
     memset(front + half * triangle, 0, sizeof(number) * (size_t)(tall * (2 * place + tall + 1) / 2));
   for (int64_t e = own->entry; e < p->entry_offsets[k + 1] && p->entry_rows[e] < i + tall; e++) {
+    for (int l = 0; l < COPIES; l += 8)
+      __builtin_prefetch(entries + p->sources[e + AHEAD] * copies + l);
     const double *const from = entries + p->sources[e] * copies;
     const double *const left = scale + p->lefts[e] * copies;
     const double *const right = scale + p->rights[e] * copies;
