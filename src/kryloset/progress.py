@@ -19,7 +19,12 @@ BAR_INTERVAL = 0.2
 
 
 def track[T](
-    items: Iterable[T], description: str, total: int | None = None, *, done: int = 0
+    items: Iterable[T],
+    description: str,
+    total: int | None = None,
+    *,
+    done: int = 0,
+    amount: Callable[[T], int] = lambda _: 1,
 ) -> Iterator[T]:
     """Yield the items, and show how many of them are done.
 
@@ -28,6 +33,7 @@ def track[T](
         description: The work, such as "solving chunk 1-of-2".
         total: Number of all items, including `done`; by default `len(items) + done`.
         done: Number of items that were done before, by a run that was interrupted.
+        amount: For how many an item counts, such as a group of instances. Give `total` then.
 
     Yields:
         The items, one by one.
@@ -48,14 +54,16 @@ def track[T](
             task = progress.add_task(description, total=total, completed=done)
             for item in items:
                 yield item
-                progress.advance(task)
+                progress.advance(task, amount(item))
         return
     say, interval = logger.info, LOG_INTERVAL
     if console.is_jupyter:
         say, interval = _make_bar(total), BAR_INTERVAL
     began = said = time.monotonic()
-    for count, item in enumerate(items, start=done + 1):
+    count = done
+    for item in items:
         yield item
+        count += amount(item)
         now = time.monotonic()
         if now - said >= interval or count == total:
             said = now

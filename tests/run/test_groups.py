@@ -162,3 +162,9 @@ def test_the_others_of_a_group_that_fails_are_solved(
     assert [record.escalations for record in records] == [1, 1, 1, 1]
     for one, other in zip(found, whole, strict=True):
         np.testing.assert_allclose(one["u"], other["u"], rtol=1e-6)
+
+
+def test_progress_counts_instances(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "kryloset.progress"):
+        run(configure(), tmp_path)
+    assert "solving chunk 1-of-1: 11 of 11, 0 s left" in caplog.text

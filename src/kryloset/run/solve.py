@@ -143,7 +143,10 @@ class _Job:
                 )  # fmt: skip
         checkpoints.start_clock()
         rest = groups[done:]
-        bar = track(rest, f"solving chunk {self.chunk.name}", done=done)
+        bar = track(
+            rest, f"solving chunk {self.chunk.name}", len(self.chunk), done=done * size,
+            amount=lambda number: len(self.chunk.group(number, size)),
+        )  # fmt: skip
         for number in rest if journal is None else bar:
             indices = self.chunk.group(number, size).tolist()
             instances = read_instances(self.parameters, self.family, indices)
