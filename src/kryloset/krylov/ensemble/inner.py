@@ -10,6 +10,7 @@ needs a preconditioner that is nearly linear: this one is, up to `REDUCTION` (G.
 SIAM J. Sci. Comput. 21, 1999).
 """
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,11 +35,20 @@ class SinglePrecisionCG:
 
     def __init__(self, multigrid: "GeometricMultigrid") -> None:
         """Take the preconditioner, and make room for vectors."""
-        self._kernels = load_sweeps()
+        kernels, finest = load_sweeps(), multigrid.finest
         self._multigrid = multigrid
-        rows, lanes, _ = multigrid.finest.widths
+        rows, lanes, _ = finest.widths
         self._x, self._p, self._q = (aligned(rows, lanes) for _ in range(3))
         self._factor, self._dots = aligned(lanes), np.empty(lanes)
+        factor, dots = address(self._factor), address(self._dots)
+        x, p, q = map(address, (self._x, self._p, self._q))
+        self._turning = partial(
+            kernels.kryloset_sweeps_turn,
+            *(*finest.widths, *finest.straight, factor, address(finest.x), p, q, dots),
+        )
+        self._stepping = partial(
+            kernels.kryloset_sweeps_step, rows, lanes, factor, p, q, x, address(finest.b), dots
+        )
 
     @property
     def bytes(self) -> int:
@@ -77,20 +87,12 @@ class SinglePrecisionCG:
 
     def _turn(self, beta: Numbers) -> Numbers:
         """Set p to z + beta p and q to A p; return p'q."""
-        finest = self._multigrid.finest
         self._factor[:] = beta
-        vectors = (
-            address(array) for array in (self._factor, finest.x, self._p, self._q, self._dots)
-        )
-        self._kernels.kryloset_sweeps_turn(*finest.widths, *finest.straight, *vectors)
+        self._turning()
         return self._dots
 
     def _step(self, alpha: Numbers) -> Numbers:
         """Add alpha p to x, subtract alpha q from r, and return r'r."""
         self._factor[:] = alpha
-        vectors = (
-            address(array)
-            for array in (self._factor, self._p, self._q, self._x, self._multigrid.finest.b)
-        )
-        self._kernels.kryloset_sweeps_step(*self._x.shape, *vectors, address(self._dots))
+        self._stepping()
         return self._dots

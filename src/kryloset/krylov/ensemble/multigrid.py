@@ -11,8 +11,10 @@ A sweep from 0 on the way down is (D + L) x = b, so that the residual is -L' x: 
 lower triangle L serves both, and one more the way up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any, Self
 
 from petsc4py import PETSc
@@ -31,6 +33,9 @@ from kryloset.krylov.ensemble.triangle import (
     row_offsets,
 )
 from kryloset.krylov.ensemble.vectors import Numbers, address
+
+type Call = Callable[[], None]
+"""A kernel with its arguments. Arrays stay where they are, so that addresses are looked up once."""
 
 NONE = 0
 """In place of the address of an array."""
@@ -90,10 +95,11 @@ class Combination:
             csr.indptr.astype(np.int32), csr.indices.astype(np.int32), csr.data.astype(np.float32)
         )
 
-    def multiply(self, x: Singles, y: Singles, *, add: bool = False) -> None:
-        """Set y to the product with x, or add it to y; both (rows, lanes)."""
+    def multiplying(self, x: Singles, y: Singles, *, add: bool = False) -> Call:
+        """Return the call that sets y to the product with x, or adds it; both (rows, lanes)."""
         given = map(address, (self.offsets, self.columns, self.weights))
-        load_sweeps().kryloset_sweeps_combine(*y.shape, *given, int(add), address(x), address(y))
+        arguments = (*y.shape, *given, int(add), address(x), address(y))
+        return partial(load_sweeps().kryloset_sweeps_combine, *arguments)
 
 
 class GeometricMultigrid:
@@ -116,16 +122,32 @@ class GeometricMultigrid:
             interpolations: To each level but the last one from the next.
             products: From the entries of each level but the last to those of the next.
         """
-        self._kernels = load_sweeps()
+        self._kernels = kernels = load_sweeps()
         self._places, self._first, self._levels = places, first, levels
         self._products = products
-        self._up = [Combination.of(p) for p in interpolations]
-        self._down = [Combination.of(p.T) for p in interpolations]
         coarsest = levels[-1]
         own, lanes = coarsest.entries.shape[1], coarsest.b.shape[1]
         self._factor = IncompleteCholesky(coarsest.triangle.filled(), own, lanes)
         self._right, self._left = np.empty((2, coarsest.triangle.rows, lanes))
         self._unit, self._peak = np.ones(own), np.ones(lanes)
+        self._dots, self._squares = np.empty((2, lanes))
+        self._interpolations = [Combination.of(p) for p in interpolations]
+        self._restrictions = [Combination.of(p.T) for p in interpolations]
+        self._coarsen: list[Call] = []
+        self._descend: list[Call] = []
+        self._ascend: list[Call] = []
+        for number, (fine, coarse) in enumerate(pairwise(levels)):
+            b, x, r = map(address, (fine.b, fine.x, fine.r))
+            sweep = (*fine.widths, *fine.inverted, b, x, r)
+            self._coarsen.append(products[number].multiplying(fine.entries, coarse.entries))
+            self._descend += [
+                partial(kernels.kryloset_sweeps_descend, *sweep),
+                self._restrictions[number].multiplying(fine.r, coarse.b),
+            ]
+            self._ascend[:0] = [
+                self._interpolations[number].multiplying(coarse.x, fine.x, add=True),
+                partial(kernels.kryloset_sweeps_ascend, *sweep, address(self._dots)),
+            ]
 
     @classmethod
     def analyse(
@@ -190,10 +212,7 @@ class GeometricMultigrid:
             len(self._places), own, *given, address(finest.entries), address(status)
         )
         usable = (status == 0) & (self._unit == factor)
-        for product, fine, coarse in zip(
-            self._products, self._levels[:-1], self._levels[1:], strict=True
-        ):
-            product.multiply(fine.entries, coarse.entries)
+        _run(self._coarsen)
         with np.errstate(all="ignore"):
             for level in self._levels:
                 np.divide(1, level.diagonal, out=level.inverse)
@@ -211,11 +230,11 @@ class GeometricMultigrid:
 
         They are divided by the largest number of each lane, which `store` takes back.
         """
-        squares = np.empty(x.shape[1])
-        made = (address(array) for array in (self.finest.b, self._peak, squares))
-        self._kernels.kryloset_sweeps_narrow(*self.finest.widths, NONE, address(x), *made)
+        made = map(address, (self._peak, self._squares))
+        given = (NONE, address(x), address(self.finest.b))
+        self._kernels.kryloset_sweeps_narrow(*self.finest.widths, *given, *made)
         self._peak *= self._unit
-        return squares
+        return self._squares
 
     def store(self, x: Singles, y: Numbers) -> None:
         """Set y (n, lanes) to solutions x for right-hand sides of `load`."""
@@ -224,24 +243,21 @@ class GeometricMultigrid:
 
     def cycle(self) -> Numbers:
         """Set `finest.x` to the result of a cycle for `finest.b`, and return b'x, (lanes)."""
-        coarsest, dots = self._levels[-1], np.empty(self.finest.b.shape[1])
-        for down, fine, coarse in zip(self._down, self._levels[:-1], self._levels[1:], strict=True):
-            vectors = map(address, (fine.b, fine.x, fine.r))
-            self._kernels.kryloset_sweeps_descend(*fine.widths, *fine.inverted, *vectors)
-            down.multiply(fine.r, coarse.b)
+        coarsest = self._levels[-1]
+        _run(self._descend)
         self._right[:] = coarsest.b
         self._factor.apply(self._right, self._left)
         coarsest.x[:] = self._left
-        if not self._up:
-            np.einsum("il,il->l", self._right, self._left, out=dots)
-        for number in reversed(range(len(self._up))):
-            fine, coarse = self._levels[number : number + 2]
-            self._up[number].multiply(coarse.x, fine.x, add=True)
-            vectors = map(address, (fine.b, fine.x, fine.r))
-            self._kernels.kryloset_sweeps_ascend(
-                *fine.widths, *fine.inverted, *vectors, address(dots)
-            )
-        return dots
+        if self._ascend:
+            _run(self._ascend)
+        else:
+            np.einsum("il,il->l", self._right, self._left, out=self._dots)
+        return self._dots
+
+
+def _run(calls: Iterable[Call]) -> None:
+    for call in calls:
+        call()
 
 
 def _numbered(
