@@ -86,6 +86,7 @@ def test_a_strategy_of_one_lane_is_tried_on_two_lanes_and_forgotten(monkeypatch)
     _, states = run(Automatic(strategies=strategies), systems, b)
     last = states[-1]
     assert set(last.choices) == {0}
+    assert [held.workspace is not None for held in last.states] == [True, False, False]
     alone = [number for number, one in enumerate(strategies) if one.lanes == 1]
     assert len(alone) == FALLBACKS
     assert [last.usual[number] for number in alone] == [100.0, 100.0]

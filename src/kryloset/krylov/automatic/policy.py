@@ -155,9 +155,14 @@ def settle(
         recent = _put(recent, number, (*before, seconds))
         usual = _put(usual, number, sorted(recent[number])[len(before) // 2])
         turns = min(turns + 1, TRIAL_SYSTEMS)
+    states = state.states if after is None else _put(state.states, number, after)
+    if state.together and number == state.current:
+        # Preconditioners of ensembles are large: those that are not in use go.
+        others = (held and fast_replace(held, workspace=None) for held in states)
+        states = _put(tuple(others), number, states[number])
     return fast_replace(
         state,
-        states=state.states if after is None else _put(state.states, number, after),
+        states=states,
         trials=_put(state.trials, number, turns),
         recent=recent,
         usual=usual,
