@@ -197,7 +197,7 @@ def test_blocks_are_as_many_as_asked_for_and_last_beyond_a_failure(source):
 
 def made_up(iterations, seconds, *, converged=True, residual=1e-9) -> list[Turn]:
     return [
-        Turn(i, 1, its, its, its, 0.0, 0.0, s, residual, converged)
+        Turn(i, 1, 1, its, its, its, 0.0, 0.0, s, residual, converged)
         for i, (its, s) in enumerate(zip(iterations, seconds, strict=True))
     ]
 
