@@ -216,6 +216,12 @@ class Maker:
         return self.sort + median(one.seconds for one in self.made) if self.made else math.inf
 
     @property
+    def median_without_writing(self) -> float:
+        """Their median without those for writing."""
+        rest = [one.seconds - one.write for one in self.made]
+        return self.sort + median(rest) if rest else math.inf
+
+    @property
     def mean(self) -> float:
         """Their mean: first set-ups and trials count."""
         return self.sort + fmean(one.seconds for one in self.made) if self.made else math.inf
