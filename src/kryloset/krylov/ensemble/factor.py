@@ -250,11 +250,11 @@ class EnsembleFactor:
 
     @property
     def bytes(self) -> int:
-        """Memory of the factors of all lanes and of the room that a factorisation needs."""
+        """Memory of the factors of all lanes, of the room for them to be made, and of scales."""
         e = self.elimination
         in_register = 1 if self.constant else self._width
         numbers = int(e.blocks[-1]) * self._copies + (e.room + e.node) * in_register
-        return numbers * self._real.itemsize
+        return numbers * self._real.itemsize + 2 * self._scale.nbytes + self._work.nbytes
 
     @property
     def flops(self) -> int:
