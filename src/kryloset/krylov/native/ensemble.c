@@ -9,7 +9,7 @@
 // The factor is A = L D U, with unit triangles and without pivoting; U = L' if A is symmetric. Its
 // nodes are those of factor.c. A node has a panel of L: a column for each of its unknowns, a row
 // for each unknown and for each of its rows, numbers row by row. Its triangle is packed, with
-// inverse pivots on the diagonal. Unless A is symmetric, the node has such a panel of D U transposed.
+// inverse pivots on the diagonal. Unless A is symmetric, there is such a panel of D U transposed.
 // Elimination is multifrontal (I. Duff and J. Reid, ACM Trans. Math. Software 9, 1983): a node goes
 // through its panels and its front, of which it keeps packed triangles, once, a few rows at a time.
 
@@ -119,8 +119,8 @@ static void restore(unsigned before)
 // scale: the matrix T A T
 
 // Find T, the root of the diagonal's inverse; where that is zero, of the norm of the row. shifts is
-// then filled with what is added to the diagonal: in such rows, shift with the opposite of the other
-// entries' sign (quasidefinite: R. Vanderbei, SIAM J. Optim. 5, 1995), and NaN in a row of zeros,
+// then filled with what is added to the diagonal: in such rows, shift with the opposite sign of the
+// other entries (quasidefinite: R. Vanderbei, SIAM J. Optim. 5, 1995), and NaN in a row of zeros,
 // which has no factor. Returns whether there are such rows. offsets, columns, own: rows of A, and
 // places of its diagonal entries or -1; place: old -> new. entries (nnz, lanes) are those of A;
 // scale and shifts (n, lanes), new. There is one lane if SHARED.
@@ -192,8 +192,8 @@ INLINE void product(const int tall, const int wide, int depth, int width, const 
 }
 
 // Eliminate size unknowns: a tile on the diagonal, after done others. lower, upper: its first rows
-// in both panels; if symmetric, entries are in upper. inverse: of the pivots. Pivots below least are
-// put to 1. Returns for which lanes all pivots are usable; the others go on with a pivot of 1.
+// in both panels; if symmetric, entries are in upper. inverse: of the pivots. Pivots below least
+// are put to 1. Returns for which lanes all pivots are usable; the others go on with a pivot of 1.
 INLINE mask eliminate(const int size, int done, int width, number *lower, number *upper,
                       number *inverse, int symmetric, REAL least)
 {
@@ -264,15 +264,16 @@ INLINE void update(const int tall, const int wide, const int diagonal, int width
     FOR_TILES(one)                         \
   }
 
-// Eliminate a node's unknowns from rows i, ..., i + tall - 1 of its panels: l and u. inverse (width):
-// of the pivots. If symmetric, entries are in u, which gets L D.
+// Eliminate a node's unknowns from rows i, ..., i + tall - 1 of its panels: l and u. inverse: of
+// the pivots. If symmetric, entries are in u, which gets L D.
 static mask eliminate_rows(int i, int tall, int width, const number *lower, const number *upper,
                            number *l, number *u, number *inverse, int symmetric, REAL least)
 {
   const int columns = i < width ? i : width;
   mask usable = (mask){0} == (mask){0};
   for (int k = 0, wide; k < columns; k += wide) {
-    const number *const low = lower + (ptrdiff_t)k * width, *const up = upper + (ptrdiff_t)k * width;
+    const number *const low = lower + (ptrdiff_t)k * width;
+    const number *const up = upper + (ptrdiff_t)k * width;
     wide = columns - k < TILE ? columns - k : TILE;
     if (symmetric) {
 #define ONE(tall, wide)                                 \
@@ -332,8 +333,8 @@ INLINE void add_row(int own, int shared, int width, const number *from, const in
 // A node at work.
 typedef struct {
   int width, rows;
-  number *lower, *upper, *front;  // panels, and packed triangles
-  int64_t entry;                  // its entry that comes next
+  number *front;  // a packed triangle, or those of L and of D U
+  int64_t entry;  // its entry that comes next
 } node;
 
 // Gather rows i, ..., i + tall - 1 of node k: entries of T A T, and what its children left. lower,
@@ -349,8 +350,9 @@ static void gather(const plan *p, int64_t k, int i, int tall, node *own, number 
   number *const front = own->front + place * (place + 1) / 2;
   memset(upper, 0, sizeof(number) * (size_t)(tall * width));
   if (!p->symmetric) memset(lower, 0, sizeof(number) * (size_t)(tall * width));
+  const ptrdiff_t numbers = tall * (2 * place + tall + 1) / 2;
   for (int half = 0; half < (p->symmetric ? 1 : 2) && place >= 0; half++)
-    memset(front + half * triangle, 0, sizeof(number) * (size_t)(tall * (2 * place + tall + 1) / 2));
+    memset(front + half * triangle, 0, sizeof(number) * (size_t)numbers);
   for (int64_t e = own->entry; e < p->entry_offsets[k + 1] && p->entry_rows[e] < i + tall; e++) {
     for (int l = 0; l < COPIES; l += 8)
       __builtin_prefetch(entries + p->sources[e + AHEAD] * copies + l);
@@ -384,7 +386,7 @@ static void gather(const plan *p, int64_t k, int i, int tall, node *own, number 
   }
 }
 
-// Write finished rows i, ..., i + tall - 1 to a panel of the factor, the triangle of which is packed.
+// Write finished rows i, ..., i + tall - 1 to a panel of the factor, which has a packed triangle.
 static void keep(int i, int tall, int width, const number *rows, number *panel, int large)
 {
   const int square = i >= width, count = square ? 1 : tall;
@@ -415,7 +417,7 @@ static void factorise(const plan *p, const double *entries, const double *scale,
     number *const inverse = room, *const upper = inverse + width;
     number *const lower = upper + square + (ptrdiff_t)rows * width;
     number *const block = blocks + p->block_offsets[k];
-    node own = {width, rows, lower, upper, fronts + p->front_offsets[k], p->entry_offsets[k]};
+    node own = {width, rows, fronts + p->front_offsets[k], p->entry_offsets[k]};
     for (int i = 0, tall; i < width + rows; i += tall) {
       const int end = i < width ? width : width + rows;
       number *const u = upper + (ptrdiff_t)i * width;
