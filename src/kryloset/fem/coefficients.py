@@ -69,11 +69,11 @@ class Coefficients:
                 values[parameter][:] = np.reshape(given, (len(given), -1)).T
                 continue
             unknowns, nodal, _ = self._spaces[variable.rank]
-            spread = [self._grids.spread(variable, one) for one in given]
+            at_nodes = self._grids.spread(variable, np.stack(given))
             if not nodal:
-                spread = [self._grids.interpolate(one, unknowns.points) for one in spread]
-            at_nodes = np.stack([one.reshape(unknowns.shape) for one in spread])
-            unknowns.scatter_lanes(at_nodes, values[parameter])
+                points = unknowns.points
+                at_nodes = np.stack([self._grids.interpolate(one, points) for one in at_nodes])
+            unknowns.scatter_lanes(at_nodes.reshape(-1, *unknowns.shape), values[parameter])
 
     def _check(self, name: str, variable: Variable | None, given: Sequence[Array]) -> None:
         """Refuse values of a parameter that no form can take."""

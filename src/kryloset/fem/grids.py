@@ -53,12 +53,17 @@ class Grids:
         return {grid: Evaluation(unknowns, self.points(grid)) for grid in others}
 
     def spread(self, variable: Variable, values: Array) -> Array:
-        """Extend a profile to the whole grid, constant along the axes that it lacks."""
+        """Extend profiles to the whole grid, constant along the axes that they lack.
+
+        Args:
+            variable: What the profiles are of.
+            values: (lanes, ...), a profile of each lane.
+        """
         sizes = {axis: len(points) for axis, points in self.axes.items()}
         shape = tuple(n if axis in variable.axes else 1 for axis, n in sizes.items())
-        components = values.shape[len(variable.axes) :]
-        whole = (*sizes.values(), *components)
-        return np.broadcast_to(values.reshape(*shape, *components), whole)
+        components = values.shape[1 + len(variable.axes) :]
+        whole = (len(values), *sizes.values(), *components)
+        return np.broadcast_to(values.reshape(-1, *shape, *components), whole)
 
     def interpolate(self, values: Array, points: Array) -> Array:
         """Interpolate between the points of the dataset's grid, linearly along each axis.
