@@ -47,7 +47,7 @@ def write(folder: Path, traits: str, form: str = DIFFUSION, source: str = "s") -
 
 
 def test_try_draws_solves_and_saves_a_picture(tmp_path):
-    name = write(tmp_path, "symmetric=True, definite=True, affine=True, affine_rhs=True")
+    name = write(tmp_path, "symmetric=True, definite=True")
     picture = tmp_path / "own.png"
     command = ["try", name, "--points", "9", "--seed", "3", "--picture", str(picture)]
     done = CliRunner().invoke(app, command)
@@ -83,8 +83,8 @@ def test_the_command_fails_if_there_is_a_fault(tmp_path):
 
 
 def test_false_traits_of_the_form_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="declared affine"):
-        trial.run(write(tmp_path, "affine=True", f"k * {DIFFUSION}"), {"points": 9})
+    with pytest.raises(ConfigError, match="declared constant"):
+        trial.run(write(tmp_path, "constant=True", f"k * {DIFFUSION}"), {"points": 9})
     with pytest.raises(FamilyError, match="does not map constants to zero"):
         trial.run(write(tmp_path, "nullspace='constants'"), {"points": 9})
     with pytest.raises(ConfigError, match="'x' has no value: write it as KEY=VALUE"):
@@ -94,8 +94,7 @@ def test_false_traits_of_the_form_are_refused(tmp_path):
 def test_undeclared_traits_are_suggested(tmp_path):
     found = trial.run(write(tmp_path, "", f"k * {DIFFUSION}"), {"points": 9})
     advice = {trait.name: trait.advice for trait in found.traits if trait.advice}
-    assert set(advice) == {"symmetric", "definite", "quadratic"}
-    assert advice["quadratic"] == "declare quadratic=True, and assembly is a sparse product"
+    assert set(advice) == {"symmetric", "definite"}
     constant = "ufl.inner(ufl.grad(u), ufl.grad(v))"
     found = trial.run(write(tmp_path, "", constant, source="k * s"), {"points": 9})
     assert "constant" in {trait.name for trait in found.traits if trait.advice}

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The base of all finite element families: spaces, parameters, conditions, stored arrays."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from mpi4py import MPI
 
@@ -35,7 +35,7 @@ class Diffusion(SteadyFamily):
     dimensions = (2, 1, 3)
     parameters: tuple[Variable, ...] = (Variable("k", "k"), Variable("g", "g"))
     fields: tuple[Variable, ...] = (Variable("u", "u"),)
-    operator = OperatorTraits(symmetric=True, definite=True, affine=True)
+    operator = OperatorTraits(symmetric=True, definite=True)
 
     def draw(self, generator: Any) -> Any:
         """Draw nothing: the tests choose k and g."""
@@ -185,31 +185,11 @@ def test_conditions_apply_to_parts_and_components(everything: Any) -> None:
         assert values.homogeneous == (dirichlet.value == 0)
 
 
-class FalselyAffine(Diffusion):
-    """k enters squared."""
+def test_a_form_with_parameters_is_not_constant() -> None:
+    class Liar(Diffusion):
+        operator = OperatorTraits(constant=True)
 
-    traits: ClassVar[OperatorTraits]
-
-    def weak_form(self, space: Any, parameters: Any) -> WeakForm:
-        """Return the form with k^2."""
-        return super().weak_form(space, {**parameters, "k": parameters["k"] ** 2})
-
-
-@pytest.mark.parametrize(
-    ("traits", "message"),
-    [
-        (
-            OperatorTraits(affine=True),
-            r"the operator is declared affine .*; remove the declaration",
-        ),
-        (OperatorTraits(constant=True), r"declared constant, .*: remove constant=True"),
-    ],
-)
-def test_false_claims_are_refused(traits: OperatorTraits, message: str) -> None:
-    class Liar(FalselyAffine):
-        operator = traits
-
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=r"declared constant, .*: remove constant=True"):
         Liar(Section(), MeshConfig(points=5)).discretise(MPI.COMM_SELF)
 
 

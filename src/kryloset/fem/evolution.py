@@ -58,10 +58,10 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
                 "the same for all steps of an instance: move such terms to the right-hand side"
             )
         with blamed(family, "weak_form"):
-            self.system = LinearSystem(space, weak, family.operator, self._changing, step)
+            self.system = LinearSystem(space, weak, family.operator, self._changing)
         declare_interpolations(self.system.matrix, elements, self.system.boundary)
         super().__init__(elements, weak, self.system.boundary, family.initial_state)
-        self._group: GroupSystem | None = None
+        self._groups: dict[int, GroupSystem] = {}
 
     def solve(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
         """Step through time, all instances in step, check each state and gather all of them.
@@ -71,7 +71,7 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
             KrylosetError: The system of a step could not be solved, or the trajectory blows up;
                 the message names the step.
         """
-        if len(instances) > 1:
+        if self.with_kernels:
             return self._solve_group(instances, solve)
         (instance,) = instances
         steps = self._steps(instance)
@@ -127,12 +127,13 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
 
     def _prepare(self, instances: Sequence[Instance]) -> GroupSystem:
         """Return the systems of a group, at the initial states of its instances."""
-        if self._group is None:
+        lanes, count = self.width(len(instances)), len(instances)
+        if lanes not in self._groups:
             self.elements.set_parameters(instances[0])
             self.system.update()
-            values = GroupValues(self._changing, self.lanes)
-            self._group = GroupSystem(self.system, values, self._declare)
-        group, count = self._group, len(instances)
+            values = GroupValues(self._changing, lanes)
+            self._groups[lanes] = GroupSystem(self.system, values, self._declare)
+        group = self._groups[lanes]
         self.elements.set_lanes(instances, group.values)
         present, *older = (group.values[state] for state in self._previous)
         for lane, instance in enumerate(instances):
@@ -145,10 +146,9 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
     def residual(self, instance: Instance, solution: Instance) -> float:
         """Return the largest ||b - A x|| / ||b|| of all steps, from the stored previous states.
 
-        The initial state counts as a system with the identity for A. Each b is assembled from its
-        form, even if `solve` computes it by products.
+        The initial state counts as a system with the identity for A.
         """
-        steps = self._steps(instance, products=False)
+        steps = self._steps(instance)
         initial = self._previous[0].x.array
         x = initial.copy()
         self.elements.read(_state_at(solution, 0), x)
@@ -178,9 +178,7 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
         states = [self.elements.evaluate(_state_at(solution, number)) for number in numbers]
         return {name: np.stack([state[name] for state in states]) for name in states[0]}
 
-    def _steps(
-        self, instance: Instance, *, products: bool = True
-    ) -> Iterator[tuple[PETSc.Mat, PETSc.Vec]]:
+    def _steps(self, instance: Instance) -> Iterator[tuple[PETSc.Mat, PETSc.Vec]]:
         """Return to the initial state, then yield A and b of each step.
 
         The caller passes the solution of each step to `_advance` before the next.
@@ -189,7 +187,7 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
         initial = self._initial(instance)
         for previous in self._previous:
             self.elements.read(initial, previous.x.array)
-        return self._yield_systems(products)
+        return self._yield_systems()
 
     def _initial(self, instance: Instance) -> dict[str, Array]:
         """Return the initial state of an instance, complete."""
@@ -202,10 +200,10 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
         times = self.family.times
         return f"step {number} of {len(times) - 1}, to time {times[number]:.4g}"
 
-    def _yield_systems(self, products: bool) -> Iterator[tuple[PETSc.Mat, PETSc.Vec]]:
+    def _yield_systems(self) -> Iterator[tuple[PETSc.Mat, PETSc.Vec]]:
         for number, time in enumerate(self.family.times[1:]):
             self._time.value = time
-            yield self.system.update(parameters=number == 0, products=products)
+            yield self.system.update(parameters=number == 0)
 
     def _largest(self) -> float:
         """Return the largest absolute value of the present state, or NaN. Collective."""

@@ -1,9 +1,8 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The linear system of a weak form, in storage that all instances share."""
+"""The linear system of a weak form as DOLFINx assembles it, in storage that instances share."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from petsc4py import PETSc
@@ -12,19 +11,20 @@ import dolfinx.fem.petsc
 import dolfinx.la
 import numpy as np
 import scipy.sparse
-import ufl
 from dolfinx import fem
 
 from kryloset.errors import ConfigError
-from kryloset.fem.affine import AffineMatrix, AffineStep, AffineVector
 from kryloset.fem.boundary import BoundaryValues
 from kryloset.krylov.scaling import norm_of
 from kryloset.problems.base import Array, OperatorTraits
-from kryloset.problems.finite_element import Step, WeakForm
+from kryloset.problems.finite_element import WeakForm
 
 
 class LinearSystem:
     """A and b of a weak form, with one matrix and one vector for all instances.
+
+    It serves instances whose matrix is distributed or used once, and checks what groups solved:
+    `kryloset.fem.group` assembles groups.
 
     What does not change is assembled once, so that PETSc keeps a factor until the matrix changes.
     Rows and columns of prescribed degrees of freedom are those of the identity.
@@ -44,7 +44,6 @@ class LinearSystem:
         weak: WeakForm,
         traits: OperatorTraits,
         changing: Sequence[Any],
-        step: Step | None = None,
     ) -> None:
         """Compile the forms and make the storage.
 
@@ -53,27 +52,21 @@ class LinearSystem:
             weak: The forms.
             traits: What is known of the operator.
             changing: Functions and Constants whose values change.
-            step: The states and the time of a time step; None for a steady problem.
 
         Raises:
-            ConfigError: The forms do not have the declared `traits`.
+            ConfigError: The operator is declared constant, and its form is not.
         """
         self.weak, self.traits = weak, traits
         self.boundary = BoundaryValues(space, weak.boundary)
-        conditions = self.boundary.conditions
-        coefficients = _among((*weak.a.coefficients(), *weak.a.constants()), changing)
-        if traits.constant and coefficients:
+        if traits.constant and _any_of((*weak.a.coefficients(), *weak.a.constants()), changing):
             raise ConfigError(
                 "the operator is declared constant, but its form has parameters: remove "
                 "constant=True from its OperatorTraits"
             )
-        self._a = fem.form(weak.a)
-        self._assembled = False
-        self._map = make_map(weak.a, coefficients, traits, conditions)
-        if self._map is None:
-            self.matrix = dolfinx.fem.petsc.create_matrix(self._a)
-        else:
-            self.matrix = self._map.matrix
+        self._a, self._l = fem.form(weak.a), fem.form(weak.L)
+        self.matrix = dolfinx.fem.petsc.create_matrix(self._a)
+        self.rhs = dolfinx.fem.petsc.create_vector(space)
+        self._matrix_assembled = self._rhs_assembled = False
         self._nullspace: PETSc.NullSpace | None = None
         self._near_nullspace: PETSc.NullSpace | None = None
         if traits.nullspace == "constants":
@@ -81,52 +74,31 @@ class LinearSystem:
         if traits.near_nullspace == "rigid body motions":
             self._near_nullspace = rigid_body_motions(space)
         self.declare(self.matrix)
-
-        self._l = fem.form(weak.L)
-        sources = _among((*weak.L.coefficients(), *weak.L.constants()), changing)
-        self.constant_rhs = not sources and self.boundary.homogeneous
-        self._rhs_assembled = False
-        self._rhs_map = None
-        # With a constant operator, one product lifts prescribed values; otherwise each cell does.
-        self._lifts_at_once = traits.constant and not self.boundary.homogeneous
-        self._lifting: tuple[PETSc.Mat, PETSc.Vec, PETSc.Vec] | None = None
-        self._step: AffineStep | None = None
-        if traits.affine_rhs and step is not None:
-            with _refused("the right-hand side", "previous states"):
-                self._step = AffineStep(weak.L, step, sources)
-        elif traits.affine_rhs and sources and (self.boundary.homogeneous or self._lifts_at_once):
-            with _refused("the right-hand side"):
-                self._rhs_map = AffineVector(weak.L, sources, space, conditions)
-        if self._rhs_map is None:
-            self.rhs = dolfinx.fem.petsc.create_vector(space)
-        else:
-            self.rhs = self._rhs_map.vector
+        found = _any_of((*weak.L.coefficients(), *weak.L.constants()), changing)
+        self.constant_rhs = not found and self.boundary.homogeneous
 
     def declare(self, matrix: PETSc.Mat) -> None:
         """Declare to PETSc what is known of A, of a matrix with its numbers."""
         declare_traits(matrix, self.traits)
+        matrix.setBlockSize(self.matrix.getBlockSize())
         if self._nullspace is not None:
             matrix.setNullSpace(self._nullspace)
         if self._near_nullspace is not None:
             matrix.setNearNullSpace(self._near_nullspace)
 
-    def update(
-        self, *, parameters: bool = True, products: bool = True
-    ) -> tuple[PETSc.Mat, PETSc.Vec]:
+    def update(self, *, parameters: bool = True) -> tuple[PETSc.Mat, PETSc.Vec]:
         """Fill A and b from the present values of the parameters. Collective.
 
         Args:
             parameters: Whether parameters have changed, and not only what a time step changes.
-            products: Whether b may be computed by products with the previous states. A check
-                assembles the form instead.
 
         Returns:
             `matrix` and `rhs`.
         """
-        if parameters and not (self.traits.constant and self._assembled):
+        if parameters and not (self.traits.constant and self._matrix_assembled):
             self._assemble_matrix()
         if not (self.constant_rhs and self._rhs_assembled):
-            self._assemble_rhs(self._step if products else None, parameters)
+            self._assemble_rhs()
         return self.matrix, self.rhs
 
     @property
@@ -151,64 +123,23 @@ class LinearSystem:
         return difference / norm if norm else difference
 
     def _assemble_matrix(self) -> None:
-        if self._map is not None:
-            self._map.update()
-        else:
-            self.matrix.zeroEntries()
-            dolfinx.fem.petsc.assemble_matrix(self.matrix, self._a, bcs=self.boundary.conditions)
-            self.matrix.assemble()
-        self._assembled = True
+        self.matrix.zeroEntries()
+        dolfinx.fem.petsc.assemble_matrix(self.matrix, self._a, bcs=self.boundary.conditions)
+        self.matrix.assemble()
+        self._matrix_assembled = True
 
-    def _assemble_rhs(self, step: AffineStep | None, parameters: bool) -> None:
-        self._rhs_assembled = True
+    def _assemble_rhs(self) -> None:
         conditions = self.boundary.conditions
         self.boundary.update()
-        if self._rhs_map is not None:
-            self._rhs_map.update()
-        else:
-            with self.rhs.localForm() as local:
-                local.set(0)
-            if step is not None:
-                step.fill(self.rhs, parameters=parameters)
-            else:
-                dolfinx.fem.petsc.assemble_vector(self.rhs, self._l)
-            if not self.boundary.homogeneous and not self._lifts_at_once:
-                dolfinx.fem.petsc.apply_lifting(self.rhs, [self._a], [conditions])
-            self.rhs.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
-        if self._lifts_at_once:
-            self._subtract_prescribed()
-        if not self.boundary.homogeneous or self._rhs_map is None:
-            dolfinx.fem.petsc.set_bc(self.rhs, conditions)
+        with self.rhs.localForm() as local:
+            local.set(0)
+        dolfinx.fem.petsc.assemble_vector(self.rhs, self._l)
+        if not self.boundary.homogeneous:
+            dolfinx.fem.petsc.apply_lifting(self.rhs, [self._a], [conditions])
+        self.rhs.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
+        dolfinx.fem.petsc.set_bc(self.rhs, conditions)
         self.remove_nullspace(self.rhs)
-
-    def _subtract_prescribed(self) -> None:
-        """Subtract A g, with A before conditions and g the prescribed values, zero elsewhere."""
-        if self._lifting is None:
-            unconstrained = dolfinx.fem.petsc.assemble_matrix(self._a)
-            unconstrained.assemble()
-            self._lifting = unconstrained, self.rhs.duplicate(), self.rhs.duplicate()
-        unconstrained, prescribed, product = self._lifting
-        prescribed.set(0)
-        dolfinx.fem.petsc.set_bc(prescribed, self.boundary.conditions)
-        unconstrained.mult(prescribed, product)
-        self.rhs.axpy(-1.0, product)
-
-
-def make_map(
-    form: ufl.Form,
-    coefficients: Sequence[Any],
-    traits: OperatorTraits,
-    conditions: Sequence[fem.DirichletBC],
-) -> AffineMatrix | None:
-    """Return the sparse map that fills the matrix, if its traits allow one. Collective.
-
-    Raises:
-        ConfigError: The form does not have the declared `traits`.
-    """
-    if not (traits.affine or traits.quadratic):
-        return None
-    with _refused("the operator", quadratic=traits.quadratic):
-        return AffineMatrix(form, coefficients, conditions, quadratic=traits.quadratic)
+        self._rhs_assembled = True
 
 
 def declare_traits(matrix: PETSc.Mat, traits: OperatorTraits) -> None:
@@ -246,19 +177,6 @@ def rigid_body_motions(space: fem.FunctionSpace) -> PETSc.NullSpace:
     return PETSc.NullSpace().create(vectors=[dolfinx.la.petsc.create_vector_wrap(v) for v in basis])
 
 
-@contextmanager
-def _refused(what: str, by: str = "parameters", *, quadratic: bool = False) -> Iterator[None]:
-    """Name the declared trait that a form does not have."""
-    try:
-        yield
-    except ValueError as error:
-        kind = "quadratic" if quadratic else "affine"
-        raise ConfigError(
-            f"{what} is declared {kind} in the {by}: {error}; remove the declaration from its "
-            "OperatorTraits, or mend the form"
-        ) from error
-
-
-def _among(found: Sequence[Any], changing: Sequence[Any]) -> list[Any]:
-    """Return those that change, compared by identity, since `==` of UFL makes an expression."""
-    return [item for item in found if any(item is other for other in changing)]
+def _any_of(found: Sequence[Any], changing: Sequence[Any]) -> bool:
+    """Return whether any changes, compared by identity, since `==` of UFL makes an expression."""
+    return any(item is other for item in found for other in changing)

@@ -19,7 +19,7 @@ from kryloset.fem.form_checks import read_weak_form
 from kryloset.fem.group import GroupValues
 from kryloset.fem.group.newton import GroupNewton
 from kryloset.fem.lattices import declare_interpolations
-from kryloset.fem.linear_system import declare_traits, make_map
+from kryloset.fem.linear_system import declare_traits
 from kryloset.fem.shared_mesh import SharedMeshDiscretisation
 from kryloset.krylov.scaling import norm_of_vector
 from kryloset.problems.base import Array, Instance, Solve
@@ -79,18 +79,13 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
             jacobian = ufl.derivative(weak.F, self._u, ufl.TrialFunction(space))
             self._j = fem.form(jacobian)
         self._forms = weak.F, jacobian
-        changing = [*elements.changing, self._u]
-        self._map = make_map(jacobian, changing, family.operator, self._boundary.conditions)
-        if self._map is None:
-            self.matrix = dolfinx.fem.petsc.create_matrix(self._j)
-        else:
-            self.matrix = self._map.matrix
-        declare_traits(self.matrix, family.operator)
-        declare_interpolations(self.matrix, elements, self._boundary)
+        self.matrix = dolfinx.fem.petsc.create_matrix(self._j)
+        self._traits = family.operator
         super().__init__(elements, weak, self._boundary)
+        self._declare(self.matrix)
         self._x, self._rhs = (dolfinx.fem.petsc.create_vector(space) for _ in range(2))
         self._relative: list[float] = []
-        self._group: GroupNewton | None = None
+        self._groups: dict[int, GroupNewton] = {}
         self._snes = PETSc.SNES().create(comm)
         self._snes.setType("newtonls")
         self._snes.setFunction(self._compute_residual, self._rhs)
@@ -105,7 +100,7 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
         Raises:
             KrylosetError: It did not converge.
         """
-        if len(instances) > 1:
+        if self.with_kernels:
             return self._solve_group(instances, solve)
         (instance,) = instances
         self.elements.set_parameters(instance)
@@ -131,12 +126,15 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
 
     def _solve_group(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
         """Run Newton's method for all instances at once."""
-        if self._group is None:
+        lanes = self.width(len(instances))
+        if lanes not in self._groups:
             self.elements.set_parameters(instances[0])
             self._compute_jacobian(self._snes, self._x, self.matrix, self.matrix)
-            values = GroupValues([*self.elements.changing, self._u], self.lanes)
-            self._group = GroupNewton(*self._forms, self._u, self._boundary, self.matrix, values)
-        group = self._group
+            values = GroupValues([*self.elements.changing, self._u], lanes)
+            self._groups[lanes] = GroupNewton(
+                *self._forms, self._u, self._boundary, self.matrix, self._declare, values
+            )
+        group = self._groups[lanes]
         self.elements.set_lanes(instances, group.values)
 
         def solve_checked(operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
@@ -148,6 +146,11 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
         )
         self._relative = group.relative
         return self.elements.write_lanes(u[:, : len(instances)])
+
+    def _declare(self, matrix: PETSc.Mat) -> None:
+        """Declare to PETSc what is known of a Jacobian."""
+        declare_traits(matrix, self._traits)
+        declare_interpolations(matrix, self.elements, self._boundary)
 
     def nonlinear_residuals(self) -> list[float]:
         """Return ||F(u)|| / ||F(0)|| of each instance of the last group."""
@@ -189,9 +192,6 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
         self, _: PETSc.SNES, x: PETSc.Vec, matrix: PETSc.Mat, __: PETSc.Mat
     ) -> None:
         self._set(x)
-        if self._map is not None:
-            self._map.update()
-            return
         matrix.zeroEntries()
         dolfinx.fem.petsc.assemble_matrix(matrix, self._j, bcs=self._boundary.conditions)
         matrix.assemble()

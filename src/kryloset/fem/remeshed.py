@@ -44,6 +44,8 @@ class RemeshedDiscretisation(Discretisation):
         (instance,) = instances
         own = self._family.on_own_mesh(instance)
         discretisation = SteadyDiscretisation(own, self._comm)
+        # DOLFINx assembles, since positions in a pattern that is used once would not pay.
+        discretisation.with_kernels = False
         (solution,) = discretisation.solve([instance], solve)
         return [{**_with_mask(discretisation, None, solution), **discretisation.meshes()}]
 

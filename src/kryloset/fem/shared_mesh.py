@@ -24,6 +24,8 @@ class SharedMeshDiscretisation(Discretisation):
     Attributes:
         elements: Mesh, space and parameters.
         check_nullspace: Checks the first operator; later calls cost nothing.
+        with_kernels: Whether groups are assembled by kernels with lanes. Otherwise DOLFINx
+            assembles one instance after another.
     """
 
     def __init__(
@@ -45,9 +47,13 @@ class SharedMeshDiscretisation(Discretisation):
         self.check_nullspace = NullspaceCheck(elements, boundary)
         self._weak = weak
         self._readers = readers
-        # An ensemble has real numbers on one process.
-        alone = elements.domain.comm.size > 1 or default_scalar_type is not np.float64
-        self.lanes = 1 if alone else LANES[-1]
+        # Kernels with lanes compute real numbers on one process.
+        self.with_kernels = elements.domain.comm.size == 1 and default_scalar_type is np.float64
+        self.lanes = LANES[-1] if self.with_kernels else 1
+
+    def width(self, count: int) -> int:
+        """Return the number of lanes of a group with some instances: one, or all."""
+        return self.lanes if count > 1 else 1
 
     def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
         """Evaluate parameters and fields on another grid."""

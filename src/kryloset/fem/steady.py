@@ -47,10 +47,10 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
             self.system = LinearSystem(elements.space, weak, family.operator, elements.changing)
         super().__init__(elements, weak, self.system.boundary, family.check_instance)
         declare_interpolations(self.system.matrix, elements, self.system.boundary)
-        self._group: GroupSystem | None = None
+        self._groups: dict[int, GroupSystem] = {}
 
     def assemble(self, instance: Instance) -> tuple[PETSc.Mat, PETSc.Vec]:
-        """Assemble an instance into the storage that all instances share. Collective.
+        """Assemble an instance as DOLFINx does, into storage that instances share. Collective.
 
         Raises:
             DataError: A parameter does not have the shape of the grid, or is not finite.
@@ -68,19 +68,21 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
         for instance in instances:
             with blamed(self._family, "check_instance"):
                 self._family.check_instance(instance)
-        if len(instances) > 1:
+        if self.with_kernels:
             return self._solve_group(instances, solve)
-        matrix, rhs = self.assemble(instances[0])
+        (instance,) = instances
+        matrix, rhs = self.assemble(instance)
         self.check_nullspace(matrix)
         solution = self.system.remove_nullspace(solve(matrix, rhs))
         return [self.elements.write(solution.array_r)]
 
     def _solve_group(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
-        if self._group is None:
+        lanes = self.width(len(instances))
+        if lanes not in self._groups:
             self.assemble(instances[0])
-            values = GroupValues(self.elements.changing, self.lanes)
-            self._group = GroupSystem(self.system, values, self._declare)
-        group = self._group
+            values = GroupValues(self.elements.changing, lanes)
+            self._groups[lanes] = GroupSystem(self.system, values, self._declare)
+        group = self._groups[lanes]
         self.elements.set_lanes(instances, group.values)
         operator, rhs = group.update(len(instances))
         self.check_nullspace(operator)

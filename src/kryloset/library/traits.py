@@ -3,27 +3,21 @@
 """What a family declares about its operator, compared with matrices that it assembles."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from mpi4py import MPI
 from petsc4py import PETSc
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.errors import ConfigError, FamilyError
-from kryloset.fem.discretise import discretise
 from kryloset.krylov import Automatic, Structure
 from kryloset.krylov.structure import is_positive_definite, is_symmetric
 from kryloset.problems.base import Discretisation, Family, Instance, OperatorTraits
-from kryloset.problems.finite_element import FiniteElementFamily, SteadyFamily
 from kryloset.run.solve_record import RecordedSolve
 
 #: Relative difference below which two matrices are the same.
 ROUNDING = 1e-12
-#: Traits that follow from the form and so hold for every instance.
-FORMS = ("affine", "quadratic")
 #: Systems of an instance that are kept: of time steps the first and the next.
 KEPT = 2
 
@@ -99,28 +93,17 @@ def assemble(
     return solve.systems
 
 
-def check_traits(
-    family: Family,
-    first: Sequence[System],
-    second: Sequence[System],
-    instance: Instance,
-    tolerance: float,
-) -> list[Trait]:
+def check_traits(family: Family, first: Sequence[System], second: Sequence[System]) -> list[Trait]:
     """Compare what a family declares with the systems of two instances.
 
     Args:
         family: The family.
         first: Systems of one instance, at least one.
         second: Systems of another one.
-        instance: The parameters of the first.
-        tolerance: Of the solves that time steps and Newton iterations ask for.
 
     Returns:
         What was found, first what every operator has.
-
-    Raises:
-        KrylosetError: As `assemble`.
-    """  # fmt: skip
+    """
     operator = family.operator
     matrices = [matrix for matrix, _ in (*first, *second)]
     found = [
@@ -130,7 +113,7 @@ def check_traits(
     if operator.near_nullspace != "none":
         holds = _has_near_nullspace(matrices[0])
         found.append(_compare("near_nullspace", True, holds, f'"{operator.near_nullspace}"'))
-    return [*found, *_of_forms(family, first, instance, tolerance)]
+    return found
 
 
 def _of_entries(operator: OperatorTraits, matrices: Sequence[PETSc.Mat]) -> Iterator[Trait]:
@@ -155,8 +138,6 @@ def _compare(name: str, declared: bool, found: bool, value: str = "True") -> Tra
     advice = ""
     if declared and not found:
         advice = f"does not hold: remove {name}={value}, or mend the form"
-    elif found and not declared and name in FORMS:
-        advice = f"declare {name}={value}, and assembly is a sparse product"
     elif found and not declared:
         advice = f"declare {name}={value} if it holds for every instance: it helps the solver"
     return Trait(name, declared, found, advice)
@@ -200,46 +181,3 @@ def difference(one: PETSc.Mat, other: PETSc.Mat) -> float:
     both = one.copy()
     both.axpy(-1.0, other, structure=PETSc.Mat.Structure.DIFFERENT_NONZERO_PATTERN)
     return float(both.norm(norm) / (one.norm(norm) or 1.0))
-
-
-def _of_forms(
-    family: Family, first: Sequence[System], instance: Instance, tolerance: float
-) -> Iterator[Trait]:
-    """Yield what is claimed about the forms, which decides how they are assembled."""
-    operator = family.operator
-
-    def assembled(**claims: bool) -> tuple[bool, bool]:
-        """Return whether A and b are the same when these claims are made instead."""
-        changes: dict[str, Any] = dict(claims)
-        try:
-            other = type(family)(family.settings, family.mesh)
-            other.operator = replace(operator, **changes)
-            discretisation = discretise(other, MPI.COMM_SELF)
-            (matrix, rhs), *_ = assemble(other, discretisation, instance, tolerance)
-        except FamilyError:
-            raise
-        except ConfigError:  # which says that a claim is false
-            return False, False
-        change = np.linalg.norm(rhs - first[0][1])
-        return (
-            difference(first[0][0], matrix) <= ROUNDING,
-            bool(change <= ROUNDING * np.linalg.norm(rhs)),
-        )
-
-    if not isinstance(family, FiniteElementFamily):
-        return
-    if operator.affine or operator.quadratic or operator.affine_rhs:
-        same, same_rhs = assembled(affine=False, quadratic=False, affine_rhs=False)
-    for name in ("affine", "quadratic"):
-        if getattr(operator, name):
-            yield _compare(name, True, same)
-    # Elsewhere claims that are not made would not be used, or are found by Newton's method alone.
-    heeded = isinstance(family, SteadyFamily) and not any(v.ragged for v in family.unknowns)
-    if heeded and not (operator.affine or operator.quadratic or operator.constant):
-        for name in ("affine", "quadratic"):
-            found = assembled(**{name: True})[0]
-            if found:
-                yield _compare(name, False, found)
-                break
-    if operator.affine_rhs:
-        yield _compare("affine_rhs", True, same_rhs)

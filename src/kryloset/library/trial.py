@@ -122,7 +122,7 @@ def run(name: str, settings: Mapping[str, Any], seed: int = 0) -> Trial:
             f"family {name}: its discretisation solved instances without the solver that it was "
             "given: call `solve(A, b)`"
         )
-    traits = check_traits(problem, systems[0], systems[1], instance, tolerance)
+    traits = check_traits(problem, systems[0], systems[1])
     return _solve(chosen, config, discretisation, instance, traits)
 
 

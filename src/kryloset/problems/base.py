@@ -154,13 +154,6 @@ class OperatorTraits:
         symmetric: A = A^T.
         definite: x^T A x > 0 for all x other than zero; with `symmetric`, positive definite.
         constant: A is the same for all instances and all time steps.
-        affine: The entries of A are affine in the parameters.
-        quadratic: The entries of A are sums of polynomials of degree 2 in one parameter function
-            each, plus an affine function of the numbers. Those of a Jacobian may be quadratic in
-            the solution too.
-        affine_rhs: The right-hand side is affine in the parameters, before prescribed values are
-            lifted. For a time step: it is affine in the previous states, with matrices that all
-            steps share.
         saddle_point: A is (F, B^T; B, -C) with C zero or semidefinite (Benzi, Golub, Liesen,
             Acta Numerica 14, 2005). Incomplete factorisations and relaxations break down on it.
         nullspace: Functions that A maps to zero. The right-hand side and the solution are made
@@ -171,9 +164,6 @@ class OperatorTraits:
     symmetric: bool = False
     definite: bool = False
     constant: bool = False
-    affine: bool = False
-    quadratic: bool = False
-    affine_rhs: bool = False
     saddle_point: bool = False
     nullspace: Literal["none", "constants"] = "none"
     near_nullspace: Literal["none", "rigid body motions"] = "none"

@@ -85,7 +85,7 @@ class Darcy(SteadyFamily):
     Settings = DarcySettings
     parameters: tuple[Variable, ...] = (Variable("k", "permeability", transform="log"),)
     fields = (Variable("u", "hydraulic head"),)
-    operator = OperatorTraits(symmetric=True, definite=True, affine=True, affine_rhs=True)
+    operator = OperatorTraits(symmetric=True, definite=True)
 
     def __init__(self, settings: DarcySettings, mesh: MeshConfig) -> None:
         """Add a random source to the parameters, and name the boundary."""

@@ -94,8 +94,6 @@ class Elasticity(SteadyFamily):
     operator = OperatorTraits(
         symmetric=True,
         definite=True,
-        affine=True,
-        affine_rhs=True,
         near_nullspace="rigid body motions",
     )
     boundary_conditions: tuple[BoundaryCondition, ...] = (
@@ -192,7 +190,7 @@ class IncompressibleElasticity(Elasticity):
     Settings = IncompressibleElasticitySettings
     fields = (*Elasticity.fields, Variable("p", "pressure"))
     unknowns = (degrees_of_freedom(fields[1]),)
-    operator = OperatorTraits(symmetric=True, saddle_point=True, affine_rhs=True)
+    operator = OperatorTraits(symmetric=True, saddle_point=True)
 
     def check(self) -> None:
         """Also refuse elements of lower degree, with which the method is not stable."""

@@ -86,7 +86,7 @@ class Heat(EvolutionFamily):
         Variable("u0", "initial temperature", "K"),
     )
     fields = (Variable("u", "temperature", "K"),)
-    operator = OperatorTraits(symmetric=True, definite=True, affine=True, affine_rhs=True)
+    operator = OperatorTraits(symmetric=True, definite=True)
     boundary_conditions = (
         BoundaryCondition("x", "wall", ("u",), 0.0, "u = 0 on x = 0 and x = 1"),
         BoundaryCondition("y", "wall", ("u",), 0.0, "u = 0 on y = 0 and y = 1"),

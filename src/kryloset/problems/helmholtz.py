@@ -88,7 +88,7 @@ class Waves(SteadyFamily):
         Variable("k", "wavenumber"),
         Variable("f", "source"),
     )
-    operator = OperatorTraits(symmetric=True, quadratic=True, affine_rhs=True)
+    operator = OperatorTraits(symmetric=True)
 
     @property
     def wavenumber(self) -> float:

@@ -72,7 +72,7 @@ class Maxwell(SteadyFamily):
     fields = (_FIELD,)
     # An edge has one degree of freedom in any dimension: the integral of the field along it.
     unknowns = (replace(degrees_of_freedom(_FIELD), rank=0),)
-    operator = OperatorTraits(symmetric=True, definite=True, affine=True, affine_rhs=True)
+    operator = OperatorTraits(symmetric=True, definite=True)
 
     def __init__(self, settings: Any, mesh: MeshConfig) -> None:
         """Make H a vector in three dimensions. In the plane it has only the normal component."""

@@ -47,9 +47,7 @@ class NeumannPoisson(SteadyFamily):
     Settings = NeumannPoissonSettings
     parameters = (Variable("f", "source"),)
     fields = (Variable("u", "potential"),)
-    operator = OperatorTraits(
-        symmetric=True, definite=True, constant=True, affine_rhs=True, nullspace="constants"
-    )
+    operator = OperatorTraits(symmetric=True, definite=True, constant=True, nullspace="constants")
     boundary_conditions = tuple(
         BoundaryCondition(axis, "wall", ("u",), 0.0, "du/dn = 0") for axis in "xy"
     )

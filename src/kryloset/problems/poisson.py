@@ -49,7 +49,7 @@ class Poisson(SteadyFamily):
         Variable("top", "potential on y = 1", dimensions=("x",)),
     )
     fields = (Variable("u", "potential"),)
-    operator = OperatorTraits(symmetric=True, definite=True, constant=True, affine_rhs=True)
+    operator = OperatorTraits(symmetric=True, definite=True, constant=True)
 
     def check(self) -> None:
         """Refuse polynomials of a degree that the grid does not resolve."""

@@ -65,7 +65,7 @@ class ReactionDiffusion(NonlinearFamily):
         Variable("f", "source"),
     )
     fields = (Variable("u", "excess concentration"),)
-    operator = OperatorTraits(symmetric=True, definite=True, quadratic=True)
+    operator = OperatorTraits(symmetric=True, definite=True)
     boundary_conditions = (
         BoundaryCondition("x", "wall", ("u",), 0.0, "u = 0 on x = 0 and x = 1"),
         BoundaryCondition("y", "wall", ("u",), 0.0, "u = 0 on y = 0 and y = 1"),

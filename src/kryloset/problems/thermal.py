@@ -121,8 +121,6 @@ class Thermal(SteadyFamily):
             symmetric=True,
             definite=True,
             constant=not drawn and not random,
-            affine_rhs=not drawn and not random,
-            affine=not drawn and random,
         )
         super().__init__(settings, mesh)
 

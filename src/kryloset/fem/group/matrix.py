@@ -10,6 +10,7 @@ import scipy.sparse
 import ufl
 from dolfinx import fem
 from numpy.typing import NDArray
+from ufl.corealg.traversal import unique_pre_traversal
 
 from kryloset.fem.group.entities import Indices
 from kryloset.fem.group.form import GroupIntegral, make_form
@@ -46,7 +47,7 @@ class GroupMatrix:
             pattern: Of the matrix that DOLFINx assembles.
         """
         self.pattern = pattern
-        self._compiled, self._values = fem.form(form), values
+        self._ufl, self._compiled, self._values = form, fem.form(form), values
         self._conditions = list(conditions)
         self._form = make_form(form, self._compiled, values)
         prescribed = np.zeros(pattern.rows, np.bool_)
@@ -72,10 +73,12 @@ class GroupMatrix:
         entries in a row of a Laplacian five remain, and of fifteen on such tetrahedra seven. The
         couplings of prescribed unknowns go, too. The pattern stays symmetric, and the diagonal.
 
-        Only for forms that are polynomials in all coefficients that change. Such an entry is zero
-        for random values with probability 0, unless it is for all (J. Schwartz, J. ACM 27, 1980).
+        An entry that is an analytic function of the coefficients is zero for random values with
+        probability 0, unless it is for all (B. Mityagin, Math. Notes 107, 2020). So nothing is
+        taken out of a form with a choice, an absolute value or a maximum, nor if the random values
+        are none that it admits.
         """
-        if self._form is None:
+        if self._form is None or not _is_analytic(self._ufl):
             return
         values, generator = self._values, np.random.default_rng(0)
         held = [values[coefficient].copy() for coefficient in values.changing]
@@ -85,6 +88,8 @@ class GroupMatrix:
         self.update(entries)
         for coefficient, numbers in zip(values.changing, held, strict=True):
             values[coefficient][:] = numbers
+        if not np.isfinite(entries).all():
+            return
         kept = _nonzero(self.pattern, np.abs(entries).max(axis=1))
         # A place of -1 is that of no entry, before and after.
         places = np.full(len(kept) + 1, -1, np.int32)
@@ -138,6 +143,20 @@ class GroupMatrix:
         return scipy.sparse.csr_array(
             (entries, self.pattern.columns, self.pattern.offsets), (size, size)
         )
+
+
+def _is_analytic(form: ufl.Form) -> bool:
+    """Return whether a form has none of the functions that are not analytic."""
+    pieces = (
+        ufl.classes.Conditional,
+        ufl.classes.Abs,
+        ufl.classes.MinValue,
+        ufl.classes.MaxValue,
+    )
+    nodes = (
+        node for integral in form.integrals() for node in unique_pre_traversal(integral.integrand())
+    )
+    return not any(isinstance(node, pieces) for node in nodes)
 
 
 def _nonzero(pattern: Pattern, sizes: Numbers) -> NDArray[np.bool_]:

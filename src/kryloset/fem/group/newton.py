@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from kryloset.errors import KrylosetError
 from kryloset.fem.boundary import BoundaryValues
 from kryloset.fem.group.matrix import GroupMatrix
+from kryloset.fem.group.operator import activate, make_operator
 from kryloset.fem.group.values import GroupValues, Numbers, zeros
 from kryloset.fem.group.vector import GroupVector
-from kryloset.krylov.ensemble.matrix import EnsembleMatrix, make_ensemble
 from kryloset.krylov.ensemble.pattern import Pattern
 from kryloset.krylov.ensemble.vectors import norms_of
 
@@ -45,6 +45,7 @@ class GroupNewton:
         u: fem.Function,
         boundary: BoundaryValues,
         template: PETSc.Mat,
+        declare: Callable[[PETSc.Mat], None],
         values: GroupValues,
     ) -> None:
         """Compile the kernels and make the storage.
@@ -55,6 +56,7 @@ class GroupNewton:
             u: The unknown.
             boundary: The prescribed values.
             template: A matrix of the Jacobian's pattern, which has been assembled.
+            declare: Declares to PETSc what solvers may know of a Jacobian.
             values: Of the coefficients that change, u among them.
         """
         self.values, self.relative = values, list[float]()
@@ -62,8 +64,7 @@ class GroupNewton:
         pattern = Pattern.of(template)
         self._residual = GroupVector(residual, values)
         self._jacobian = GroupMatrix(jacobian, values, boundary.conditions, pattern)
-        self._operator = make_ensemble(pattern, template, values.lanes)
-        self._ensemble: EnsembleMatrix = self._operator.getPythonContext()
+        self._operator, self._entries = make_operator(pattern, values.lanes, declare)
         self._u = values[u]
         self._b = zeros(pattern.rows, values.lanes)
         self._rhs = PETSc.Vec().createWithArray(self._b.reshape(-1), comm=PETSc.COMM_SELF)
@@ -91,17 +92,17 @@ class GroupNewton:
             KrylosetError: A lane did not converge.
         """
         u, b = self._u, self._b
-        self._ensemble.active = count
+        activate(self._operator, count)
         prescribed = self._boundary.of_lanes(self.values)
         u[:] = 0.0
         f = self._compute(prescribed)
-        first = norms = norms_of(f)
+        first = norms = _norms(f)
         taken = 0
         while (going := self._going(norms, first, margin * tolerance, count)).any():
             if taken == steps:
                 break
             taken += 1
-            self._jacobian.update(self._ensemble.entries)
+            self._jacobian.update(self._entries)
             self._operator.assemble()
             b[:] = np.where(going, f, 0.0)
             self._rhs.stateIncrease()
@@ -138,7 +139,7 @@ class GroupNewton:
         for _ in range(HALVINGS):
             self._u[:] = before - length * step
             f = self._compute(prescribed)
-            after = norms_of(f)
+            after = _norms(f)
             worse = going & ~(after <= (1.0 - DECREASE * length) * norms)
             if not worse.any():
                 return f, np.where(going, after, norms)
@@ -155,3 +156,9 @@ class GroupNewton:
             self._jacobian.lift(excess, f)
         f[self._fixed] = excess[self._fixed]
         return f
+
+
+def _norms(f: Numbers) -> Numbers:
+    """Return the norms of the lanes, which may be one."""
+    with np.errstate(all="ignore"):
+        return norms_of(f, np.einsum("il,il->l", f, f))

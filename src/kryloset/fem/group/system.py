@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The linear systems of a group: an ensemble, as solvers take it."""
+"""The linear systems of a group, as solvers take them."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ from petsc4py import PETSc
 import numpy as np
 
 from kryloset.fem.group.matrix import GroupMatrix
+from kryloset.fem.group.operator import activate, make_operator
 from kryloset.fem.group.values import GroupValues, Numbers, zeros
 from kryloset.fem.group.vector import GroupVector
 from kryloset.fem.linear_system import LinearSystem
-from kryloset.krylov.ensemble.matrix import EnsembleMatrix, make_ensemble
 from kryloset.krylov.ensemble.pattern import Pattern
 
 
@@ -24,7 +24,7 @@ class GroupSystem:
 
     Attributes:
         values: Of the coefficients that change. Fill all lanes before `update`.
-        operator: A, a Mat whose context is an `EnsembleMatrix`.
+        operator: A: a Mat whose context is an `EnsembleMatrix`, or for one lane an AIJ matrix.
         rhs: b, interleaved: number i of lane l at i * lanes + l.
     """
 
@@ -42,14 +42,13 @@ class GroupSystem:
         self._system = system
         conditions, traits = system.boundary.conditions, system.traits
         self._matrix = GroupMatrix(system.weak.a, values, conditions, Pattern.of(system.matrix))
-        if traits.constant or traits.affine or traits.quadratic:
+        if values.lanes > 1:
             self._matrix.leave_out_zeros()
         self._vector = GroupVector(system.weak.L, values)
         pattern = self._matrix.pattern
-        template = _make_matrix(pattern)
-        declare(template)
-        self.operator = make_ensemble(pattern, template, values.lanes, constant=traits.constant)
-        self._ensemble: EnsembleMatrix = self.operator.getPythonContext()
+        self.operator, self._entries = make_operator(
+            pattern, values.lanes, declare, constant=traits.constant
+        )
         self._assembled = False
         self._b = zeros(pattern.rows, values.lanes)
         self.rhs = PETSc.Vec().createWithArray(self._b.reshape(-1), comm=PETSc.COMM_SELF)
@@ -67,7 +66,7 @@ class GroupSystem:
         Returns:
             `operator` and `rhs`.
         """
-        self._ensemble.active = count
+        activate(self.operator, count)
         if parameters and not (self._system.traits.constant and self._assembled):
             self._assemble_matrix()
         if self._same is not None:
@@ -86,12 +85,12 @@ class GroupSystem:
         return self._remove_nullspace(found.copy()) if self._system.singular else found
 
     def _assemble_matrix(self) -> None:
-        if self._ensemble.constant:
-            entries = zeros(self._ensemble.pattern.size, self.values.lanes)
+        if self._entries.shape[1] < self.values.lanes:
+            entries = zeros(len(self._entries), self.values.lanes)
             self._matrix.update(entries)
-            self._ensemble.entries[:, 0] = entries[:, 0]
+            self._entries[:] = entries[:, :1]
         else:
-            self._matrix.update(self._ensemble.entries)
+            self._matrix.update(self._entries)
         self.operator.assemble()
         self._assembled = True
 
@@ -112,11 +111,3 @@ class GroupSystem:
         """Subtract the mean of each lane, in place."""
         x -= x.mean(axis=0)
         return x
-
-
-def _make_matrix(pattern: Pattern) -> PETSc.Mat:
-    """Return a serial matrix of zeros with a pattern."""
-    csr = pattern.offsets, pattern.columns, np.zeros(pattern.size)
-    matrix = PETSc.Mat().createAIJ((pattern.rows, pattern.rows), csr=csr, comm=PETSc.COMM_SELF)
-    matrix.assemble()
-    return matrix
