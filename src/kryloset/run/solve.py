@@ -131,7 +131,10 @@ class _Job:
         checkpoints = Checkpoints(working_folder(self.chunk.output), self.comm)
         state: State
         state, done = checkpoints.restore(self.solver, done)
-        discretisation = discretise(self.family, self.comm, self.config.solver.width)
+        # Rows of the journal have one shape.
+        ragged = any(variable.ragged for variable in self.family.unknowns)
+        lanes = 1 if ragged else self.config.solver.width
+        discretisation = discretise(self.family, self.comm, lanes)
         size = discretisation.lanes
         groups = range(math.ceil(len(self.chunk) / size))
         if journal is not None:
