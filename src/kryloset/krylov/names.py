@@ -85,9 +85,11 @@ FACTORS = ("lu", "cholesky")
 
 ENSEMBLE_PRECONDITIONERS: dict[str, tuple[str, ...]] = {
     "cg": ("jacobi", "icc", "multigrid", "cholesky"),
-    "gmres": ("jacobi", "icc", "multigrid", "cholesky", "lu"),
+    "gmres": ("jacobi", "icc", "cholesky", "lu"),
 }
-"""The preconditioners of ensembles, by the methods that solve them."""
+"""The preconditioners of ensembles, by the methods that solve them.
+
+Multigrid iterates by CG itself, for which matrices must be positive definite."""
 
 FILLED = ("icc", "ilu")
 """Incomplete factors, which have levels of fill."""

@@ -55,14 +55,11 @@ def _together(structure: Structure, factors: bool, multigrid: bool) -> list[dict
     """Return the strategies of ensembles, whose factors need no pivots."""
     method = "cg" if structure.definite else "gmres"
     factor = {"method": method, "preconditioner": "cholesky" if structure.symmetric else "lu"}
-    cycle = {"method": method, "preconditioner": "multigrid"}
-    icc = {"method": method, "preconditioner": "icc"}
-    shared = structure.constant and factors
-    if shared or structure.saddle_point or not structure.symmetric:
+    cycle = {"method": "cg", "preconditioner": "multigrid"}
+    icc = {"method": "cg", "preconditioner": "icc"}
+    if (structure.constant and factors) or not structure.definite:
         return [factor]
     cycles = [cycle] if multigrid else []
-    if not structure.definite:
-        return [factor, *cycles]
     if factors:
         return [factor, *cycles]
     # In space multigrid was the fastest, except that one factor may serve all instances.

@@ -26,7 +26,7 @@ REDUCTION = 1e-3
 """Norm of a residual at which a lane rests, relative to its right-hand side: three times that is
 less than 1e-8, and fewer, longer runs take as long."""
 
-LIMIT = 30
+LIMIT = 15
 """Most iterations."""
 
 
