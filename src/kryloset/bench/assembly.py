@@ -24,8 +24,8 @@ from dolfinx import fem, mesh
 from kryloset.bench.goals import Goal, check_names, timed
 from kryloset.bench.tables import COLUMNS, Row, tabulate
 from kryloset.fem.group import GroupMatrix, GroupValues, GroupVector
-from kryloset.fem.group.values import zeros
 from kryloset.krylov.ensemble.pattern import Pattern
+from kryloset.krylov.ensemble.vectors import zeros
 from kryloset.progress import track
 from kryloset.run.comparison import in_turn
 

@@ -20,7 +20,8 @@ from kryloset.fem.group.entities import (
     form_entities,
 )
 from kryloset.fem.group.kernels import load_kernels
-from kryloset.fem.group.values import GroupValues, Numbers, zeros
+from kryloset.fem.group.values import GroupValues, Numbers
+from kryloset.krylov.ensemble.vectors import zeros
 
 
 class GroupForm:

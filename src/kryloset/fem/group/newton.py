@@ -15,10 +15,10 @@ from kryloset.errors import KrylosetError
 from kryloset.fem.boundary import BoundaryValues
 from kryloset.fem.group.matrix import GroupMatrix
 from kryloset.fem.group.operator import activate, make_operator
-from kryloset.fem.group.values import GroupValues, Numbers, zeros
+from kryloset.fem.group.values import GroupValues, Numbers
 from kryloset.fem.group.vector import GroupVector
 from kryloset.krylov.ensemble.pattern import Pattern
-from kryloset.krylov.ensemble.vectors import norms_of
+from kryloset.krylov.ensemble.vectors import norms_of, zeros
 
 DECREASE = 1e-4
 """A step of length s is taken if it reduces ||F|| by this fraction of s, as in PETSc's line search

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from petsc4py import PETSc
 
-from kryloset.fem.group.values import Numbers, zeros
+from kryloset.fem.group.values import Numbers
 from kryloset.krylov.ensemble.matrix import EnsembleMatrix, ensemble_of, make_ensemble
 from kryloset.krylov.ensemble.pattern import Pattern
+from kryloset.krylov.ensemble.vectors import zeros
 
 
 def make_operator(

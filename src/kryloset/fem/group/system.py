@@ -10,10 +10,11 @@ import numpy as np
 
 from kryloset.fem.group.matrix import GroupMatrix
 from kryloset.fem.group.operator import activate, make_operator
-from kryloset.fem.group.values import GroupValues, Numbers, zeros
+from kryloset.fem.group.values import GroupValues, Numbers
 from kryloset.fem.group.vector import GroupVector
 from kryloset.fem.linear_system import LinearSystem
 from kryloset.krylov.ensemble.pattern import Pattern
+from kryloset.krylov.ensemble.vectors import zeros
 
 
 class GroupSystem:

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The values of changing coefficients for all lanes of a group."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +9,10 @@ import numpy as np
 from dolfinx import fem
 from numpy.typing import NDArray
 
+from kryloset.krylov.ensemble.vectors import zeros
+
 type Coefficient = fem.Function | fem.Constant
 type Numbers = NDArray[np.float64]
-
-_ALIGNMENT = 128
-"""Bytes of the widest vector, which then crosses no line of the cache."""
 
 
 class GroupValues:
@@ -68,11 +66,3 @@ def numbers_of(coefficient: Coefficient) -> NDArray[Any]:
     """Return the values of a coefficient as a view."""
     function = isinstance(coefficient, fem.Function)
     return np.asarray(coefficient.x.array if function else coefficient.value).reshape(-1)
-
-
-def zeros(*shape: int) -> Numbers:
-    """Return an array of zeros that begins where a vector of lanes is loaded at once."""
-    size = math.prod(shape)
-    raw = np.zeros(size + _ALIGNMENT // 8)
-    start = -raw.ctypes.data % _ALIGNMENT // raw.itemsize
-    return raw[start : start + size].reshape(shape)

@@ -15,7 +15,7 @@ from petsc4py import PETSc
 import numpy as np
 
 from kryloset.krylov.ensemble.pattern import Pattern
-from kryloset.krylov.ensemble.vectors import Numbers, address, as_lanes, dot, norms_of
+from kryloset.krylov.ensemble.vectors import Numbers, address, as_lanes, dot, norms_of, zeros
 from kryloset.krylov.names import LANES
 from kryloset.krylov.native.kernels import load_kernels
 
@@ -196,7 +196,7 @@ def make_ensemble(
         raise ValueError(f"an ensemble has 4, 8 or 16 lanes, got {lanes}")
     if PETSc.ScalarType is not np.float64:
         raise ValueError("an ensemble has real numbers in double precision: use lanes 1")
-    entries = np.zeros((pattern.size, 1 if constant else lanes))
+    entries = zeros(pattern.size, 1 if constant else lanes)
     context = EnsembleMatrix(pattern, entries, lanes, lanes if active is None else active, template)
     mat = PETSc.Mat().createPython(pattern.rows * lanes, context, comm=PETSc.COMM_SELF)
     mat.setUp()

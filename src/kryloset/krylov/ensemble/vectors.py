@@ -6,6 +6,7 @@ Nothing passes from lane to lane. Each has the numbers that it would have alone,
 whatever is in the others (lanes.c).
 """
 
+import math
 from typing import Any
 
 from petsc4py import PETSc
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from kryloset.krylov.native.kernels import load_kernels
 from kryloset.krylov.scaling import LARGEST
 
+_LINE = 64
+"""Bytes of a line of the cache."""
+
 type Numbers = NDArray[np.float64]
 """Vectors (n, lanes), C-contiguous, or numbers (lanes)."""
 
@@ -23,6 +27,17 @@ type Numbers = NDArray[np.float64]
 def as_lanes(vector: PETSc.Vec, lanes: int) -> Numbers:
     """Return the numbers of a vector as (n, lanes), to be read."""
     return np.asarray(vector.array_r).reshape(-1, lanes)
+
+
+def zeros(*shape: int) -> Numbers:
+    """Return an array of zeros that begins where a line of the cache does.
+
+    Vectors of lanes then cross none. NumPy's own large arrays begin 16 bytes later.
+    """
+    size = math.prod(shape)
+    raw = np.zeros(size + _LINE // 8)
+    start = -raw.ctypes.data % _LINE // raw.itemsize
+    return raw[start : start + size].reshape(shape)
 
 
 class Vectors:
@@ -39,7 +54,7 @@ class Vectors:
     def __getitem__(self, number: int) -> Numbers:
         """Return a vector, with any numbers in it."""
         while len(self._made) <= number:
-            self._made.append(np.empty(self._shape))
+            self._made.append(zeros(*self._shape))
         return self._made[number]
 
 
