@@ -429,3 +429,32 @@ def test_an_initial_state_that_is_not_valid_is_refused(state: Any, message: str)
     family = rod(type("Own", (Rod,), attributes))
     with pytest.raises(KrylosetError, match=message):
         solved(family)
+
+
+# Groups
+
+
+@pytest.mark.parametrize("kind", [Rod, TwoStepRod])
+def test_a_group_steps_as_its_members_do_alone(kind: type[Rod]) -> None:
+    discretisation = rod(kind).discretise(MPI.COMM_SELF)
+    instances = [rod(kind).draw(generator(0, index)) for index in range(3)]
+    together = discretisation.solve(instances, solve_directly)
+    for instance, found in zip(instances, together, strict=True):
+        (alone,) = discretisation.solve([instance], solve_directly)
+        np.testing.assert_allclose(found["u"], alone["u"], rtol=0, atol=1e-13)
+
+
+def test_a_blow_up_of_one_instance_ends_its_group() -> None:
+    family = rod(Explicit, steps=40, final_time=4.0)
+    wild = family.draw(generator(0, 0))
+    calm = {**wild, "u0": 0 * wild["u0"]}
+    with pytest.raises(KrylosetError, match=r"^step \d+ of 40, to time \d\.\d: the trajectory"):
+        family.discretise(MPI.COMM_SELF).solve([calm, wild, calm], solve_directly)
+
+
+def test_states_of_a_group_are_checked() -> None:
+    family = rod(Watched)
+    instances = [family.draw(generator(0, index)) for index in range(2)]
+    with pytest.raises(DataError, match=r"too late: 0\.125"):
+        family.discretise(MPI.COMM_SELF).solve(instances, solve_directly)
+    assert len(family.seen) == 11

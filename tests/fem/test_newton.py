@@ -229,3 +229,49 @@ def test_parameter_that_is_not_finite_is_refused(
 ) -> None:
     with pytest.raises(DataError, match="left is not finite"):
         discretisation.solve([{**instance, "left": np.asarray(np.nan)}], solve_directly)
+
+
+# Groups
+
+
+def test_lanes_that_need_other_numbers_of_steps_have_their_own_solutions(
+    discretisation: Any, instance: dict[str, Any]
+) -> None:
+    """Zero values at the ends need no step, and large ones need more than the others."""
+    ends = [(1.0, 0.5), (0.0, 0.0), (20.0, 1.0), (0.1, 0.2)]
+    group = [{"left": np.asarray(left), "right": np.asarray(right)} for left, right in ends]
+    together = discretisation.solve(group, solve_directly)
+    residuals = discretisation.nonlinear_residuals()
+    assert len(residuals) == 4 and max(residuals) <= solve_directly.tolerance
+    assert residuals[1] == 0 and not together[1]["u"].any()
+    for one, found in zip(group, together, strict=True):
+        (alone,) = discretisation.solve([one], solve_directly)
+        np.testing.assert_allclose(found["u"], alone["u"], rtol=1e-6, atol=1e-12)
+        assert discretisation.residual(one, found) <= solve_directly.tolerance
+
+
+def test_the_group_goes_on_until_its_last_lane_has_converged(discretisation: Any) -> None:
+    ends = [(0.1, 0.2), (20.0, 1.0)]
+    group = [{"left": np.asarray(left), "right": np.asarray(right)} for left, right in ends]
+    steps = []
+    for members in (group[:1], group[1:], group):
+        solve = SolveAndCount()
+        discretisation.solve(members, solve)
+        steps.append(solve.calls)
+    assert steps[0] < steps[1] == steps[2]
+
+
+def test_an_equation_without_a_solution_is_refused_in_a_group(instance: dict[str, Any]) -> None:
+    with pytest.raises(KrylosetError, match="Newton's method stopped"):
+        rod(Unsolvable).discretise(MPI.COMM_SELF).solve([instance, instance], solve_directly)
+
+
+class SolveAndCount(SolveDirectly):
+    """Solves, and counts its calls."""
+
+    calls = 0
+
+    def __call__(self, operator, rhs):
+        """Return x."""
+        self.calls += 1
+        return super().__call__(operator, rhs)
