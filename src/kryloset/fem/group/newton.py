@@ -116,7 +116,8 @@ class GroupNewton:
         if not worst <= tolerance:
             raise KrylosetError(
                 f"Newton's method stopped with the relative residual {worst:.2e} after {taken} "
-                f"steps, above the tolerance {tolerance:g}"
+                f"steps, above the tolerance {tolerance:g}: try a milder nonlinearity, a finer "
+                "mesh or a larger solver.tolerance"
             )
         return u
 
