@@ -52,7 +52,8 @@ def test_only_single_algorithms_are_long_files():
 
 def test_the_benches_stay_a_small_part_of_the_package():
     files = (PACKAGE / "bench").glob("*.py")
-    assert sum(len(file.read_text().splitlines()) for file in files) <= 3_800
+    # 3,800 lines before ensembles, and 300 for what ensembles are compared with.
+    assert sum(len(file.read_text().splitlines()) for file in files) <= 4_100
 
 
 def test_every_solver_has_a_type():
