@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from ensembles import columns_of, to_ensemble, to_rhs
-from systems import diffusion, laplacian, to_mat
+from systems import diffusion, laplacian, to_mat, to_vec
 
 from kryloset.errors import KrylosetError
 from kryloset.krylov import SequenceSolver
@@ -19,6 +19,7 @@ from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.krylov.ensemble.multigrid import GeometricMultigrid
 from kryloset.krylov.ensemble.pattern import Pattern
 from kryloset.krylov.preconditioners.multigrid import set_multigrid
+from kryloset.krylov.reason import Reason
 
 pytestmark = pytest.mark.skipif(not can_factor(), reason="needs real numbers and a C compiler")
 
@@ -226,6 +227,21 @@ def test_ensembles_are_solved_with_it(lanes):
         rest = b[:, lane] - matrix @ x[:, lane]
         assert np.linalg.norm(rest) <= 1e-10 * np.linalg.norm(b[:, lane])
         assert result.lanes[lane].iterations < 15
+
+
+def test_a_zero_on_the_diagonal_is_told_and_crashes_nothing():
+    (matrix,) = draw(1)
+    centre = SIZE**2 // 2
+    matrix.data[matrix.indptr[centre] : matrix.indptr[centre + 1]] = 0.0
+    lattices, b = interpolations(SIZE, 2), random(SIZE**2, 1)
+    alone, ensemble = to_mat(matrix), to_ensemble([matrix])
+    alone.setAttr("interpolations", lambda: lattices)
+    ensemble_of(ensemble).template.setAttr("interpolations", lambda: lattices)
+    for mat, rhs, lanes in ((alone, to_vec(alone, b[:, 0]), 1), (ensemble, None, 16)):
+        solver = SequenceSolver("cg", "multigrid", lanes=lanes)
+        result, _ = solver.solve(mat, rhs or to_rhs(mat, b), solver.init())
+        (lane,) = result.lanes or (result,)
+        assert (lane.reason, lane.true_residual) == (Reason.PRECONDITIONER_FAILED, 1.0)
 
 
 def test_a_matrix_without_lattices_is_refused():

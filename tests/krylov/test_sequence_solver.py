@@ -217,6 +217,15 @@ def test_nan_is_found(method, where, rng):
     assert state.failures == 1
 
 
+@pytest.mark.parametrize("method", ["cg", "gmres"])
+def test_icc_of_infinite_entries_ends(method):
+    matrix = laplacian(10)
+    matrix.data *= np.inf
+    mat, solver = to_mat(matrix), SequenceSolver(method, "icc")
+    result, _ = solver.solve(mat, to_vec(mat, np.ones(100)), solver.init())
+    assert result.reason is Reason.NON_FINITE
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("where", ["A", "b"])
 @pytest.mark.parametrize("method", ["gcrodr", "cg", "direct"])

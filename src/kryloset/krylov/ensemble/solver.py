@@ -288,7 +288,8 @@ class _Prepared:
             exponents = np.where(finite & (norms > 0.0), np.frexp(norms)[1], 0)
             exponents = np.clip(exponents, -LARGEST_EXPONENT, LARGEST_EXPONENT)
             lanes = self._solve_scaled(b, x, exponents, finite & self._usable & (norms > 0.0))
-        lanes.reasons[~self._usable & (norms > 0.0)] = Reason.PRECONDITIONER_FAILED
+        failed = ~self._usable & (norms > 0.0)
+        lanes.reasons[failed], lanes.residuals[failed] = Reason.PRECONDITIONER_FAILED, 1.0
         lanes.reasons[~finite] = Reason.NON_FINITE
         lanes.residuals[~finite] = math.nan
         return lanes

@@ -63,11 +63,18 @@ def set_up_preconditioner(
             size = operator.norm(PETSc.NormType.FROBENIUS)
             if not 0.0 < size < math.inf:
                 return Reason.SINGULAR if size == 0.0 else Reason.NON_FINITE
-        if name == "cholesky" or (name == "icc" and symmetric):
+        if name == "multigrid" and _has_zero_diagonal(operator):
+            # A sweep would stop there, and the levels of the cycle crash when they are destroyed.
+            return Reason.PRECONDITIONER_FAILED
+        if name in ("cholesky", "icc"):
+            size = operator.norm(PETSc.NormType.INFINITY)
+            if math.isinf(size):
+                # PETSc's icc would shift the diagonal for ever.
+                return Reason.NON_FINITE
             # See _choose: a nonsymmetric matrix would hang PETSc's icc; its Cholesky reads
             # the upper triangle alone.
-            tolerance = SYMMETRY_TOLERANCE * operator.norm(PETSc.NormType.INFINITY)
-            if not operator.isSymmetric(tolerance):
+            needed = name == "cholesky" or symmetric
+            if needed and not operator.isSymmetric(SYMMETRY_TOLERANCE * size):
                 return Reason.NOT_POSITIVE_DEFINITE
         _choose(ksp, name, symmetric, direct, fill, omega, from_options)
         if name in FACTORS and pc.getFactorSolverType() == "mumps":
@@ -85,6 +92,11 @@ def set_up_preconditioner(
         return Reason.PRECONDITIONER_FAILED
     failed = pc.getFailedReason() != PETSc.PC.FailedReason.NOERROR
     return Reason.PRECONDITIONER_FAILED if any_rank(ksp.comm, failed) else Reason.CONVERGED
+
+
+def _has_zero_diagonal(operator: PETSc.Mat) -> bool:
+    """Return whether an entry of a matrix's diagonal is zero. Collective."""
+    return any_rank(operator.comm, bool((operator.getDiagonal().array_r == 0).any()))
 
 
 def _choose(
