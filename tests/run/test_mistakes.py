@@ -101,6 +101,15 @@ def test_every_exception_of_a_family_is_reported_with_its_line(
     assert not (tmp_path / "chunk.h5").exists()
 
 
+@pytest.mark.parametrize("lanes", ["0", "None", "2.5"])
+def test_a_discretisation_takes_one_instance_or_more(lanes: str, tmp_path: Path) -> None:
+    config = write(tmp_path, "nowhere", "1 / 0")
+    file, line = tmp_path / "own.py", "class Copy(Discretisation):\n"
+    file.write_text(file.read_text().replace(line, f"{line}    lanes = {lanes}\n"))
+    with pytest.raises(KrylosetError, match=rf"Own, lanes of its discretisation is {lanes}: take"):
+        run(config, tmp_path)
+
+
 def test_a_family_without_mistakes_gets_no_message(tmp_path: Path) -> None:
     run(write(tmp_path, "nowhere", "1 / 0"), tmp_path)
     assert (tmp_path / "chunk.h5").exists()

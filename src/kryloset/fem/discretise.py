@@ -38,6 +38,11 @@ def discretise(family: Family, comm: MPI.Comm, lanes: int = LANES[-1]) -> Discre
             f"{describe_class(family)}, discretise returned a {type(found).__name__}: return a "
             "Discretisation"
         )
+    if not (isinstance(found.lanes, int) and found.lanes >= 1):
+        raise FamilyError(
+            f"{describe_class(family)}, lanes of its discretisation is {found.lanes!r}: take a "
+            "number of instances, 1 or more"
+        )
     if found.lanes > lanes:
         found.lanes = lanes
     forgotten = found.forgotten()
