@@ -15,6 +15,7 @@ from convergence import l2_error, observed_orders, solve_instance
 from directly import solve_directly
 from kryloset.config import DatasetConfig, MeshConfig, SolverConfig
 from kryloset.errors import ConfigError
+from kryloset.krylov.ensemble.factor import can_factor
 from kryloset.krylov.solver import SequenceSolver
 from kryloset.problems import Instance, load_family
 from kryloset.problems.neumann_poisson import NeumannPoisson, NeumannPoissonSettings
@@ -89,6 +90,30 @@ def test_krylov_methods_solve_the_singular_system(method: Any) -> None:
         system = discretisation.assemble(family.draw(generator(0, index)))
         result, state = solver.solve(*system, state)
         assert result.converged and result.true_residual <= solver.tolerance
+
+
+@pytest.mark.skipif(not can_factor(), reason="needs real numbers and a C compiler")
+@pytest.mark.parametrize("preconditioner", ["cholesky", "lu"])
+def test_factors_of_ensembles_solve_the_singular_system(preconditioner: Any) -> None:
+    config = SolverConfig(method="gmres", preconditioner=preconditioner, lanes=16)
+    family = load_family(
+        DatasetConfig(
+            family="neumann_poisson", parameters={"modes": 8}, mesh={"points": 17}, solver=config
+        )
+    )
+    instances = [family.draw(generator(0, index)) for index in range(3)]
+    solver = SequenceSolver("gmres", preconditioner, lanes=16)
+    results = []
+
+    def solve(operator: Any, rhs: Any) -> Any:
+        results.append(solver.solve(operator, rhs, solver.init())[0])
+        return results[-1].solution
+
+    discretisation: Any = family.discretise(MPI.COMM_SELF)
+    for instance, stored in zip(instances, discretisation.solve(instances, solve), strict=True):
+        assert abs(stored["u"].mean()) < 1e-12
+        assert discretisation.residual(instance, stored) <= 1.01 * solver.tolerance
+    assert len(results) == 1 and results[0].converged
 
 
 @pytest.mark.parametrize("source", ["drawn", "one"])

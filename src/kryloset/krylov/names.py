@@ -295,7 +295,8 @@ def check_fit(
         definite: whether it is also positive definite.
         saddle_point: whether a diagonal block is zero.
         singular: whether it has a null space.
-        lanes: how many systems are solved together. Factors of ensembles need no pivots.
+        lanes: how many systems are solved together. Factors of ensembles need no pivots, and
+            leave a null space out.
 
     Raises:
         ValueError: names what is wrong and what to take instead.
@@ -307,7 +308,7 @@ def check_fit(
             f"method {method}: the operator has a block of zeros on its diagonal, on which the "
             "preconditioners break down: take auto or direct"
         )
-    if singular and (direct or preconditioner in FACTORS):
+    if singular and (direct or (preconditioner in FACTORS and lanes == 1)):
         culprit = "method direct" if direct else f"preconditioner {preconditioner}"
         raise ValueError(
             f"{culprit}: the operator is singular and has no factor: take auto, cg with icc, or "
