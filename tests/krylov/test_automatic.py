@@ -251,41 +251,6 @@ def test_strategies_fit_the_structure(structure, methods, factors):
         assert not {strategy.preconditioner for strategy in kept} & {"lu", "cholesky"}
 
 
-@pytest.mark.parametrize(
-    ("structure", "expected"),
-    [
-        (Structure(True, True), "cg + cholesky, 8 lanes"),
-        (Structure(True, True, singular=True), "cg + cholesky, 8 lanes"),
-        (Structure(True, False), "gmres + cholesky, 8 lanes"),
-        (Structure(True, False, saddle_point=True), "gmres + cholesky, 8 lanes"),
-        (Structure(False, False), "gmres + lu, 8 lanes"),
-    ],
-)
-def test_factors_of_ensembles_are_tried_first_in_a_plane(structure, expected):
-    given = {"tolerance": 1e-8, "max_iterations": 100, "lanes": 8}
-    strategies = choose_strategies(structure, factors=True, multigrid=True, **given)
-    assert strategies[0].label == expected
-    lanes = [one.lanes for one in strategies]
-    assert lanes == sorted(lanes, reverse=True)
-    assert 1 <= lanes.count(1) <= 2
-
-
-@pytest.mark.parametrize(
-    ("constant", "multigrid", "expected"),
-    [
-        (False, True, ["multigrid"]),
-        (True, True, ["multigrid", "cholesky"]),
-        (False, False, ["icc", "cholesky"]),
-    ],
-)
-def test_sweeps_of_ensembles_are_tried_first_in_space(constant, multigrid, expected):
-    given = {"tolerance": 1e-8, "max_iterations": 100, "lanes": 16, "multigrid": multigrid}
-    structure = Structure(True, True, constant=constant)
-    strategies = choose_strategies(structure, factors=False, **given)
-    together = [one.preconditioner for one in strategies if one.lanes == 16]
-    assert together == expected
-
-
 @pytest.mark.parametrize("wind", [0.0, 1.0])
 def test_a_constant_matrix_is_factored_once_and_applied_in_one_iteration(wind, rng):
     (system,), mat = sequence(20, 1, wind), None

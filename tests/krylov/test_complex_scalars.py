@@ -12,6 +12,8 @@ import scipy.sparse as sp
 from systems import gaussian_field, laplacian, refill, to_mat, to_vec
 
 from kryloset.krylov import SequenceSolver
+from kryloset.krylov.ensemble.matrix import make_ensemble
+from kryloset.krylov.ensemble.pattern import Pattern
 from kryloset.krylov.methods.dense import combine, harmonic_subspace, inner, orthonormalise
 
 pytestmark = pytest.mark.skipif(
@@ -103,3 +105,11 @@ def test_orthonormalisation_sees_a_complex_multiple(rng):
     assert transform.shape == (4, 3)
     assert abs(ortho.conj().T @ ortho - np.eye(3)).max() < 1e-14
     np.testing.assert_allclose(before @ transform, ortho, atol=1e-13)
+
+
+def test_ensembles_have_real_numbers():
+    with pytest.raises(ValueError, match="take lanes 1"):
+        SequenceSolver("cg", "cholesky", lanes=16)
+    template = to_mat(sp.csr_array(laplacian(4)))
+    with pytest.raises(ValueError, match="real numbers"):
+        make_ensemble(Pattern.of(template), template, 16)

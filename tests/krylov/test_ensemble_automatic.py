@@ -20,9 +20,8 @@ from kryloset.krylov import (
 from kryloset.krylov.automatic import selection
 from kryloset.krylov.automatic.strategies import FALLBACKS, choose_strategies
 
-pytestmark = pytest.mark.skipif(
-    PETSc.ScalarType is not np.float64, reason="ensembles have real numbers"
-)
+if PETSc.ScalarType is not np.float64:
+    pytest.skip("ensembles have real numbers", allow_module_level=True)
 
 COUNT, LANES = 9, 4
 
@@ -119,3 +118,38 @@ def test_a_lane_that_fails_goes_alone_and_the_strategy_stays():
     assert {attempt.lane for attempt in attempts} == {1}
     assert after.choices[-1] == 0
     assert after.failures == 1
+
+
+@pytest.mark.parametrize(
+    ("structure", "expected"),
+    [
+        (Structure(True, True), "cg + cholesky, 8 lanes"),
+        (Structure(True, True, singular=True), "cg + cholesky, 8 lanes"),
+        (Structure(True, False), "gmres + cholesky, 8 lanes"),
+        (Structure(True, False, saddle_point=True), "gmres + cholesky, 8 lanes"),
+        (Structure(False, False), "gmres + lu, 8 lanes"),
+    ],
+)
+def test_factors_of_ensembles_are_tried_first_in_a_plane(structure, expected):
+    given = {"tolerance": 1e-8, "max_iterations": 100, "lanes": 8}
+    strategies = choose_strategies(structure, factors=True, multigrid=True, **given)
+    assert strategies[0].label == expected
+    lanes = [one.lanes for one in strategies]
+    assert lanes == sorted(lanes, reverse=True)
+    assert 1 <= lanes.count(1) <= 2
+
+
+@pytest.mark.parametrize(
+    ("constant", "multigrid", "expected"),
+    [
+        (False, True, ["multigrid"]),
+        (True, True, ["multigrid", "cholesky"]),
+        (False, False, ["icc", "cholesky"]),
+    ],
+)
+def test_sweeps_of_ensembles_are_tried_first_in_space(constant, multigrid, expected):
+    given = {"tolerance": 1e-8, "max_iterations": 100, "lanes": 16, "multigrid": multigrid}
+    structure = Structure(True, True, constant=constant)
+    strategies = choose_strategies(structure, factors=False, **given)
+    together = [one.preconditioner for one in strategies if one.lanes == 16]
+    assert together == expected

@@ -19,6 +19,9 @@ from kryloset.krylov.ensemble.pattern import Pattern
 from kryloset.krylov.ensemble.vectors import norms_of
 from kryloset.krylov.revision import get_revision
 
+if PETSc.ScalarType is not np.float64:
+    pytest.skip("ensembles have real numbers", allow_module_level=True)
+
 WIDTHS = st.sampled_from([4, 8, 16])
 
 

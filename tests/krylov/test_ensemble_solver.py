@@ -25,9 +25,8 @@ from kryloset.krylov import (
 from kryloset.krylov.ensemble import solver as module
 from kryloset.krylov.ensemble.vectors import Vectors
 
-pytestmark = pytest.mark.skipif(
-    PETSc.ScalarType is not np.float64, reason="ensembles have real numbers"
-)
+if PETSc.ScalarType is not np.float64:
+    pytest.skip("ensembles have real numbers", allow_module_level=True)
 
 SYMMETRIC = SequenceSolver(method="cg", preconditioner="jacobi", lanes=16)
 GENERAL = SequenceSolver(method="gmres", preconditioner="jacobi", lanes=16)

@@ -78,6 +78,9 @@ def test_memory_does_not_grow_through_many_systems(first, last):
     assert measure("measure_growth", first, last) < 2**20
 
 
+@pytest.mark.skipif(
+    PETSc.ScalarType is not np.float64, reason="complex numbers go through BLAS, with copies"
+)
 def test_vectors_are_at_most_m_plus_2k_plus_10():
     """The state that goes in and the one that comes out are both counted, and the solution."""
     assert measure("measure_vectors", 200) <= 40 + 2 * 20 + 10
