@@ -259,6 +259,7 @@ def test_auto_takes_sixteen_lanes_and_other_methods_one():
         ({"method": "cg", "preconditioner": "ilu"}, "take lanes 1, or cg with jacobi, icc"),
         ({"method": "skr"}, "lanes 8: method skr"),
         ({"method": "cg", "preconditioner": "cholesky", "refresh": "rental"}, "refresh always"),
+        ({"method": "cg", "preconditioner": "icc", "fill": 2}, "take fill 0, or lanes 1"),
         ({"method": "gmres", "preconditioner": "lu", "petsc_options": {"pc_view": ""}},
          "petsc_options are for PETSc's solvers"),
     ],

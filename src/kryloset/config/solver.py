@@ -133,8 +133,14 @@ class SolverConfig(Section):
     @model_validator(mode="after")
     def _lanes_are_there(self) -> "SolverConfig":
         if self.method != "auto":
-            reuses = self.refresh != "always"
-            check_lanes(self.width, self.method, self.preconditioner, reuses, self.petsc_options)
+            check_lanes(
+                self.width,
+                self.method,
+                self.preconditioner,
+                self.fill,
+                self.refresh != "always",
+                self.petsc_options,
+            )
         return self
 
     @property

@@ -177,7 +177,7 @@ def check_solver(
     if method in DEFLATING_METHODS:
         check_recycle(restart, recycle)
     reuses = refresh != "always" or guess != "none"
-    check_lanes(lanes, method, preconditioner, reuses, petsc_options)
+    check_lanes(lanes, method, preconditioner, fill, reuses, petsc_options)
 
 
 def check_limits(tolerance: Any, max_iterations: Any) -> None:
@@ -210,7 +210,12 @@ def check_reuse(method: str, reuses: bool) -> None:
 
 
 def check_lanes(
-    lanes: Any, method: str, preconditioner: str, reuses: bool, options: Mapping[str, Any]
+    lanes: Any,
+    method: str,
+    preconditioner: str,
+    fill: int,
+    reuses: bool,
+    options: Mapping[str, Any],
 ) -> None:
     """Refuse lanes that a method, its preconditioner or other settings do not have.
 
@@ -218,6 +223,7 @@ def check_lanes(
         lanes: how many systems are solved together.
         method: one of `METHODS`, or skr.
         preconditioner: one of `PRECONDITIONERS`.
+        fill: levels of fill.
         reuses: whether preconditioners of earlier systems are used, or guesses are made.
         options: of PETSc.
 
@@ -235,6 +241,11 @@ def check_lanes(
         raise ValueError(
             f"lanes {lanes}: method {method} with preconditioner {preconditioner} solves one "
             f"system after another: take lanes 1, or {possible}"
+        )
+    if fill:
+        raise ValueError(
+            f"lanes {lanes}: {preconditioner} of an ensemble has no levels of fill: take fill 0, "
+            "or lanes 1"
         )
     if reuses:
         raise ValueError(
