@@ -218,5 +218,5 @@ class Polygons(Various):
         whole, multiplication = Various(self.settings, self.mesh), super().discretise(comm)
         rest = whole.draw(np.random.default_rng(0))
         solve = multiplication.solve
-        multiplication.solve = lambda instance, _: solve(rest | dict(instance), _)
+        multiplication.solve = lambda group, by: solve([rest | dict(one) for one in group], by)
         return multiplication
