@@ -18,6 +18,9 @@ from kryloset.version import __version__
 if TYPE_CHECKING:
     from grimp import ImportGraph
 
+DISCRETISES = "kryloset.fem.discretise"
+"""The module by which stages make discretisations."""
+
 
 @cache
 def _imports() -> "ImportGraph":
@@ -62,8 +65,9 @@ def _source(module: str) -> Path:
 def stage_identity(stage: str, family: Family) -> str:
     """Return the identity of the code by which a stage treats a family and its discretisation.
 
-    It covers the modules of the stage, of the family with its base classes, and of its
-    discretisation. A user's own file is not part of it, since it is an input of the stages.
+    It covers the modules of the stage, of the family with its base classes, and, if the stage
+    discretises, of its discretisation. A user's own file is not part of it, since it is an input
+    of the stages.
 
     Args:
         stage: A module of `kryloset.run`.
@@ -72,10 +76,12 @@ def stage_identity(stage: str, family: Family) -> str:
     Returns:
         As `code_identity`.
     """
+    module = f"kryloset.run.{stage}"
     used = {base.__module__ for base in type(family).__mro__}
-    used.add(family.discretisation.partition(":")[0])
-    own = sorted(module for module in used if module.split(".")[0] == "kryloset")
-    return code_identity(f"kryloset.run.{stage}", *own)
+    if DISCRETISES in _imports().find_upstream_modules(module):
+        used.add(family.discretisation.partition(":")[0])
+    own = sorted(name for name in used if name.split(".")[0] == "kryloset")
+    return code_identity(module, *own)
 
 
 def family_sources(dataset: DatasetConfig) -> dict[str, str]:
