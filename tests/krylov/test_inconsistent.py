@@ -88,13 +88,14 @@ def least(matrix, b):
     return np.linalg.norm(b - dense @ x) / np.linalg.norm(b)
 
 
+@pytest.mark.parametrize("seeds", [SEEDS[:5], pytest.param(SEEDS[5:], marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", MATRICES)
 @pytest.mark.parametrize("method", METHODS)
-def test_the_best_iterate_comes_back_with_a_reason(method, name, residual):
+def test_the_best_iterate_comes_back_with_a_reason(method, name, seeds, residual):
     matrix = MATRICES[name]
     mat, state = to_mat(matrix), None
     solver = SequenceSolver(method, "none", restart=20, recycle=5, max_iterations=600)
-    for seed in SEEDS[:5]:
+    for seed in seeds:
         b = np.random.default_rng(seed).standard_normal(matrix.shape[0]) + 1.0
         result, state = solver.solve(mat, to_vec(mat, b), state or solver.init())
         assert not result.converged
@@ -199,7 +200,17 @@ def test_on_the_kernels_for_another_processor(core):
     if NEEDED[core] not in flags:
         pytest.skip(f"this processor has no {NEEDED[core]}, which kernels for {core} need")
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "not slow", __file__],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-m",
+            "slow or not slow",
+            "-k",
+            "not kernels",
+            __file__,
+        ],
         env=os.environ | {"OPENBLAS_CORETYPE": core},
         capture_output=True,
         text=True,

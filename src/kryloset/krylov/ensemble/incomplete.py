@@ -65,12 +65,6 @@ class IncompleteCholesky:
         """Memory that the factors take."""
         return self._m.nbytes + self._scale.nbytes + self._work.nbytes
 
-    @property
-    def flops(self) -> int:
-        """Operations of one `set_up` in floating point, all lanes together."""
-        t = self._triangle
-        return int(2 * (len(self._pairs) + 3 * t.size + t.rows) * self._m.shape[1])
-
     def set_up(self, entries: Numbers) -> NDArray[np.bool_]:
         """Factor the matrices, and return which lanes have a factor, (lanes) or (1).
 

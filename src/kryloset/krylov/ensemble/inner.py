@@ -55,11 +55,6 @@ class SinglePrecisionCG:
         """Memory of the numbers of all lanes."""
         return self._multigrid.bytes + 3 * self._x.nbytes
 
-    @property
-    def flops(self) -> int:
-        """Operations of one `set_up` in floating point, all lanes together."""
-        return self._multigrid.flops
-
     def set_up(self, entries: Numbers) -> NDArray[np.bool_]:
         """Take new matrices; see `GeometricMultigrid.set_up`."""
         return self._multigrid.set_up(entries)

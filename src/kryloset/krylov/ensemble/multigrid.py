@@ -187,12 +187,6 @@ class GeometricMultigrid:
         """Memory of the numbers of all lattices."""
         return sum(level.bytes for level in self._levels) + self._factor.bytes
 
-    @property
-    def flops(self) -> int:
-        """Operations of one `set_up` in floating point, all lanes together."""
-        own = len(self._unit)
-        return 2 * own * sum(len(p.weights) for p in self._products) + self._factor.flops
-
     def set_up(self, entries: Numbers) -> NDArray[np.bool_]:
         """Take new matrices, and return which lanes have a cycle, (own).
 

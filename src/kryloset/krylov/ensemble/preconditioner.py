@@ -30,10 +30,6 @@ class EnsemblePreconditioner(Protocol):
     def bytes(self) -> int:
         """Memory of the numbers of all lanes."""
 
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of one set-up, over all lanes."""
-
     def set_up(self, entries: Numbers) -> NDArray[np.bool_]:
         """Take the entries (nnz, lanes) of new matrices, or (nnz, 1) of one matrix for all lanes.
 
@@ -57,11 +53,6 @@ class Jacobi:
     def bytes(self) -> int:
         """See `EnsemblePreconditioner`."""
         return self._inverse.nbytes
-
-    @property
-    def flops(self) -> int:
-        """See `EnsemblePreconditioner`."""
-        return self._inverse.size
 
     def set_up(self, entries: Numbers) -> NDArray[np.bool_]:
         """See `EnsemblePreconditioner`."""
@@ -94,11 +85,6 @@ class Projected:
     def bytes(self) -> int:
         """See `EnsemblePreconditioner`."""
         return self._inner.bytes
-
-    @property
-    def flops(self) -> int:
-        """See `EnsemblePreconditioner`."""
-        return self._inner.flops
 
     def set_up(self, entries: Numbers) -> NDArray[np.bool_]:
         """See `EnsemblePreconditioner`."""
