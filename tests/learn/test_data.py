@@ -57,9 +57,11 @@ def test_workers_read_the_same_pairs(data):
     pairs[0]  # The file is open now, and a worker must not use this handle.
     alone = list(torch.utils.data.DataLoader(pairs, 5))
     helped = list(torch.utils.data.DataLoader(pairs, 5, num_workers=2))
-    for mine, theirs in zip(alone, helped, strict=True):
-        assert torch.equal(mine["x"], theirs["x"])
-        assert torch.equal(mine["y"], theirs["y"])
+    for place, (mine, theirs) in enumerate(zip(alone, helped, strict=True)):
+        items = range(5 * place, min(5 * place + 5, len(pairs)))
+        for key, stored in zip("xy", pairs.stack(items), strict=True):
+            assert torch.equal(mine[key], theirs[key])
+            np.testing.assert_array_equal(mine[key], stored.astype(np.float32))
     sent = pickle.loads(pickle.dumps(pairs))
     assert torch.equal(sent[3]["y"], pairs[3]["y"])
 

@@ -5,7 +5,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -35,14 +35,18 @@ class _Quantity:
         channels: Names of the channels.
         place: Path of its array.
         shape: Shape of one component of one instance, which broadcasts to the grid.
-        grid: Points along each axis.
+        own: Whether each instance has its own values.
+        last: Whether its array has an axis of times, of which the last is read.
+        vector: Whether its array has an axis of components.
         logarithmic: Whether a network should see its logarithm.
     """
 
     channels: tuple[str, ...]
     place: str
     shape: tuple[int, ...]
-    grid: tuple[int, ...]
+    own: bool
+    last: bool
+    vector: bool
     logarithmic: bool
 
     @classmethod
@@ -50,27 +54,34 @@ class _Quantity:
         """Read the description of a quantity on the grid."""
         array, axes = dataset.array(name), tuple(dataset.coordinates)
         varying = array.attrs.get("dim_varying", [False] * len(axes))
+        vector = array.parent.name == "/t1_fields"
         return cls(
-            tuple(f"{name}_{axis}" for axis in axes) if _is_vector(array) else (name,),
+            tuple(f"{name}_{axis}" for axis in axes) if vector else (name,),
             array.name,
             tuple(n if varies else 1 for n, varies in zip(dataset.grid, varying, strict=True)),
-            dataset.grid,
+            bool(array.attrs[SAMPLE_VARYING]),
+            bool(array.attrs[TIME_VARYING]),
+            vector,
             array.attrs.get("transform") == "log",
         )
 
-    def read(self, file: h5py.File, instance: int) -> Array:
-        """Return an instance's channels (C, *grid), of a solution at the last time."""
-        array = file[self.place]
-        # A mask shared by all instances has no axis for them.
-        at: tuple[int, ...] = (instance,) if array.attrs[SAMPLE_VARYING] else ()
-        values = array[*at, -1] if array.attrs[TIME_VARYING] else array[at]
-        components = np.moveaxis(values, -1, 0) if _is_vector(array) else np.asarray(values)
-        spread = np.reshape(components, (len(self.channels), *self.shape))
-        return np.broadcast_to(spread, (len(self.channels), *self.grid))
+    def open(self, file: h5py.File) -> Callable[[int], Array]:
+        """Return what reads an instance's channels, which broadcast to (C, *grid).
 
+        To find an array and its attributes takes ten times as long as to read an instance of it, so
+        that is done once, and numbers are read at once: an HDF5 chunk has those of many instances.
+        """
+        array: Any = file[self.place]
+        if not self.own or set(self.shape) == {1}:
+            array = array[...]
+        time: tuple[int, ...] = (-1,) if self.last else ()
+        shape = (len(self.channels), *self.shape)
 
-def _is_vector(array: h5py.Dataset) -> bool:
-    return bool(array.parent.name == "/t1_fields")
+        def read(instance: int) -> Array:
+            values: Array = array[(instance, *time) if self.own else time]
+            return (np.moveaxis(values, -1, 0) if self.vector else values).reshape(shape)
+
+        return read
 
 
 def _on_grid(array: h5py.Dataset) -> bool:
@@ -150,7 +161,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
                     f"that of the grid, {self.grid}; a neural operator maps to functions on the "
                     "whole grid"
                 )
-        self._file: h5py.File | None = None
+        self._readers: list[list[Callable[[int], Array]]] = []
         self._process = 0
 
     @property
@@ -164,32 +175,47 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
 
     def __getitem__(self, item: int) -> dict[str, Tensor]:
         """Return one pair."""
-        x, y = self.arrays(item)
-        return {"x": torch.from_numpy(x).float(), "y": torch.from_numpy(y).float()}
+        return self.__getitems__([item])[0]
+
+    def __getitems__(self, items: Sequence[int]) -> list[dict[str, Tensor]]:
+        """Return several pairs, which share their memory: a `DataLoader` asks for a batch by it."""
+        x, y = map(torch.from_numpy, self._read(items, np.float32))
+        return [{"x": one, "y": other} for one, other in zip(x, y, strict=True)]
 
     def __getstate__(self) -> dict[str, Any]:
         """Drop the open file: the process that unpickles opens its own."""
-        return self.__dict__ | {"_file": None, "_process": 0}
+        return self.__dict__ | {"_readers": [], "_process": 0}
 
     def arrays(self, item: int) -> tuple[Array, Array]:
         """Return one pair as stored: arrays (C, *grid) and (K, *grid) in float64."""
-        file, instance = self._open(), self.instances[item]
-        x, y = (
-            np.concatenate([quantity.read(file, instance) for quantity in quantities])
-            for quantities in (self._inputs, self._outputs)
-        )
-        return x, y
+        x, y = self.stack([item])
+        return x[0], y[0]
 
     def stack(self, items: Iterable[int]) -> tuple[Array, Array]:
         """Return several pairs at once: arrays (N, C, *grid) and (N, K, *grid) in float64."""
-        x, y = zip(*map(self.arrays, items), strict=True)
-        return np.stack(x), np.stack(y)
+        x, y = self._read(items, np.float64)
+        return x, y
 
-    def _open(self) -> h5py.File:
+    def _read(self, items: Iterable[int], dtype: type[np.floating[Any]]) -> list[NDArray[Any]]:
+        """Read inputs and outputs of several pairs, each with one axis more for the pairs."""
         # After a fork, HDF5 must not use a file that the parent process opened.
-        if self._file is None or self._process != os.getpid():
-            self._file, self._process = open_hdf5(self.path), os.getpid()
-        return self._file
+        if self._process != os.getpid():
+            self._readers = []
+            file = open_hdf5(self.path)
+            self._readers = [[q.open(file) for q in qs] for qs in (self._inputs, self._outputs)]
+            self._process = os.getpid()
+        instances = self.instances[np.fromiter(items, np.intp)].tolist()
+        pairs = []
+        for readers, channels in zip(self._readers, (self.inputs, self.outputs), strict=True):
+            stacked = np.empty((len(instances), len(channels), *self.grid), dtype)
+            for row, instance in zip(stacked, instances, strict=True):
+                place = 0
+                for read in readers:
+                    values = read(instance)
+                    row[place : place + len(values)] = values
+                    place += len(values)
+            pairs.append(stacked)
+        return pairs
 
 
 class Scaling(nn.Module):  # type: ignore[misc]
