@@ -18,7 +18,7 @@ from kryloset.krylov.automatic.policy import ALLOWANCE, PROMPT, TRIAL_SYSTEMS
 from kryloset.krylov.automatic.recording import Recording
 from kryloset.krylov.automatic.selection import Automatic
 from kryloset.krylov.automatic.state import AutomaticState
-from kryloset.krylov.automatic.strategies import choose_strategies, has_sparse_factors
+from kryloset.krylov.automatic.strategies import choose_strategies, judge_factors
 from kryloset.krylov.structure import Structure
 
 
@@ -200,7 +200,8 @@ def test_every_system_may_have_its_own_mesh(rng, residual):
 
 def test_factors_are_tried_if_they_are_sparse():
     """The factors of a cube are less sparse than those of a square."""
-    assert has_sparse_factors(to_mat(laplacian(60)))
+    assert judge_factors(to_mat(laplacian(60))) == "light"
+    assert judge_factors(to_mat(laplacian(90))) == "sparse"
     side = 16
     line = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(side, side))
     eye = sp.eye_array(side)
@@ -208,9 +209,9 @@ def test_factors_are_tried_if_they_are_sparse():
         sp.kron(sp.kron(*parts[:2]), parts[2])
         for parts in ((line, eye, eye), (eye, line, eye), (eye, eye, line))
     )
-    assert not has_sparse_factors(to_mat(sp.csr_array(cube)))
+    assert judge_factors(to_mat(sp.csr_array(cube))) == "dense"
     for structure in (Structure(True, True), Structure(True, False), Structure(False, False)):
-        strategies = choose_strategies(structure, factors=False, tolerance=1e-8, max_iterations=9)
+        strategies = choose_strategies(structure, factors="dense", tolerance=1e-8, max_iterations=9)
         assert "rental" not in {
             one.refresh for one in strategies if one.preconditioner in ("lu", "cholesky")
         }
@@ -241,7 +242,7 @@ def test_a_solve_leaves_its_earlier_state_unchanged(rng):
         (Structure(False, False, singular=True), {"bicgstab", "rbicgstab", "gcrodr", "gmres"}),
     ],
 )
-@pytest.mark.parametrize("factors", [True, False])
+@pytest.mark.parametrize("factors", ["light", "sparse", "dense"])
 def test_strategies_fit_the_structure(structure, methods, factors):
     strategies = choose_strategies(structure, factors=factors, tolerance=1e-8, max_iterations=100)
     assert {strategy.method for strategy in strategies} == methods

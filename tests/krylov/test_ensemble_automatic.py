@@ -7,9 +7,11 @@ from petsc4py import PETSc
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from ensembles import columns_of, refill, to_ensemble, to_rhs
 from systems import sequence, to_mat, to_vec
 
+from kryloset.errors import KrylosetError
 from kryloset.krylov import (
     Automatic,
     AutomaticState,
@@ -18,6 +20,7 @@ from kryloset.krylov import (
     solve_or_escalate,
 )
 from kryloset.krylov.automatic import selection
+from kryloset.krylov.automatic.policy import INTERVAL
 from kryloset.krylov.automatic.strategies import FALLBACKS, choose_strategies
 
 if PETSc.ScalarType is not np.float64:
@@ -80,7 +83,7 @@ def test_a_strategy_of_one_lane_is_tried_on_two_lanes_and_forgotten(monkeypatch)
     systems = sequence(6, 5 * LANES)
     b = np.random.default_rng(0).standard_normal((36, 5 * LANES))
     strategies = choose_strategies(
-        Structure(True, True), factors=True, tolerance=1e-8, max_iterations=99, lanes=LANES
+        Structure(True, True), factors="sparse", tolerance=1e-8, max_iterations=99, lanes=LANES
     )
     _, states = run(Automatic(strategies=strategies), systems, b)
     last = states[-1]
@@ -94,6 +97,19 @@ def test_a_strategy_of_one_lane_is_tried_on_two_lanes_and_forgotten(monkeypatch)
     assert (1, 36 * LANES) not in asked
 
 
+@pytest.mark.parametrize(("shift", "expected"), [(0.0, 1), (1e3, INTERVAL + 2)])
+def test_the_second_strategy_waits_unless_the_first_takes_many_iterations(shift, expected):
+    count = (INTERVAL + 3) * LANES
+    systems = [sp.csr_array(one + shift * sp.eye_array(81)) for one in sequence(9, count)]
+    strategies = choose_strategies(
+        Structure(True, True), factors="dense", tolerance=1e-8, max_iterations=99, lanes=LANES
+    )
+    b = np.random.default_rng(0).standard_normal((81, count))
+    _, states = run(Automatic(strategies=strategies), systems, b)
+    assert [one.preconditioner for one in strategies[:2]] == ["icc", "cholesky"]
+    assert next(turn for turn, state in enumerate(states) if state.trials[1]) == expected
+
+
 def test_one_system_is_solved_by_the_strategies_of_ensembles(residual):
     systems = sequence(7, 9)
     b = np.random.default_rng(0).standard_normal((49, 9))
@@ -103,6 +119,29 @@ def test_one_system_is_solved_by_the_strategies_of_ensembles(residual):
     result, _, attempts = solve_or_escalate(solver, mat, to_vec(mat, b[:, 8]), states[-1])
     assert residual(systems[8], result.solution, b[:, 8]) <= 1e-8
     assert attempts == ()
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5, 1.0, 2.0, 3.0])
+def test_a_false_claim_of_definite_matrices_is_named_or_does_no_harm(shift):
+    systems = [sp.csr_array(one - shift * sp.eye_array(225)) for one in sequence(15, 4)]
+    b = np.random.default_rng(0).standard_normal((225, 4))
+    mat, solver = to_ensemble(systems, 4), Automatic(structure=Structure(True, True))
+    try:
+        result, _, _ = solve_or_escalate(solver, mat, to_rhs(mat, b), solver.init())
+    except KrylosetError as error:
+        assert shift and "declared positive definite" in str(error)
+        return
+    for system, x, one in zip(systems, columns_of(mat, result.solution).T, b.T, strict=True):
+        assert np.linalg.norm(one - system @ x) <= 1e-8 * np.linalg.norm(one)
+
+
+def test_a_false_claim_is_named_where_a_method_fails():
+    mat = to_ensemble([sp.csr_array([[1.0, 2.0], [2.0, 1.0]])] * 4, 4)
+    # Eigenvectors of 3 and -1: CG meets a negative curvature.
+    rhs = to_rhs(mat, np.array([[1.0, 1.0, 1.0, 2.0], [-1.0, -1.0, -1.0, 0.0]]))
+    solver = Automatic(structure=Structure(True, True))
+    with pytest.raises(KrylosetError, match="declared positive definite"):
+        solver.solve(mat, rhs, solver.init())
 
 
 def test_a_lane_that_fails_goes_alone_and_the_strategy_stays():
@@ -132,7 +171,7 @@ def test_a_lane_that_fails_goes_alone_and_the_strategy_stays():
 )
 def test_factors_of_ensembles_are_tried_first_in_a_plane(structure, expected):
     given = {"tolerance": 1e-8, "max_iterations": 100, "lanes": 8}
-    strategies = choose_strategies(structure, factors=True, multigrid=True, **given)
+    strategies = choose_strategies(structure, factors="light", multigrid=True, **given)
     assert strategies[0].label == expected
     lanes = [one.lanes for one in strategies]
     assert lanes == sorted(lanes, reverse=True)
@@ -150,6 +189,16 @@ def test_factors_of_ensembles_are_tried_first_in_a_plane(structure, expected):
 def test_sweeps_of_ensembles_are_tried_first_in_space(constant, multigrid, expected):
     given = {"tolerance": 1e-8, "max_iterations": 100, "lanes": 16, "multigrid": multigrid}
     structure = Structure(True, True, constant=constant)
-    strategies = choose_strategies(structure, factors=False, **given)
+    strategies = choose_strategies(structure, factors="dense", **given)
     together = [one.preconditioner for one in strategies if one.lanes == 16]
     assert together == expected
+
+
+def test_of_large_factors_and_multigrid_the_latter_is_tried_first():
+    given = {"tolerance": 1e-8, "max_iterations": 100, "lanes": 16, "multigrid": True}
+    for factors, expected in (
+        ("light", ["cholesky", "multigrid"]),
+        ("sparse", ["multigrid", "cholesky"]),
+    ):
+        strategies = choose_strategies(Structure(True, True), factors=factors, **given)
+        assert [one.preconditioner for one in strategies if one.lanes == 16] == expected

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The compiled products equal NumPy's, and NumPy takes over without a compiler."""
 
+import ctypes.util
 import logging
 import re
+import sys
 
 from mpi4py import MPI
 from petsc4py import PETSc
@@ -102,7 +104,7 @@ def test_without_a_compiler_it_goes_on_and_says_so(monkeypatch, tmp_path, caplog
 def test_the_library_is_compiled_once_for_a_source_and_a_processor(monkeypatch, tmp_path, uncached):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert kernels.load_kernels() is not None
-    (library,) = (tmp_path / "kryloset").iterdir()
+    (library,) = (tmp_path / "kryloset").glob("*.so")
     written = library.stat().st_mtime_ns
     kernels.load_kernels.cache_clear()
     kernels.load_kernels()
@@ -110,7 +112,19 @@ def test_the_library_is_compiled_once_for_a_source_and_a_processor(monkeypatch, 
     monkeypatch.setattr(compiler, "processor", lambda: "another")
     kernels.load_kernels.cache_clear()
     kernels.load_kernels()
-    assert len(list((tmp_path / "kryloset").iterdir())) == 2
+    assert len(list((tmp_path / "kryloset").glob("*.so"))) == 2
+
+
+def test_declarations_are_parsed_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    declarations = "struct pair { double x; int64_t n; }; double cos(double x);"
+    compiler.read_declarations(declarations)
+    monkeypatch.setitem(sys.modules, "cffi", None)
+    found = compiler.read_declarations(declarations)
+    assert found.new("struct pair *", (1.5, 2)).n == 2
+    assert found.dlopen(ctypes.util.find_library("m")).cos(0.0) == 1.0
+    with pytest.raises(ImportError):
+        compiler.read_declarations("int other(void);")
 
 
 def test_blocks_are_of_petscs_numbers():

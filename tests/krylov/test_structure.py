@@ -13,6 +13,7 @@ from systems import diffusion, laplacian, refill, to_mat
 from kryloset.errors import KrylosetError
 from kryloset.krylov.structure import (
     Structure,
+    confirm_definite,
     confirm_structure,
     hash_entries,
     is_dominant,
@@ -123,6 +124,7 @@ def test_a_false_claim_is_named_also_where_petsc_was_told_it(matrix, claimed, me
     mat.setNullSpace(PETSc.NullSpace().create(constant=True))
     with pytest.raises(KrylosetError, match=message):
         confirm_structure(mat, claimed)
+        confirm_definite(mat, claimed)
 
 
 def test_a_true_claim_is_confirmed():
@@ -130,8 +132,9 @@ def test_a_true_claim_is_confirmed():
     mat = to_mat(sp.csr_array(singular))
     mat.setNullSpace(PETSc.NullSpace().create(constant=True))
     confirm_structure(mat, Structure(True, True, singular=True))
-    if KNOWN:
-        confirm_structure(to_mat(laplacian(12)), Structure(True, True))
+    confirm_definite(mat, Structure(True, True, singular=True))
+    confirm_structure(to_mat(laplacian(12)), Structure(True, True))
+    confirm_definite(to_mat(laplacian(12)), Structure(True, True))
 
 
 @pytest.mark.parametrize("size", [1e-200, 1.0, 1e12, 1e200])

@@ -16,7 +16,7 @@ from kryloset.bench.harness import Contestant, race, warm_up
 from kryloset.bench.sequences import KINDS, Operator, make_sequence
 from kryloset.bench.tables import Row
 from kryloset.krylov import Automatic, probe_structure
-from kryloset.krylov.automatic.strategies import choose_strategies, has_sparse_factors
+from kryloset.krylov.automatic.strategies import choose_strategies, judge_factors
 from kryloset.run.comparison import Method
 
 SEQUENCES = ("darcy", "wind")
@@ -27,7 +27,7 @@ def measure(kind: str, size: int, count: int, strategies: int, tolerance: float)
     operator = Operator(make_sequence(kind, size, count, drawn=count), MPI.COMM_SELF)
     fixed = choose_strategies(
         probe_structure(operator.mat),
-        factors=has_sparse_factors(operator.mat),
+        factors=judge_factors(operator.mat),
         tolerance=tolerance,
         max_iterations=20_000,
     )[:strategies]

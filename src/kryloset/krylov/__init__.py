@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from kryloset.krylov.result import LaneResult, SolveResult
     from kryloset.krylov.solver import ResumableSolver, SequenceSolver, Solver, State
     from kryloset.krylov.state import SolverState
-    from kryloset.krylov.structure import Structure, confirm_structure, probe_structure
+    from kryloset.krylov.structure import (
+        Structure,
+        confirm_definite,
+        confirm_structure,
+        probe_structure,
+    )
 
 __all__ = [
     "GCRODR",
@@ -46,6 +51,7 @@ __all__ = [
     "SolverState",
     "State",
     "Structure",
+    "confirm_definite",
     "confirm_structure",
     "delta",
     "probe_structure",
@@ -74,6 +80,7 @@ _HOMES = {
     "SolverState": "state",
     "State": "solver",
     "Structure": "structure",
+    "confirm_definite": "structure",
     "confirm_structure": "structure",
     "delta": "methods.invariant",
     "probe_structure": "structure",

@@ -20,6 +20,8 @@ FACTOR_LIMIT = 200_000
 DOMINANCE_SLACK = 1e-13
 """How much a row may fall short of diagonal dominance, relative to its diagonal."""
 
+INDEFINITE = "positive definite, but has an eigenvalue that is not positive"
+
 LEAST = 1e-6
 """Relative size below which an entry or a dominance is not certain enough to be used."""
 
@@ -54,30 +56,40 @@ def probe_structure(operator: PETSc.Mat) -> Structure:
 
 
 def confirm_structure(operator: PETSc.Mat, claimed: Structure) -> None:
-    """Check a declared structure by the matrix's entries. Collective.
+    """Check a declared structure by what a pass over the matrix's entries shows. Collective.
 
-    It costs up to a factorisation.
+    Of a positive definite matrix, that is the sign of the diagonal: see `confirm_definite`.
 
     Raises:
         KrylosetError: names the claim that is wrong.
     """
-    wrong = None
     if claimed.symmetric and not is_symmetric(operator):
-        wrong = "symmetric, but its transpose differs"
-    elif claimed.singular and not maps_to_zero(operator):
-        wrong = "singular, but does not map its null space to zero"
-    elif claimed.definite and not (
-        # The inertia of singular and complex matrices is not known here.
-        operator.getDiagonal().min()[1] > 0.0
-        if claimed.singular or PETSc.ScalarType().dtype.kind == "c"
-        else is_positive_definite(operator)
-    ):
-        wrong = "positive definite, but has an eigenvalue that is not positive"
-    if wrong:
-        raise KrylosetError(
-            f"the matrix is declared {wrong}: correct the declaration of the operator, or how it "
-            "is assembled"
-        )
+        raise _refuse("symmetric, but its transpose differs")
+    if claimed.singular and not maps_to_zero(operator):
+        raise _refuse("singular, but does not map its null space to zero")
+    if claimed.definite and not operator.getDiagonal().min()[1] > 0.0:
+        raise _refuse(INDEFINITE)
+
+
+def confirm_definite(operator: PETSc.Mat, claimed: Structure) -> None:
+    """Check that a matrix is positive definite, if it is declared so. Collective.
+
+    It costs a factorisation, which may take longer than solving sixteen systems. The inertia of
+    singular and complex matrices is not known here; nothing is checked for them.
+
+    Raises:
+        KrylosetError: it is not.
+    """
+    known = not claimed.singular and PETSc.ScalarType().dtype.kind != "c"
+    if claimed.definite and known and not is_positive_definite(operator):
+        raise _refuse(INDEFINITE)
+
+
+def _refuse(wrong: str) -> KrylosetError:
+    return KrylosetError(
+        f"the matrix is declared {wrong}: correct the declaration of the operator, or how it "
+        "is assembled"
+    )
 
 
 def is_symmetric(operator: PETSc.Mat) -> bool:

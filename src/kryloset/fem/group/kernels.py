@@ -17,7 +17,7 @@ from ffcx.codegeneration.integral_generator import IntegralGenerator
 from ffcx.ir.representation import compute_ir
 
 from kryloset.fem.group.formatter import LanesFormatter
-from kryloset.krylov.native.compiler import compile_library
+from kryloset.krylov.native.compiler import compile_library, read_declarations
 
 FLAGS = (
     *("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math"),
@@ -82,7 +82,7 @@ def load_kernels(form: ufl.Form, lanes: int) -> tuple[Any, Any]:
     made_of = (signature, *(path.read_text() for path in (*_HEADERS, *_WRITERS)))
     flags = (*FLAGS, f"-DLANES={lanes}")
     library = compile_library("form", made_of, flags, lambda: [write_kernels(form)])
-    ffi = _make_ffi()
+    ffi = _read()
     return ffi.dlopen(str(library)), ffi
 
 
@@ -109,9 +109,5 @@ def write_kernels(form: ufl.Form) -> str:
 
 
 @cache
-def _make_ffi() -> Any:
-    from cffi import FFI
-
-    ffi = FFI()
-    ffi.cdef(_DECLARATIONS)
-    return ffi
+def _read() -> Any:
+    return read_declarations(_DECLARATIONS)

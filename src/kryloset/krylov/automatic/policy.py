@@ -6,8 +6,9 @@ The most promising strategies are tried first, on two or three systems each. Fro
 with the fewest seconds for a system is used. From time to time others are tried, and close rivals
 tried again, as long as all these trials cost no more than a fixed fraction of the whole time.
 
-Ensembles are many systems each, and few. A strategy of several lanes is tried on one ensemble, and
-on a second only if it is close to the best. One that solves systems one after another is tried on
+Ensembles are many systems each, and few. The strategies of several lanes are in an order that the
+pattern determines; the second is tried later, on one ensemble, and on another only if it is close
+to the best. One that solves systems one after another is tried on
 two lanes of an ensemble that another strategy solves (`sampled`).
 """
 
@@ -29,8 +30,9 @@ CLOSE = 1.5
 PROMPT = 3
 """Number of strategies that are tried before one is chosen."""
 
-PROMPT_TOGETHER = 2
-"""As `PROMPT`, of strategies of several lanes."""
+LABORIOUS = 6
+"""Where the first strategy of several lanes takes more iterations, the second is tried at once.
+Elsewhere it waits for `INTERVAL` ensembles: its analysis takes as long as a few of them."""
 
 CAP = 2.0
 """A trial ends when its iterations have taken this many times the best strategy's seconds."""
@@ -56,7 +58,7 @@ def choose(state: AutomaticState) -> tuple[int, bool, AutomaticState]:
     """
     there = [number for number, held in enumerate(state.states) if held is not None]
     together = state.together
-    prompt, least = (PROMPT_TOGETHER, 1) if together else (PROMPT, 2)
+    least = 1 if together else 2
     best = state.best
     usual = state.usual[best]
     price = _price_of_factor(state)
@@ -65,13 +67,12 @@ def choose(state: AutomaticState) -> tuple[int, bool, AutomaticState]:
         trials = state.trials[number]
         if trials == 0:
             hopeless = state.strategies[number].method == "direct" and price > CAP * usual
-            due = number < prompt and not hopeless
-            due &= not together or state.strategies[number].lanes > 1
+            due = _is_next(state, number) if together else number < PROMPT and not hopeless
         else:
             close = state.usual[number] <= CLOSE * usual
             due = trials < least or (trials < TRIAL_SYSTEMS - together and close)
         if due:
-            return number, number >= prompt, state
+            return number, not together and number >= PROMPT, state
     state = replace(state, current=best, until=len(state.choices) + INTERVAL)
     # Try a strategy that has not been tried yet, or else the closest rival.
     excess = {}
@@ -91,6 +92,15 @@ def choose(state: AutomaticState) -> tuple[int, bool, AutomaticState]:
         return best, False, state
     rival = min(affordable, key=lambda number: (state.trials[number] > 0, excess[number]))
     return rival, True, replace(state, until=0 if state.trials[rival] == 0 else state.until)
+
+
+def _is_next(state: AutomaticState, number: int) -> bool:
+    """Return whether a strategy of ensembles is to be tried for the first time."""
+    lanes = state.strategies[number].lanes
+    if number == 0 or lanes == 1:
+        return lanes > 1
+    laborious = state.iterations > LABORIOUS * lanes * state.systems
+    return state.systems >= INTERVAL or laborious
 
 
 def _price_of_factor(state: AutomaticState) -> float:

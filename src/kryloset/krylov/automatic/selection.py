@@ -25,7 +25,7 @@ from kryloset.krylov.automatic.policy import (
 )
 from kryloset.krylov.automatic.recording import Recording
 from kryloset.krylov.automatic.state import AutomaticState
-from kryloset.krylov.automatic.strategies import choose_strategies, has_sparse_factors
+from kryloset.krylov.automatic.strategies import choose_strategies, judge_factors
 from kryloset.krylov.collective import largest
 from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.krylov.names import check_limits
@@ -36,7 +36,12 @@ from kryloset.krylov.result import SolveResult
 from kryloset.krylov.reuse.reference import NEIGHBOUR_LIMIT
 from kryloset.krylov.solver import SequenceSolver, check_sizes
 from kryloset.krylov.state import SolverState
-from kryloset.krylov.structure import Structure, confirm_structure, probe_structure
+from kryloset.krylov.structure import (
+    Structure,
+    confirm_definite,
+    confirm_structure,
+    probe_structure,
+)
 
 SAMPLED_LANES = 2
 """Number of lanes on which a strategy that solves one system after another is tried."""
@@ -116,6 +121,8 @@ class Automatic:
                 state = self._sample(operator, rhs, state, number)
                 number, extra, trial = state.best, False, False
         result, after, seconds = self._try(operator, rhs, state, number, trial)
+        if not state.choices and not result.converged:
+            self._explain(operator, result)
         spent = seconds
         tried = {number}
         while after is None:
@@ -141,7 +148,7 @@ class Automatic:
                 confirm_structure(matrix, structure)
             strategies = choose_strategies(
                 structure,
-                factors=has_sparse_factors(matrix),
+                factors=judge_factors(matrix),
                 multigrid=has_interpolations(matrix),
                 lanes=1 if ensemble is None or load_kernels() is None else ensemble.lanes,
                 tolerance=self.tolerance,
@@ -156,6 +163,22 @@ class Automatic:
             recent=((),) * count,
             usual=(math.inf,) * count,
         )
+
+    def _explain(self, operator: PETSc.Mat, result: SolveResult) -> None:
+        """Look for the reason of a first failure in a false declaration. Collective.
+
+        A matrix that is not definite need not make a method fail. Then its solution is right.
+
+        Raises:
+            KrylosetError: the matrix is declared positive definite, and is not.
+        """
+        if self.structure is None:
+            return
+        ensemble = ensemble_of(operator)
+        failed = next(lane for lane, one in enumerate(result.of_each) if not one.converged)
+        matrix = operator if ensemble is None else ensemble.lane(failed)
+        if math.isfinite(matrix.norm()):
+            confirm_definite(matrix, self.structure)
 
     def _follow(
         self, operator: PETSc.Mat, rhs: PETSc.Vec, state: AutomaticState, recording: Recording

@@ -3,7 +3,7 @@
 """The strategies that suit a kind of matrix."""
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from petsc4py import PETSc
 
@@ -23,11 +23,22 @@ dense block in a factor. It is 1 for linear elements on a square, 2 for quadrati
 3 n^(1/6) / 4 in a cube, where applying a factor takes longer than iterating with an incomplete
 one."""
 
+LIGHT = 15.0
+"""Cube of that bandwidth, for each entry of the matrix, up to which ensembles factor in less
+time than multigrid.
+
+A factor by nested dissection takes about 10 operations times that cube, a cycle some for each
+entry. In a plane the quotient grows as the root of n: it is 13 for darcy on 64 x 64 points and
+18 for elasticity, where the one or the other takes a quarter less."""
+
+type Factors = Literal["light", "sparse", "dense"]
+"""What factors of a matrix are: less work than multigrid, cheap to apply, or neither."""
+
 
 def choose_strategies(
     structure: Structure,
     *,
-    factors: bool,
+    factors: Factors,
     tolerance: float,
     max_iterations: int,
     multigrid: bool = False,
@@ -37,33 +48,35 @@ def choose_strategies(
 
     Args:
         structure: the structure of the matrices.
-        factors: whether factors are sparse (`has_sparse_factors`).
+        factors: what `judge_factors` says of them.
         tolerance: as for `SequenceSolver`.
         max_iterations: as for `SequenceSolver`.
         multigrid: whether the matrices carry interpolations (`has_interpolations`).
         lanes: of the ensembles that are to be solved; 1 for systems one after another.
     """
     together = [] if lanes == 1 else _together(structure, factors, multigrid)
-    alone = _alone(structure, factors, multigrid)
+    alone = _alone(structure, factors != "dense", multigrid)
     rows = [row | {"lanes": lanes} for row in together] + alone[: FALLBACKS if together else None]
     return tuple(
         SequenceSolver(tolerance=tolerance, max_iterations=max_iterations, **row) for row in rows
     )
 
 
-def _together(structure: Structure, factors: bool, multigrid: bool) -> list[dict[str, Any]]:
+def _together(structure: Structure, factors: Factors, multigrid: bool) -> list[dict[str, Any]]:
     """Return the strategies of ensembles, whose factors need no pivots."""
     method = "cg" if structure.definite else "gmres"
     factor = {"method": method, "preconditioner": "cholesky" if structure.symmetric else "lu"}
     cycle = {"method": "cg", "preconditioner": "multigrid"}
     icc = {"method": "cg", "preconditioner": "icc"}
-    if (structure.constant and factors) or not structure.definite:
+    if not structure.definite or (structure.constant and factors != "dense"):
         return [factor]
     cycles = [cycle] if multigrid else []
-    if factors:
+    if factors == "light":
         return [factor, *cycles]
-    # In space multigrid was the fastest, except that one factor may serve all instances.
-    return [*cycles, factor] if structure.constant else cycles or [icc, factor]
+    if factors == "sparse" or structure.constant:
+        return [*cycles, factor]
+    # In space multigrid was the fastest.
+    return cycles or [icc, factor]
 
 
 def _alone(structure: Structure, factors: bool, multigrid: bool) -> list[dict[str, Any]]:
@@ -119,13 +132,13 @@ def _alone(structure: Structure, factors: bool, multigrid: bool) -> list[dict[st
     return rows
 
 
-def has_sparse_factors(operator: PETSc.Mat) -> bool:
-    """Return whether a factor is cheap to apply, judged by the pattern alone. Collective.
+def judge_factors(operator: PETSc.Mat) -> Factors:
+    """Return what factors of a matrix are, judged by the pattern alone. Collective.
 
-    On several ranks the answer is False, since MUMPS applies its factors slowly.
+    On several ranks they are dense, since MUMPS applies its factors slowly.
     """
     if operator.comm.size > 1 or operator.getSize()[0] > FACTOR_LIMIT:
-        return False
+        return "dense"
     import scipy.sparse as sp
     import scipy.sparse.csgraph
 
@@ -135,5 +148,7 @@ def has_sparse_factors(operator: PETSc.Mat) -> bool:
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
     rows = np.repeat(np.arange(len(order)), np.diff(offsets))
-    front = np.abs(place[rows] - place[columns]).max(initial=0)
-    return bool(front <= FRONT * math.sqrt(len(order)))
+    front = int(np.abs(place[rows] - place[columns]).max(initial=0))
+    if front > FRONT * math.sqrt(len(order)):
+        return "dense"
+    return "light" if front**3 <= LIGHT * len(entries) else "sparse"

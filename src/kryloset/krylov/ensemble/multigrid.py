@@ -95,6 +95,12 @@ class Combination:
             csr.indptr.astype(np.int32), csr.indices.astype(np.int32), csr.data.astype(np.float32)
         )
 
+    @classmethod
+    def empty(cls, rows: int, size: int) -> Self:
+        """Return room for some rows and entries."""
+        offsets, columns = np.empty(rows + 1, dtype=np.int32), np.empty(size, dtype=np.int32)
+        return cls(offsets, columns, np.empty(size, dtype=np.float32))
+
     def multiplying(self, x: Singles, y: Singles, *, add: bool = False) -> Call:
         """Return the call that sets y to the product with x, or adds it; both (rows, lanes)."""
         given = map(address, (self.offsets, self.columns, self.weights))
@@ -272,25 +278,33 @@ def _galerkin(
 ) -> tuple[LowerTriangle, Combination]:
     """Return where P' A P has entries, and the weights with which those of A are added to them."""
     n, count = interpolation.shape
-    rows = np.repeat(np.arange(n), np.diff(triangle.offsets))
-    # Both entries of each pair, and the diagonal.
-    i = np.concatenate((rows, triangle.columns, np.arange(n)))
-    j = np.concatenate((triangle.columns, rows, np.arange(n)))
-    place = np.concatenate((triangle.places, triangle.places, triangle.diagonal))
-    starts, lengths = interpolation.indptr[:-1], np.diff(interpolation.indptr)
+    lengths = np.diff(interpolation.indptr).astype(np.int64)
     # P' A P has the product of P(i, I), A(i, j) and P(j, J), for all I in row i and J in row j.
-    products = lengths[i] * lengths[j]
-    entry = np.repeat(np.arange(len(i)), products)
-    number = np.arange(len(entry)) - np.repeat(np.cumsum(products) - products, products)
-    left = starts[i[entry]] + number // lengths[j[entry]]
-    right = starts[j[entry]] + number % lengths[j[entry]]
-    row, column = (interpolation.indices[side].astype(np.int64) for side in (left, right))
-    weights = interpolation.data[left] * interpolation.data[right]
-    below, on = row > column, row == column
-    keys, which = np.unique(row[below] * count + column[below], return_inverse=True)
-    coarse = _numbered(keys // count, keys % count, count)
-    target = np.concatenate((which, coarse.diagonal[row[on]]))
-    source = place[entry][np.concatenate((np.flatnonzero(below), np.flatnonzero(on)))]
-    shape = (len(keys) + count, triangle.size + n)
-    values = np.concatenate((weights[below], weights[on]))
-    return coarse, Combination.of(sp.coo_array((values, (target, source)), shape=shape))
+    rows = np.repeat(np.arange(n), np.diff(triangle.offsets))
+    products = int(2 * lengths[rows] @ lengths[triangle.columns] + lengths @ lengths)
+    transpose = interpolation.T.tocsr()
+    given = [
+        array
+        for matrix in (interpolation, transpose)
+        for array in (matrix.indptr, matrix.indices, matrix.data)
+    ]
+    offsets, columns = np.empty(count + 1, np.int32), np.empty(products, np.int32)
+    below, on = Combination.empty(products, products), Combination.empty(count, products)
+    found = [array for sums in (below, on) for array in (sums.offsets, sums.columns, sums.weights)]
+    size = load_sweeps().kryloset_galerkin(
+        n,
+        count,
+        *map(address, (triangle.offsets, triangle.columns, *given, offsets, columns, *found)),
+    )
+    if size < 0:
+        raise MemoryError("no memory to analyse the lattices of multigrid")
+    # Copied, since the arrays are longer than needed.
+    ends = below.offsets[: size + 1]
+    terms, others = slice(ends[-1]), slice(on.offsets[-1])
+    places = np.arange(size + count, dtype=np.int32)
+    coarse = LowerTriangle(offsets, columns[:size].copy(), places[:size], places[size:])
+    return coarse, Combination(
+        np.concatenate((ends, ends[-1] + on.offsets[1:])),
+        np.concatenate((below.columns[terms], on.columns[others])),
+        np.concatenate((below.weights[terms], on.weights[others])),
+    )

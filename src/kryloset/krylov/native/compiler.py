@@ -12,8 +12,10 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def compile_library(
@@ -35,16 +37,13 @@ def compile_library(
     """
     compiler, version = _find_compiler()
     made = "\0".join([*made_of, *flags, version, processor()])
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kryloset"
-    library = folder / f"{name}-{hashlib.sha256(made.encode()).hexdigest()[:16]}.so"
+    library = _cache() / f"{name}-{hashlib.sha256(made.encode()).hexdigest()[:16]}.so"
     if library.exists():
         return library
-    folder.mkdir(parents=True, exist_ok=True)
-    # Renamed into place, since several processes may compile at once.
-    with tempfile.TemporaryDirectory(dir=folder) as aside:
-        output, sources = Path(aside) / library.name, []
+    with _beside(library) as output:
+        sources = []
         for number, text in enumerate(write()):
-            sources.append(Path(aside) / f"{name}{number}.c")
+            sources.append(output.with_name(f"{name}{number}.c"))
             sources[-1].write_text(text)
         options = [*flags, "-shared", "-fPIC"]
         command = [compiler, *options, *map(str, sources), "-o", str(output), "-lm"]
@@ -53,8 +52,48 @@ def compile_library(
         except subprocess.CalledProcessError as error:
             said = error.stderr[:2000]
             raise OSError(f"{' '.join([compiler, *options])} failed: {said}") from error
-        os.replace(output, library)
     return library
+
+
+def read_declarations(declarations: str) -> Any:
+    """Return CFFI's interface for declarations in C, whose `dlopen` opens a library.
+
+    CFFI parses C in Python, which takes as long as solving some systems. So what it found is kept
+    beside the libraries.
+    """
+    import _cffi_backend  # type: ignore[import-untyped]
+
+    made = f"{_cffi_backend.__version__}\0{declarations}"
+    name = f"interface_{hashlib.sha256(made.encode()).hexdigest()[:16]}"
+    module = _cache() / f"{name}.py"
+    if not module.exists():
+        from cffi import FFI
+        from cffi.recompiler import make_py_source
+
+        written = FFI()
+        written.cdef(declarations)
+        with _beside(module) as aside:
+            make_py_source(written, name, str(aside))
+    found: dict[str, Any] = {}
+    exec(compile(module.read_text(), module, "exec"), found)
+    return found["ffi"]
+
+
+def _cache() -> Path:
+    """Return the folder of what is compiled at first use."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kryloset"
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Give a path in a folder of its own, and rename what is written there into place.
+
+    Several processes may write it at once.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as aside:
+        yield Path(aside) / path.name
+        os.replace(Path(aside) / path.name, path)
 
 
 def _find_compiler() -> tuple[str, str]:

@@ -3,7 +3,8 @@
 """The compiled kernels, made at first use by the machine's own C compiler.
 
 kernels.c has the products of tall blocks, factor.c a sparse factor, lanes.c the products of
-ensembles, sweeps.c their incomplete factors and multigrid. A C compiler is there wherever FEniCSx
+ensembles, sweeps.c their incomplete factors and multigrid, galerkin.c the latter's analysis. A C
+compiler is there wherever FEniCSx
 is, which compiles its forms in the same way. Without one, and for complex numbers, `dense` uses
 BLAS, which is slower on these shapes, factors are PETSc's, and ensembles are multiplied by NumPy.
 """
@@ -15,9 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kryloset.krylov.native.compiler import compile_library
+from kryloset.krylov.native.compiler import compile_library, read_declarations
 
-NAMES = ("kernels.c", "factor.c", "lanes.c", "sweeps.c")
+NAMES = ("kernels.c", "factor.c", "lanes.c", "sweeps.c", "galerkin.c")
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in NAMES)
 
@@ -44,11 +45,7 @@ def read_prototypes(sources: Iterable[str]) -> str:
 
 def open_library(library: Path, sources: Iterable[str]) -> Any:
     """Return a compiled library, whose functions have the prototypes of its sources."""
-    from cffi import FFI
-
-    ffi = FFI()
-    ffi.cdef(read_prototypes(sources))
-    return ffi.dlopen(str(library))
+    return read_declarations(read_prototypes(sources)).dlopen(str(library))
 
 
 @cache
