@@ -12,6 +12,7 @@ import pytest
 
 from kryloset.config import DatasetConfig
 from kryloset.problems import load_family
+from kryloset.provenance import closure
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("sample", "sort", "solve", "merge", "check", "compare", "report", "train", "evaluate")
@@ -100,6 +101,13 @@ def test_an_edit_changes_the_stages_and_families_that_depend_on_it(tmp_path: Pat
         for family, stages in touched[edited].items():
             wanted = DISCRETISING if edited.startswith("fem/") else set(STAGES)
             assert stages == (wanted if family in concerned else set()), (edited, family)
+
+
+def test_the_imports_of_every_module_are_found():
+    """Grimp finds them by parsing all files."""
+    graph = grimp.build_graph("kryloset", cache_dir=None)
+    for module in graph.modules:
+        assert closure(module) == {module, *graph.find_upstream_modules(module)}, module
 
 
 def test_darcy_flow_depends_on_no_other_discretisation() -> None:

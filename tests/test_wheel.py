@@ -75,7 +75,7 @@ def test_a_notebook_runs_beside_fenicsx_alone(clean, tmp_path):
     (matrices,) = (b for b in read_blocks("docs/tutorial/notebook.md") if "solve_sequence" in b)
     (tmp_path / "notebook.py").write_text(
         first + then + matrices + "import importlib.util as found\n"
-        "for name in ('snakemake', 'typer', 'grimp', 'matplotlib', 'jinja2', 'torch'):\n"
+        "for name in ('snakemake', 'typer', 'matplotlib', 'jinja2', 'torch'):\n"
         "    assert found.find_spec(name) is None, name\n"
     )
     done = run([clean / "python", "notebook.py"], tmp_path)

@@ -21,6 +21,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # Looking for plugins of pydantic, of which there are none, takes as long as all its models.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # Under MPI every rank logs warnings, and only the first one logs progress.
     rank = int(os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0")))
     logging.basicConfig(

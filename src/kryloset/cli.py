@@ -10,13 +10,15 @@ import typer
 from kryloset.bench.command_line import bench
 from kryloset.errors import KrylosetError
 from kryloset.krylov.names import METHODS, PRECONDITIONERS
+from kryloset.sections import Sections
 from kryloset.threads import keep_blas_to_one_thread, let_idle_threads_sleep
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
+    cls=Sections,
 )
 
 Config = Annotated[Path, typer.Argument(help="The configuration, a YAML file.", show_default=False)]

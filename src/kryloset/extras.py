@@ -13,7 +13,7 @@ SOURCES = {
     "(`pip install 'kryloset[fenicsx]'`)": (
         "basix", "dolfinx", "ffcx", "gmsh", "mpi4py", "petsc4py", "ufl",
     ),
-    "the workflow (`pip install 'kryloset[workflow]'`)": ("grimp", "snakemake", "typer"),
+    "the workflow (`pip install 'kryloset[workflow]'`)": ("snakemake", "typer"),
     "what draws reports (`pip install 'kryloset[report]'`)": ("jinja2", "matplotlib"),
     "what training needs (`make learn` in a clone, or `pip install 'kryloset[learn]'`)": (
         "neuralop", "torch",

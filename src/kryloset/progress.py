@@ -3,12 +3,10 @@
 """Progress of long work: a bar on a terminal or in a notebook, lines now and then in a log file."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from html import escape
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 logger = logging.getLogger(__name__)
 
@@ -42,23 +40,28 @@ def track[T](
         if not isinstance(items, Sized):
             raise TypeError("track needs `total` for items without a length")
         total = len(items) + done
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task(description, total=total, completed=done)
-            for item in items:
-                yield item
-                progress.advance(task, amount(item))
-        return
     say, interval = logger.info, LOG_INTERVAL
-    if console.is_jupyter:
-        say, interval = _make_bar(total), BAR_INTERVAL
+    if sys.stderr.isatty() or "IPython" in sys.modules:
+        # Imported here, since jobs write to files.
+        from rich import progress as bars
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        if console.is_terminal:
+            columns = (
+                bars.TextColumn("{task.description}"),
+                bars.BarColumn(),
+                bars.MofNCompleteColumn(),
+                bars.TimeRemainingColumn(),
+            )
+            with bars.Progress(*columns, console=console) as progress:
+                task = progress.add_task(description, total=total, completed=done)
+                for item in items:
+                    yield item
+                    progress.advance(task, amount(item))
+            return
+        if console.is_jupyter:
+            say, interval = _make_bar(total), BAR_INTERVAL
     began = said = time.monotonic()
     count = done
     for item in items:

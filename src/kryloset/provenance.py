@@ -4,30 +4,72 @@
 
 import hashlib
 import platform
+import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import decode_source
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kryloset.config import DatasetConfig
 from kryloset.problems.base import Family
 from kryloset.problems.registry import family_files
 from kryloset.version import __version__
 
-if TYPE_CHECKING:
-    from grimp import ImportGraph
-
 DISCRETISES = "kryloset.fem.discretise"
 """The module by which stages make discretisations."""
 
+_PACKAGE = Path(__file__).parent
+#: An import from the package, and the names that it takes.
+_IMPORT = re.compile(
+    rf"^[ \t]*(?:from ({__package__}[\w.]*) import (\([^)]*\)|.*)|import ({__package__}[\w.]*))",
+    re.MULTILINE,
+)
+
 
 @cache
-def _imports() -> "ImportGraph":
-    # The library makes no files of stages, and so needs no identity of code.
-    import grimp
+def _sources() -> Mapping[str, Path]:
+    """Return the files of all modules of the package, by their full names."""
+    found = {}
+    for path in _PACKAGE.rglob("*.py"):
+        parts = path.relative_to(_PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
 
-    return grimp.build_graph("kryloset", cache_dir=None)
+
+@cache
+def _imports(module: str) -> frozenset[str]:
+    """Return the modules of the package that a module imports itself.
+
+    Nothing is imported to find them, since torch may not be installed, and the text is not parsed,
+    which for the whole package takes as long as a small stage.
+    """
+    text = _sources()[module].read_text(encoding="utf-8")
+    found: set[str] = set()
+    for package, names, whole in _IMPORT.findall(text):
+        listed = re.findall(r"(\w+)(?: as \w+)?", re.sub("#.*", "", names))
+        modules = {f"{package}.{name}" for name in listed} & _sources().keys()
+        found |= modules
+        if len(modules) < len(listed) or whole:
+            found.add(package or whole)
+    return frozenset(found - {module})
+
+
+@cache
+def closure(module: str) -> frozenset[str]:
+    """Return a module of the package, and those that it imports, directly or through others.
+
+    Imports inside functions count.
+
+    Args:
+        module: Its full name, such as `kryloset.run.sort`.
+    """
+    found, ahead = {module}, [module]
+    while ahead:
+        more = _imports(ahead.pop()) - found
+        found |= more
+        ahead += more
+    return frozenset(found)
 
 
 @cache
@@ -35,31 +77,30 @@ def code_identity(*modules: str) -> str:
     """Return a digest of modules of the package and of all modules of it that they import.
 
     Editing a module changes the identity of exactly those stages that import it, directly or
-    through others. Imports inside functions count, and so do files with the name of a module and
-    another ending, such as a template.
+    through others. Files with the name of a module and another ending count, such as a template.
 
     Args:
-        modules: Full names, such as `kryloset.run.sample`.
+        modules: Full names, such as `kryloset.run.sort`.
 
     Returns:
         16 hexadecimal digits of the SHA-256 of the sources.
     """
-    graph = _imports()
-    closure = set(modules)
-    for module in modules:
-        closure |= graph.find_upstream_modules(module)
     digest = hashlib.sha256()
-    for module in sorted(closure):
-        source = _source(module)
-        for file in sorted(source.parent.glob(f"{source.stem}.*")):
+    for module in sorted(frozenset().union(*map(closure, modules))):
+        source = _sources()[module]
+        for file in _beside(source.parent)[source.stem]:
             digest.update(f"{module} {file.name}\0".encode() + file.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
-def _source(module: str) -> Path:
-    """Return the file of a module. Nothing is imported, since torch may not be installed."""
-    path = Path(__file__).parent.joinpath(*module.split(".")[1:])
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+@cache
+def _beside(folder: Path) -> Mapping[str, list[Path]]:
+    """Return the files in a folder by their names up to the first dot."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(folder.iterdir()):
+        if file.is_file():
+            found.setdefault(file.name.partition(".")[0], []).append(file)
+    return found
 
 
 def stage_identity(stage: str, family: Family) -> str:
@@ -78,7 +119,7 @@ def stage_identity(stage: str, family: Family) -> str:
     """
     module = f"kryloset.run.{stage}"
     used = {base.__module__ for base in type(family).__mro__}
-    if DISCRETISES in _imports().find_upstream_modules(module):
+    if DISCRETISES in closure(module):
         used.add(family.discretisation.partition(":")[0])
     own = sorted(name for name in used if name.split(".")[0] == "kryloset")
     return code_identity(module, *own)

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import dolfinx.fem.petsc
 import numpy as np
-import scipy.sparse
+import scipy
 from dolfinx import fem, mesh
 from numpy.typing import NDArray
 
@@ -97,7 +97,7 @@ class BoundaryValues:
         return found
 
     @cached_property
-    def _interpolations(self) -> list[scipy.sparse.csr_array]:
+    def _interpolations(self) -> "list[scipy.sparse.csr_array]":
         """For each condition, the matrix from its parameter's numbers to the prescribed values."""
         found = []
         for places, (values, source) in zip(self._places, self._values, strict=True):

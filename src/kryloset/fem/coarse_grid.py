@@ -6,8 +6,7 @@ from mpi4py import MPI  # isort: skip  # (PETSc needs it to be first)
 from petsc4py import PETSc
 
 import numpy as np
-import scipy.sparse
-import scipy.sparse.linalg
+import scipy
 
 from kryloset.errors import ConfigError, DataError
 from kryloset.fem.discretise import discretise

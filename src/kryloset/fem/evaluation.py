@@ -8,7 +8,7 @@ from mpi4py import MPI
 
 import basix
 import numpy as np
-import scipy.sparse
+import scipy
 from dolfinx import geometry
 from dolfinx.mesh import Mesh
 from numpy.typing import NDArray

@@ -3,7 +3,7 @@
 """The grids of a family: that of the dataset, and further ones."""
 
 import numpy as np
-from scipy.interpolate import RegularGridInterpolator
+import scipy
 
 from kryloset.fem.evaluation import Evaluation
 from kryloset.fem.unknowns import Unknowns
@@ -75,4 +75,4 @@ class Grids:
         axes = tuple(self.axes.values())
         # A node on the boundary may be outside the grid by a rounding.
         within = np.clip(points, [axis[0] for axis in axes], [axis[-1] for axis in axes])
-        return np.asarray(RegularGridInterpolator(axes, values)(within))
+        return np.asarray(scipy.interpolate.RegularGridInterpolator(axes, values)(within))

@@ -21,7 +21,7 @@ from mpi4py import MPI
 from petsc4py import PETSc
 
 import numpy as np
-import scipy.sparse
+import scipy
 from numpy.typing import NDArray
 
 from kryloset.fem.boundary import BoundaryValues
@@ -101,7 +101,7 @@ def _finest_level(elements: FiniteElements, boundary: BoundaryValues) -> _Level:
     )
 
 
-def _coarsen(level: _Level) -> tuple[_Level, scipy.sparse.csr_array]:
+def _coarsen(level: _Level) -> "tuple[_Level, scipy.sparse.csr_array]":
     """Return the next coarser lattice, and its functions at the points of this one.
 
     Unknowns stay on the process that owns their point, and are prescribed if that point is.
@@ -127,7 +127,7 @@ def _every_second(count: int) -> NDArray[np.int64]:
     return np.unique(np.append(np.arange(0, count, step), count - 1))
 
 
-def _interpolate(coarse: tuple[Array, ...], fine: tuple[Array, ...]) -> scipy.sparse.csr_array:
+def _interpolate(coarse: tuple[Array, ...], fine: tuple[Array, ...]) -> "scipy.sparse.csr_array":
     """Return the piecewise linear functions of one lattice at the points of another.
 
     In the cell with corner c and edges e_i, the point c + sum_i t_i e_i with t sorted so that
@@ -159,7 +159,7 @@ def _interpolate(coarse: tuple[Array, ...], fine: tuple[Array, ...]) -> scipy.sp
 
 
 def _to_mat(
-    fine: _Level, coarse: _Level, weights: scipy.sparse.csr_array, comm: MPI.Comm
+    fine: _Level, coarse: _Level, weights: "scipy.sparse.csr_array", comm: MPI.Comm
 ) -> PETSc.Mat:
     """Return the interpolation of all components, for free unknowns only. Collective."""
     points = weights.tocoo()

@@ -10,7 +10,7 @@ from petsc4py import PETSc
 import dolfinx.fem.petsc
 import dolfinx.la
 import numpy as np
-import scipy.sparse
+import scipy
 from dolfinx import fem
 
 from kryloset.errors import ConfigError

@@ -5,8 +5,8 @@
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 type Dissimilarity = Callable[
     [NDArray[np.float64], NDArray[np.float64]],
@@ -20,12 +20,12 @@ ENTRIES_AT_ONCE = 2**22
 
 def frobenius(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ||A - B||_F, the Euclidean distance of all entries."""
-    return np.asarray(cdist(_flat(a), _flat(b)))
+    return np.asarray(scipy.spatial.distance.cdist(_flat(a), _flat(b)))
 
 
 def squared_frobenius(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ||A - B||_F^2, which orders neighbours as the norm does and needs no roots."""
-    return np.asarray(cdist(_flat(a), _flat(b), "sqeuclidean"))
+    return np.asarray(scipy.spatial.distance.cdist(_flat(a), _flat(b), "sqeuclidean"))
 
 
 def spectral(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -61,7 +61,8 @@ def sine(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
         ValueError: An instance is zero, which has no direction.
     """
     u, v = _units(a), _units(b)
-    return np.asarray(np.minimum(cdist(u, v) * cdist(u, -v) / 2, 1.0))
+    distances = scipy.spatial.distance.cdist
+    return np.asarray(np.minimum(distances(u, v) * distances(u, -v) / 2, 1.0))
 
 
 def _flat(instances: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ never grow, and stay the same if nothing is left out.
 from collections.abc import Callable
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
 
 type Array = NDArray[np.float64]

@@ -3,8 +3,8 @@
 """The order of a Hilbert curve through feature space, and cells along it."""
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from kryloset.ordering.checks import require_vectors
 from kryloset.ordering.refine import chain_through, or_opt
@@ -48,8 +48,8 @@ def hilbert_chain(
     for begin in track(range(0, len(curve), cell), "sorting cells of instances"):
         members = curve[begin : begin + cell]
         points = features[members]
-        start = int(cdist(end, points, "sqeuclidean").argmin())
-        distances = cdist(points, points)
+        start = int(scipy.spatial.distance.cdist(end, points, "sqeuclidean").argmin())
+        distances = scipy.spatial.distance.cdist(points, points)
         path = chain_through(distances, start)
         if refine:
             path = or_opt(distances, path)

@@ -3,9 +3,8 @@
 """The walk around a spanning tree of near neighbours."""
 
 import numpy as np
-import scipy.sparse as sp
+import scipy
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
 from kryloset.ordering.checks import require_vectors
 from kryloset.ordering.hilbert import PRINCIPAL_AXES, curve_order, project_on_principal_axes
@@ -52,7 +51,9 @@ def spanning_tree_walk(
     return _walk(spanning_tree(features, neighbours))
 
 
-def spanning_tree(features: NDArray[np.float64], neighbours: int = NEIGHBOURS) -> sp.csr_array:
+def spanning_tree(
+    features: NDArray[np.float64], neighbours: int = NEIGHBOURS
+) -> "scipy.sparse.csr_array":
     """Return a minimum spanning tree of the graph of near vectors, with an entry for each edge.
 
     Args:
@@ -65,7 +66,7 @@ def spanning_tree(features: NDArray[np.float64], neighbours: int = NEIGHBOURS) -
     count = len(features)
     points = project_on_principal_axes(features, PRINCIPAL_AXES)
     generator = np.random.default_rng(0)
-    tree = sp.csr_array((count, count))
+    tree = scipy.sparse.csr_array((count, count))
     for curve in range(CURVES):
         turn = np.eye(points.shape[1])
         if curve:
@@ -78,9 +79,11 @@ def spanning_tree(features: NDArray[np.float64], neighbours: int = NEIGHBOURS) -
         first, second = np.concatenate(pairs, axis=1)
         # In SciPy's graphs an entry of zero is no edge.
         lengths = np.maximum(_distances(features, first, second), np.finfo(float).tiny)
-        graph = sp.csr_array((lengths, (first, second)), shape=(count, count))
+        graph = scipy.sparse.csr_array((lengths, (first, second)), shape=(count, count))
         # An edge that is not in the tree of a subgraph is not in that of the whole graph.
-        tree = sp.csr_array(minimum_spanning_tree(tree.maximum(graph)))
+        tree = scipy.sparse.csr_array(
+            scipy.sparse.csgraph.minimum_spanning_tree(tree.maximum(graph))
+        )
     return tree
 
 
@@ -94,10 +97,10 @@ def _distances(
     return lengths
 
 
-def _walk(tree: sp.csr_array) -> NDArray[np.int64]:
+def _walk(tree: "scipy.sparse.csr_array") -> NDArray[np.int64]:
     """Return the vertices of a tree in preorder from 0, the largest branch last."""
     count = tree.shape[0]
-    visited, parent = breadth_first_order(tree, 0, directed=False)
+    visited, parent = scipy.sparse.csgraph.breadth_first_order(tree, 0, directed=False)
     sizes = [1] * count
     for vertex in visited[:0:-1].tolist():
         sizes[parent[vertex]] += sizes[vertex]

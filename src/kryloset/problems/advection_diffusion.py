@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import ufl
 from pydantic import Field, model_validator
 
 from kryloset.config import Section
@@ -121,6 +120,8 @@ class AdvectionDiffusion(SteadyFamily):
 
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
         """Return the form with its stabilisation."""
+        import ufl
+
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         eps, f, psi = parameters["eps"], parameters["f"], parameters["psi"]
         degree = self.mesh.degree

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import ufl
 from pydantic import Field, model_validator
 
 from kryloset.config import MeshConfig, Section
@@ -148,6 +147,8 @@ class Darcy(SteadyFamily):
         so it does not reduce the order of convergence (Ciarlet, The finite element method for
         elliptic problems, 1978, theorem 4.1.6).
         """
+        import ufl
+
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         dx = ufl.dx(metadata=quadrature(self.dimension, self.mesh.degree))
         a = parameters["k"] * ufl.inner(ufl.grad(u), ufl.grad(v)) * dx

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import ufl
 from pydantic import Field, model_validator
 
 from kryloset.config import MeshConfig, Section
@@ -146,6 +145,8 @@ class Elasticity(SteadyFamily):
 
         As for Darcy flow, a is definite with its quadrature rule.
         """
+        import ufl
+
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         nu = self.settings.poisson_ratio
         # For E = 1.
@@ -157,10 +158,13 @@ class Elasticity(SteadyFamily):
 
     @property
     def _dx(self) -> Any:
+        import ufl
+
         return ufl.dx(metadata=quadrature(self.dimension, self.mesh.degree))
 
     def _work(self, domain: Any, v: Any, traction: Any) -> Any:
         """Return (f, v) + (traction, v) over the side x = 1."""
+        import ufl
         from dolfinx import mesh
 
         facet = domain.topology.dim - 1
@@ -210,6 +214,8 @@ class IncompressibleElasticity(Elasticity):
 
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
         """Return (2 mu eps(u), eps(v)) - (p, div v) - (div u, q) - (p / lambda, q)."""
+        import ufl
+
         (u, p), (v, q) = ufl.TrialFunctions(space), ufl.TestFunctions(space)
         modulus, nu = parameters["E"], self.settings.poisson_ratio
         compliance = (1 + nu) * (1 - 2 * nu) / (nu * modulus)
@@ -220,6 +226,8 @@ class IncompressibleElasticity(Elasticity):
 
 
 def _strain(u: Any) -> Any:
+    import ufl
+
     return ufl.sym(ufl.grad(u))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import ufl
 from pydantic import Field
 
 from kryloset.config import MeshConfig, Section
@@ -124,6 +123,8 @@ class Heat(EvolutionFamily):
         self, space: "fem.FunctionSpace", parameters: Mapping[str, Any], step: Step
     ) -> WeakForm:
         """Return the forms of a step. Conduction has the quadrature rule of `darcy`."""
+        import ufl
+
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         (now,) = step.previous
         k, f = parameters["k"], parameters.get("f", 0.0)

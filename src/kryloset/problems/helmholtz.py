@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import ufl
 from pydantic import Field
 
 from kryloset.config import Section
@@ -120,6 +119,8 @@ class Waves(SteadyFamily):
 
     def integrate_inside(self, u: Any, v: Any, k: Any) -> Any:
         """Return (grad u, grad v) - (k^2 u, v), integrated exactly."""
+        import ufl
+
         dx = ufl.dx(metadata={"quadrature_degree": 4 * self.mesh.degree})
         return (ufl.inner(ufl.grad(u), ufl.grad(v)) - k**2 * ufl.inner(u, v)) * dx
 
@@ -164,6 +165,8 @@ class HelmholtzAbsorbing(Waves):
 
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
         """Return the symmetric form of two by two blocks, without prescribed values."""
+        import ufl
+
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         k = parameters["k"]
         ds = ufl.ds(metadata={"quadrature_degree": 3 * self.mesh.degree})
@@ -230,6 +233,8 @@ class Helmholtz(Waves):
 
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
         """Return the form of real u, zero on the boundary."""
+        import ufl
+
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         load = -ufl.inner(parameters["f"], v) * ufl.dx
         return WeakForm(self.integrate_inside(u, v, parameters["k"]), load)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.fft
-import ufl
+import scipy
 from pydantic import Field
 
 from kryloset.config import Section
@@ -125,6 +124,8 @@ class KuramotoSivashinsky(EvolutionFamily):
         self, space: "fem.FunctionSpace", parameters: Mapping[str, Any], step: Step
     ) -> WeakForm:
         """Return the forms of a step. With w in the second row they are symmetric."""
+        import ufl
+
         (u, w), (v, z) = ufl.TrialFunction(space), ufl.TestFunction(space)
         now, before = step.previous
         known = 3 / 8 * now + 1 / 16 * before

@@ -16,7 +16,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import ufl
 from pydantic import Field
 
 from kryloset.config import MeshConfig, Section
@@ -117,6 +116,8 @@ class Maxwell(SteadyFamily):
 
         Such an L has no divergence: L(grad f) = 0 for every f that vanishes on the boundary.
         """
+        import ufl
+
         field, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         curl = parameters["nu"] * ufl.inner(ufl.curl(field), ufl.curl(v))
         mass = self.settings.kappa * ufl.inner(field, v)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import ufl
 from pydantic import Field
 
 from kryloset.config import Section
@@ -161,6 +160,8 @@ class NavierStokes(EvolutionFamily):
         self, space: "fem.FunctionSpace", parameters: Mapping[str, Any], step: Step
     ) -> WeakForm:
         """Return the forms of a step. They are symmetric: the rows of q are those of -div."""
+        import ufl
+
         (u, p), (v, q) = ufl.TrialFunctions(space), ufl.TestFunctions(space)
         (now, _), (before, _) = (ufl.split(state) for state in step.previous)
         viscosity, psi = 1 / self.settings.reynolds, parameters["psi"]

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import ufl
 from pydantic import Field
 
 from kryloset.config import Section
@@ -63,6 +62,8 @@ class NeumannPoisson(SteadyFamily):
 
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
         """Return a(u, v) = (grad u, grad v) and L(v) = (f, v), without prescribed values."""
+        import ufl
+
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         a = ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx
         return WeakForm(a, ufl.inner(parameters["f"], v) * ufl.dx, boundary=())

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import ufl
 from pydantic import Field
 
 from kryloset.config import Section
@@ -72,6 +71,8 @@ class Poisson(SteadyFamily):
 
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
         """Return a(u, v) = (grad u, grad v), L(v) = (f, v) and the values on the sides."""
+        import ufl
+
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         a = ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx
         boundary = (

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import ufl
 from pydantic import Field
 
 from kryloset.config import Section
@@ -86,6 +85,8 @@ class ReactionDiffusion(NonlinearFamily):
         self, space: "fem.FunctionSpace", parameters: Mapping[str, Any], u: "fem.Function"
     ) -> NonlinearForm:
         """Return F. Diffusion has the quadrature rule of `darcy`; the reaction is exact."""
+        import ufl
+
         v, degree = ufl.TestFunction(space), self.mesh.degree
         diffusion = ufl.dx(metadata=quadrature(self.dimension, degree))
         reaction = ufl.dx(metadata={"quadrature_degree": 4 * degree})

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-import ufl
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -184,6 +183,7 @@ class Thermal(SteadyFamily):
     def weak_form(self, space: "fem.FunctionSpace", parameters: Mapping[str, Any]) -> WeakForm:
         """Return a(T, v) = (c grad T, grad v) and L(v) = (flux, v) on the heated edges."""
         import dolfinx.mesh
+        import ufl
 
         t, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         domain = space.mesh

@@ -6,7 +6,7 @@ from math import factorial
 from typing import Any
 
 import numpy as np
-import scipy.sparse
+import scipy
 from numpy.typing import NDArray
 
 

@@ -8,8 +8,7 @@ from math import gamma, pi
 from typing import Any, Literal
 
 import numpy as np
-import scipy.sparse
-import scipy.sparse.linalg
+import scipy
 from numpy.typing import NDArray
 
 type Array = NDArray[np.float64]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import dolfinx.fem.petsc
 import numpy as np
-import scipy.sparse
+import scipy
 import ufl
 from dolfinx import fem
 from numpy.typing import NDArray
@@ -138,7 +138,7 @@ class GroupMatrix:
         matrix.destroy()
         return np.asarray(entries)
 
-    def _to_csr(self, entries: Numbers) -> scipy.sparse.csr_array:
+    def _to_csr(self, entries: Numbers) -> "scipy.sparse.csr_array":
         size = self.pattern.rows
         return scipy.sparse.csr_array(
             (entries, self.pattern.columns, self.pattern.offsets), (size, size)

@@ -11,7 +11,7 @@ and the recycled one. It is the delta of SKR (ICLR 2024).
 from petsc4py import PETSc
 
 import numpy as np
-import scipy.linalg
+import scipy
 from scipy.sparse.linalg import LinearOperator, eigs
 
 from kryloset.errors import KrylosetError

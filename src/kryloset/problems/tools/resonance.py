@@ -3,7 +3,7 @@
 """The distance from resonance of waves in the unit square with u = 0 on the boundary."""
 
 import numpy as np
-import scipy.fft
+import scipy
 
 from kryloset.errors import DataError
 from kryloset.problems.base import Array
