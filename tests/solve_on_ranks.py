@@ -6,8 +6,6 @@ As a program: `solve_on_ranks.py '{"family": ..., ...}' output.npz`.
 """
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,15 +18,13 @@ from directly import solve_directly
 from kryloset.config import DatasetConfig
 from kryloset.problems import load_family
 from kryloset.sampling import generator
+from ranks import run_on_ranks
 
 
 def solve_on_ranks(ranks: int, dataset: dict[str, Any], folder: Path) -> dict[str, np.ndarray]:
     """Return the stored arrays of instance 0 and of the mesh, solved on several processes."""
     output = folder / f"{ranks}.npz"
-    program = [sys.executable, Path(__file__), json.dumps(dataset), output]
-    mpiexec = [Path(sys.executable).with_name("mpiexec"), "-n", str(ranks)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*mpiexec, *program], check=True, timeout=120, env=environment)
+    run_on_ranks(ranks, Path(__file__), json.dumps(dataset), output)
     with np.load(output) as stored:
         return dict(stored)
 

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Evaluation at any point is exact for functions of the element."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 from mpi4py import MPI
@@ -17,6 +15,7 @@ from dolfinx import fem, mesh
 from kryloset.fem.evaluation import Evaluation
 from kryloset.fem.unknowns import Unknowns
 from kryloset.problems.checks.coverage import POINT_ROUNDING
+from ranks import run_on_ranks
 
 COMM = MPI.COMM_SELF
 
@@ -235,10 +234,8 @@ def test_cells_other_than_simplices_are_refused():
 
 @pytest.mark.mpi
 def test_one_rank_and_two_agree(tmp_path: Path):
-    mpiexec = Path(sys.executable).parent / "mpiexec"
-    script = [sys.executable, Path(__file__).with_name("evaluation_two_ranks.py"), tmp_path]
     for ranks in (1, 2):
-        subprocess.run([mpiexec, "-n", str(ranks), *script], check=True, timeout=60)
+        run_on_ranks(ranks, Path(__file__).with_name("evaluation_two_ranks.py"), tmp_path)
     one, two = (np.load(tmp_path / f"ranks-{n}.npz") for n in (1, 2))
     assert sorted(one) == sorted(two)
     for name in one:

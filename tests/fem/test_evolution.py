@@ -3,9 +3,6 @@
 """Time steps, on a rod whose finite element solution is known in closed form."""
 
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from kryloset.problems import Dirichlet, EvolutionFamily, OperatorTraits, Variab
 from kryloset.problems.finite_element import WeakForm
 from kryloset.sampling import generator
 from operators import SolveAndKeep
+from ranks import run_on_ranks
 
 POINTS = 9
 
@@ -340,13 +338,8 @@ def test_each_state_is_checked_before_the_next_step() -> None:
 
 @pytest.mark.mpi
 def test_two_ranks_give_the_same_states_and_solutions(tmp_path: Path) -> None:
-    mpiexec = Path(sys.executable).parent / "mpiexec"
-    # The module ends all ranks where one fails.
-    script = [sys.executable, "-m", "mpi4py", Path(__file__).with_name("many_systems_two_ranks.py")]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     for ranks in (1, 2):
-        command = [mpiexec, "-n", str(ranks), *script, tmp_path]
-        subprocess.run(command, env=environment, check=True, timeout=120)
+        run_on_ranks(ranks, Path(__file__).with_name("many_systems_two_ranks.py"), tmp_path)
     one, two = (np.load(tmp_path / f"ranks-{n}.npz") for n in (1, 2))
     assert sorted(one) == sorted(two) == ["heat u", "reaction_diffusion u"]
     for name in one:

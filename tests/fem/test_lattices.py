@@ -3,9 +3,6 @@
 """Interpolations between lattices, and the geometric multigrid that they make."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from kryloset.krylov.preconditioners.multigrid import has_interpolations
 from kryloset.krylov.preconditioners.set_up import set_up_preconditioner
 from kryloset.problems import load_family
 from kryloset.sampling import generator
+from ranks import run_on_ranks
 
 
 def discretised(family: str, points: int, dimension: int | None = None, degree: int = 1, **given):
@@ -244,13 +242,10 @@ def test_multigrid_is_a_strategy_for_waves_but_not_for_winds():
 def test_two_ranks_find_the_same_solution(family, mesh, tmp_path):
     dataset = {"family": family, "mesh": mesh, "parameters": {"modes": 4}}
     program = Path(__file__).with_name("multigrid_two_ranks.py")
-    mpiexec = Path(sys.executable).with_name("mpiexec")
     found = []
     for ranks in (1, 2):
         output = tmp_path / f"{ranks}.npz"
-        command = [mpiexec, "-n", str(ranks), sys.executable, program, json.dumps(dataset), output]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        subprocess.run(command, check=True, timeout=120, env=environment)
+        run_on_ranks(ranks, program, json.dumps(dataset), output)
         found.append(np.load(output))
     one, two = found
     size = abs(one["solutions"]).max()

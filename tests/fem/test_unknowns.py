@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The order of the unknowns follows their positions, on any number of processes."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 from mpi4py import MPI
@@ -16,6 +14,7 @@ from dolfinx import fem, mesh
 
 from kryloset.errors import FamilyError
 from kryloset.fem.unknowns import Unknowns, order_cells, sort_positions
+from ranks import run_on_ranks
 
 COMM = MPI.COMM_SELF
 
@@ -231,10 +230,8 @@ def test_other_elements_are_refused(element: basix.ufl._ElementBase):
 
 @pytest.mark.mpi
 def test_one_rank_and_two_agree(tmp_path: Path):
-    mpiexec = Path(sys.executable).parent / "mpiexec"
-    script = [sys.executable, Path(__file__).with_name("unknowns_two_ranks.py"), tmp_path]
     for ranks in (1, 2):
-        subprocess.run([mpiexec, "-n", str(ranks), *script], check=True, timeout=60)
+        run_on_ranks(ranks, Path(__file__).with_name("unknowns_two_ranks.py"), tmp_path)
     one, two = (np.load(tmp_path / f"ranks-{n}.npz") for n in (1, 2))
     assert sorted(one) == sorted(two)
     for name in one:

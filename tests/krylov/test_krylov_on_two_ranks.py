@@ -2,13 +2,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """One process and two solve the same sequence."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from ranks import run_on_ranks
 
 FILLED = {"cg-icc-iterations": 25, "bicgstab-ilu-iterations": 16}
 """Iterations on two ranks with levels of fill; without them, 28 and 18 at least."""
@@ -16,11 +15,8 @@ FILLED = {"cg-icc-iterations": 25, "bicgstab-ilu-iterations": 16}
 
 @pytest.mark.mpi
 def test_serial_and_two_ranks_agree(tmp_path):
-    mpiexec = Path(sys.executable).parent / "mpiexec"
-    script = [sys.executable, Path(__file__).with_name("two_ranks.py"), tmp_path]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    for command in (script, [mpiexec, "-n", "2", *script]):
-        subprocess.run(command, check=True, timeout=120, env=environment)
+    for ranks in (1, 2):
+        run_on_ranks(ranks, Path(__file__).with_name("two_ranks.py"), tmp_path)
     one, two = (np.load(tmp_path / f"ranks-{n}.npz") for n in (1, 2))
     assert sorted(one) == sorted(two)
     for name in one:

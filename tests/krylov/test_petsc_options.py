@@ -3,8 +3,6 @@
 """PETSc's options pass through to the KSP and its preconditioner, and leave no trace."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from mpi4py import MPI  # noqa: F401  (before petsc4py)
@@ -16,6 +14,7 @@ from systems import laplacian, refill, sequence, to_mat, to_vec
 
 from kryloset.errors import KrylosetError
 from kryloset.krylov import Automatic, Recording, SequenceSolver, solve_or_escalate
+from ranks import run_on_ranks
 
 SWEEPS = {"mg_levels_ksp_type": "richardson", "mg_levels_ksp_max_it": 4}
 
@@ -163,6 +162,4 @@ def test_factors_may_be_of_another_package(rng):
 
 @pytest.mark.mpi
 def test_blocks_on_two_ranks_have_them():
-    mpiexec = Path(sys.executable).parent / "mpiexec"
-    script = Path(__file__).with_name("petsc_options_two_ranks.py")
-    subprocess.run([mpiexec, "-n", "2", sys.executable, script], check=True, timeout=120)
+    run_on_ranks(2, Path(__file__).with_name("petsc_options_two_ranks.py"))

@@ -49,9 +49,7 @@ def main(folder: Path) -> None:
         for system in systems:
             refill(mat, system)
             result, state = solver.solve(mat, to_vec(mat, b), state)
-            if not result.converged:
-                print(method, preconditioner, result.reason.message)
-                comm.Abort(1)
+            assert result.converged, (method, preconditioner, result.reason.message)
             iterations.append(result.iterations)
         path = folder / f"state-{comm.rank}-of-{comm.size}.npz"
         state.save(path)

@@ -3,8 +3,6 @@
 """Darcy flow against manufactured solutions, theorems and independent discretisations."""
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from kryloset.problems.darcy import Darcy, DarcySettings
 from kryloset.problems.tools.quadrature import TETRAHEDRON_RULE, least_at_quadrature
 from kryloset.sampling import GaussianField, generator
 from operators import SolveAndKeep, false_claims
+from solve_on_ranks import solve_on_ranks
 
 TWO_VALUED = {"permeability": "two_valued"}
 
@@ -379,23 +378,8 @@ def test_bad_settings_are_refused(mesh: Any, parameters: Any, message: str) -> N
 @pytest.mark.mpi
 @pytest.mark.parametrize("degree", [1, 2])
 def test_two_processes_store_the_same_cube(degree: int, tmp_path: Path) -> None:
-    script = (
-        "import sys; sys.path[:0] = [sys.argv[1], sys.argv[1] + '/..']\n"
-        "from mpi4py import MPI\n"
-        "import numpy as np\n"
-        "from test_darcy import solve_cube\n"
-        "stored = solve_cube(MPI.COMM_WORLD, int(sys.argv[3]))\n"
-        "if MPI.COMM_WORLD.rank == 0: np.save(sys.argv[2], stored)\n"
-    )
-    mpiexec = str(Path(sys.executable).with_name("mpiexec"))
-    here, output = str(Path(__file__).parent), str(tmp_path / "u.npy")
-    command = [mpiexec, "-n", "2", sys.executable, "-c", script, here, output, str(degree)]
-    subprocess.run(command, check=True, timeout=120)
-    one, two = solve_cube(MPI.COMM_SELF, degree), np.load(output)
+    parameters = {"modes": 4, "smoothness": 3}
+    mesh = {"points": 9, "degree": degree, "dimension": 3}
+    dataset = {"mesh": mesh, "parameters": parameters}
+    one, two = (solve_on_ranks(ranks, dataset, tmp_path)["u"] for ranks in (1, 2))
     assert np.linalg.norm(one - two) <= 1e-8 * np.linalg.norm(one)
-
-
-def solve_cube(comm: MPI.Comm, degree: int) -> Any:
-    """Return the head of an instance in a cube, on rank 0."""
-    cube = family(9, degree, 3, modes=4, smoothness=3)
-    return cube.discretise(comm).solve([cube.draw(generator(0, 1))], solve_directly)[0].get("u")
