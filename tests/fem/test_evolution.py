@@ -18,6 +18,9 @@ from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError, DataError, KrylosetError
 from kryloset.fem.blow_up import Growth
 from kryloset.fem.group.system import GroupSystem
+from kryloset.fem.group.vector import GroupVector
+from kryloset.krylov import SequenceSolver
+from kryloset.krylov.ensemble.factor import can_factor
 from kryloset.problems import Dirichlet, EvolutionFamily, OperatorTraits, Variable
 from kryloset.problems.finite_element import WeakForm
 from kryloset.sampling import generator
@@ -266,6 +269,58 @@ def test_right_hand_sides_of_steps_are_those_of_dolfinx(kind: type[Rod]) -> None
         stored = discretisation.solve([instance], compare)[0]
         assert discretisation.residual(instance, stored) < 1e-13
     assert len(differences) == 16 and max(differences) < 1e-13
+
+
+class Together:
+    """Solves ensembles, and keeps the iterations of each step."""
+
+    tolerance = 1e-12
+
+    def __init__(self) -> None:
+        """Begin."""
+        self.solver = SequenceSolver(
+            method="cg", preconditioner="cholesky", lanes=16, tolerance=self.tolerance
+        )
+        self.state, self.iterations = self.solver.init(), list[int]()
+
+    def __call__(self, operator: Any, rhs: Any) -> Any:
+        """Solve one step."""
+        result, self.state = self.solver.solve(operator, rhs, self.state)
+        assert result.converged
+        self.iterations.append(max(lane.iterations for lane in result.lanes))
+        return result.solution
+
+
+@pytest.mark.skipif(not can_factor(), reason="ensembles have real numbers and compiled factors")
+@pytest.mark.parametrize(
+    ("kind", "assembled"), [(Rod, 1), (TwoStepRod, 1), (DrivenOnce, 1), (Driven, 8), (Clock, 8)]
+)
+def test_right_hand_sides_of_groups_are_products_where_states_are_all_that_changes(
+    kind: type[Rod], assembled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family, counts = rod(kind), list[int]()
+    update = GroupVector.update
+    monkeypatch.setattr(
+        GroupVector, "update", lambda self, b: (counts.append(1), update(self, b))[1]
+    )
+    discretisation = family.discretise(MPI.COMM_SELF)
+    for first in (0, 3):
+        counts.clear()
+        instances = [family.draw(generator(0, first + i)) for i in range(3)]
+        found = discretisation.solve(instances, Together())
+        assert len(counts) == assembled
+        for instance, stored in zip(instances, found, strict=True):
+            assert discretisation.residual(instance, stored) < 1e-12
+
+
+@pytest.mark.skipif(not can_factor(), reason="ensembles have real numbers and compiled factors")
+def test_steps_of_a_group_begin_from_extrapolations() -> None:
+    family = rod(final_time=1e-9)
+    solve = Together()
+    instances = [family.draw(generator(0, i)) for i in range(2)]
+    family.discretise(MPI.COMM_SELF).solve(instances, solve)
+    # States hardly change, and then change by equal parts.
+    assert solve.iterations[2:] == [0] * 6
 
 
 def test_residuals_come_from_dolfinx(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from kryloset.krylov import (
     solve_or_escalate,
 )
 from kryloset.krylov.ensemble import solver as module
+from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.krylov.ensemble.vectors import Vectors
 
 if PETSc.ScalarType is not np.float64:
@@ -174,7 +175,9 @@ def test_a_bad_lane_harms_no_other(solver, wind, harm):
     np.testing.assert_array_equal(x[:, others], columns_of(good, expected.solution)[:, others])
     assert all(result.lanes[lane].converged for lane in others)
     assert np.isfinite(x).all()
-    if harm in ("zero diagonal", "indefinite") and solver.method == "gmres":
+    # Refinement by a factor, and GMRES, solve indefinite systems, too.
+    general = solver.method == "gmres" or solver.preconditioner == "cholesky"
+    if harm in ("zero diagonal", "indefinite") and general:
         assert result.lanes[2].true_residual <= 1.0
     else:
         assert not result.lanes[2].converged
@@ -210,6 +213,42 @@ def test_the_error_names_the_lane():
         solve_or_escalate(SYMMETRIC, mat, to_rhs(mat, b), SYMMETRIC.init())
     assert caught.value.lane == 1
     assert isinstance(caught.value, KrylosetError)
+
+
+@EVERY
+def test_a_solve_begins_from_guesses_that_are_better_than_zero(solver, wind):
+    matrices, b = sequence(7, 6, wind), right_sides(49, 6)
+    mat = to_ensemble(matrices)
+    exact = np.stack(
+        [sp.linalg.spsolve(A.tocsc(), c) for A, c in zip(matrices, b.T, strict=True)], axis=1
+    )
+    guess = np.ones((49, 16))
+    guess[:, :6] = exact
+    guess[:, 2] += 1e-4 * right_sides(49, 1)[:, 0]
+    guess[:, 3], guess[5, 4], guess[:, 5] = 1e30, np.nan, 1e-9
+    ensemble_of(mat).guess = guess
+    result, _ = solver.solve(mat, to_rhs(mat, b), solver.init())
+    assert result.converged
+    x = columns_of(mat, result.solution)
+    assert max(residuals(matrices, b, x)) <= solver.tolerance
+    np.testing.assert_array_equal(x[:, :2], exact[:, :2])
+    counts = [(lane.iterations, lane.operator_applications) for lane in result.lanes]
+    assert counts[:2] == [(0, 1), (0, 1)]
+    # What is no guess is none.
+    ensemble_of(mat).guess = None
+    expected, _ = solver.solve(mat, to_rhs(mat, b), solver.init())
+    for lane in (3, 4):
+        np.testing.assert_array_equal(x[:, lane], columns_of(mat, expected.solution)[:, lane])
+
+
+def test_one_factor_for_all_lanes_takes_one_application_and_one_residual():
+    solver = SYMMETRIC.change(preconditioner="cholesky")
+    mat = to_ensemble(sequence(9, 1), constant=True)
+    result, _ = solver.solve(mat, to_rhs(mat, right_sides(81, 16)), solver.init())
+    for lane in result.lanes:
+        counts = (lane.operator_applications, lane.preconditioner_applications)
+        assert (lane.iterations, counts) == (1, (1, 1))
+        assert lane.true_residual < 1e-13
 
 
 @EVERY

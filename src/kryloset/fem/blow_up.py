@@ -13,46 +13,46 @@ GROWTH_IN_ALL = 1e9
 
 
 class Growth:
-    """Follows the largest absolute value of the state from step to step, in any unit.
+    """Follows the norm of the state from step to step, in any unit.
 
     Attributes:
-        largest: Largest absolute value of the present state.
+        norm: Of the present state.
     """
 
-    def __init__(self, largest: float) -> None:
+    def __init__(self, norm: float) -> None:
         """Begin at the initial state.
 
         Args:
-            largest: Its largest absolute value.
+            norm: Its norm.
         """
-        self.largest = largest
+        self.norm = norm
         self._steps = 0
-        self._before = largest
+        self._before = norm
 
-    def add(self, largest: float) -> None:
+    def add(self, norm: float) -> None:
         """Add a step.
 
         Args:
-            largest: Largest absolute value of the state after it; may be infinite or NaN.
+            norm: Of the state after it; may be infinite or NaN.
         """
         # Growth from zero has no factor. NaN compares false and continues a run.
-        if largest <= GROWTH_IN_STEP * self.largest or not self.largest:
-            self._steps, self._before = 0, largest
+        if norm <= GROWTH_IN_STEP * self.norm or not self.norm:
+            self._steps, self._before = 0, norm
         else:
             self._steps += 1
-        self.largest = largest
+        self.norm = norm
 
     @property
     def blown(self) -> bool:
         """Whether the last states have grown faster than any solution does."""
-        if not math.isfinite(self.largest):
+        if not math.isfinite(self.norm):
             return True
-        return self._steps >= STEPS_IN_ROW and self.largest > GROWTH_IN_ALL * self._before
+        return self._steps >= STEPS_IN_ROW and self.norm > GROWTH_IN_ALL * self._before
 
     def describe(self) -> str:
         """Describe how far the state has grown, and what to do."""
         steps = f"{self._steps} step{'s' if self._steps > 1 else ''}"
         return (
-            f"the trajectory blows up, from {self._before:.3g} to {self.largest:.3g} in {steps}: "
+            f"the trajectory blows up, from {self._before:.3g} to {self.norm:.3g} in {steps}: "
             "take shorter steps (more parameters.steps), or treat more of the terms implicitly"
         )

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Dirichlet conditions whose values change from instance to instance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import dolfinx.fem.petsc
@@ -64,6 +64,10 @@ class BoundaryValues:
         for condition in self.conditions:
             found[condition.dof_indices()[0]] = True
         return found
+
+    def depends_on(self, coefficients: Iterable[fem.Function | fem.Constant]) -> bool:
+        """Return whether one of some coefficients gives prescribed values."""
+        return any(source is each for _, source in self._values for each in coefficients)
 
     def of_lanes(self, values: GroupValues) -> Numbers:
         """Return the prescribed values of a group, (n, lanes), zero where nothing is. Serial.

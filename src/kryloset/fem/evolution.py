@@ -16,10 +16,13 @@ from kryloset.fem.domain import make_domain
 from kryloset.fem.finite_elements import FiniteElements
 from kryloset.fem.form_checks import read_weak_form
 from kryloset.fem.group import GroupValues
+from kryloset.fem.group.recurrence import Stepping
 from kryloset.fem.group.system import GroupSystem
 from kryloset.fem.lattices import declare_interpolations
 from kryloset.fem.linear_system import LinearSystem
 from kryloset.fem.shared_mesh import SharedMeshDiscretisation
+from kryloset.fem.stored_lanes import StoredLanes
+from kryloset.krylov.ensemble.vectors import norms_of
 from kryloset.krylov.scaling import norm_of
 from kryloset.problems.base import Array, Instance, Solve
 from kryloset.problems.checks.mistakes import blamed, describe_class
@@ -76,7 +79,7 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
         (instance,) = instances
         steps = self._steps(instance)
         states = [self._checked_state(0.0)]
-        growth = Growth(self._largest())
+        growth = Growth(self._norm())
         for number, (matrix, rhs) in enumerate(steps, start=1):
             self.check_nullspace(matrix)
             where = self._where(number)
@@ -86,20 +89,22 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
                 raise KrylosetError(f"{where}: {error}") from error
             self._advance(solution.array_r)
             states.append(self._checked_state(self._now()))
-            growth.add(self._largest())
+            growth.add(self._norm())
             if growth.blown:
                 raise KrylosetError(f"{where}: {growth.describe()}")
         return [{name: np.stack([state[name] for state in states]) for name in states[0]}]
 
     def _solve_group(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
         """Step through time as `solve` does, with an ensemble for each step."""
-        count = len(instances)
+        count, times = len(instances), self.family.times
         group = self._prepare(instances)
         values, previous = group.values, [group.values[state] for state in self._previous]
-        present = previous[0]
-        states = [self._checked_states(0.0, present[:, :count])]
-        growths = [Growth(size) for size in _largest_of(present[:, :count])]
-        for number, time in enumerate(self.family.times[1:], start=1):
+        present, states = previous[0], self.elements.store_lanes(count, len(times))
+        states.write(0, present)
+        self._check_states(0, states, count)
+        group.guess_next(present, present)
+        growths = [Growth(norm) for norm in norms_of(present)[:count].tolist()]
+        for number, time in enumerate(times[1:], start=1):
             values[self._time][:] = time
             operator, rhs = group.update(count, parameters=number == 1)
             self.check_nullspace(operator)
@@ -108,18 +113,17 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
                 solution = group.solution(solve(operator, rhs))
             except KrylosetError as error:
                 raise KrylosetError(f"{where}: {error}") from error
+            group.guess_next(solution, present)
             for older, newer in zip(previous[:0:-1], previous[-2::-1], strict=True):
                 older[:] = newer
             present[:] = solution
-            states.append(self._checked_states(time, present[:, :count]))
-            for growth, size in zip(growths, _largest_of(present[:, :count]), strict=True):
-                growth.add(size)
+            states.write(number, present)
+            self._check_states(number, states, count)
+            for growth, norm in zip(growths, norms_of(present)[:count].tolist(), strict=True):
+                growth.add(norm)
                 if growth.blown:
                     raise KrylosetError(f"{where}: {growth.describe()}")
-        return [
-            {name: np.stack([state[name] for state in lane]) for name in lane[0]}
-            for lane in zip(*states, strict=True)
-        ]
+        return states.trajectories()
 
     def _declare(self, matrix: PETSc.Mat) -> None:
         self.system.declare(matrix)
@@ -132,7 +136,8 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
             self.elements.set_parameters(instances[0])
             self.system.update()
             values = GroupValues(self._changing, lanes)
-            self._groups[lanes] = GroupSystem(self.system, values, self._declare)
+            stepping = Stepping(self._previous, self._time)
+            self._groups[lanes] = GroupSystem(self.system, values, self._declare, stepping)
         group = self._groups[lanes]
         self.elements.set_lanes(instances, group.values)
         present, *older = (group.values[state] for state in self._previous)
@@ -205,11 +210,10 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
             self._time.value = time
             yield self.system.update(parameters=number == 0)
 
-    def _largest(self) -> float:
-        """Return the largest absolute value of the present state, or NaN. Collective."""
-        largest = np.abs(self._previous[0].x.array).max(initial=0.0)
-        everywhere = self.elements.domain.comm.allgather(float(largest))
-        return float(np.max(everywhere))
+    def _norm(self) -> float:
+        """Return the norm of the present state, or NaN. Collective."""
+        owned = self._previous[0].x.array[: self.system.rhs.getLocalSize()]
+        return norm_of(np.array(self.elements.domain.comm.allgather(norm_of(owned))))
 
     def _now(self) -> float:
         return float(self._time.value.real)
@@ -228,12 +232,14 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
             raise fault
         return state
 
-    def _checked_states(self, time: float, x: Array) -> list[dict[str, Array]]:
-        """Return the present states of a group, from x (n, instances)."""
-        states = self.elements.write_lanes(x)
-        for state in states:
-            self._check_state(time, state)
-        return states
+    def _check_states(self, number: int, states: StoredLanes, count: int) -> None:
+        """Check the states of a group at a time, unless the family checks none."""
+        if type(self.family).check_state is EvolutionFamily.check_state:
+            return
+        time = self.family.times[number]
+        with blamed(self.family, "check_state", doing=f"time {time:.4g}"):
+            for lane in range(count):
+                self.family.check_state(time, states.state(lane, number))
 
     def _check_state(self, time: float, state: dict[str, Array]) -> None:
         with blamed(self.family, "check_state", doing=f"time {time:.4g}"):
@@ -247,11 +253,6 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
         owned = self.system.rhs.getLocalSize()
         state.array[:owned] = x[:owned]
         state.scatter_forward()
-
-
-def _largest_of(x: Array) -> list[float]:
-    """Return the largest absolute value of each column, or NaN."""
-    return [float(size) for size in np.abs(x).max(axis=0, initial=0.0)]
 
 
 def _state_at(solution: Instance, number: int) -> dict[str, Array]:

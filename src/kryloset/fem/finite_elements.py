@@ -4,7 +4,6 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,38 +13,16 @@ from numpy.typing import NDArray
 
 from kryloset.errors import DataError, FamilyError
 from kryloset.fem.coefficients import Coefficients
-from kryloset.fem.evaluation import Evaluation
 from kryloset.fem.grids import Grids
 from kryloset.fem.group.values import GroupValues
+from kryloset.fem.part import Part
+from kryloset.fem.stored_lanes import StoredLanes
 from kryloset.fem.unknowns import Unknowns
 from kryloset.problems.base import Array, Instance, Variable
 from kryloset.problems.checks.coverage import require_seen, require_within
 from kryloset.problems.checks.mistakes import blamed, describe_class
 from kryloset.problems.checks.stored import check_array, check_stored
 from kryloset.problems.finite_element import FiniteElementFamily
-
-
-@dataclass(frozen=True)
-class Part:
-    """A sub-space of a mixed space, or the whole space if it is not mixed.
-
-    Attributes:
-        fields: The fields of its components, one after another.
-        unknowns: Its degrees of freedom.
-        nodal: Whether its nodes are the points of the dataset's grid.
-        evaluations: Evaluations on grids that are not its nodes. The key is None for the dataset's
-            grid, and the number of points along each axis for a further grid.
-    """
-
-    fields: tuple[Variable, ...]
-    unknowns: Unknowns
-    nodal: bool
-    evaluations: dict[int | None, Evaluation]
-
-    @property
-    def dofs(self) -> str:
-        """Name of the variable that stores its degrees of freedom."""
-        return f"{self.fields[0].name}_dofs"
 
 
 class FiniteElements:
@@ -143,16 +120,18 @@ class FiniteElements:
             arrays: (n, lanes), degrees of freedom of the solutions.
         """
         lanes = arrays.shape[1]
-        stored: list[dict[str, Array]] = [{} for _ in range(lanes)]
-        for part in self.parts:
-            rows, nodes = part.unknowns.gather_lanes(arrays), len(part.unknowns.points)
-            values = at_points = rows.T.copy().reshape(lanes, *part.unknowns.shape)
-            if not part.nodal:
-                found = part.evaluations[None].of_lanes(rows.reshape(nodes, -1))
-                at_points = found.reshape(-1, lanes).T.copy()
-            for one, unknowns, evaluated in zip(stored, values, at_points, strict=True):
-                one |= self._stored_of(part, unknowns, evaluated)
-        return stored
+        stored = self.store_lanes(lanes, 1)
+        stored.write(0, arrays)
+        return [stored.state(lane, 0) for lane in range(lanes)]
+
+    def store_lanes(self, lanes: int, times: int) -> StoredLanes:
+        """Return room for several solutions at some times. Serial."""
+        lengths = self._grids.lengths(None)
+        return StoredLanes(self.parts, lengths, self._stores, lanes=lanes, times=times)
+
+    def _stores(self, part: Part) -> bool:
+        """Return whether degrees of freedom of a part are stored, beside its fields."""
+        return part.dofs in self._unknowns
 
     def read(self, stored: Instance, array: Array) -> None:
         """Set degrees of freedom from arrays that `write` returned.
@@ -222,7 +201,8 @@ class FiniteElements:
         for part in self.parts:
             if part.unknowns.tangents is not None:
                 continue
-            names = [f.name for f in part.fields for _ in range(self._size_of(f))]
+            sizes = zip(part.fields, part.components, strict=True)
+            names = [field.name for field, size in sizes for _ in range(size)]
             for number, name in enumerate(names):
                 mine = part.unknowns.component(number)
                 if not self.domain.comm.allreduce(int(prescribed[mine].sum())):
@@ -276,7 +256,9 @@ class FiniteElements:
         for members, unknowns in spaces:
             self._require_components(members, unknowns)
             nodal = self._grids.are_nodes(unknowns)
-            parts.append(Part(members, unknowns, nodal, self._grids.evaluations(unknowns, nodal)))
+            evaluations = self._grids.evaluations(unknowns, nodal)
+            sizes = tuple(self._size_of(field) for field in members)
+            parts.append(Part(members, sizes, unknowns, nodal, evaluations))
         self._require_unknowns(parts)
         return parts
 
@@ -349,14 +331,13 @@ class FiniteElements:
     def _stored_of(self, part: Part, unknowns: Array, at_points: Array) -> dict[str, Array]:
         """Return what is stored of a part, from its unknowns and its values on the grid."""
         stored = self._fields_of(part, at_points, None)
-        return {part.dofs: unknowns, **stored} if part.dofs in self._unknowns else stored
+        return {part.dofs: unknowns, **stored} if self._stores(part) else stored
 
     def _fields_of(self, part: Part, values: Array, grid: int | None) -> dict[str, Array]:
         """Return the fields of a part from its components at the points of a grid."""
         components = values.reshape(*self._grids.lengths(grid), -1)
         found, begin = {}, 0
-        for field in part.fields:
-            size = self._size_of(field)
+        for field, size in zip(part.fields, part.components, strict=True):
             own = components[..., begin : begin + size]
             found[field.name] = own if field.rank else own[..., 0]
             begin += size

@@ -136,11 +136,11 @@ class RecordedSolve:
             record = self.records[attempt.lane]
             logger.warning("instance %d: escalated after %s", record.instance, attempt)
             record.escalations += 1
+        label = self._solver.used(state).label
+        strategy = state.choices[-1] if isinstance(state, AutomaticState) else 0
         for record, found in zip(self.records, result.of_each, strict=True):
             record.add(found)
-            record.label = self._solver.used(state).label
-            if isinstance(state, AutomaticState):
-                record.strategy = state.choices[-1]
+            record.label, record.strategy = label, strategy
         return result.solution
 
     def solve(

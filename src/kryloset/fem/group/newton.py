@@ -96,7 +96,7 @@ class GroupNewton:
         prescribed = self._boundary.of_lanes(self.values)
         u[:] = 0.0
         f = self._compute(prescribed)
-        first = norms = _norms(f)
+        first = norms = norms_of(f)
         taken = 0
         while (going := self._going(norms, first, margin * tolerance, count)).any():
             if taken == steps:
@@ -140,7 +140,7 @@ class GroupNewton:
         for _ in range(HALVINGS):
             self._u[:] = before - length * step
             f = self._compute(prescribed)
-            after = _norms(f)
+            after = norms_of(f)
             worse = going & ~(after <= (1.0 - DECREASE * length) * norms)
             if not worse.any():
                 return f, np.where(going, after, norms)
@@ -157,9 +157,3 @@ class GroupNewton:
             self._jacobian.lift(excess, f)
         f[self._fixed] = excess[self._fixed]
         return f
-
-
-def _norms(f: Numbers) -> Numbers:
-    """Return the norms of the lanes, which may be one."""
-    with np.errstate(all="ignore"):
-        return norms_of(f, np.einsum("il,il->l", f, f))

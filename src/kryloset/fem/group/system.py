@@ -10,9 +10,11 @@ import numpy as np
 
 from kryloset.fem.group.matrix import GroupMatrix
 from kryloset.fem.group.operator import activate, make_operator
+from kryloset.fem.group.recurrence import Recurrence, Stepping, find_recurrence
 from kryloset.fem.group.values import GroupValues, Numbers
 from kryloset.fem.group.vector import GroupVector
 from kryloset.fem.linear_system import LinearSystem
+from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.krylov.ensemble.pattern import Pattern
 from kryloset.krylov.ensemble.vectors import zeros
 
@@ -30,7 +32,11 @@ class GroupSystem:
     """
 
     def __init__(
-        self, system: LinearSystem, values: GroupValues, declare: Callable[[PETSc.Mat], None]
+        self,
+        system: LinearSystem,
+        values: GroupValues,
+        declare: Callable[[PETSc.Mat], None],
+        stepping: Stepping | None = None,
     ) -> None:
         """Compile the kernels and make the storage.
 
@@ -38,6 +44,7 @@ class GroupSystem:
             system: The system of one instance, which has been assembled at least once.
             values: Of the coefficients that change.
             declare: Declares to PETSc what solvers may know of a matrix of the family.
+            stepping: What changes from time step to time step, if there are any.
         """
         self.values = values
         self._system = system
@@ -56,6 +63,12 @@ class GroupSystem:
         self._fixed = np.flatnonzero(system.boundary.prescribed)
         #: What b is in every lane, (n, 1), if it never changes.
         self._same: Numbers | None = None
+        #: b for states that are zero, if it is made of products with them.
+        self._first = self._b
+        self._recurrence: Recurrence | None = None
+        if stepping is not None and not system.boundary.depends_on(stepping):
+            self._states = [values[state] for state in stepping.states]
+            self._recurrence = find_recurrence(system.weak.L, stepping, values, self._fixed)
 
     def update(self, count: int, *, parameters: bool = True) -> tuple[PETSc.Mat, PETSc.Vec]:
         """Fill A and b from the present values.
@@ -72,6 +85,8 @@ class GroupSystem:
             self._assemble_matrix()
         if self._same is not None:
             self._b[:] = self._same
+        elif self._recurrence is not None:
+            self._step(self._recurrence, parameters)
         else:
             self._assemble_rhs()
             if self._system.constant_rhs:
@@ -84,6 +99,23 @@ class GroupSystem:
         """Return the solutions, (n, lanes), orthogonal to the null space of A."""
         found: Numbers = x.array_r.reshape(self._b.shape)
         return self._remove_nullspace(found.copy()) if self._system.singular else found
+
+    def guess_next(self, solution: Numbers, before: Numbers) -> None:
+        """Let the next solve of a time step begin from the extrapolation of two states.
+
+        A factor for all lanes needs no guess: it solves by one application in any case.
+
+        Args:
+            solution: (n, lanes), the last state.
+            before: (n, lanes), the state before.
+        """
+        ensemble = ensemble_of(self.operator)
+        if ensemble is None or ensemble.constant:
+            return
+        if ensemble.guess is None:
+            ensemble.guess = zeros(*solution.shape)
+        np.multiply(solution, 2.0, out=ensemble.guess)
+        ensemble.guess -= before
 
     def _assemble_matrix(self) -> None:
         if self._entries.shape[1] < self.values.lanes:
@@ -106,6 +138,21 @@ class GroupSystem:
             b[self._fixed] = prescribed[self._fixed]
         if self._system.singular:
             self._remove_nullspace(b)
+
+    def _step(self, recurrence: Recurrence, parameters: bool) -> None:
+        """Fill b by products with the previous states."""
+        if parameters:
+            held = [state.copy() for state in self._states]
+            for state in self._states:
+                state[:] = 0.0
+            self._assemble_rhs()
+            self._first = self._b.copy()
+            for state, numbers in zip(self._states, held, strict=True):
+                state[:] = numbers
+            recurrence.update()
+        recurrence.compute(self._first, self._b)
+        if self._system.singular:
+            self._remove_nullspace(self._b)
 
     @staticmethod
     def _remove_nullspace(x: Numbers) -> Numbers:

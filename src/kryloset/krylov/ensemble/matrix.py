@@ -31,6 +31,8 @@ class EnsembleMatrix:
         lanes: width of the ensemble: 4, 8 or 16.
         active: number of lanes that hold an instance, the first ones. The others copy the first
             (`fill_idle`), and their right-hand sides are 0.
+        guess: (n, lanes), solutions from which the next solve begins, such as extrapolations of
+            time steps; None for 0.
         template: an AIJ matrix of the pattern. It carries what is declared of all matrices:
             symmetry, null spaces, interpolations. Its entries are those of the last `lane`.
         addresses: the first arguments of products in lanes.c.
@@ -42,6 +44,7 @@ class EnsembleMatrix:
         """Take what `make_ensemble` has checked."""
         self.pattern, self.entries, self.lanes = pattern, entries, lanes
         self.active, self.template = active, template
+        self.guess: Numbers | None = None
         self._kernels = load_kernels()
         # Number of the lane that the template holds, unless entries have changed since.
         self._held: int | None = None

@@ -5,19 +5,20 @@
 import math
 import os
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from itertools import islice
-from typing import Self
 
 from petsc4py import PETSc
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.krylov.ensemble.lanes import Lanes
 from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.krylov.ensemble.methods import Progress, iterate_cg, iterate_gmres
 from kryloset.krylov.ensemble.preconditioner import EnsemblePreconditioner, analyse
-from kryloset.krylov.ensemble.vectors import Numbers, Vectors, as_lanes, combine, norms_of
+from kryloset.krylov.ensemble.refinement import refine
+from kryloset.krylov.ensemble.vectors import Numbers, Vectors, as_lanes, combine, dot, norms_of
 from kryloset.krylov.fast_replace import fast_replace
 from kryloset.krylov.names import FACTORS, LANES
 from kryloset.krylov.reason import Reason
@@ -39,53 +40,14 @@ this fraction of the residual."""
 FEW = 6
 """Iterations up to which a factor in single precision is good enough."""
 
+USUAL_EXPONENT = 20
+"""Right-hand sides whose norms are within this power of two, and its inverse, stay as they are."""
+
 LARGEST_EXPONENT = 1000
-"""Right-hand sides are divided by powers of two up to this one, and its inverse."""
+"""Others are divided by powers of two up to this one, and its inverse."""
 
 SAFE_EXPONENT = 300
 """Up to this one, no number of a solution leaves the range of double precision by it alone."""
-
-
-@dataclass
-class Lanes:
-    """What was found of the lanes: arrays (lanes).
-
-    Attributes:
-        residuals: ||b - A x|| / ||b||; 0 for b = 0.
-        reasons: numbers of `Reason`.
-        iterations: Krylov steps.
-        products: products with A.
-        applications: products with M^-1.
-    """
-
-    residuals: Numbers
-    reasons: NDArray[np.int64]
-    iterations: NDArray[np.int64]
-    products: NDArray[np.int64]
-    applications: NDArray[np.int64]
-
-    @classmethod
-    def unsolved(cls, lanes: int, reason: Reason) -> Self:
-        """Return lanes whose solution is 0, for a reason."""
-        counts = np.zeros((3, lanes), dtype=np.int64)
-        return cls(np.ones(lanes), np.full(lanes, int(reason)), *counts)
-
-    def put(self, first: int, part: Self) -> None:
-        """Take over a part of the lanes, from a first one on."""
-        for field in fields(self):
-            values = getattr(part, field.name)
-            getattr(self, field.name)[first : first + len(values)] = values
-
-    def take(self, other: Self, which: NDArray[np.bool_]) -> None:
-        """Take over some lanes of another solve, which cost what both cost."""
-        self.residuals[which], self.reasons[which] = other.residuals[which], other.reasons[which]
-        for name in ("iterations", "products", "applications"):
-            getattr(self, name)[:] += getattr(other, name)
-
-    @property
-    def missed(self) -> NDArray[np.bool_]:
-        """Which lanes did not reach the tolerance."""
-        return np.asarray(self.reasons != Reason.CONVERGED)
 
 
 class EnsembleSolver:
@@ -247,19 +209,21 @@ class _Prepared:
         self._limit = limit
         whole, part = self._whole, self._part
         b, solution = as_lanes(rhs, whole.lanes), x.array_w.reshape(-1, whole.lanes)
+        guess = whole.guess
         if self._preconditioner is None:
             solution[:] = 0.0
             return Lanes.unsolved(whole.lanes, Reason.OUT_OF_MEMORY)
         if part is whole:
             self._set_up(0, clock)
-            return self._solve(b, solution)
+            return self._solve(b, guess, solution)
         lanes = Lanes.unsolved(whole.lanes, Reason.CONVERGED)
         solution[:] = 0.0
         for first in range(0, whole.active, part.lanes):
             self._set_up(first, clock)
             columns = slice(first, first + part.lanes)
             mine = np.empty((len(b), part.lanes))
-            lanes.put(first, self._solve(np.ascontiguousarray(b[:, columns]), mine))
+            own = None if guess is None else np.ascontiguousarray(guess[:, columns])
+            lanes.put(first, self._solve(np.ascontiguousarray(b[:, columns]), own, mine))
             solution[:, columns] = mine
         return lanes
 
@@ -279,15 +243,17 @@ class _Prepared:
         self._revision, self._first = revision, first
         clock.setup += time.perf_counter() - began
 
-    def _solve(self, b: Numbers, x: Numbers) -> Lanes:
+    def _solve(self, b: Numbers, guess: Numbers | None, x: Numbers) -> Lanes:
         """Solve the lanes that the preconditioner is set up for."""
         with np.errstate(all="ignore"):
             norms = norms_of(b)
             finite = np.isfinite(norms)
             # Norms near 1, by powers of two: no number loses a digit.
             exponents = np.where(finite & (norms > 0.0), np.frexp(norms)[1], 0)
+            exponents[np.abs(exponents) <= USUAL_EXPONENT] = 0
             exponents = np.clip(exponents, -LARGEST_EXPONENT, LARGEST_EXPONENT)
-            lanes = self._solve_scaled(b, x, exponents, finite & self._usable & (norms > 0.0))
+            live = finite & self._usable & (norms > 0.0)
+            lanes = self._solve_scaled(b, guess, x, norms, exponents, live)
         failed = ~self._usable & (norms > 0.0)
         lanes.reasons[failed], lanes.residuals[failed] = Reason.PRECONDITIONER_FAILED, 1.0
         lanes.reasons[~finite] = Reason.NON_FINITE
@@ -295,37 +261,48 @@ class _Prepared:
         return lanes
 
     def _solve_scaled(
-        self, b: Numbers, x: Numbers, exponents: NDArray[np.int64], live: NDArray[np.bool_]
+        self,
+        b: Numbers,
+        guess: Numbers | None,
+        x: Numbers,
+        norms: Numbers,
+        exponents: NDArray[np.int64],
+        live: NDArray[np.bool_],
     ) -> Lanes:
         """Solve A x = b for the lanes that are live, in terms of b divided by powers of two."""
-        part, tolerance = self._part, self._settings.tolerance
-        scaled, r, none = self._work[0], self._work[1], np.zeros(self._part.lanes)
-        norms = np.sqrt(combine(np.ldexp(1.0, -exponents), b, none, b, scaled))
-        idle = ~live
-        if idle.any():
+        part, tolerance, idle = self._part, self._settings.tolerance, ~live
+        r, scaled, none = self._work[1], b, np.zeros(self._part.lanes)
+        if exponents.any() or norms[idle].any():
+            scaled = self._work[0]
+            norms = np.sqrt(combine(np.ldexp(1.0, -exponents), b, none, b, scaled))
             scaled[:, idle] = 0.0
-        r[:], x[:] = scaled, 0.0
         lanes = Lanes.unsolved(part.lanes, Reason.CONVERGED)
-        lanes.residuals[idle] = 0.0
-        targets, again = INNER * tolerance * norms, live.copy()
+        lanes.residuals = live.astype(np.float64)
+        begun = guess is not None or self._settings.preconditioner not in FACTORS
+        if begun:
+            lanes.residuals = self._begin(scaled, guess, x, norms, exponents, live)
+            lanes.products += live if guess is not None else 0
+        # A guess may be good enough.
+        targets, again = INNER * tolerance * norms, live & (lanes.residuals > tolerance)
         while again.any():
-            progress = Progress.of(again, self._limit)
-            cycles = self._iterate(x, r, targets, progress)
-            before, found = lanes.residuals, np.sqrt(part.subtract(x, scaled, r)) / norms
+            progress, before = Progress.of(again, self._limit), lanes.residuals
+            found, cycles = self._iterate(scaled, x, r, norms, targets, progress, begun)
+            begun = True
             lanes.residuals = np.where(again, found, before)
             lanes.reasons = np.where(again, progress.reasons, lanes.reasons)
             lanes.reasons[again & ~np.isfinite(found)] = Reason.NON_FINITE
             lanes.reasons[again & (found <= tolerance)] = Reason.CONVERGED
             lanes.iterations += progress.iterations
             lanes.applications += progress.iterations
-            lanes.products += progress.iterations + cycles + again
+            lanes.products += progress.iterations + np.where(again, cycles, 0)
             # The method's own estimate was too optimistic: go on as long as that helps.
             short = again & ~lanes.missed & (found > tolerance)
             lanes.reasons[short] = Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE
             again = short & (found <= PROGRESS * before)
             targets = np.where(again, targets * PROGRESS * tolerance / found, 0.0)
         bad = live & ~(lanes.residuals <= 1.0)
-        squares = combine(np.ldexp(1.0, exponents), x, none, x, x)
+        factors = np.ldexp(1.0, exponents)
+        squares = combine(factors, x, none, x, x) if exponents.any() else dot(x, x)
         for lane in np.flatnonzero(live & ~np.isfinite(squares)):
             # A row of zeros can let x grow without a trace in the residual.
             if not np.isfinite(x[:, lane]).all():
@@ -340,18 +317,61 @@ class _Prepared:
             lanes.reasons[lost] = Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE
         return lanes
 
+    def _begin(
+        self,
+        b: Numbers,
+        guess: Numbers | None,
+        x: Numbers,
+        norms: Numbers,
+        exponents: NDArray[np.int64],
+        live: NDArray[np.bool_],
+    ) -> Numbers:
+        """Set x to the guess where it is better than 0; return relative residuals, 0 if idle."""
+        r = self._work[1]
+        if guess is None:
+            r[:], x[:] = b, 0.0
+            return live.astype(np.float64)
+        combine(np.ldexp(1.0, -exponents), guess, np.zeros(len(norms)), guess, x)
+        x[:, ~live] = 0.0
+        found = np.sqrt(self._part.subtract(x, b, r))
+        bad = live & ~(found < norms)
+        if bad.any():
+            x[:, bad], r[:, bad], found[bad] = 0.0, b[:, bad], norms[bad]
+        return np.where(live, found / norms, 0.0)
+
     def _iterate(
-        self, x: Numbers, r: Numbers, targets: Numbers, progress: Progress
-    ) -> NDArray[np.int64]:
-        """Run the method; return how many further products each lane took."""
+        self,
+        b: Numbers,
+        x: Numbers,
+        r: Numbers,
+        norms: Numbers,
+        targets: Numbers,
+        progress: Progress,
+        begun: bool,
+    ) -> tuple[Numbers, NDArray[np.int64]]:
+        """Run the method, after refinement by a factor, from x and r if they are given.
+
+        Returns:
+            ||b - A x|| / ||b||, and how many products each lane took beside iterations.
+        """
         assert self._preconditioner is not None
-        given = (self._part, self._preconditioner, x, r, targets, progress, self._vectors)
-        if self._settings.method == "cg":
-            iterate_cg(*given)
-            return np.zeros(self._part.lanes, dtype=np.int64)
-        iterate_gmres(*given, self._settings.restart)
-        # A cycle ends with a residual.
-        return np.asarray(-(-progress.iterations // self._settings.restart))
+        part, work, settings = self._part, self._vectors, self._settings
+        cycles = np.zeros(part.lanes, dtype=np.int64)
+        if settings.preconditioner in FACTORS:
+            goals = settings.tolerance * norms
+            given = (b, x, r, norms, goals, progress, work)
+            sizes = refine(part, self._preconditioner, *given, begun=begun)
+            if not progress.live.any():
+                return sizes / norms, cycles
+        refined = progress.iterations.copy()
+        if settings.method == "cg":
+            iterate_cg(part, self._preconditioner, x, r, targets, progress, work)
+        else:
+            restart = settings.restart
+            iterate_gmres(part, self._preconditioner, x, r, targets, progress, work, restart)
+            # A cycle ends with a residual.
+            cycles = -(-(progress.iterations - refined) // restart)
+        return np.sqrt(part.subtract(x, b, r)) / norms, cycles + 1
 
 
 def memory_limit() -> int:

@@ -66,7 +66,8 @@ def address(array: NDArray[Any]) -> int:
 def dot(x: Numbers, y: Numbers) -> Numbers:
     """Return the inner products x'y, (lanes)."""
     compiled = load_kernels()
-    if compiled is None:
+    # C has no single lane.
+    if compiled is None or x.shape[1] == 1:
         return np.asarray(np.einsum("il,il->l", x, y))
     dots = np.empty(x.shape[1])
     compiled.kryloset_lanes_dot(*x.shape, address(x), address(y), address(dots))
