@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Splits partition the instances, depend only on the seed, and stay as a set grows."""
 
+from hashlib import sha256
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -75,3 +77,17 @@ def test_the_splits_of_a_seed_never_change():
     splits = split_indices(DatasetConfig(count=20, seed=1))
     assert splits["valid"].tolist() == [4, 13]
     assert splits["test"].tolist() == [1, 8, 17]
+
+
+@pytest.mark.parametrize(
+    ("fractions", "digest"),
+    [
+        ((0.8, 0.1, 0.1), "65093ea2d87902d6"),
+        ((0.5, 0.3, 0.17, 0.03), "aeec16ca78d7e34d"),
+        ((0.731, 0.134, 0.135), "c9ca04ad37f2904d"),
+    ],
+)
+def test_the_splits_of_many_instances_never_change(fractions: tuple[float, ...], digest: str):
+    splits = dict(zip(NAMES, fractions, strict=False))
+    found = split_indices(DatasetConfig(count=3000, seed=5, splits=splits)).values()
+    assert sha256(b"".join(split.tobytes() for split in found)).hexdigest()[:16] == digest

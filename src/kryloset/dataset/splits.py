@@ -11,8 +11,11 @@ the splits to which an instance may be assigned, and shows that there always is 
 number chooses among these splits.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import accumulate
 from math import lcm
 
 import numpy as np
@@ -54,32 +57,85 @@ def _give(weights: Sequence[int], numbers: Sequence[int]) -> list[int]:
         weights: Weights of the splits, integers.
         numbers: A uniform random number below 2^64 for each instance.
     """
-    total, room = sum(weights), _Room(weights)
-    sizes = [0] * len(weights)
-    # The smallest number of instances at which a split is due its size, and its size plus one.
-    due, next_due = [0] * len(weights), [-(-total // weight) for weight in weights]
+    assignment = _Assignment(weights)
+    start = state = assignment.state(0, (0,) * len(weights))
     given = []
-    for count, number in enumerate(numbers, start=1):
-        # How far each split is behind its share of the instances up to this one, times `total`. A
-        # split that is not behind would exceed its share by one or more with this instance.
-        behind = [
-            weight * count - total * size for weight, size in zip(weights, sizes, strict=True)
-        ]
-        allowed = [split for split, number in enumerate(behind) if number > 0]
-        if len(allowed) > 1:
-            allowed = [
-                s for s in allowed if room.fits([*due[:s], next_due[s], *due[s + 1 :]], count)
-            ]
-        place = number * sum(behind[split] for split in allowed) >> 64
-        for split in allowed:
-            place -= behind[split]
-            if place < 0:
-                sizes[split] += 1
-                due[split] = next_due[split]
-                next_due[split] = -(-(sizes[split] + 1) * total // weights[split])
+    for number in numbers:
+        place = number * state.behind >> 64
+        for end, split in state.ends:
+            if place < end:
                 given.append(split)
                 break
+        following = state.following.get(split)
+        if following is None:
+            following = state.following[split] = assignment.after(state, split) or start
+        state = following
     return given
+
+
+@dataclass(frozen=True)
+class _State:
+    """What the next instance may be given, after some instances.
+
+    Attributes:
+        count: Number of instances before it.
+        sizes: How many of these each split has.
+        behind: How far the splits that it may be assigned to are behind their shares, in all.
+        ends: For each of these splits, the end of its part of `behind`, and its number.
+        following: By split the state after the instance is assigned to it, where it is known.
+    """
+
+    count: int
+    sizes: tuple[int, ...]
+    behind: int
+    ends: tuple[tuple[int, int], ...]
+    following: "dict[int, _State]" = field(default_factory=dict)
+
+
+class _Assignment:
+    """The states that an assignment goes through, each of which is examined once.
+
+    After as many instances as the weights add up to, each split has exactly its share, since it is
+    off by less than one. The assignment then starts again.
+    """
+
+    def __init__(self, weights: Sequence[int]) -> None:
+        """Begin without states."""
+        self._weights = weights
+        self._total = sum(weights)
+        self._room = _Room(weights)
+        self._known: dict[tuple[int, tuple[int, ...]], _State] = {}
+
+    def after(self, state: _State, split: int) -> _State | None:
+        """Return the state after an instance is assigned to a split; None for the first state."""
+        sizes = list(state.sizes)
+        sizes[split] += 1
+        count = state.count + 1
+        return None if count == self._total else self.state(count, tuple(sizes))
+
+    def state(self, before: int, sizes: tuple[int, ...]) -> _State:
+        """Return the state with some number of instances in each split."""
+        if (before, sizes) not in self._known:
+            self._known[before, sizes] = self._examine(before, sizes)
+        return self._known[before, sizes]
+
+    def _examine(self, before: int, sizes: tuple[int, ...]) -> _State:
+        weights, total, count = self._weights, self._total, before + 1
+        # How far each split is behind its share of the instances up to this one, times `total`. A
+        # split that is not behind would exceed its share by one or more with this instance.
+        behind = [w * count - total * size for w, size in zip(weights, sizes, strict=True)]
+        allowed = [split for split, number in enumerate(behind) if number > 0]
+        if len(allowed) > 1:
+            # The smallest number of instances at which a split is due its size.
+            due = [-(-size * total // w) for w, size in zip(weights, sizes, strict=True)]
+            larger = {s: -(-(sizes[s] + 1) * total // weights[s]) for s in allowed}
+            allowed = [
+                s for s in allowed if self._room.fits([*due[:s], larger[s], *due[s + 1 :]], count)
+            ]
+        ends = accumulate(behind[split] for split in allowed)
+        return _State(
+            before, sizes, sum(behind[s] for s in allowed), tuple(zip(ends, allowed, strict=True))
+        )
 
 
 class _Room:
@@ -93,15 +149,16 @@ class _Room:
         """Begin with no instances."""
         self._weights = weights
         self._total = sum(weights)
-        #: For each m, the smallest h from now on with room for fewer than m splits.
-        self._short = [0] * (len(weights) + 1)
+        #: For each m, every h below `_seen[m]` with room for fewer than m splits, ascending.
+        self._short: list[list[int]] = [[] for _ in range(len(weights) + 1)]
+        self._seen = [0] * (len(weights) + 1)
 
     def fits(self, due: Sequence[int], count: int) -> bool:
         """Return whether there is room for the sizes of all splits.
 
         Args:
             due: For each split, the smallest number of instances at which it is due its size.
-            count: Number of instances now, at least as large as in the previous call.
+            count: Number of instances now.
         """
         early = sorted((h for h in due if h > count), reverse=True)
         # There is always room for one split, since its share is not an integer before.
@@ -109,8 +166,10 @@ class _Room:
 
     def _first_short(self, m: int, count: int) -> int:
         """Return the smallest h >= `count` with room for fewer than m splits."""
-        h = max(self._short[m], count)
-        while h - sum(weight * h // self._total for weight in self._weights) >= m:
-            h += 1
-        self._short[m] = h
-        return h
+        short = self._short[m]
+        while not short or short[-1] < count:
+            h = self._seen[m]
+            if h - sum(weight * h // self._total for weight in self._weights) < m:
+                short.append(h)
+            self._seen[m] += 1
+        return short[bisect_left(short, count)]
