@@ -1,27 +1,44 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The residual that a check computes does not depend on units."""
+"""The residual that a check computes is that of the assembled system, whatever the units."""
 
 from types import SimpleNamespace
 
-from mpi4py import MPI  # noqa: F401  (before petsc4py)
+from mpi4py import MPI
 from petsc4py import PETSc
 
 import numpy as np
 import pytest
 
+from kryloset.config import DatasetConfig
+from kryloset.fem.discretise import discretise
 from kryloset.fem.linear_system import LinearSystem
+from kryloset.problems import load_family
+from kryloset.problems.checks.drawing import draw_example
 
 
 @pytest.mark.parametrize("size", [1e-310, 1e-200, 1.0, 1e200, 1e300])
 def test_the_residual_is_one_for_zero_and_zero_for_the_solution(size):
-    matrix = PETSc.Mat().createAIJ((3, 3), nnz=1, comm=PETSc.COMM_SELF)
-    matrix.setDiagonal(PETSc.Vec().createWithArray(np.full(3, 2.0), comm=PETSc.COMM_SELF))
-    matrix.assemble()
     b = size * np.array([1.0, 2.0, 3.0])
-    system = SimpleNamespace(
-        matrix=matrix, rhs=PETSc.Vec().createWithArray(b, comm=PETSc.COMM_SELF)
-    )
+    rhs = PETSc.Vec().createWithArray(b, comm=PETSc.COMM_SELF)
+    system = SimpleNamespace(rhs=rhs, apply=lambda x: 2 * x)
     assert LinearSystem.residual(system, np.zeros(3)) == pytest.approx(1.0)
     assert LinearSystem.residual(system, b / 2) <= 1e-12
     assert LinearSystem.residual(system, b) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "family", ["darcy", "advection_diffusion", "elasticity", "neumann_poisson", "maxwell"]
+)
+def test_the_action_of_the_form_is_the_product_with_its_matrix(family):
+    """Of any x, also one with other values than those prescribed."""
+    loaded = load_family(DatasetConfig(family=family, mesh={"points": 33}))
+    discretisation = discretise(loaded, MPI.COMM_SELF)
+    matrix, rhs = discretisation.assemble(draw_example(loaded))
+    x, expected = rhs.duplicate(), rhs.duplicate()
+    x.setArray(np.random.default_rng(0).standard_normal(rhs.getLocalSize()))
+    matrix.mult(x, expected)
+    scale = 1e-14 * np.abs(expected.array_r).max()
+    np.testing.assert_allclose(
+        discretisation.system.apply(x.array_r), expected.array_r, rtol=0, atol=scale
+    )

@@ -3,6 +3,7 @@
 """The linear system of a weak form as DOLFINx assembles it, in storage that instances share."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from petsc4py import PETSc
@@ -10,8 +11,9 @@ from petsc4py import PETSc
 import dolfinx.fem.petsc
 import dolfinx.la
 import numpy as np
-import scipy
+import ufl
 from dolfinx import fem
+from numpy.typing import NDArray
 
 from kryloset.errors import ConfigError
 from kryloset.fem.boundary import BoundaryValues
@@ -57,6 +59,7 @@ class LinearSystem:
             ConfigError: The operator is declared constant, and its form is not.
         """
         self.weak, self.traits = weak, traits
+        self._space = space
         self.boundary = BoundaryValues(space, weak.boundary)
         if traits.constant and _any_of((*weak.a.coefficients(), *weak.a.constants()), changing):
             raise ConfigError(
@@ -113,14 +116,38 @@ class LinearSystem:
         return vector
 
     def residual(self, x: Array) -> float:
-        """Return ||b - A x|| / ||b|| of the present A and b, without PETSc's product. Serial."""
-        rows, columns, entries = self.matrix.getValuesCSR()
-        operator = scipy.sparse.csr_array((entries, columns, rows), shape=self.matrix.size)
-        b = self.rhs.array_r[: operator.shape[0]]
+        """Return ||b - A x|| / ||b|| of the present parameters and b. Serial."""
+        b = self.rhs.array_r
         norm = norm_of(b)
-        difference = norm_of(b - operator @ x[: operator.shape[0]])
+        difference = norm_of(b - self.apply(x))
         # For b = 0 the solution is x = 0, and no other x has a small relative residual.
         return difference / norm if norm else difference
+
+    def apply(self, x: Array) -> Array:
+        """Return A x for the present parameters. Serial.
+
+        DOLFINx assembles it as a vector, the action of the form on x. Neither the matrix nor the
+        kernels that solved have a part in it, and it takes a fifth of the time of a matrix.
+        """
+        action, function = self._action
+        values, prescribed = function.x.array, self._prescribed
+        values[:] = x
+        values[prescribed] = 0
+        product: Array = np.zeros_like(values)
+        fem.assemble_vector(product, action)
+        product[prescribed] = x[prescribed]
+        return product
+
+    @cached_property
+    def _action(self) -> tuple[fem.Form, fem.Function]:
+        """The action of A on a function, and that function."""
+        function = fem.Function(self._space)
+        return fem.form(ufl.action(self.weak.a, function)), function
+
+    @cached_property
+    def _prescribed(self) -> NDArray[np.int64]:
+        """The prescribed degrees of freedom."""
+        return np.flatnonzero(self.boundary.prescribed)
 
     def _assemble_matrix(self) -> None:
         self.matrix.zeroEntries()

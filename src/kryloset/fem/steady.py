@@ -95,7 +95,8 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
 
     def residual(self, instance: Instance, solution: Instance) -> float:
         """Return ||b - A x|| / ||b|| of a stored solution."""
-        self.assemble(instance)
+        self.elements.set_parameters(instance)
+        self.system.update(parameters=False)
         x = self.system.rhs.array_r.copy()
         self.elements.read(solution, x)
         return self.system.residual(x)
