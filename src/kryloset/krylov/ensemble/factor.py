@@ -86,9 +86,8 @@ class Elimination:
         matrix = sp.csr_array((ones, pattern.columns, pattern.offsets), (n, n))
         both = factor.symmetric_pattern(matrix)
         self.pattern, self.symmetric = pattern, symmetric
-        # Nested dissection wins on most planes, minimum degree on some of saddle points.
-        orders = (self._postorder(both, factor.order_of(both, name)) for name in ("nd", "qmd"))
-        self.flops, order = min(orders, key=lambda found: found[0])
+        order = factor.order_of(both)
+        self.flops = self._postorder(both, order)
         self.nodes = s = Supernodes.ordered(both, order, WEIGHTS)
         widths, rows = np.diff(s.starts).astype(np.int64), np.diff(s.row_offsets)
         halves = 1 if symmetric else 2
@@ -99,10 +98,8 @@ class Elimination:
         self.fronts, self.room = stack(s.parents, halves * rows * (rows + 1) // 2)
         self._widths, self._rows = widths, rows
 
-    def _postorder(
-        self, pattern: "sp.csr_array", order: NDArray[np.int32]
-    ) -> tuple[int, NDArray[np.int32]]:
-        """Return the operations of a factorisation in an order, and it subtree by subtree."""
+    def _postorder(self, pattern: "sp.csr_array", order: NDArray[np.int32]) -> int:
+        """Put an order subtree by subtree, and return the operations of a factorisation in it."""
         kernels = load_kernels()
         assert kernels is not None
         below = np.empty(len(order), dtype=np.int32)
@@ -112,7 +109,7 @@ class Elimination:
         # A column of c numbers below its pivot takes a division, c products, and a rank-one update.
         c = below.astype(np.int64)
         updates = c * (c + 1) if self.symmetric else 2 * c**2
-        return int(updates.sum() + c.sum() + len(c)), order
+        return int(updates.sum() + c.sum() + len(c))
 
     def place(self, node: NDArray[np.int32], unknown: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return the rows of unknowns (new numbers) in the panels of nodes that contain them."""
@@ -147,7 +144,8 @@ class Elimination:
         node = np.repeat(np.arange(count, dtype=np.int32), self._widths)[early]
         width, entry_rows = self._widths[node], self.place(node, late)
         targets = entry_rows * width + early - s.starts[node]
-        by_row = np.lexsort((targets, entry_rows, node))
+        # By rows of each panel.
+        by_row = np.argsort(node * (targets.max(initial=0) + 1) + targets)
         entry_offsets = np.searchsorted(node[by_row], np.arange(count + 1))
         entries = [array[by_row] for array in (sources, row, column, entry_rows, targets)]
         entries[0] = np.append(entries[0], np.zeros(AHEAD))
@@ -172,28 +170,20 @@ class Elimination:
 def stack(parents: NDArray[np.int32], sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     """Return where in one room fronts are put, and the size of the room.
 
-    A front is there from its node's turn to its parent's. The fronts of nodes at even and at odd
-    depths are two stacks, so that a node's is never on top of its children's.
+    A front is there from its node's turn to its parent's.
 
     Args:
         parents: (count), -1 of a root; each subtree is numbered without a gap, its root last.
         sizes: (count), of the fronts.
     """
-    depths = np.zeros(len(parents), dtype=np.int64)
-    for k in range(len(parents) - 1, -1, -1):
-        depths[k] = depths[parents[k]] + 1 if parents[k] >= 0 else 0
-    offsets, tops, rooms = np.zeros(len(parents), dtype=np.int64), [0, 0], [0, 0]
-    waiting: tuple[list[int], list[int]] = ([], [])
-    for k, depth in enumerate(depths):
-        own, other = depth % 2, 1 - depth % 2
-        offsets[k] = tops[own]
-        tops[own] += sizes[k]
-        rooms[own] = max(rooms[own], tops[own])
-        waiting[own].append(k)
-        while waiting[other] and parents[waiting[other][-1]] == k:
-            tops[other] -= sizes[waiting[other].pop()]
-    offsets[depths % 2 == 1] += rooms[0]
-    return offsets, rooms[0] + rooms[1]
+    kernels = load_kernels()
+    assert kernels is not None
+    offsets = np.empty(len(parents), dtype=np.int64)
+    arrays = (parents, sizes, offsets)
+    room = kernels.kryloset_stack(len(parents), *(array.ctypes.data for array in arrays))
+    if room < 0:
+        raise MemoryError("no memory to analyse the pattern of a factor")
+    return offsets, room
 
 
 class EnsembleFactor:

@@ -65,7 +65,7 @@ class Supernodes:
             matrix: (n, n), its entries do not matter.
         """
         pattern = symmetric_pattern(matrix)
-        return cls.ordered(pattern, order_of(pattern, "nd"), WEIGHTS)
+        return cls.ordered(pattern, order_of(pattern), WEIGHTS)
 
     @classmethod
     def ordered(
@@ -117,16 +117,15 @@ def symmetric_pattern(matrix: "sp.csr_array") -> "sp.csr_array":
     return pattern
 
 
-def order_of(pattern: "sp.csr_array", name: str) -> NDArray[np.int32]:
-    """Return an order of PETSc's for a structurally symmetric pattern, (n) old numbers.
+def order_of(pattern: "sp.csr_array") -> NDArray[np.int32]:
+    """Return PETSc's nested dissection of a structurally symmetric pattern, (n) old numbers.
 
     Args:
         pattern: (n, n), with int32 indices.
-        name: "nd", nested dissection, or "qmd", minimum degree.
     """
     csr = (pattern.indptr, pattern.indices, pattern.data)
     mat = PETSc.Mat().createAIJ(pattern.shape, csr=csr, comm=PETSc.COMM_SELF)
-    order = np.array(mat.getOrdering(name)[0].getIndices(), dtype=np.int32)
+    order = np.array(mat.getOrdering("nd")[0].getIndices(), dtype=np.int32)
     mat.destroy()
     return order
 
