@@ -9,6 +9,7 @@ from petsc4py import PETSc
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.sparse.linalg import splu
 
 from directly import SolveDirectly
 from kryloset.problems import OperatorTraits
@@ -63,12 +64,18 @@ def false_claims(traits: OperatorTraits, matrices: Sequence[sp.csr_array]) -> li
 
 
 def _is_positive_definite(a: sp.csr_array) -> bool:
-    """Whether a Cholesky factorisation exists."""
+    """Whether all pivots on the diagonal are positive, by a sparse factor of a symmetric matrix."""
     try:
-        np.linalg.cholesky(a.toarray())
-    except np.linalg.LinAlgError:
+        factor = splu(
+            a.tocsc(),
+            permc_spec="MMD_AT_PLUS_A",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True},
+        )
+    except RuntimeError:  # singular
         return False
-    return True
+    # A row is exchanged only for a pivot of zero, which no definite matrix has.
+    return bool((factor.perm_r == factor.perm_c).all() and factor.U.diagonal().min() > 0)
 
 
 def _are_equal(a: sp.csr_array, b: sp.csr_array) -> bool:

@@ -4,6 +4,7 @@
 
 import json
 import math
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ from kryloset.bench.ordering import judge
 from kryloset.bench.tables import COLUMNS, tabulate
 
 
-def test_command_prints_and_writes_every_row(bench, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_command_prints_and_writes_every_row(bench, tmp_path: Path, monkeypatch) -> None:
+    # A new process imports everything, for each row.
+    forked = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: forked)
     output = tmp_path / "figures.json"
     options = "--fields 40 --size 50 --size 500 --file 30 --json"
     code, printed, _ = bench("ordering", *options.split(), str(output))

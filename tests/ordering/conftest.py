@@ -13,6 +13,6 @@ from kryloset.sampling import generator
 
 @pytest.fixture(scope="session")
 def permeabilities() -> NDArray[np.float64]:
-    """Return 5,000 default Darcy permeabilities on 33 x 33 points, shape (5000, 33, 33)."""
+    """Return 2,000 default Darcy permeabilities on 33 x 33 points, shape (2000, 33, 33)."""
     family = load_family(DatasetConfig(mesh={"points": 33}))
-    return np.stack([family.draw(generator(0, i))["k"] for i in range(5000)])
+    return np.stack([family.draw(generator(0, i))["k"] for i in range(2000)])

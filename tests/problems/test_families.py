@@ -11,40 +11,14 @@ from mpi4py import MPI
 
 import numpy as np
 import pytest
+from coarse import CONFIGS, NAMES, ROOT, coarse_family, dataset
 
-from kryloset.config import DatasetConfig, load_config, load_dataset
-from kryloset.errors import ConfigError
+from kryloset.config import load_config
 from kryloset.problems import FAMILIES, Family, OperatorTraits, load_family
 from kryloset.problems.catalogue import describe_family, list_families
 from kryloset.problems.checks.coverage import respects
 from kryloset.sampling import generator
 from operators import SolveAndKeep, false_claims
-
-ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "config/families").glob("*.yaml"))
-NAMES = [path.stem for path in CONFIGS]
-
-#: Points a side on which matrices are small enough for dense algebra, the first that fits.
-COARSE = (9, 17, 33)
-
-
-def dataset(name: str) -> DatasetConfig:
-    return load_dataset(ROOT / f"config/families/{name}.yaml", name)
-
-
-def coarse_family(name: str) -> Family:
-    """Return a family of a small dataset on the coarsest mesh that its settings allow.
-
-    It has a further grid, every second point of its own.
-    """
-    config = dataset(name)
-    for points in COARSE:
-        mesh = config.mesh.model_copy(update={"points": points, "grids": ((points + 1) // 2,)})
-        try:
-            return load_family(config.model_copy(update={"mesh": mesh}))
-        except ConfigError:
-            continue
-    return load_family(config)
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -2,33 +2,28 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A group of instances has the solutions that its members have alone, in any order."""
 
-from pathlib import Path
 from typing import Any
 
 from mpi4py import MPI
 
 import numpy as np
 import pytest
+from coarse import NAMES, coarse_family
 
 from directly import solve_directly
-from kryloset.config import load_config
 from kryloset.errors import DataError
 from kryloset.fem.discretise import discretise
-from kryloset.problems import load_family
 from kryloset.sampling import generator
-
-CONFIGS = sorted((Path(__file__).parents[2] / "config/families").glob("*.yaml"))
 
 #: Relative. Sums of a group are in another order, and a matrix multiplies the difference by its
 #: condition.
 ROUNDING = 1e-11
 
 
-@pytest.fixture(scope="module", params=CONFIGS, ids=lambda path: path.stem)
+@pytest.fixture(scope="module", params=NAMES)
 def grouped(request: pytest.FixtureRequest) -> tuple[Any, list[Any], list[Any]]:
     """A discretisation, three instances and their solutions as a group."""
-    (config,) = load_config(request.param).datasets.values()
-    family = load_family(config)
+    family = coarse_family(request.param)
     discretisation = discretise(family, MPI.COMM_SELF)
     if discretisation.lanes == 1:
         assert any(variable.ragged for variable in family.unknowns)
@@ -69,8 +64,7 @@ def test_residuals_of_a_group_are_within_the_tolerance(grouped):
 
 
 def test_an_invalid_instance_is_refused_in_a_group():
-    (config,) = load_config(CONFIGS[1]).datasets.values()
-    family = load_family(config)
+    family = coarse_family(NAMES[1])
     good = family.draw(generator(0, 0))
     with pytest.raises(DataError, match=r"parameter k .* must be positive"):
         discretise(family, MPI.COMM_SELF).solve([good, {"k": -good["k"]}], solve_directly)
