@@ -22,32 +22,41 @@ FAMILIES = Path(__file__).parents[1] / "dataset" / "various.py"
 
 
 @pytest.fixture(
-    params=[("Various", 1), ("Moving", 2), ("Meshed", 3)], ids=lambda p: f"{p[0]}-{p[1]}"
+    scope="module",
+    params=[("Various", 1), ("Moving", 2), ("Meshed", 3)],
+    ids=lambda p: f"{p[0]}-{p[1]}",
 )
-def findings(request, run_files, tmp_path):
+def findings(request, run_files, tmp_path_factory):
     """Findings of a family without a PDE; its comparison is that of another dataset."""
     family, dimension = request.param
+    folder = tmp_path_factory.mktemp("kinds")
     config = DatasetConfig(
         family=f"{FAMILIES}:{family}", count=3, chunks=1,
         mesh={"points": 5, "dimension": dimension}, splits={"train": 0.6, "test": 0.4},
     )  # fmt: skip
     names = ("order.h5", "dataset.h5", "timings.json", "check.json")
-    paths = {name.partition(".")[0]: tmp_path / name for name in names}
-    drawn = {"parameters": tmp_path / "parameters.h5", "order": paths["order"]}
+    paths = {name.partition(".")[0]: folder / name for name in names}
+    drawn = {"parameters": folder / "parameters.h5", "order": paths["order"]}
     sample.run(config, "set", output=drawn["parameters"])
     sort.run(config, "set", parameters=drawn["parameters"], output=drawn["order"])
-    chunk = tmp_path / "chunk.h5"
+    chunk = folder / "chunk.h5"
     solve.run(config, "set", **drawn, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
     written = {"output": paths["dataset"], "timings": paths["timings"]}
-    written["choices"] = tmp_path / "choices.json"
+    written["choices"] = folder / "choices.json"
     merge.run(config, "set", **drawn, chunks=[chunk], **written)
     check.run(paths["dataset"], paths["check"])
     return read_findings(config, "set", **paths, comparison=run_files["comparison"])
 
 
-def test_every_kind_of_family_has_pictures_of_samples(findings):
+@pytest.fixture(scope="module")
+def drawings(findings):
+    """The pictures of the page."""
+    return illustrate(findings)
+
+
+def test_every_kind_of_family_has_pictures_of_samples(findings, drawings):
     """Pictures of a line are its values, of a box its middle, of a vector its magnitude."""
-    drawing = illustrate(findings)["samples"]
+    drawing = drawings["samples"]
     dimension, moving = findings.family.dimension, findings.family.times is not None
     rows = ["k", "wind", "soil", *["u", "flux"] * (3 if moving else 1)]
     assert drawing.description.startswith("Graphs" if dimension == 1 else "Maps")
@@ -69,8 +78,8 @@ def test_every_kind_of_family_has_pictures_of_samples(findings):
                 np.testing.assert_array_equal(last.images[0].get_array(), plane.T)
 
 
-def test_the_page_names_the_axes_and_how_to_open_the_fields(findings):
-    text = render(findings, illustrate(findings))
+def test_the_page_names_the_axes_and_how_to_open_the_fields(findings, drawings):
+    text = render(findings, drawings)
     dimension, moving = findings.family.dimension, findings.family.times is not None
     assert f"<dd>{' × '.join(['5'] * dimension)} <small>" in text
     axes = ", ".join("xyz"[:dimension])
