@@ -2,21 +2,18 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Runs of the stages before `merge`, which a family without a PDE makes in milliseconds."""
 
-import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import h5py
 import numpy as np
+from resealing import seal_again
 
 from kryloset.config import DatasetConfig, dump_dataset
-from kryloset.dataset.integrity import SEALS, STRUCTURE, Digests, read_seals
-from kryloset.dataset.ragged import offsets_path
-from kryloset.dataset.staged import TABLES, StagedFile, create_staged, table_path
+from kryloset.dataset.staged import StagedFile, create_staged
 from kryloset.problems import Family, load_family
 from kryloset.run import merge, sample, sort
 
@@ -105,30 +102,7 @@ def changed(path: Path) -> Iterator[h5py.File]:
     """Change a file of a stage and recompute its digests, as if the stage had written it."""
     with h5py.File(path, "r+") as file:
         yield file
-        paths = [key for key in read_seals(file) if key != STRUCTURE]
-        del file[SEALS]
-        digests = Digests()
-        for key in paths:
-            array = key.removeprefix(f"{TABLES}/")
-            if array not in file:
-                if table_path(array) in file:
-                    del file[table_path(array)]
-            elif array != key:
-                _tabulate(file, array)
-            if key in file:
-                digests.add(key, file[key][()])
-        digests.seal(file)
-
-
-def _tabulate(file: h5py.File, path: str) -> None:
-    """Recompute the digests of an array's rows."""
-    rows = list(file[path][:])
-    if offsets_path(path) in file:
-        ends = file[offsets_path(path)][:]
-        rows = [file[path][a:b] for a, b in itertools.pairwise(ends)]
-    table = [np.frombuffer(sha256(np.ascontiguousarray(row)).digest(), np.uint8) for row in rows]
-    del file[table_path(path)]
-    file[table_path(path)] = np.array(table)
+    seal_again(path)
 
 
 def make_run(folder: Path, dimensions: int = 2, **settings) -> Run:

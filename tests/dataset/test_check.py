@@ -4,14 +4,16 @@
 
 import json
 import random
+from hashlib import sha256
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from pointwise_runs import make_run
+from resealing import seal_again
 
-from kryloset.dataset.integrity import SEALS, STRUCTURE, Digests, damage, read_seals
+from kryloset.dataset.integrity import SEALS, damage, read_seals, table_path
 from kryloset.errors import DataError
 from kryloset.run import check
 
@@ -27,17 +29,6 @@ def copy(dataset, tmp_path) -> Path:
     path = tmp_path / "dataset.h5"
     path.write_bytes(dataset.read_bytes())
     return path
-
-
-def seal_again(path: Path) -> None:
-    """Recompute the digests of a changed file, so that only its content is wrong."""
-    with h5py.File(path, "r+") as file:
-        paths = [key for key in read_seals(file) if key != STRUCTURE and key in file]
-        del file[SEALS]
-        digests = Digests()
-        for key in paths:
-            digests.add(key, file[key][()])
-        digests.seal(file)
 
 
 def failures(path: Path) -> dict[str, str]:
@@ -172,9 +163,29 @@ def test_changes_without_a_new_seal_are_named(copy):
         del file["solver/iterations"]
     detail = failures(copy)["integrity"]
     assert "a group, an axis, a type or an attribute was changed" in detail
-    assert "t0_fields/u was changed" in detail
+    assert "t0_fields/u was changed: the digest differs of instance 3" in detail
     assert "added has no digest" in detail
     assert "solver/iterations is missing" in detail
+
+
+def test_the_digest_of_an_array_is_that_of_the_digests_of_its_rows(copy):
+    with h5py.File(copy) as file:
+        seals, u = read_seals(file), file["t0_fields/u"]
+        table = b"".join(sha256(u[i].tobytes()).digest() for i in range(len(u)))
+        assert file[table_path("t0_fields/u")][:].tobytes() == table
+        assert seals["t0_fields/u"] == sha256(table).hexdigest()
+        assert seals["scalars/nu"] == sha256(file["scalars/nu"][:].tobytes()).hexdigest()
+        assert table_path("scalars/nu") not in file
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_changed_table_of_digests_accuses_no_instance(copy, both):
+    with h5py.File(copy, "r+") as file:
+        file[table_path("t0_fields/u")][2, 0] ^= 1
+        file["t0_fields/u"][5] *= 1 + both
+    with h5py.File(copy) as file:
+        path = "t0_fields/u" if both else table_path("t0_fields/u")
+        assert damage(file) == [f"{path} was changed: its digest differs"]
 
 
 def _not_finite(file):

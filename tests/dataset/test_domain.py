@@ -12,7 +12,8 @@ import pytest
 import xarray as xr
 from perforated import NOTHING, Perforated, in_hole
 from pointwise_runs import make_run
-from test_check import failures, seal_again
+from resealing import seal_again
+from test_check import failures
 from various_runs import StagedRun
 
 from kryloset.config import DatasetConfig, MeshConfig, Section

@@ -12,7 +12,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from test_check import failures, seal_again
+from resealing import seal_again
+from test_check import failures
 from various_runs import various
 
 from kryloset.dataset.description import describe

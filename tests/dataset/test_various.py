@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 from pointwise_runs import changed
-from test_check import failures, seal_again
+from resealing import seal_again
+from test_check import failures
 from various_runs import various
 
 from documentation import find_block

@@ -34,19 +34,18 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "dataset")]
 
+from resealing import seal_again
 from various_runs import various
 
 from kryloset import __main__ as kryloset_command
 from kryloset.config import dump_dataset
-from kryloset.dataset.integrity import SEALS, STRUCTURE, Digests, read_seals
+from kryloset.dataset.integrity import SEALS
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import KrylosetError
 from kryloset.run import check  # noqa: F401  (loaded once, for all processes)
 
 #: Seconds after which a process counts as hanging, on a machine with other load.
 LIMIT = 120.0
-#: The largest number of entries of an array whose digest is recomputed.
-_SEALABLE = 10**7
 #: The share of the cases that are configurations.
 CONFIGURATIONS = 0.2
 FINDINGS = Path("fuzz-findings")
@@ -154,15 +153,8 @@ def _edit(dice: random.Random, path: Path) -> str:
 
 def _seal_again(path: Path) -> None:
     """Seal the edited file with its new digests, if possible."""
-    with contextlib.suppress(Exception), h5py.File(path, "r+") as file:
-        paths = [key for key in read_seals(file) if key != STRUCTURE and key in file]
-        del file[SEALS]
-        digests = Digests()
-        for key in paths:
-            # An array that does not fit into memory cannot have a digest.
-            if file[key].size < _SEALABLE:
-                digests.add(key, file[key][()])
-        digests.seal(file)
+    with contextlib.suppress(Exception):
+        seal_again(path)
 
 
 TOKENS = (

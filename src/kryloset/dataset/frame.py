@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from kryloset import provenance
 from kryloset.config import DatasetConfig, dump_dataset
-from kryloset.dataset.integrity import Digests
+from kryloset.dataset.integrity import DIGEST, TABLES, Digests, table_path
 from kryloset.dataset.layout import (
+    CHECKSUM,
     COMPONENT,
     FILTERS,
     FLOAT,
@@ -184,6 +185,17 @@ class Frame:
             for axis, length in zip(axes, values.shape, strict=True):
                 self.number(axis, length)
             self.array(path, stored, axes)
+
+    def tables(self) -> None:
+        """Write the digests of the rows of all arrays, once these are complete."""
+        byte = f"{TABLES}/byte"
+        self.number(byte, DIGEST)
+        for path, table in self.digests.tables().items():
+            array = self.file.create_dataset(
+                table_path(path), data=table, chunks=(min(len(table), ROWS), DIGEST), **CHECKSUM
+            )
+            self.attach(array, ("sample", byte))
+            array.attrs.update(long_name=f"SHA-256 of each instance's row of {path}", units="1")
 
     def number(self, path: str, length: int) -> None:
         """Write the dimension scale of an axis that is not one of the grid: numbers from 0."""

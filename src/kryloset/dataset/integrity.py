@@ -5,11 +5,16 @@
 HDF5 notices a flipped bit in an array (Fletcher-32) and in its own structure (format 1.10), but
 not in attributes and texts. The digests cover those, too, and show whether two files hold the
 same data, whatever their compression.
+
+An array with several numbers for each instance has a digest for each instance's row, in a table
+beside the seals. The digest of the array is that of the table, so that a changed instance is named,
+and rows can be moved from file to file without being read.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -18,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.dataset.guard import progress
+from kryloset.dataset.ragged import offsets_path
 from kryloset.dataset.structure import read_structure
 from kryloset.errors import DataError
 
@@ -26,8 +32,38 @@ from kryloset.errors import DataError
 SEALS = "provenance/digests"
 #: The name of the digest of everything but the numbers, the other digests included.
 STRUCTURE = "structure"
+#: The group of the tables of row digests, which have the paths of their arrays in it.
+TABLES = "provenance/rows"
+#: Bytes of a SHA-256 digest.
+DIGEST = hashlib.sha256().digest_size
 #: Characters that the digests may have, far more than those of a dataset.
 _LONGEST = 2**24
+#: Bytes that are read at once, or one row.
+_PART = 2**22
+
+
+def digest_row(values: NDArray[Any]) -> bytes:
+    """Return the SHA-256 of a row of an array: of its bytes in C order, as they are stored."""
+    return hashlib.sha256(np.ascontiguousarray(values)).digest()
+
+
+def digest_rows(rows: Iterable[NDArray[Any]]) -> bytes:
+    """Return the digests of several rows, one after the other."""
+    return b"".join(map(digest_row, rows))
+
+
+def digest_instance(parameters: Iterable[NDArray[Any]]) -> bytes:
+    """Return the digest of an instance: that of the digests of its parameters.
+
+    Args:
+        parameters: Its parameters, in the order of its family.
+    """
+    return hashlib.sha256(digest_rows(parameters)).digest()
+
+
+def table_path(path: str) -> str:
+    """Return the path of the table with the digests of an array's rows."""
+    return f"{TABLES}/{path}"
 
 
 class Digests:
@@ -36,15 +72,32 @@ class Digests:
     def __init__(self) -> None:
         """Begin without digests."""
         self._digests: dict[str, Any] = {}
+        self._rows: dict[str, bytearray] = {}
 
     def add(self, path: str, values: NDArray[Any] | bytes) -> None:
         """Add a whole array or text, or the next part of an array along its first axis."""
-        data = values if isinstance(values, bytes) else np.ascontiguousarray(values).tobytes()
+        data = values if isinstance(values, bytes) else np.ascontiguousarray(values)
         self._digests.setdefault(path, hashlib.sha256()).update(data)
 
+    def add_rows(self, path: str, digests: bytes) -> None:
+        """Add the digests of the next rows of an array, a row an instance, from `digest_rows`."""
+        self._rows.setdefault(path, bytearray()).extend(digests)
+
+    def tables(self) -> dict[str, NDArray[np.uint8]]:
+        """Return the digests of all rows, shape (rows, `DIGEST`), by the paths of the arrays.
+
+        They belong into the file, at `table_path`, before it is sealed.
+        """
+        return {
+            path: np.frombuffer(bytes(rows), np.uint8).reshape(-1, DIGEST)
+            for path, rows in self._rows.items()
+        }
+
     def finished(self) -> dict[str, str]:
-        """Return the digests as hexadecimal digits, by path."""
-        return {path: digest.hexdigest() for path, digest in sorted(self._digests.items())}
+        """Return the digests as hexadecimal digits, by path; for rows that of their digests."""
+        found = {path: digest.hexdigest() for path, digest in self._digests.items()}
+        found |= {path: hashlib.sha256(rows).hexdigest() for path, rows in self._rows.items()}
+        return dict(sorted(found.items()))
 
     def seal(self, file: h5py.File) -> None:
         """Write the digests, once everything else is in the file."""
@@ -98,37 +151,113 @@ def damage(file: h5py.File) -> list[str]:
     found = []
     if seals.pop(STRUCTURE, None) != digest_structure(structure, seals):
         found.append("a group, an axis, a type or an attribute was changed")
-    paths = [path for path, node in structure.items() if "shape" in node and path != SEALS]
+    arrays = [path for path, node in structure.items() if "shape" in node and path != SEALS]
+    tables = {table_path(path) for path in seals}
+    paths = [path for path in arrays if path not in tables]
     found += [f"{path} is missing" for path in seals if path not in paths]
     for path in paths:
-        if path not in seals:
+        if path in seals:
+            found += _compare(file, path, seals[path])
+        else:
             found.append(f"{path} has no digest: it was added later")
-            continue
-        digests, read, dataset = Digests(), 0, file[path]
-        try:
-            progress(prod(dataset.chunks or ()) * dataset.dtype.itemsize)
-            for part in _parts(dataset):
-                digests.add(path, part)
-                progress(len(part) if isinstance(part, bytes) else part.nbytes)
-                read += 1
-        except Exception as error:
-            # Other arrays have several rows in an HDF5 chunk.
-            where = f" at instance {read}" if dataset.ndim > 1 and dataset.chunks[0] == 1 else ""
-            found.append(f"{path} cannot be read{where}: {error}")
-            continue
-        if digests.finished().get(path) != seals[path]:
-            found.append(f"{path} was changed: its digest differs")
     return found
 
 
-def _parts(dataset: h5py.Dataset) -> Iterator[NDArray[Any] | bytes]:
-    """Yield an array in parts that fit in memory, each an HDF5 chunk long."""
-    if dataset.ndim == 0:
-        yield dataset[()]
+def _compare(file: h5py.File, path: str, seal: str) -> Iterator[str]:
+    """Yield what is wrong with an array or a text, by its digest."""
+    table = table_path(path) if table_path(path) in file else ""
+    rows = bytearray()
+    try:
+        found = digest_array(file, path, rows)
+    except Exception as error:
+        where = f" at instance {len(rows) // DIGEST}" if table else ""
+        yield f"{path} cannot be read{where}: {error}"
         return
-    step = dataset.chunks[0]
-    for begin in range(0, len(dataset), step):
-        yield dataset[begin : begin + step]
+    try:
+        told = _read_table(file[table]) if table else b""
+    except Exception as error:
+        yield f"{table} cannot be read: {error}"
+        return
+    if found != seal:
+        # A table that is not the sealed one would accuse the wrong instances.
+        right = hashlib.sha256(told).hexdigest() == seal and len(told) == len(rows)
+        yield f"{path} was changed: {_name(differing(bytes(rows), told) if right else [])}"
+    elif told != rows:
+        yield f"{table} was changed: its digest differs"
+
+
+def differing(digests: bytes, others: bytes) -> list[int]:
+    """Return which of some rows have other digests, of as many from `digest_rows`."""
+    one, other = (np.frombuffer(every, np.uint8).reshape(-1, DIGEST) for every in (digests, others))
+    return np.flatnonzero((one != other).any(axis=1)).tolist()
+
+
+def _name(instances: Sequence[int]) -> str:
+    """Return what is said of instances whose digests differ; perhaps it is not known which."""
+    if not instances:
+        return "its digest differs"
+    more = f" and {len(instances) - 5} more" if len(instances) > 5 else ""
+    several = "instances" if len(instances) > 1 else "instance"
+    return f"the digest differs of {several} {', '.join(map(str, instances[:5]))}{more}"
+
+
+def digest_array(file: h5py.File, path: str, rows: bytearray) -> str:
+    """Read an array or a text, and return its digest as hexadecimal digits.
+
+    Args:
+        file: The file. An array that has a table of row digests in it is digested by rows.
+        path: Path of the array.
+        rows: Takes the digests of the rows, as they are read.
+
+    Raises:
+        Exception: One of a dozen types of HDF5 and h5py: it cannot be read.
+    """
+    array = file[path]
+    if table_path(path) in file:
+        for row in _rows(file, path):
+            rows += digest_row(row)
+        return hashlib.sha256(rows).hexdigest()
+    digest = hashlib.sha256()
+    for part in _parts(array):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _rows(file: h5py.File, path: str) -> Iterator[NDArray[Any]]:
+    """Yield the rows of instances of an array, which may be ragged."""
+    array, size = file[path], file[path].dtype.itemsize * prod(file[path].shape[1:])
+    if offsets_path(path) in file:
+        ends = file[offsets_path(path)][:].tolist()
+        for begin, end in pairwise(ends):
+            progress((end - begin) * size)
+            yield array[begin:end]
+        return
+    step = max(1, _PART // max(1, size))
+    for begin in range(0, len(array), step):
+        progress(step * size)
+        try:
+            part = array[begin : begin + step]
+        except Exception:  # Read one by one, so that the caller knows which one it is.
+            part = (array[number] for number in range(begin, min(begin + step, len(array))))
+        yield from part
+
+
+def _read_table(table: h5py.Dataset) -> bytes:
+    """Return the row digests of a table, one after the other."""
+    progress(table.size)
+    return np.asarray(table[:], np.uint8).tobytes()
+
+
+def _parts(array: h5py.Dataset) -> Iterator[NDArray[Any] | bytes]:
+    """Yield an array in parts that fit in memory, each an HDF5 chunk long; or a text."""
+    if array.ndim == 0:
+        progress()
+        yield array[()]
+        return
+    step = array.chunks[0]
+    for begin in range(0, len(array), step):
+        progress(prod(array.chunks) * array.dtype.itemsize)
+        yield np.ascontiguousarray(array[begin : begin + step])
 
 
 def digest_structure(structure: Mapping[str, Any], seals: Mapping[str, str]) -> str:

@@ -105,6 +105,11 @@ class Placement:
     on_grid: bool
 
     @property
+    def has_rows(self) -> bool:
+        """Whether an instance has a row of the array, and not only a number."""
+        return self.variable.ragged or len(self.axes) > 1
+
+    @property
     def masked(self) -> bool:
         """Whether it has values only at points in the domain, if there is a mask."""
         return self.on_grid and self.role == "fields"

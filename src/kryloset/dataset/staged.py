@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Files that one stage hands to the next, with digests that are verified when they are read.
 
-An array with a row for each instance has a digest for each row, in a table under `/digests`. A job
-that needs only some instances verifies only their rows. Each table and each other array has one
-digest, and all attributes have one together, as in a dataset.
+An array with several numbers for each instance has a digest for each row, as in a dataset. A job
+that needs only some instances verifies only their rows. All attributes have one digest together.
 """
 
 import hashlib
@@ -20,63 +19,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.dataset.atomic import create_hdf5, write_whole
-from kryloset.dataset.integrity import SEALS, STRUCTURE, Digests, digest_structure, read_seals
+from kryloset.dataset.integrity import (
+    SEALS,
+    STRUCTURE,
+    TABLES,
+    Digests,
+    differing,
+    digest_row,
+    digest_rows,
+    digest_structure,
+    read_seals,
+    table_path,
+)
 from kryloset.dataset.layout import CHECKSUM, LIBVER
 from kryloset.dataset.ragged import append_rows, offsets_path
 from kryloset.dataset.structure import read_structure
 from kryloset.errors import DataError
 
-#: The group of the tables of digests.
-TABLES = "digests"
 #: Entries of an HDF5 chunk of an array that is written as a whole.
 _CHUNK = 2**16
 
 
-class Rows:
-    """Digests of arrays that are written some rows at a time."""
-
-    def __init__(self) -> None:
-        """Begin without rows."""
-        self._tables: dict[str, list[bytes]] = {}
-        self._numbers: dict[str, list[NDArray[Any]]] = {}
-
-    def add(self, path: str, rows: NDArray[Any]) -> int:
-        """Add the next rows of an array; return the index of the first that is not a scalar.
-
-        Scalars are sealed together, and their index is 0.
-        """
-        if rows.ndim == 1:
-            self._numbers.setdefault(path, []).append(rows)
-            return 0
-        table = self._tables.setdefault(path, [])
-        table.extend(map(_digest, rows))
-        return len(table) - len(rows)
-
-    def tables(self) -> dict[str, NDArray[np.uint8]]:
-        """Return the digests of the rows, (rows, 32), by the paths of the tables."""
-        return {
-            table_path(path): np.frombuffer(b"".join(table), np.uint8).reshape(len(table), -1)
-            for path, table in self._tables.items()
-        }
-
-    def numbers(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays with one scalar a row, by their paths."""
-        return {path: np.concatenate(column) for path, column in self._numbers.items()}
-
-
-def table_path(path: str) -> str:
-    """Return the path of the table with the digests of an array's rows."""
-    return f"{TABLES}/{path}"
-
-
 def digest_instances(group: str, instances: Iterable[Mapping[str, NDArray[Any]]]) -> str:
     """Return what `StagedFile.digest` returns for a group with these instances."""
-    rows, digests = Rows(), Digests()
+    digests = Digests()
     for instance in instances:
         for name, values in instance.items():
-            rows.add(f"{group}/{name}", np.asarray(values)[np.newaxis])
-    for path, values in (rows.tables() | rows.numbers()).items():
-        digests.add(path, values)
+            if np.ndim(values):
+                digests.add_rows(f"{group}/{name}", digest_row(values))
+            else:
+                digests.add(f"{group}/{name}", np.asarray(values))
     return _join(digests.finished())
 
 
@@ -87,7 +59,8 @@ class StagedWriter:
         """Begin an empty file."""
         self._file = file
         self._digests = Digests()
-        self._rows = Rows()
+        self._numbers: dict[str, list[NDArray[Any]]] = {}
+        self._written: dict[str, int] = {}
         # Finding an array by its name takes HDF5 as long as writing a field.
         self._arrays: dict[str, h5py.Dataset] = {}
 
@@ -98,12 +71,15 @@ class StagedWriter:
 
     def array(self, path: str, values: NDArray[Any]) -> None:
         """Write a whole array."""
+        self._create(path, values)
+        self._digests.add(path, values)
+
+    def _create(self, path: str, values: NDArray[Any]) -> None:
         options: dict[str, Any] = {}
         if values.size:
             rows = max(1, min(len(values), _CHUNK // values[0].size))
             options = {"chunks": (rows, *values.shape[1:]), **CHECKSUM}
         self._file.create_dataset(path, data=values, **options)
-        self._digests.add(path, values)
 
     def text(self, path: str, text: str) -> None:
         """Write a text."""
@@ -112,25 +88,30 @@ class StagedWriter:
 
     def rows(self, path: str, rows: NDArray[Any], count: int) -> None:
         """Write the next rows of an array of `count` rows, which all have the same shape."""
-        first = self._rows.add(path, rows)
         if rows.ndim == 1:
+            self._numbers.setdefault(path, []).append(rows)
             return
         if path not in self._arrays:
             shape = rows.shape[1:]
             self._arrays[path] = self._file.create_dataset(
                 path, (count, *shape), rows.dtype, chunks=(1, *shape), **CHECKSUM
             )
+        first = self._written.get(path, 0)
+        self._written[path] = first + len(rows)
         self._arrays[path][first : first + len(rows)] = rows
+        self._digests.add_rows(path, digest_rows(rows))
 
     def ragged_row(self, path: str, values: NDArray[Any]) -> None:
         """Write the rows of the next instance of a ragged array."""
-        self._rows.add(path, values[np.newaxis])
+        self._digests.add_rows(path, digest_row(values))
         self._digests.add(offsets_path(path), append_rows(self._file, path, values, **CHECKSUM))
 
     def seal(self) -> None:
         """Write the scalars and all digests, once everything else is in the file."""
-        for path, values in (self._rows.numbers() | self._rows.tables()).items():
-            self.array(path, values)
+        for path, column in self._numbers.items():
+            self.array(path, np.concatenate(column))
+        for path, table in self._digests.tables().items():
+            self._create(table_path(path), table)
         self._digests.seal(self._file)
 
 
@@ -185,6 +166,7 @@ class StagedFile:
             arrays = [path for path, node in structure.items() if "shape" in node]
             self.attrs = dict(self._file.attrs)
             self._seals = read_seals(self._file) if SEALS in arrays else {}
+            self._tabled = {path for path in self._seals if table_path(path) in structure}
         except Exception as error:
             raise DataError(f"{self.path} is damaged: {error}; make it again") from None
         if not self._seals:
@@ -214,23 +196,22 @@ class StagedFile:
 
     def __contains__(self, path: str) -> bool:
         """Return whether the file has an array or a text of that path."""
-        return path in self._seals or table_path(path) in self._seals
+        return path in self._seals
 
     def names(self, group: str) -> list[str]:
         """Return the names of the arrays and groups in a group, in ascending order."""
         before = f"{group}/"
-        paths = [path.removeprefix(f"{TABLES}/") for path in self._seals]
-        inside = {path.removeprefix(before) for path in paths if path.startswith(before)}
+        inside = {path.removeprefix(before) for path in self._seals if path.startswith(before)}
         return sorted({path.partition("/")[0] for path in inside})
 
     def length(self, path: str) -> int:
         """Return the number of rows of an array, or of instances of a ragged array."""
-        return len(self.array(path if path in self._seals else table_path(path)))
+        return len(self.table(path) if path in self._tabled else self.array(path))
 
     def digest(self, group: str) -> str:
         """Return the digest of all arrays of a group."""
-        inside = (f"{group}/", f"{table_path(group)}/")
-        return _join({path: seal for path, seal in self._seals.items() if path.startswith(inside)})
+        inside = {path: seal for path, seal in self._seals.items() if path.startswith(f"{group}/")}
+        return _join(inside)
 
     def array(self, path: str) -> NDArray[Any]:
         """Return an array, which is kept in memory.
@@ -240,9 +221,22 @@ class StagedFile:
         """
         if path not in self._whole:
             values = self._read(path, ())
-            self._compare(path, values)
+            self._compare(path, values, path)
             self._whole[path] = values
         return self._whole[path]
+
+    def table(self, path: str) -> NDArray[np.uint8]:
+        """Return the digests of the rows of an array, shape (rows, `integrity.DIGEST`).
+
+        Raises:
+            DataError: They are missing, damaged or changed.
+        """
+        table = table_path(path)
+        if table not in self._whole:
+            values = self._read(table, ())
+            self._compare(table, values, path)
+            self._whole[table] = values
+        return self._whole[table]
 
     def arrays(self, group: str) -> dict[str, NDArray[Any]]:
         """Return all arrays of a group by name, which are kept in memory.
@@ -259,7 +253,7 @@ class StagedFile:
             DataError: It is missing, damaged or changed.
         """
         text = self._read(path, ()).item()
-        self._compare(path, text)
+        self._compare(path, text, path)
         return str(text.decode())
 
     def row(self, path: str, number: int) -> NDArray[Any]:
@@ -277,30 +271,31 @@ class StagedFile:
         Raises:
             DataError: One is missing, damaged or changed.
         """
-        if path in self._seals:
+        if path in self and path not in self._tabled:
             return self.array(path)[begin:end]
-        if offsets_path(path) in self._seals:
+        ragged = offsets_path(path) in self
+        if ragged:
             first, last = self.array(offsets_path(path))[[begin, end]].tolist()
             values: NDArray[Any] = self._read(path, slice(first, last))[np.newaxis]
         else:
             values = self._read(path, slice(begin, end))
-        if len(values) != (1 if offsets_path(path) in self._seals else end - begin):
+        if len(values) != (1 if ragged else end - begin):
             raise DataError(f"{self.path} is damaged: {path} lacks rows; make the file again")
-        for number, row in enumerate(values, begin):
-            if _digest(row) != self.row_seal(path, number):
-                raise DataError(
-                    f"{self.path} is damaged: row {number} of {path} was changed, since its "
-                    "digest differs; make the file again"
-                )
+        wrong = differing(digest_rows(values), self.table(path)[begin:end].tobytes())
+        if wrong:
+            raise DataError(
+                f"{self.path} is damaged: row {begin + wrong[0]} of {path} was changed, since its "
+                "digest differs; make the file again"
+            )
         return values
 
     def row_seal(self, path: str, number: int) -> bytes:
         """Return what identifies a row: its digest, or the bytes of a scalar."""
-        source = path if path in self._seals else table_path(path)
-        return bytes(self.array(source)[number].tobytes())
+        source = self.table(path) if path in self._tabled else self.array(path)
+        return bytes(source[number].tobytes())
 
     def _read(self, path: str, selection: Any) -> NDArray[Any]:
-        if path not in self:
+        if path.removeprefix(f"{TABLES}/") not in self:
             raise DataError(f"{self.path} has no {path}: it is not a file of that stage")
         try:
             if path not in self._arrays:
@@ -311,18 +306,15 @@ class StagedFile:
                 f"{self.path} is damaged: {path} cannot be read: {error}; make the file again"
             ) from None
 
-    def _compare(self, path: str, values: NDArray[Any] | bytes) -> None:
+    def _compare(self, path: str, values: NDArray[Any] | bytes, sealed: str) -> None:
+        """Compare an array, a text or a table with the digest that the array `sealed` has."""
         digests = Digests()
         digests.add(path, values)
-        if digests.finished()[path] != self._seals[path]:
+        if digests.finished()[path] != self._seals[sealed]:
             raise DataError(
                 f"{self.path} is damaged: {path} was changed, since its digest differs; make the "
                 "file again"
             )
-
-
-def _digest(values: NDArray[Any]) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(values)).digest()
 
 
 def _join(seals: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ from kryloset import provenance
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import create_hdf5
 from kryloset.dataset.frame import ROWS, Frame, stored_type, write_strings, write_varying
+from kryloset.dataset.integrity import DIGEST, digest_row
 from kryloset.dataset.layout import (
     FILTERS,
     FLOAT,
@@ -85,6 +86,7 @@ def write_dataset(
         writer.provenance(name, code, parameters)
         writer.data(instances, masks or {})
         writer.meshes(meshes or {})
+        writer.tables()
         writer.digests.seal(file)
 
 
@@ -131,6 +133,7 @@ def write_skeleton(
     writer.provenance(name, code, parameters)
     writer.skeleton(first, rows, masks)
     writer.meshes(meshes)
+    writer.tables()
 
 
 def write_instances(
@@ -226,6 +229,9 @@ class _Writer(Frame):
             append_rows(self.file, path, self._values(placements[key], 0, first[key]), **FILTERS)
             self.file[path].resize(length, axis=0)
             self.file[offsets_path(path)].resize(self.config.count + 1, axis=0)
+        for placement in placements.values():
+            if placement.has_rows:
+                self.digests.add_rows(placement.path, bytes(self.config.count * DIGEST))
         self._finish_all(placements, shared)
         names = [v.name for v in (*self.family.parameters, *self.family.fields)]
         nothing = Moments()
@@ -312,7 +318,14 @@ class _Writer(Frame):
             self.digests.add(offsets_path(path), added)
         else:
             self.file[path][index] = values
-        self.digests.add(path, values)
+        self._digest(placement, values)
+
+    def _digest(self, placement: Placement, values: NDArray[Any]) -> None:
+        """Add the digest of an instance's row, or its number to that of all numbers."""
+        if placement.has_rows:
+            self.digests.add_rows(placement.path, digest_row(values))
+        else:
+            self.digests.add(placement.path, values)
 
     def _finish(self, placement: Placement) -> None:
         """Attach the dimension scales of a complete array, and describe it."""
