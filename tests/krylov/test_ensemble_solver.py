@@ -24,6 +24,7 @@ from kryloset.krylov import (
 )
 from kryloset.krylov.ensemble import solver as module
 from kryloset.krylov.ensemble.matrix import ensemble_of
+from kryloset.krylov.ensemble.solver import VECTORS
 from kryloset.krylov.ensemble.vectors import Vectors
 
 if PETSc.ScalarType is not np.float64:
@@ -205,6 +206,19 @@ def test_a_lane_that_misses_goes_alone_and_the_others_are_kept():
     assert after.failures == 1
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_failed_solve_is_recorded_once(compiled, monkeypatch):
+    """Without compiled kernels the lanes are solved one after another already."""
+    matrices, b = sequence(7, 4), right_sides(49, 4)
+    matrices[1] = matrices[1].copy()
+    matrices[1].setdiag(matrices[1].diagonal() - 4.0)
+    mat = to_ensemble(matrices)
+    if not compiled:
+        monkeypatch.setattr("kryloset.krylov.solver.load_kernels", lambda: None)
+    _, _, attempts = solve_or_escalate(SYMMETRIC, mat, to_rhs(mat, b), SYMMETRIC.init())
+    assert [attempt.method for attempt in attempts].count("cg") == 1 + compiled
+
+
 def test_the_error_names_the_lane():
     matrices, b = sequence(5, 3), right_sides(25, 3)
     b[7, 1] = np.nan
@@ -321,7 +335,8 @@ def test_a_preconditioner_that_does_not_fit_gets_fewer_lanes(monkeypatch):
     mat = to_ensemble(matrices)
     rhs = to_rhs(mat, b)
     whole, _ = SYMMETRIC.solve(mat, rhs, SYMMETRIC.init())
-    monkeypatch.setattr(module, "memory_limit", lambda: 36 * 8 * 5)
+    vector = 36 * 4 * 8
+    monkeypatch.setattr(module, "memory_limit", lambda: vector * (1 + VECTORS))
     result, _ = SYMMETRIC.solve(mat, rhs, SYMMETRIC.init())
     assert result.converged
     np.testing.assert_allclose(result.solution.array, whole.solution.array, rtol=1e-6)
@@ -331,6 +346,42 @@ def test_a_preconditioner_that_does_not_fit_gets_fewer_lanes(monkeypatch):
     result, _, attempts = solve_or_escalate(SYMMETRIC, mat, rhs, SYMMETRIC.init())
     assert result.converged
     assert len(attempts) == 16
+
+
+@pytest.mark.parametrize(("directions", "lanes"), [(9, 8), (3, 4)])
+def test_the_vectors_of_gmres_count_as_memory(directions, lanes, monkeypatch):
+    matrices, b = sequence(6, 16, 3.0), right_sides(36, 16)
+    mat, restarts = to_ensemble(matrices), set()
+    original = module.iterate_gmres
+
+    def noted(matrix, *given):
+        restarts.add((matrix.lanes, given[-1]))
+        return original(matrix, *given)
+
+    monkeypatch.setattr(module, "iterate_gmres", noted)
+    # The diagonals, and what eight lanes need for some directions.
+    room = 36 * 8 * 8 * (1 + VECTORS + 2 * directions)
+    monkeypatch.setattr(module, "memory_limit", lambda: room)
+    result, _ = GENERAL.solve(mat, to_rhs(mat, b), GENERAL.init())
+    assert result.converged
+    ((found, restart),) = restarts
+    assert found == lanes
+    assert 36 * 8 * lanes * (1 + VECTORS + 2 * restart) <= room < GENERAL.restart * 2 * 36 * 8 * 8
+
+
+@EVERY
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_no_lane_takes_more_iterations_than_it_may(solver, wind, limit, monkeypatch):
+    """Those of further runs count, too."""
+    monkeypatch.setattr(module, "INNER", 1e3)
+    matrices, b = sequence(7, 16, wind), right_sides(49, 16)
+    mat = to_ensemble(matrices)
+    limited = solver.change(max_iterations=limit)
+    result, _ = limited.solve(mat, to_rhs(mat, b), limited.init())
+    assert max(lane.iterations for lane in result.lanes) <= limit
+    for lane in result.lanes:
+        assert lane.converged or lane.reason is Reason.ITERATION_LIMIT
+        assert lane.converged == (lane.true_residual <= solver.tolerance)
 
 
 class Rounded:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Chunks that are solved a group at a time: resumption, the last group, instances that fail."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ from kryloset.fem.discretise import discretise
 from kryloset.krylov import SequenceSolver
 from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.problems import load_family
-from kryloset.run import checkpoint, sample, solve, sort
+from kryloset.run import checkpoint, files, sample, solve, sort
 from kryloset.run.checkpoint import working_folder
-from kryloset.run.solve_record import solve_group, solve_in_order
+from kryloset.run.solve_record import FALLBACK, solve_group, solve_in_order
 from kryloset.sampling import generator
 
 FAST = {"method": "cg", "preconditioner": "cholesky", "lanes": 4}
@@ -104,7 +105,8 @@ def test_any_number_of_instances_has_the_solutions_of_each_alone(count: int, lan
         for size, way in ((lanes, solver), (1, solver.change(lanes=1)))
     )
     assert [record.instance for _, record in together] == list(range(count))
-    for (found, record), (expected, _) in zip(together, alone, strict=True):
+    for (found, record), (expected, own) in zip(together, alone, strict=True):
+        assert record.systems == own.systems
         assert record.true_residual <= solver.tolerance
         difference = np.linalg.norm(found["u"] - expected["u"])
         assert difference <= 1e-8 * np.linalg.norm(expected["u"])
@@ -119,6 +121,44 @@ def test_solve_records_of_a_group_are_those_of_its_members(family: str, tmp_path
     assert (found["solver/escalations"] == 0).all()
     assert (found["solver/systems"] >= 1).all()
     assert (found["solver/iterations"] >= found["solver/systems"]).all()
+
+
+def test_lanes_whose_newton_iteration_has_ended_have_no_systems() -> None:
+    family = load_family(configure("reaction_diffusion"))
+    drawn = [(index, family.draw(generator(0, index))) for index in range(3)]
+    # Reactions of other strengths take other numbers of steps.
+    drawn[0] = (0, {name: 1e-3 * value for name, value in drawn[0][1].items()})
+    solver = SequenceSolver("cg", "cholesky", lanes=4)
+    _, records, _ = solve_group(discretise(family, MPI.COMM_SELF), solver, solver.init(), drawn)
+    alone = [
+        solve_group(
+            discretise(family, MPI.COMM_SELF, 1), solver.change(lanes=1), solver.init(), [one]
+        )[1][0]
+        for one in drawn
+    ]
+    assert [record.systems for record in records] == [record.systems for record in alone]
+    assert len({record.systems for record in records}) > 1
+
+
+def test_a_group_of_one_has_no_lanes_in_its_label() -> None:
+    family = load_family(configure())
+    drawn = [(index, family.draw(generator(0, index))) for index in range(2)]
+    solver = SequenceSolver("cg", "cholesky", lanes=4)
+    for lanes, label in ((1, "cg + cholesky"), (4, "cg + cholesky, 4 lanes")):
+        discretisation = discretise(family, MPI.COMM_SELF, lanes)
+        _, records, _ = solve_group(discretisation, solver, solver.init(), drawn[:lanes])
+        assert {record.label for record in records} == {label}
+
+
+def test_what_a_fallback_solved_is_told(tmp_path: Path) -> None:
+    """ICC of few iterations fails, and GMRES takes over."""
+    config = configure(solver={"method": "cg", "preconditioner": "icc", "max_iterations": 6})
+    with h5py.File(run(config, tmp_path)) as file:
+        labels = json.loads(file.attrs[files.STRATEGIES])
+        way, escalations = file["solver/way"][:], file["solver/escalations"][:]
+    assert labels == ["cg + icc", FALLBACK]
+    assert escalations.any()
+    np.testing.assert_array_equal(way, escalations > 0)
 
 
 def test_an_instance_that_is_not_valid_is_named_in_its_group() -> None:
@@ -158,7 +198,7 @@ def test_the_others_of_a_group_that_fails_are_solved(
     monkeypatch.setattr(SequenceSolver, "solve", fail)
     with caplog.at_level(logging.WARNING):
         found, records, _ = solve_group(discretisation, solver, solver.init(), drawn)
-    assert "one instance at a time: not as a group" in caplog.text
+    assert "instances 0, 1, 2, 3 are solved one at a time, not together: not as" in caplog.text
     assert [record.escalations for record in records] == [1, 1, 1, 1]
     for one, other in zip(found, whole, strict=True):
         np.testing.assert_allclose(one["u"], other["u"], rtol=1e-6)

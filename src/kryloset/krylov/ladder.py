@@ -157,7 +157,7 @@ def solve_or_escalate[S: State](
             continue
         system = ensemble.system(lane, rhs)
         alone = first.change(lanes=1)
-        ladder = [*([alone] if first.lanes > 1 else []), *rungs(alone, found.reason)]
+        ladder = [*([alone] if first.together else []), *rungs(alone, found.reason)]
         try:
             refuse_infinite(*system)
             solved, attempts = _escalate(first, ladder, *system, found)

@@ -339,3 +339,19 @@ def check_fit(
             f"preconditioner {preconditioner} needs a symmetric operator: take "
             f"{NONSYMMETRIC_COUNTERPARTS[preconditioner]}"
         )
+
+
+def check_available(method: str) -> None:
+    """Refuse a method that this PETSc was built without.
+
+    Raises:
+        ValueError: says what to take instead.
+    """
+    if method != "hpddm":
+        return
+    # Here, since nothing else needs PETSc for a look at a configuration.
+    from mpi4py import MPI  # noqa: F401  (before petsc4py)
+    from petsc4py import PETSc
+
+    if not PETSc.Sys.hasExternalPackage("hpddm"):
+        raise ValueError("method hpddm: this PETSc was built without HPDDM: take gcrodr")

@@ -15,6 +15,7 @@ from kryloset.krylov.names import (
     Method,
     Preconditioner,
     RefreshRule,
+    check_available,
     check_solver,
 )
 from kryloset.krylov.petsc_options import PetscOptions, check_petsc_options
@@ -103,8 +104,7 @@ class Settings:
         check_petsc_options(self.method, self.petsc_options)
         if self.lanes > 1 and PETSc.ScalarType().dtype.kind == "c":
             raise ValueError("lanes: this PETSc has complex numbers: take lanes 1")
-        if self.method == "hpddm" and not PETSc.Sys.hasExternalPackage("hpddm"):
-            raise ValueError("method hpddm: this PETSc was built without HPDDM: take gcrodr")
+        check_available(self.method)
 
     def change(self, **changes: Any) -> Self:
         """Return these settings with some changed, and without those that no longer apply.

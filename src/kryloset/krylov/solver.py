@@ -95,6 +95,11 @@ class SequenceSolver(Settings):
         """Return this solver, which solves every system."""
         return self
 
+    @property
+    def together(self) -> bool:
+        """Whether the lanes of an ensemble are solved side by side, by compiled kernels."""
+        return self.lanes > 1 and load_kernels() is not None
+
     def solve(
         self, operator: PETSc.Mat, rhs: PETSc.Vec, state: SolverState
     ) -> tuple[SolveResult, SolverState]:
@@ -120,9 +125,9 @@ class SequenceSolver(Settings):
         rows = check_sizes(operator, rhs)
         ensemble = ensemble_of(operator)
         if ensemble is not None:
-            if self.lanes == 1 or load_kernels() is None:
-                return self._solve_in_turn(ensemble, rhs, state)
-            return self._solve_together(operator, rhs, state)
+            if self.together:
+                return self._solve_together(operator, rhs, state)
+            return self._solve_in_turn(ensemble, rhs, state)
         if state.space is not None and state.space.shape[0] != rows:
             raise ValueError(
                 f"the state recycles vectors with {state.space.shape[0]} local rows, the "

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from kryloset.config import Config, DatasetConfig, MeshConfig, SolverConfig, describe
 from kryloset.errors import ConfigError
-from kryloset.krylov.names import check_fit
+from kryloset.krylov.names import check_available, check_fit
 from kryloset.problems.base import Family
 from kryloset.problems.checks.declarations import check_class, check_declarations
 from kryloset.problems.checks.mistakes import blamed
@@ -148,15 +148,10 @@ def check_solver(family: Family, name: str, solver: SolverConfig) -> None:
         )
     except ValueError as error:
         raise ConfigError(f"solver.{error} (as family {name!r} declares its operator)") from None
-    if solver.method == "hpddm":
-        # Here, since nothing else needs PETSc for a look at a configuration.
-        from mpi4py import MPI  # noqa: F401  (before petsc4py)
-        from petsc4py import PETSc
-
-        if not PETSc.Sys.hasExternalPackage("hpddm"):
-            raise ConfigError(
-                "solver.method hpddm: this PETSc was built without HPDDM: take gcrodr"
-            )
+    try:
+        check_available(solver.method)
+    except ValueError as error:
+        raise ConfigError(f"solver.{error}") from None
 
 
 def resolve_families(config: Config) -> Config:

@@ -24,6 +24,7 @@ from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError
 from kryloset.fem.discretise import discretise
 from kryloset.krylov import AutomaticState, ResumableSolver, State
+from kryloset.krylov.names import Lanes
 from kryloset.problems import Discretisation, Family, Instance, load_family
 from kryloset.problems.checks.stored import check_masks, check_resampled, check_stored
 from kryloset.progress import track
@@ -70,7 +71,8 @@ def run(
             stored; or the operator is not what the family declares.
     """
     family = load_family(config)
-    solver = make_solver(config.solver, family, read_selection(config.solver, chunk))
+    settings = config.solver.model_copy(update={"lanes": _width(config, family, comm)})
+    solver = make_solver(settings, family, read_selection(settings, chunk))
     with (
         open_input(order, config, name, files.PERMUTATION) as sorted_,
         open_input(parameters, config, name, files.PARAMETERS) as drawn,
@@ -95,7 +97,7 @@ def run(
                     files.CODE: stage_identity("solve", family),
                     files.DRAWN: drawn.digest(files.PARAMETERS),
                     files.FINGERPRINT: work,
-                    files.STRATEGIES: json.dumps(strategy_labels(config.solver, state)),
+                    files.STRATEGIES: json.dumps(strategy_labels(settings, state)),
                 }
                 selection = state.recording.to_json() if isinstance(state, AutomaticState) else None
                 write_chunk(part, journal, family, attributes, selection)
@@ -131,9 +133,7 @@ class _Job:
         checkpoints = Checkpoints(working_folder(self.chunk.output), self.comm)
         state: State
         state, done = checkpoints.restore(self.solver, done)
-        # Rows of the journal have one shape.
-        ragged = any(variable.ragged for variable in self.family.unknowns)
-        lanes = 1 if ragged else self.config.solver.width
+        lanes = _width(self.config, self.family, self.comm)
         discretisation = discretise(self.family, self.comm, lanes)
         size = discretisation.lanes
         groups = range(math.ceil(len(self.chunk) / size))
@@ -172,6 +172,13 @@ class _Job:
                 journal.append(record | shared, len(records))
             checkpoints.save_if_due(state, number + 1, last=number + 1 == len(groups))
         return state
+
+
+def _width(config: DatasetConfig, family: Family, comm: MPI.Comm) -> Lanes:
+    """Return how many instances are solved together at most."""
+    # Rows of the journal have one shape.
+    ragged = any(variable.ragged for variable in family.unknowns)
+    return 1 if ragged or comm.size > 1 else config.solver.width
 
 
 def stored_fields(

@@ -16,9 +16,13 @@ from numpy.typing import NDArray
 
 from kryloset.errors import DataError, KrylosetError
 from kryloset.krylov import AutomaticState, LaneResult, ResumableSolver, State, solve_or_escalate
+from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.problems import Discretisation, Instance
 
 logger = logging.getLogger(__name__)
+
+FALLBACK = "fallback"
+"""Label of the methods that take over where a strategy fails. Its number comes after theirs."""
 
 #: The solution of one instance: its fields and unknowns by name.
 type Solution = dict[str, NDArray[Any]]
@@ -44,7 +48,8 @@ class SolveRecord:
         recycled: Whether directions of an earlier system were used.
         reason: Why the last solve stopped, a number of `krylov.Reason`; 0 without any system.
         escalations: Methods that failed before one succeeded.
-        strategy: Number of the strategy that solved the last system.
+        strategy: Number of the strategy that solved the last system; the number of strategies if
+            all failed.
         label: Name of that strategy in messages, such as "cg + cholesky, reused".
         seconds_assemble: Everything else: reading, assembling and evaluating.
     """
@@ -136,11 +141,20 @@ class RecordedSolve:
             record = self.records[attempt.lane]
             logger.warning("instance %d: escalated after %s", record.instance, attempt)
             record.escalations += 1
-        label = self._solver.used(state).label
-        strategy = state.choices[-1] if isinstance(state, AutomaticState) else 0
-        for record, found in zip(self.records, result.of_each, strict=True):
+        ensemble = ensemble_of(operator)
+        used = self._solver.used(state)
+        alone = used.lanes > 1 and ensemble is None
+        label = (used.change(lanes=1) if alone else used).label
+        automatic = isinstance(state, AutomaticState)
+        strategy, count = (state.choices[-1], len(state.strategies)) if automatic else (0, 1)
+        escalated = {attempt.lane for attempt in attempts}
+        for lane, (record, found) in enumerate(zip(self.records, result.of_each, strict=True)):
+            if ensemble is not None and ensemble.resting[lane]:
+                continue
             record.add(found)
-            record.label, record.strategy = label, strategy
+            record.label, record.strategy = (
+                (FALLBACK, count) if lane in escalated else (label, strategy)
+            )
         return result.solution
 
     def solve(
@@ -212,7 +226,8 @@ def solve_group(
         if len(instances) == 1:
             kind = DataError if isinstance(error, DataError) else KrylosetError
             raise kind(f"instance {numbers[0]}: {error}") from error
-        logger.warning("a group is solved one instance at a time: %s", error)
+        names = ", ".join(map(str, numbers))
+        logger.warning("instances %s are solved one at a time, not together: %s", names, error)
     solutions: list[Solution] = []
     records: list[SolveRecord] = []
     for instance in instances:

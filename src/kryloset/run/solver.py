@@ -16,6 +16,7 @@ from kryloset.krylov import (
 )
 from kryloset.krylov.names import SKR
 from kryloset.problems import Family
+from kryloset.run.solve_record import FALLBACK
 
 
 def fixed_solver(config: SolverConfig) -> SequenceSolver:
@@ -88,7 +89,7 @@ def read_selection(config: SolverConfig, chunk: str) -> Recording | None:
 
 
 def strategy_labels(config: SolverConfig, state: State) -> list[str]:
-    """Return the labels of the strategies, which the solve records refer to by number.
+    """Return the labels of the strategies, and of what takes over, by their numbers in records.
 
     Args:
         config: The solver's settings.
@@ -96,5 +97,7 @@ def strategy_labels(config: SolverConfig, state: State) -> list[str]:
     """
     if isinstance(state, AutomaticState):
         # A family may solve its instances without the solver it is given.
-        return [strategy.label for strategy in state.strategies] or ["none"]
-    return [fixed_solver(config).label]
+        labels = [strategy.label for strategy in state.strategies] or ["none"]
+    else:
+        labels = [fixed_solver(config).label]
+    return [*labels, FALLBACK]

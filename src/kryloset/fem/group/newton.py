@@ -92,7 +92,6 @@ class GroupNewton:
             KrylosetError: A lane did not converge.
         """
         u, b = self._u, self._b
-        activate(self._operator, count)
         prescribed = self._boundary.of_lanes(self.values)
         u[:] = 0.0
         f = self._compute(prescribed)
@@ -102,6 +101,7 @@ class GroupNewton:
             if taken == steps:
                 break
             taken += 1
+            activate(self._operator, count, ~going)
             self._jacobian.update(self._entries)
             self._operator.assemble()
             b[:] = np.where(going, f, 0.0)

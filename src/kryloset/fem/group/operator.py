@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from petsc4py import PETSc
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kryloset.fem.group.values import Numbers
 from kryloset.krylov.ensemble.matrix import EnsembleMatrix, ensemble_of, make_ensemble
 from kryloset.krylov.ensemble.pattern import Pattern
@@ -44,8 +47,9 @@ def make_operator(
     return operator, ensemble.entries
 
 
-def activate(operator: PETSc.Mat, count: int) -> None:
-    """Say how many lanes of an operator have an instance."""
+def activate(operator: PETSc.Mat, count: int, resting: NDArray[np.bool_] | bool = False) -> None:
+    """Say how many lanes of an operator have an instance, and which of them have no system now."""
     ensemble = ensemble_of(operator)
     if ensemble is not None:
         ensemble.active = count
+        ensemble.resting[:] = resting

@@ -19,7 +19,7 @@ class Lanes:
     Attributes:
         residuals: ||b - A x|| / ||b||; 0 for b = 0.
         reasons: numbers of `Reason`.
-        iterations: Krylov steps.
+        iterations: Krylov steps of the solve that gave the solution.
         products: products with A.
         applications: products with M^-1.
     """
@@ -43,9 +43,10 @@ class Lanes:
             getattr(self, field.name)[first : first + len(values)] = values
 
     def take(self, other: Self, which: NDArray[np.bool_]) -> None:
-        """Take over some lanes of another solve, which cost what both cost."""
-        self.residuals[which], self.reasons[which] = other.residuals[which], other.reasons[which]
-        for name in ("iterations", "products", "applications"):
+        """Take over some lanes of another solve. All cost what both cost."""
+        for name in ("residuals", "reasons", "iterations"):
+            getattr(self, name)[which] = getattr(other, name)[which]
+        for name in ("products", "applications"):
             getattr(self, name)[:] += getattr(other, name)
 
     @property

@@ -31,6 +31,8 @@ class EnsembleMatrix:
         lanes: width of the ensemble: 4, 8 or 16.
         active: number of lanes that hold an instance, the first ones. The others copy the first
             (`fill_idle`), and their right-hand sides are 0.
+        resting: (lanes), whether a lane's instance has no system now, since its Newton iteration
+            has ended. Its right-hand side is 0, and its result does not count.
         guess: (n, lanes), solutions from which the next solve begins, such as extrapolations of
             time steps; None for 0.
         template: an AIJ matrix of the pattern. It carries what is declared of all matrices:
@@ -44,6 +46,7 @@ class EnsembleMatrix:
         """Take what `make_ensemble` has checked."""
         self.pattern, self.entries, self.lanes = pattern, entries, lanes
         self.active, self.template = active, template
+        self.resting = np.zeros(lanes, dtype=np.bool_)
         self.guess: Numbers | None = None
         self._kernels = load_kernels()
         # Number of the lane that the template holds, unless entries have changed since.

@@ -34,7 +34,7 @@ class Progress:
 
     Attributes:
         live: (lanes), whether it still iterates.
-        iterations: (lanes).
+        iterations: (lanes), with those of earlier runs.
         reasons: (lanes), why it rests, a number of `Reason`.
         limit: iterations after which every lane rests.
         patient: whether half of the lanes are not yet at rest.
@@ -47,11 +47,16 @@ class Progress:
     patient: bool = True
 
     @classmethod
-    def of(cls, live: NDArray[np.bool_], limit: int) -> Self:
-        """Return the beginning; lanes that do not take part have converged."""
-        lanes = len(live)
-        none = np.zeros(lanes, dtype=np.int64)
-        return cls(live.copy(), none, np.full(lanes, int(Reason.CONVERGED)), limit)
+    def of(cls, live: NDArray[np.bool_], limit: int, before: NDArray[np.int64]) -> Self:
+        """Return the beginning; lanes that do not take part have converged.
+
+        Args:
+            live: (lanes), which take part.
+            limit: of all iterations.
+            before: (lanes), those that were taken already.
+        """
+        reasons = np.full(len(live), int(Reason.CONVERGED))
+        return cls(live.copy(), before.copy(), reasons, limit)
 
     def rest(self, lanes: NDArray[np.bool_], reason: Reason) -> None:
         """Let those of some lanes rest that are live."""

@@ -27,8 +27,11 @@ from kryloset.krylov.revision import Revision, get_revision
 from kryloset.krylov.settings import Settings
 
 MEMORY_SHARE = 0.25
-"""Largest share of a processor's part of the memory that a preconditioner may take. One that would
-take more is made for fewer lanes at a time."""
+"""Largest share of a processor's part of the memory that a preconditioner and the vectors of a
+method may take. Beyond, it is made for fewer lanes at a time, and GMRES restarts sooner."""
+
+VECTORS = 5
+"""Vectors of all lanes that every method has. GMRES has two more for each of its directions."""
 
 INNER = 0.999
 """Fraction of the tolerance given to the method, to leave room for rounding."""
@@ -192,14 +195,18 @@ class _Prepared:
         self._revision: Revision | None = None
         self._first = 0
         self._usable = np.zeros(0, dtype=bool)
-        self._limit = settings.max_iterations
+        self._limit, self._restart = settings.max_iterations, settings.restart
         for lanes in reversed(LANES[1:]):
             if lanes > min(settings.lanes, ensemble.lanes):
                 continue
             part = ensemble if lanes == ensemble.lanes else ensemble.narrower(lanes)
             preconditioner = analyse(settings.preconditioner, part, double=double)
-            if preconditioner.bytes <= memory_limit():
+            vector = ensemble.pattern.rows * lanes * np.dtype(np.float64).itemsize
+            # In vectors beside those that every method has.
+            room = (memory_limit() - preconditioner.bytes) // vector - VECTORS
+            if room >= 2 * (FEW if settings.method == "gmres" else 0):
                 self._part, self._preconditioner = part, preconditioner
+                self._restart = min(settings.restart, room // 2)
                 break
         shape = (ensemble.pattern.rows, self._part.lanes)
         self._work, self._vectors = Vectors(*shape), Vectors(*shape)
@@ -285,20 +292,24 @@ class _Prepared:
         # A guess may be good enough.
         targets, again = INNER * tolerance * norms, live & (lanes.residuals > tolerance)
         while again.any():
-            progress, before = Progress.of(again, self._limit), lanes.residuals
+            progress = Progress.of(again, self._limit, lanes.iterations)
+            before = lanes.residuals
             found, cycles = self._iterate(scaled, x, r, norms, targets, progress, begun)
             begun = True
             lanes.residuals = np.where(again, found, before)
             lanes.reasons = np.where(again, progress.reasons, lanes.reasons)
             lanes.reasons[again & ~np.isfinite(found)] = Reason.NON_FINITE
             lanes.reasons[again & (found <= tolerance)] = Reason.CONVERGED
-            lanes.iterations += progress.iterations
-            lanes.applications += progress.iterations
-            lanes.products += progress.iterations + np.where(again, cycles, 0)
+            taken = progress.iterations - lanes.iterations
+            lanes.iterations += taken
+            lanes.applications += taken
+            lanes.products += taken + np.where(again, cycles, 0)
             # The method's own estimate was too optimistic: go on as long as that helps.
             short = again & ~lanes.missed & (found > tolerance)
             lanes.reasons[short] = Reason.TRUE_RESIDUAL_ABOVE_TOLERANCE
-            again = short & (found <= PROGRESS * before)
+            spent = lanes.iterations >= self._limit
+            lanes.reasons[short & spent] = Reason.ITERATION_LIMIT
+            again = short & ~spent & (found <= PROGRESS * before)
             targets = np.where(again, targets * PROGRESS * tolerance / found, 0.0)
         bad = live & ~(lanes.residuals <= 1.0)
         factors = np.ldexp(1.0, exponents)
@@ -367,7 +378,7 @@ class _Prepared:
         if settings.method == "cg":
             iterate_cg(part, self._preconditioner, x, r, targets, progress, work)
         else:
-            restart = settings.restart
+            restart = self._restart
             iterate_gmres(part, self._preconditioner, x, r, targets, progress, work, restart)
             # A cycle ends with a residual.
             cycles = -(-(progress.iterations - refined) // restart)
@@ -375,6 +386,6 @@ class _Prepared:
 
 
 def memory_limit() -> int:
-    """Return how many bytes a preconditioner may take: `MEMORY_SHARE` of a processor's part."""
+    """Return how many bytes an ensemble may take: `MEMORY_SHARE` of a processor's part."""
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return int(MEMORY_SHARE * whole / (os.cpu_count() or 1))
