@@ -292,3 +292,11 @@ def test_flops_and_bytes_of_a_full_matrix_are_those_of_a_dense_factor():
     general = EnsembleFactor.analyse(full, 8, symmetric=False, double=True)
     assert general.flops == 8 * (2 * below**2 + below + 1).sum()
     assert general.bytes >= 8 * 8 * n * (n + 1)
+
+
+def test_a_narrow_band_is_eliminated_in_its_order():
+    """The operations of a band of two numbers below each pivot, fewer at the end."""
+    n, below = 1000, np.minimum(2, np.arange(1000)[::-1])
+    band = sp.diags_array([np.ones(n - abs(k)) for k in range(-2, 3)], offsets=range(-2, 3))
+    factor = EnsembleFactor.analyse(pattern_of(band.tocsr()), 4, symmetric=True)
+    assert factor.flops == 4 * (below * (below + 1) + below + 1).sum()

@@ -75,13 +75,14 @@ class BoundaryValues:
         Args:
             values: Those of the parameters.
         """
-        self.update()
         dofmap = self._space.dofmap
         found = np.zeros((dofmap.index_map.size_local * dofmap.index_map_bs, values.lanes))
         for condition, places, (held, source), matrix in zip(
             self.conditions, self._places, self._values, self._interpolations, strict=True
         ):
             numbers = None if source is None else values.find(source._cpp_object)
+            if numbers is None and source is not None:
+                _take(source, held)
             found[condition.dof_indices()[0]] = (
                 held.x.array[places, None] if numbers is None else matrix @ numbers
             )
@@ -119,14 +120,15 @@ class BoundaryValues:
     def update(self) -> None:
         """Take the present values of prescribed parameters."""
         for values, source in self._values:
-            if isinstance(source, fem.Constant):
-                values.x.array[:] = source.value
-            elif source is not None:
-                _copy(source, values)
+            if source is not None:
+                _take(source, values)
 
 
-def _copy(source: fem.Function, target: fem.Function) -> None:
+def _take(source: fem.Function | fem.Constant, target: fem.Function) -> None:
     """Interpolate a Function, or copy it if both spaces have the same degrees of freedom."""
+    if isinstance(source, fem.Constant):
+        target.x.array[:] = source.value
+        return
     one, other = source.function_space, target.function_space
     same = one.ufl_element() == other.ufl_element()
     if same and np.array_equal(one.dofmap.list, other.dofmap.list):

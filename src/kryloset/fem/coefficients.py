@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The parameters of a family as coefficients of its forms."""
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,7 @@ import basix.ufl
 import numpy as np
 from dolfinx import default_scalar_type, fem
 from dolfinx.mesh import Mesh
+from numpy.typing import NDArray
 
 from kryloset.errors import DataError
 from kryloset.fem.evaluation import Evaluation
@@ -63,41 +65,64 @@ class Coefficients:
         """
         for name, parameter in self.by_name.items():
             given = [np.asarray(instance[name]) for instance in instances]
-            variable = self.on_grid.get(name)
-            self._check(name, variable, given)
+            variable, target = self.on_grid.get(name), values[parameter]
+            self._check_shapes(name, variable, given)
+            stacked = np.stack(given)
+            self._check_values(name, variable, stacked)
             if variable is None:
-                values[parameter][:] = np.reshape(given, (len(given), -1)).T
+                target[:] = stacked.reshape(len(given), -1).T
                 continue
             unknowns, nodal, _ = self._spaces[variable.rank]
-            at_nodes = self._grids.spread(variable, np.stack(given))
             if not nodal:
-                points = unknowns.points
-                at_nodes = np.stack([self._grids.interpolate(one, points) for one in at_nodes])
-            unknowns.scatter_lanes(at_nodes.reshape(-1, *unknowns.shape), values[parameter])
+                on_grid = np.moveaxis(self._grids.spread(variable, stacked), 0, -1)
+                at_nodes = self._grids.interpolate(on_grid, unknowns.points)
+                stacked = np.moveaxis(at_nodes, -1, 0)
+            columns = stacked.reshape(len(given), -1).T.astype(target.dtype, order="C")
+            # The mode says that no index is out of range, and so that no copy is needed.
+            np.take(columns, self._sources[name], axis=0, out=target, mode="clip")
 
-    def _check(self, name: str, variable: Variable | None, given: Sequence[Array]) -> None:
-        """Refuse values of a parameter that no form can take."""
+    @cached_property
+    def _sources(self) -> dict[str, NDArray[np.int64]]:
+        """By name of a parameter on the grid, the number that gives each degree of freedom."""
+        found = {}
+        for name, variable in self.on_grid.items():
+            unknowns, nodal, _ = self._spaces[variable.rank]
+            numbers = np.arange(math.prod(unknowns.shape), dtype=np.float64)
+            if nodal:
+                shape = self._shape_of(variable)
+                profile = np.arange(math.prod(shape), dtype=np.float64).reshape(1, *shape)
+                numbers = self._grids.spread(variable, profile)
+            places = np.empty(len(self.by_name[name].x.array))
+            unknowns.scatter(numbers.reshape(unknowns.shape), places)
+            found[name] = places.astype(np.int64)
+        return found
+
+    def _check_shapes(self, name: str, variable: Variable | None, given: Sequence[Array]) -> None:
+        """Refuse a parameter of another shape than that of its Function or Constant."""
         shape = self.by_name[name].value.shape if variable is None else self._shape_of(variable)
         for values in given:
-            if not np.isfinite(values).all():
-                raise DataError(f"parameter {name} is not finite: correct the family's `draw`")
-            if variable is None:
-                if values.shape != shape:
-                    raise DataError(
-                        f"parameter {name} has shape {values.shape} but its Constant has "
-                        f"{shape}: return as many numbers from each `draw`"
-                    )
+            if values.shape == shape:
                 continue
-            if variable.transform == "log" and not values.min() > 0:
+            if variable is None:
                 raise DataError(
-                    f"parameter {name} ({variable.long_name}) has the value {values.min():g} and "
-                    "must be positive everywhere: correct the family's `draw`"
+                    f"parameter {name} has shape {values.shape} but its Constant has {shape}: "
+                    "return as many numbers from each `draw`"
                 )
-            if values.shape != shape:
-                raise DataError(
-                    f"parameter {name} has shape {values.shape} but the grid has {shape}: correct "
-                    "the family's `draw`, or draw again after changing `mesh`"
-                )
+            raise DataError(
+                f"parameter {name} has shape {values.shape} but the grid has {shape}: correct "
+                "the family's `draw`, or draw again after changing `mesh`"
+            )
+
+    @staticmethod
+    def _check_values(name: str, variable: Variable | None, values: Array) -> None:
+        """Refuse values of a parameter that no form can take."""
+        if not np.isfinite(values).all():
+            raise DataError(f"parameter {name} is not finite: correct the family's `draw`")
+        if variable is not None and variable.transform == "log" and not values.min() > 0:
+            raise DataError(
+                f"parameter {name} ({variable.long_name}) has the value {values.min():g} and "
+                "must be positive everywhere: correct the family's `draw`"
+            )
 
     def resample(self, points: int, instance: Instance) -> dict[str, Array]:
         """Evaluate the parameters that are on all axes on one of `mesh.grids`, on rank 0.

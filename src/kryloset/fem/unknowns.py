@@ -154,18 +154,6 @@ class Unknowns:
             rows *= self._signs[:, None]
         return rows
 
-    def scatter_lanes(self, values: Array, arrays: Array) -> None:
-        """Set the degrees of freedom of several arrays here, ghosts included.
-
-        Args:
-            values: (lanes, *shape).
-            arrays: (n, lanes), set in place.
-        """
-        signed = values if self._signs is None else values * self._signs
-        columns = signed.reshape(len(values), -1).T.copy()
-        numbers = self.numbers[:, None] * self._block + np.arange(self._block)
-        arrays[self._dofs] = columns[numbers.ravel()]
-
     @cached_property
     def _places(self) -> NDArray[np.int64]:
         """The positions of the unknowns in vectors of the (mixed) space, on one process."""

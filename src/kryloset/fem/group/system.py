@@ -157,5 +157,6 @@ class GroupSystem:
     @staticmethod
     def _remove_nullspace(x: Numbers) -> Numbers:
         """Subtract the mean of each lane, in place."""
-        x -= x.mean(axis=0)
+        # NumPy's own mean along the first axis takes several times as long.
+        x -= np.full(len(x), 1 / len(x)) @ x
         return x

@@ -35,6 +35,10 @@ SHIFTS = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-8}
 WEIGHTS = (1, 0, 20, 0)
 """What nodes cost: see cost() in factor.c."""
 
+NARROW = 8
+"""Largest bandwidth at which unknowns keep their order, as on a line. Nested dissection of a line
+has more than twice the operations."""
+
 AHEAD = 8
 """Entries that C fetches before they are needed."""
 
@@ -86,7 +90,7 @@ class Elimination:
         matrix = sp.csr_array((ones, pattern.columns, pattern.offsets), (n, n))
         both = factor.symmetric_pattern(matrix)
         self.pattern, self.symmetric = pattern, symmetric
-        order = factor.order_of(both)
+        order = _choose_order(both)
         self.flops = self._postorder(both, order)
         self.nodes = s = Supernodes.ordered(both, order, WEIGHTS)
         widths, rows = np.diff(s.starts).astype(np.int64), np.diff(s.row_offsets)
@@ -165,6 +169,18 @@ class Elimination:
             *((array, int32) for array in entries),
         )
         return tuple(np.ascontiguousarray(array, dtype=kind) for array, kind in typed)
+
+
+def _choose_order(pattern: "sp.csr_array") -> NDArray[np.int32]:
+    """Return nested dissection, or the given order where that has a narrow band.
+
+    Args:
+        pattern: (n, n), structurally symmetric.
+    """
+    numbers = np.arange(pattern.shape[0], dtype=np.int32)
+    rows = np.repeat(numbers, np.diff(pattern.indptr))
+    narrow = np.abs(rows - pattern.indices).max(initial=0) <= NARROW
+    return numbers if narrow else factor.order_of(pattern)
 
 
 def stack(parents: NDArray[np.int32], sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
