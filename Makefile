@@ -24,13 +24,16 @@ PEERS := .venv/.made-bench
 COMPLEX := .venv-complex/.made
 # Quote a name, whatever it contains, as one word for the shell.
 quote = '$(subst ','\'',$(1))'
-# Tests of one file share expensive fixtures, so they run in one process.
-PARALLEL := --numprocesses logical --dist loadfile
+# Neighbours share fixtures, so each process begins with a run of neighbours, and takes half of what
+# another has left when it has done its own.
+PARALLEL := --numprocesses logical --dist worksteal
 # --configfile takes every word up to the next option, so no target may follow it directly.
 SNAKEMAKE := $(BIN)/python workflow/scripts/run.py $(BIN)/snakemake \
   --configfile $(call quote,$(CONFIG)) --cores $(CORES)
 SUMMARY := $(BIN)/python workflow/scripts/summary.py $(call quote,$(CONFIG))
 export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
+# Without compiled modules kept, each of many processes would compile them again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help configured run test slow fuzz complex train bench docs learn slurm peers lint config figures lock clean
 
