@@ -19,9 +19,10 @@ import rich.console
 import scipy.sparse as sp
 
 import kryloset
+from kryloset.dataset.integrity import digest_instance
 from kryloset.errors import ConfigError, DataError, KrylosetError
 from kryloset.krylov import Automatic, SequenceSolver, Structure
-from kryloset.run import merge, sample, solve, sort
+from kryloset.run import merge, solve, sort
 
 ROOT = Path(__file__).parents[1]
 #: A small grid, on which the fields of all families are resolved.
@@ -226,11 +227,11 @@ def test_a_family_comes_from_a_file_or_a_class(tmp_path):
 def test_the_workflow_draws_the_same_numbers(settings, tmp_path):
     family = kryloset.family(**settings)
     drawn = family.draw(count=4, seed=11)
-    sample.run(family.configuration(count=4, seed=11), "same", output=tmp_path / "p.h5")
-    with h5py.File(tmp_path / "p.h5") as file:
-        assert list(file["parameters"]) == sorted(drawn.data_vars)
-        for name, values in file["parameters"].items():
-            assert drawn[name].to_numpy().tobytes() == values[:].tobytes()
+    sort.run(family.configuration(count=4, seed=11), "set", output=tmp_path / "order.h5")
+    with h5py.File(tmp_path / "order.h5") as file:
+        for number, digest in enumerate(file["drawn"]):
+            instance = {name: values[number].to_numpy() for name, values in drawn.items()}
+            assert digest.tobytes() == digest_instance(instance.values())
 
 
 def test_instances_are_labelled():
@@ -378,13 +379,12 @@ KINDS = [
 def run_stages(family, folder: Path, **keys) -> Path:
     """Make a dataset of a family by the stages of the workflow."""
     config = family.configuration(**keys)
-    made = {name: folder / f"{name}.h5" for name in ("parameters", "order")}
-    sample.run(config, "made", output=made["parameters"])
-    sort.run(config, "made", parameters=made["parameters"], output=made["order"])
+    order = folder / "order.h5"
+    sort.run(config, "made", output=order)
     chunk, path = folder / "1-of-1.h5", folder / "dataset.h5"
-    solve.run(config, "made", **made, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
+    solve.run(config, "made", order=order, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
     written = {name: folder / f"{name}.json" for name in ("timings", "choices")}
-    merge.run(config, "made", **made, chunks=[chunk], output=path, **written)
+    merge.run(config, "made", order=order, chunks=[chunk], output=path, **written)
     return path
 
 

@@ -25,7 +25,7 @@ from documentation import ROOT, read_blocks, read_calls
 from kryloset.cli import app
 from kryloset.config import DatasetConfig, load_config
 from kryloset.krylov.sequence_files import check_sequence
-from kryloset.run import merge, sample, solve, sort
+from kryloset.run import merge, solve, sort
 
 matplotlib.use("Agg")
 
@@ -58,13 +58,12 @@ def results(tmp_path, monkeypatch):
     )  # fmt: skip
     folder = tmp_path / "results/darcy"
     folder.mkdir(parents=True)
-    inputs = {name: tmp_path / f"{name}.h5" for name in ("parameters", "order")}
-    sample.run(config, "darcy", output=inputs["parameters"])
-    sort.run(config, "darcy", parameters=inputs["parameters"], output=inputs["order"], chunks=1)
+    order = tmp_path / "order.h5"
+    sort.run(config, "darcy", output=order, chunks=1)
     chunk = tmp_path / "1-of-1.h5"
-    solve.run(config, "darcy", **inputs, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
+    solve.run(config, "darcy", order=order, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
     written = {name: folder / f"{name}.json" for name in ("timings", "choices")}
-    merge.run(config, "darcy", **inputs, chunks=[chunk], output=folder / "dataset.h5", **written)
+    merge.run(config, "darcy", order=order, chunks=[chunk], output=folder / "dataset.h5", **written)
     monkeypatch.chdir(tmp_path)
 
 

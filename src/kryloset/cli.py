@@ -24,7 +24,6 @@ app = typer.Typer(
 Config = Annotated[Path, typer.Argument(help="The configuration, a YAML file.", show_default=False)]
 Name = Annotated[str, typer.Argument(help="Which of its datasets.", show_default=False)]
 Output = Annotated[Path, typer.Option(help="The file to write.", show_default=False)]
-Parameters = Annotated[Path, typer.Option(help="File of `kryloset sample`.", show_default=False)]
 Order = Annotated[Path, typer.Option(help="File of `kryloset sort`.", show_default=False)]
 Data = Annotated[Path, typer.Option(help="A dataset, of `kryloset merge`.", show_default=False)]
 Model = Annotated[Path, typer.Option(help="A model, of `kryloset train`.", show_default=False)]
@@ -56,41 +55,30 @@ def start(
 ) -> None:
     """Datasets for neural operators by recycling Krylov solvers.
 
-    The stages in order: sample, sort, solve, merge, check, report; train and evaluate go on
+    The stages in order: sort, solve, merge, check, report; train and evaluate go on
     from the dataset. `snakemake` runs them all.
     """
-
-
-@app.command(rich_help_panel=STAGES)
-def sample(config: Config, name: Name, output: Output) -> None:
-    """Draw the parameters of every instance."""
-    from kryloset.config import load_dataset
-    from kryloset.run import sample as stage
-
-    stage.run(load_dataset(config, name), name, output=output)
 
 
 @app.command(rich_help_panel=STAGES)
 def sort(
     config: Config,
     name: Name,
-    parameters: Parameters,
     output: Output,
     chunks: Annotated[int | None, typer.Option(help="Chunks, if not the configured.")] = None,
 ) -> None:
-    """Sort the instances by similarity and divide them into chunks."""
+    """Draw the instances, sort them by similarity and divide them into chunks."""
     keep_blas_to_one_thread()
     from kryloset.config import load_dataset
     from kryloset.run import sort as stage
 
-    stage.run(load_dataset(config, name), name, parameters=parameters, output=output, chunks=chunks)
+    stage.run(load_dataset(config, name), name, output=output, chunks=chunks)
 
 
 @app.command(rich_help_panel=STAGES)
 def solve(
     config: Config,
     name: Name,
-    parameters: Parameters,
     order: Order,
     chunk: Annotated[str, typer.Option(help="Which chunk, as in 1-of-2.", show_default=False)],
     output: Output,
@@ -103,7 +91,6 @@ def solve(
     stage.run(
         load_dataset(config, name),
         name,
-        parameters=parameters,
         order=order,
         chunk=chunk,
         output=output,
@@ -114,7 +101,6 @@ def solve(
 def merge(
     config: Config,
     name: Name,
-    parameters: Parameters,
     order: Order,
     output: Output,
     timings: Annotated[Path, typer.Option(help="JSON of seconds.", show_default=False)],
@@ -130,7 +116,6 @@ def merge(
     stage.run(
         load_dataset(config, name),
         name,
-        parameters=parameters,
         order=order,
         chunks=chunks,
         output=output,
@@ -152,15 +137,13 @@ def check(
 
 
 @app.command(rich_help_panel=STAGES)
-def compare(
-    config: Config, name: Name, parameters: Parameters, order: Order, output: Output
-) -> None:
+def compare(config: Config, name: Name, order: Order, output: Output) -> None:
     """Solve the same instances with and without recycling, side by side."""
     keep_blas_to_one_thread()
     from kryloset.config import load_dataset
     from kryloset.run import compare as stage
 
-    stage.run(load_dataset(config, name), name, parameters=parameters, order=order, output=output)
+    stage.run(load_dataset(config, name), name, order=order, output=output)
 
 
 @app.command(rich_help_panel=STAGES)

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 
 #: By stage: the stages whose files it reads, and the keys that it reads itself.
 STAGES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "sample": ((), ("family", "parameters", "mesh", "count", "seed")),
-    "sort": (("sample",), ("sort", "features", "chunks")),
+    "sort": (
+        (),
+        ("family", "parameters", "mesh", "count", "seed", "sort", "features", "chunks"),
+    ),
     "solve": (("sort",), ("solver",)),
     "merge": (("solve",), ("splits",)),
     "compare": (("sort",), ("solver", "comparison")),

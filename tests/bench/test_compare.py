@@ -14,7 +14,7 @@ from kryloset.config import DatasetConfig, SolverConfig, load_dataset
 from kryloset.krylov import Automatic, SequenceSolver
 from kryloset.ordering import greedy_chain
 from kryloset.problems import FAMILIES, load_family
-from kryloset.run import compare, sample, sort
+from kryloset.run import compare, sort
 from kryloset.run.comparison import Method, choose_methods, measure
 from kryloset.run.solver import fixed_solver
 from kryloset.sampling import generator
@@ -47,10 +47,9 @@ def config() -> DatasetConfig:
 def result(config, tmp_path_factory) -> dict:
     """What the stage writes."""
     folder = tmp_path_factory.mktemp("compare")
-    parameters, order, output = (folder / n for n in ("parameters.h5", "order.h5", "result.json"))
-    sample.run(config, "small", output=parameters)
-    sort.run(config, "small", parameters=parameters, output=order)
-    compare.run(config, "small", parameters=parameters, order=order, output=output)
+    order, output = folder / "order.h5", folder / "result.json"
+    sort.run(config, "small", output=order)
+    compare.run(config, "small", order=order, output=output)
     return json.loads(output.read_text())
 
 
@@ -201,10 +200,9 @@ def test_skr_goes_along_the_greedy_chain_of_the_instances_that_are_compared(tmp_
     config = DatasetConfig(
         count=6, mesh={"points": 9}, parameters={"modes": 4}, sort="given", splits={"train": 1.0}
     )
-    parameters, order, output = (tmp_path / n for n in ("parameters.h5", "order.h5", "result.json"))
-    sample.run(config, "small", output=parameters)
-    sort.run(config, "small", parameters=parameters, output=order, chunks=1)
-    compare.run(config, "small", parameters=parameters, order=order, output=output)
+    order, output = tmp_path / "order.h5", tmp_path / "result.json"
+    sort.run(config, "small", output=order, chunks=1)
+    compare.run(config, "small", order=order, output=output)
     methods = {method["name"]: method for method in json.loads(output.read_text())["methods"]}
     with h5py.File(order) as file:
         chain = greedy_chain(file["features"][:]).tolist()

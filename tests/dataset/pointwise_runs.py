@@ -15,7 +15,8 @@ from resealing import seal_again
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.staged import StagedFile, create_staged
 from kryloset.problems import Family, load_family
-from kryloset.run import merge, sample, sort
+from kryloset.run import merge, sort
+from kryloset.run.draw import Drawn
 
 FAMILY = f"{Path(__file__).parent / 'pointwise.py'}:Pointwise{{}}"
 COUNTS = (
@@ -44,9 +45,8 @@ class Run:
 
     def prepare(self) -> "Run":
         """Draw, sort and solve."""
-        sample.run(self.config, self.name, output=self.folder / "parameters.h5")
-        parameters, order = self.folder / "parameters.h5", self.folder / "order.h5"
-        sort.run(self.config, self.name, parameters=parameters, output=order)
+        order = self.folder / "order.h5"
+        sort.run(self.config, self.name, output=order)
         with h5py.File(order) as file:
             permutation, bounds = file["permutation"][:], file["bounds"][:]
         (self.folder / "chunks").mkdir()
@@ -58,9 +58,9 @@ class Run:
         """Write a chunk's file, each quantity a function of the instance's number."""
         path = self.folder / "chunks" / f"{number + 1}-of-{self.config.chunks}.h5"
         discretisation = self.family.discretise(None)
-        with StagedFile(self.folder / "parameters.h5") as file:
-            names, digest = file.names("parameters"), file.digest("parameters")
-            parameters = [{n: file.row(f"parameters/{n}", i) for n in names} for i in instances]
+        with StagedFile(self.folder / "order.h5") as file:
+            digest = file.seal("drawn")
+        parameters = Drawn(self.family, self.config.seed).instances(instances)
         columns = {
             "instance": instances,
             "solver/way": np.zeros_like(instances),
@@ -73,11 +73,13 @@ class Run:
         with create_staged(path) as file:
             file.attrs["config"] = dump_dataset(self.name, self.config)
             file.attrs["code"] = f"solved-{number}"
-            file.attrs["parameters"] = digest
+            file.attrs["drawn"] = digest
             file.attrs["ways"] = json.dumps(["cg + icc"])
             for instance in parameters:
                 (solution,) = discretisation.solve([instance], None)
-                file.rows("fields/u", solution["u"][np.newaxis], len(instances))
+                rows = {f"parameters/{name}": values for name, values in instance.items()}
+                for key, values in {**rows, "fields/u": solution["u"]}.items():
+                    file.rows(key, values[np.newaxis], len(instances))
             for key, column in columns.items():
                 file.array(key, column)
         return path
@@ -87,7 +89,6 @@ class Run:
         merge.run(
             self.config,
             self.name,
-            parameters=self.folder / "parameters.h5",
             order=self.folder / "order.h5",
             chunks=self.chunks if chunks is None else chunks,
             output=self.folder / output,

@@ -11,6 +11,7 @@ import pytest
 from pointwise_runs import changed, make_run
 
 from kryloset.errors import DataError
+from kryloset.run.draw import Drawn
 
 
 def nothing_written(run) -> bool:
@@ -19,13 +20,13 @@ def nothing_written(run) -> bool:
 
 def test_instances_are_in_the_drawn_order(any_run):
     run = any_run
-    with h5py.File(run.merge()) as file, h5py.File(run.folder / "parameters.h5") as drawn:
-        for name in ("k", "profile"):
-            np.testing.assert_array_equal(file[f"t0_fields/{name}"], drawn[f"parameters/{name}"])
-        np.testing.assert_array_equal(file["scalars/nu"], drawn["parameters/nu"])
+    drawn = Drawn(run.family, run.config.seed)
+    with h5py.File(run.merge()) as file:
         division = run.family.discretise(None)
-        for i in range(run.config.count):
-            instance = {name: values[i] for name, values in drawn["parameters"].items()}
+        for i, instance in enumerate(drawn.instances(range(run.config.count))):
+            for name in ("k", "profile"):
+                np.testing.assert_array_equal(file[f"t0_fields/{name}"][i], instance[name])
+            assert file["scalars/nu"][i] == instance["nu"]
             u = division.solve([instance], None)[0]["u"]
             np.testing.assert_array_equal(file["t0_fields/u"][i, 0], u)
 
@@ -127,7 +128,7 @@ def test_a_failed_merge_leaves_the_old_dataset(run):
 def test_a_chunk_of_another_configuration_is_named(run):
     other = run.config.model_copy(update={"seed": 8})
     stranger = type(run)(run.folder, other)
-    with pytest.raises(DataError, match=r"parameters.h5 was made with another seed: 7, not 8"):
+    with pytest.raises(DataError, match=r"order.h5 was made with another seed: 7, not 8"):
         stranger.merge()
     assert nothing_written(run)
 

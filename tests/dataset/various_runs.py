@@ -21,9 +21,9 @@ class StagedRun(Run):
         """Run the stage."""
         chunk = f"{number + 1}-of-{self.config.chunks}"
         path = self.folder / "chunks" / f"{chunk}.h5"
-        inputs = {name: self.folder / f"{name}.h5" for name in ("parameters", "order")}
+        order = self.folder / "order.h5"
         solve.run(
-            self.config, self.name, **inputs, chunk=chunk, output=path, comm=MPI.COMM_SELF
+            self.config, self.name, order=order, chunk=chunk, output=path, comm=MPI.COMM_SELF
         )  # fmt: skip
         return path
 

@@ -12,13 +12,14 @@ import pytest
 
 from documentation import read_blocks
 from kryloset.config import DatasetConfig
-from kryloset.dataset.staged import StagedFile
 from kryloset.fem.coarse_grid import CoarseGrid
 from kryloset.ordering import greedy_chain, partition, steps
 from kryloset.ordering.features import REDUCTIONS
 from kryloset.problems import Family, load_family
 from kryloset.problems.darcy import Darcy
-from kryloset.run import sample, sort
+from kryloset.run import draw, sort
+from kryloset.run.draw import Drawn
+from kryloset.run.features import make_features
 
 COUNT = 40
 ARRAYS = ("permutation", "bounds", "features", "steps", "steps_given")
@@ -31,27 +32,26 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def parameters(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sort") / "parameters.h5"
-    sample.run(DatasetConfig(**SETTINGS), "set", output=path)
-    return path
+def fields() -> dict[str, Any]:
+    """The parameters of all instances by name, drawn one by one."""
+    config = DatasetConfig(**SETTINGS)
+    drawn = Drawn(load_family(config), config.seed).instances(range(COUNT))
+    return {name: np.stack([instance[name] for instance in drawn]) for name in "kf"}
 
 
-def run(parameters: Path, output: Path, **keys: Any) -> dict[str, Any]:
-    sort.run(DatasetConfig(**SETTINGS, **keys), "set", parameters=parameters, output=output)
+def run(output: Path, **keys: Any) -> dict[str, Any]:
+    sort.run(DatasetConfig(**SETTINGS, **keys), "set", output=output)
     with h5py.File(output) as file:
         return {**file.attrs, **{name: file[name][...] for name in file if name in ARRAYS}}
 
 
 def test_the_default_order_is_the_greedy_chain_over_all_parameters(
-    parameters: Path, tmp_path: Path
+    fields: dict[str, Any], tmp_path: Path
 ) -> None:
     began = time.perf_counter()
-    found = run(parameters, tmp_path / "order.h5")
+    found = run(tmp_path / "order.h5")
     elapsed = time.perf_counter() - began
-    with h5py.File(parameters) as file:
-        k, f = (file[f"parameters/{name}"][...].reshape(COUNT, -1) for name in "kf")
-    features = np.concatenate([k, f], axis=1)
+    features = np.concatenate([fields[name].reshape(COUNT, -1) for name in "kf"], axis=1)
     assert (found["method"], found["features_kind"]) == ("greedy", "parameters")
     np.testing.assert_array_equal(found["permutation"], greedy_chain(features))
     np.testing.assert_array_equal(found["bounds"], partition(COUNT, 3))
@@ -62,42 +62,44 @@ def test_the_default_order_is_the_greedy_chain_over_all_parameters(
 @pytest.mark.parametrize("order", ["greedy", "hilbert", "or_opt", "spanning_tree", "given"])
 @pytest.mark.parametrize("kind", ["parameters", "principal", *REDUCTIONS])
 def test_every_order_works_with_every_kind_of_features(
-    order: str, kind: str, parameters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    order: str,
+    kind: str,
+    fields: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Seven instances at a time.
-    monkeypatch.setattr(sort, "BLOCK_BYTES", 7 * 2 * 17**2 * 8)
+    monkeypatch.setattr(draw, "BLOCK_BYTES", 7 * 2 * 17**2 * 8)
     output = tmp_path / "order.h5"
-    found = run(parameters, output, sort=order, features=kind)
+    found = run(output, sort=order, features=kind)
     assert sorted(found["permutation"]) == list(range(COUNT))
     assert found["method"] == order
-    with h5py.File(parameters) as file, h5py.File(output) as ordered:
-        fields = [file[f"parameters/{name}"][...] for name in "kf"]
+    with h5py.File(output) as ordered:
         features = ordered["features"][...]
         np.testing.assert_array_equal(
             ordered["steps"], steps(features, ordered["permutation"][...])
         )
     if kind in REDUCTIONS:
-        expected = np.concatenate([REDUCTIONS[kind](field, 144) for field in fields], axis=1)
+        expected = np.concatenate(
+            [REDUCTIONS[kind](field, 144) for field in fields.values()], axis=1
+        )
         np.testing.assert_array_equal(features, expected)
     if kind == "principal":
         # All instances are in the sample, so all differences are in the space of the axes.
-        whole = np.concatenate([field.reshape(COUNT, -1) for field in fields], axis=1)
+        whole = np.concatenate([field.reshape(COUNT, -1) for field in fields.values()], axis=1)
         expected = np.linalg.norm(whole[1:] - whole[:-1], axis=1)
         np.testing.assert_allclose(steps(features, np.arange(COUNT)), expected)
 
 
 def test_distances_by_solutions_are_those_on_the_coarse_grid(
-    parameters: Path, tmp_path: Path
+    fields: dict[str, Any], tmp_path: Path
 ) -> None:
     output = tmp_path / "order.h5"
-    found = run(parameters, output, features="solutions")
+    found = run(output, features="solutions")
     assert (found["method"], found["features_kind"]) == ("greedy", "solutions")
     grid = CoarseGrid(load_family(DatasetConfig(**SETTINGS)))
-    with h5py.File(parameters) as file:
-        k, f = (file[f"parameters/{name}"][...] for name in "kf")
-    solutions = np.stack(
-        [grid.solve({"k": a, "f": b})[0].ravel() for a, b in zip(k, f, strict=True)]
-    )
+    pairs = zip(fields["k"], fields["f"], strict=True)
+    solutions = np.stack([grid.solve({"k": k, "f": f})[0].ravel() for k, f in pairs])
     # 9 x 9 points, all of whose cosines are kept.
     assert found["features"].shape == solutions.shape == (COUNT, 81)
     order = np.arange(COUNT)
@@ -105,31 +107,29 @@ def test_distances_by_solutions_are_those_on_the_coarse_grid(
 
 
 def test_many_instances_are_ordered_along_the_curve_by_cosines(
-    parameters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sort, "WHOLE_UP_TO", 2 * 17**2 * COUNT - 1)
-    assert run(parameters, tmp_path / "order.h5")["method"] == "greedy"
+    assert run(tmp_path / "order.h5")["method"] == "greedy"
     monkeypatch.setattr(sort, "GREEDY_UP_TO", COUNT - 1)
-    found = run(parameters, tmp_path / "order.h5")
+    found = run(tmp_path / "order.h5")
     assert found["method"] == "hilbert"
     with h5py.File(tmp_path / "order.h5") as file:
         assert file.attrs["features_kind"] == "cosines"
         assert file["features"].shape == (COUNT, 2 * 144)
 
 
-def test_features_of_a_users_family_are_shortened_as_one_vector(
-    parameters: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_features_of_a_users_family_are_shortened_as_one_vector(fields: dict[str, Any]) -> None:
     class Logarithmic(Darcy):
         def features(self, instance: Any) -> Any:
             return np.log(instance["k"]).ravel()
 
     config = DatasetConfig(**SETTINGS)
     family: Family = Logarithmic(load_family(config).settings, config.mesh)
-    with StagedFile(parameters) as file:
-        k = file.rows("parameters/k", 0, COUNT).reshape(COUNT, -1)
-        whole = sort.make_features(file, family, COUNT, "parameters")
-        short = sort.make_features(file, family, COUNT, "cosines")
+    k = fields["k"].reshape(COUNT, -1)
+    drawn = Drawn(family, config.seed)
+    whole = make_features(family, drawn, COUNT, "parameters")
+    short = make_features(family, drawn, COUNT, "cosines")
     np.testing.assert_array_equal(whole, np.log(k))
     np.testing.assert_array_equal(short, REDUCTIONS["cosines"](np.log(k), 144))
 

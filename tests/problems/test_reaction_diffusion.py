@@ -24,7 +24,7 @@ from kryloset.krylov import SequenceSolver, solve_or_escalate
 from kryloset.problems import load_family
 from kryloset.problems.reaction_diffusion import ReactionDiffusion, ReactionDiffusionSettings
 from kryloset.problems.tools.quadrature import quadrature
-from kryloset.run import sample, solve, sort
+from kryloset.run import solve, sort
 from kryloset.sampling import generator
 from operators import SolveAndKeep
 
@@ -259,11 +259,10 @@ def test_a_chunk_stores_the_nonlinear_residual_and_counts_all_systems(tmp_path: 
             "solver": {"method": "rcg", "preconditioner": "icc", "restart": 80},
         }
     )  # fmt: skip
-    parameters, order, chunk = (tmp_path / f"{n}.h5" for n in ("parameters", "order", "chunk"))
-    sample.run(config, "small", output=parameters)
-    sort.run(config, "small", parameters=parameters, output=order, chunks=1)
+    order, chunk = tmp_path / "order.h5", tmp_path / "chunk.h5"
+    sort.run(config, "small", output=order, chunks=1)
     solve.run(
-        config, "small", parameters=parameters, order=order, chunk="1-of-1", output=chunk,
+        config, "small", order=order, chunk="1-of-1", output=chunk,
         comm=MPI.COMM_SELF,
     )  # fmt: skip
     family = load_family(config)

@@ -11,7 +11,7 @@ from mpi4py import MPI
 import pytest
 
 from kryloset.config import DatasetConfig
-from kryloset.run import check, compare, merge, sample, solve, sort
+from kryloset.run import check, compare, merge, solve, sort
 
 
 @pytest.fixture(scope="session")
@@ -36,19 +36,17 @@ def make_files() -> Callable[[DatasetConfig, Path], dict[str, Path]]:
     def make(config: DatasetConfig, folder: Path) -> dict[str, Path]:
         names = ("order.h5", "dataset.h5", "timings.json", "check.json", "comparison.json")
         paths = {name.partition(".")[0]: folder / name for name in names}
-        parameters = folder / "parameters.h5"
-        drawn = {"parameters": parameters, "order": paths["order"]}
-        sample.run(config, "small", output=parameters)
-        sort.run(config, "small", parameters=parameters, output=paths["order"])
+        order = paths["order"]
+        sort.run(config, "small", output=order)
         chunks = [f"{i + 1}-of-{config.chunks}" for i in range(config.chunks)]
         solved = [folder / f"{chunk}.h5" for chunk in chunks]
         for chunk, path in zip(chunks, solved, strict=True):
-            solve.run(config, "small", **drawn, chunk=chunk, output=path, comm=MPI.COMM_SELF)
+            solve.run(config, "small", order=order, chunk=chunk, output=path, comm=MPI.COMM_SELF)
         written = {"output": paths["dataset"], "timings": paths["timings"]}
         written["choices"] = folder / "choices.json"
-        merge.run(config, "small", **drawn, chunks=solved, **written)
+        merge.run(config, "small", order=order, chunks=solved, **written)
         check.run(paths["dataset"], paths["check"])
-        compare.run(config, "small", **drawn, output=paths["comparison"])
+        compare.run(config, "small", order=order, output=paths["comparison"])
         return paths
 
     return make

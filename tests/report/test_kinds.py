@@ -15,7 +15,7 @@ import pytest
 from kryloset.config import DatasetConfig
 from kryloset.dataset.reader import Dataset
 from kryloset.report.page import illustrate, render
-from kryloset.run import check, merge, sample, solve, sort
+from kryloset.run import check, merge, solve, sort
 from kryloset.run.report import read_findings
 
 FAMILIES = Path(__file__).parents[1] / "dataset" / "various.py"
@@ -36,14 +36,13 @@ def findings(request, run_files, tmp_path_factory):
     )  # fmt: skip
     names = ("order.h5", "dataset.h5", "timings.json", "check.json")
     paths = {name.partition(".")[0]: folder / name for name in names}
-    drawn = {"parameters": folder / "parameters.h5", "order": paths["order"]}
-    sample.run(config, "set", output=drawn["parameters"])
-    sort.run(config, "set", parameters=drawn["parameters"], output=drawn["order"])
+    order = paths["order"]
+    sort.run(config, "set", output=order)
     chunk = folder / "chunk.h5"
-    solve.run(config, "set", **drawn, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
+    solve.run(config, "set", order=order, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
     written = {"output": paths["dataset"], "timings": paths["timings"]}
     written["choices"] = folder / "choices.json"
-    merge.run(config, "set", **drawn, chunks=[chunk], **written)
+    merge.run(config, "set", order=order, chunks=[chunk], **written)
     check.run(paths["dataset"], paths["check"])
     return read_findings(config, "set", **paths, comparison=run_files["comparison"])
 

@@ -9,7 +9,7 @@ from mpi4py import MPI
 import pytest
 
 from kryloset.config import DatasetConfig
-from kryloset.run import check, merge, sample, solve, sort
+from kryloset.run import check, merge, solve, sort
 
 
 @pytest.mark.parametrize(("tolerance", "excessive"), [(1e-1, True), (1e-8, False)])
@@ -19,13 +19,12 @@ def test_a_check_warns_of_a_tolerance_that_is_too_loose(tolerance, excessive, tm
         solver={"method": "gcrodr", "preconditioner": "jacobi", "tolerance": tolerance},
         splits={"train": 0.5, "test": 0.5},
     )  # fmt: skip
-    inputs = {name: tmp_path / f"{name}.h5" for name in ("parameters", "order")}
-    sample.run(config, "set", output=inputs["parameters"])
-    sort.run(config, "set", parameters=inputs["parameters"], output=inputs["order"], chunks=1)
+    order = tmp_path / "order.h5"
+    sort.run(config, "set", output=order, chunks=1)
     chunk, dataset = tmp_path / "1-of-1.h5", tmp_path / "dataset.h5"
-    solve.run(config, "set", **inputs, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
+    solve.run(config, "set", order=order, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
     written = {name: tmp_path / f"{name}.json" for name in ("timings", "choices")}
-    merge.run(config, "set", **inputs, chunks=[chunk], output=dataset, **written)
+    merge.run(config, "set", order=order, chunks=[chunk], output=dataset, **written)
     caplog.clear()
     report = check.run(dataset, tmp_path / "check.json")
     accuracy = json.loads((tmp_path / "check.json").read_text())["accuracy"]

@@ -12,7 +12,7 @@ import pytest
 
 from kryloset.config import DatasetConfig
 from kryloset.errors import DataError, KrylosetError
-from kryloset.run import sample, solve, sort
+from kryloset.run import solve, sort
 
 
 def run(folder: Path, **settings) -> Path:
@@ -22,11 +22,10 @@ def run(folder: Path, **settings) -> Path:
         count=4, mesh={"points": 5}, parameters=settings, sort="given",
         solver={"tolerance": 1e-6}, splits={"train": 0.5, "test": 0.5},
     )  # fmt: skip
-    inputs = {name: folder / f"{name}.h5" for name in ("parameters", "order")}
-    sample.run(config, "set", output=inputs["parameters"])
-    sort.run(config, "set", parameters=inputs["parameters"], output=inputs["order"], chunks=1)
+    order = folder / "order.h5"
+    sort.run(config, "set", output=order, chunks=1)
     output = folder / "chunk.h5"
-    solve.run(config, "set", **inputs, chunk="1-of-1", output=output, comm=MPI.COMM_SELF)
+    solve.run(config, "set", order=order, chunk="1-of-1", output=output, comm=MPI.COMM_SELF)
     return output
 
 
@@ -51,7 +50,7 @@ def test_an_instance_whose_nonlinear_equation_is_not_solved_is_named(residual, t
 def test_an_instance_that_cannot_be_drawn_is_named(tmp_path):
     with pytest.raises(DataError, match=r"^instance 2: the polygon crosses itself$"):
         run(tmp_path, undrawable=2)
-    assert not (tmp_path / "parameters.h5").exists()
+    assert not (tmp_path / "order.h5").exists()
 
 
 def test_an_instance_outside_the_problem_is_named(tmp_path):

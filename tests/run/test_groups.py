@@ -22,7 +22,7 @@ from kryloset.fem.discretise import discretise
 from kryloset.krylov import SequenceSolver
 from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.problems import load_family
-from kryloset.run import checkpoint, files, sample, solve, sort
+from kryloset.run import checkpoint, files, solve, sort
 from kryloset.run.checkpoint import working_folder
 from kryloset.run.solve_record import FALLBACK, solve_group, solve_in_order
 from kryloset.sampling import generator
@@ -43,11 +43,10 @@ def configure(family: str = "darcy", **changes: Any) -> DatasetConfig:
 
 def run(config: DatasetConfig, folder: Path) -> Path:
     """Draw, sort and solve; return the chunk's file."""
-    parameters, order, output = (folder / f"{name}.h5" for name in ("parameters", "order", "chunk"))
-    sample.run(config, "set", output=parameters)
-    sort.run(config, "set", parameters=parameters, output=order, chunks=1)
+    order, output = folder / "order.h5", folder / "chunk.h5"
+    sort.run(config, "set", output=order, chunks=1)
     solve.run(
-        config, "set", parameters=parameters, order=order, chunk="1-of-1", output=output,
+        config, "set", order=order, chunk="1-of-1", output=output,
         comm=MPI.COMM_SELF,
     )  # fmt: skip
     return output

@@ -13,7 +13,7 @@ import yaml
 
 from kryloset.config import DatasetConfig
 from kryloset.errors import KrylosetError
-from kryloset.run import sample, solve, sort
+from kryloset.run import solve, sort
 
 OWN = """
 import os
@@ -79,11 +79,10 @@ def write(folder: Path, place: str, raised: str) -> DatasetConfig:
 
 
 def run(config: DatasetConfig, folder: Path) -> None:
-    inputs = {name: folder / f"{name}.h5" for name in ("parameters", "order")}
-    sample.run(config, "set", output=inputs["parameters"])
-    sort.run(config, "set", parameters=inputs["parameters"], output=inputs["order"], chunks=1)
+    order = folder / "order.h5"
+    sort.run(config, "set", output=order, chunks=1)
     output = folder / "chunk.h5"
-    solve.run(config, "set", **inputs, chunk="1-of-1", output=output, comm=MPI.COMM_SELF)
+    solve.run(config, "set", order=order, chunk="1-of-1", output=output, comm=MPI.COMM_SELF)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -118,8 +117,8 @@ def test_a_family_without_mistakes_gets_no_message(tmp_path: Path) -> None:
 def test_the_command_line_fails_without_a_file(tmp_path: Path) -> None:
     config = write(tmp_path, "draw", "sys.exit(0)").model_dump(mode="json")
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({"datasets": {"set": config}}))
-    command = [sys.executable, "-m", "kryloset", "sample", "c.yaml", "set", "--output", "p.h5"]
+    command = [sys.executable, "-m", "kryloset", "sort", "c.yaml", "set", "--output", "o.h5"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert done.returncode == 1
     assert "own.py:Own, draw, instance 0" in done.stderr and "Traceback" not in done.stderr
-    assert not (tmp_path / "p.h5").exists()
+    assert not (tmp_path / "o.h5").exists()

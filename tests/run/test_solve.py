@@ -20,7 +20,7 @@ from kryloset.fem.steady import SteadyDiscretisation
 from kryloset.krylov.automatic import selection
 from kryloset.krylov.automatic.strategies import choose_strategies
 from kryloset.problems import load_family
-from kryloset.run import check, checkpoint, merge, sample, solve, sort
+from kryloset.run import check, checkpoint, merge, solve, sort
 from kryloset.run.checkpoint import working_folder
 from kryloset.sampling import generator
 
@@ -31,16 +31,15 @@ CONFIG = DatasetConfig(
 
 
 def run(config: DatasetConfig, folder: Path, chunks: int = 1) -> dict[int, np.ndarray]:
-    """Run sample, sort and solve; return the solutions by drawn number."""
-    parameters, order = folder / "parameters.h5", folder / "order.h5"
-    sample.run(config, "set", output=parameters)
-    sort.run(config, "set", parameters=parameters, output=order, chunks=chunks)
+    """Run sort and solve; return the solutions by drawn number."""
+    order = folder / "order.h5"
+    sort.run(config, "set", output=order, chunks=chunks)
     found = {}
     for number in range(1, chunks + 1):
         chunk = f"{number}-of-{chunks}"
         output = folder / f"{chunk}.h5"
         solve.run(
-            config, "set", parameters=parameters, order=order, chunk=chunk, output=output,
+            config, "set", order=order, chunk=chunk, output=output,
             comm=MPI.COMM_SELF,
         )  # fmt: skip
         with h5py.File(output) as file:
@@ -58,12 +57,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, np.
 def test_parameters_are_those_of_seed_and_index_and_prefix_stable(
     whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path
 ) -> None:
-    sample.run(CONFIG.model_copy(update={"count": 4}), "set", output=tmp_path / "four.h5")
     family = load_family(CONFIG)
-    with h5py.File(whole[0] / "parameters.h5") as ten, h5py.File(tmp_path / "four.h5") as four:
-        assert np.array_equal(ten["parameters/k"][:4], four["parameters/k"])
+    sort.run(CONFIG.model_copy(update={"count": 4}), "set", output=tmp_path / "four.h5", chunks=1)
+    with h5py.File(whole[0] / "order.h5") as ten, h5py.File(tmp_path / "four.h5") as four:
+        assert np.array_equal(ten["drawn"][:4], four["drawn"])
+    with h5py.File(whole[0] / "1-of-1.h5") as chunk:
+        (row,) = np.flatnonzero(chunk["instance"][:] == 7)
         alone = family.draw(generator(CONFIG.seed, 7))["k"]
-        assert np.array_equal(ten["parameters/k"][7], alone)
+        assert np.array_equal(chunk["parameters/k"][row], alone)
 
 
 def test_the_sorted_order_is_shorter_than_the_drawn_one(
@@ -180,7 +181,6 @@ def merged(config: DatasetConfig, folder: Path) -> Path:
     merge.run(
         config,
         "set",
-        parameters=folder / "parameters.h5",
         order=folder / "order.h5",
         chunks=[folder / "1-of-2.h5", folder / "2-of-2.h5"],
         output=dataset,
@@ -329,7 +329,7 @@ def test_chunk_of_another_division_is_refused(
     for chunk, message in (("1-of-2", "divided into 1 chunks"), ("one", "not of the form")):
         with pytest.raises(DataError, match=message):
             solve.run(
-                CONFIG, "set", parameters=folder / "parameters.h5", order=folder / "order.h5",
+                CONFIG, "set", order=folder / "order.h5",
                 chunk=chunk, output=tmp_path / "c.h5", comm=MPI.COMM_SELF,
             )  # fmt: skip
 
@@ -338,19 +338,24 @@ def test_inputs_of_another_run_are_refused(
     whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path
 ) -> None:
     more = CONFIG.model_copy(update={"count": 11})
-    with pytest.raises(DataError, match="holds 10 instances, dataset set has 11"):
-        sort.run(more, "set", parameters=whole[0] / "parameters.h5", output=tmp_path / "o.h5")
-    with pytest.raises(DataError, match="cannot be read"):
-        sort.run(CONFIG, "set", parameters=tmp_path / "none.h5", output=tmp_path / "o.h5")
-    damaged = tmp_path / "damaged.h5"
-    content = bytearray((whole[0] / "parameters.h5").read_bytes())
-    with h5py.File(whole[0] / "parameters.h5") as file:
-        at = file["parameters/k"].id.get_chunk_info(3).byte_offset
+    order, damaged = whole[0] / "order.h5", tmp_path / "damaged.h5"
+    content = bytearray(order.read_bytes())
+    with h5py.File(order) as file:
+        at = file["drawn"].id.get_chunk_info(0).byte_offset
     content[at + 40] ^= 1
     damaged.write_bytes(content)
-    with pytest.raises(DataError, match="is damaged"):
-        sort.run(CONFIG, "set", parameters=damaged, output=tmp_path / "o.h5")
-    assert list(tmp_path.glob("o.h5*")) == []
+    cases = [
+        (more, order, "order.h5 was made with another count: 10, not 11"),
+        (CONFIG, tmp_path / "none.h5", "cannot be read"),
+        (CONFIG, damaged, "is damaged"),
+    ]
+    for config, path, message in cases:
+        with pytest.raises(DataError, match=message):
+            solve.run(
+                config, "set", order=path, chunk="1-of-1", output=tmp_path / "c.h5",
+                comm=MPI.COMM_SELF,
+            )  # fmt: skip
+    assert not (tmp_path / "c.h5").exists()
 
 
 @pytest.mark.mpi
@@ -363,7 +368,7 @@ def test_two_processes_agree_with_one(
     (tmp_path / "c.yaml").write_text(dump_dataset("set", config))
     command = [
         Path(sys.executable).with_name("mpiexec"), "-n", "2", sys.executable, "-m", "kryloset",
-        "solve", tmp_path / "c.yaml", "set", "--parameters", whole[0] / "parameters.h5",
+        "solve", tmp_path / "c.yaml", "set",
         "--order", whole[0] / "order.h5", "--chunk", "1-of-1", "--output", tmp_path / "c.h5",
     ]  # fmt: skip
     subprocess.run(command, check=True, timeout=120)
@@ -377,11 +382,11 @@ def test_two_processes_agree_with_one(
 def test_the_command_line_reports_an_error_in_one_message(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump({"datasets": {"set": {"count": -1}}}))
-    command = [sys.executable, "-m", "kryloset", "sample", path, "set", "--output", "p.h5"]
+    command = [sys.executable, "-m", "kryloset", "sort", path, "set", "--output", "o.h5"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert done.returncode == 1
     assert "datasets.set.count" in done.stderr and "Traceback" not in done.stderr
-    assert not (tmp_path / "p.h5").exists()
+    assert not (tmp_path / "o.h5").exists()
 
 
 @pytest.mark.parametrize("name", ["state-x-0.npz", "state-1-0.npz", "state--1-0.npz", "notes.txt"])

@@ -17,7 +17,7 @@ from kryloset.config import DatasetConfig, load_config
 from kryloset.dependence import keys_of
 from kryloset.krylov import Recording, SequenceSolver
 from kryloset.problems import resolve_families
-from kryloset.run import merge, sample, solve, sort
+from kryloset.run import merge, solve, sort
 from running import ROOT, Run, snakemake
 
 BASE = {
@@ -100,7 +100,7 @@ def test_every_key_is_changed_by_a_case():
 
 
 def test_every_key_belongs_to_a_stage():
-    stages = ("sample", "sort", "solve", "merge", "compare", "report", "train")
+    stages = ("sort", "solve", "merge", "compare", "report", "train")
     assert frozenset().union(*map(keys_of, stages)) == set(DatasetConfig.model_fields)
     assert set(DatasetConfig.model_fields) - keys_of("merge") == set(USES)
 
@@ -118,15 +118,14 @@ def laid(*trees: Mapping[str, Any]) -> dict[str, Any]:
 def make_afresh(name: str, config: DatasetConfig, folder: Path) -> bytes:
     """Make a dataset with the functions of the stages, without Snakemake."""
     folder.mkdir()
-    inputs = {key: folder / f"{key}.h5" for key in ("parameters", "order")}
-    sample.run(config, name, output=inputs["parameters"])
-    sort.run(config, name, parameters=inputs["parameters"], output=inputs["order"])
+    order = folder / "order.h5"
+    sort.run(config, name, output=order)
     chunks = [f"{number + 1}-of-{config.chunks}" for number in range(config.chunks)]
     files = [folder / f"{chunk}.h5" for chunk in chunks]
     for chunk, file in zip(chunks, files, strict=True):
-        solve.run(config, name, **inputs, chunk=chunk, output=file, comm=MPI.COMM_SELF)
+        solve.run(config, name, order=order, chunk=chunk, output=file, comm=MPI.COMM_SELF)
     others = {key: folder / f"{key}.json" for key in ("timings", "choices")}
-    merge.run(config, name, **inputs, chunks=files, output=folder / "dataset.h5", **others)
+    merge.run(config, name, order=order, chunks=files, output=folder / "dataset.h5", **others)
     return (folder / "dataset.h5").read_bytes()
 
 

@@ -120,7 +120,7 @@ def test_a_seed_reruns_everything(project: Project):
         jobs = project.pending()
     finally:
         project.configure()
-    assert {"sample_parameters", "sort_instances", "solve_chunk", "compare_solvers"} <= jobs
+    assert {"sort_instances", "solve_chunk", "compare_solvers"} <= jobs
 
 
 def test_a_change_is_detected_without_records_of_snakemake(project: Project):
@@ -132,7 +132,7 @@ def test_a_change_is_detected_without_records_of_snakemake(project: Project):
         project.configure(splits={"train": 0.25, "valid": 0.25, "test": 0.5})
         assert project.pending() == MERGE_AND_AFTER | {"resolve_config"}
         project.configure(seed=1)
-        assert {"sample_parameters", "solve_chunk", "compare_solvers"} <= project.pending()
+        assert {"sort_instances", "solve_chunk", "compare_solvers"} <= project.pending()
     finally:
         project.configure()
         shutil.rmtree(records)
@@ -144,7 +144,7 @@ def test_results_under_another_name_are_made_again(project: Project):
     (results / "tiny").rename(results / "renamed")
     try:
         project.configure(name="renamed")
-        assert {"sample_parameters", "solve_chunk", "merge_chunks"} <= project.pending()
+        assert {"sort_instances", "solve_chunk", "merge_chunks"} <= project.pending()
     finally:
         (results / "renamed").rename(results / "tiny")
         project.configure()
@@ -178,7 +178,7 @@ def test_an_edit_of_a_users_family_or_of_what_it_imports_reruns_everything(
     project: Project, edited: Callable[[str], None], file: str
 ):
     edited(file)
-    assert {"sample_parameters", "solve_chunk", "merge_chunks"} <= project.pending()
+    assert {"sort_instances", "solve_chunk", "merge_chunks"} <= project.pending()
 
 
 def test_another_number_of_processes_reruns_nothing(project: Project):
@@ -190,7 +190,7 @@ def test_other_folders_of_logs_rerun_nothing_and_another_of_results_everything(p
     assert project.pending("--config", "pathvars={logs: other, benchmarks: too}") == set()
     made = project.pending("--config", "pathvars={results: other}")
     assert made == MERGE_AND_AFTER | {
-        "resolve_config", "sample_parameters", "sort_instances", "solve_chunk", "compare_solvers",
+        "resolve_config", "sort_instances", "solve_chunk", "compare_solvers",
     }  # fmt: skip
 
 

@@ -18,8 +18,7 @@ ALL = {
     "compare_solvers": 1,
     "merge_chunks": 1,
     "report_dataset": 1,
-    "resolve_config": 6,
-    "sample_parameters": 1,
+    "resolve_config": 5,
     "solve_chunk": 2,
     "sort_instances": 1,
 }

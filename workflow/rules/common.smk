@@ -76,7 +76,7 @@ def made_of(folder, name):
     if not (folder / "dataset.h5").exists():
         return None
     try:
-        return load_dataset(folder / "config/sample.yaml", name).family
+        return load_dataset(folder / "config/sort.yaml", name).family
     except KrylosetError:
         return None
 

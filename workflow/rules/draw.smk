@@ -29,35 +29,10 @@ rule resolve_config:
         "printf '%s' {params.text:q} > {output:q} 2> {log:q}"
 
 
-rule sample_parameters:
-    input:
-        config="<results>/{dataset}/config/sample.yaml",
-        family=family_source,
-    output:
-        ensure("<results>/{dataset}/parameters.h5", non_empty=True),
-    log:
-        "<logs>/{dataset}/sample_parameters.log",
-    benchmark:
-        "<benchmarks>/{dataset}/sample_parameters.tsv"
-    conda:
-        "../../envs/kryloset.yaml"
-    threads: 1
-    resources:
-        mem_mb=array_memory,
-        runtime=array_minutes,
-    params:
-        code=code("sample"),
-    message:
-        "{wildcards.dataset}: draw the instances"
-    shell:
-        "kryloset sample {input.config:q} {wildcards.dataset} --output {output:q} 2> {log:q}"
-
-
 rule sort_instances:
     input:
         config="<results>/{dataset}/config/sort.yaml",
         family=family_source,
-        parameters="<results>/{dataset}/parameters.h5",
     output:
         ensure("<results>/{dataset}/order.h5", non_empty=True),
     log:
@@ -74,7 +49,7 @@ rule sort_instances:
         code=code("sort"),
         chunks=chunks,
     message:
-        "{wildcards.dataset}: sort the instances"
+        "{wildcards.dataset}: draw and sort the instances"
     shell:
-        "kryloset sort {input.config:q} {wildcards.dataset} --parameters {input.parameters:q}"
+        "kryloset sort {input.config:q} {wildcards.dataset}"
         " --chunks {params.chunks:q} --output {output:q} 2> {log:q}"

@@ -5,7 +5,6 @@ rule compare_solvers:
     input:
         config="<results>/{dataset}/config/compare.yaml",
         family=family_source,
-        parameters="<results>/{dataset}/parameters.h5",
         order="<results>/{dataset}/order.h5",
     output:
         ensure("<results>/{dataset}/comparison.json", non_empty=True),
@@ -24,7 +23,7 @@ rule compare_solvers:
     message:
         "{wildcards.dataset}: solve the same instances with and without recycling"
     shell:
-        "kryloset compare {input.config:q} {wildcards.dataset} --parameters {input.parameters:q}"
+        "kryloset compare {input.config:q} {wildcards.dataset}"
         " --order {input.order:q} --output {output:q} 2> {log:q}"
 
 

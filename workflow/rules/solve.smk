@@ -8,7 +8,6 @@ rule solve_chunk:
     input:
         config="<results>/{dataset}/config/solve.yaml",
         family=family_source,
-        parameters="<results>/{dataset}/parameters.h5",
         order="<results>/{dataset}/order.h5",
         choices=replayed_choices,
     output:
@@ -33,7 +32,7 @@ rule solve_chunk:
         "{wildcards.dataset}: solve chunk {wildcards.scatteritem}"
     shell:
         "{params.launcher} kryloset solve {input.config:q} {wildcards.dataset}"
-        " --parameters {input.parameters:q} --order {input.order:q}"
+        " --order {input.order:q}"
         " --chunk {wildcards.scatteritem} --output {output:q} 2> {log:q}"
 
 
@@ -41,7 +40,6 @@ rule merge_chunks:
     input:
         config="<results>/{dataset}/config/merge.yaml",
         family=family_source,
-        parameters="<results>/{dataset}/parameters.h5",
         order="<results>/{dataset}/order.h5",
         chunks=solved_chunks,
     output:
@@ -63,7 +61,7 @@ rule merge_chunks:
     message:
         "{wildcards.dataset}: merge the chunks into the dataset"
     shell:
-        "kryloset merge {input.config:q} {wildcards.dataset} --parameters {input.parameters:q}"
+        "kryloset merge {input.config:q} {wildcards.dataset}"
         " --order {input.order:q} --output {output.dataset:q} --timings {output.timings:q}"
         " --choices {output.choices:q}"
         " {input.chunks:q} 2> {log:q}"

@@ -12,7 +12,6 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,9 +33,9 @@ from kryloset.krylov.names import SKR
 from kryloset.problems import Discretisation, Instance, load_family
 from kryloset.problems.registry import FAMILIES, family_class
 from kryloset.progress import track
-from kryloset.run import files, sample, sort
+from kryloset.run import files, sort
 from kryloset.run.comparison import in_turn
-from kryloset.run.inputs import read_instance
+from kryloset.run.draw import Drawn
 from kryloset.run.solve_record import group_size
 from kryloset.run.solver import make_solver
 
@@ -124,11 +123,10 @@ def measure(name: str, config: DatasetConfig, budget: float) -> list[Row]:
         config: The dataset.
         budget: Seconds of the processor after which no new round begins.
     """
-    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        sample.run(config, config.family, output=folder / "parameters.h5")
-        parameters = stack.enter_context(StagedFile(folder / "parameters.h5"))
         family, by_hand = load_family(config), load_family(config)
+        drawn = Drawn(family, config.seed)
         plain, plain_build = timed(lambda: by_hand.discretise(MPI.COMM_SELF))
         # DOLFINx assembles what loops by hand solve.
         if isinstance(plain, SharedMeshDiscretisation):
@@ -161,21 +159,22 @@ def measure(name: str, config: DatasetConfig, budget: float) -> list[Row]:
         journal, size = Chunk(folder, family), group_size(config.solver.width, own)
         makers.append(Maker("auto", "auto", own, order, auto, journal, sorting, own_build, size))
 
-        def read(index: int) -> Instance:
-            return read_instance(parameters, family, index)
+        def draw(index: int) -> Instance:
+            (instance,) = drawn.instances([index])
+            return instance
 
-        _race(makers, read, plain, config, budget)
+        _race(makers, draw, plain, config, budget)
         rows = _summarise(makers, name, config)
         if family.operator.constant:
             singular = family.operator.nullspace != "none"
-            seconds = measure_block(plain, map(read, order), singular, TOLERANCE)
+            seconds = measure_block(plain, map(draw, order), singular, TOLERANCE)
             rows.append(_block_row(rows[-1], seconds))
         return rows
 
 
 def _race(
     makers: Sequence[Maker],
-    read: Callable[[int], Instance],
+    draw: Callable[[int], Instance],
     check: Discretisation,
     config: DatasetConfig,
     budget: float,
@@ -200,7 +199,7 @@ def _race(
             start = time.process_time()
             for _ in range(1 if maker.group == size else FEW):
                 done = len(maker.made)
-                group = [read(number) for number in maker.order[done : done + maker.group]]
+                group = [draw(number) for number in maker.order[done : done + maker.group]]
                 if maker.running and group:
                     maker.make(group, check, limit)
             spent += time.process_time() - start if maker.running else 0.0
@@ -216,10 +215,8 @@ def _race(
 
 def _sort(config: DatasetConfig, folder: Path) -> tuple[list[int], float]:
     """Run the stage `sort`; return the order, and its seconds an instance."""
-    parameters, output = folder / "parameters.h5", folder / f"order-{config.sort}.h5"
-    _, seconds = timed(
-        lambda: sort.run(config, config.family, parameters=parameters, output=output, chunks=1)
-    )
+    output = folder / f"order-{config.sort}.h5"
+    _, seconds = timed(lambda: sort.run(config, config.family, output=output, chunks=1))
     with StagedFile(output) as file:
         return np.asarray(file.array(files.PERMUTATION)).tolist(), seconds / config.count
 

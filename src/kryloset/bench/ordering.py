@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from kryloset.bench.goals import Goal, process_memory, timed
 from kryloset.bench.tables import Row, grouped
 from kryloset.config import DatasetConfig
-from kryloset.dataset.staged import StagedFile, create_staged
+from kryloset.dataset.staged import StagedFile
 from kryloset.errors import KrylosetError
 from kryloset.ordering import ORDERS, steps
 from kryloset.ordering.features import REDUCTIONS, principal_axes
@@ -133,31 +133,16 @@ def measure_sizes(sizes: Sequence[int]) -> list[Row]:
 
 
 def measure_file(count: int) -> Row:
-    """Run `kryloset sort` on a file of permeabilities of 64 x 64, with default settings.
+    """Run `kryloset sort` on a dataset of permeabilities of 64 x 64, with default settings.
 
-    The fields are exp(g cos a + h sin a) with angles a drawn, and g and h of the logarithms
-    of 2,000 default Darcy permeabilities: as many Gaussian fields, quickly made.
-    `seconds_features` is with reading the file, `seconds_all` that of the command from its start
-    to its end.
+    `seconds_features` is with drawing, `seconds_all` that of the command from its start to its end.
     """
-    logarithms = np.log(draw_permeabilities(min(count, 2000)))
-    random = np.random.default_rng(0)
     with TemporaryDirectory(prefix="kryloset-") as folder:
-        config, parameters, order = (
-            Path(folder, name) for name in ("config.yaml", "parameters.h5", "order.h5")
-        )
+        config, order = (Path(folder, name) for name in ("config.yaml", "order.h5"))
         dataset = {"count": count, "chunks": min(count, 100)}
         config.write_text(yaml.safe_dump({"datasets": {"darcy": dataset}}))
-        with create_staged(parameters) as file:
-            file.attrs[files.CONFIG] = config.read_text()
-            for begin in track(range(0, count, 500), "writing fields, 500 at a time"):
-                length = min(500, count - begin)
-                g, h = logarithms[random.integers(0, len(logarithms), (2, length))]
-                angle = random.uniform(0, 2 * np.pi, (length, 1, 1))
-                k = np.exp(g * np.cos(angle) + h * np.sin(angle))
-                file.rows(files.parameter("k"), k, count)
         command = [sys.executable, "-m", "kryloset", "sort", str(config), "darcy"]
-        command += ["--parameters", str(parameters), "--output", str(order)]
+        command += ["--output", str(order)]
         log = Path(folder, "log")
         began = time.perf_counter()
         with log.open("w") as output:

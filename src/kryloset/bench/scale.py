@@ -41,7 +41,6 @@ PREDICTED = {"instances": 1_000_000, "unknowns": 10_000, "chunks": 1_000, "cores
 """What the model is asked for."""
 
 STAGES = {
-    "sample": "sample_parameters",
     "sort": "sort_instances",
     "merge": "merge_chunks",
     "check": "check_dataset",

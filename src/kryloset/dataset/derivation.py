@@ -25,7 +25,7 @@ from kryloset.problems.base import Family
 #: Relative error allowed in coordinates, whose last digit depends on the processor.
 COORDINATE_ROUNDING = 1e-12
 #: Stages whose code made a dataset.
-_STAGES = ("merge", "sample", "solve", "sort")
+_STAGES = ("merge", "solve", "sort")
 
 
 def differences(

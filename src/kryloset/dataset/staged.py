@@ -6,9 +6,7 @@ An array with several numbers for each instance has a digest for each row, as in
 that needs only some instances verifies only their rows. All attributes have one digest together.
 """
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -38,18 +36,6 @@ from kryloset.errors import DataError
 
 #: Entries of an HDF5 chunk of an array that is written as a whole.
 _CHUNK = 2**16
-
-
-def digest_instances(group: str, instances: Iterable[Mapping[str, NDArray[Any]]]) -> str:
-    """Return what `StagedFile.digest` returns for a group with these instances."""
-    digests = Digests()
-    for instance in instances:
-        for name, values in instance.items():
-            if np.ndim(values):
-                digests.add_rows(f"{group}/{name}", digest_row(values))
-            else:
-                digests.add(f"{group}/{name}", np.asarray(values))
-    return _join(digests.finished())
 
 
 class StagedWriter:
@@ -208,10 +194,9 @@ class StagedFile:
         """Return the number of rows of an array, or of instances of a ragged array."""
         return len(self.table(path) if path in self._tabled else self.array(path))
 
-    def digest(self, group: str) -> str:
-        """Return the digest of all arrays of a group."""
-        inside = {path: seal for path, seal in self._seals.items() if path.startswith(f"{group}/")}
-        return _join(inside)
+    def seal(self, path: str) -> str:
+        """Return the digest of an array, or of the digests of its rows."""
+        return self._seals[path]
 
     def array(self, path: str) -> NDArray[Any]:
         """Return an array, which is kept in memory.
@@ -315,7 +300,3 @@ class StagedFile:
                 f"{self.path} is damaged: {path} was changed, since its digest differs; make the "
                 "file again"
             )
-
-
-def _join(seals: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(dict(sorted(seals.items()))).encode()).hexdigest()

@@ -71,7 +71,7 @@ def write_dataset(
             drawn order.
         reasons: The meanings of the numbers in /solver/reason.
         code: Identity of the code by stage.
-        parameters: Digest of the parameters, from `staged.digest_instances`.
+        parameters: Digest of the digests of all instances, from `integrity.digest_instance`.
         meshes: What `Discretisation.meshes` returned.
         masks: The masks that instances share, by the same keys as the arrays of instances.
         strategies: The labels of the strategies in /solver/way, numbered from 0.

@@ -17,7 +17,7 @@ from kryloset.problems.base import Family, Variable
 from kryloset.problems.catalogue import describe_settings, describe_variables
 from kryloset.problems.checks.declarations import check_class
 from kryloset.problems.registry import family_class, make_family
-from kryloset.run.sample import draw_instances
+from kryloset.run.draw import draw_instances
 
 
 class ConfiguredFamily:

@@ -8,7 +8,6 @@ so that names, dimensions and attributes are those that `kryloset.open` shows.
 
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -21,7 +20,6 @@ from kryloset.dataset.layout import COMPONENT, LIBVER, place
 from kryloset.dataset.writer import write_instances
 from kryloset.errors import DataError
 from kryloset.problems.base import Array, Family, Variable, fits, format_shape
-from kryloset.run import files
 
 #: The dimension along which instances are counted, and its coordinate: their numbers.
 SAMPLE = "sample"
@@ -69,14 +67,11 @@ def join_parameters(tree: xarray.DataTree, family: Family) -> xarray.Dataset:
 
 
 class Parameters:
-    """Parameters of labelled instances in memory, as a file of `kryloset sample` has them.
+    """Parameters of labelled instances in memory.
 
     Attributes:
         numbers: Numbers of the instances.
-        path: Their name in messages.
     """
-
-    path = Path("instances")
 
     def __init__(self, family: Family, instances: xarray.Dataset) -> None:
         """Read the parameters.
@@ -103,7 +98,7 @@ class Parameters:
                     f"or a Dataset with {', '.join(names)}"
                 )
         self._columns = {
-            files.parameter(variable.name): _read_column(family, variable, instances)
+            variable.name: _read_column(family, variable, instances)
             for variable in family.parameters
         }
         numbered = SAMPLE in instances.coords
@@ -121,23 +116,16 @@ class Parameters:
                 "numbers them"
             )
         for name in names:
-            _require_finite(name, self._columns[files.parameter(name)], self.numbers)
+            _require_finite(name, self._columns[name], self.numbers)
 
     def __len__(self) -> int:
         """Return the number of instances."""
         return len(self.numbers)
 
-    def __contains__(self, path: str) -> bool:
-        """Return whether there is such a parameter."""
-        return path in self._columns
-
-    def row(self, path: str, number: int) -> Array:
-        """Return the parameter of one instance."""
-        return np.asarray(self._columns[path][number])
-
-    def rows(self, path: str, begin: int, end: int) -> Array:
-        """Return the parameter of several instances."""
-        return self._columns[path][begin:end]
+    def instances(self, indices: Sequence[int]) -> list[dict[str, Array]]:
+        """Return the parameters of the instances at some places, by name."""
+        columns = self._columns.items()
+        return [{name: np.asarray(column[i]) for name, column in columns} for i in indices]
 
 
 def _read_column(family: Family, variable: Variable, instances: xarray.Dataset) -> Array:

@@ -25,7 +25,6 @@ from kryloset.problems.registry import check_solver
 from kryloset.progress import track
 from kryloset.run import files
 from kryloset.run.chunk import Chunk
-from kryloset.run.inputs import read_instance
 from kryloset.run.solve import stored_fields
 from kryloset.run.solve_record import SolveRecord, solve_in_order
 from kryloset.run.solver import make_solver, read_selection
@@ -86,7 +85,7 @@ def solve(
         solver={"method": method, "tolerance": tolerance, **settings},
     )
     check_solver(problem, family.name, config.solver)
-    order = order_instances(config, problem, parameters).permutation
+    order = order_instances(config, problem, parameters)
     with advised():
         discretisation = discretise(problem, MPI.COMM_SELF, config.solver.width)
     solved = _Solved(family, config, parameters, order)
@@ -128,7 +127,8 @@ class _Solved:
             self._add(discretisation, position, solution, record)
 
     def _instance(self, place: int) -> dict[str, NDArray[np.float64]]:
-        return read_instance(self._parameters, self._family, int(place))
+        (instance,) = self._parameters.instances([place])
+        return instance
 
     def _add(
         self,
@@ -138,11 +138,11 @@ class _Solved:
         record: SolveRecord,
     ) -> None:
         place = int(self._order[position])
+        instance = self._instance(place)
         fields = stored_fields(
-            self._config, self._family, discretisation, self._instance(place), solution,
-            check=position == 0,
-        )  # fmt: skip
-        self._rows[place] = self._chunk.record(position, [fields], [record])
+            self._config, self._family, discretisation, instance, solution, check=position == 0
+        )
+        self._rows[place] = self._chunk.record(position, [instance], [fields], [record])
         self._labels[place] = record.label
 
     def label(self, discretisation: Discretisation) -> xarray.DataTree:
@@ -187,12 +187,11 @@ class _Solved:
 
     def _arrays(self) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield parameters and solution of each instance, by variable, in the given order."""
-        before = files.field("")
+        groups = files.parameter(""), files.field("")
         for place in range(len(self._order)):
-            row = self._rows[place]
-            fields = {
-                path.removeprefix(before): values[0]
-                for path, values in row.items()
-                if path.startswith(before)
+            yield {
+                path.removeprefix(group): values[0]
+                for group in groups
+                for path, values in self._rows[place].items()
+                if path.startswith(group)
             }
-            yield self._instance(place) | fields

@@ -20,7 +20,7 @@ from kryloset.library.families import ConfiguredFamily, family
 from kryloset.library.traits import Trait, assemble, check_traits
 from kryloset.problems import Discretisation, Family, Instance
 from kryloset.problems.checks.coverage import INSIDE, blank, respects
-from kryloset.run.sample import draw_instances
+from kryloset.run.draw import draw_instances
 from kryloset.run.solve import stored_fields
 from kryloset.run.solve_record import SolveRecord, solve_in_order
 from kryloset.run.solver import make_solver

@@ -20,7 +20,6 @@ from kryloset.errors import DataError
 from kryloset.problems import Discretisation, Family, family_files
 from kryloset.provenance import stage_identity
 from kryloset.run import files
-from kryloset.run.inputs import parameter_path
 from kryloset.run.solve_record import SolveRecord
 
 
@@ -85,6 +84,7 @@ class Chunk:
     def record(
         self,
         begin: int,
+        instances: Sequence[Mapping[str, NDArray[Any]]],
         fields: Sequence[Mapping[str, NDArray[Any]]],
         solved: Sequence[SolveRecord],
     ) -> dict[str, NDArray[Any]]:
@@ -92,6 +92,7 @@ class Chunk:
 
         Args:
             begin: Place of the first instance in the chunk.
+            instances: Parameters of each.
             fields: Fields and unknowns of each; those on a further grid by `files.on_grid`.
             solved: What the solve of each took.
         """
@@ -103,6 +104,10 @@ class Chunk:
         predecessors = [self._predecessor(begin + i, one) for i, one in enumerate(solved)]
         return {
             files.INSTANCE: _column(solved, "instance"),
+            **{
+                files.parameter(key): np.stack([one[key] for one in instances])
+                for key in instances[0]
+            },
             **{files.field(key): np.stack([one[key] for one in fields]) for key in fields[0]},
             **{files.solver(name): _column(solved, name) for name in quantities},
             files.solver("way"): _column(solved, "strategy"),
@@ -127,13 +132,13 @@ def record_shared(discretisation: Discretisation) -> dict[str, NDArray[Any]]:
 
 
 def fingerprint(
-    chunk: Chunk, parameters: StagedFile, config: DatasetConfig, family: Family, processes: int
+    chunk: Chunk, order: StagedFile, config: DatasetConfig, family: Family, processes: int
 ) -> str:
     """Return a digest of everything that determines the solutions of a chunk, bit for bit.
 
     Args:
         chunk: The chunk.
-        parameters: An open `parameters.h5`.
+        order: The open `order.h5` that it is a part of.
         config: The dataset.
         family: Its family.
         processes: Number of processes that share each solve.
@@ -146,10 +151,7 @@ def fingerprint(
     if config.solver.replayed is not None:
         digest.update(config.solver.replayed.read_bytes())
     digest.update(chunk.instances.tobytes())
-    for index in chunk.instances:
-        for variable in family.parameters:
-            path = parameter_path(parameters, variable.name)
-            digest.update(parameters.row_seal(path, index))
+    digest.update(order.array(files.DRAWN)[chunk.instances].tobytes())
     return digest.hexdigest()
 
 

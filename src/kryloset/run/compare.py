@@ -15,17 +15,13 @@ from kryloset.ordering import greedy_chain
 from kryloset.problems import load_family
 from kryloset.run import files
 from kryloset.run.comparison import choose_methods, measure, summarise
-from kryloset.run.inputs import (
-    open_input,
-    read_instance,
-    require_made_from,
-    require_same,
-)
+from kryloset.run.draw import Drawn
+from kryloset.run.inputs import open_order
 
 logger = logging.getLogger(__name__)
 
 
-def run(config: DatasetConfig, name: str, *, parameters: Path, order: Path, output: Path) -> None:
+def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
     """Solve the first instances in solving order by several methods, in one process.
 
     Writes what `kryloset.run.comparison.summarise` returns, the solver of the dataset first, and
@@ -34,22 +30,17 @@ def run(config: DatasetConfig, name: str, *, parameters: Path, order: Path, outp
     Args:
         config: The dataset; `comparison` has the number of instances.
         name: Its name.
-        parameters: `parameters.h5`.
         order: `order.h5`.
         output: The file to write, `comparison.json`.
 
     Raises:
-        DataError: An input is missing, damaged or from another configuration.
+        DataError: The order is missing, damaged or from another configuration.
     """
     family = load_family(config)
-    with (
-        open_input(order, config, name, files.PERMUTATION) as sorted_,
-        open_input(parameters, config, name, files.PARAMETERS) as drawn,
-    ):
-        require_same(drawn, config, "sample")
-        require_made_from(sorted_, drawn)
+    with open_order(order, config) as sorted_:
         numbers = sorted_.array(files.PERMUTATION)[: config.comparison.instances].tolist()
-        instances = [(number, read_instance(drawn, family, number)) for number in numbers]
+        drawn = Drawn(family, config.seed, sorted_).instances(numbers)
+        instances = list(zip(numbers, drawn, strict=True))
         chain = greedy_chain(sorted_.array(files.FEATURES)[numbers]).tolist()
         sorted_by = str(sorted_.attrs[files.METHOD])
     methods = choose_methods(config.solver, family, sorted_by)

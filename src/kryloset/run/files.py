@@ -2,24 +2,23 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Every name inside the files that a stage hands to the next; `dataset.layout` has the dataset's.
 
-- `parameters.h5`: `/parameters/<name>`, a row an instance.
-- `order.h5`: `/permutation`, `/bounds`, `/features`, `/steps` and `/steps_given`.
-- A chunk: `/instance`, `/fields/<name>`, `/solver/<quantity>` and `/seconds/<part>`, a row an
-  instance; `/mesh/<name>` and `/mask/<grid>`, which its instances share; and `/choices`.
+- `order.h5`: `/drawn`, `/permutation`, `/bounds`, `/features`, `/steps` and `/steps_given`.
+- A chunk: `/instance`, `/parameters/<name>`, `/fields/<name>`, `/solver/<quantity>` and
+  `/seconds/<part>`, a row an instance; `/mesh/<name>` and `/mask/<grid>`, which its instances
+  share; and `/choices`.
 """
 
 from kryloset.dataset.layout import grid_group
 
-# Attributes that files of several stages have: the configuration as YAML, the identity of the
-# code, and the digest of the parameters that a file was made from.
+# Attributes that files of several stages have: the configuration as YAML, and the identity of the
+# code.
 CONFIG = "config"
 CODE = "code"
-DRAWN = "parameters"
-
-# parameters.h5
-PARAMETERS = "parameters"
 
 # order.h5: its arrays and its attributes.
+#: The digest of each instance as it was drawn, (count, 32) of uint8. A chunk has an attribute of
+#: that name: the digest of the whole array.
+DRAWN = "drawn"
 PERMUTATION = "permutation"
 #: Chunk c holds the positions BOUNDS[c] to BOUNDS[c + 1] - 1.
 BOUNDS = "bounds"
@@ -35,6 +34,7 @@ SECONDS_FEATURES = "seconds_features"
 # A chunk: its arrays, groups and attributes.
 #: The drawn number of the instance in each row.
 INSTANCE = "instance"
+PARAMETERS = "parameters"
 FIELDS = "fields"
 SECONDS = "seconds"
 MESH = "mesh"

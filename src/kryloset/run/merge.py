@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole, write_whole
-from kryloset.dataset.integrity import damage
+from kryloset.dataset.integrity import damage, digest_instance
 from kryloset.dataset.layout import PLACES, SOLVER, find_masked, mask_key
 from kryloset.dataset.staged import StagedFile
 from kryloset.dataset.writer import write_dataset
@@ -27,7 +27,7 @@ from kryloset.problems.checks.coverage import INSIDE, respects
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.run import files as names
-from kryloset.run.inputs import open_input, read_instance, require_made_from, require_same
+from kryloset.run.inputs import open_order, require_made_from, require_same
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,6 @@ def run(
     config: DatasetConfig,
     name: str,
     *,
-    parameters: Path,
     order: Path,
     chunks: Sequence[Path],
     output: Path,
@@ -79,7 +78,6 @@ def run(
     Args:
         config: The dataset.
         name: Its name.
-        parameters: `parameters.h5`.
         order: `order.h5`.
         chunks: The chunks' files, in any order.
         output: The dataset's file to write.
@@ -94,11 +92,8 @@ def run(
     """
     family = load_family(config)
     with ExitStack() as stack:
-        drawn = stack.enter_context(open_input(parameters, config, name, names.PARAMETERS))
-        require_same(drawn, config, "sample")
-        sorted_ = stack.enter_context(open_input(order, config, name, names.PERMUTATION))
-        require_made_from(sorted_, drawn)
-        files = [_open_chunk(stack, path, config, drawn) for path in chunks]
+        sorted_ = stack.enter_context(open_order(order, config))
+        files = [_open_chunk(stack, path, config, sorted_) for path in chunks]
         places = _places(files, sorted_.array(names.PERMUTATION), sorted_.array(names.BOUNDS))
         solver = _solver(places, config)
         solver["way"], strategies = _strategies(places)
@@ -108,16 +103,15 @@ def run(
         }
         with write_whole(output) as part:
             masks = _masks(files)
-            instances = _instances(places, drawn, family, config, masks)
+            instances = _instances(places, sorted_, family, config, masks)
             code = {
-                "sample": str(drawn.attrs[names.CODE]),
                 "sort": str(sorted_.attrs[names.CODE]),
                 "solve": " ".join(sorted({str(file.attrs[names.CODE]) for file in files})),
                 "merge": stage_identity("merge", family),
             }
             write_dataset(
                 part, name, config, family, instances, solver, MEANINGS, code,
-                drawn.digest(names.PARAMETERS), _shared(files, names.MESH), masks, strategies,
+                sorted_.seal(names.DRAWN), _shared(files, names.MESH), masks, strategies,
             )  # fmt: skip
             _verify(part, output)
         recorded = _recorded_selections(places)
@@ -128,12 +122,12 @@ def run(
 
 
 def _open_chunk(
-    stack: ExitStack, path: Path, config: DatasetConfig, drawn: StagedFile
+    stack: ExitStack, path: Path, config: DatasetConfig, order: StagedFile
 ) -> StagedFile:
     file = stack.enter_context(StagedFile(path))
     if names.INSTANCE not in file:
         raise DataError(f"{path} has no {names.INSTANCE!r}: it is not the file of a solved chunk")
-    require_made_from(file, drawn)
+    require_made_from(file, order)
     require_same(file, config, "solve")
     return file
 
@@ -274,7 +268,7 @@ def _solution_keys(files: Sequence[StagedFile], family: Family, config: DatasetC
 
 def _instances(
     places: _Places,
-    drawn: StagedFile,
+    order: StagedFile,
     family: Family,
     config: DatasetConfig,
     masks: Mapping[str, NDArray[np.int8]],
@@ -282,31 +276,37 @@ def _instances(
     """Yield parameters and solution of each instance, on all grids, in the drawn order.
 
     Raises:
-        DataError: A value is not finite, or is not NaN outside the domain; or a field is damaged
-            or missing.
+        DataError: A value is not finite, or is not NaN outside the domain; an array is damaged or
+            missing; or the parameters are not those that were drawn.
     """
+    drawn = order.array(names.DRAWN)
+    parameter_names = [variable.name for variable in family.parameters]
     keys = _solution_keys(places.files, family, config)
     ranks = find_masked(family, {*keys, *masks})
     for index in track(range(len(places.row)), "merging"):
         file, row = places.files[places.file[index]], places.row[index]
         try:
+            parameters = {key: file.row(names.parameter(key), row) for key in parameter_names}
             fields = {key: file.row(names.field(key), row) for key in keys}
         except DataError as error:
             raise DataError(f"instance {index} cannot be merged: {error}") from None
-        parameters = read_instance(drawn, family, index)
-        for source, arrays in ((drawn, parameters), (file, fields)):
-            for key, values in arrays.items():
-                if key in ranks:
-                    inside = {**masks, **arrays}[mask_key(key)].astype(np.bool_)
-                    right = respects(values, inside, ranks[key])
-                else:
-                    right = bool(np.isfinite(values).all())
-                if not right:
-                    outside = ", or not NaN outside the domain" if key in ranks else ""
-                    raise DataError(
-                        f"instance {index} of {source.path} has values of {key!r} that are not "
-                        f"finite{outside}; remove the file and make it again"
-                    )
+        if digest_instance(parameters.values()) != drawn[index].tobytes():
+            raise DataError(
+                f"instance {index} of {file.path} has other parameters than those that were drawn; "
+                "remove the file and make it again"
+            )
+        for key, values in (parameters | fields).items():
+            if key in ranks:
+                inside = {**masks, **fields}[mask_key(key)].astype(np.bool_)
+                right = respects(values, inside, ranks[key])
+            else:
+                right = bool(np.isfinite(values).all())
+            if not right:
+                outside = ", or not NaN outside the domain" if key in ranks else ""
+                raise DataError(
+                    f"instance {index} of {file.path} has values of {key!r} that are not "
+                    f"finite{outside}; remove the file and make it again"
+                )
         yield parameters | fields
 
 

@@ -121,7 +121,7 @@ def _read_order(path: Path, drawn: str) -> Order:
         DataError: The file is missing or damaged, or it is the order of other parameters.
     """
     with StagedFile(path) as file:
-        if file.attrs.get(files.DRAWN) != drawn:
+        if file.seal(files.DRAWN) != drawn:
             raise DataError(f"{path} is the order of other parameters; make it again")
         return Order(
             method=str(file.attrs[files.METHOD]),

@@ -20,7 +20,6 @@ from mpi4py import MPI
 
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.journal import Journal
-from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError
 from kryloset.fem.discretise import discretise
 from kryloset.krylov import AutomaticState, ResumableSolver, State
@@ -32,7 +31,8 @@ from kryloset.provenance import stage_identity
 from kryloset.run import files
 from kryloset.run.checkpoint import Checkpoints, working_folder
 from kryloset.run.chunk import Chunk, fingerprint, record_shared, write_chunk
-from kryloset.run.inputs import open_input, read_instances, require_made_from, require_same
+from kryloset.run.draw import Drawn
+from kryloset.run.inputs import open_order
 from kryloset.run.solve_record import Solution, solve_group
 from kryloset.run.solver import make_solver, read_selection, strategy_labels
 
@@ -43,7 +43,6 @@ def run(
     config: DatasetConfig,
     name: str,
     *,
-    parameters: Path,
     order: Path,
     chunk: str,
     output: Path,
@@ -52,39 +51,34 @@ def run(
     """Solve the instances of one chunk in their sorted order.
 
     The file has the arrays that `kryloset.run.files` lists for a chunk, with a row for each
-    instance in solving order. The fields include unknowns, and values on further grids:
+    instance in solving order. Fields include unknowns, and values on further grids:
     `/fields/grid_<points>/<name>`.
 
     Args:
         config: The dataset.
         name: Its name.
-        parameters: `parameters.h5`.
         order: `order.h5`.
         chunk: Name of the chunk, such as `1-of-2`.
         output: The file to write.
         comm: Processes that share each solve. Rank 0 writes.
 
     Raises:
-        DataError: An input is missing, damaged or of another configuration; the parameters of an
+        DataError: The order is missing, damaged or of another configuration; the parameters of an
             instance do not describe one; or the recorded selection to replay is missing.
+        FamilyError: An instance that is drawn again is not the one that was sorted.
         KrylosetError: An instance, which is named, was not solved to the tolerance and is not
             stored; or the operator is not what the family declares.
     """
     family = load_family(config)
     settings = config.solver.model_copy(update={"lanes": _width(config, family, comm)})
     solver = make_solver(settings, family, read_selection(settings, chunk))
-    with (
-        open_input(order, config, name, files.PERMUTATION) as sorted_,
-        open_input(parameters, config, name, files.PARAMETERS) as drawn,
-    ):
-        require_same(drawn, config, "sample")
-        require_made_from(sorted_, drawn)
+    with open_order(order, config) as sorted_:
         part = Chunk.of(sorted_, chunk, output)
-        job = _Job(config, family, solver, drawn, part, comm)
+        job = _Job(config, family, solver, Drawn(family, config.seed, sorted_), part, comm)
         if comm.rank > 0:
             job.solve_rest(None)
             return
-        work = fingerprint(part, drawn, config, family, comm.size)
+        work = fingerprint(part, sorted_, config, family, comm.size)
         with Journal(working_folder(output), work) as journal:
             # Only a job that waited for another one finds the chunk solved.
             if part.is_solved(work):
@@ -95,7 +89,7 @@ def run(
                 attributes = {
                     files.CONFIG: dump_dataset(name, config),
                     files.CODE: stage_identity("solve", family),
-                    files.DRAWN: drawn.digest(files.PARAMETERS),
+                    files.DRAWN: sorted_.seal(files.DRAWN),
                     files.FINGERPRINT: work,
                     files.STRATEGIES: json.dumps(strategy_labels(settings, state)),
                 }
@@ -112,7 +106,7 @@ class _Job:
         config: The dataset.
         family: Its family.
         solver: Its solver.
-        parameters: The open `parameters.h5`.
+        drawn: Its instances.
         chunk: The chunk.
         comm: The processes.
     """
@@ -120,7 +114,7 @@ class _Job:
     config: DatasetConfig
     family: Family
     solver: ResumableSolver[Any]
-    parameters: StagedFile
+    drawn: Drawn
     chunk: Chunk
     comm: MPI.Comm
 
@@ -152,7 +146,7 @@ class _Job:
         )  # fmt: skip
         for number in rest if journal is None else bar:
             indices = self.chunk.group(number, size).tolist()
-            instances = read_instances(self.parameters, self.family, indices)
+            instances = self.drawn.instances(indices)
             solutions, records, state = solve_group(
                 discretisation, self.solver, state, list(zip(indices, instances, strict=True))
             )
@@ -168,7 +162,7 @@ class _Job:
                         zip(instances, solutions, strict=True)
                     )
                 ]  # fmt: skip
-                record = self.chunk.record(number * size, fields, records)
+                record = self.chunk.record(number * size, instances, fields, records)
                 journal.append(record | shared, len(records))
             checkpoints.save_if_due(state, number + 1, last=number + 1 == len(groups))
         return state

@@ -1,0 +1,187 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Draw instances, each from (seed, index) alone: in turn, or again wherever they are needed."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from itertools import batched, chain
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.dataset.integrity import digest_instance
+from kryloset.dataset.staged import StagedFile
+from kryloset.errors import FamilyError
+from kryloset.problems import Family, Instance
+from kryloset.problems.base import Array
+from kryloset.problems.checks.drawing import Drawing
+from kryloset.problems.checks.mistakes import describe_class
+from kryloset.problems.checks.variety import Variety, never_varying
+from kryloset.progress import track
+from kryloset.run import files
+
+logger = logging.getLogger(__name__)
+
+
+BLOCK_BYTES = 2**23
+"""Bytes of parameters that are in memory at a time, unless one instance has more."""
+
+#: From the numbers of some instances and their parameters to a row for each, shape (instances, d).
+type Reduction = Callable[[Sequence[int], Sequence[Instance]], Array]
+
+
+class Instances(Protocol):
+    """Numbered instances of a family."""
+
+    def instances(self, indices: Sequence[int]) -> list[dict[str, Array]]:
+        """Return the parameters of some instances by name."""
+
+
+class Drawn:
+    """The instances of a dataset, each drawn when it is asked for.
+
+    Args:
+        family: Their family.
+        seed: Seed of the dataset.
+        order: An open `order.h5`. Then instances are compared with those that were sorted.
+    """
+
+    def __init__(self, family: Family, seed: int, order: StagedFile | None = None) -> None:
+        """Draw nothing yet."""
+        self._family = family
+        self._seed = seed
+        self._draw = Drawing(family)
+        self._order = order
+
+    def instances(self, indices: Sequence[int]) -> list[dict[str, Array]]:
+        """Draw some instances.
+
+        Raises:
+            DataError: As `Drawing`.
+            FamilyError: As `Drawing`; or an instance is not the one that was sorted.
+        """
+        found = [self._draw(self._seed, index) for index in indices]
+        if self._order is not None:
+            digests = self._order.array(files.DRAWN)
+            for index, instance in zip(indices, found, strict=True):
+                if digest_instance(instance.values()) != digests[index].tobytes():
+                    raise FamilyError(
+                        f"{describe_class(self._family)}: instance {index} is not the one that "
+                        f"{self._order.path} was made from: `draw` must take all randomness from "
+                        "`generator`, and keep nothing from one instance to the next; if it does, "
+                        "other versions of libraries draw other numbers, so sort again"
+                    )
+        return found
+
+
+def draw_all(
+    family: Family, seed: int, count: int, reduce: Reduction
+) -> tuple[NDArray[np.uint8], Array]:
+    """Draw all instances of a dataset a block at a time, and keep their digests and features.
+
+    Args:
+        family: The family.
+        seed: Seed of the dataset.
+        count: Number of instances, at least one.
+        reduce: Makes the features of the instances of a block.
+
+    Returns:
+        The digest of each instance, (count, 32), and its features, (count, d).
+
+    Raises:
+        DataError: As `draw_instances`.
+        FamilyError: As `draw_instances`.
+    """
+    instances = draw_instances(family, seed, count)
+    digests = np.empty((count, 32), np.uint8)
+    features: list[Array] = []
+    first = next(instances)
+    begin = 0
+    for block in batched(chain([first], instances), block_length(first)):
+        numbers = range(begin, begin + len(block))
+        for number, instance in zip(numbers, block, strict=True):
+            digests[number] = np.frombuffer(digest_instance(instance.values()), np.uint8)
+        features.append(reduce(numbers, block))
+        begin = numbers.stop
+    return digests, np.concatenate(features)
+
+
+def block_length(instance: Instance) -> int:
+    """Return how many instances of this size are in memory at a time."""
+    return max(1, BLOCK_BYTES // sum(np.asarray(values).nbytes for values in instance.values()))
+
+
+def draw_instances(family: Family, seed: int, count: int) -> Iterator[dict[str, Array]]:
+    """Draw instances of a family, each from (seed, index) alone, and show the progress.
+
+    Args:
+        family: The family.
+        seed: Seed of the dataset.
+        count: Number of instances, at least one.
+
+    Yields:
+        The parameters of each instance by name, float64.
+
+    Raises:
+        DataError: A drawn parameter is not finite or does not describe an instance.
+        FamilyError: `draw` did not return the parameters, or did not take all randomness from its
+            generator; or instances or parameters do not differ. Instances are compared after the
+            last one.
+    """
+    draw, variety = Drawing(family), Variety()
+    for index in track(range(count), "drawing instances"):
+        instance = draw(seed, index)
+        variety.add(index, instance)
+        yield instance
+    _require_reproducible(family, seed, index, instance)
+    _require_variety(family, seed, variety)
+
+
+def _require_reproducible(family: Family, seed: int, index: int, instance: Instance) -> None:
+    """Refuse a `draw` that depends on anything but its generator.
+
+    Raises:
+        FamilyError: Another object of the family draws a different instance from the same index.
+    """
+    again = Drawing(type(family)(family.settings, family.mesh))(seed, index)
+    for name, values in again.items():
+        if values.tobytes() != instance[name].tobytes():
+            raise FamilyError(
+                f"{describe_class(family)}: instance {index} has another {name!r} when it is drawn "
+                "alone: `draw` must take all randomness from `generator`, and keep nothing from "
+                "one instance to the next"
+            )
+
+
+def _require_variety(family: Family, seed: int, variety: Variety) -> None:
+    """Refuse equal instances, and parameters that vary or do not vary against their declaration.
+
+    Raises:
+        FamilyError: There are any.
+    """
+    where = describe_class(family)
+    if variety.duplicates:
+        (one, other), *more = variety.duplicates
+        besides = f", and so are {len(more)} more pairs" if more else ""
+        raise FamilyError(
+            f"{where}: instances {one} and {other} are the same{besides}: let `draw` take its "
+            "numbers from `generator`, and from a range with more values than there are instances"
+        )
+    fixed = {variable.name for variable in family.parameters if variable.fixed}
+    varied = sorted(fixed & variety.varied)
+    if varied:
+        raise FamilyError(
+            f"{where}: {', '.join(varied)} is declared fixed, and differs from instance to "
+            "instance: drop `fixed=True`, or draw it without randomness"
+        )
+    constant = [name for name in variety.constant if name not in fixed]
+    if not constant:
+        return
+    wrong = never_varying(family, seed, constant)
+    if wrong:
+        raise FamilyError(
+            f"{where}: {', '.join(wrong)} is the same in all instances: let `draw` take it from "
+            "`generator`, or declare `Variable(..., fixed=True)`"
+        )
+    logger.warning("constant because of the family's settings: %s", ", ".join(constant))
