@@ -3,6 +3,7 @@
 """Provenance of a file: the code that made it, and the versions of what it ran on."""
 
 import hashlib
+import os
 import platform
 import re
 from collections.abc import Mapping
@@ -31,9 +32,13 @@ _IMPORT = re.compile(
 def _sources() -> Mapping[str, Path]:
     """Return the files of all modules of the package, by their full names."""
     found = {}
-    for path in _PACKAGE.rglob("*.py"):
-        parts = path.relative_to(_PACKAGE.parent).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    for folder, _, names in os.walk(_PACKAGE):
+        path = Path(folder)
+        package = ".".join(path.relative_to(_PACKAGE.parent).parts)
+        for name in names:
+            stem, _, ending = name.partition(".")
+            if ending == "py":
+                found[package if stem == "__init__" else f"{package}.{stem}"] = path / name
     return found
 
 

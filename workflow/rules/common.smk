@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from contextlib import suppress
 from fcntl import LOCK_SH, flock
 from math import prod
@@ -38,6 +39,13 @@ with suppress(OSError):
     flock(ALIVE, LOCK_SH)
 # Marks the jobs of this folder, so that `make run` finds those that were left behind.
 os.environ.update(KRYLOSET_FOLDER=os.getcwd())
+
+
+def cancel_timers():
+    """Cancel what would wake up the scheduler, for whose last timer Snakemake waits a second."""
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
 
 
 def checked_datasets():
@@ -137,6 +145,7 @@ def require_filled_chunks():
 
 
 DATASETS = checked_datasets()
+RESOLVED = {name: dump_dataset(name, dataset) for name, dataset in DATASETS.items()}
 FAMILIES = {name: load_family(dataset) for name, dataset in DATASETS.items()}
 require_writable("results", "logs", "benchmarks")
 require_same_families()
@@ -174,7 +183,7 @@ def resolved_config(wildcards, output):
 
     It takes `output` because Snakemake ignores changes of params that are functions of it.
     """
-    return dump_dataset(wildcards.dataset, DATASETS[wildcards.dataset])
+    return RESOLVED[wildcards.dataset]
 
 
 def code(stage):
