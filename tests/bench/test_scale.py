@@ -15,10 +15,10 @@ from kryloset.errors import KrylosetError
 TRUE = {
     "solving": (0.0, 0.0, 0.0, 5e-7),
     "chunk": (0.0, 2.0, 1e-3, 1e-8),
+    "verify": (0.0, 1.0, 2e-3, 1e-7),
     "Snakemake": (4.0, 0.5, 0.0, 0.0),
-    "sort": (1.0, 0.0, 1e-4, 5e-8),
-    "merge": (1.5, 0.0, 1e-3, 2e-7),
-    "check": (1.5, 0.0, 1e-3, 1e-7),
+    "sort": (1.0, 0.0, 2e-4, 5e-8),
+    "merge": (1.5, 0.01, 1e-3, 2e-7),
     "compare": (9.0, 0.0, 0.0, 0.0),
     "report": (3.0, 0.0, 0.0, 0.0),
 }
@@ -38,8 +38,8 @@ def make_row(instances: int, unknowns: int, chunks: int, workers: int = 1) -> di
         row[f"seconds_{part}"] = (
             constant + job * chunks + instance * instances + unknown * instances * unknowns
         )
-    row["phase"] = (row["seconds_solving"] + row["seconds_chunk"]) / workers
-    others = sum(row[f"seconds_{p}"] for p in TRUE if p not in ("solving", "chunk"))
+    row["phase"] = sum(row[f"seconds_{part}"] for part in scale.CHUNKED) / workers
+    others = sum(row[f"seconds_{part}"] for part in TRUE if part not in scale.CHUNKED)
     row["seconds"] = row["phase"] + others
     return row
 
@@ -63,9 +63,10 @@ def test_the_bottleneck_is_that_of_the_rows():
     rows = scale.predict(fitted, scale.PREDICTED)
     seconds = {row["part"]: row["seconds"] for row in rows if "seconds" in row}
     assert rows[0]["part"] == "merge"
-    assert seconds["merge"] == pytest.approx(1.5 + 1e6 * (1e-3 + 2e-7 * 1e4))
+    assert seconds["merge"] == pytest.approx(1.5 + 0.01 * 1000 + 1e6 * (1e-3 + 2e-7 * 1e4))
     assert seconds["solving"] == pytest.approx(5e-7 * 1e4 * 1e6 / 1000)
     assert seconds["chunk"] == pytest.approx(2.0 + 1000 * (1e-3 + 1e-4))
+    assert seconds["verify"] == pytest.approx(1.0 + 1000 * (2e-3 + 1e-3))
     assert seconds["Snakemake"] == pytest.approx(4 + 0.5 * 1000)
     assert "compare" not in seconds
     assert sum(row.get("share", 0) for row in rows) == pytest.approx(1)
@@ -98,7 +99,14 @@ def test_tables_have_every_row():
     text = scale.describe(rows)
     assert "The bottleneck is `merge`" in text
     assert text.count("\n|       100 |") == 3
-    assert len(scale.judge(rows)) == 3
+    *_, seconds, explained = scale.judge(rows)
+    assert seconds.figure == pytest.approx(sum(row.get("seconds", 0.0) for row in rows[-10:]))
+    assert not seconds.met and explained.met and explained.figure == pytest.approx(1)
+    # A part that does not count may be far from its fit.
+    for row in rows:
+        if row["table"] == "fit":
+            row["r2"] = 0.5 if row["part"] in ("solving", "compare") else 0.95
+    assert scale.judge(rows)[-1].figure == 0.95
     assert all(json.loads(json.dumps(row, allow_nan=False)) == row for row in rows)
 
 
@@ -113,9 +121,9 @@ def test_a_real_run_tells_its_seconds_apart():
     settings = {"parameters": {"modes": 8}, "comparison": {"instances": 2}}
     row = scale.measure_run(root, 16, 11, 1, 2, settings)
     parts = [row[f"seconds_{part}"] for part in scale.PARTS]
-    assert min(parts) > 0 and sum(parts) == pytest.approx(row["seconds"])
+    assert min(parts) >= 0 and sum(parts) == pytest.approx(row["seconds"])
     assert row["phase"] < row["seconds"] and row["seconds_solving"] < row["phase"]
-    # k and u in float64, in the file of parameters, the chunks and the dataset.
+    # k and u in float64, in the chunks and the dataset.
     assert row["bytes"] > 3 * 16 * 121 * 8
     with pytest.raises(KrylosetError, match=r"does not fit mesh\.points"):
         scale.measure_run(root, 16, 11, 1, 2, {})

@@ -9,9 +9,6 @@ drawing, sorting, writing, merging, checking, comparing and reporting.
 """
 
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -21,37 +18,41 @@ from typing import Any
 import h5py
 import numpy as np
 import scipy.optimize
-import yaml
 from numpy.typing import NDArray
 
 from kryloset.bench.goals import Goal
 from kryloset.bench.tables import COLUMNS, Row, grouped, tabulate
-from kryloset.errors import KrylosetError
+from kryloset.bench.workflow import NAME, find_clone, read_jobs, run_workflow
 from kryloset.progress import track
 from kryloset.run import files
 
-SPEEDUP, SHARE = 1.85, 0.10
-"""Goals: one worker's seconds to two workers'; overhead to all seconds of one worker."""
+SPEEDUP, SHARE, SECONDS, EXPLAINED = 1.85, 0.10, 900.0, 0.9
+"""Goals: one worker's seconds to two workers'; overhead to all seconds of one worker; of the model
+its seconds, and R² of each part that counts."""
 
-RUNS = ((100, 50, 1), (600, 50, 4), (100, 100, 2), (600, 100, 1), (200, 150, 1))
+COUNTS = 0.01
+"""Share of the model's seconds from which a part counts."""
+
+RUNS = (
+    (1000, 50, 1),
+    (1000, 100, 20),
+    (2000, 33, 200),
+    (4000, 100, 4),
+    (10_000, 50, 50),
+    (50_000, 33, 20),
+)
 QUICK_RUNS = ((40, 40, 3), (240, 33, 1))
 """Instances, points a side and chunks of the runs that only the model is fitted to."""
 
 PREDICTED = {"instances": 1_000_000, "unknowns": 10_000, "chunks": 1_000, "cores": 1_000}
 """What the model is asked for."""
 
-STAGES = {
-    "sort": "sort_instances",
-    "merge": "merge_chunks",
-    "check": "check_dataset",
-    "compare": "compare_solvers",
-    "report": "report_dataset",
-}
-"""Rules of one job each, by stage."""
+CHUNKED = ("solving", "chunk", "verify")
+"""Parts that all chunks have, at the same time."""
 
-PARTS = ("solving", "chunk", "Snakemake", *STAGES)
-"""Parts of the seconds: assembly and solver; the rest of the jobs that solve a chunk; Snakemake
-itself, with what no benchmark file counts; and the other stages."""
+PARTS = (*CHUNKED, "Snakemake", "sort", "merge", "compare", "report")
+"""Parts of the seconds: assembly and solver; the rest of the jobs that solve a chunk; the jobs that
+verify it; Snakemake itself, with what no benchmark file counts; and the other stages."""
 
 COEFFICIENTS = ("constant", "a_job", "an_instance", "an_unknown")
 """Of the model: seconds of a run, and more for each job, instance, and unknown of an instance."""
@@ -64,7 +65,7 @@ def measure_run(
 
     Returns:
         A row with `seconds` of the whole run and `phase`, from the start of the first to the
-        end of the last job that solves; by part `seconds_<part>`, summed over its jobs
+        end of the last job of a chunk; by part `seconds_<part>`, summed over its jobs
         (`seconds_Snakemake` only where there is one worker, whose jobs follow one another);
         `jobs` and `bytes`.
 
@@ -74,28 +75,17 @@ def measure_run(
     dataset = {"count": instances, "chunks": chunks, "mesh": {"points": points}, **settings}
     with TemporaryDirectory(prefix="kryloset-") as name:
         folder = Path(name)
-        (folder / "config.yaml").write_text(yaml.safe_dump({"datasets": {"darcy": dataset}}))
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")]
-        command += ["--configfile", "config.yaml", "--cores", str(workers)]
-        command += ["--workflow-profile", "none"]
-        began = time.perf_counter()
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        seconds = time.perf_counter() - began
-        if done.returncode:
-            logs = "".join(path.read_text() for path in sorted(folder.glob("logs/**/*.log")))
-            said = done.stderr[-2000:] + logs[-2000:]
-            raise KrylosetError(f"`{' '.join(command)}` failed:\n{said}")
-        results, benchmarks = folder / "results/darcy", folder / "benchmarks/darcy"
-        taken = {part: _job_seconds(benchmarks / f"{rule}.tsv") for part, rule in STAGES.items()}
-        files = sorted(benchmarks.glob("solve_chunk/*.tsv"))
-        jobs = [_job_seconds(file) for file in files]
-        solving = sum(_solving_seconds(path) for path in results.glob("chunks/*.h5"))
-        # A benchmark file is written when its job ends.
-        ends = [file.stat().st_mtime for file in files]
-        begins = [end - job for end, job in zip(ends, jobs, strict=True)]
-        taken |= {"solving": solving, "chunk": sum(jobs) - solving}
+        seconds, _ = run_workflow(root, folder, dataset, workers)
+        results, jobs = folder / "results" / NAME, read_jobs(folder)
+        taken = dict.fromkeys(PARTS, 0.0)
+        for job in jobs:
+            taken["chunk" if job.part == "solve" else job.part] += job.seconds
+        taken["solving"] = sum(_solving_seconds(path) for path in results.glob("chunks/*.h5"))
+        taken["chunk"] -= taken["solving"]
+        del taken["Snakemake"]
         if workers == 1:
             taken["Snakemake"] = seconds - sum(taken.values())
+        phase = [job for job in jobs if job.part in ("solve", "verify")]
         return {
             "table": "run",
             "instances": instances,
@@ -103,16 +93,11 @@ def measure_run(
             "chunks": chunks,
             "workers": workers,
             "seconds": seconds,
-            "phase": max(ends) - min(begins),
+            "phase": max(job.ended for job in phase)
+            - min(job.ended - job.seconds for job in phase),
             **{f"seconds_{part}": value for part, value in taken.items()},
             "bytes": sum(path.stat().st_size for path in results.rglob("*") if path.is_file()),
         }
-
-
-def _job_seconds(file: Path) -> float:
-    """Return the seconds of a job in a benchmark file of Snakemake."""
-    heading, values = (line.split("\t") for line in file.read_text().splitlines()[:2])
-    return float(values[heading.index("s")])
 
 
 def _solving_seconds(chunk: Path) -> float:
@@ -123,8 +108,9 @@ def _solving_seconds(chunk: Path) -> float:
 def fit(rows: Sequence[Row]) -> list[Row]:
     """Fit the seconds of every part, and the bytes, to the runs of one worker.
 
-    The model is C + J j + I i + U i n with j chunks, and i instances of n unknowns, where
-    `solving` has neither C nor J, `chunk` no C, `Snakemake` neither I nor U, and the others no J.
+    The model is C + J j + I i + U i n with j chunks, and i instances of n unknowns, where `solving`
+    has neither C nor J, the other parts of chunks have no C, `Snakemake` neither I nor U, and
+    `sort`, `compare` and `report` no J.
     The coefficients are non-negative and minimise the sum of the squares of relative errors
     (Lawson and Hanson, Solving least squares problems, 1974, chapter 23).
 
@@ -161,21 +147,18 @@ def fit(rows: Sequence[Row]) -> list[Row]:
 
 def _terms(part: str, case: Row) -> NDArray[np.float64]:
     """Return what the `COEFFICIENTS` are multiplied by."""
-    chunked = part in ("chunk", "Snakemake")
+    jobs = case["chunks"] * (part in ("chunk", "verify", "Snakemake", "merge"))
     instances = 0 if part == "Snakemake" else case["instances"]
-    constant = part not in ("solving", "chunk")
-    return np.array(
-        [constant, case["chunks"] * chunked, instances, instances * case["unknowns"]], float
-    )
+    return np.array([part not in CHUNKED, jobs, instances, instances * case["unknowns"]], float)
 
 
 def predict(fitted: Sequence[Row], case: Row) -> list[Row]:
     """Return the seconds that each part of a run takes on many cores, the longest first.
 
-    Chunks are solved on all cores at once, in as many rounds as it takes. Every other stage is
-    one job on one core, after the one before, and Snakemake starts one job after another. The
-    comparison runs beside the stages after the sort and does not count. File systems
-    are taken to be as fast as the one that the runs were measured on.
+    Chunks are solved and verified on all cores at once, in as many rounds as it takes. Every other
+    stage is one job on one core, after the one before, and Snakemake starts one job after another.
+    The comparison runs beside the stages after the sort and does not count. File systems are taken
+    to be as fast as the one that the runs were measured on.
 
     Returns:
         A row for each part, with `seconds`, and `share` of all; for `bytes` the number of bytes.
@@ -184,7 +167,7 @@ def predict(fitted: Sequence[Row], case: Row) -> list[Row]:
     for row in fitted:
         part = row["part"]
         amount = float(_terms(part, case) @ np.array([row[name] for name in COEFFICIENTS]))
-        if part in ("solving", "chunk"):
+        if part in CHUNKED:
             amount *= -(-case["chunks"] // case["cores"]) / case["chunks"]
         if part == "bytes":
             rows.append({"table": "model", **case, "part": part, "bytes": amount})
@@ -198,7 +181,7 @@ def predict(fitted: Sequence[Row], case: Row) -> list[Row]:
 
 
 def judge(rows: Sequence[Row]) -> list[Goal]:
-    """Compare the runs of one and two workers with the goals, by their medians."""
+    """Compare the runs of one and two workers, by their medians, and the model with the goals."""
     runs = grouped([row for row in rows if row["table"] == "run"], "workers")
     two, size = runs[2,], ("instances", "unknowns")
     ((instances, unknowns),) = grouped(two, *size)
@@ -210,11 +193,23 @@ def judge(rows: Sequence[Row]) -> list[Goal]:
     )
     share = median(1 - r["seconds_solving"] / r["seconds"] for r in one)
     workers = "one worker's seconds to two workers'"
-    return [
-        Goal(f"{workers}, solving chunks", case, speedup, SPEEDUP, at_least=True),
+    goals = [
+        Goal(f"{workers}, jobs of chunks", case, speedup, SPEEDUP, at_least=True),
         Goal(f"{workers}, the whole run", case, whole, SPEEDUP, at_least=True),
         Goal("share of all that is not assembly or solver", case, share, SHARE),
     ]
+    model = [row for row in rows if row["table"] == "model" and "seconds" in row]
+    if model:
+        fitted = {row["part"]: row["r2"] for row in rows if row["table"] == "fit"}
+        counting = [row["part"] for row in model if row["share"] >= COUNTS]
+        least = min(counting, key=lambda part: fitted[part])
+        case = "{instances:,} instances, n = {unknowns:,}, {cores:,} cores".format(**model[0])
+        seconds = sum(row["seconds"] for row in model)
+        goals.append(Goal("seconds of the model", case, seconds, SECONDS))
+        goals.append(
+            Goal(f"least R² of its parts, of `{least}`", case, fitted[least], EXPLAINED, True)
+        )
+    return goals
 
 
 def run(
@@ -232,12 +227,7 @@ def run(
     Raises:
         KrylosetError: There is no clone, or a run failed.
     """
-    root = Path(__file__).parents[3] if root is None else root
-    if not (root / "workflow/Snakefile").is_file():
-        raise KrylosetError(
-            f"{root} has no workflow/Snakefile: run this from a clone with the package installed "
-            "in place (`make` does so)"
-        )
+    root = find_clone(root)
     # Sorted as a million would be, so that the seconds of sorting grow alike.
     settings: dict[str, Any] = {"sort": "hilbert"}
     given = {"method": method, "preconditioner": preconditioner}
