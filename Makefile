@@ -62,7 +62,7 @@ train: configured $(LEARNING) ## Train a neural operator on each dataset of CONF
 	@$(SNAKEMAKE) train
 	@$(SUMMARY) train
 
-bench: $(PEERS) ## Compare Kryloset with hand-written scripts (an hour): results/yardstick/.
+bench: $(PEERS) ## Compare Kryloset with hand-written scripts (two hours): results/yardstick/.
 	@$(SNAKEMAKE) yardstick
 
 docs: $(SITE) ## Write measured rows into the pages and build the documentation: site/index.html.

@@ -57,7 +57,7 @@ def test_training_has_a_target_of_its_own(folder: Path):
 
 def test_benches_have_a_target_of_their_own_and_fill_one_page(folder: Path):
     jobs = snakemake("-n", "yardstick", cwd=folder).jobs()
-    assert jobs == {"run_bench": 3, "show_benches": 1, "yardstick": 1}
+    assert jobs == {"run_bench": 4, "show_benches": 1, "yardstick": 1}
 
 
 @pytest.mark.slow
@@ -65,14 +65,14 @@ def test_the_quick_benches_fill_one_page(folder: Path):
     """One bench runs. The output of the others is provided, since tests/bench runs them."""
     made = folder / "results/yardstick"
     (made / "quick").mkdir(parents=True)
-    for name in ("paper", "scale"):
+    for name in ("paper", "scale", "whole"):
         (made / f"quick/{name}.json").write_text("[]")
         (made / f"quick/{name}.txt").write_text(f"what {name} printed")
     run = snakemake("--cores", "2", "results/yardstick/quick.html", cwd=folder)
     assert run.code == 0, run.output[-3000:]
     assert run.jobs() == {"run_bench": 1, "show_benches": 1}
     page = (made / "quick.html").read_text()
-    for name in ("families", "paper", "scale"):
+    for name in ("families", "paper", "scale", "whole"):
         assert f'<section id="{name}"' in page
     assert "what paper printed" in page and "what scale printed" in page
     rows = json.loads((made / "quick/families.json").read_text())["rows"]

@@ -11,10 +11,10 @@ rule run_bench:
         "<benchmarks>/yardstick/{length}/{bench}.tsv"
     wildcard_constraints:
         length="full|quick",
-        bench="families|paper|scale",
+        bench="families|paper|scale|whole",
     conda:
         "../../envs/kryloset.yaml"
-    # One core for the measurement, and one for the second worker of `scale`.
+    # One core for the measurement, and one for the second worker of `scale` and `whole`.
     threads: 2
     resources:
         mem_mb=8000,
@@ -32,7 +32,7 @@ rule show_benches:
     input:
         expand(
             "<results>/yardstick/{{length}}/{bench}.txt",
-            bench=["families", "paper", "scale"],
+            bench=["families", "paper", "scale", "whole"],
         ),
     output:
         report(

@@ -243,18 +243,25 @@ def run(
 def describe(rows: Sequence[Row]) -> str:
     """Return the runs, the fit and the prediction as tables."""
     by = {table: found for (table,), found in grouped(rows, "table").items()}
-    timed = [row for row in by["model"] if "seconds" in row]
-    (stored,) = (row["bytes"] for row in by["model"] if "bytes" in row)
-    case = by["model"][0]
-    seconds = sum(row["seconds"] for row in timed)
+    fitted = [row for row in by["fit"] if row["part"] != "bytes"]
     return "\n\n".join(
         [
             f"Seconds, {os.cpu_count()} cores.",
             tabulate(by["run"], COLUMNS["scale_run"]),
-            tabulate([row for row in by["fit"] if row["part"] != "bytes"], COLUMNS["scale_fit"]),
-            f"{case['instances']:,} instances of {case['unknowns']:,} unknowns, {case['chunks']:,} "
-            f"chunks, {case['cores']:,} cores: {seconds:,.0f} s, {stored / 1e12:.2f} TB of files. "
-            f"The bottleneck is `{timed[0]['part']}`.",
-            tabulate(timed, COLUMNS["scale_model"]),
+            tabulate(fitted, COLUMNS["scale_fit"]),
+            describe_model(by["model"]),
         ]
     )
+
+
+def describe_model(rows: Sequence[Row]) -> str:
+    """Return the prediction as a table, below what was predicted and the bottleneck."""
+    timed = [row for row in rows if "seconds" in row]
+    (stored,) = (row["bytes"] for row in rows if "bytes" in row)
+    seconds = sum(row["seconds"] for row in timed)
+    text = (
+        "{instances:,} instances of {unknowns:,} unknowns, {chunks:,} chunks, {cores:,} cores: "
+        f"{seconds:,.0f} s, {stored / 1e12:.2f} TB of files. The bottleneck is "
+        f"`{timed[0]['part']}`."
+    )
+    return f"{text.format(**rows[0])}\n\n{tabulate(timed, COLUMNS['scale_model'])}"
