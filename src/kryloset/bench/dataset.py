@@ -23,6 +23,7 @@ from kryloset.bench.making import Chunk, Sequential
 from kryloset.bench.tables import COLUMNS, Row, grouped, tabulate
 from kryloset.bench.workflow import NAME, find_clone, run_workflow
 from kryloset.config import load_dataset
+from kryloset.dataset.reader import Dataset
 from kryloset.krylov import SequenceSolver
 from kryloset.problems import load_family
 from kryloset.progress import track
@@ -36,6 +37,10 @@ WORKERS = (0, 2, 4)
 
 WRITTEN, GROUP = 2000, 16
 """Instances that are written, and how many at once, as they are solved."""
+
+
+FIELD = "u"
+"""The solution of Darcy's equation."""
 
 
 def run(
@@ -95,20 +100,20 @@ def _processor() -> float:
 def _writers(results: Path) -> dict[str, Callable[[Path], int]]:
     """Return ways to write solutions, the plainest last."""
     family = load_family(load_dataset(results / "config/merge.yaml", NAME))
-    with h5py.File(results / "dataset.h5") as file:
-        heads = file["t0_fields/u"][:WRITTEN]
+    with Dataset(results / "dataset.h5") as made:
+        heads = made.array(FIELD)[:WRITTEN]
 
     def stage(folder: Path) -> int:
         chunk, solve = Chunk(folder, family), Sequential(SequenceSolver(tolerance=1e-8))
         for first in range(0, len(heads), GROUP):
-            group = [{"u": head} for head in heads[first : first + GROUP]]
+            group = [{FIELD: head} for head in heads[first : first + GROUP]]
             chunk.write(first, group, solve)
         chunk.finish()
         return int(heads.nbytes)
 
     def plain(folder: Path, **options: Any) -> int:
         with h5py.File(folder / "plain.h5", "w") as file:
-            array = file.create_dataset("u", heads.shape, heads.dtype, **options)
+            array = file.create_dataset(FIELD, heads.shape, heads.dtype, **options)
             for row, head in enumerate(heads):
                 array[row] = head
         return int(heads.nbytes)
@@ -139,11 +144,10 @@ def _mergers(results: Path) -> dict[str, Callable[[Path], int]]:
         return data.stat().st_size
 
     def plain(folder: Path) -> int:
-        with h5py.File(data) as file, h5py.File(folder / "plain.h5", "w") as copy:
-            for name in ("t0_fields/k", "t0_fields/u"):
-                array = file[name]
+        with Dataset(data) as made, h5py.File(folder / "plain.h5", "w") as copy:
+            for array in map(made.array, ("k", FIELD)):
                 options = {"chunks": array.chunks, "fletcher32": True}
-                new = copy.create_dataset(name, array.shape, array.dtype, **options)
+                new = copy.create_dataset(array.name, array.shape, array.dtype, **options)
                 for row in range(len(array)):
                     new[row] = array[row]
         return data.stat().st_size

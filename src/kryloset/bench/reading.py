@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from kryloset.bench.tables import Row
+from kryloset.dataset.reader import Dataset
 from kryloset.learn.data import FieldPairs
 
 BATCH, SPLIT = 32, "train"
@@ -61,7 +62,9 @@ def measure(data: Path, contiguous: Path, workers: int, repeats: int) -> Row:
         one piece without checksums; and `to_...`, the ratios of the first to the others.
     """
     pairs = FieldPairs(data, SPLIT)
-    instances, names = pairs.instances.tolist(), ("t0_fields/k", "t0_fields/u")
+    instances = pairs.instances.tolist()
+    with Dataset(data) as file:
+        names = [file.array(name).name for name in ("k", "u")]
     if not contiguous.exists():
         with h5py.File(data) as file, h5py.File(contiguous, "w") as copy:
             for name in names:
