@@ -134,7 +134,6 @@ def _mergers(results: Path) -> dict[str, Callable[[Path], int]]:
         merge.run(
             config,
             NAME,
-            parameters=results / "parameters.h5",
             order=results / "order.h5",
             chunks=sorted(results.glob("chunks/*.h5")),
             output=folder / "dataset.h5",

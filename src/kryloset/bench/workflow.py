@@ -20,7 +20,6 @@ NAME = "darcy"
 """Of the dataset that is made."""
 
 PARTS: Mapping[str, str] = {
-    "sample_parameters": "sort",
     "sort_instances": "sort",
     "solve_chunk": "solve",
     "verify_chunk": "verify",
