@@ -2,12 +2,21 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Moments computed in one pass equal those of NumPy, however the data are divided."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kryloset.dataset.statistics import Moments
+
+
+def merged(parts: Iterable[Moments]) -> Moments:
+    whole = Moments()
+    for part in parts:
+        whole.merge(part)
+    return whole
 
 
 @given(
@@ -17,10 +26,8 @@ from kryloset.dataset.statistics import Moments
 )
 def test_moments_of_parts_add_up_to_those_of_the_whole(seed, parts, shift):
     values = shift + np.random.default_rng(seed).standard_normal(sum(parts))
-    moments = Moments()
-    for part in np.split(values, np.cumsum(parts)[:-1]):
-        moments.add(part)
-    found = moments.summary()
+    divided = np.split(values, np.cumsum(parts)[:-1])
+    found = merged(map(Moments.of, divided)).summary()
     expected = {
         "mean": values.mean(),
         "std": values.std(),
@@ -39,9 +46,15 @@ def test_moments_of_parts_add_up_to_those_of_the_whole(seed, parts, shift):
 def test_moments_do_not_overflow_or_underflow(exponent):
     """The square of 1e300 overflows, and that of 1e-300 underflows."""
     parts = np.split(3 + np.random.default_rng(0).standard_normal(12), 3)
-    near, far = Moments(), Moments()
-    for part in parts:
-        near.add(part)
-        far.add(np.ldexp(part, exponent))
+    near = merged(map(Moments.of, parts))
+    far = merged(Moments.of(np.ldexp(part, exponent)) for part in parts)
     expected = {key: np.ldexp(value, exponent) for key, value in near.summary().items()}
     assert far.summary() == expected
+
+
+def test_moments_of_large_and_of_small_numbers_are_merged():
+    large, small = np.full(3, 2.0**800), np.full(5, 2.0**-800)
+    for parts in ([large, small], [small, large], [large, np.zeros(0), small]):
+        found = merged(map(Moments.of, parts)).summary()
+        assert found["mean"] == pytest.approx(3 / 8 * 2.0**800)
+        assert (found["min"], found["max"]) == (2.0**-800, 2.0**800)

@@ -243,14 +243,28 @@ class Dataset:
     def resampled(self, points: int, index: int) -> dict[str, NDArray[Any]]:
         """Return parameters and fields of an instance on a further grid."""
         group = grid_group(points)
-        own = (INSIDE.name,) if self.masked == "own" else ()
-        every = (*self.parameters, *self.fields, *own)
-        names = [name for name in every if name in self.file[group]]
-        return {name: self._read(f"{group}/{name}", index) for name in names}
+        return {n: self._read(f"{group}/{n}", index) for n in self.names_on(points)}
 
     @_described
+    def names_on(self, points: int) -> list[str]:
+        """Return the names of the arrays that each instance has on a further grid."""
+        own = (INSIDE.name,) if self.masked == "own" else ()
+        every = (*self.parameters, *self.fields, *own)
+        return [name for name in every if name in self.file[grid_group(points)]]
+
     def _read(self, name: str, index: int) -> NDArray[Any]:
-        """Read the values of one instance, without the axis of time if the problem is steady."""
+        """Read the values of one instance."""
+        return np.asarray(self.rows(name, index, index + 1)[0])
+
+    @_described
+    def rows(self, name: str, begin: int, end: int) -> NDArray[Any]:
+        """Return the values of neighbouring instances, without an axis of time if it is steady.
+
+        Args:
+            name: As for `array`.
+            begin: The first instance.
+            end: The one after the last. Of a ragged array one instance is read at a time.
+        """
         if name not in self._found:
             array = self.array(name)
             ragged = offsets_path(array.name) in self.file
@@ -258,9 +272,9 @@ class Dataset:
             self._found[name] = (array, ragged, steady)
         array, ragged, steady = self._found[name]
         if ragged:
-            return read_rows(self.file, array.name, index)
-        values = np.asarray(array[index])
-        return np.asarray(values[0]) if steady else values
+            return read_rows(self.file, array.name, begin)[np.newaxis]
+        values = np.asarray(array[begin:end])
+        return np.asarray(values[:, 0]) if steady else values
 
     @_described
     def meshes(self) -> dict[str, NDArray[Any]]:

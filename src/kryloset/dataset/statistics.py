@@ -1,25 +1,25 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Mean and variance of a quantity from one pass over it."""
+"""Mean and variance of a quantity from one pass over it, in parts that are merged."""
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+#: Base-2 logarithm up to which numbers are not scaled: sums of their squares do not overflow, and
+#: what underflows does not matter.
+_UNSCALED = 256
 
 
 @dataclass
 class Moments:
     """Count, mean, sum of squared deviations and range of all values added.
 
-    Parts are combined by the update of Chan, Golub and LeVeque ("Algorithms for computing the
-    sample variance", The American Statistician 37, 1983, eq. 2.1), which stays accurate if the
-    mean is large compared to the deviation.
-
-    Mean and squares are those of the values divided by 2^exponent, which is exact. The largest
-    magnitude is then 0 or between 1/2 and 1, so that no square overflows and none that matters
-    underflows.
+    Mean and squares are those of the values divided by 2^exponent, which is exact. The exponent is
+    0, unless the values are so large or so small that their squares would overflow or underflow.
     """
 
     count: int = 0
@@ -29,29 +29,50 @@ class Moments:
     minimum: float = math.inf
     maximum: float = -math.inf
 
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> Self:
+        """Return the moments of an array of any shape, which may be empty."""
+        if not values.size:
+            return cls()
+        minimum, maximum = float(values.min()), float(values.max())
+        largest = max(abs(minimum), abs(maximum))
+        exponent = math.frexp(largest)[1] if math.isfinite(largest) else 0
+        if abs(exponent) <= _UNSCALED:
+            exponent = 0
+        else:
+            values = np.ldexp(values, -exponent)
+        mean = float(values.mean())
+        deviations = values - mean
+        squares = float(np.vdot(deviations, deviations))
+        return cls(values.size, exponent, mean, squares, minimum, maximum)
+
     def add(self, values: NDArray[np.float64]) -> None:
         """Add an array of any shape, which may be empty."""
-        if not values.size:
-            return
-        self._rescale(values)
-        values = np.ldexp(values, -self.exponent)
-        mean, count = float(values.mean()), self.count + values.size
-        delta = mean - self.mean
-        self.squares += float(np.square(values - mean).sum())
-        self.squares += delta**2 * self.count * values.size / count
-        self.mean += delta * values.size / count
-        self.count = count
+        self.merge(self.of(values))
 
-    def _rescale(self, values: NDArray[np.float64]) -> None:
-        """Extend the range to new values, and adapt the exponent of the sums to them."""
-        self.minimum = min(self.minimum, float(values.min()))
-        self.maximum = max(self.maximum, float(values.max()))
-        largest = max(abs(self.minimum), abs(self.maximum))
-        exponent = math.frexp(largest)[1] if math.isfinite(largest) else self.exponent
+    def merge(self, other: Self) -> None:
+        """Add all values of other moments.
+
+        This is the update of Chan, Golub and LeVeque ("Algorithms for computing the sample
+        variance", The American Statistician 37, 1983, eq. 2.1), which stays accurate if the mean is
+        large compared to the deviation.
+        """
+        if not other.count:
+            return
+        exponent = max(self.exponent, other.exponent) if self.count else other.exponent
+        mean, squares = self._scaled(exponent)
+        mean_other, squares_other = other._scaled(exponent)
+        count, delta = self.count + other.count, mean_other - mean
+        self.mean = mean + delta * other.count / count
+        self.squares = squares + squares_other + delta**2 * self.count * other.count / count
+        self.count, self.exponent = count, exponent
+        self.minimum = min(self.minimum, other.minimum)
+        self.maximum = max(self.maximum, other.maximum)
+
+    def _scaled(self, exponent: int) -> tuple[float, float]:
+        """Return mean and squares of the values divided by another power of two."""
         change = self.exponent - exponent
-        self.mean = math.ldexp(self.mean, change)
-        self.squares = math.ldexp(self.squares, 2 * change)
-        self.exponent = exponent
+        return math.ldexp(self.mean, change), math.ldexp(self.squares, 2 * change)
 
     def summary(self) -> dict[str, float]:
         """Return mean, std (of the population), rms, min and max."""

@@ -25,44 +25,27 @@ from kryloset.errors import DataError, KrylosetError
 from kryloset.fem.accuracy import Accuracy, measure
 from kryloset.fem.discretise import discretise
 from kryloset.krylov.reason import MEANINGS
-from kryloset.problems import Discretisation
+from kryloset.problems import Discretisation, Family
 from kryloset.problems.checks.stored import check_stored
+from kryloset.progress import track
 from kryloset.run.checks.contents import (
-    check_finite,
-    check_no_duplicates,
-    check_not_constant,
+    Finite,
+    NoDuplicates,
+    SameStatistics,
+    Varying,
     check_splits,
-    check_statistics,
 )
 from kryloset.run.checks.failures import refuse
 from kryloset.run.checks.family import load_same_family
-from kryloset.run.checks.recomputed import (
-    check_grids,
-    check_mesh,
-    check_parameters,
-    check_residuals,
-)
-from kryloset.run.checks.solver_records import check_solver_records
+from kryloset.run.checks.group import read_dataset
+from kryloset.run.checks.outcome import Check, attempt, examine_groups
+from kryloset.run.checks.recomputed import Grids, Residuals, SameParameters, check_mesh
+from kryloset.run.checks.solver_records import check_all_records
 
 logger = logging.getLogger(__name__)
 
 #: Instances whose errors are measured; one if they are trajectories.
 MEASURED = 3
-
-
-@dataclass(frozen=True)
-class Check:
-    """The outcome of one check.
-
-    Attributes:
-        name: What was checked.
-        passed: Whether all was right.
-        detail: What was found, or what is wrong.
-    """
-
-    name: str
-    passed: bool
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -124,10 +107,9 @@ def run(dataset: Path, output: Path | None = None) -> CheckReport:
 
 def examine(path: Path) -> CheckReport:
     """Run the checks; those of the numbers only if the file is intact and its description right."""
-    whole = _check("integrity", partial(_integrity, path))
+    whole = attempt("integrity", partial(_integrity, path))
     if not whole.passed:
         return CheckReport((whole,), None, {}, None)
-    residuals: list[float] = []
     try:
         opened = Dataset(path)
     except KrylosetError as error:
@@ -136,46 +118,68 @@ def examine(path: Path) -> CheckReport:
         seals = read_seals(data.file)
 
         @cache
-        def make() -> Discretisation:
-            return discretise(load_same_family(data), MPI.COMM_SELF)
+        def make() -> tuple[Family, Discretisation]:
+            family = load_same_family(data)
+            return family, discretise(family, MPI.COMM_SELF)
 
-        described = _check("description", partial(_description, data, make))
+        described = attempt("description", partial(_description, data, make))
         if not described.passed:
             return CheckReport((whole, described), None, seals, None)
-        contents = {
-            "finite": partial(check_finite, data),
-            "not constant": partial(check_not_constant, data),
-            "no duplicates": partial(check_no_duplicates, data),
-            "splits": partial(check_splits, data),
-            "statistics": partial(check_statistics, data),
-            "parameters": partial(check_parameters, data),
-            "residuals": partial(check_residuals, data, make, residuals),
-            "solver": partial(check_solver_records, data, residuals),
-            "grids": partial(check_grids, data, make),
-            "mesh": partial(check_mesh, data, make),
-        }
-        found = [_check(name, content) for name, content in contents.items()]
-        worst = max(residuals) if residuals and np.isfinite(residuals).all() else None
+        family, discretisation = make()
+        found, residuals = _contents(data, family, discretisation)
         right = all(check.passed for check in found)
-        accuracy = _accuracy(data, make(), residuals) if right else None
-        return CheckReport((whole, described, *found), worst, seals, accuracy)
+        accuracy = _accuracy(data, family, discretisation, residuals.found) if right else None
+        return CheckReport((whole, described, *found), residuals.worst, seals, accuracy)
+
+
+def _contents(
+    data: Dataset, family: Family, discretisation: Discretisation
+) -> tuple[list[Check], Residuals]:
+    """Check the numbers of all instances in one pass, and what concerns them all."""
+    config = data.config
+    stored = {v.name: data.statistics(v.name) for v in (*family.parameters, *family.fields)}
+    duplicates = NoDuplicates()
+    residuals = Residuals(discretisation, config.solver.tolerance)
+    passed = examine_groups(
+        track(read_dataset(data, family), "checking instances", len(data), amount=len),
+        {
+            "finite": Finite(family),
+            "not constant": Varying(family, config.seed, duplicates.variety),
+            "no duplicates": duplicates,
+            "statistics": SameStatistics(family, config, stored),
+            "parameters": SameParameters(family, config.seed, data.provenance().parameters),
+            "residuals": residuals,
+            "grids": Grids(discretisation),
+        },
+    )
+    *numbers, statistics, parameters, solved, grids = passed
+    splits = attempt("splits", lambda: check_splits(config, data.splits()))
+    solver = attempt("solver", lambda: _solver(data, residuals.found))
+    mesh = attempt("mesh", lambda: _mesh(data, discretisation))
+    return [*numbers, splits, statistics, parameters, solved, solver, grids, mesh], residuals
+
+
+def _solver(data: Dataset, residuals: Sequence[float]) -> str:
+    tolerance = data.config.solver.tolerance
+    return check_all_records(data.solver(), residuals, tolerance, len(data.strategies()))
+
+
+def _mesh(data: Dataset, discretisation: Discretisation) -> str:
+    grids = (None, *data.config.mesh.grids)
+    own = data.masked == "own"
+    masks = {} if own else {points: data.inside(0, points) for points in grids}
+    there = {points: mask for points, mask in masks.items() if mask is not None}
+    return check_mesh(discretisation, data.meshes(), there, own_masks=own)
 
 
 def _accuracy(
-    data: Dataset, discretisation: Discretisation, residuals: Sequence[float]
+    data: Dataset, family: Family, discretisation: Discretisation, residuals: Sequence[float]
 ) -> Accuracy | None:
     """Measure what the tolerance means for the error where residuals are largest."""
     count = MEASURED if data.times is None else 1
     chosen = sorted(np.argsort(residuals, kind="stable")[-count:].tolist())
     instances = {index: (data.instance(index), data.solution(index)) for index in chosen}
-    return measure(load_same_family(data), discretisation, data.config.solver.tolerance, instances)
-
-
-def _check(name: str, content: Callable[[], str]) -> Check:
-    try:
-        return Check(name, True, content())
-    except KrylosetError as error:
-        return Check(name, False, str(error))
+    return measure(family, discretisation, data.config.solver.tolerance, instances)
 
 
 def _integrity(path: Path) -> str:
@@ -191,7 +195,7 @@ def _integrity(path: Path) -> str:
     return in_child(path, work)
 
 
-def _description(data: Dataset, discretise: Callable[[], Discretisation]) -> str:
+def _description(data: Dataset, make: Callable[[], tuple[Family, Discretisation]]) -> str:
     """Check that configuration and family reproduce everything except the instances' numbers."""
     family = load_same_family(data)
     # Checked before anything is built: a configuration may ask for more than memory holds.
@@ -206,7 +210,7 @@ def _description(data: Dataset, discretise: Callable[[], Discretisation]) -> str
     for points in data.config.mesh.grids:
         if grid_group(points) not in data.file:
             raise DataError(f"/{grid_group(points)} is missing")
-    discretisation = discretise()
+    _, discretisation = make()
     try:
         instance, solution = data.instance(0), data.solution(0)
         check_stored(family, solution)

@@ -132,7 +132,7 @@ def draw_instances(family: Family, seed: int, count: int) -> Iterator[dict[str, 
     draw, variety = Drawing(family), Variety()
     for index in track(range(count), "drawing instances"):
         instance = draw(seed, index)
-        variety.add(index, instance)
+        variety.add(index, instance, digest_instance(instance.values()))
         yield instance
     _require_reproducible(family, seed, index, instance)
     _require_variety(family, seed, variety)

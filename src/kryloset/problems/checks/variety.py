@@ -7,6 +7,7 @@ parameter varies with the family's default settings, or among more instances tha
 then `draw` does draw it.
 """
 
+from array import array
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -26,32 +27,37 @@ class Variety:
 
     Attributes:
         varied: Names of the parameters that differ between instances.
-        duplicates: Pairs of equal instances.
     """
 
     def __init__(self) -> None:
         """Begin with no instance."""
         self.varied: set[str] = set()
-        self.duplicates: list[tuple[int, int]] = []
         self._first: dict[str, Array] = {}
-        self._seen: dict[int, int] = {}
+        self._numbers = array("q")
+        # 64 bits: among a million different instances two share a key with probability 3e-8.
+        self._keys = array("Q")
 
-    def add(self, index: int, instance: Mapping[str, NDArray[np.float64]]) -> None:
-        """Add the parameters of an instance."""
+    def add(self, index: int, instance: Mapping[str, NDArray[np.float64]], digest: bytes) -> None:
+        """Add an instance, by its parameters and their digest."""
         for name, values in instance.items():
             if name not in self.varied:
                 first = self._first.setdefault(name, values)
                 if not np.array_equal(first, values):
                     self.varied.add(name)
-        # 64 bits: among a million different instances two share a key with probability 3e-8.
-        key = hash(tuple(values.tobytes() for values in instance.values()))
-        first_index = self._seen.setdefault(key, index)
-        if first_index != index:
-            self.duplicates.append((first_index, index))
+        self._numbers.append(index)
+        self._keys.append(int.from_bytes(digest[:8]))
 
     def __len__(self) -> int:
         """Return the number of instances."""
-        return len(self._seen) + len(self.duplicates)
+        return len(self._numbers)
+
+    @property
+    def duplicates(self) -> list[tuple[int, int]]:
+        """Pairs of equal instances, each with the first of its kind."""
+        numbers, keys = np.asarray(self._numbers), np.asarray(self._keys)
+        _, first, kind = np.unique(keys, return_index=True, return_inverse=True)
+        again = np.flatnonzero(first[kind] != np.arange(len(keys)))
+        return list(zip(numbers[first[kind[again]]].tolist(), numbers[again].tolist(), strict=True))
 
     @property
     def constant(self) -> list[str]:
@@ -84,7 +90,8 @@ def varying(family: Family, seed: int, count: int) -> set[str]:
     variety, draw = Variety(), Drawing(family)
     for index in range(min(count, _PROBED)):
         try:
-            variety.add(index, draw(seed, index))
+            instance = draw(seed, index)
         except DataError:
             continue
+        variety.add(index, instance, b"")
     return variety.varied

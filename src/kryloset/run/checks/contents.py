@@ -2,111 +2,224 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Checks of the stored numbers by themselves: nothing is solved or drawn again."""
 
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
 
-from kryloset.dataset.reader import Dataset
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.config import DatasetConfig
 from kryloset.dataset.splits import split_indices
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
-from kryloset.problems.checks.coverage import respects
+from kryloset.problems.base import Family, Variable
+from kryloset.problems.checks.coverage import select
 from kryloset.problems.checks.variety import Variety, never_varying, varying
-from kryloset.run.checks.failures import refuse
-from kryloset.run.checks.family import load_same_family
+from kryloset.run.checks.failures import Faults, refuse
+from kryloset.run.checks.group import Group
 
 #: Relative error allowed in statistics, sums whose rounding depends on the processor.
 STATISTICS_ROUNDING = 1e-12
 
 
-def check_finite(data: Dataset) -> str:
-    """Check that all values are finite, except that fields are NaN outside the domain."""
-    wrong = []
-    for index in range(len(data)):
-        inside = data.inside(index)
-        for name, values in {**data.instance(index), **data.solution(index)}.items():
-            if inside is None or name not in data.fields:
-                right = bool(np.isfinite(values).all())
+class Finite:
+    """Checks that all values are finite, except that fields are NaN outside the domain."""
+
+    def __init__(self, family: Family) -> None:
+        """Begin without instances."""
+        self._family = family
+        self._faults = Faults("values that are not finite, or not NaN outside the domain")
+
+    def add(self, group: Group) -> None:
+        """See the next instances."""
+        ranks = {} if group.inside is None else {v.name: v.rank for v in self._family.fields}
+        for name, rows in {**group.parameters, **group.solution}.items():
+            if group.inside is None or name not in ranks:
+                right = _all(np.isfinite(rows))
             else:
-                right = respects(values, inside, data.rank(name))
-            if not right:
-                wrong.append(f"instance {index}: {name}")
-    refuse("values that are not finite, or not NaN outside the domain", wrong)
-    return f"all values of {', '.join((*data.parameters, *data.fields, *data.unknowns))}"
+                right = _all(np.isfinite(select(rows, group.inside, ranks[name])))
+                right &= _all(np.isnan(select(rows, ~group.inside, ranks[name])))
+            if not right.all():
+                self._faults.add((number, name) for number in group.numbers[~right].tolist())
+
+    def finish(self) -> str:
+        """Return what was found."""
+        self._faults.refuse()
+        family = self._family
+        every = (*family.parameters, *family.fields, *family.unknowns)
+        return f"all values of {', '.join(variable.name for variable in every)}"
 
 
-def check_not_constant(data: Dataset) -> str:
-    """Check that every solution varies in space, and every parameter between instances.
+class NotConstant:
+    """Checks that every solution varies in space."""
+
+    def __init__(self, family: Family) -> None:
+        """Begin without instances."""
+        self.faults = Faults("fields that are constant")
+        self._family = family
+
+    def add(self, group: Group) -> None:
+        """See the next instances."""
+        for variable in self._family.fields:
+            values = within(self._family, variable, group)
+            rows = values.reshape(len(values), -1)
+            if rows.shape[1] > 1:
+                same = rows.max(axis=1) == rows.min(axis=1)
+                self.faults.add((number, variable.name) for number in group.numbers[same].tolist())
+
+    def finish(self) -> str:
+        """Return what was found."""
+        self.faults.refuse()
+        return "every solution varies in space"
+
+
+class Varying(NotConstant):
+    """Checks also that every parameter varies between the instances of a dataset.
 
     Parameters that the family declares fixed must not vary, and those that its settings make
     constant need not.
     """
-    wrong = []
-    for index in range(len(data)):
-        for name in data.fields:
-            values = data.within(name, index)
-            if values.size > 1 and np.ptp(values) == 0:
-                wrong.append(f"instance {index}: {name}")
-    variety = _variety(data)
-    varied = variety.varied
-    fixed = {name for name in data.parameters if data.array(name).attrs.get("fixed", False)}
-    constant = [name for name in variety.constant if name not in fixed]
-    if constant:
-        family, seed = load_same_family(data), data.config.seed
-        # Either it was drawn so, or the file does not have what was drawn.
-        unlike = varying(family, seed, len(data)).union(never_varying(family, seed, constant))
-        wrong += [f"all instances: {name}" for name in constant if name in unlike]
-    refuse("fields that are constant", wrong)
-    refuse("parameters that are declared fixed but vary", sorted(varied & fixed))
-    same = {"declared fixed": sorted(fixed), "by its settings": constant}
-    but = [f"{', '.join(names)}, {why}" for why, names in same.items() if names]
-    return "every solution varies in space, every parameter from instance to instance" + (
-        f" but {'; '.join(but)}" if but else ""
-    )
+
+    def __init__(self, family: Family, seed: int, variety: Variety) -> None:
+        """Begin without instances.
+
+        Args:
+            family: The family.
+            seed: Seed of the dataset.
+            variety: What differs between its instances, once all were seen.
+        """
+        super().__init__(family)
+        self._seed = seed
+        self._variety = variety
+
+    def finish(self) -> str:
+        """Return what was found."""
+        family, variety = self._family, self._variety
+        fixed = {variable.name for variable in family.parameters if variable.fixed}
+        constant = [name for name in variety.constant if name not in fixed]
+        wrong = []
+        if constant:
+            # Either it was drawn so, or the file does not have what was drawn.
+            unlike = varying(family, self._seed, len(variety))
+            unlike = unlike.union(never_varying(family, self._seed, constant))
+            wrong = [f"all instances: {name}" for name in constant if name in unlike]
+        self.faults.refuse(wrong)
+        refuse("parameters that are declared fixed but vary", sorted(variety.varied & fixed))
+        same = {"declared fixed": sorted(fixed), "by its settings": constant}
+        but = [f"{', '.join(names)}, {why}" for why, names in same.items() if names]
+        return "every solution varies in space, every parameter from instance to instance" + (
+            f" but {'; '.join(but)}" if but else ""
+        )
 
 
-def _variety(data: Dataset) -> Variety:
-    variety = Variety()
-    for index in range(len(data)):
-        variety.add(index, data.instance(index))
-    return variety
+class NoDuplicates:
+    """Checks that no two instances have the same parameters.
+
+    Attributes:
+        variety: What differs between the instances.
+    """
+
+    def __init__(self) -> None:
+        """Begin without instances."""
+        self.variety = Variety()
+
+    def add(self, group: Group) -> None:
+        """See the next instances."""
+        for (number, instance, _), digest in zip(group, group.digests, strict=True):
+            self.variety.add(number, instance, digest)
+
+    def finish(self) -> str:
+        """Return what was found."""
+        wrong = [f"instances {first} and {index}" for first, index in self.variety.duplicates]
+        refuse("parameters that are the same", wrong)
+        return f"{len(self.variety)} different parameter sets"
 
 
-def check_no_duplicates(data: Dataset) -> str:
-    """Check that no two instances have the same parameters."""
-    duplicates = _variety(data).duplicates
-    wrong = [f"instances {first} and {index}" for first, index in duplicates]
-    refuse("parameters that are the same", wrong)
-    return f"{len(data)} different parameter sets"
+class Statistics:
+    """Computes the statistics of the instances of the training split.
+
+    Attributes:
+        moments: By name of a parameter or field, those of its values in the domain.
+    """
+
+    def __init__(self, family: Family, config: DatasetConfig) -> None:
+        """Begin without instances."""
+        self._family = family
+        self._train = np.zeros(config.count, np.bool_)
+        self._train[split_indices(config)["train"]] = True
+        self.moments = {v.name: Moments() for v in (*family.parameters, *family.fields)}
+
+    def add(self, group: Group) -> None:
+        """See the next instances."""
+        train = self._train[group.numbers]
+        if not train.any():
+            return
+        for variable in (*self._family.parameters, *self._family.fields):
+            values = within(self._family, variable, group)
+            with np.errstate(invalid="ignore"):  # `Finite` names values that are not finite.
+                self.moments[variable.name].add(values if train.all() else values[train])
+
+    def finish(self) -> str:
+        """Return what was found."""
+        return f"computed from the {self._train.sum()} instances of train"
 
 
-def check_splits(data: Dataset) -> str:
+class SameStatistics(Statistics):
+    """Checks that the stored statistics are those of the training split."""
+
+    def __init__(
+        self, family: Family, config: DatasetConfig, stored: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        """Begin without instances.
+
+        Args:
+            family: The family.
+            config: The dataset.
+            stored: The statistics by name of a parameter or field.
+        """
+        super().__init__(family, config)
+        self._stored = stored
+
+    def finish(self) -> str:
+        """Return what was found."""
+        wrong = []
+        for name, moments in self.moments.items():
+            expected, stored = moments.summary(), self._stored[name]
+            scale = expected["rms"] * STATISTICS_ROUNDING
+            wrong += [
+                f"{key} of {name} is {stored.get(key)}, but {value} for the training split"
+                for key, value in expected.items()
+                if not abs(stored.get(key, np.nan) - value) <= scale
+            ]
+        refuse("statistics that are not those of the training split", wrong)
+        return f"recomputed from the {self._train.sum()} instances of train"
+
+
+def within(family: Family, variable: Variable, group: Group) -> NDArray[Any]:
+    """Return the values of a parameter or field at the points in the domain, a row an instance.
+
+    A parameter that is not on the whole grid is returned as it is.
+    """
+    name = variable.name
+    rows = group.parameters[name] if name in group.parameters else group.solution[name]
+    if group.inside is None or variable.axes != tuple(family.coordinates):
+        return rows
+    return select(rows, group.inside, variable.rank)
+
+
+def _all(right: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return for each row whether all of it is true."""
+    found: NDArray[np.bool_] = right.reshape(len(right), -1).all(axis=1)
+    return found
+
+
+def check_splits(config: DatasetConfig, stored: Mapping[str, NDArray[np.int64]]) -> str:
     """Check that the splits are disjoint, complete, and those of the seed."""
-    stored = data.splits()
     together = np.sort(np.concatenate(list(stored.values())))
-    if not np.array_equal(together, np.arange(len(data))):
+    if not np.array_equal(together, np.arange(config.count)):
         raise DataError("the splits share instances or leave some out")
-    for name, indices in split_indices(data.config).items():
+    for name, indices in split_indices(config).items():
         if not np.array_equal(indices, stored[name]):
-            raise DataError(f"split {name} is not the one of seed {data.config.seed}")
+            raise DataError(f"split {name} is not the one of seed {config.seed}")
     sizes = ", ".join(f"{name} {len(indices)}" for name, indices in stored.items())
-    return f"{sizes}: disjoint, complete, and those of seed {data.config.seed}"
-
-
-def check_statistics(data: Dataset) -> str:
-    """Check that the statistics are those of the training split."""
-    names = (*data.parameters, *data.fields)
-    moments = {name: Moments() for name in names}
-    for index in data.splits()["train"]:
-        for name in names:
-            with np.errstate(invalid="ignore"):  # `check_finite` names values that are not finite.
-                moments[name].add(data.within(name, index))
-    wrong = []
-    for name in names:
-        expected, stored = moments[name].summary(), data.statistics(name)
-        scale = expected["rms"] * STATISTICS_ROUNDING
-        wrong += [
-            f"{key} of {name} is {stored.get(key)}, but {value} for the training split"
-            for key, value in expected.items()
-            if not abs(stored.get(key, np.nan) - value) <= scale
-        ]
-    refuse("statistics that are not those of the training split", wrong)
-    return f"recomputed from the {len(data.splits()['train'])} instances of train"
+    return f"{sizes}: disjoint, complete, and those of seed {config.seed}"

@@ -2,9 +2,47 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """How a check says what is wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from kryloset.errors import DataError
+
+#: How many faults are named.
+_NAMED = 5
+
+
+class Faults:
+    """What is wrong with single instances, found some of them at a time.
+
+    Args:
+        what: What all of these have in common.
+    """
+
+    def __init__(self, what: str) -> None:
+        """Begin without faults."""
+        self._what = what
+        self._named: list[str] = []
+        self._count = 0
+
+    def add(self, faults: Iterable[tuple[int, str]]) -> None:
+        """Add faults of some instances, each the number of an instance and what is wrong."""
+        for number, fault in sorted(faults, key=lambda fault: fault[0]):
+            self._count += 1
+            if len(self._named) < _NAMED:
+                self._named.append(f"instance {number}: {fault}")
+
+    def refuse(self, others: Sequence[str] = ()) -> None:
+        """Fail if anything is wrong, naming the first five.
+
+        Args:
+            others: What is wrong that concerns no single instance.
+
+        Raises:
+            DataError: Something is wrong.
+        """
+        named, count = [*self._named, *others][:_NAMED], self._count + len(others)
+        if count:
+            more = f" and {count - len(named)} more" if count > len(named) else ""
+            raise DataError(f"{self._what}: {'; '.join(named)}{more}")
 
 
 def refuse(what: str, wrong: Sequence[str]) -> None:
@@ -17,6 +55,4 @@ def refuse(what: str, wrong: Sequence[str]) -> None:
     Raises:
         DataError: Something is wrong.
     """
-    if wrong:
-        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise DataError(f"{what}: {'; '.join(wrong[:5])}{more}")
+    Faults(what).refuse(wrong)

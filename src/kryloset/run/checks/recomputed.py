@@ -2,101 +2,187 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Checks that draw, assemble and evaluate again what is stored."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.dataset.integrity import digest_instance
-from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
-from kryloset.problems import Discretisation
+from kryloset.problems import Discretisation, Family
 from kryloset.problems.checks.drawing import Drawing
-from kryloset.progress import track
-from kryloset.run.checks.failures import refuse
-from kryloset.run.checks.family import load_same_family
+from kryloset.run.checks.failures import Faults, refuse
+from kryloset.run.checks.group import Group, row_of
 
 #: Error allowed in values on further grids and in points of a mesh, relative to the largest: their
 #: rounding depends on the processor.
 EVALUATION_ROUNDING = 1e-12
 
 
-def check_parameters(data: Dataset) -> str:
-    """Check that every instance, drawn again from (seed, index), is the stored one bit for bit."""
-    draw = Drawing(load_same_family(data))
-    wrong = []
-    for index in track(range(len(data)), "drawing again"):
-        stored = data.instance(index)
-        wrong += [
-            f"instance {index}: {name}"
-            for name, values in draw(data.config.seed, index).items()
-            if values.tobytes() != stored[name].tobytes()
-        ]
-    refuse("parameters that are not those of the seed", wrong)
-    digest = sha256()
-    for index in range(len(data)):
-        digest.update(digest_instance(data.instance(index).values()))
-    if digest.hexdigest() != data.provenance().parameters:
-        raise DataError("the digest in /provenance is that of other parameters")
-    return f"{len(data)} instances drawn again from seed {data.config.seed}, bit for bit"
+class Parameters:
+    """Checks that every instance, drawn again from (seed, index), is the stored one bit for bit."""
+
+    def __init__(self, family: Family, seed: int) -> None:
+        """Begin without instances."""
+        self._draw = Drawing(family)
+        self._seed = seed
+        self._count = 0
+        self._faults = Faults("parameters that are not those of the seed")
+
+    def add(self, group: Group) -> None:
+        """See the next instances.
+
+        Raises:
+            DataError: An instance cannot be drawn.
+        """
+        for number, stored, _ in group:
+            drawn = self._draw(self._seed, number)
+            self._faults.add(
+                (number, name)
+                for name, values in drawn.items()
+                if values.tobytes() != stored[name].tobytes()
+            )
+        self._count += len(group)
+
+    def finish(self) -> str:
+        """Return what was found."""
+        self._faults.refuse()
+        return f"{self._count} instances drawn again from seed {self._seed}, bit for bit"
 
 
-def check_residuals(
-    data: Dataset, discretise: Callable[[], Discretisation], residuals: list[float]
+class SameParameters(Parameters):
+    """Checks also the digest of all parameters of a dataset."""
+
+    def __init__(self, family: Family, seed: int, digest: str) -> None:
+        """Begin without instances.
+
+        Args:
+            family: The family.
+            seed: Seed of the dataset.
+            digest: The stored digest.
+        """
+        super().__init__(family, seed)
+        self._stored = digest
+        self._digest = sha256()
+
+    def add(self, group: Group) -> None:
+        """See the next instances."""
+        super().add(group)
+        for digest in group.digests:
+            self._digest.update(digest)
+
+    def finish(self) -> str:
+        """Return what was found."""
+        found = super().finish()
+        if self._digest.hexdigest() != self._stored:
+            raise DataError("the digest in /provenance is that of other parameters")
+        return found
+
+
+class Residuals:
+    """Checks that every solution solves its equations, assembled anew.
+
+    Attributes:
+        found: The true relative residual of each instance, in the order in which they were seen.
+    """
+
+    def __init__(self, discretisation: Discretisation, tolerance: float) -> None:
+        """Begin without instances."""
+        self.found: list[float] = []
+        self._discretisation = discretisation
+        self._tolerance = tolerance
+        self._faults = Faults(f"true relative residuals above the tolerance {tolerance:.3g}")
+
+    @property
+    def worst(self) -> float | None:
+        """The largest residual; None if one is not finite, or could not be computed."""
+        return max(self.found) if self.found and np.isfinite(self.found).all() else None
+
+    def add(self, group: Group) -> None:
+        """See the next instances.
+
+        Raises:
+            DataError: The parameters do not describe an instance of the problem.
+        """
+        for number, instance, solution in group:
+            residual = self._discretisation.residual(instance, solution)
+            self.found.append(residual)
+            if not residual <= self._tolerance:
+                self._faults.add([(number, f"{residual:.3g}")])
+
+    def finish(self) -> str:
+        """Return what was found."""
+        self._faults.refuse()
+        return (
+            f"at most {max(self.found):.3g} in {len(self.found)} instances, "
+            f"tolerance {self._tolerance:.3g}"
+        )
+
+
+class Grids:
+    """Checks that evaluating the solutions again gives the stored values on all grids."""
+
+    def __init__(self, discretisation: Discretisation) -> None:
+        """Begin without instances."""
+        self._discretisation = discretisation
+        self._seen: tuple[int, ...] = ()
+        self._faults = Faults("values on grids that are not those of the functions")
+
+    def add(self, group: Group) -> None:
+        """See the next instances.
+
+        Raises:
+            DataError: A solution cannot be evaluated.
+        """
+        self._seen = tuple(group.resampled)
+        for place, (number, instance, solution) in enumerate(group):
+            again = self._discretisation.evaluate(instance, solution)
+            own = {name: solution[name] for name in again if name in solution}
+            self._faults.add((number, name) for name in _differing(own, again))
+            for points, arrays in group.resampled.items():
+                expected = self._discretisation.resample(points, instance, solution)
+                self._faults.add(
+                    (number, f"{name} on the grid of {points} points")
+                    for name in _differing(row_of(arrays, place), expected)
+                )
+
+    def finish(self) -> str:
+        """Return what was found."""
+        self._faults.refuse()
+        told = "".join(f", that of {points} points a side" for points in self._seen)
+        return f"the grid{told}: evaluated again"
+
+
+def check_mesh(
+    discretisation: Discretisation,
+    meshes: Mapping[str, NDArray[Any]],
+    masks: Mapping[int | None, NDArray[Any]],
+    *,
+    own_masks: bool,
 ) -> str:
-    """Check that every solution solves its equations, assembled anew; fills `residuals`."""
-    discretisation = discretise()
-    tolerance = data.config.solver.tolerance
-    for index in track(range(len(data)), "recomputing residuals"):
-        residuals.append(discretisation.residual(data.instance(index), data.solution(index)))
-    wrong = [
-        f"instance {index}: {residual:.3g}"
-        for index, residual in enumerate(residuals)
-        if not residual <= tolerance
-    ]
-    refuse(f"true relative residuals above the tolerance {tolerance:.3g}", wrong)
-    return f"at most {max(residuals):.3g} in {len(data)} instances, tolerance {tolerance:.3g}"
+    """Check that the stored mesh and masks are those that the family makes.
 
-
-def check_grids(data: Dataset, discretise: Callable[[], Discretisation]) -> str:
-    """Check that evaluating the solutions again gives the stored values on all grids."""
-    grids = data.config.mesh.grids
-    discretisation = discretise()
-    wrong = []
-    for index in track(range(len(data)), "evaluating again"):
-        instance, solution = data.instance(index), data.solution(index)
-        again = discretisation.evaluate(instance, solution)
-        own = {name: solution[name] for name in again if name in solution}
-        wrong += [f"instance {index}: {name}" for name in _differing(own, again)]
-        for points in grids:
-            expected = discretisation.resample(points, instance, solution)
-            wrong += [
-                f"instance {index}: {name} on the grid of {points} points"
-                for name in _differing(data.resampled(points, index), expected)
-            ]
-    refuse("values on grids that are not those of the functions", wrong)
-    told = "".join(f", that of {points} points a side" for points in grids)
-    return f"the grid{told}: evaluated again"
-
-
-def check_mesh(data: Dataset, discretise: Callable[[], Discretisation]) -> str:
-    """Check that the stored mesh and masks are those that the family makes."""
-    stored, expected = data.meshes(), discretise().masks()
-    wrong = _differing(stored, discretise().meshes())
-    if data.masked != "own":
+    Args:
+        discretisation: The discretisation of the family.
+        meshes: The stored mesh that all instances share.
+        masks: The stored masks that all instances share, by grid.
+        own_masks: Whether each instance has masks of its own.
+    """
+    expected = discretisation.masks()
+    wrong = _differing(meshes, discretisation.meshes())
+    if not own_masks:
         wrong += [
             "the mask of the grid" + (f" of {points} points a side" if points else "")
-            for points in (None, *data.config.mesh.grids)
-            if not _same_mask(data.inside(0, points), expected.get(points))
+            for points in dict.fromkeys([*masks, *expected])
+            if not _same_mask(masks.get(points), expected.get(points))
         ]
     refuse("parts of the mesh that are not those made again", wrong)
-    names = [*stored, *(["its masks"] if expected else [])]
+    names = [*meshes, *(["its masks"] if expected else [])]
     return f"{', '.join(names)}: made again" if names else "no mesh is shared by all instances"
 
 
-def _same_mask(stored: NDArray[np.bool_] | None, expected: NDArray[np.int8] | None) -> bool:
+def _same_mask(stored: NDArray[Any] | None, expected: NDArray[np.int8] | None) -> bool:
     if stored is None or expected is None:
         return (stored is None) == (expected is None)
     return np.array_equal(stored, expected)

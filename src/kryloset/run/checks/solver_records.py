@@ -2,28 +2,39 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A check of the solve records: they must fit the residuals and each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.krylov.reason import Reason
-from kryloset.run.checks.failures import refuse
+from kryloset.run.checks.failures import Faults
 
 #: How far a stored residual may be from the recomputed one, relative to it or to the tolerance.
 RESIDUAL_ROUNDING = 0.1
 
 
-def check_solver_records(data: Dataset, residuals: Sequence[float]) -> str:
-    """Check that the solve records fit the residuals and each other.
+def check_records(
+    told: Mapping[str, NDArray[Any]],
+    numbers: NDArray[np.int64],
+    residuals: Sequence[float],
+    tolerance: float,
+    strategies: int,
+) -> str:
+    """Check that the solve records of some instances fit their residuals and each other.
 
     A residual is a difference of nearly equal numbers, whose rounding depends on the processor.
     It may be off by a tenth of itself, or of the tolerance.
 
     Args:
-        data: The dataset.
+        told: The records by quantity, in the order in which a chunk was solved, or of all chunks.
+            Without `chunk` the instances are those of one chunk.
+        numbers: The drawn numbers of the instances, in that order.
         residuals: The recomputed residuals; fewer than instances if recomputing failed.
+        tolerance: Tolerance of the solver.
+        strategies: Number of the strategies that have a name.
 
     Returns:
         What was found.
@@ -31,34 +42,68 @@ def check_solver_records(data: Dataset, residuals: Sequence[float]) -> str:
     Raises:
         DataError: A record is impossible. The message says which, and names its instances.
     """
-    told = data.solver()
-    tolerance, residual = data.config.solver.tolerance, np.array(residuals)
-    stored = told["true_residual"]
+    residual, stored = np.array(residuals), told["true_residual"]
     if len(residual) == len(stored):
         allowed = RESIDUAL_ROUNDING * (np.maximum(stored, residual) + tolerance)
         wrong = np.flatnonzero(~((stored >= 0) & (np.abs(stored - residual) <= allowed)))
-        refuse(
-            "true residuals that are not those of the solutions",
-            [f"instance {i}: {stored[i]:.3g}, recomputed {residual[i]:.3g}" for i in wrong],
+        faults = Faults("true residuals that are not those of the solutions")
+        faults.add(
+            (int(numbers[i]), f"{stored[i]:.3g}, recomputed {residual[i]:.3g}") for i in wrong
         )
+        faults.refuse()
+    steps = np.diff(told["chunk"], prepend=-1) if "chunk" in told else _first(len(numbers))
+    before = np.where(steps == 1, -1, np.roll(numbers, 1))
+    taken = told["predecessor"]
+    counts = [name for name in told if name not in ("true_residual", "reason", "predecessor")]
+    reason = np.where(told["systems"] > 0, int(Reason.CONVERGED), 0)
+    impossible = {
+        "a predecessor that was not solved just before": (taken != -1) & (taken != before),
+        "a reason other than convergence": told["reason"] != reason,
+        "a strategy without a name": told["way"] >= strategies,
+        **{f"{name} below 0": told[name] < 0 for name in counts},
+    }
+    faults = Faults("solve records that are impossible")
+    faults.add((int(i), what) for what, where in impossible.items() for i in numbers[where])
+    faults.refuse()
+    return "residuals as recomputed; predecessors fit"
+
+
+def _first(count: int) -> NDArray[np.int64]:
+    """Return 1 for the first instance of a chunk, and 0 for the others."""
+    steps = np.zeros(count, np.int64)
+    steps[0] = 1
+    return steps
+
+
+def check_order(told: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    """Check that positions and chunks are those of an order of the instances.
+
+    Args:
+        told: The records by quantity, in the drawn order.
+
+    Returns:
+        The drawn numbers of the instances in solving order.
+
+    Raises:
+        DataError: They are not.
+    """
     order = np.argsort(told["position"], kind="stable")
-    if not np.array_equal(told["position"][order], np.arange(len(data))):
+    if not np.array_equal(told["position"][order], np.arange(len(order))):
         raise DataError("the positions are not an order of the instances")
     steps = np.diff(told["chunk"][order], prepend=-1)
     if not (steps[0] == 1 and np.isin(steps[1:], (0, 1)).all()):
         raise DataError("the chunks are not contiguous parts of the order")
-    before = np.where(steps == 1, -1, np.roll(order, 1))
-    taken = told["predecessor"][order]
-    counts = [name for name in told if name not in ("true_residual", "reason", "predecessor")]
-    reason = np.where(told["systems"] > 0, int(Reason.CONVERGED), 0)
-    faults = {
-        "a predecessor that was not solved just before": order[(taken != -1) & (taken != before)],
-        "a reason other than convergence": np.flatnonzero(told["reason"] != reason),
-        "a strategy without a name": np.flatnonzero(told["way"] >= len(data.strategies())),
-        **{f"{name} below 0": np.flatnonzero(told[name] < 0) for name in counts},
-    }
-    refuse(
-        "solve records that are impossible",
-        [f"instance {i}: {what}" for what, where in faults.items() for i in where],
-    )
+    return order
+
+
+def check_all_records(
+    told: Mapping[str, NDArray[Any]], residuals: Sequence[float], tolerance: float, strategies: int
+) -> str:
+    """Check the solve records of a dataset; arguments as of `check_records`, in the drawn order."""
+    order = check_order(told)
+    sorted_ = {name: column[order] for name, column in told.items()}
+    recomputed = np.array(residuals)
+    if len(recomputed) == len(order):
+        recomputed = recomputed[order]
+    check_records(sorted_, order, recomputed.tolist(), tolerance, strategies)
     return "residuals as recomputed; order, chunks and predecessors fit"
