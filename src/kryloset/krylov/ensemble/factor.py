@@ -71,7 +71,7 @@ class Elimination:
         nodes: which unknowns are eliminated together, subtree by subtree.
         blocks: (count + 1), where in the factor the numbers of each node begin.
         fronts: (count), where in the room for fronts that of a node begins.
-        room: numbers of the fronts that wait for their parents, at most.
+        room: numbers of the fronts of nodes with children, as many as are there at once.
         node: numbers of the panels and pivots of the largest node at work.
         flops: of one factorisation of one matrix, without zeros that supernodes add.
     """
@@ -99,7 +99,8 @@ class Elimination:
             [[0], np.cumsum(halves * (widths * (widths + 1) // 2 + widths * rows))]
         )
         self.node = int((2 * widths * (widths + rows) + widths).max(initial=0))
-        self.fronts, self.room = stack(s.parents, halves * rows * (rows + 1) // 2)
+        all_rows = widths + rows
+        self.fronts, self.room = stack(s.parents, halves * all_rows * (all_rows + 1) // 2)
         self._widths, self._rows = widths, rows
 
     def _postorder(self, pattern: "sp.csr_array", order: NDArray[np.int32]) -> int:
@@ -132,11 +133,8 @@ class Elimination:
         """What C reads, in the order of `plan` in ensemble.c."""
         s = self.nodes
         parents, count = s.parents, len(s.parents)
-        children = np.argsort(parents, kind="stable").astype(np.int32)[(parents < 0).sum() :]
-        child_offsets = np.searchsorted(parents[children], np.arange(count + 1))
         owner = np.repeat(np.arange(count, dtype=np.int32), self._rows)
         places = self.place(parents[owner], s.rows)
-        shared = np.bincount(owner[s.rows < s.starts[parents[owner] + 1]], minlength=count)
         lefts = np.repeat(
             np.arange(self.pattern.rows, dtype=np.int32), np.diff(self.pattern.offsets)
         )
@@ -151,8 +149,8 @@ class Elimination:
         # By rows of each panel.
         by_row = np.argsort(node * (targets.max(initial=0) + 1) + targets)
         entry_offsets = np.searchsorted(node[by_row], np.arange(count + 1))
-        entries = [array[by_row] for array in (sources, row, column, entry_rows, targets)]
-        entries[0] = np.append(entries[0], np.zeros(AHEAD))
+        found = (sources, row, column, entry_rows, targets)
+        entries = [np.append(array[by_row], np.zeros(AHEAD)) for array in found]
         int32, int64 = np.dtype(np.int32), np.dtype(np.int64)
         typed: tuple[tuple[NDArray[Any], np.dtype[Any]], ...] = (
             (s.order, int32),
@@ -160,9 +158,7 @@ class Elimination:
             (s.row_offsets, int64),
             (s.rows, int32),
             (places, int32),
-            (shared, int32),
-            (child_offsets, int64),
-            (children, int32),
+            (parents, int32),
             (self.blocks, int64),
             (self.fronts, int64),
             (entry_offsets, int64),
@@ -186,7 +182,8 @@ def _choose_order(pattern: "sp.csr_array") -> NDArray[np.int32]:
 def stack(parents: NDArray[np.int32], sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     """Return where in one room fronts are put, and the size of the room.
 
-    A front is there from its node's turn to its parent's.
+    A front is there from the turn of its node's first child to its node's own. A node without
+    children has none.
 
     Args:
         parents: (count), -1 of a root; each subtree is numbered without a gap, its root last.
@@ -283,7 +280,7 @@ class EnsembleFactor:
             self._blocks = self._aligned(int(e.blocks[-1]) * self._copies)
             self._fronts = self._aligned(e.room * in_register)
             self._room = self._aligned(e.node * in_register)
-            self._next = np.empty(len(e.nodes.parents), dtype=np.int32)
+            self._begun = np.empty(len(e.nodes.parents), dtype=np.uint8)
             self._shifts = np.empty_like(self._scale)
         usable = np.empty(self._copies, dtype=np.bool_)
         matrix = (pattern.offsets, pattern.columns, pattern.diagonal, e.nodes.place, entries)
@@ -291,7 +288,7 @@ class EnsembleFactor:
         shifted = self._c.kryloset_ensemble_scale(
             plan, *(array.ctypes.data for array in matrix), SHIFTS[self._real], scale, shifts
         )
-        results = (self._blocks, self._fronts, self._room, self._next, usable)
+        results = (self._blocks, self._fronts, self._room, self._begun, usable)
         self._c.kryloset_ensemble_factorise(
             plan,
             entries.ctypes.data,

@@ -11,7 +11,8 @@
 // for each unknown and for each of its rows, numbers row by row. Its triangle is packed, with
 // inverse pivots on the diagonal. Unless A is symmetric, there is such a panel of D U transposed.
 // Elimination is multifrontal (I. Duff and J. Reid, ACM Trans. Math. Software 9, 1983): a node goes
-// through its panels and its front, of which it keeps packed triangles, once, a few rows at a time.
+// through its panels and its front once, a few rows at a time, and adds what is left to its parent's
+// front, a packed triangle. One without children has none of its own.
 
 #include <float.h>
 #include <math.h>
@@ -82,13 +83,11 @@ typedef struct {
   const int64_t *row_offsets;      // (count + 1) where its rows begin
   const int32_t *rows;             // later unknowns that its elimination touches
   const int32_t *places;           // the same, as rows of the parent's panel
-  const int32_t *shared;           // (count) how many of them are unknowns of the parent
-  const int64_t *child_offsets;    // (count + 1) where its children begin
-  const int32_t *children;
+  const int32_t *parents;          // (count) -1 of a root
   const int64_t *block_offsets;    // (count + 1) in numbers
-  const int64_t *front_offsets;    // (count) in numbers
-  const int64_t *entry_offsets;    // (count + 1) its entries, row by row:
-  const int32_t *sources;          //   number of an entry in A, and AHEAD more,
+  const int64_t *front_offsets;    // (count) in numbers, of nodes with children
+  const int64_t *entry_offsets;    // (count + 1) its entries, row by row, and AHEAD more:
+  const int32_t *sources;          //   number of an entry in A,
   const int32_t *lefts, *rights;   //   its row and column, new,
   const int32_t *entry_rows;       //   its row in the node's panel
   const int32_t *targets;          //   and its place in the panel
@@ -133,6 +132,9 @@ int kryloset_ensemble_scale(const plan *p, const int32_t *offsets, const int32_t
   for (int l = 0; l < COPIES; l++) least[l] = 1.0;
   for (int64_t i = 0; i < size; i += COPIES) {
     const int64_t at = own[p->order[i / copies]];
+    const int64_t next = i / copies + AHEAD < p->n ? own[p->order[i / copies + AHEAD]] : -1;
+    for (int l = 0; l < COPIES && next >= 0; l += 8)
+      __builtin_prefetch(entries + next * copies + i % copies + l);
     double entry[COPIES] = {0};
     if (at >= 0) memcpy(entry, entries + at * copies + i % copies, sizeof entry);
     for (int l = 0; l < COPIES; l++) {
@@ -245,16 +247,25 @@ INLINE void solve(const int tall, const int wide, int done, int width, number *f
     }
 }
 
-// Subtract the product of rows a and b of the panels from a tile of a packed triangle, the rows of
-// which have first, first + 1, ... numbers; only its own lower triangle if it is on the diagonal.
+// Hand a tile of a node's front over: what the children left of it, at from, less the product of rows
+// a and b of the panels, is added to the parent's. rows, columns: of the tile there, those in a packed
+// triangle. The rows at from have first, first + 1, ... numbers; NULL if there are no children. Only
+// the lower triangle counts if the tile is on the diagonal.
 INLINE void update(const int tall, const int wide, const int diagonal, int width, const number *a,
-                   const number *b, number *to, ptrdiff_t first)
+                   const number *b, const number *from, ptrdiff_t first, number *to,
+                   const int32_t *rows, const int32_t *columns)
 {
   number tile[TILE][TILE];
   product(tall, wide, width, width, a, b, tile);
-  UNROLL for (int i = 0; i < tall; i++, to += first++)
+  UNROLL for (int i = 0; i < tall; i++) {
+    number *const row = to + (ptrdiff_t)rows[i] * (rows[i] + 1) / 2;
     UNROLL for (int j = 0; j < wide; j++)
-      if (!diagonal || i >= j) to[j] -= tile[i][j];
+      if (!diagonal || i >= j) {
+        if (from != NULL) row[columns[j]] += from[j] - tile[i][j];
+        else row[columns[j]] -= tile[i][j];
+      }
+    if (from != NULL) from += first++;
+  }
 }
 
 // factorise: nodes
@@ -303,86 +314,88 @@ static mask eliminate_rows(int i, int tall, int width, const number *lower, cons
   return usable;
 }
 
-// Subtract the products of rows i, ..., i + tall - 1 of a panel, a, with these and all earlier rows
-// of the other, b, from a front.
-static void update_rows(ptrdiff_t i, int tall, int width, const number *a, const number *b,
-                        number *front)
+static ptrdiff_t triangle(ptrdiff_t rows)
 {
-  front += i * (i + 1) / 2;
+  return rows * (rows + 1) / 2;
+}
+
+// A node at work. Fronts are packed triangles of its unknowns and rows, one of L and one of D U.
+typedef struct {
+  int width, rows;
+  const number *front;    // what its children left, or NULL
+  number *parent;         // its parent's front
+  const int32_t *places;  // its rows there
+  int64_t entry;          // its entry that comes next
+} node;
+
+// Hand rows i, ..., i + tall - 1 of a front over. a: these rows of a panel, less the unknowns, b: all
+// earlier rows of the other, to: the parent's front.
+INLINE void update_all(const int tall, const int kept, ptrdiff_t i, int width, const number *a,
+                       const number *b, const number *from, const int32_t *places, number *to)
+{
+  const ptrdiff_t first = width + i + 1;
+  for (ptrdiff_t j = 0; j < i; j += TILE)
+    update(tall, TILE, 0, width, a, b + j * width, kept ? from + j : NULL, first, to, places + i,
+           places + j);
+  update(tall, tall, 1, width, a, b + i * width, kept ? from + i : NULL, first, to, places + i,
+         places + i);
+}
+
+static void update_rows(ptrdiff_t i, int tall, const node *own, const number *a, const number *b,
+                        ptrdiff_t half, number *to)
+{
+  const ptrdiff_t row = own->width + i;
+  const number *const from = own->front + half + row * (row + 1) / 2 + own->width;
   switch (tall) {
-#define ONE(size)                                                        \
-  case size:                                                             \
-    for (ptrdiff_t j = 0; j < i; j += TILE)                              \
-      update(size, TILE, 0, width, a, b + j * width, front + j, i + 1);  \
-    update(size, size, 1, width, a, b + i * width, front + i, i + 1);    \
+#define ONE(size)                                                                          \
+  case size:                                                                               \
+    if (own->front) update_all(size, 1, i, own->width, a, b, from, own->places, to);       \
+    else update_all(size, 0, i, own->width, a, b, NULL, own->places, to);                  \
     break;
     FOR_SIZES(ONE)
 #undef ONE
   }
 }
 
-// Add a row of a child's front to those of its parent's panel and front, width being the panel's.
-INLINE void add_row(int own, int shared, int width, const number *from, const int32_t *places,
-                    number *panel, number *front)
+// Copy rows i, ..., i + tall - 1 of what the children left of a panel, nothing without children.
+static void take(int i, int tall, int width, const number *front, number *panel)
 {
-  int j = 0;
-  for (; j <= own && j < shared; j++) panel[places[j]] += from[j];
-  for (front -= width; j <= own; j++) front[places[j]] += from[j];
+  if (front == NULL) {
+    memset(panel, 0, sizeof(number) * (size_t)(tall * width));
+    return;
+  }
+  front += (ptrdiff_t)i * (i + 1) / 2;
+  for (int row = i; row < i + tall; row++, panel += width, front += row)
+    for (int j = 0; j < width && j <= row; j++) panel[j] = front[j];
 }
 
-// A node at work.
-typedef struct {
-  int width, rows;
-  number *front;  // a packed triangle, or those of L and of D U
-  int64_t entry;  // its entry that comes next
-} node;
-
-// Gather rows i, ..., i + tall - 1 of node k: entries of T A T, and what its children left. lower,
-// upper: these rows of the panels, upper alone if symmetric. next: the row of each child that comes
-// next.
+// Gather rows i, ..., i + tall - 1 of the panels of node k: entries of T A T, and what its children
+// left. lower, upper: these rows, upper alone if symmetric.
 static void gather(const plan *p, int64_t k, int i, int tall, node *own, number *lower,
-                   number *upper, const number *fronts, int32_t *next, const double *entries,
-                   const double *scale, const double *shifts)
+                   number *upper, ptrdiff_t half, const double *entries, const double *scale,
+                   const double *shifts)
 {
   const int64_t copies = SHARED ? 1 : p->lanes;
   const int width = own->width;
-  const ptrdiff_t triangle = (ptrdiff_t)own->rows * (own->rows + 1) / 2, place = i - width;
-  number *const front = own->front + place * (place + 1) / 2;
-  memset(upper, 0, sizeof(number) * (size_t)(tall * width));
-  if (!p->symmetric) memset(lower, 0, sizeof(number) * (size_t)(tall * width));
-  const ptrdiff_t numbers = tall * (2 * place + tall + 1) / 2;
-  for (int half = 0; half < (p->symmetric ? 1 : 2) && place >= 0; half++)
-    memset(front + half * triangle, 0, sizeof(number) * (size_t)numbers);
+  take(i, tall, width, own->front, p->symmetric ? upper : lower);
+  if (!p->symmetric) take(i, tall, width, own->front ? own->front + half : NULL, upper);
   for (int64_t e = own->entry; e < p->entry_offsets[k + 1] && p->entry_rows[e] < i + tall; e++) {
     for (int l = 0; l < COPIES; l += 8)
       __builtin_prefetch(entries + p->sources[e + AHEAD] * copies + l);
     const double *const from = entries + p->sources[e] * copies;
     const double *const left = scale + p->lefts[e] * copies;
     const double *const right = scale + p->rights[e] * copies;
+    for (int l = 0; l < COPIES; l += 8)
+      __builtin_prefetch(scale + p->rights[e + AHEAD] * copies + l);
     number *const rows = p->symmetric || p->lefts[e] < p->rights[e] ? upper : lower;
     REAL *const to = (REAL *)(rows + p->targets[e] - i * width);
-    for (int l = 0; l < COPIES; l++) to[l] = (REAL)(left[l] * right[l] * from[l]);
+    for (int l = 0; l < COPIES; l++) to[l] += (REAL)(left[l] * right[l] * from[l]);
     own->entry++;
   }
-  for (int j = 0; j < tall && place < 0 && shifts != NULL; j++) {
+  for (int j = 0; j < tall && i < width && shifts != NULL; j++) {
     const double *const from = shifts + (p->starts[k] + i + j) * copies;
     REAL *const to = (REAL *)((p->symmetric ? upper : lower) + j * width + i + j);
     for (int l = 0; l < COPIES; l++) to[l] += (REAL)from[l];
-  }
-  for (int64_t j = p->child_offsets[k]; j < p->child_offsets[k + 1]; j++) {
-    const int64_t c = p->children[j];
-    const int size = (int)(p->row_offsets[c + 1] - p->row_offsets[c]), shared = p->shared[c];
-    const int32_t *const places = p->places + p->row_offsets[c];
-    for (; next[j] < size && places[next[j]] < i + tall; next[j]++) {
-      const ptrdiff_t row = next[j], to = places[row], other = (ptrdiff_t)size * (size + 1) / 2;
-      const number *const from = fronts + p->front_offsets[c] + row * (row + 1) / 2;
-      number *const to_front = own->front + (to - width) * (to - width + 1) / 2;
-      add_row((int)row, shared, width, from, places,
-              (p->symmetric ? upper : lower) + (to - i) * width, to_front);
-      if (p->symmetric) continue;
-      add_row((int)row, shared, width, from + other, places, upper + (to - i) * width,
-              to_front + triangle);
-    }
   }
 }
 
@@ -403,33 +416,46 @@ static void keep(int i, int tall, int width, const number *rows, number *panel, 
 // Factorise COPIES matrices. room: for the largest panel, twice, and the most pivots.
 static void factorise(const plan *p, const double *entries, const double *scale,
                       const double *shifts, number *blocks, number *fronts, number *room,
-                      int32_t *next, uint8_t *usable)
+                      uint8_t *begun, uint8_t *usable)
 {
   // That of a singular matrix is about the rounding error.
   const REAL least = p->singular ? sizeof(REAL) == 4 ? 1e-5 : 1e-12 : 0;
   const int large = p->block_offsets[p->count] * (int64_t)sizeof(number) > STAYS;
   mask good = (mask){0} == (mask){0};
-  memset(next, 0, sizeof(int32_t) * (size_t)p->count);
+  memset(begun, 0, (size_t)p->count);
   for (int64_t k = 0; k < p->count; k++) {
     const int rows = (int)(p->row_offsets[k + 1] - p->row_offsets[k]);
     const int width = p->starts[k + 1] - p->starts[k];
-    const ptrdiff_t square = (ptrdiff_t)width * width, triangle = (ptrdiff_t)rows * (rows + 1) / 2;
+    const ptrdiff_t square = (ptrdiff_t)width * width;
     number *const inverse = room, *const upper = inverse + width;
     number *const lower = upper + square + (ptrdiff_t)rows * width;
     number *const block = blocks + p->block_offsets[k];
-    node own = {width, rows, fronts + p->front_offsets[k], p->entry_offsets[k]};
+    node own = {width, rows, begun[k] ? fronts + p->front_offsets[k] : NULL, NULL,
+                p->places + p->row_offsets[k], p->entry_offsets[k]};
+    const ptrdiff_t half = triangle(width + rows);
+    ptrdiff_t parents_half = 0;
+    if (rows > 0) {
+      const int64_t parent = p->parents[k];
+      parents_half = triangle(p->starts[parent + 1] - p->starts[parent] +
+                              p->row_offsets[parent + 1] - p->row_offsets[parent]);
+      own.parent = fronts + p->front_offsets[parent];
+      const ptrdiff_t numbers = p->symmetric ? parents_half : 2 * parents_half;
+      if (!begun[parent]) memset(own.parent, 0, sizeof(number) * (size_t)numbers);
+      begun[parent] = 1;
+    }
     for (int i = 0, tall; i < width + rows; i += tall) {
       const int end = i < width ? width : width + rows;
       number *const u = upper + (ptrdiff_t)i * width;
       // If symmetric, no later row asks for those of L.
       number *const l = p->symmetric ? lower : lower + (ptrdiff_t)i * width;
       tall = end - i < TILE ? end - i : TILE;
-      gather(p, k, i, tall, &own, l, u, fronts, next, entries, scale, shifts);
+      gather(p, k, i, tall, &own, l, u, half, entries, scale, shifts);
       good &= eliminate_rows(i, tall, width, lower, upper, l, u, inverse, (int)p->symmetric, least);
-      if (i >= width) update_rows(i - width, tall, width, l, upper + square, own.front);
+      if (i >= width) update_rows(i - width, tall, &own, l, upper + square, 0, own.parent);
       keep(i, tall, width, l, block, large);
       if (p->symmetric) continue;
-      if (i >= width) update_rows(i - width, tall, width, u, lower + square, own.front + triangle);
+      if (i >= width)
+        update_rows(i - width, tall, &own, u, lower + square, half, own.parent + parents_half);
       keep(i, tall, width, u, block + (square + width) / 2 + (ptrdiff_t)rows * width, large);
     }
   }
@@ -446,18 +472,18 @@ static void factorise(const plan *p, const double *entries, const double *scale,
 }
 
 // Factorise T A T of all lanes. entries, scale and shifts, unless NULL: see above. blocks get the
-// factor, the lanes of a register side by side; fronts are room for the fronts that wait for their
-// parents, room for a node, next for count numbers. usable (lanes): whether all pivots are. The
+// factor, the lanes of a register side by side; fronts are room for the fronts of nodes whose turn is
+// still to come, room for a node, begun for count numbers. usable (lanes): whether all pivots are. The
 // factor of a lane where they are not is the identity.
 void kryloset_ensemble_factorise(const plan *p, const double *entries, const double *scale,
                                  const double *shifts, void *blocks, void *fronts, void *room,
-                                 int32_t *next, uint8_t *usable)
+                                 uint8_t *begun, uint8_t *usable)
 {
   const unsigned before = flush();
   for (int64_t l = 0; l < (SHARED ? 1 : p->lanes); l += LANES)
     factorise(p, entries + l, scale + l, shifts == NULL ? NULL : shifts + l,
               (number *)blocks + l / LANES * p->block_offsets[p->count], fronts, room,
-              next, usable + l);
+              begun, usable + l);
   restore(before);
 }
 

@@ -213,28 +213,30 @@ int kryloset_rows(int n, const int32_t *offsets, const int32_t *columns, const i
 }
 
 // Find where in one room the fronts of nodes are put: offsets (count), of sizes (count). A front is
-// there from its node's turn to its parent's. Those of nodes at even and at odd depths are two
-// stacks, so that a node's is never on top of its children's. A subtree is numbered without a gap,
-// its root last. Returns the size of the room, or -1 without memory.
+// there from the turn of its node's first child to its node's own. Those of nodes at even and at odd
+// depths are two stacks, so that a node's is never on top of its children's. A subtree is numbered
+// without a gap, its root last. Returns the size of the room, or -1 without memory.
 int64_t kryloset_stack(int count, const int32_t *parents, const int64_t *sizes, int64_t *offsets)
 {
-  int32_t *memory = malloc(sizeof(int32_t) * (3 * (size_t)count + 1));
-  if (memory == NULL) return -1;
-  int32_t *const odd = memory, *const waiting[2] = {odd + count, odd + 2 * count};
+  uint8_t *const odd = malloc((size_t)count + 1);
+  if (odd == NULL) return -1;
   int64_t tops[2] = {0, 0}, rooms[2] = {0, 0};
-  int ends[2] = {0, 0};
-  for (int k = count - 1; k >= 0; k--) odd[k] = parents[k] >= 0 && !odd[parents[k]];
-  for (int k = 0; k < count; k++) {
-    const int own = odd[k], other = !own;
-    offsets[k] = tops[own];
-    tops[own] += sizes[k];
-    rooms[own] = tops[own] > rooms[own] ? tops[own] : rooms[own];
-    waiting[own][ends[own]++] = k;
-    for (; ends[other] > 0 && parents[waiting[other][ends[other] - 1]] == k; ends[other]--)
-      tops[other] -= sizes[waiting[other][ends[other] - 1]];
+  for (int k = count - 1; k >= 0; k--) {
+    odd[k] = parents[k] >= 0 && !odd[parents[k]];
+    offsets[k] = -1;
   }
-  for (int k = 0; k < count; k++) offsets[k] += odd[k] ? rooms[0] : 0;
-  free(memory);
+  for (int k = 0; k < count; k++) {
+    const int parent = parents[k];
+    if (parent >= 0 && offsets[parent] < 0) {
+      const int its = odd[parent];
+      offsets[parent] = tops[its];
+      tops[its] += sizes[parent];
+      rooms[its] = tops[its] > rooms[its] ? tops[its] : rooms[its];
+    }
+    if (offsets[k] >= 0) tops[odd[k]] = offsets[k];
+  }
+  for (int k = 0; k < count; k++) offsets[k] += offsets[k] < 0 ? 1 : odd[k] ? rooms[0] : 0;
+  free(odd);
   return rooms[0] + rooms[1];
 }
 
