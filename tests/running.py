@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 #: A dataset that is made in seconds.
 TINY = {
     "count": 8,
+    "chunks": 2,
     "mesh": {"points": 9},
     "parameters": {"modes": 8},
     "solver": {"method": "gcrodr", "restart": 10, "recycle": 4},

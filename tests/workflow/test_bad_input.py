@@ -108,7 +108,7 @@ def test_a_dataset_name_of_another_family_is_refused(folder: Path):
     run = ("-n", "--config", "pathvars={results: data}")
     for family in ("heat", "darcy"):
         text = yaml.safe_dump({"datasets": {"tiny": {"family": family}}})
-        (made / "config/sample.yaml").write_text(text)
+        (made / "config/sort.yaml").write_text(text)
         (made / "dataset.h5").touch()
         if family == "darcy":
             assert snakemake(*run, cwd=folder).code == 0

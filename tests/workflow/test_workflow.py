@@ -50,6 +50,26 @@ def test_chunks_can_be_chosen_on_the_command_line(folder: Path):
     assert run.jobs()["solve_chunk"] == 5
 
 
+def test_chosen_chunks_stay_when_the_cores_change(folder: Path):
+    """As long as results of these instances are there."""
+    large = {"count": 10_000, "splits": {"train": 0.5, "valid": 0.25, "test": 0.25}}
+    (folder / "config/config.yaml").write_text(yaml.safe_dump({"datasets": {"large": large}}))
+
+    def count(*arguments: str) -> int:
+        run = snakemake("-n", *arguments, cwd=folder)
+        assert run.code == 0, run.output
+        return run.jobs()["solve_chunk"]
+
+    assert [count("--cores", cores) for cores in "123"] == [1, 2, 3]
+    began = snakemake("--cores", "2", "results/large/config/sort.yaml", cwd=folder)
+    assert began.code == 0, began.output
+    assert [count("--cores", cores) for cores in "14"] == [2, 2]
+    assert count("--cores", "4", "--set-scatter", "large=3") == 3
+    large["seed"] = 1
+    (folder / "config/config.yaml").write_text(yaml.safe_dump({"datasets": {"large": large}}))
+    assert count("--cores", "4") == 4
+
+
 def test_training_has_a_target_of_its_own(folder: Path):
     jobs = snakemake("-n", "train", cwd=folder).jobs()
     assert {"train_fno", "evaluate_fno", "report_training"} <= jobs.keys()

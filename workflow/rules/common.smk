@@ -5,7 +5,6 @@ import sys
 import threading
 from contextlib import suppress
 from fcntl import LOCK_SH, flock
-from math import prod
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -15,6 +14,7 @@ from kryloset.dependence import STAGES, keys_of
 from kryloset.errors import KrylosetError
 from kryloset.problems import family_files, load_family, resolve_families
 from kryloset.provenance import stage_identity
+from kryloset.run.chunking import choose_chunks, count_values
 from kryloset.yaml_text import read_yaml
 
 # Jobs run the `kryloset` installed beside this Python, as if its environment were
@@ -134,6 +134,37 @@ def chunk_count(dataset):
     return len(getattr(gather, dataset)("{scatteritem}"))
 
 
+def with_chunks(name, dataset):
+    """Return a dataset with its number of chunks, where its configuration leaves that open.
+
+    A dataset keeps the number that it was begun with, so that another number of cores solves no
+    instance again. A job on a cluster has other cores than the run that submitted it.
+    """
+    if dataset.chunks != "auto":
+        return dataset
+    path = Path(workflow.modifier.modify_path(f".snakemake/settings/{name}/chunks"))
+    if workflow.is_main_process:
+        resources = workflow.resource_settings
+        workers = resources.nodes or resources.cores or 1
+        chunks = begun_chunks(name, dataset) or choose_chunks(
+            dataset, FAMILIES[name], workers
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(chunks))
+    return dataset.model_copy(update={"chunks": int(path.read_text())})
+
+
+def begun_chunks(name, dataset):
+    """Return the number of chunks of the results that are there; None if they do not fit."""
+    try:
+        before = load_dataset(folder_of("results") / name / "config/sort.yaml", name)
+    except KrylosetError:
+        return None
+    keys = keys_of("sort") - {"chunks"}
+    fits = all(getattr(before, key) == getattr(dataset, key) for key in keys)
+    return before.chunks if fits and before.chunks != "auto" else None
+
+
 def require_filled_chunks():
     """Stop if --set-scatter asks for more chunks than there are instances."""
     for name, dataset in DATASETS.items():
@@ -145,8 +176,9 @@ def require_filled_chunks():
 
 
 DATASETS = checked_datasets()
-RESOLVED = {name: dump_dataset(name, dataset) for name, dataset in DATASETS.items()}
 FAMILIES = {name: load_family(dataset) for name, dataset in DATASETS.items()}
+DATASETS = {name: with_chunks(name, dataset) for name, dataset in DATASETS.items()}
+RESOLVED = {name: dump_dataset(name, dataset) for name, dataset in DATASETS.items()}
 require_writable("results", "logs", "benchmarks")
 require_same_families()
 workflow.scattergather(**{name: dataset.chunks for name, dataset in DATASETS.items()})
@@ -240,15 +272,9 @@ def solved_chunks(wildcards):
 # Resources. Each attempt asks for more than the one before.
 
 
-def state_size(family):
-    """Return the number of values in one state of a solution on the grid."""
-    points = prod(len(axis) for axis in family.coordinates.values())
-    return points * sum(family.dimension if v.rank else 1 for v in family.fields)
-
-
 def solver_memory(wildcards, attempt):
     """Return the MB for a matrix, its factorisation, the solver's vectors and FEniCSx."""
-    unknowns = state_size(FAMILIES[wildcards.dataset])
+    unknowns = count_values(FAMILIES[wildcards.dataset])
     return attempt * (1000 + 4 * unknowns // 1024)
 
 
@@ -256,7 +282,7 @@ def array_memory(wildcards, attempt):
     """Return the MB for a few arrays that hold a field of all instances."""
     count, family = DATASETS[wildcards.dataset].count, FAMILIES[wildcards.dataset]
     states = 1 if family.times is None else len(family.times)
-    numbers = count * states * state_size(family)
+    numbers = count * states * count_values(family)
     return attempt * (1000 + 4 * numbers * 8 // 2**20)
 
 

@@ -160,13 +160,13 @@ class DatasetConfig(Section):
         "coordinates on the principal axes of 1,024 instances; solutions: the solutions on a "
         "coarse grid.",
     )
-    chunks: int = Field(
-        2,
-        ge=1,
-        le=100_000,
+    chunks: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = Field(
+        "auto",
         description="Number of contiguous parts of the sorted instances, each solved by a job of "
-        "its own. Subspaces are recycled only within a chunk, so take as many chunks as there are "
-        "workers and no more.",
+        "its own. auto: one for each core (on a cluster, for each job at a time), fewer if a part "
+        "would take less than about a second and more if it would take more than about an hour; "
+        "the number that a dataset was begun with stays. Subspaces are recycled only within a "
+        "chunk, so take as many chunks as there are workers and no more.",
     )
     solver: SolverConfig = Field(default_factory=SolverConfig, description="Linear solver.")
     splits: dict[Annotated[str, Field(pattern=NAME)], Fraction] = Field(
@@ -203,7 +203,7 @@ class DatasetConfig(Section):
 
     @model_validator(mode="after")
     def _counts_fit(self) -> "DatasetConfig":
-        if self.chunks > self.count:
+        if self.chunks != "auto" and self.chunks > self.count:
             raise ValueError(
                 f"chunks {self.chunks} is more than count {self.count}: each chunk needs an "
                 f"instance, so take at most {self.count} chunks"

@@ -3,6 +3,7 @@
 """Read a configuration from YAML and write it, with messages for people."""
 
 import difflib
+import re
 from collections.abc import Mapping, Set
 from pathlib import Path
 
@@ -50,6 +51,9 @@ def _keys(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
     return found
 
 
+#: Parts of a location that say which of several types, or a key, was checked.
+_TAG = re.compile(r"\[key\]|literal\[|constrained-")
+
 #: Characters of a value that a message shows.
 _SHOWN = 100
 
@@ -66,9 +70,8 @@ def describe(error: ValidationError, source: str, keys: Mapping[str, str]) -> st
     """
     lines = [f"{source} cannot be run:"]
     for item in error.errors():
-        key = (
-            ".".join(_short(str(part)) for part in item["loc"] if part != "[key]") or "(top level)"
-        )
+        parts = map(str, item["loc"])
+        key = ".".join(_short(part) for part in parts if not _TAG.match(part)) or "(top level)"
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             nearest = difflib.get_close_matches(str(item["loc"][-1]), keys, n=1)

@@ -20,6 +20,7 @@ from kryloset.ordering import ORDERS, partition, steps
 from kryloset.problems import Family, load_family
 from kryloset.provenance import stage_identity
 from kryloset.run import files
+from kryloset.run.chunking import choose_chunks, count_processors
 from kryloset.run.draw import Drawn, Instances, draw_all
 from kryloset.run.features import choose_reduction, make_features, read_parts
 
@@ -53,7 +54,8 @@ def run(config: DatasetConfig, name: str, *, output: Path, chunks: int | None = 
         config: The dataset.
         name: Its name.
         output: The file to write, `order.h5`.
-        chunks: Number of chunks, `config.chunks` by default.
+        chunks: Number of chunks; by default that of the configuration, or one that suits the
+            processors of this machine.
 
     Raises:
         ConfigError: The family or its settings are wrong; there are more chunks than instances; or
@@ -77,7 +79,7 @@ def run(config: DatasetConfig, name: str, *, output: Path, chunks: int | None = 
     along, along_given = (steps(features, one) for one in (permutation, np.arange(config.count)))
     bounds = partition(
         config.count,
-        config.chunks if chunks is None else chunks,
+        chunks or choose_chunks(config, family, count_processors()),
         along,
         tolerance=CHUNK_SIZE_TOLERANCE,
     )
