@@ -82,16 +82,15 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
         growth = Growth(self._norm())
         for number, (matrix, rhs) in enumerate(steps, start=1):
             self.check_nullspace(matrix)
-            where = self._where(number)
             try:
                 solution = solve(matrix, rhs)
             except KrylosetError as error:
-                raise KrylosetError(f"{where}: {error}") from error
+                raise KrylosetError(f"{self._where(number)}: {error}") from error
             self._advance(solution.array_r)
             states.append(self._checked_state(self._now()))
             growth.add(self._norm())
             if growth.blown:
-                raise KrylosetError(f"{where}: {growth.describe()}")
+                raise KrylosetError(f"{self._where(number)}: {growth.describe()}")
         return [{name: np.stack([state[name] for state in states]) for name in states[0]}]
 
     def _solve_group(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
@@ -101,28 +100,27 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
         values, previous = group.values, [group.values[state] for state in self._previous]
         present, states = previous[0], self.elements.store_lanes(count, len(times))
         states.write(0, present)
-        self._check_states(0, states, count)
+        self._check_states(0, 0.0, states, count)
         group.guess_next(present, present)
         growths = [Growth(norm) for norm in norms_of(present)[:count].tolist()]
         for number, time in enumerate(times[1:], start=1):
             values[self._time][:] = time
             operator, rhs = group.update(count, parameters=number == 1)
             self.check_nullspace(operator)
-            where = self._where(number)
             try:
                 solution = group.solution(solve(operator, rhs))
             except KrylosetError as error:
-                raise KrylosetError(f"{where}: {error}") from error
+                raise KrylosetError(f"{self._where(number)}: {error}") from error
             group.guess_next(solution, present)
             for older, newer in zip(previous[:0:-1], previous[-2::-1], strict=True):
                 older[:] = newer
             present[:] = solution
             states.write(number, present)
-            self._check_states(number, states, count)
+            self._check_states(number, time, states, count)
             for growth, norm in zip(growths, norms_of(present)[:count].tolist(), strict=True):
                 growth.add(norm)
                 if growth.blown:
-                    raise KrylosetError(f"{where}: {growth.describe()}")
+                    raise KrylosetError(f"{self._where(number)}: {growth.describe()}")
         return states.trajectories()
 
     def _declare(self, matrix: PETSc.Mat) -> None:
@@ -232,11 +230,10 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
             raise fault
         return state
 
-    def _check_states(self, number: int, states: StoredLanes, count: int) -> None:
+    def _check_states(self, number: int, time: float, states: StoredLanes, count: int) -> None:
         """Check the states of a group at a time, unless the family checks none."""
         if type(self.family).check_state is EvolutionFamily.check_state:
             return
-        time = self.family.times[number]
         with blamed(self.family, "check_state", doing=f"time {time:.4g}"):
             for lane in range(count):
                 self.family.check_state(time, states.state(lane, number))

@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from typing import Self
 
@@ -96,6 +97,11 @@ class SolveResult(LaneResult):
             recycled=any(lane.recycled for lane in lanes),
             lanes=tuple(lanes),
         )
+
+    @cached_property
+    def failures(self) -> int:
+        """Number of systems that did not reach the tolerance."""
+        return sum(not one.converged for one in self.of_each)
 
     @property
     def of_each(self) -> tuple[LaneResult, ...]:

@@ -331,7 +331,7 @@ def _count(state: SolverState, result: SolveResult) -> dict[str, Any]:
     """Return the statistics with one more system counted."""
     return {
         "systems": state.systems + len(result.of_each),
-        "failures": state.failures + sum(not one.converged for one in result.of_each),
+        "failures": state.failures + result.failures,
         "iterations": state.iterations + result.iterations,
         "operator_applications": state.operator_applications + result.operator_applications,
         "preconditioner_applications": (

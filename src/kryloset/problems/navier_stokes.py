@@ -196,7 +196,8 @@ class NavierStokes(EvolutionFamily):
         Raises:
             DataError: It is too fast.
         """
-        speed = float(np.linalg.norm(state["u"], axis=-1).max())
+        u = state["u"]
+        speed = float(np.sqrt(np.einsum("...i,...i->...", u, u).max()))
         # Not `>`, which a NaN would pass.
         if not self._courant(speed) <= COURANT:
             enough = f"{self._least_steps(speed)}" if np.isfinite(speed) else "many more"

@@ -61,12 +61,16 @@ class GroupSystem:
         self._b = zeros(pattern.rows, values.lanes)
         self.rhs = PETSc.Vec().createWithArray(self._b.reshape(-1), comm=PETSc.COMM_SELF)
         self._fixed = np.flatnonzero(system.boundary.prescribed)
+        #: The prescribed values, what they add to b, and whether they change from step to step.
+        self._prescribed = np.empty((len(self._fixed), values.lanes))
+        self._lifted = np.zeros_like(self._b)
+        self._moving = stepping is not None and system.boundary.depends_on(stepping)
         #: What b is in every lane, (n, 1), if it never changes.
         self._same: Numbers | None = None
         #: b for states that are zero, if it is made of products with them.
         self._first = self._b
         self._recurrence: Recurrence | None = None
-        if stepping is not None and not system.boundary.depends_on(stepping):
+        if stepping is not None and not self._moving:
             self._states = [values[state] for state in stepping.states]
             self._recurrence = find_recurrence(system.weak.L, stepping, values, self._fixed)
 
@@ -88,7 +92,7 @@ class GroupSystem:
         elif self._recurrence is not None:
             self._step(self._recurrence, parameters)
         else:
-            self._assemble_rhs()
+            self._assemble_rhs(parameters)
             if self._system.constant_rhs:
                 self._same = self._b[:, :1].copy()
         self._b[:, count:] = 0.0
@@ -127,17 +131,25 @@ class GroupSystem:
         self.operator.assemble()
         self._assembled = True
 
-    def _assemble_rhs(self) -> None:
+    def _assemble_rhs(self, parameters: bool) -> None:
         boundary, b = self._system.boundary, self._b
         self._vector.update(b)
         if boundary.homogeneous:
             b[self._fixed] = 0.0
         else:
-            prescribed = boundary.of_lanes(self.values)
-            self._matrix.lift(prescribed, b)
-            b[self._fixed] = prescribed[self._fixed]
+            if parameters or self._moving:
+                self._lift()
+            b += self._lifted
+            b[self._fixed] = self._prescribed
         if self._system.singular:
             self._remove_nullspace(b)
+
+    def _lift(self) -> None:
+        """Find the prescribed values, and what they add to the right-hand sides."""
+        prescribed = self._system.boundary.of_lanes(self.values)
+        self._prescribed = prescribed[self._fixed]
+        self._lifted[:] = 0.0
+        self._matrix.lift(prescribed, self._lifted)
 
     def _step(self, recurrence: Recurrence, parameters: bool) -> None:
         """Fill b by products with the previous states."""
@@ -145,7 +157,7 @@ class GroupSystem:
             held = [state.copy() for state in self._states]
             for state in self._states:
                 state[:] = 0.0
-            self._assemble_rhs()
+            self._assemble_rhs(parameters)
             self._first = self._b.copy()
             for state, numbers in zip(self._states, held, strict=True):
                 state[:] = numbers

@@ -179,7 +179,7 @@ def settle(
         spent=state.spent + spent,
         overhead=overhead,
         choices=state.choices.plus(number),
-        failures=state.failures + sum(not one.converged for one in result.of_each),
+        failures=state.failures + result.failures,
         iterations=state.iterations + result.iterations,
         operator_applications=state.operator_applications + result.operator_applications,
         preconditioner_applications=(

@@ -254,8 +254,7 @@ class Automatic:
 
 def _serves(result: SolveResult) -> bool:
     """Return whether a strategy solved a system, or most lanes of an ensemble."""
-    each = result.of_each
-    return 2 * sum(one.converged for one in each) > len(each)
+    return 2 * result.failures < len(result.of_each)
 
 
 def _time(

@@ -14,6 +14,7 @@ import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,17 @@ def _find_compiler() -> tuple[str, str]:
     compiler = next((path for path in map(shutil.which, names) if path), None)
     if compiler is None:
         raise FileNotFoundError(f"none of the C compilers {', '.join(names)} is installed")
+    return compiler, _version_of(compiler)
+
+
+@cache
+def _version_of(compiler: str) -> str:
+    """Return what a compiler says of itself, asked once: a process takes as long as ten solves."""
     command = [compiler, "--version"]
-    return compiler, subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+@cache
 def processor() -> str:
     """Return what identifies the kind of processor, since a cluster may share the cache."""
     try:
