@@ -78,7 +78,7 @@ def run_command(command: Sequence[str], folder: Path) -> tuple[float, float]:
     seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         logs = "".join(path.read_text() for path in sorted(folder.glob("logs/**/*.log")))
-        said = done.stderr[-2000:] + logs[-2000:]
+        said = (done.stdout + done.stderr)[-2000:] + logs[-2000:]
         raise KrylosetError(f"`{' '.join(command)}` failed:\n{said}")
     user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
     return seconds, user + system
