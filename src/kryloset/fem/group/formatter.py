@@ -15,6 +15,10 @@ import ffcx.codegeneration.lnodes as L
 import numpy as np
 from ffcx.codegeneration.C.formatter import Formatter, math_table
 
+# FFCx's table has it as atan_2, which UFL does not write.
+_NAMES = {**math_table["float64"], "atan2": "atan2"}
+"""Names of functions in C by their names in L-nodes."""
+
 _LARGEST_EXPONENT = 8
 """Largest exponent of a power that is computed by products."""
 
@@ -132,7 +136,7 @@ class LanesFormatter(Formatter):
         if node.function in ("min_value", "max_value"):
             name = node.function.split("_")[0].upper()
             return f"{name}({', '.join(map(self._lanes, node.args))})"
-        name = math_table["float64"].get(node.function)
+        name = _NAMES.get(node.function)
         if name is None:
             raise NotImplementedError(f"the function {node.function} has no name in C")
         arguments = ", ".join(self._one(argument) for argument in node.args)
