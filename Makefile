@@ -7,6 +7,7 @@
 UV_VERSION := 0.13.9
 CORES := all
 DATASET :=
+TESTS :=
 CONFIG := $(if $(DATASET),config/families/$(DATASET).yaml,config/config.yaml)
 
 FAMILIES := $(basename $(notdir $(wildcard config/families/*.yaml)))
@@ -41,13 +42,14 @@ help: ## List the targets (the default).
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 	@echo "DATASET=name makes the small dataset of a family: $(FAMILIES)."
 	@echo "CONFIG=file.yaml uses another configuration; CORES=n limits the jobs that run at a time."
+	@echo "TESTS=tests/krylov runs the fast tests of one package."
 
 run: configured $(ENVIRONMENT) ## Make and check the datasets of CONFIG and write their reports.
 	@$(SNAKEMAKE)
 	@$(SUMMARY)
 
 test: $(ENVIRONMENT) ## Run the fast tests on all cores.
-	@$(BIN)/pytest $(PARALLEL)
+	@$(BIN)/pytest $(PARALLEL) $(TESTS)
 
 slow: $(ENVIRONMENT) ## Run the slow tests on all cores.
 	@$(BIN)/pytest $(PARALLEL) -m slow
