@@ -114,21 +114,20 @@ def _alone(structure: Structure, factors: bool, multigrid: bool) -> list[dict[st
     if structure.singular:
         return general
     if structure.constant:
-        # In a narrow band, an incomplete factor is a complete one.
-        return [own, direct, reference, icc if structure.definite else {"method": "gmres"}]
+        # A factor is best if many systems share a matrix, icc if that is nearly diagonal. In a
+        # narrow band an incomplete factor is a complete one. MUMPS alone has pivots.
+        return [own, icc, reference] if structure.definite else [own, {"method": "gmres"}, direct]
     if structure.definite:
-        # A factor is best if many systems share a matrix, icc if that is nearly diagonal.
-        cycles = [geometric] if multigrid else []
         if factors:
-            return [*cycles, reference, own, filled, *([icc] if multigrid else [])]
-        return [*cycles, swept, icc] if multigrid else [icc, gamg]
+            return [geometric, reference, filled] if multigrid else [reference, own, filled]
+        return [geometric, swept, icc] if multigrid else [icc, gamg]
     if not factors:
         # Incomplete factors may fail here, and such a failure takes long unless a trial is stopped.
         return [direct, *general]
-    rows = [reference, own, {"method": "gmres", "preconditioner": "ilu", "fill": 3}, direct]
+    rows = [reference, {"method": "gmres", "preconditioner": "ilu", "fill": 3}, direct]
     if multigrid and structure.symmetric:
         # Works for waves; with a wind it fails on some systems.
-        rows.insert(2, geometric | {"method": "gmres"})
+        rows.insert(1, geometric | {"method": "gmres"})
     return rows
 
 
