@@ -58,3 +58,14 @@ def test_settings_out_of_range_are_refused() -> None:
         ChebyshevSeries(2, dimension=4)
     with pytest.raises(ValueError, match="1 arrays of coordinates do not fit dimension 2"):
         ChebyshevSeries(2, dimension=2).evaluate(np.ones((3, 3)), [0.5])
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+@pytest.mark.parametrize("degree", [0, 1, 7])
+def test_values_on_a_grid_are_those_at_its_points(degree: int, dimension: int) -> None:
+    series = ChebyshevSeries(degree, dimension)
+    coefficients = series.draw(generator(0, 0))
+    axes = [np.linspace(0, 1, length) for length in (5, 9, 6)[:dimension]]
+    expected = series.evaluate(coefficients, *np.ix_(*axes))
+    found = series.evaluate_on_grid(coefficients, *axes)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * (degree + 1) ** dimension)

@@ -3,6 +3,8 @@
 """A substance carried by a random wind: -eps lap u + b . grad u = f."""
 
 from collections.abc import Mapping
+from functools import lru_cache
+from math import fsum
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from kryloset.problems.tools.gaussian import (
     require_resolved,
     smoothness_setting,
 )
-from kryloset.sampling import GaussianField
+from kryloset.sampling import GaussianField, exponential, logarithm
 
 INVERSE_ESTIMATE = {1: 1 / 3, 2: 1 / 24}
 """m by degree of the elements, at most 2 C where C h^2 |lap v|^2 <= |grad v|^2 on each cell.
@@ -107,12 +109,12 @@ class AdvectionDiffusion(SteadyFamily):
     def draw(self, generator: np.random.Generator) -> dict[str, Array]:
         """Draw the Peclet number, and the fields at the points of the grid."""
         settings, points = self.settings, self.mesh.points
-        bounds = np.log([settings.peclet_low, settings.peclet_high])
+        bounds = logarithm([settings.peclet_low, settings.peclet_high])
         stream = gaussian_field(settings, boundary="dirichlet" if settings.closed else "neumann")
         psi = stream.draw(generator, points) / _mean_speed(stream)
         other = GaussianField(length=settings.length, modes=settings.modes)
         return {
-            "eps": np.exp(-generator.uniform(*bounds)),
+            "eps": exponential(-generator.uniform(*bounds)),
             "psi": psi,
             "f": settings.source_deviation * other.draw(generator, points),
             "g": settings.boundary_deviation * other.draw(generator, points),
@@ -139,6 +141,7 @@ class AdvectionDiffusion(SteadyFamily):
         return WeakForm(a, f * (v + along) * dx, (Dirichlet(parameters["g"]),))
 
 
+@lru_cache(maxsize=16)
 def _mean_speed(stream: GaussianField) -> float:
     r"""Return the root mean square of the wind's speed over the square and all winds.
 
@@ -148,4 +151,4 @@ def _mean_speed(stream: GaussianField) -> float:
     begin = 1 if stream.boundary == "dirichlet" else 0
     half_waves = begin + np.arange(stream.modes)
     square = half_waves[:, None] ** 2 + half_waves**2
-    return float(np.pi * np.sqrt(np.sum(square * stream.scales**2)))
+    return float(np.pi * np.sqrt(fsum((square * stream.scales**2).flat)))

@@ -20,6 +20,7 @@ from kryloset.problems.tools.gaussian import (
     smoothness_setting,
 )
 from kryloset.problems.tools.resonance import find_detuning
+from kryloset.sampling import exponential, hyperbolic_tangent
 
 POINTS_A_WAVELENGTH = {1: 10, 2: 8}
 """Least number of grid points in a wavelength, by the degree of the elements."""
@@ -115,7 +116,7 @@ class Waves(SteadyFamily):
     def draw_medium(self, generator: np.random.Generator) -> Array:
         """Draw k at the points of the grid."""
         g = gaussian_field(self.settings).draw(generator, self.mesh.points)
-        return np.asarray(self.wavenumber * (1 + self.settings.variation * np.tanh(g)))
+        return np.asarray(self.wavenumber * (1 + self.settings.variation * hyperbolic_tangent(g)))
 
     def integrate_inside(self, u: Any, v: Any, k: Any) -> Any:
         """Return (grad u, grad v) - (k^2 u, v), integrated exactly."""
@@ -131,7 +132,7 @@ class Waves(SteadyFamily):
         width = self.settings.source_width / self.settings.wavelengths
         distances = np.ix_(*(x - generator.uniform() for x in self.coordinates.values()))
         square = sum(distance**2 for distance in distances)
-        return np.asarray(np.exp(-square / (2 * width**2)) / (2 * np.pi * width**2))
+        return np.asarray(exponential(-square / (2 * width**2)) / (2 * np.pi * width**2))
 
 
 class HelmholtzAbsorbing(Waves):

@@ -64,7 +64,7 @@ class Poisson(SteadyFamily):
         degree = self.settings.polynomial_degree
         x, y = self.coordinates.values()
         source = ChebyshevSeries(degree, dimension=2)
-        f = source.evaluate(source.draw(generator), x[:, None], y)
+        f = source.evaluate_on_grid(source.draw(generator), x, y)
         series = ChebyshevSeries(degree)
         profiles = {side: series.evaluate(series.draw(generator), x) for side in SIDES}
         return {"f": f, **join_at_corners(**profiles)}

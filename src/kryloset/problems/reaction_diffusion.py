@@ -19,6 +19,7 @@ from kryloset.problems.tools.gaussian import (
     smoothness_setting,
 )
 from kryloset.problems.tools.quadrature import quadrature
+from kryloset.sampling import exponential
 
 if TYPE_CHECKING:
     from dolfinx import fem
@@ -78,7 +79,7 @@ class ReactionDiffusion(NonlinearFamily):
         """Draw k, then f, at the points of the grid."""
         settings, points = self.settings, self.mesh.points
         field = gaussian_field(settings)
-        k = np.exp(settings.log_deviation * field.draw(generator, points))
+        k = exponential(settings.log_deviation * field.draw(generator, points))
         return {"k": k, "f": settings.source_deviation * field.draw(generator, points)}
 
     def weak_form(

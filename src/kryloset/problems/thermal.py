@@ -22,7 +22,7 @@ from kryloset.problems.finite_element import Dirichlet, SteadyFamily, WeakForm
 from kryloset.problems.tools.gaussian import length_setting, modes_setting, require_resolved
 from kryloset.problems.tools.polygons import distance_to_edges, is_simple, mesh_polygon
 from kryloset.problems.tools.ranges import Range
-from kryloset.sampling import GaussianField, Lognormal
+from kryloset.sampling import GaussianField, Lognormal, cosine, sine
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -216,7 +216,7 @@ class Thermal(SteadyFamily):
         count = self.settings.corners
         angles = 2 * np.pi * (np.arange(count) + generator.uniform(-0.3, 0.3, count)) / count
         radii = generator.uniform(0.5, 1.0, count)
-        return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
+        return np.stack([radii * cosine(angles), radii * sine(angles)], axis=1)
 
 
 def _two_edges(corners: Array) -> tuple[int, int]:

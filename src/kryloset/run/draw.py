@@ -70,7 +70,9 @@ class Drawn:
                         f"{describe_class(self._family)}: instance {index} is not the one that "
                         f"{self._order.path} was made from: `draw` must take all randomness from "
                         "`generator`, and keep nothing from one instance to the next; if it does, "
-                        "other versions of libraries draw other numbers, so sort again"
+                        "another version of a library or another kind of processor gives other "
+                        "bits: take functions such as `exponential` from kryloset.sampling, or "
+                        "sort and solve on machines of one kind"
                     )
         return found
 

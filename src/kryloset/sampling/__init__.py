@@ -9,6 +9,14 @@ from kryloset.sampling.karhunen_loeve import KarhunenLoeve
 from kryloset.sampling.linear_elements import p1_matrices
 from kryloset.sampling.matern import MaternField
 from kryloset.sampling.pointwise import Lognormal, RandomField, TwoValued
+from kryloset.sampling.portable import (
+    cosine,
+    exponential,
+    hyperbolic_tangent,
+    logarithm,
+    power,
+    sine,
+)
 
 __all__ = [
     "ChebyshevSeries",
@@ -18,7 +26,13 @@ __all__ = [
     "MaternField",
     "RandomField",
     "TwoValued",
+    "cosine",
+    "exponential",
     "generator",
+    "hyperbolic_tangent",
+    "logarithm",
     "p1_matrices",
+    "power",
+    "sine",
     "split_generator",
 ]

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 
+from kryloset.sampling.portable import multiply
+
 type Array = NDArray[np.float64]
 
 
@@ -63,6 +65,31 @@ class ChebyshevSeries:
             )
         scaled = [2 * axis - 1 for axis in np.broadcast_arrays(*map(np.asarray, coordinates))]
         return np.asarray(_EVALUATORS[self.dimension](*scaled, coefficients))
+
+    def evaluate_on_grid(self, coefficients: Array, *axes: Array) -> Array:
+        """Evaluate a polynomial on a grid, summed one axis after another.
+
+        Args:
+            coefficients: Coefficients, as `draw` returns them.
+            axes: The grid's coordinates along each axis, from 0 to 1.
+
+        Returns:
+            Values of the shape of the grid.
+        """
+        values = coefficients
+        for axis in axes:
+            # The first axis becomes the last, until all have had their turn.
+            summed = multiply(self._polynomials(axis), values.reshape(self.degree + 1, -1))
+            values = np.moveaxis(summed.reshape(len(axis), *values.shape[1:]), 0, -1)
+        return values
+
+    def _polynomials(self, axis: Array) -> Array:
+        """Return T_0 to T_n at points, shape (points, degree + 1), by their recurrence."""
+        x = 2 * axis - 1
+        found = [np.ones_like(x), x]
+        while len(found) <= self.degree:
+            found.append(2 * x * found[-1] - found[-2])
+        return np.stack(found[: self.degree + 1], axis=1)
 
 
 _EVALUATORS: dict[int, Callable[..., Any]] = {

@@ -4,12 +4,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
+from math import fsum
 from typing import Literal, NamedTuple
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
+
+from kryloset.sampling.portable import multiply, power, sine_of_fraction
 
 type Array = NDArray[np.float64]
 
@@ -93,20 +95,14 @@ class GaussianField:
             return self.length
         return (self.length,) * self.dimension
 
-    @cached_property
+    @property
     def scales(self) -> Array:
         r"""Standard deviations $\lambda_k^{1/2}$, an array with an axis for each of the domain.
 
         The functions are in the order of the table above; periodic ones are ordered
         i = 0, 1, ..., M - 1, 1 - M, ..., -1.
         """
-        half_waves = _BASES[self.boundary].half_waves(self.modes)
-        # Relative to the first length, so that equal lengths give exact integers.
-        axes = [length / self.lengths[0] * half_waves for length in self.lengths]
-        squares = sum(axis**2 for axis in np.ix_(*axes))
-        eigenvalues = (np.pi**2 * squares + self.lengths[0] ** -2) ** -self.smoothness
-        eigenvalues[squares == 0] = 0.0
-        return np.asarray(self.deviation * np.sqrt(eigenvalues / eigenvalues.sum()))
+        return _scales(self)
 
     def draw(self, generator: np.random.Generator, points: int) -> Array:
         """Draw a field.
@@ -128,60 +124,82 @@ class GaussianField:
                 f"not {points}"
             )
         coefficients = self.scales * generator.standard_normal(self.scales.shape)
-        return basis.synthesise(coefficients, points)
+        return _sum_products(coefficients, *_tables(self.boundary, self.modes, points))
 
 
 class _Basis(NamedTuple):
-    """Orthonormal functions on [0, 1], whose products a fast transform sums.
+    """Orthonormal functions on [0, 1].
 
     Attributes:
         half_waves: From the number of modes to the half waves of each function.
         least_points: From the number of modes to the points of a grid without aliasing.
-        synthesise: From coefficients and points along each axis to values.
+        tabulate: From numbers of half waves times points, and intervals, to values.
     """
 
     half_waves: Callable[[int], NDArray[np.int64]]
     least_points: Callable[[int], int]
-    synthesise: Callable[[Array, int], Array]
+    tabulate: Callable[[NDArray[np.int64], int], Array]
 
 
-def _sum_cosines(coefficients: Array, points: int) -> Array:
-    # SciPy's cosine transform of the first kind counts all coefficients except the
-    # first and last twice, and phi_i has a factor of sqrt(2) for i > 0.
-    weights = np.full(len(coefficients), np.sqrt(0.5))
-    weights[0] = 1.0
-    for axis in np.ix_(*[weights] * coefficients.ndim):
-        coefficients = coefficients * axis
-    padded = _pad(coefficients, points)
-    return np.asarray(scipy.fft.dctn(padded, type=1, workers=1))
+# A family makes its fields for each instance anew. What they share is kept.
+@lru_cache(maxsize=64)
+def _scales(field: GaussianField) -> Array:
+    half_waves = _BASES[field.boundary].half_waves(field.modes)
+    # Relative to the first length, so that equal lengths give exact integers.
+    axes = [length / field.lengths[0] * half_waves for length in field.lengths]
+    squares = sum(axis * axis for axis in np.ix_(*axes))
+    first = field.lengths[0]
+    eigenvalues = power(np.pi**2 * squares + 1 / (first * first), -field.smoothness)
+    eigenvalues[squares == 0] = 0.0
+    scales = np.asarray(field.deviation * np.sqrt(eigenvalues / fsum(eigenvalues.flat)))
+    scales.flags.writeable = False
+    return scales
 
 
-def _sum_sines(coefficients: Array, points: int) -> Array:
-    # SciPy's sine transform of the first kind counts each coefficient twice.
-    weight = np.sqrt(0.5) ** coefficients.ndim
-    padded = _pad(weight * coefficients, points - 2)
-    return np.pad(scipy.fft.dstn(padded, type=1, workers=1), 1)
+@lru_cache(maxsize=16)
+def _tables(boundary: str, modes: int, points: int) -> tuple[Array, Array]:
+    """Return the functions at the points of a grid, (points, functions), and the transpose."""
+    basis, intervals = _BASES[boundary], points - 1
+    table = basis.tabulate(np.outer(np.arange(points), basis.half_waves(modes)), intervals)
+    return table, np.ascontiguousarray(table.T)
 
 
-def _sum_waves(coefficients: Array, points: int) -> Array:
-    modes = (len(coefficients) + 1) // 2
-    padded = np.zeros((points - 1,) * coefficients.ndim)
-    padded[np.ix_(*[np.r_[:modes, 1 - modes : 0]] * coefficients.ndim)] = coefficients
-    # Hartley's transform, one axis after the other: Bracewell, J. Opt. Soc. Am. 73 (1983).
-    for axis in range(coefficients.ndim):
-        transformed = scipy.fft.fft(padded, axis=axis, workers=1)
-        padded = transformed.real - transformed.imag
-    return np.pad(padded, (0, 1), mode="wrap")
+def _sum_products(coefficients: Array, table: Array, transposed: Array) -> Array:
+    """Return the values of a series of products of functions, summed axis by axis.
+
+    For M modes and n points an axis takes M products a value. That is more operations than a fast
+    transform needs, and less time, since n - 1 is seldom a product of small primes.
+    """
+    points, functions = table.shape
+    values = multiply(coefficients.reshape(-1, functions), transposed)
+    for _ in range(coefficients.ndim - 1):
+        blocks = values.reshape(-1, functions, values.shape[-1])
+        summed = [multiply(table, block) for block in blocks]
+        values = np.stack(summed).reshape(len(blocks), -1)
+    return values.reshape((points,) * coefficients.ndim)
 
 
-def _pad(coefficients: Array, size: int) -> Array:
-    return np.pad(coefficients, (0, size - len(coefficients)))
+def _cosines(products: NDArray[np.int64], intervals: int) -> Array:
+    """Return 1 and √2 cos(iπx), as cos(a) = sin(a + π/2)."""
+    values = sine_of_fraction(2 * products + intervals, 2 * intervals)
+    return np.asarray(values * np.where(products[1] == 0, 1.0, np.sqrt(2.0)))
+
+
+def _sines(products: NDArray[np.int64], intervals: int) -> Array:
+    """Return √2 sin(iπx)."""
+    return np.asarray(np.sqrt(2.0) * sine_of_fraction(products, intervals))
+
+
+def _waves(products: NDArray[np.int64], intervals: int) -> Array:
+    """Return cos(2πix) + sin(2πix)."""
+    cosines = sine_of_fraction(2 * products + intervals, 2 * intervals)
+    return cosines + sine_of_fraction(products, intervals)
 
 
 _BASES = {
-    "neumann": _Basis(np.arange, lambda modes: modes + 1, _sum_cosines),
-    "dirichlet": _Basis(lambda modes: np.arange(1, modes + 1), lambda modes: modes + 2, _sum_sines),
+    "neumann": _Basis(np.arange, lambda modes: modes + 1, _cosines),
+    "dirichlet": _Basis(lambda modes: np.arange(1, modes + 1), lambda modes: modes + 2, _sines),
     "periodic": _Basis(
-        lambda modes: 2 * np.r_[:modes, 1 - modes : 0], lambda modes: 2 * modes, _sum_waves
+        lambda modes: 2 * np.r_[:modes, 1 - modes : 0], lambda modes: 2 * modes, _waves
     ),
 }

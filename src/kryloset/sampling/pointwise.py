@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.sampling.portable import exponential, logarithm
+
 type Array = NDArray[np.float64]
 
 
@@ -82,5 +84,5 @@ class Lognormal:
             low, high = g.min(), g.max()
             if low == high:
                 raise ValueError(f"a constant field cannot have the contrast {self.contrast:g}")
-            g = np.log(self.contrast) * ((g - low) / (high - low) - 0.5)
-        return np.exp(g)
+            g = float(logarithm(self.contrast)) * ((g - low) / (high - low) - 0.5)
+        return exponential(g)

@@ -16,8 +16,8 @@ from ffcx.codegeneration.common import integral_data
 from ffcx.codegeneration.integral_generator import IntegralGenerator
 from ffcx.ir.representation import compute_ir
 
+from kryloset.compiler import compile_library, read_declarations
 from kryloset.fem.group.formatter import LanesFormatter
-from kryloset.krylov.native.compiler import compile_library, read_declarations
 
 FLAGS = (
     *("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math"),

@@ -20,9 +20,9 @@ from petsc4py import PETSc
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.compiler import compile_library
 from kryloset.krylov.ensemble.pattern import Pattern
 from kryloset.krylov.native import factor
-from kryloset.krylov.native.compiler import compile_library
 from kryloset.krylov.native.factor import Supernodes
 from kryloset.krylov.native.kernels import FLAGS, load_kernels, open_library
 

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kryloset.krylov.native.compiler import compile_library, read_declarations
+from kryloset.compiler import compile_library, read_declarations
 
 NAMES = ("kernels.c", "factor.c", "lanes.c", "sweeps.c", "galerkin.c")
 
