@@ -41,7 +41,7 @@ RUNS = (
     (10_000, 50, 50),
     (50_000, 33, 20),
 )
-QUICK_RUNS = ((40, 40, 3), (240, 33, 1))
+QUICK_RUNS = ((60, 33, 6), (400, 100, 1), (2000, 33, 2))
 """Instances, points a side and chunks of the runs that only the model is fitted to."""
 
 PREDICTED = {"instances": 1_000_000, "unknowns": 10_000, "chunks": 1_000, "cores": 1_000}
