@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A journal of what a process has finished, from which another one resumes if it is killed.
 
-A journal is an append-only file of records. A record is its length, the number of instances that
-it holds, a CRC-32 and a payload of named arrays: their names, types and shapes in JSON, then their
-bytes, which takes a tenth of the time of NumPy's zip files. The first record names the work and
-holds no instance. A process that is killed with signal 9 leaves at most one torn record at the end,
-which the next process cuts off. What is read is always a prefix of what was written.
+A journal is an append-only file of records. A record is a head, a CRC-32 and a payload of named
+arrays: their names, types and shapes in JSON, then their bytes, which takes a tenth of the time of
+NumPy's zip files. At its end are the HDF5 chunks of encoded rows. Each ends with a checksum of its
+own, so that the CRC-32 covers these checksums and not all of their bytes. The first record names
+the work and holds no instance. A process that is killed with signal 9 leaves at most one torn
+record at the end, which the next process cuts off. What is read is always a prefix of what was
+written.
 """
 
 import fcntl
@@ -18,6 +20,8 @@ import shutil
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,15 +30,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.dataset.atomic import readable
+from kryloset.dataset.encoding import CHECKED, Encoded, Storage, fletcher32
+from kryloset.dataset.integrity import DIGEST
 
 logger = logging.getLogger(__name__)
 
-#: Length of the payload, number of instances, and CRC-32 of both and the payload.
-_HEAD = struct.Struct("<QII")
+#: Length of the payload, number of HDF5 chunks at its end, number of instances, and CRC-32 of these
+#: three and the payload. The payload begins with the lengths of its HDF5 chunks.
+_HEAD = struct.Struct("<QIII")
 #: What the CRC-32 begins with.
-_COUNTS = struct.Struct("<QI")
+_COUNTS = struct.Struct("<QII")
 _LENGTH = struct.Struct("<Q")
-_MAGIC = b"kryloset journal 3\n"
+_MAGIC = b"kryloset journal 4\n"
 #: Most parts that the system takes at once.
 _MOST_PARTS = os.sysconf("SC_IOV_MAX")
 
@@ -87,26 +94,29 @@ class Journal:
         """Number of instances that the records hold."""
         return sum(self._instances)
 
-    def append(self, arrays: Mapping[str, NDArray[Any]], instances: int) -> None:
+    def append(self, arrays: Mapping[str, NDArray[Any] | Encoded], instances: int) -> None:
         """Add a record.
 
         Args:
-            arrays: Arrays by name, which may be numbers or strings, but not objects.
+            arrays: Arrays by name, which may be numbers or strings, but not objects; or encoded
+                rows.
             instances: Number of instances that they hold.
 
         Raises:
             DataError: The disk is full. The records before are safe.
             ValueError: An array of objects.
         """
-        parts = _pack({name: np.asarray(values) for name, values in arrays.items()})
+        parts, pieces = _pack(arrays)
         with readable(self.folder):
-            self._write(parts, instances)
+            self._write(parts, pieces, instances)
 
-    def records(self) -> Iterator[dict[str, NDArray[Any]]]:
+    def records(self) -> Iterator[dict[str, NDArray[Any] | Encoded]]:
         """Yield the records, in the order in which they were appended."""
         for begin, end in zip(self._ends, self._ends[1:], strict=False):
-            payload = os.pread(self._file.fileno(), end - begin - _HEAD.size, begin + _HEAD.size)
-            yield _unpack(payload)
+            _, pieces, *_ = _HEAD.unpack(self._read(begin, _HEAD.size))
+            payload = self._read(begin + _HEAD.size, end - begin - _HEAD.size)
+            (_, arrays), encoded = _split(payload, pieces)
+            yield _unpack(arrays, encoded)
 
     def truncate(self, count: int) -> None:
         """Keep the first `count` records."""
@@ -123,19 +133,22 @@ class Journal:
         self._file.close()
         self._lock.close()
 
-    def _write(self, parts: Sequence[memoryview], instances: int) -> None:
-        counts = sum(map(len, parts)), instances
-        checksum = zlib.crc32(_COUNTS.pack(*counts))
-        for part in parts:
-            checksum = zlib.crc32(part, checksum)
-        waiting = [memoryview(_HEAD.pack(*counts, checksum)), *parts]
+    def _write(self, parts: Sequence[Any], pieces: Sequence[Any], instances: int) -> None:
+        """Append a record: parts that its CRC-32 covers, and HDF5 chunks with own checksums."""
+        parts = [np.array([len(piece) for piece in pieces], "<u8").tobytes(), *parts]
+        counts = sum(map(len, (*parts, *pieces))), len(pieces), instances
+        head = _HEAD.pack(*counts, _checksum(counts, parts, pieces))
+        waiting = [memoryview(part) for part in (head, *parts, *pieces)]
         end = self._ends[-1] if self._ends else 0
         try:
             while waiting:
                 # An unbuffered file may take less than it is given.
                 taken = os.writev(self._file.fileno(), waiting[:_MOST_PARTS])
-                while waiting and taken >= len(waiting[0]):
-                    taken -= len(waiting.pop(0))
+                done = 0
+                while done < len(waiting) and taken >= len(waiting[done]):
+                    taken -= len(waiting[done])
+                    done += 1
+                del waiting[:done]
                 if taken:
                     waiting[0] = waiting[0][taken:]
         except BaseException:
@@ -160,23 +173,32 @@ class Journal:
                 logger.warning("%s is the journal of other work and is discarded", self.folder)
             self._file.truncate(end)
         if not self._ends:
-            self._write([memoryview(header)], 0)
+            self._write([header], [], 0)
 
     def _whole(self, header: bytes, size: int) -> Iterator[tuple[int, int]]:
         """Yield ends and numbers of instances of header and records, up to a damaged one."""
-        handle, begin = self._file.fileno(), 0
+        begin = 0
         while begin + _HEAD.size <= size:
-            length, instances, checksum = _HEAD.unpack(os.pread(handle, _HEAD.size, begin))
+            length, pieces, instances, checksum = _HEAD.unpack(self._read(begin, _HEAD.size))
             end = begin + _HEAD.size + length
             if end > size:
                 return
-            payload = os.pread(handle, length, begin + _HEAD.size)
-            if zlib.crc32(payload, zlib.crc32(_COUNTS.pack(length, instances))) != checksum:
+            payload = self._read(begin + _HEAD.size, length)
+            try:
+                parts, encoded = _split(payload, pieces)
+            except ValueError:
                 return
-            if begin == 0 and payload != header:
+            if _checksum((length, pieces, instances), parts, encoded) != checksum:
+                return
+            if any(fletcher32(piece[:-CHECKED]) != piece[-CHECKED:] for piece in encoded):
+                return
+            if begin == 0 and parts[1] != header:
                 return
             yield end, instances
             begin = end
+
+    def _read(self, begin: int, length: int) -> memoryview:
+        return memoryview(os.pread(self._file.fileno(), length, begin))
 
 
 def count_instances(path: Path, begin: int = 0) -> tuple[int, int]:
@@ -196,7 +218,7 @@ def count_instances(path: Path, begin: int = 0) -> tuple[int, int]:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         while len(head := os.pread(file.fileno(), _HEAD.size, begin)) == _HEAD.size:
-            length, instances, _ = _HEAD.unpack(head)
+            length, _, instances, _ = _HEAD.unpack(head)
             end = begin + _HEAD.size + length
             if end > size:
                 break
@@ -204,25 +226,64 @@ def count_instances(path: Path, begin: int = 0) -> tuple[int, int]:
     return count, begin
 
 
-def _pack(arrays: Mapping[str, NDArray[Any]]) -> list[memoryview]:
-    """Return named arrays as bytes, those of large arrays without a copy."""
+def _checksum(counts: tuple[int, ...], parts: Sequence[Any], pieces: Sequence[Any]) -> int:
+    """Return the CRC-32 of a record: of all but what the checksums of HDF5 chunks cover."""
+    checksum = zlib.crc32(_COUNTS.pack(*counts))
+    for part in (*parts, *(piece[-CHECKED:] for piece in pieces)):
+        checksum = zlib.crc32(part, checksum)
+    return checksum
+
+
+def _split(payload: memoryview, count: int) -> tuple[list[memoryview], list[memoryview]]:
+    """Return the parts of a payload that `Journal._write` was given, after the lengths of pieces.
+
+    Raises:
+        ValueError: The lengths are damaged.
+    """
+    begin = 8 * count
+    lengths = np.frombuffer(payload[:begin], "<u8").tolist()
+    middle = len(payload) - sum(lengths)
+    if middle < begin or min(lengths, default=CHECKED) < CHECKED:
+        raise ValueError("the lengths of HDF5 chunks are not those of a record")
+    ends = [middle, *(middle + end for end in accumulate(lengths))]
+    return [payload[:begin], payload[begin:middle]], [payload[a:b] for a, b in pairwise(ends)]
+
+
+def _pack(arrays: Mapping[str, NDArray[Any] | Encoded]) -> tuple[list[Any], list[Any]]:
+    """Return named arrays as bytes, those of large arrays without a copy; and HDF5 chunks."""
+    head: list[Any] = []
+    parts: list[Any] = []
+    pieces: list[Any] = []
     for name, values in arrays.items():
-        if values.dtype.hasobject:
+        if isinstance(values, Encoded):
+            head.append((name, *astuple(values.storage), len(values), len(values.pieces)))
+            parts.append(values.digests)
+            pieces += values.pieces
+            continue
+        array = np.ascontiguousarray(values)
+        if array.dtype.hasobject:
             raise ValueError(f"{name} is an array of objects, which a journal does not hold")
-    head = [(name, values.dtype.str, values.shape) for name, values in arrays.items()]
+        head.append((name, array.dtype.str, np.shape(values)))
+        parts.append(array.reshape(-1).view(np.uint8).data)
     text = json.dumps(head).encode()
-    flat = (np.ascontiguousarray(values).reshape(-1) for values in arrays.values())
-    return [memoryview(_LENGTH.pack(len(text)) + text), *(v.view(np.uint8).data for v in flat)]
+    return [_LENGTH.pack(len(text)) + text, *parts], pieces
 
 
-def _unpack(payload: bytes) -> dict[str, NDArray[Any]]:
+def _unpack(data: memoryview, pieces: Sequence[memoryview]) -> dict[str, NDArray[Any] | Encoded]:
     """Return the arrays that `_pack` was given; they share the payload and are read-only."""
-    (length,) = _LENGTH.unpack_from(payload)
-    begin = _LENGTH.size + length
-    arrays = {}
-    for name, kind, shape in json.loads(payload[_LENGTH.size : begin]):
+    (length,) = _LENGTH.unpack_from(data)
+    begin, used = _LENGTH.size + length, 0
+    arrays: dict[str, NDArray[Any] | Encoded] = {}
+    for name, kind, shape, *encoded in json.loads(bytes(data[_LENGTH.size : begin])):
+        if encoded:
+            chunk, compressed, rows, count = encoded
+            storage = Storage(kind, tuple(shape), tuple(chunk), compressed)
+            digests = bytes(data[begin : begin + rows * DIGEST])
+            arrays[name] = Encoded(storage, digests, pieces[used : used + count])
+            begin, used = begin + rows * DIGEST, used + count
+            continue
         dtype, size = np.dtype(kind), math.prod(shape)
-        arrays[name] = np.frombuffer(payload, dtype, size, begin).reshape(shape)
+        arrays[name] = np.frombuffer(data, dtype, size, begin).reshape(shape)
         begin += size * dtype.itemsize
     return arrays
 

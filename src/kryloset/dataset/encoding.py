@@ -1,0 +1,180 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Rows of arrays in the form in which HDF5 stores them.
+
+A row is what an array has of one instance. It is encoded once, where it was computed, and then
+moves from file to file as it is (`write_direct_chunk`): HDF5 neither compresses it again nor
+computes its checksum again.
+"""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import batched, product
+from math import prod
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.dataset.integrity import DIGEST, digest_rows
+from kryloset.dataset.layout import CHECKSUM, FILTERS, choose_filters
+
+#: Entries of an HDF5 chunk with several times: 1 MiB, which HDF5 keeps in memory.
+_ENTRIES = 2**17
+#: Bytes of the checksum at the end of an HDF5 chunk.
+CHECKED = 4
+#: Words that are summed at once, as a square matrix, such that single precision is exact.
+_SIDE = 128
+_ONES = np.ones(_SIDE, np.float32)
+_SUMS = np.stack([np.ones(_SIDE), np.arange(_SIDE)], axis=1)
+
+
+def fletcher32(data: Any) -> bytes:
+    """Return the Fletcher-32 checksum that HDF5 appends to a chunk, (low, high) sums.
+
+    With words w_0 ... w_(n-1) of 16 bits, big-endian, the sums are those of w_i and of (n - i) w_i
+    modulo 65535 (J. Fletcher, "An arithmetic checksum for serial transmissions", IEEE Trans.
+    Commun. 30, 1982). Exchanging the bytes of a word multiplies it by 256 modulo 65535, so that the
+    words are summed as they are in memory. As HDF5 folds its sums, a multiple of 65535 is 65535
+    unless all words are zero.
+
+    Args:
+        data: Bytes, or anything with a buffer of them.
+    """
+    octets = np.frombuffer(data, np.uint8)
+    if len(octets) % 2:
+        octets = np.append(octets, np.uint8(0))
+    words = octets.view("<u2")
+    count, plain, weighted = len(words), 0, 0
+    for begin in range(0, count, _SIDE**2):
+        part = words[begin : begin + _SIDE**2]
+        if len(part) % _SIDE:
+            part = np.append(part, np.zeros(-len(part) % _SIDE, part.dtype))
+        matrix = part.astype(np.float32).reshape(-1, _SIDE)
+        # Each is below 2^24.
+        rows, columns = matrix @ _ONES, _ONES[: len(matrix)] @ matrix
+        total, within = (int(each) for each in columns.astype(np.float64) @ _SUMS)
+        before = int(_SUMS[: len(matrix), 1] @ rows.astype(np.float64))
+        plain += total
+        weighted += (count - begin) * total - _SIDE * before - within
+    if not plain:
+        return bytes(CHECKED)
+    sums = ((256 * each % 65535) or 65535 for each in (plain, weighted))
+    return b"".join(each.to_bytes(2, "little") for each in sums)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How HDF5 stores the rows of an array.
+
+    Attributes:
+        dtype: Their type, such as `<f8`.
+        shape: Their shape.
+        chunk: The shape of their part of an HDF5 chunk, which has one instance.
+        compressed: Whether they are compressed by gzip, and not only checksummed.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    chunk: tuple[int, ...]
+    compressed: bool
+
+    @classmethod
+    def of(cls, row: NDArray[Any], *, times: bool = False) -> Self:
+        """Choose how rows like this one are stored.
+
+        Args:
+            row: A row.
+            times: Whether its first axis is that of times, of which an HDF5 chunk may have a few.
+        """
+        chunk = [*row.shape]
+        if times:
+            chunk[0] = max(1, min(chunk[0], _ENTRIES // prod(chunk[1:])))
+        return cls(row.dtype.str, row.shape, tuple(chunk), choose_filters(row) is FILTERS)
+
+    def create(self, file: h5py.File, path: str, count: int) -> h5py.Dataset:
+        """Make an array for `count` rows."""
+        filters = FILTERS if self.compressed else CHECKSUM
+        shape, chunks = (count, *self.shape), (1, *self.chunk)
+        return file.create_dataset(path, shape, self.dtype, chunks=chunks, **filters)
+
+    def corners(self) -> list[tuple[int, ...]]:
+        """Return where in a row its HDF5 chunks begin."""
+        lengths = zip(self.shape, self.chunk, strict=True)
+        return list(product(*(range(0, length, step) for length, step in lengths)))
+
+    def encode(self, rows: NDArray[Any]) -> "Encoded":
+        """Encode rows, shape (rows, *shape).
+
+        Raises:
+            ValueError: They have another shape or type.
+        """
+        if rows.shape[1:] != self.shape or rows.dtype.str != self.dtype:
+            raise ValueError(f"rows of {rows.shape[1:]} {rows.dtype} are not stored as {self}")
+        pieces = (
+            row[tuple(slice(a, a + n) for a, n in zip(corner, self.chunk, strict=True))]
+            for row in rows
+            for corner in self.corners()
+        )
+        return Encoded(self, digest_rows(rows), [self._encode(piece) for piece in pieces])
+
+    def _encode(self, piece: NDArray[Any]) -> bytes:
+        """Return an HDF5 chunk; one at an end of an axis is filled up with zeros."""
+        if piece.shape != self.chunk:
+            whole = np.zeros(self.chunk, piece.dtype)
+            whole[tuple(map(slice, piece.shape))] = piece
+            piece = whole
+        data: Any = np.ascontiguousarray(piece).reshape(-1).view(np.uint8)
+        if self.compressed:
+            data = zlib.compress(data.reshape(-1, piece.itemsize).T.tobytes(), 1)
+        return b"".join((data, fletcher32(data)))
+
+    def decode(self, pieces: Sequence[Any]) -> NDArray[Any]:
+        """Return the row that some HDF5 chunks hold, without comparing their checksums."""
+        row = np.empty(self.shape, self.dtype)
+        for corner, piece in zip(self.corners(), pieces, strict=True):
+            data = memoryview(piece)[:-CHECKED]
+            if self.compressed:
+                shuffled = np.frombuffer(zlib.decompress(data), np.uint8)
+                data = memoryview(shuffled.reshape(row.itemsize, -1).T.tobytes())
+            values = np.frombuffer(data, self.dtype).reshape(self.chunk)
+            place = row[tuple(slice(a, a + n) for a, n in zip(corner, self.chunk, strict=True))]
+            place[...] = values[tuple(map(slice, place.shape))]
+        return row
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Consecutive rows of an array as HDF5 stores them.
+
+    Attributes:
+        storage: How they are stored.
+        digests: What `integrity.digest_rows` returns for them.
+        pieces: The HDF5 chunks of the first row, of the second, and so on: bytes, each with its
+            checksum at the end.
+    """
+
+    storage: Storage
+    digests: bytes
+    pieces: Sequence[Any]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.digests) // DIGEST
+
+    def decode(self) -> NDArray[Any]:
+        """Return the rows, shape (rows, *shape), without comparing checksums and digests."""
+        return np.stack([self.storage.decode(pieces) for pieces in self._rows()])
+
+    def write(self, array: h5py.Dataset, first: int) -> None:
+        """Write the rows to an array that `Storage.create` made, from row `first` on."""
+        corners, write = self.storage.corners(), array.id.write_direct_chunk
+        for number, pieces in enumerate(self._rows(), first):
+            for corner, piece in zip(corners, pieces, strict=True):
+                write((number, *corner), piece)
+
+    def _rows(self) -> Iterator[Sequence[Any]]:
+        """Return the HDF5 chunks of each row."""
+        return batched(self.pieces, len(self.storage.corners()))

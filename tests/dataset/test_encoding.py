@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Rows are encoded as HDF5 itself would: it reads them, and verifies their checksums."""
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kryloset.dataset.encoding import Storage, fletcher32
+from kryloset.dataset.integrity import digest_row
+from kryloset.dataset.layout import LIBVER
+
+GENERATOR = np.random.default_rng(0)
+SMOOTH, TWO_VALUED = GENERATOR.random((3, 5, 6)), GENERATOR.choice([3.0, 12.0], (3, 50, 60))
+TRAJECTORIES = GENERATOR.random((2, 7, 150, 151))
+ROWS = {
+    "a field": (SMOOTH, False),
+    "a two-valued field": (TWO_VALUED, False),
+    "a mask": ((TWO_VALUED > 5).astype(np.int8), False),
+    "integers": (np.arange(24).reshape(2, 12), False),
+    "a trajectory": (TRAJECTORIES, True),
+}
+
+
+def memory() -> h5py.File:
+    return h5py.File("memory", "w", driver="core", backing_store=False, libver=LIBVER)
+
+
+@settings(max_examples=300)
+@given(st.binary(min_size=1, max_size=600) | st.integers(1, 2000).map(lambda n: b"\xff" * n))
+def test_the_checksum_is_that_of_hdf5(data):
+    with memory() as file:
+        array = file.create_dataset(
+            "a", data=np.frombuffer(data, np.uint8), chunks=(len(data),), fletcher32=True
+        )
+        file.flush()
+        _, stored = array.id.read_direct_chunk((0,))
+    assert bytes(stored) == data + fletcher32(data)
+
+
+@pytest.mark.parametrize("words", [16384, 16385, 3 * 16384 + 130, 2**19])
+@pytest.mark.parametrize("value", [0, 255, None])
+def test_the_checksum_of_many_words_is_that_of_hdf5(words, value):
+    random = np.random.default_rng(words).integers(0, 256, 2 * words, np.uint8)
+    data = random if value is None else np.full(2 * words, value, np.uint8)
+    with memory() as file:
+        array = file.create_dataset("a", data=data, chunks=data.shape, fletcher32=True)
+        file.flush()
+        assert array.id.read_direct_chunk((0,))[1][-4:] == fletcher32(data)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_hdf5_reads_encoded_rows(name):
+    rows, times = ROWS[name]
+    storage = Storage.of(rows[0], times=times)
+    encoded = storage.encode(rows)
+    assert encoded.digests == b"".join(map(digest_row, rows))
+    assert storage.compressed == (name in ("a two-valued field", "a mask", "integers"))
+    with memory() as file:
+        array = storage.create(file, "a", len(rows))
+        encoded.write(array, 0)
+        np.testing.assert_array_equal(array[:], rows)
+        assert array.dtype == rows.dtype
+    np.testing.assert_array_equal(encoded.decode(), rows)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_bytes_are_those_that_hdf5_writes(name):
+    """But those of gzip, whose library may be another one."""
+    rows, times = ROWS[name]
+    storage = Storage.of(rows[0], times=times)
+    with memory() as file:
+        mine, own = (storage.create(file, name, len(rows)) for name in "ab")
+        storage.encode(rows).write(mine, 0)
+        own[:] = rows
+        file.flush()
+        for number in range(own.id.get_num_chunks()):
+            place = own.id.get_chunk_info(number).chunk_offset
+            one, other = (array.id.read_direct_chunk(place) for array in (mine, own))
+            assert one[0] == other[0] == 0, "all filters were applied"
+            if not storage.compressed:
+                assert bytes(one[1]) == bytes(other[1])
+
+
+def test_a_long_trajectory_has_several_hdf5_chunks():
+    storage = Storage.of(TRAJECTORIES[0], times=True)
+    assert storage.chunk == (5, 150, 151)
+    assert storage.corners() == [(0, 0, 0), (5, 0, 0)]
+
+
+def test_rows_of_another_shape_or_type_are_refused():
+    storage = Storage.of(SMOOTH[0])
+    for rows in (SMOOTH[:, 1:], SMOOTH.astype(np.float32)):
+        with pytest.raises(ValueError, match="are not stored as"):
+            storage.encode(rows)
