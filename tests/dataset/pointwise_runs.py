@@ -78,7 +78,7 @@ class Run:
             for instance in parameters:
                 (solution,) = discretisation.solve([instance], None)
                 rows = {f"parameters/{name}": values for name, values in instance.items()}
-                for key, values in {**rows, "fields/u": solution["u"]}.items():
+                for key, values in {**rows, "fields/u": solution["u"][np.newaxis]}.items():
                     file.rows(key, values[np.newaxis], len(instances))
             for key, column in columns.items():
                 file.array(key, column)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kryloset.dataset.encoding import Storage, fletcher32
 from kryloset.dataset.integrity import digest_row
 from kryloset.dataset.layout import LIBVER
+from kryloset.errors import DataError
 
 GENERATOR = np.random.default_rng(0)
 SMOOTH, TWO_VALUED = GENERATOR.random((3, 5, 6)), GENERATOR.choice([3.0, 12.0], (3, 50, 60))
@@ -87,11 +88,11 @@ def test_the_bytes_are_those_that_hdf5_writes(name):
 def test_a_long_trajectory_has_several_hdf5_chunks():
     storage = Storage.of(TRAJECTORIES[0], times=True)
     assert storage.chunk == (5, 150, 151)
-    assert storage.corners() == [(0, 0, 0), (5, 0, 0)]
+    assert storage.corners() == ((0, 0, 0), (5, 0, 0))
 
 
 def test_rows_of_another_shape_or_type_are_refused():
     storage = Storage.of(SMOOTH[0])
     for rows in (SMOOTH[:, 1:], SMOOTH.astype(np.float32)):
-        with pytest.raises(ValueError, match="are not stored as"):
+        with pytest.raises(DataError, match=r"it has the shape \(.*<f8 in the instances before"):
             storage.encode(rows)

@@ -10,6 +10,7 @@ computes its checksum again.
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import batched, product
 from math import prod
 from typing import Any, Self
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from kryloset.dataset.integrity import DIGEST, digest_rows
 from kryloset.dataset.layout import CHECKSUM, FILTERS, choose_filters
+from kryloset.errors import DataError
 
 #: Entries of an HDF5 chunk with several times: 1 MiB, which HDF5 keeps in memory.
 _ENTRIES = 2**17
@@ -94,25 +96,33 @@ class Storage:
             chunk[0] = max(1, min(chunk[0], _ENTRIES // prod(chunk[1:])))
         return cls(row.dtype.str, row.shape, tuple(chunk), choose_filters(row) is FILTERS)
 
+    @classmethod
+    def stored(cls, array: h5py.Dataset) -> Self:
+        """Return how the rows of an array in a file are stored."""
+        compressed = array.compression is not None
+        return cls(array.dtype.str, array.shape[1:], array.chunks[1:], compressed)
+
     def create(self, file: h5py.File, path: str, count: int) -> h5py.Dataset:
         """Make an array for `count` rows."""
         filters = FILTERS if self.compressed else CHECKSUM
         shape, chunks = (count, *self.shape), (1, *self.chunk)
         return file.create_dataset(path, shape, self.dtype, chunks=chunks, **filters)
 
-    def corners(self) -> list[tuple[int, ...]]:
+    def corners(self) -> Sequence[tuple[int, ...]]:
         """Return where in a row its HDF5 chunks begin."""
-        lengths = zip(self.shape, self.chunk, strict=True)
-        return list(product(*(range(0, length, step) for length, step in lengths)))
+        return _corners(self.shape, self.chunk)
 
     def encode(self, rows: NDArray[Any]) -> "Encoded":
         """Encode rows, shape (rows, *shape).
 
         Raises:
-            ValueError: They have another shape or type.
+            DataError: They have another shape or type.
         """
         if rows.shape[1:] != self.shape or rows.dtype.str != self.dtype:
-            raise ValueError(f"rows of {rows.shape[1:]} {rows.dtype} are not stored as {self}")
+            raise DataError(
+                f"it has the shape {rows.shape[1:]} and the type {rows.dtype.str}, but "
+                f"{self.shape} and {self.dtype} in the instances before"
+            )
         pieces = (
             row[tuple(slice(a, a + n) for a, n in zip(corner, self.chunk, strict=True))]
             for row in rows
@@ -133,16 +143,28 @@ class Storage:
 
     def decode(self, pieces: Sequence[Any]) -> NDArray[Any]:
         """Return the row that some HDF5 chunks hold, without comparing their checksums."""
+        if self.chunk == self.shape:
+            return self._decode(pieces[0])
         row = np.empty(self.shape, self.dtype)
         for corner, piece in zip(self.corners(), pieces, strict=True):
-            data = memoryview(piece)[:-CHECKED]
-            if self.compressed:
-                shuffled = np.frombuffer(zlib.decompress(data), np.uint8)
-                data = memoryview(shuffled.reshape(row.itemsize, -1).T.tobytes())
-            values = np.frombuffer(data, self.dtype).reshape(self.chunk)
             place = row[tuple(slice(a, a + n) for a, n in zip(corner, self.chunk, strict=True))]
-            place[...] = values[tuple(map(slice, place.shape))]
+            place[...] = self._decode(piece)[tuple(map(slice, place.shape))]
         return row
+
+    def _decode(self, piece: Any) -> NDArray[Any]:
+        """Return what an HDF5 chunk holds, read-only and without a copy where that is possible."""
+        data = memoryview(piece)[:-CHECKED]
+        if self.compressed:
+            shuffled = np.frombuffer(zlib.decompress(data), np.uint8)
+            size = np.dtype(self.dtype).itemsize
+            data = memoryview(shuffled.reshape(size, -1).T.tobytes())
+        return np.frombuffer(data, self.dtype).reshape(self.chunk)
+
+
+@cache
+def _corners(shape: tuple[int, ...], chunk: tuple[int, ...]) -> Sequence[tuple[int, ...]]:
+    lengths = zip(shape, chunk, strict=True)
+    return tuple(product(*(range(0, length, step) for length, step in lengths)))
 
 
 @dataclass(frozen=True)
@@ -164,9 +186,9 @@ class Encoded:
         """Return the number of rows."""
         return len(self.digests) // DIGEST
 
-    def decode(self) -> NDArray[Any]:
-        """Return the rows, shape (rows, *shape), without comparing checksums and digests."""
-        return np.stack([self.storage.decode(pieces) for pieces in self._rows()])
+    def decode(self) -> list[NDArray[Any]]:
+        """Return the rows, without comparing checksums and digests."""
+        return [self.storage.decode(pieces) for pieces in self._rows()]
 
     def write(self, array: h5py.Dataset, first: int) -> None:
         """Write the rows to an array that `Storage.create` made, from row `first` on."""

@@ -25,6 +25,7 @@ from kryloset.dataset.layout import (
     TRUTH,
     grid_coordinates,
     grid_group,
+    stored_type,
 )
 from kryloset.dataset.splits import split_indices
 from kryloset.dependence import keys_of
@@ -227,14 +228,6 @@ class Frame:
         """Write a text."""
         self.file.create_dataset(path, data=text, dtype=h5py.string_dtype())
         self.digests.add(path, text.encode())
-
-
-def stored_type(values: NDArray[Any]) -> np.dtype[Any]:
-    """Return the type in which numbers are stored: integers and masks keep theirs."""
-    dtype = np.asarray(values).dtype
-    if dtype == TRUTH:
-        return dtype
-    return INTEGER if dtype.kind in "iu" else FLOAT
 
 
 def write_strings(node: h5py.Group, name: str, values: Sequence[str]) -> None:

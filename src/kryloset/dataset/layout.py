@@ -149,6 +149,20 @@ def _axis(family: Family, grid: str, group: str, axis: str) -> str:
     return axis if axis in family.coordinates else f"{group}/{axis}"
 
 
+def stored_type(values: NDArray[Any]) -> np.dtype[Any]:
+    """Return the type in which numbers are stored: integers and masks keep theirs."""
+    dtype = np.asarray(values).dtype
+    if dtype == TRUTH:
+        return dtype
+    return INTEGER if dtype.kind in "iu" else FLOAT
+
+
+def stored_row(family: Family, placement: Placement, values: NDArray[Any]) -> NDArray[Any]:
+    """Return an instance's row as it is stored: a steady solution has one time."""
+    row = np.asarray(values, dtype=stored_type(values))
+    return row[np.newaxis] if family.times is None and "time" in placement.axes else row
+
+
 def mask_key(key: str) -> str:
     """Return the key of the mask on the same grid as a variable."""
     grid, slash, _ = key.rpartition("/")

@@ -6,6 +6,7 @@ An array with several numbers for each instance has a digest for each row, as in
 that needs only some instances verifies only their rows. All attributes have one digest together.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.dataset.atomic import create_hdf5, write_whole
+from kryloset.dataset.encoding import CHECKED, Encoded, Storage, fletcher32
 from kryloset.dataset.integrity import (
     SEALS,
     STRUCTURE,
@@ -47,6 +49,7 @@ class StagedWriter:
         self._digests = Digests()
         self._numbers: dict[str, list[NDArray[Any]]] = {}
         self._written: dict[str, int] = {}
+        self._storages: dict[str, Storage] = {}
         # Finding an array by its name takes HDF5 as long as writing a field.
         self._arrays: dict[str, h5py.Dataset] = {}
 
@@ -72,20 +75,19 @@ class StagedWriter:
         self._file.create_dataset(path, data=text, dtype=h5py.string_dtype())
         self._digests.add(path, text.encode())
 
-    def rows(self, path: str, rows: NDArray[Any], count: int) -> None:
-        """Write the next rows of an array of `count` rows, which all have the same shape."""
-        if rows.ndim == 1:
-            self._numbers.setdefault(path, []).append(rows)
-            return
+    def rows(self, path: str, rows: NDArray[Any] | Encoded, count: int) -> None:
+        """Write the next rows of an array of `count` rows, which are all stored alike."""
+        if not isinstance(rows, Encoded):
+            if rows.ndim == 1:
+                self._numbers.setdefault(path, []).append(rows)
+                return
+            rows = self._storages.setdefault(path, Storage.of(rows[0])).encode(rows)
         if path not in self._arrays:
-            shape = rows.shape[1:]
-            self._arrays[path] = self._file.create_dataset(
-                path, (count, *shape), rows.dtype, chunks=(1, *shape), **CHECKSUM
-            )
+            self._arrays[path] = rows.storage.create(self._file, path, count)
         first = self._written.get(path, 0)
         self._written[path] = first + len(rows)
-        self._arrays[path][first : first + len(rows)] = rows
-        self._digests.add_rows(path, digest_rows(rows))
+        rows.write(self._arrays[path], first)
+        self._digests.add_rows(path, rows.digests)
 
     def ragged_row(self, path: str, values: NDArray[Any]) -> None:
         """Write the rows of the next instance of a ragged array."""
@@ -135,10 +137,12 @@ class StagedFile:
         self.path = path
         try:
             self._file = h5py.File(path, "r")
+            self._bytes = path.open("rb", buffering=0)
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error}; make it again") from None
         self._whole: dict[str, NDArray[Any]] = {}
         self._arrays: dict[str, h5py.Dataset] = {}
+        self._stored: dict[str, tuple[Storage, NDArray[np.int64]]] = {}
         try:
             self._read_seals()
         except BaseException:
@@ -179,6 +183,7 @@ class StagedFile:
     ) -> None:
         """Close the file."""
         self._file.close()
+        self._bytes.close()
 
     def __contains__(self, path: str) -> bool:
         """Return whether the file has an array or a text of that path."""
@@ -273,6 +278,44 @@ class StagedFile:
                 "digest differs; make the file again"
             )
         return values
+
+    def row_digest(self, path: str, number: int) -> bytes:
+        """Return the digest of a row, or that of an instance's number."""
+        if path in self._tabled:
+            return bytes(self.table(path)[number])
+        return digest_row(self.row(path, number))
+
+    def encoded(self, path: str, number: int) -> Encoded:
+        """Return one row as it is stored, after comparing its checksums, and not its digest.
+
+        Raises:
+            DataError: It is missing or damaged.
+        """
+        if path not in self._stored:
+            self._stored[path] = self._locate(path)
+        storage, places = self._stored[path]
+        pieces = [os.pread(self._bytes.fileno(), size, at) for at, size in places[number].tolist()]
+        for piece in pieces:
+            if fletcher32(piece[:-CHECKED]) != piece[-CHECKED:]:
+                raise DataError(
+                    f"{self.path} is damaged: row {number} of {path} was changed, since its "
+                    "checksum differs; make the file again"
+                )
+        return Encoded(storage, self.table(path)[number].tobytes(), pieces)
+
+    def _locate(self, path: str) -> tuple[Storage, NDArray[np.int64]]:
+        """Return how rows are stored, and where: (rows, HDF5 chunks, 2), positions and lengths."""
+        count, found = self.length(path), []
+        try:
+            array = self._file[path]
+            storage = Storage.stored(array)
+            array.id.chunk_iter(lambda piece: found.append((piece.byte_offset, piece.size)))
+            places = np.array(found, np.int64).reshape(count, len(storage.corners()), 2)
+        except Exception as error:
+            raise DataError(
+                f"{self.path} is damaged: {path} cannot be read: {error}; make the file again"
+            ) from None
+        return storage, places
 
     def row_seal(self, path: str, number: int) -> bytes:
         """Return what identifies a row: its digest, or the bytes of a scalar."""

@@ -7,7 +7,6 @@ makes the same bytes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,9 +18,11 @@ from numpy.typing import NDArray
 from kryloset import provenance
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import create_hdf5
-from kryloset.dataset.frame import ROWS, Frame, stored_type, write_strings, write_varying
+from kryloset.dataset.encoding import Encoded, Storage
+from kryloset.dataset.frame import ROWS, Frame, write_strings, write_varying
 from kryloset.dataset.integrity import DIGEST, digest_row
 from kryloset.dataset.layout import (
+    CHECKSUM,
     FILTERS,
     FLOAT,
     LIBVER,
@@ -29,9 +30,9 @@ from kryloset.dataset.layout import (
     TRUTH,
     WELL_GROUPS,
     Placement,
-    choose_filters,
     mask_key,
     place,
+    stored_row,
 )
 from kryloset.dataset.ragged import append_rows, offsets_path
 from kryloset.dataset.statistics import Moments
@@ -39,8 +40,8 @@ from kryloset.errors import DataError
 from kryloset.problems.base import Family, Variable
 from kryloset.problems.checks.coverage import select
 
-#: Entries of an HDF5 chunk with several times: 1 MiB, which HDF5 keeps in memory.
-_CHUNK = 2**17
+#: What an instance has of an array: numbers, or one row as HDF5 stores it.
+type Row = NDArray[Any] | Encoded
 
 
 def write_dataset(
@@ -48,7 +49,7 @@ def write_dataset(
     name: str,
     config: DatasetConfig,
     family: Family,
-    instances: Iterable[Mapping[str, NDArray[Any]]],
+    instances: Iterable[Mapping[str, Row]],
     solver: Mapping[str, NDArray[Any]],
     reasons: Mapping[int, str],
     code: Mapping[str, str],
@@ -66,7 +67,7 @@ def write_dataset(
         family: Its family.
         instances: Parameters, fields and unknowns of each instance by name, those on a further
             grid by `grid_<points>/<name>`, in the drawn order; also `inside` if each instance has
-            its own domain.
+            its own domain. Rows that are encoded move into the file as they are.
         solver: The solve records: each quantity of `layout.SOLVER`, shape (instances,), in the
             drawn order.
         reasons: The meanings of the numbers in /solver/reason.
@@ -141,7 +142,7 @@ def write_instances(
     name: str,
     config: DatasetConfig,
     family: Family,
-    instances: Iterable[Mapping[str, NDArray[Any]]],
+    instances: Iterable[Mapping[str, Row]],
     *,
     solver: Mapping[str, NDArray[Any]] | None = None,
     reasons: Mapping[int, str] | None = None,
@@ -177,9 +178,18 @@ def write_instances(
 class _Writer(Frame):
     """A dataset file with the arrays of its instances."""
 
+    def __init__(
+        self, file: h5py.File, config: DatasetConfig, family: Family, versions: Mapping[str, str]
+    ) -> None:
+        """Begin an empty file."""
+        super().__init__(file, config, family, versions)
+        #: By path the arrays of rows, and the numbers of all instances.
+        self._stored: dict[str, tuple[Storage, h5py.Dataset]] = {}
+        self._numbers: dict[str, NDArray[Any]] = {}
+
     def data(
         self,
-        instances: Iterable[Mapping[str, NDArray[Any]]],
+        instances: Iterable[Mapping[str, Row]],
         masks: Mapping[str, NDArray[np.int8]],
     ) -> None:
         """Write parameters, solutions and masks, and the statistics of the training split."""
@@ -191,7 +201,7 @@ class _Writer(Frame):
 
     def arrays(
         self,
-        instances: Iterable[Mapping[str, NDArray[Any]]],
+        instances: Iterable[Mapping[str, Row]],
         masks: Mapping[str, NDArray[np.int8]],
         moments: Mapping[int, Mapping[str, Moments]] = MappingProxyType({}),
     ) -> None:
@@ -209,10 +219,13 @@ class _Writer(Frame):
             if not placements:
                 placements = self._make_all(arrays)
             for key, placement in placements.items():
-                values = self._values(placement, index, arrays[key])
-                self._write(placement, index, values)
+                self._write(placement, index, arrays[key])
                 if moment := moments.get(index, {}).get(key):
-                    inside = arrays.get(mask_key(key), masks.get(mask_key(key)))
+                    values = self._read(placement, arrays[key])
+                    mask = mask_key(key)
+                    inside = masks.get(mask)
+                    if mask in arrays:
+                        inside = self._read(placements[mask], arrays[mask])
                     moment.add(self._within(placement.variable, values, inside))
         self._finish_all(placements, shared)
 
@@ -248,7 +261,7 @@ class _Writer(Frame):
             self._describe(placement, sample=False)
         return shared
 
-    def _make_all(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Placement]:
+    def _make_all(self, arrays: Mapping[str, Row]) -> dict[str, Placement]:
         """Make the arrays of all variables in the shapes that an instance has."""
         placements = {key: place(self.family, key) for key in arrays}
         for key, placement in placements.items():
@@ -273,12 +286,16 @@ class _Writer(Frame):
             self.file.create_group(f"statistics/{name}").attrs.update(numbers)
         self.file["statistics"].attrs["split"] = "train"
 
-    def _values(self, placement: Placement, index: int, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the stored form of an instance's array, with one time for a steady solution."""
-        found = np.asarray(values, dtype=stored_type(values))
+    def _read(self, placement: Placement, row: Row) -> NDArray[Any]:
+        """Return the stored form of an instance's row, with one time for a steady solution."""
+        if isinstance(row, Encoded):
+            return row.decode()[0]
+        return stored_row(self.family, placement, row)
+
+    def _values(self, placement: Placement, index: int, row: Row) -> NDArray[Any]:
+        """Return the stored form of an instance's row, which fits the axes of the array."""
+        found = self._read(placement, row)
         axes = [axis for axis in placement.axes if axis != "sample"]
-        if self.family.times is None and "time" in axes:
-            found = found[np.newaxis]
         # An axis of the variable's own is not in the file before the first instance, and a ragged
         # axis not before the last.
         lengths = [
@@ -294,42 +311,52 @@ class _Writer(Frame):
 
     def _make(self, placement: Placement, values: NDArray[Any]) -> None:
         """Make the array of a variable, and the dimension scales of its own axes."""
-        ragged = placement.variable.ragged
+        ragged, path = placement.variable.ragged, placement.path
         for axis, length in zip(placement.axes[1:], values.shape[ragged:], strict=True):
             if axis not in self.file:
                 self.number(axis, length)
         if ragged:
             return
-        shape = tuple(len(self.file[axis]) for axis in placement.axes)
-        # An HDF5 chunk has one instance, or a few times of a long trajectory.
-        chunks = [1 if len(shape) > 1 else min(shape[0], ROWS), *(max(1, n) for n in shape[1:])]
-        if "time" in placement.axes:
-            state = prod(chunks[2:])
-            chunks[1] = max(1, min(chunks[1], _CHUNK // state))
-        self.file.create_dataset(
-            placement.path, shape, values.dtype, chunks=tuple(chunks), **choose_filters(values)
-        )
-
-    def _write(self, placement: Placement, index: int, values: NDArray[Any]) -> None:
-        """Write the values of one instance."""
-        path = placement.path
-        if placement.variable.ragged:
-            added = append_rows(self.file, path, values, **FILTERS)
-            self.digests.add(offsets_path(path), added)
-        else:
-            self.file[path][index] = values
-        self._digest(placement, values)
-
-    def _digest(self, placement: Placement, values: NDArray[Any]) -> None:
-        """Add the digest of an instance's row, or its number to that of all numbers."""
+        count = self.config.count
         if placement.has_rows:
-            self.digests.add_rows(placement.path, digest_row(values))
+            storage = Storage.of(values, times="time" in placement.axes)
+            self._stored[path] = storage, storage.create(self.file, path, count)
         else:
-            self.digests.add(placement.path, values)
+            self._numbers[path] = np.zeros(count, values.dtype)
+            self.file.create_dataset(
+                path, (count,), values.dtype, chunks=(min(count, ROWS),), **CHECKSUM
+            )
+
+    def _write(self, placement: Placement, index: int, row: Row) -> None:
+        """Write the row of one instance: as it is, if it is stored as those of the dataset."""
+        path = placement.path
+        if path in self._stored:
+            storage, array = self._stored[path]
+            if not isinstance(row, Encoded) or row.storage != storage:
+                row = self._encode(storage, placement, index, row)
+            row.write(array, index)
+            self.digests.add_rows(path, row.digests)
+            return
+        values = self._values(placement, index, row)
+        if placement.variable.ragged:
+            self.digests.add(offsets_path(path), append_rows(self.file, path, values, **FILTERS))
+            self.digests.add_rows(path, digest_row(values))
+        else:
+            self._numbers[path][index] = values
+
+    def _encode(self, storage: Storage, placement: Placement, index: int, row: Row) -> Encoded:
+        try:
+            return storage.encode(self._values(placement, index, row)[np.newaxis])
+        except DataError as error:
+            name = placement.variable.name
+            raise DataError(f"instance {index}: {name!r} cannot be stored: {error}") from None
 
     def _finish(self, placement: Placement) -> None:
         """Attach the dimension scales of a complete array, and describe it."""
         array, variable = self.file[placement.path], placement.variable
+        if placement.path in self._numbers:
+            array[:] = self._numbers[placement.path]
+            self.digests.add(placement.path, self._numbers[placement.path])
         if variable.ragged:
             if placement.axes[0] not in self.file:
                 self.number(placement.axes[0], len(array))

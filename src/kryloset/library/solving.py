@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Solving instances of a family."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +107,9 @@ class _Solved:
         self._parameters = parameters
         self._order = order
         self._chunk = Chunk(CHUNK, parameters.numbers[order], Path(CHUNK))
-        #: By place among the given instances: the rows that a chunk's file would have, of one
-        #: instance, and the strategy in words.
+        #: By place among the given instances: parameters, fields and unknowns; what the solve took,
+        #: as in a chunk's file; and the strategy in words.
+        self._arrays: dict[int, dict[str, NDArray[Any]]] = {}
         self._rows: dict[int, dict[str, NDArray[Any]]] = {}
         self._labels: dict[int, str] = {}
 
@@ -142,7 +142,8 @@ class _Solved:
         fields = stored_fields(
             self._config, self._family, discretisation, instance, solution, check=position == 0
         )
-        self._rows[place] = self._chunk.record(position, [instance], [fields], [record])
+        self._arrays[place] = instance | fields
+        self._rows[place] = self._chunk.record(position, [record])
         self._labels[place] = record.label
 
     def label(self, discretisation: Discretisation) -> xarray.DataTree:
@@ -164,7 +165,8 @@ class _Solved:
             for points, mask in discretisation.masks().items()
         }
         tree = label(
-            self._config, self._family, self._parameters.numbers, self._arrays(),
+            self._config, self._family, self._parameters.numbers,
+            [self._arrays[place] for place in range(count)],
             solver=quantities, reasons=MEANINGS, meshes=discretisation.meshes(), masks=masks,
             strategies=strategies,
         )  # fmt: skip
@@ -184,14 +186,3 @@ class _Solved:
 
     def _column(self, path: str) -> NDArray[Any]:
         return np.concatenate([self._rows[place][path] for place in range(len(self._rows))])
-
-    def _arrays(self) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield parameters and solution of each instance, by variable, in the given order."""
-        groups = files.parameter(""), files.field("")
-        for place in range(len(self._order)):
-            yield {
-                path.removeprefix(group): values[0]
-                for group in groups
-                for path, values in self._rows[place].items()
-                if path.startswith(group)
-            }

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
+from kryloset.dataset.encoding import Encoded, Storage
 from kryloset.dataset.journal import Journal
+from kryloset.dataset.layout import Placement, place, stored_row
 from kryloset.dataset.staged import StagedFile, create_staged
 from kryloset.dependence import keys_of
 from kryloset.errors import DataError
@@ -81,19 +83,11 @@ class Chunk:
         """
         return self.instances[number * size : (number + 1) * size]
 
-    def record(
-        self,
-        begin: int,
-        instances: Sequence[Mapping[str, NDArray[Any]]],
-        fields: Sequence[Mapping[str, NDArray[Any]]],
-        solved: Sequence[SolveRecord],
-    ) -> dict[str, NDArray[Any]]:
-        """Return the rows of a group of instances, by the paths of the arrays in the file.
+    def record(self, begin: int, solved: Sequence[SolveRecord]) -> dict[str, NDArray[Any]]:
+        """Return what the solves of a group took, by the paths of the arrays in the file.
 
         Args:
             begin: Place of the first instance in the chunk.
-            instances: Parameters of each.
-            fields: Fields and unknowns of each; those on a further grid by `files.on_grid`.
             solved: What the solve of each took.
         """
         quantities = (
@@ -104,11 +98,6 @@ class Chunk:
         predecessors = [self._predecessor(begin + i, one) for i, one in enumerate(solved)]
         return {
             files.INSTANCE: _column(solved, "instance"),
-            **{
-                files.parameter(key): np.stack([one[key] for one in instances])
-                for key in instances[0]
-            },
-            **{files.field(key): np.stack([one[key] for one in fields]) for key in fields[0]},
             **{files.solver(name): _column(solved, name) for name in quantities},
             files.solver("way"): _column(solved, "strategy"),
             files.solver("predecessor"): np.array(predecessors),
@@ -118,6 +107,57 @@ class Chunk:
     def _predecessor(self, position: int, solved: SolveRecord) -> int:
         """Return the instance whose space an instance at some place used, or -1."""
         return int(self.instances[position - 1]) if position and solved.recycled else -1
+
+
+class Encoder:
+    """Encodes the rows of a chunk's arrays, all as those of its first group.
+
+    Args:
+        family: The family of the instances.
+        journal: Records of the groups before, perhaps none.
+    """
+
+    def __init__(self, family: Family, journal: Journal) -> None:
+        """Find how the rows of the first group were stored."""
+        self._family = family
+        first: Mapping[str, NDArray[Any] | Encoded] = next(journal.records(), {})
+        self._storages = {
+            path: rows.storage for path, rows in first.items() if isinstance(rows, Encoded)
+        }
+        self._placements: dict[str, Placement] = {}
+
+    def rows(
+        self,
+        instances: Sequence[Mapping[str, NDArray[Any]]],
+        fields: Sequence[Mapping[str, NDArray[Any]]],
+    ) -> dict[str, NDArray[Any] | Encoded]:
+        """Return the rows of a group as the dataset will store them, by their paths in the file.
+
+        Args:
+            instances: Parameters of each instance.
+            fields: Fields and unknowns of each; those on a further grid by `files.on_grid`.
+        """
+        return {
+            path(key): self._encode(path(key), key, group)
+            for path, group in ((files.parameter, instances), (files.field, fields))
+            for key in group[0]
+        }
+
+    def _encode(
+        self, path: str, key: str, group: Sequence[Mapping[str, NDArray[Any]]]
+    ) -> NDArray[Any] | Encoded:
+        if path not in self._placements:
+            self._placements[path] = place(self._family, key)
+        placement = self._placements[path]
+        rows = np.stack([stored_row(self._family, placement, one[key]) for one in group])
+        if not placement.has_rows or placement.variable.ragged:
+            return rows
+        if path not in self._storages:
+            self._storages[path] = Storage.of(rows[0], times="time" in placement.axes)
+        try:
+            return self._storages[path].encode(rows)
+        except DataError as error:
+            raise DataError(f"{key!r} cannot be stored: {error}") from None
 
 
 def _column(solved: Sequence[SolveRecord], name: str) -> NDArray[Any]:
@@ -146,8 +186,8 @@ def fingerprint(
     digest = hashlib.sha256()
     settings = config.model_dump_json(include=set(keys_of("solve")))
     digest.update(f"{settings} {stage_identity('solve', family)} {processes}".encode())
-    for place, file in family_files(config).items():
-        digest.update(place.encode() + file.read_bytes())
+    for name, file in family_files(config).items():
+        digest.update(name.encode() + file.read_bytes())
     if config.solver.replayed is not None:
         digest.update(config.solver.replayed.read_bytes())
     digest.update(chunk.instances.tobytes())
@@ -184,7 +224,9 @@ def write_chunk(
             file.text(files.SELECTION, selection)
         for record in journal.records():
             for path, values in record.items():
-                if path in ragged:
+                if isinstance(values, Encoded):
+                    file.rows(path, values, len(chunk))
+                elif path in ragged:
                     for row in values:
                         file.ragged_row(path, row)
                 elif files.is_shared(path):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Merge the chunks into one dataset file, in the drawn order."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole, write_whole
-from kryloset.dataset.integrity import damage, digest_instance
-from kryloset.dataset.layout import PLACES, SOLVER, find_masked, mask_key
+from kryloset.dataset.encoding import Encoded
+from kryloset.dataset.integrity import damage
+from kryloset.dataset.layout import PLACES, SOLVER, Placement, find_masked, mask_key, place
 from kryloset.dataset.staged import StagedFile
 from kryloset.dataset.writer import write_dataset
 from kryloset.errors import DataError
@@ -144,7 +146,7 @@ def _places(
     found_in = np.full(count, -1)
     row = np.zeros(count, dtype=np.int64)
     for number, file in enumerate(files):
-        for place, instance in enumerate(file.array(names.INSTANCE)):
+        for where, instance in enumerate(file.array(names.INSTANCE)):
             if not 0 <= instance < count:
                 raise DataError(f"{file.path} has instance {instance}; there are {count} in all")
             if found_in[instance] >= 0:
@@ -152,7 +154,7 @@ def _places(
                     f"instance {instance} is in two files, {files[found_in[instance]].path} and "
                     f"{file.path}: remove the file that belongs to another run"
                 )
-            found_in[instance], row[instance] = number, place
+            found_in[instance], row[instance] = number, where
     missing = np.flatnonzero(found_in < 0)
     if len(missing):
         raise DataError(
@@ -272,7 +274,7 @@ def _instances(
     family: Family,
     config: DatasetConfig,
     masks: Mapping[str, NDArray[np.int8]],
-) -> Iterator[dict[str, NDArray[Any]]]:
+) -> Iterator[dict[str, NDArray[Any] | Encoded]]:
     """Yield parameters and solution of each instance, on all grids, in the drawn order.
 
     Raises:
@@ -280,24 +282,32 @@ def _instances(
             missing; or the parameters are not those that were drawn.
     """
     drawn = order.array(names.DRAWN)
-    parameter_names = [variable.name for variable in family.parameters]
+    paths = {variable.name: names.parameter(variable.name) for variable in family.parameters}
     keys = _solution_keys(places.files, family, config)
     ranks = find_masked(family, {*keys, *masks})
+    # Numbers, and rows that have another length in each instance, are not moved but read.
+    read = {key for key in (*paths, *keys) if not _moves(place(family, key))}
     for index in track(range(len(places.row)), "merging"):
         file, row = places.files[places.file[index]], places.row[index]
         try:
-            parameters = {key: file.row(names.parameter(key), row) for key in parameter_names}
-            fields = {key: file.row(names.field(key), row) for key in keys}
+            digests = [file.row_digest(path, row) for path in paths.values()]
+            arrays = {
+                key: file.row(path, row) if key in read else file.encoded(path, row)
+                for key, path in (*paths.items(), *((key, names.field(key)) for key in keys))
+            }
         except DataError as error:
             raise DataError(f"instance {index} cannot be merged: {error}") from None
-        if digest_instance(parameters.values()) != drawn[index].tobytes():
+        if hashlib.sha256(b"".join(digests)).digest() != drawn[index].tobytes():
             raise DataError(
                 f"instance {index} of {file.path} has other parameters than those that were drawn; "
                 "remove the file and make it again"
             )
-        for key, values in (parameters | fields).items():
+        numbers = {
+            key: row.decode()[0] if isinstance(row, Encoded) else row for key, row in arrays.items()
+        }
+        for key, values in numbers.items():
             if key in ranks:
-                inside = {**masks, **fields}[mask_key(key)].astype(np.bool_)
+                inside = {**masks, **numbers}[mask_key(key)].astype(np.bool_)
                 right = respects(values, inside, ranks[key])
             else:
                 right = bool(np.isfinite(values).all())
@@ -307,7 +317,12 @@ def _instances(
                     f"instance {index} of {file.path} has values of {key!r} that are not "
                     f"finite{outside}; remove the file and make it again"
                 )
-        yield parameters | fields
+        yield arrays
+
+
+def _moves(placement: Placement) -> bool:
+    """Return whether the rows of an array move from file to file as they are stored."""
+    return placement.has_rows and not placement.variable.ragged
 
 
 def _verify(part: Path, output: Path) -> None:

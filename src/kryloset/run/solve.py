@@ -30,7 +30,7 @@ from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.run import files
 from kryloset.run.checkpoint import Checkpoints, working_folder
-from kryloset.run.chunk import Chunk, fingerprint, record_shared, write_chunk
+from kryloset.run.chunk import Chunk, Encoder, fingerprint, record_shared, write_chunk
 from kryloset.run.draw import Drawn
 from kryloset.run.inputs import open_order
 from kryloset.run.solve_record import Solution, solve_group
@@ -133,6 +133,7 @@ class _Job:
         groups = range(math.ceil(len(self.chunk) / size))
         if journal is not None:
             journal.truncate(done)
+            encoder = Encoder(self.family, journal)
             if 0 < done < len(groups):
                 logger.info(
                     "chunk %s resumes at instance %d (position %d)",
@@ -162,8 +163,9 @@ class _Job:
                         zip(instances, solutions, strict=True)
                     )
                 ]  # fmt: skip
-                record = self.chunk.record(number * size, instances, fields, records)
-                journal.append(record | shared, len(records))
+                record = self.chunk.record(number * size, records)
+                rows = encoder.rows(instances, fields)
+                journal.append(record | rows | shared, len(records))
             checkpoints.save_if_due(state, number + 1, last=number + 1 == len(groups))
         return state
 
