@@ -18,11 +18,13 @@ from kryloset.dataset.layout import (
     FILTERS,
     FLOAT,
     INTEGER,
+    MASK,
     ROLES,
     SAMPLE_VARYING,
     SOLVER,
     TIME_VARYING,
     TRUTH,
+    Placement,
     grid_coordinates,
     grid_group,
     stored_type,
@@ -223,6 +225,31 @@ class Frame:
         """Name the dimension scales of an array's axes."""
         for number, axis in enumerate(axes):
             array.dims[number].attach_scale(self.file[axis])
+
+    def describe_variable(self, placement: Placement, *, sample: bool) -> None:
+        """Write the attributes of a complete array."""
+        array, variable = self.file[placement.path], placement.variable
+        write_varying(array, sample=sample, time="time" in placement.axes)
+        array.attrs["long_name"] = variable.long_name
+        array.attrs["units"] = variable.units
+        if variable.transform != "identity":
+            array.attrs["transform"] = variable.transform
+        if variable.fixed:
+            array.attrs["fixed"] = TRUTH.type(True)
+        if placement.on_grid and (variable.axes or variable.rank):
+            varying = [axis in variable.axes for axis in self.family.coordinates]
+            array.attrs["dim_varying"] = np.array(varying, dtype=TRUTH)
+        if placement.role == MASK:
+            array.attrs["flag_values"] = np.array([0, 1], TRUTH)
+            array.attrs["flag_meanings"] = "outside inside"
+
+    def name_mask(self, placement: Placement, mask: Placement) -> None:
+        """Write where a field has values, and what it has elsewhere, by the conventions of CF."""
+        attributes = self.file[placement.path].attrs
+        attributes["_FillValue"] = np.array([np.nan], FLOAT)
+        group, _, name = mask.path.rpartition("/")
+        same = placement.path.startswith(f"{group}/")
+        attributes["ancillary_variables"] = name if same else f"/{mask.path}"
 
     def text(self, path: str, text: str) -> None:
         """Write a text."""

@@ -19,15 +19,12 @@ from kryloset import provenance
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import create_hdf5
 from kryloset.dataset.encoding import Encoded, Storage
-from kryloset.dataset.frame import ROWS, Frame, write_strings, write_varying
+from kryloset.dataset.frame import ROWS, Frame, write_strings
 from kryloset.dataset.integrity import DIGEST, digest_row
 from kryloset.dataset.layout import (
     CHECKSUM,
     FILTERS,
-    FLOAT,
     LIBVER,
-    MASK,
-    TRUTH,
     WELL_GROUPS,
     Placement,
     mask_key,
@@ -258,7 +255,7 @@ class _Writer(Frame):
         shared = {key: place(self.family, key) for key in masks}
         for key, placement in shared.items():
             self.array(placement.path, masks[key], placement.axes[1:])
-            self._describe(placement, sample=False)
+            self.describe_variable(placement, sample=False)
         return shared
 
     def _make_all(self, arrays: Mapping[str, Row]) -> dict[str, Placement]:
@@ -275,7 +272,7 @@ class _Writer(Frame):
         for key, placement in placements.items():
             self._finish(placement)
             if placement.masked and mask_key(key) in {**placements, **shared}:
-                self._name_mask(placement, place(self.family, mask_key(key)))
+                self.name_mask(placement, place(self.family, mask_key(key)))
         for group in WELL_GROUPS:
             every = (*placements.values(), *shared.values())
             found = [p.variable.name for p in every if p.path.startswith(group)]
@@ -371,32 +368,7 @@ class _Writer(Frame):
                 f"first row of each instance in {variable.name}, and the end"
             )
         self.attach(array, placement.axes)
-        self._describe(placement, sample=True)
-
-    def _describe(self, placement: Placement, *, sample: bool) -> None:
-        """Write the attributes of a complete array."""
-        array, variable = self.file[placement.path], placement.variable
-        write_varying(array, sample=sample, time="time" in placement.axes)
-        array.attrs["long_name"] = variable.long_name
-        array.attrs["units"] = variable.units
-        if variable.transform != "identity":
-            array.attrs["transform"] = variable.transform
-        if variable.fixed:
-            array.attrs["fixed"] = TRUTH.type(True)
-        if placement.on_grid and (variable.axes or variable.rank):
-            varying = [axis in variable.axes for axis in self.family.coordinates]
-            array.attrs["dim_varying"] = np.array(varying, dtype=TRUTH)
-        if placement.role == MASK:
-            array.attrs["flag_values"] = np.array([0, 1], TRUTH)
-            array.attrs["flag_meanings"] = "outside inside"
-
-    def _name_mask(self, placement: Placement, mask: Placement) -> None:
-        """Write where a field has values, and what it has elsewhere, by the conventions of CF."""
-        attributes = self.file[placement.path].attrs
-        attributes["_FillValue"] = np.array([np.nan], FLOAT)
-        group, _, name = mask.path.rpartition("/")
-        same = placement.path.startswith(f"{group}/")
-        attributes["ancillary_variables"] = name if same else f"/{mask.path}"
+        self.describe_variable(placement, sample=True)
 
     def _within(
         self, variable: Variable, values: NDArray[Any], inside: NDArray[np.int8] | None
