@@ -89,10 +89,10 @@ config: $(ENVIRONMENT) ## Write the files generated from src/kryloset/config/mod
 	@$(BIN)/python -m kryloset.config.render
 
 figures: run ## Draw the pictures of the README and of the families' pages.
-	@$(PICTURE) results/darcy/figures/samples.png docs/images/samples.png
+	@$(PICTURE) results/darcy docs/images/samples.png
 	@for family in $(FAMILIES); do \
 	  $(MAKE) --no-print-directory run DATASET=$$family; \
-	  $(PICTURE) results/$$family/figures/samples.png docs/images/families/$$family.png; \
+	  $(PICTURE) results/$$family docs/images/families/$$family.png; \
 	done
 
 lock: $(UV) ## Pin the newest versions that pyproject.toml allows, with hashes.
@@ -122,7 +122,7 @@ MISSING = $(if $(filter-out $(FAMILIES),$(DATASET)),\
   DATASET: there is no small dataset $(DATASET); choose one of: $(FAMILIES),\
   CONFIG: there is no file $(CONFIG) in $(CURDIR); start from config/config.yaml)
 
-PICTURE := $(BIN)/python workflow/scripts/copy_picture.py
+PICTURE := $(BIN)/python workflow/scripts/draw_picture.py
 INSTALL := $(UV) pip install --quiet --require-hashes -r
 COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.12 \
   --no-emit-package kryloset \

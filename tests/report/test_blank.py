@@ -27,7 +27,7 @@ def test_points_outside_are_blank_in_parameters_and_fields(outline, make_files, 
     findings = read_findings(config, "small", **make_files(config, tmp_path))
     drawing = illustrate(findings)["samples"]
     assert drawing.description.endswith("Points outside the domain are blank.")
-    images = [axis.images[0] for axis in drawing.figure.axes if axis.images]
+    images = [image for axis in drawing.figure.axes for image in axis.images]
     with Dataset(findings.path) as data:
         for row, name in enumerate(("c", "T")):
             shown = images[4 * row : 4 * row + 4]

@@ -61,20 +61,21 @@ def test_every_kind_of_family_has_pictures_of_samples(findings, drawings):
     assert drawing.description.startswith("Graphs" if dimension == 1 else "Maps")
     assert drawing.description.count("magnitude of") == 2 + 2 * moving
     assert ("time 0.5" in drawing.description) == moving
-    axes = drawing.figure.axes[: 3 * len(rows)]
-    assert [axis.get_title("left") for axis in axes[:3]] == [
-        f"instance {number}" for number in findings.order.permutation
-    ]
+    axes = drawing.figure.axes[: len(rows) * (3 if dimension == 1 else 1)]
+    titles = [axis.get_title("left") for axis in axes[:3]]
+    if dimension > 1:
+        titles = [text.get_text() for text in axes[0].texts]
+    assert titles == [f"instance {number}" for number in findings.order.permutation]
     with Dataset(findings.path) as data:
         for column, instance in enumerate(findings.order.permutation):
             flux = data.solution(instance)["flux"]
             expected = np.linalg.norm(flux[-1] if moving else flux, axis=-1)
-            last = axes[-3 + column]
             if dimension == 1:
-                np.testing.assert_array_equal(last.lines[0].get_ydata(), expected)
+                shown = axes[-3 + column].lines[0].get_ydata()
             else:
-                plane = expected if dimension == 2 else expected[..., 2]
-                np.testing.assert_array_equal(last.images[0].get_array(), plane.T)
+                shown = axes[-1].images[column].get_array().T
+            plane = expected if dimension < 3 else expected[..., 2]
+            np.testing.assert_array_equal(shown, plane)
 
 
 def test_the_page_names_the_axes_and_how_to_open_the_fields(findings, drawings):

@@ -24,7 +24,7 @@ def test_every_small_dataset_is_made_and_verified(folder: Path) -> None:
         results = folder / "results" / name
         check = json.loads((results / "check.json").read_text())
         assert check["passed"] and check["residual_max"] <= 1e-6
-        assert (results / "figures/samples.png").stat().st_size > 10_000
+        assert (results / "figures/samples.svg").stat().st_size > 10_000
         with xarray.open_datatree(results / "dataset.h5", engine="h5netcdf") as tree:
             assert tree.attrs["n_trajectories"] == dataset["count"]
 

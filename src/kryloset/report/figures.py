@@ -11,15 +11,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from kryloset.report.numerals import raise_digits
 from kryloset.report.theme import BLUE, INK, MUTED, SERIES, VERMILION, styled
 
 type Array = NDArray[np.float64]
 
 #: Characters in a line of a row's label; longer lines overlap the label of the next row.
 WIDTH = 22
+
+#: From the beginning of a map to that of the next, in its lengths.
+GAP = 1.06
 
 #: Perceptually uniform colour maps, for parameters and for solutions.
 COLOUR_MAPS = ("viridis", "magma")
@@ -55,44 +60,82 @@ def samples(
         instances: Numbers of the instances.
         coordinates: Points along one axis, for graphs, or two axes, for maps.
     """
-    graphs = len(coordinates) == 1
     figure = Figure(figsize=(1.5 * len(instances) + 0.9, 1.6 * len(rows) + 0.3))
-    grid = figure.subplots(
-        len(rows), len(instances), squeeze=False, sharex=True, sharey="row" if graphs else "all"
-    )
-    for row, pictures in zip(grid, rows, strict=True):
-        if graphs:
-            _graphs(row, pictures, *coordinates.values())
-        else:
-            _maps(figure, row, pictures, *coordinates.values())
-    for axis, instance in zip(grid[0], instances, strict=True):
-        axis.set_title(f"instance {instance}", fontsize=9)
-    labels = dict(zip(("xlabel", "ylabel"), coordinates, strict=False))
-    grid[-1, 0].set(**labels)
+    draw = _graphs if len(coordinates) == 1 else _maps
+    draw(figure, rows, instances, coordinates)
     return figure
 
 
-def _graphs(row: Sequence[Axes], pictures: Pictures, x: Array) -> None:
-    """Draw functions of one variable; `sharey` gives them one scale."""
-    for axis, values in zip(row, pictures.values, strict=True):
-        axis.plot(x, values, color=(BLUE, VERMILION)[pictures.computed])
-        axis.set(xlim=(x[0], x[-1]), yscale="log" if pictures.logarithmic else "linear")
-    row[0].set_ylabel(fill(pictures.label, WIDTH))
+def _graphs(
+    figure: Figure,
+    rows: Sequence[Pictures],
+    instances: Sequence[int],
+    coordinates: Mapping[str, Array],
+) -> None:
+    """Draw functions of one variable; `sharey` gives a row one scale."""
+    ((name, x),) = coordinates.items()
+    grid = figure.subplots(len(rows), len(instances), squeeze=False, sharex=True, sharey="row")
+    for row, pictures in zip(grid, rows, strict=True):
+        for axis, values in zip(row, pictures.values, strict=True):
+            axis.plot(x, values, color=(BLUE, VERMILION)[pictures.computed])
+            axis.set(xlim=(x[0], x[-1]), yscale="log" if pictures.logarithmic else "linear")
+            if pictures.logarithmic:
+                _name_powers(axis)
+        row[0].set_ylabel(fill(pictures.label, WIDTH))
+    for axis, instance in zip(grid[0], instances, strict=True):
+        axis.set_title(f"instance {instance}", fontsize=9)
+    grid[-1, 0].set_xlabel(name)
 
 
-def _maps(figure: Figure, row: Sequence[Axes], pictures: Pictures, x: Array, y: Array) -> None:
-    """Draw functions of two variables with one colour scale."""
-    # Points outside the domain are NaN and stay blank.
-    low, high = float(np.nanmin(pictures.values)), float(np.nanmax(pictures.values))
-    norm = LogNorm(low, high) if pictures.logarithmic else Normalize(low, high)
-    colours = {"norm": norm, "cmap": COLOUR_MAPS[pictures.computed]}
-    for axis, values in zip(row, pictures.values, strict=True):
-        image = _map(axis, x, y, values.T, colours)
-        axis.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
+def _maps(
+    figure: Figure,
+    rows: Sequence[Pictures],
+    instances: Sequence[int],
+    coordinates: Mapping[str, Array],
+) -> None:
+    """Draw functions of two variables: a row shares its axes, which take long to lay out."""
+    (across, x), (up, y) = coordinates.items()
+    begins = GAP * np.arange(len(instances)) * (x[-1] - x[0])
+    for axis, pictures in zip(np.atleast_1d(figure.subplots(len(rows))), rows, strict=True):
+        # Points outside the domain are NaN and stay blank.
+        low, high = float(np.nanmin(pictures.values)), float(np.nanmax(pictures.values))
+        norm = LogNorm(low, high) if pictures.logarithmic else Normalize(low, high)
+        colours = {"norm": norm, "cmap": COLOUR_MAPS[pictures.computed]}
+        for begin, values in zip(begins, pictures.values, strict=True):
+            image = _map(axis, x + begin, y, values.T, colours)
+            size = x[-1] - x[0], y[-1] - y[0]
+            image.set_clip_path(Rectangle((x[0] + begin, y[0]), *size, transform=axis.transData))
+        axis.set(xlim=(x[0], x[-1] + begins[-1]), ylim=(y[0], y[-1]), xticks=[], yticks=[])
         axis.grid(False)
-        axis.set_xticks([])
-        axis.set_yticks([])
-    figure.colorbar(image, ax=row, label=fill(pictures.label, WIDTH), aspect=14, pad=0.02)
+        axis.spines[:].set_visible(False)
+        bar = figure.colorbar(
+            image, ax=axis, label=fill(pictures.label, WIDTH), aspect=14, pad=0.02
+        )
+        if pictures.logarithmic:
+            _name_powers(bar.ax)
+    above: dict[str, Any] = {"xytext": (0, 4), "textcoords": "offset points", "fontsize": 9}
+    for begin, instance in zip(begins, instances, strict=True):
+        figure.axes[0].annotate(f"instance {instance}", (x[0] + begin, y[-1]), **above)
+    axis.set_ylabel(up)
+    axis.set_xlabel(across, x=(x[-1] - x[0]) / (x[-1] + begins[-1] - x[0]) / 2)
+
+
+class _Powers(LogFormatter):
+    """Powers of ten as plain text: matplotlib's own labels are formulas, which it parses slowly."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the label of a tick; none if there is no room for it."""
+        if not super().__call__(x, pos):
+            return ""
+        digits, _, exponent = f"{x:.0e}".partition("e")
+        power = f"10{raise_digits(int(exponent))}"
+        return power if digits == "1" else f"{digits}×{power}"
+
+
+def _name_powers(axis: Axes) -> None:
+    """Label the ticks of a logarithmic vertical axis."""
+    axis.yaxis.set_major_formatter(_Powers())
+    axis.yaxis.set_minor_formatter(_Powers())
 
 
 def _map(axis: Axes, x: Array, y: Array, values: Array, colours: Mapping[str, Any]) -> Any:

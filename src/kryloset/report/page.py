@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from kryloset.dataset.layout import place
 from kryloset.report import figures, pictures, wording
 from kryloset.report.findings import Findings
+from kryloset.report.numerals import scientific
 from kryloset.report.theme import VARIABLES, encode, inline
 
 #: Instances in the gallery.
@@ -80,7 +81,7 @@ def make_environment() -> Environment:
 def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str:
     """Return the page as text."""
     environment = make_environment()
-    environment.filters |= {"size": _size, "scientific": _scientific, "ratio": _ratio}
+    environment.filters |= {"size": _size, "scientific": scientific, "ratio": _ratio}
     comparison, order, metrics = findings.comparison, findings.order, findings.metrics
     held_out = "test" if "test" in findings.splits else list(findings.splits)[-1]
     return environment.get_template("page.html.jinja").render(
@@ -226,12 +227,3 @@ def _size(count: int) -> str:
 
 def _ratio(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
-
-
-def _scientific(value: float) -> str:
-    """Return a number as in 9.97·10⁻⁹."""
-    digits, exponent = f"{value:.3g}".partition("e")[::2]
-    if not exponent:
-        return digits
-    power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"10{power}" if digits == "1" else f"{digits}·10{power}"

@@ -63,6 +63,11 @@ styled = matplotlib.rc_context(
 @styled
 def encode(figure: Figure, kind: str) -> bytes:
     """Return a figure as the bytes of a `png` or `svg` file, without a date."""
+    # Otherwise each file is drawn twice, the first time for the layout alone.
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        with matplotlib.rc_context({"figure.constrained_layout.use": False}):
+            figure.set_layout_engine(None)
     buffer = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {}
     figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)

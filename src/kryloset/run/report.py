@@ -14,7 +14,6 @@ from kryloset.errors import DataError
 from kryloset.problems import load_family
 from kryloset.report.findings import Findings, Order
 from kryloset.report.page import illustrate, render
-from kryloset.report.theme import encode
 from kryloset.run import files
 
 
@@ -43,7 +42,7 @@ def run(
         check: `check.json`.
         comparison: `comparison.json`.
         output: The page to write, `report.html`.
-        figures: The folder for the figures, each as `.svg`, and `samples.png`.
+        figures: The folder for the figures, each as `.svg`.
         metrics: `metrics.json`, where an operator was trained.
         history: `history.json`, alike.
 
@@ -65,9 +64,6 @@ def run(
     for illustration in illustrations.values():
         with write_whole(figures / f"{illustration.name}.svg") as part:
             part.write_bytes(illustration.svg)
-    if "samples" in illustrations:
-        with write_whole(figures / "samples.png") as part:
-            part.write_bytes(encode(illustrations["samples"].figure, "png"))
     write_text_whole(output, render(findings, illustrations))
 
 

@@ -1,0 +1,34 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""draw_picture.py RESULTS TO: draw the samples of a dataset as a small PNG for the documentation."""
+
+import io
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from kryloset.config import load_dataset
+from kryloset.report.page import illustrate
+from kryloset.report.theme import encode
+from kryloset.run.report import read_findings
+
+WIDTH = 1200
+COLOURS = 128
+
+
+def main(results: Path, target: Path) -> None:
+    """Write a picture at most `WIDTH` pixels wide, in `COLOURS` colours."""
+    config = load_dataset(results / "config/report.yaml", results.name)
+    names = ("timings.json", "check.json", "comparison.json", "order.h5", "dataset.h5")
+    files = {name.partition(".")[0]: results / name for name in names}
+    figure = illustrate(read_findings(config, results.name, **files))["samples"].figure
+    with Image.open(io.BytesIO(encode(figure, "png"))) as picture:
+        small = picture.convert("RGB")
+    small.thumbnail((WIDTH, small.height))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    small.quantize(COLOURS).save(target, optimize=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
