@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""draw_picture.py RESULTS TO: draw the samples of a dataset as a small PNG for the documentation."""
+"""draw_picture.py RESULTS TO: draw samples of a dataset as a small PNG for the documentation."""
 
 import io
 import sys
