@@ -36,16 +36,18 @@ def made(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A run of each family on the plane."""
+    """A run of each family on the plane, with its dataset."""
     families = ("Various", "Moving", "Meshed")
-    return {name: various(tmp_path_factory.mktemp(name), name) for name in families}
+    found = {name: various(tmp_path_factory.mktemp(name), name) for name in families}
+    for run in found.values():
+        run.merge()
+    return found
 
 
 def copied(runs, name, folder):
     """Return a copy of the dataset of one of `runs`, which a test may change."""
-    merged = runs[name].merge(f"{time.monotonic_ns()}.h5")
-    path = folder / merged.name
-    path.write_bytes(merged.read_bytes())
+    path = folder / "dataset.h5"
+    path.write_bytes((runs[name].folder / "dataset.h5").read_bytes())
     return path
 
 
@@ -188,7 +190,7 @@ def test_a_long_trajectory_is_stored_in_parts(runs, tmp_path, monkeypatch):
     """A chunk of 60 numbers holds two states of 25."""
     path = copied(runs, "Moving", tmp_path)
     monkeypatch.setattr(encoding, "_ENTRIES", 60)
-    with h5py.File(path) as whole, h5py.File(copied(runs, "Moving", tmp_path)) as parts:
+    with h5py.File(path) as whole, h5py.File(runs["Moving"].merge("parts.h5")) as parts:
         assert whole["t0_fields/u"].chunks == (1, 3, 5, 5)
         assert parts["t0_fields/u"].chunks == (1, 2, 5, 5)
         assert parts["t1_fields/flux"].chunks == (1, 1, 5, 5, 2)
