@@ -32,7 +32,7 @@ def various(folder: Path, family: str, dimension: int = 2, **settings) -> Staged
     """Draw, sort and solve; grids of three and of nine points beside that of five."""
     mesh = {"points": 5, "dimension": dimension, "grids": [3, 9]}
     splits = {"train": 0.5, "test": 0.5}
-    config = {"family": f"{FAMILIES}:{family}", "count": 6, "chunks": 1}
+    config = {"family": f"{FAMILIES}:{family}", "count": 6, "chunks": 2}
     config |= {"mesh": mesh, "splits": splits}
     folder.mkdir(exist_ok=True)
     return StagedRun(folder, DatasetConfig(**config | settings)).prepare()
