@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kryloset.bench import by_hand, whole
-from kryloset.bench.workflow import Job, read_jobs
+from kryloset.bench.workflow import Job, read_jobs, run_command
 from kryloset.config import DatasetConfig
 from kryloset.errors import KrylosetError
 from kryloset.problems import load_family
@@ -40,7 +40,7 @@ def make_rows(instances: int, points: int, **seconds: list[float]) -> list[dict[
     """Return the runs of a set, and their medians."""
     rows = [
         {"table": "run", "instances": instances, "points": points, "way": way.replace("_", " ")}
-        | {"seconds": one, "processor": 2 * one}
+        | {"seconds": one, "processor": 2 * one, "megabytes": 100 * one}
         for way, measured in seconds.items()
         for one in measured
     ]
@@ -51,24 +51,21 @@ def test_ratios_are_those_of_medians_and_are_judged_by_their_set() -> None:
     runs = {"dry_run": [1.0, 9.0, 2.0], "script": [3.0, 4.0, 90.0], "workflow": [6.0, 6.0, 1.0]}
     rows = make_rows(1000, 64, **runs)
     assert rows[-1]["ratio_seconds"] == rows[-1]["ratio_processor"] == 1.5
-    (goal,) = whole.judge(rows)
+    goal, memory = whole.judge(rows)
     assert goal.met and goal.limit == 1.5
+    assert memory.met and memory.figure == 600
     assert not whole.judge(make_rows(10_000, 64, **runs))[0].met
-    (goal,) = whole.judge(make_rows(64, 64, **runs))
+    goal, _ = whole.judge(make_rows(64, 64, **runs))
     assert goal.met and goal.figure == 3.0
     assert "| 1,000 |" in whole.describe(rows).replace("|     ", "| ")
 
 
-def test_the_stage_with_the_most_memory_is_judged() -> None:
-    jobs = [
-        Job("solve", 3.0, 0.0, 590.0),
-        Job("solve", 1.0, 0.0, None),
-        Job("sort", 1.0, 0.0, 601.0),
-    ]
-    rows = whole.stages(jobs, 1, {"instances": 20_000, "points": 64})
-    assert [(row["jobs"], row["seconds"]) for row in rows] == [(2, 4.0), (1, 1.0)]
-    (goal,) = whole.judge(rows)
-    assert not goal.met and goal.case == "sort of 20,000 of 64 x 64"
+def test_stages_are_sums_over_jobs_and_means_over_runs() -> None:
+    seen = [("solve", 3.0, 590.0), ("solve", 1.0, None), ("sort", 1.0, 601.0), ("solve", 2.0, 1.0)]
+    jobs = [Job(part, seconds, 0.0, memory) for part, seconds, memory in seen]
+    solve, sort = whole.stages(jobs, 2, {"instances": 20_000, "points": 64})
+    assert (solve["jobs"], solve["seconds"], solve["megabytes"]) == (1.5, 3.0, 590.0)
+    assert (sort["jobs"], sort["seconds"], sort["megabytes"]) == (0.5, 0.5, 601.0)
 
 
 def test_jobs_are_told_by_their_rules(tmp_path: Path) -> None:
@@ -83,6 +80,16 @@ def test_jobs_are_told_by_their_rules(tmp_path: Path) -> None:
         file.write_text(f"{heading}\n{row}\n")
     jobs = {job.part: (job.seconds, job.megabytes) for job in read_jobs(tmp_path)}
     assert jobs == {"sort": (1.5, 64.25), "solve": (2.5, None)}
+
+
+def test_a_command_is_measured_with_what_it_starts(tmp_path: Path) -> None:
+    inner = "x = bytearray(2**28); sum(range(10**7))"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    used = run_command([sys.executable, "-c", code], tmp_path)
+    assert 2**28 / 1e6 < used.megabytes < 500
+    assert used.processor > 0.05
+    with pytest.raises(KrylosetError, match=r"failed:\n.*no such thing"):
+        run_command([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path)
 
 
 @pytest.mark.parametrize("text", ["1000", "1000x64", "a:b", "1:2:3"])

@@ -75,7 +75,7 @@ def measure_run(
     dataset = {"count": instances, "chunks": chunks, "mesh": {"points": points}, **settings}
     with TemporaryDirectory(prefix="kryloset-") as name:
         folder = Path(name)
-        seconds, _ = run_workflow(root, folder, dataset, workers)
+        seconds = run_workflow(root, folder, dataset, workers).seconds
         results, jobs = folder / "results" / NAME, read_jobs(folder)
         taken = dict.fromkeys(PARTS, 0.0)
         for job in jobs:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Commands that benches time as a whole, above all `snakemake` from the clone in a fresh folder."""
 
-import resource
+import os
 import subprocess
 import sys
 import time
@@ -32,6 +32,21 @@ PARTS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What a command used, together with all processes that it started.
+
+    Attributes:
+        seconds: By the clock.
+        processor: Seconds of the processor.
+        megabytes: The most memory that one of its processes had.
+    """
+
+    seconds: float
+    processor: float
+    megabytes: float
+
+
+@dataclass(frozen=True)
 class Job:
     """What Snakemake's benchmark file has of a job.
 
@@ -39,8 +54,8 @@ class Job:
         part: What it did, one of `PARTS`.
         seconds: From its start to its end.
         ended: When that was, in seconds since 1970.
-        megabytes: The most memory that it and its children were seen with, looked for twice a
-            second; None if it was too short to be seen.
+        megabytes: The most memory that it and its children were seen with, when Snakemake looked;
+            None if it was too short to be seen.
     """
 
     part: str
@@ -64,29 +79,27 @@ def find_clone(root: Path | None = None) -> Path:
     return root
 
 
-def run_command(command: Sequence[str], folder: Path) -> tuple[float, float]:
+def run_command(command: Sequence[str], folder: Path) -> Usage:
     """Run a command in a folder.
-
-    Returns:
-        Its seconds by the clock, and those of the processor with all processes that it started.
 
     Raises:
         KrylosetError: It failed; the message ends with what it and its jobs said.
     """
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
+    said, began = folder / "said.txt", time.perf_counter()
+    with said.open("w") as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        _, process.returncode, used = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    if process.returncode:
         logs = "".join(path.read_text() for path in sorted(folder.glob("logs/**/*.log")))
-        said = (done.stdout + done.stderr)[-2000:] + logs[-2000:]
-        raise KrylosetError(f"`{' '.join(command)}` failed:\n{said}")
-    user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
-    return seconds, user + system
+        text = said.read_text()[-2000:] + logs[-2000:]
+        raise KrylosetError(f"`{' '.join(command)}` failed:\n{text}")
+    return Usage(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6)
 
 
 def run_workflow(
     root: Path, folder: Path, dataset: Mapping[str, Any], cores: int, *options: str
-) -> tuple[float, float]:
+) -> Usage:
     """Run Snakemake with the clone's Snakefile in a folder, for one dataset called `NAME`.
 
     Args:
@@ -95,9 +108,6 @@ def run_workflow(
         dataset: The dataset's configuration, as below `datasets.<name>`.
         cores: For jobs.
         options: Further options of Snakemake's.
-
-    Returns:
-        What `run_command` returns.
 
     Raises:
         KrylosetError: The run failed.
