@@ -157,17 +157,18 @@ class Chunk:
         """Open the journal."""
         self._family, self._folder = family, folder
         self._journal = Journal(folder / "journal", "bench")
+        self._encoder = chunks.Encoder(family, self._journal)
         self._saved = time.monotonic()
 
     def write(self, first: int, solutions: Sequence[Instance], solve: Sequential) -> None:
         """Append a group to the journal; each second save the solver's state beside it."""
         count = len(solutions)
         record: dict[str, NDArray[Any]] = {files.INSTANCE: np.arange(first, first + count)}
-        for name in solutions[0]:
-            record[files.field(name)] = np.stack([fields[name] for fields in solutions])
         for name, value in vars(solve.account).items():
             record[files.solver(name)] = np.full(count, value)
-        self._journal.append(record, count)
+        # Parameters are no part of what methods by hand write.
+        rows = self._encoder.rows([{}] * count, solutions)
+        self._journal.append(record | rows, count)
         if time.monotonic() - self._saved > SAVE_EVERY:
             solve.state.save(self._folder / "state.npz")
             self._saved = time.monotonic()
