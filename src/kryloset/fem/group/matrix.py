@@ -88,9 +88,11 @@ class GroupMatrix:
         self.update(entries)
         for coefficient, numbers in zip(values.changing, held, strict=True):
             values[coefficient][:] = numbers
-        if not np.isfinite(entries).all():
+        # Without further arrays of this size, which would take as long as their numbers.
+        sizes = np.maximum(entries.max(axis=1), -entries.min(axis=1))
+        if not np.isfinite(sizes).all():
             return
-        kept = _nonzero(self.pattern, np.abs(entries).max(axis=1))
+        kept = _nonzero(self.pattern, sizes)
         # A place of -1 is that of no entry, before and after.
         places = np.full(len(kept) + 1, -1, np.int32)
         places[np.flatnonzero(kept)] = np.arange(kept.sum())
@@ -171,9 +173,10 @@ def _nonzero(pattern: Pattern, sizes: Numbers) -> NDArray[np.bool_]:
     most = np.maximum.reduceat(sizes, pattern.offsets[:-1])
     kept = sizes > ROUNDING * np.minimum(most[rows], most[pattern.columns])
     kept |= rows == pattern.columns
-    found = scipy.sparse.csr_array((kept, pattern.columns, pattern.offsets), shape)
-    opposite = scipy.sparse.csr_array(found.T)[rows, pattern.columns]
-    return np.asarray(kept | np.asarray(opposite).ravel())
+    # The pattern is symmetric: these are the numbers of the opposite entries.
+    numbers = np.arange(pattern.size, dtype=np.int32)
+    found = scipy.sparse.csr_array((numbers, pattern.columns, pattern.offsets), shape)
+    return np.asarray(kept | kept[found.T.tocsr().data])
 
 
 def _find(
