@@ -22,7 +22,8 @@ import kryloset
 from kryloset.dataset.integrity import digest_instance
 from kryloset.errors import ConfigError, DataError, KrylosetError
 from kryloset.krylov import Automatic, SequenceSolver, Structure
-from kryloset.run import merge, solve, sort
+from kryloset.run import solve, sort
+from merging import merge_verified
 
 ROOT = Path(__file__).parents[1]
 #: A small grid, on which the fields of all families are resolved.
@@ -383,9 +384,7 @@ def run_stages(family, folder: Path, **keys) -> Path:
     sort.run(config, "made", output=order)
     chunk, path = folder / "1-of-1.h5", folder / "dataset.h5"
     solve.run(config, "made", order=order, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
-    written = {name: folder / f"{name}.json" for name in ("timings", "choices")}
-    merge.run(config, "made", order=order, chunks=[chunk], output=path, **written)
-    return path
+    return merge_verified(config, "made", order=order, chunks=[chunk], output=path)
 
 
 @pytest.mark.parametrize("settings", KINDS)

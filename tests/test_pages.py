@@ -25,7 +25,8 @@ from documentation import ROOT, read_blocks, read_calls
 from kryloset.cli import app
 from kryloset.config import DatasetConfig, load_config
 from kryloset.krylov.sequence_files import check_sequence
-from kryloset.run import merge, solve, sort
+from kryloset.run import solve, sort
+from merging import merge_verified
 
 matplotlib.use("Agg")
 
@@ -62,8 +63,7 @@ def results(tmp_path, monkeypatch):
     sort.run(config, "darcy", output=order, chunks=1)
     chunk = tmp_path / "1-of-1.h5"
     solve.run(config, "darcy", order=order, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
-    written = {name: folder / f"{name}.json" for name in ("timings", "choices")}
-    merge.run(config, "darcy", order=order, chunks=[chunk], output=folder / "dataset.h5", **written)
+    merge_verified(config, "darcy", order=order, chunks=[chunk], output=folder / "dataset.h5")
     monkeypatch.chdir(tmp_path)
 
 

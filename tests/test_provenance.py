@@ -15,7 +15,7 @@ from kryloset.problems import load_family
 from kryloset.provenance import closure
 
 ROOT = Path(__file__).parents[1]
-STAGES = ("sort", "solve", "merge", "check", "compare", "report", "train", "evaluate")
+STAGES = ("sort", "solve", "verify", "merge", "check", "compare", "report", "train", "evaluate")
 IDENTITIES = """
 from kryloset.config import DatasetConfig
 from kryloset.problems import load_family

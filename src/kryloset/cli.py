@@ -55,7 +55,7 @@ def start(
 ) -> None:
     """Datasets for neural operators by recycling Krylov solvers.
 
-    The stages in order: sort, solve, merge, check, report; train and evaluate go on
+    The stages in order: sort, solve, verify, merge, report; train and evaluate go on
     from the dataset. `snakemake` runs them all.
     """
 
@@ -98,18 +98,38 @@ def solve(
 
 
 @app.command(rich_help_panel=STAGES)
-def merge(
+def verify(
     config: Config,
     name: Name,
     order: Order,
     output: Output,
+    chunk: Annotated[Path, typer.Argument(help="File of `kryloset solve`.", show_default=False)],
+) -> None:
+    """Verify a solved chunk from its file: parameters, residuals, grids, solve records."""
+    keep_blas_to_one_thread()
+    from kryloset.config import load_dataset
+    from kryloset.run import verify as stage
+
+    stage.run(load_dataset(config, name), order=order, chunk=chunk, output=output)
+
+
+@app.command(rich_help_panel=STAGES)
+def merge(
+    config: Config,
+    name: Name,
+    order: Order,
+    verified: Annotated[
+        Path, typer.Option(help="Folder of the files of `kryloset verify`.", show_default=False)
+    ],
+    output: Output,
+    check: Annotated[Path, typer.Option(help="JSON of the checks.", show_default=False)],
     timings: Annotated[Path, typer.Option(help="JSON of seconds.", show_default=False)],
     choices: Annotated[
         Path, typer.Option(help="JSON of the recorded selection.", show_default=False)
     ],
     chunks: Annotated[list[Path], typer.Argument(help="Files of `kryloset solve`.")],
 ) -> None:
-    """Assemble the chunks into one dataset, in the drawn order."""
+    """Assemble verified chunks into one dataset, in the drawn order, and check the whole."""
     from kryloset.config import load_dataset
     from kryloset.run import merge as stage
 
@@ -118,7 +138,9 @@ def merge(
         name,
         order=order,
         chunks=chunks,
+        verified=[verified / f"{chunk.stem}.json" for chunk in chunks],
         output=output,
+        check=check,
         timings=timings,
         choices=choices,
     )

@@ -26,7 +26,8 @@ def keys_of(stage: str) -> frozenset[str]:
     """Return the keys on which the files of a stage depend, including those of earlier stages.
 
     Args:
-        stage: A key of `STAGES`. `evaluate` depends on the same keys as `train`.
+        stage: A key of `STAGES`. `verify` depends on the same keys as `merge`, and `evaluate` on
+            those of `train`.
     """
     before, own = STAGES[stage]
     return frozenset(own).union(*map(keys_of, before))

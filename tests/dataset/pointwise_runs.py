@@ -15,8 +15,9 @@ from resealing import seal_again
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.staged import StagedFile, create_staged
 from kryloset.problems import Family, load_family
-from kryloset.run import merge, sort
+from kryloset.run import sort
 from kryloset.run.draw import Drawn
+from merging import merge_verified
 
 FAMILY = f"{Path(__file__).parent / 'pointwise.py'}:Pointwise{{}}"
 COUNTS = (
@@ -85,17 +86,14 @@ class Run:
         return path
 
     def merge(self, output: str = "dataset.h5", chunks: list[Path] | None = None) -> Path:
-        """Merge the chunks."""
-        merge.run(
+        """Verify the chunks and merge them."""
+        return merge_verified(
             self.config,
             self.name,
             order=self.folder / "order.h5",
             chunks=self.chunks if chunks is None else chunks,
             output=self.folder / output,
-            timings=self.folder / "timings.json",
-            choices=self.folder / "choices.json",
         )
-        return self.folder / output
 
 
 @contextmanager

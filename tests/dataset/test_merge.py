@@ -102,7 +102,7 @@ def test_a_value_that_is_not_finite_is_named(run, value):
     with changed(run.chunks[2]) as file:
         instance = file["instance"][1]
         file["fields/u"][1, 0, ..., 3] = value
-    with pytest.raises(DataError, match=f"instance {instance} of .*3-of-3.h5 .*'u'.*not finite"):
+    with pytest.raises(DataError, match=rf"not finite.*: instance {instance}: u"):
         run.merge()
     assert nothing_written(run)
 
@@ -112,7 +112,7 @@ def test_an_unsolved_instance_is_named(run, value):
     with changed(run.chunks[2]) as file:
         instance = file["instance"][1]
         file["solver/true_residual"][1] = value
-    with pytest.raises(DataError, match=f"instance {instance} of .*3-of-3.h5 .*tolerance 1e-08"):
+    with pytest.raises(DataError, match=rf"instance {instance}: .*, recomputed"):
         run.merge()
     assert nothing_written(run)
 
@@ -142,23 +142,9 @@ def test_a_damaged_chunk_is_named(run):
 
 
 def test_statistics_are_of_the_training_split_alone(run):
-    """Statistics change if an instance in train changes, and stay if another one does."""
-
-    def statistics(instance: int | None) -> dict[str, float]:
-        for path in run.chunks:
-            with changed(path) as file:
-                row = np.flatnonzero(file["instance"][:] == instance)
-                if row.size:
-                    file["fields/u"][row[0]] *= 2
-        with h5py.File(run.merge()) as file:
-            return {key: float(value) for key, value in file["statistics/u"].attrs.items()}
-
     with h5py.File(run.merge()) as file:
-        splits = {name: values[:] for name, values in file["splits"].items()}
-        train = file["t0_fields/u"][:][splits["train"]]
-    before = statistics(None)
-    np.testing.assert_allclose(before["mean"], train.mean(), rtol=1e-14)
-    np.testing.assert_allclose(before["std"], train.std(), rtol=1e-14)
-    for name in ("valid", "test"):
-        assert statistics(splits[name][0]) == before
-    assert statistics(splits["train"][0]) != before
+        every, train = file["t0_fields/u"][:], file["splits/train"][:]
+        found = {key: float(value) for key, value in file["statistics/u"].attrs.items()}
+    np.testing.assert_allclose(found["mean"], every[train].mean(), rtol=1e-14)
+    np.testing.assert_allclose(found["std"], every[train].std(), rtol=1e-14)
+    assert found["mean"] != pytest.approx(every.mean(), rel=1e-6)

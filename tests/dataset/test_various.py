@@ -254,14 +254,14 @@ def _move_a_node(file):
         (
             "Various",
             _remove("fields/grid_3"),
-            r"instance \d cannot be merged: .*has no fields/grid_3/flux",
+            "has no fields/grid_3/flux",
         ),
         ("Various", _remove("fields/grid_9/u"), "has no fields/grid_9/u"),
         ("Various", _remove("fields/u_dofs"), "has no fields/u_dofs"),
-        ("Meshed", _remove("fields/u_cells_offsets"), "does not fit its axes"),
-        ("Various", _remove("mesh"), r"2-of-2.h5 was solved on a different mesh than .*1-of-2.h5"),
-        ("Various", _remove("mesh/u_cells"), "a different mesh"),
-        ("Various", _move_a_node, "a different mesh"),
+        ("Meshed", _remove("fields/u_cells_offsets"), "u_cells of the solution has the shape"),
+        ("Various", _remove("mesh"), r"2-of-2.h5 failed(.|\n)*not those made again: u_points"),
+        ("Various", _remove("mesh/u_cells"), "not those made again: u_cells"),
+        ("Various", _move_a_node, "not those made again: u_points"),
     ],
 )
 def test_an_incomplete_chunk_is_not_merged(tmp_path, family, change, message):
@@ -345,7 +345,7 @@ def test_an_array_that_does_not_fit_its_axes_is_named(tmp_path):
             del file["fields/u"]
             storage = Storage.of(u[0])
             storage.encode(u).write(storage.create(file, "fields/u", len(u)), 0)
-    with pytest.raises(DataError, match=r"instance 0: 'u' has the shape \(1, 4, 5\)"):
+    with pytest.raises(DataError, match=r"u of the solution has the shape \(4, 5\)"):
         run.merge()
 
 

@@ -27,6 +27,7 @@ def test_a_flipped_byte_in_a_chunk_is_reported(finished: Interrupted, undisturbe
         byte = file.read(1)[0]
         file.seek(place)
         file.write(bytes([byte ^ 1]))
+    finished.dataset.unlink()
 
     refused = finished.finish()
 
@@ -47,7 +48,7 @@ def test_a_deleted_chunk_is_solved_again_when_it_is_needed(
     finished.dataset.unlink()
     run = finished.finish()
     assert run.code == 0
-    assert run.jobs().keys() == {"solve_chunk", "merge_chunks"}
+    assert run.jobs().keys() == {"solve_chunk", "verify_chunk", "merge_chunks"}
     assert finished.dataset.read_bytes() == undisturbed
 
 

@@ -11,7 +11,8 @@ from mpi4py import MPI
 import pytest
 
 from kryloset.config import DatasetConfig
-from kryloset.run import check, compare, merge, solve, sort
+from kryloset.run import compare, solve, sort
+from merging import merge_verified
 
 
 @pytest.fixture(scope="session")
@@ -42,10 +43,7 @@ def make_files() -> Callable[[DatasetConfig, Path], dict[str, Path]]:
         solved = [folder / f"{chunk}.h5" for chunk in chunks]
         for chunk, path in zip(chunks, solved, strict=True):
             solve.run(config, "small", order=order, chunk=chunk, output=path, comm=MPI.COMM_SELF)
-        written = {"output": paths["dataset"], "timings": paths["timings"]}
-        written["choices"] = folder / "choices.json"
-        merge.run(config, "small", order=order, chunks=solved, **written)
-        check.run(paths["dataset"], paths["check"])
+        merge_verified(config, "small", order=order, chunks=solved, output=paths["dataset"])
         compare.run(config, "small", order=order, output=paths["comparison"])
         return paths
 

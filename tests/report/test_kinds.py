@@ -15,8 +15,9 @@ import pytest
 from kryloset.config import DatasetConfig
 from kryloset.dataset.reader import Dataset
 from kryloset.report.page import illustrate, render
-from kryloset.run import check, merge, solve, sort
+from kryloset.run import solve, sort
 from kryloset.run.report import read_findings
+from merging import merge_verified
 
 FAMILIES = Path(__file__).parents[1] / "dataset" / "various.py"
 
@@ -40,10 +41,7 @@ def findings(request, run_files, tmp_path_factory):
     sort.run(config, "set", output=order)
     chunk = folder / "chunk.h5"
     solve.run(config, "set", order=order, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
-    written = {"output": paths["dataset"], "timings": paths["timings"]}
-    written["choices"] = folder / "choices.json"
-    merge.run(config, "set", order=order, chunks=[chunk], **written)
-    check.run(paths["dataset"], paths["check"])
+    merge_verified(config, "set", order=order, chunks=[chunk], output=paths["dataset"])
     return read_findings(config, "set", **paths, comparison=run_files["comparison"])
 
 

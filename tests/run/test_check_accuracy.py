@@ -9,7 +9,8 @@ from mpi4py import MPI
 import pytest
 
 from kryloset.config import DatasetConfig
-from kryloset.run import check, merge, solve, sort
+from kryloset.run import check, solve, sort
+from merging import merge_verified
 
 
 @pytest.mark.parametrize(("tolerance", "excessive"), [(1e-1, True), (1e-8, False)])
@@ -23,8 +24,7 @@ def test_a_check_warns_of_a_tolerance_that_is_too_loose(tolerance, excessive, tm
     sort.run(config, "set", output=order, chunks=1)
     chunk, dataset = tmp_path / "1-of-1.h5", tmp_path / "dataset.h5"
     solve.run(config, "set", order=order, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
-    written = {name: tmp_path / f"{name}.json" for name in ("timings", "choices")}
-    merge.run(config, "set", order=order, chunks=[chunk], output=dataset, **written)
+    merge_verified(config, "set", order=order, chunks=[chunk], output=dataset)
     caplog.clear()
     report = check.run(dataset, tmp_path / "check.json")
     accuracy = json.loads((tmp_path / "check.json").read_text())["accuracy"]

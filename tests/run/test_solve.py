@@ -20,9 +20,10 @@ from kryloset.fem.steady import SteadyDiscretisation
 from kryloset.krylov.automatic import selection
 from kryloset.krylov.automatic.strategies import choose_strategies
 from kryloset.problems import load_family
-from kryloset.run import check, checkpoint, merge, solve, sort
+from kryloset.run import check, checkpoint, solve, sort
 from kryloset.run.checkpoint import working_folder
 from kryloset.sampling import generator
+from merging import merge_verified
 
 CONFIG = DatasetConfig(
     count=10, chunks=1, mesh={"points": 17}, parameters={"modes": 8},
@@ -177,16 +178,9 @@ def automatic(**solver: object) -> DatasetConfig:
 
 def merged(config: DatasetConfig, folder: Path) -> Path:
     """Merge the two chunks of a folder and check the dataset."""
-    dataset = folder / "dataset.h5"
-    merge.run(
-        config,
-        "set",
-        order=folder / "order.h5",
-        chunks=[folder / "1-of-2.h5", folder / "2-of-2.h5"],
-        output=dataset,
-        timings=folder / "timings.json",
-        choices=folder / "choices.json",
-    )
+    chunks = [folder / "1-of-2.h5", folder / "2-of-2.h5"]
+    dataset, order = folder / "dataset.h5", folder / "order.h5"
+    merge_verified(config, "set", order=order, chunks=chunks, output=dataset)
     assert check.run(dataset).passed
     return dataset
 

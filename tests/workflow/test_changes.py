@@ -17,7 +17,8 @@ from kryloset.config import DatasetConfig, load_config
 from kryloset.dependence import keys_of
 from kryloset.krylov import Recording, SequenceSolver
 from kryloset.problems import resolve_families
-from kryloset.run import merge, solve, sort
+from kryloset.run import solve, sort
+from merging import merge_verified
 from running import ROOT, Run, snakemake
 
 BASE = {
@@ -124,9 +125,8 @@ def make_afresh(name: str, config: DatasetConfig, folder: Path) -> bytes:
     files = [folder / f"{chunk}.h5" for chunk in chunks]
     for chunk, file in zip(chunks, files, strict=True):
         solve.run(config, name, order=order, chunk=chunk, output=file, comm=MPI.COMM_SELF)
-    others = {key: folder / f"{key}.json" for key in ("timings", "choices")}
-    merge.run(config, name, order=order, chunks=files, output=folder / "dataset.h5", **others)
-    return (folder / "dataset.h5").read_bytes()
+    dataset = folder / "dataset.h5"
+    return merge_verified(config, name, order=order, chunks=files, output=dataset).read_bytes()
 
 
 class Folder:

@@ -16,7 +16,8 @@ from running import ROOT, TINY, Run
 
 pytestmark = pytest.mark.slow
 
-MERGE_AND_AFTER = {"merge_chunks", "check_dataset", "report_dataset", "all"}
+MERGE_AND_AFTER = {"merge_chunks", "report_dataset", "all"}
+VERIFY_AND_AFTER = MERGE_AND_AFTER | {"verify_chunk"}
 FAMILY = "from parts import Base\n\n\nclass Mine(Base):\n    pass\n"
 PARTS = "from kryloset.problems.darcy import Darcy as Base\n"
 
@@ -90,11 +91,11 @@ def test_a_finished_run_has_nothing_to_do(project: Project):
     [
         (
             {"splits": {"train": 0.25, "valid": 0.25, "test": 0.5}},
-            MERGE_AND_AFTER | {"resolve_config"},
+            VERIFY_AND_AFTER | {"resolve_config"},
         ),
         (
             {"solver": {"restart": 12, "recycle": 4}},
-            MERGE_AND_AFTER | {"resolve_config", "solve_chunk", "compare_solvers"},
+            VERIFY_AND_AFTER | {"resolve_config", "solve_chunk", "compare_solvers"},
         ),
         (
             {"comparison": {"instances": 3}},
@@ -130,7 +131,7 @@ def test_a_change_is_detected_without_records_of_snakemake(project: Project):
     try:
         assert project.pending() == set()
         project.configure(splits={"train": 0.25, "valid": 0.25, "test": 0.5})
-        assert project.pending() == MERGE_AND_AFTER | {"resolve_config"}
+        assert project.pending() == VERIFY_AND_AFTER | {"resolve_config"}
         project.configure(seed=1)
         assert {"sort_instances", "solve_chunk", "compare_solvers"} <= project.pending()
     finally:
@@ -154,8 +155,10 @@ def test_results_under_another_name_are_made_again(project: Project):
     ("module", "rules"),
     [
         ("report", {"report_dataset", "all"}),
-        ("solve", MERGE_AND_AFTER | {"solve_chunk"}),
-        ("check", {"check_dataset", "report_dataset", "all"}),
+        ("solve", VERIFY_AND_AFTER | {"solve_chunk"}),
+        ("verify", VERIFY_AND_AFTER),
+        ("merge", MERGE_AND_AFTER),
+        ("check", set()),
         ("train", set()),
     ],
 )
@@ -170,7 +173,7 @@ def test_an_edit_of_a_solver_reruns_the_stages_that_solve(
     project: Project, edited: Callable[[str], None]
 ):
     edited("src/kryloset/krylov/methods/gcrodr.py")
-    assert project.pending() == MERGE_AND_AFTER | {"solve_chunk", "compare_solvers"}
+    assert project.pending() == VERIFY_AND_AFTER | {"solve_chunk", "compare_solvers"}
 
 
 @pytest.mark.parametrize("file", ["mine.py", "parts.py"])
@@ -189,7 +192,7 @@ def test_another_number_of_processes_reruns_nothing(project: Project):
 def test_other_folders_of_logs_rerun_nothing_and_another_of_results_everything(project: Project):
     assert project.pending("--config", "pathvars={logs: other, benchmarks: too}") == set()
     made = project.pending("--config", "pathvars={results: other}")
-    assert made == MERGE_AND_AFTER | {
+    assert made == VERIFY_AND_AFTER | {
         "resolve_config", "sort_instances", "solve_chunk", "compare_solvers",
     }  # fmt: skip
 

@@ -14,13 +14,13 @@ from running import ROOT, snakemake
 
 ALL = {
     "all": 1,
-    "check_dataset": 1,
     "compare_solvers": 1,
     "merge_chunks": 1,
     "report_dataset": 1,
     "resolve_config": 5,
     "solve_chunk": 2,
     "sort_instances": 1,
+    "verify_chunk": 2,
 }
 
 

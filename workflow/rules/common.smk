@@ -238,6 +238,11 @@ def launcher(wildcards, resources):
     return f"{mpi} -n {resources.tasks}" if mpi else ""
 
 
+def folder_of_verified(wildcards, input):
+    """Return the folder of what the verification of each chunk wrote."""
+    return Path(input.verified[0]).parent
+
+
 def training_figures(wildcards, input):
     """Return the options that add the training results to a report."""
     return ["--metrics", input.metrics, "--history", input.history]
@@ -266,6 +271,13 @@ def solved_chunks(wildcards):
     """Return the chunk files of a dataset."""
     return getattr(gather, wildcards.dataset)(
         "<results>/{dataset}/chunks/{scatteritem}.h5", dataset=wildcards.dataset
+    )
+
+
+def verified_chunks(wildcards):
+    """Return what the verification of each chunk of a dataset wrote."""
+    return getattr(gather, wildcards.dataset)(
+        "<results>/{dataset}/verified/{scatteritem}.json", dataset=wildcards.dataset
     )
 
 

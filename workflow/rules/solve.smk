@@ -1,4 +1,4 @@
-# Solve the sorted instances chunk by chunk, merge the chunks into a dataset and check it.
+# Solve the sorted instances chunk by chunk, verify each chunk and merge them into a dataset.
 
 
 # A chunk is one job, because each solve uses what the solves before it left. A job that
@@ -18,6 +18,8 @@ rule solve_chunk:
         "<benchmarks>/{dataset}/solve_chunk/{scatteritem}.tsv"
     # Start before the comparison, which can run beside the later stages.
     priority: 1
+    group:
+        "chunk"
     conda:
         "../../envs/kryloset.yaml"
     threads: 1
@@ -36,14 +38,48 @@ rule solve_chunk:
         " --chunk {wildcards.scatteritem} --output {output:q} 2> {log:q}"
 
 
+# A process of its own trusts nothing but the file. It belongs to the group of the chunk, so
+# that a cluster runs both as one job.
+rule verify_chunk:
+    input:
+        config="<results>/{dataset}/config/merge.yaml",
+        family=family_source,
+        order="<results>/{dataset}/order.h5",
+        chunk="<results>/{dataset}/chunks/{scatteritem}.h5",
+    output:
+        ensure("<results>/{dataset}/verified/{scatteritem}.json", non_empty=True),
+    log:
+        "<logs>/{dataset}/verify_chunk/{scatteritem}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/verify_chunk/{scatteritem}.tsv"
+    priority: 1
+    group:
+        "chunk"
+    conda:
+        "../../envs/kryloset.yaml"
+    threads: 1
+    resources:
+        mem_mb=solver_memory,
+        runtime=solver_minutes,
+    params:
+        code=code("verify"),
+    message:
+        "{wildcards.dataset}: verify chunk {wildcards.scatteritem}"
+    shell:
+        "kryloset verify {input.config:q} {wildcards.dataset}"
+        " --order {input.order:q} --output {output:q} {input.chunk:q} 2> {log:q}"
+
+
 rule merge_chunks:
     input:
         config="<results>/{dataset}/config/merge.yaml",
         family=family_source,
         order="<results>/{dataset}/order.h5",
         chunks=solved_chunks,
+        verified=verified_chunks,
     output:
         dataset=ensure("<results>/{dataset}/dataset.h5", non_empty=True),
+        check=ensure("<results>/{dataset}/check.json", non_empty=True),
         timings=ensure("<results>/{dataset}/timings.json", non_empty=True),
         choices=ensure("<results>/{dataset}/choices.json", non_empty=True),
     log:
@@ -58,34 +94,12 @@ rule merge_chunks:
         runtime=array_minutes,
     params:
         code=code("merge"),
+        verified=folder_of_verified,
     message:
-        "{wildcards.dataset}: merge the chunks into the dataset"
+        "{wildcards.dataset}: merge the verified chunks into the dataset"
     shell:
         "kryloset merge {input.config:q} {wildcards.dataset}"
-        " --order {input.order:q} --output {output.dataset:q} --timings {output.timings:q}"
-        " --choices {output.choices:q}"
+        " --order {input.order:q} --verified {params.verified:q}"
+        " --output {output.dataset:q} --check {output.check:q}"
+        " --timings {output.timings:q} --choices {output.choices:q}"
         " {input.chunks:q} 2> {log:q}"
-
-
-rule check_dataset:
-    input:
-        dataset="<results>/{dataset}/dataset.h5",
-        family=family_source,
-    output:
-        ensure("<results>/{dataset}/check.json", non_empty=True),
-    log:
-        "<logs>/{dataset}/check_dataset.log",
-    benchmark:
-        "<benchmarks>/{dataset}/check_dataset.tsv"
-    conda:
-        "../../envs/kryloset.yaml"
-    threads: 1
-    resources:
-        mem_mb=array_memory,
-        runtime=solver_minutes,
-    params:
-        code=code("check"),
-    message:
-        "{wildcards.dataset}: check the dataset"
-    shell:
-        "kryloset check {input.dataset:q} --output {output:q} 2> {log:q}"

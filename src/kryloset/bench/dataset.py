@@ -129,14 +129,17 @@ def _writers(results: Path) -> dict[str, Callable[[Path], int]]:
 def _mergers(results: Path) -> dict[str, Callable[[Path], int]]:
     """Return ways to make the file of a dataset, `cp` last."""
     config, data = load_dataset(results / "config/merge.yaml", NAME), results / "dataset.h5"
+    chunks = sorted(results.glob("chunks/*.h5"))
 
     def stage(folder: Path) -> int:
         merge.run(
             config,
             NAME,
             order=results / "order.h5",
-            chunks=sorted(results.glob("chunks/*.h5")),
+            chunks=chunks,
+            verified=[results / "verified" / f"{chunk.stem}.json" for chunk in chunks],
             output=folder / "dataset.h5",
+            check=folder / "check.json",
             timings=folder / "timings.json",
             choices=folder / "choices.json",
         )

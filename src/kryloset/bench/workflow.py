@@ -24,7 +24,6 @@ PARTS: Mapping[str, str] = {
     "solve_chunk": "solve",
     "verify_chunk": "verify",
     "merge_chunks": "merge",
-    "check_dataset": "merge",
     "compare_solvers": "compare",
     "report_dataset": "report",
 }

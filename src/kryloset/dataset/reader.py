@@ -337,4 +337,12 @@ class Dataset:
     @_described
     def statistics(self, name: str) -> dict[str, float]:
         """Return mean, std, rms, min and max of a parameter or field over the training split."""
-        return {key: float(value) for key, value in self.file[f"statistics/{name}"].attrs.items()}
+        return read_statistics(self.file)[name]
+
+
+def read_statistics(file: h5py.File) -> dict[str, dict[str, float]]:
+    """Return the statistics of the training split by name of a parameter or field."""
+    return {
+        name: {key: float(value) for key, value in group.attrs.items()}
+        for name, group in file["statistics"].items()
+    }

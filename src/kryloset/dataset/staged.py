@@ -127,6 +127,7 @@ class StagedFile:
     Attributes:
         path: The file.
         attrs: Its attributes.
+        whole_seal: The digest of everything in it.
 
     Raises:
         DataError: The file is missing or damaged, or it has no digests.
@@ -165,7 +166,8 @@ class StagedFile:
                 f"{self.path} has no digests, so nothing in it ({named or 'it is empty'}) can be "
                 "trusted: no stage of this version wrote it; make it again"
             )
-        if self._seals.pop(STRUCTURE, None) != digest_structure(structure, self._seals):
+        self.whole_seal = self._seals.pop(STRUCTURE, "")
+        if self.whole_seal != digest_structure(structure, self._seals):
             raise DataError(
                 f"{self.path} is damaged: a shape, a type or an attribute was changed; make it "
                 "again"

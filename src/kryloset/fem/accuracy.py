@@ -13,7 +13,8 @@ errors are relative to the solution in the L2 norm of the grid, for a trajectory
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from mpi4py import MPI
 from petsc4py import PETSc
@@ -63,6 +64,15 @@ class Accuracy:
         """Whether the algebraic error is larger than the discretisation error."""
         limit = self.discretisation_error
         return limit is not None and not self.algebraic_error <= limit
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the errors as JSON has them, with a sentence for people."""
+        return asdict(self) | {"excessive": self.excessive, "sentence": self.describe()}
+
+    def log(self) -> None:
+        """Log the errors, as a warning if the tolerance is too large."""
+        level = logging.WARNING if self.excessive else logging.INFO
+        logger.log(level, "%s", self.describe())
 
     def describe(self) -> str:
         """Describe the errors in a sentence, with advice if the tolerance is too large."""

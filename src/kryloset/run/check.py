@@ -2,10 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Verify a dataset from its file alone, without trusting the stages that made it."""
 
-import json
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -14,7 +11,6 @@ from mpi4py import MPI
 import numpy as np
 
 from kryloset import provenance
-from kryloset.dataset.atomic import write_text_whole
 from kryloset.dataset.derivation import differences
 from kryloset.dataset.guard import in_child
 from kryloset.dataset.integrity import damage, read_seals
@@ -38,37 +34,18 @@ from kryloset.run.checks.contents import (
 from kryloset.run.checks.failures import refuse
 from kryloset.run.checks.family import load_same_family
 from kryloset.run.checks.group import read_dataset
-from kryloset.run.checks.outcome import Check, attempt, examine_groups
+from kryloset.run.checks.outcome import (
+    Check,
+    CheckReport,
+    attempt,
+    examine_groups,
+    require_passed,
+)
 from kryloset.run.checks.recomputed import Grids, Residuals, SameParameters, check_mesh
 from kryloset.run.checks.solver_records import check_all_records
 
-logger = logging.getLogger(__name__)
-
 #: Instances whose errors are measured; one if they are trajectories.
 MEASURED = 3
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """The outcome of all checks.
-
-    Attributes:
-        checks: The checks in their order.
-        residual_max: Largest true relative residual, recomputed; None if that was impossible.
-        digests: SHA-256 by path, as stored in the file; empty if the file is damaged.
-        accuracy: What the tolerance means for the error, measured; None if a check failed or the
-            error cannot be measured.
-    """
-
-    checks: tuple[Check, ...]
-    residual_max: float | None
-    digests: dict[str, str]
-    accuracy: Accuracy | None
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check passed."""
-        return all(check.passed for check in self.checks)
 
 
 def run(dataset: Path, output: Path | None = None) -> CheckReport:
@@ -86,22 +63,10 @@ def run(dataset: Path, output: Path | None = None) -> CheckReport:
     """
     report = examine(dataset)
     if output is not None:
-        tree = {"passed": report.passed, **asdict(report)}
-        if report.accuracy is not None:
-            tree["accuracy"] |= {
-                "excessive": report.accuracy.excessive,
-                "sentence": report.accuracy.describe(),
-            }
-        write_text_whole(output, json.dumps(tree, indent=2) + "\n")
-    for check in report.checks:
-        if check.passed:  # The error names the others.
-            logger.info("passed %s: %s", check.name, check.detail)
+        report.write(output)
     if report.accuracy is not None:
-        level = logging.WARNING if report.accuracy.excessive else logging.INFO
-        logger.log(level, "%s", report.accuracy.describe())
-    if not report.passed:
-        failed = [f"  {c.name}: {c.detail}" for c in report.checks if not c.passed]
-        raise DataError("\n".join([f"{dataset} failed {len(failed)} of its checks:", *failed]))
+        report.accuracy.log()
+    require_passed(dataset, report.checks)
     return report
 
 

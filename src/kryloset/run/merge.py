@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole, write_whole
 from kryloset.dataset.encoding import Encoded
-from kryloset.dataset.integrity import damage
+from kryloset.dataset.integrity import damage, read_seals
 from kryloset.dataset.layout import PLACES, SOLVER, Placement, find_masked, mask_key, place
+from kryloset.dataset.reader import read_statistics
 from kryloset.dataset.staged import StagedFile
 from kryloset.dataset.writer import write_dataset
 from kryloset.errors import DataError
@@ -29,6 +30,7 @@ from kryloset.problems.checks.coverage import INSIDE, respects
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.run import files as names
+from kryloset.run.checks.whole import check_whole, read_verified
 from kryloset.run.inputs import open_order, require_made_from, require_same
 
 logger = logging.getLogger(__name__)
@@ -68,7 +70,9 @@ def run(
     *,
     order: Path,
     chunks: Sequence[Path],
+    verified: Sequence[Path],
     output: Path,
+    check: Path,
     timings: Path,
     choices: Path,
 ) -> None:
@@ -82,20 +86,23 @@ def run(
         name: Its name.
         order: `order.h5`.
         chunks: The chunks' files, in any order.
+        verified: The file that `kryloset verify` wrote of each.
         output: The dataset's file to write.
+        check: JSON file to write: the checks that all instances passed.
         timings: JSON file to write: seconds of the sort and, by drawn instance, of each part.
         choices: JSON file to write: the recorded selection of each chunk, for `policy: replay`;
             empty if the solver was fixed.
 
     Raises:
-        DataError: An input is missing, damaged or made with another configuration; an instance
-            is missing, duplicated, not finite or not solved; or the chunks have different meshes.
-            No dataset is written.
+        DataError: An input is missing, damaged or made with another configuration; a chunk was
+            not verified; an instance is missing, duplicated, not finite or not solved; or the
+            chunks have different meshes. No dataset is written.
     """
     family = load_family(config)
     with ExitStack() as stack:
         sorted_ = stack.enter_context(open_order(order, config))
         files = [_open_chunk(stack, path, config, sorted_) for path in chunks]
+        evidence = read_verified(verified, files)
         places = _places(files, sorted_.array(names.PERMUTATION), sorted_.array(names.BOUNDS))
         solver = _solver(places, config)
         solver["way"], strategies = _strategies(places)
@@ -115,9 +122,12 @@ def run(
                 part, name, config, family, instances, solver, MEANINGS, code,
                 sorted_.seal(names.DRAWN), _shared(files, names.MESH), masks, strategies,
             )  # fmt: skip
-            _verify(part, output)
+            report = check_whole(
+                config, evidence, sorted_.array(names.DRAWN), *_verify(part, output)
+            )
         recorded = _recorded_selections(places)
         times = {"sort": float(sorted_.attrs[names.SECONDS_SORT]), "instances": seconds}
+    report.write(check)
     write_text_whole(timings, json.dumps(times) + "\n")
     write_text_whole(choices, json.dumps(recorded) + "\n")
     logger.info("%s: %d instances, %.1f MB", output, config.count, output.stat().st_size / 1e6)
@@ -325,13 +335,17 @@ def _moves(placement: Placement) -> bool:
     return placement.has_rows and not placement.variable.ragged
 
 
-def _verify(part: Path, output: Path) -> None:
-    """Read back all that was written.
+def _verify(part: Path, output: Path) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """Read back all that was written; return statistics by name and digests by path.
 
     Raises:
         DataError: The file does not hold what was written.
     """
     with h5py.File(part, "r") as file:
         found = damage(file)
+        statistics, digests = {}, {}
+        if not found:
+            statistics, digests = read_statistics(file), read_seals(file)
     if found:
         raise DataError(f"{output} was not written correctly; check the disk: {'; '.join(found)}")
+    return statistics, digests

@@ -54,15 +54,20 @@ class Variety:
     @property
     def duplicates(self) -> list[tuple[int, int]]:
         """Pairs of equal instances, each with the first of its kind."""
-        numbers, keys = np.asarray(self._numbers), np.asarray(self._keys)
-        _, first, kind = np.unique(keys, return_index=True, return_inverse=True)
-        again = np.flatnonzero(first[kind] != np.arange(len(keys)))
-        return list(zip(numbers[first[kind[again]]].tolist(), numbers[again].tolist(), strict=True))
+        numbers, pairs = self._numbers, equal_keys(np.asarray(self._keys))
+        return [(numbers[first], numbers[again]) for first, again in pairs]
 
     @property
     def constant(self) -> list[str]:
         """Parameters that are the same in all instances, if there are two or more."""
         return [n for n in self._first if n not in self.varied] if len(self) > 1 else []
+
+
+def equal_keys(keys: NDArray[np.uint64]) -> list[tuple[int, int]]:
+    """Return the pairs of places with the same key, each with the first of its kind."""
+    _, first, kind = np.unique(keys, return_index=True, return_inverse=True)
+    again = np.flatnonzero(first[kind] != np.arange(len(keys)))
+    return list(zip(first[kind[again]].tolist(), again.tolist(), strict=True))
 
 
 def never_varying(family: Family, seed: int, names: Iterable[str]) -> list[str]:

@@ -14,12 +14,38 @@ from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
 from kryloset.problems.base import Family, Variable
 from kryloset.problems.checks.coverage import select
+from kryloset.problems.checks.stored import check_resampled, check_stored
 from kryloset.problems.checks.variety import Variety, never_varying, varying
 from kryloset.run.checks.failures import Faults, refuse
-from kryloset.run.checks.group import Group
+from kryloset.run.checks.group import Group, row_of
 
 #: Relative error allowed in statistics, sums whose rounding depends on the processor.
 STATISTICS_ROUNDING = 1e-12
+
+
+class Shapes:
+    """Checks that the first instance has the arrays that the family declares."""
+
+    def __init__(self, family: Family) -> None:
+        """Begin without instances."""
+        self._family = family
+        self._seen = False
+
+    def add(self, group: Group) -> None:
+        """See the next instances.
+
+        Raises:
+            FamilyError: An array is missing, is not declared, or has a different shape.
+        """
+        if not self._seen:
+            check_stored(self._family, row_of(group.solution, 0))
+            for points, arrays in group.resampled.items():
+                check_resampled(self._family, points, row_of(arrays, 0))
+        self._seen = True
+
+    def finish(self) -> str:
+        """Return what was found."""
+        return "those of the family"
 
 
 class Finite:
@@ -182,17 +208,32 @@ class SameStatistics(Statistics):
 
     def finish(self) -> str:
         """Return what was found."""
-        wrong = []
-        for name, moments in self.moments.items():
-            expected, stored = moments.summary(), self._stored[name]
-            scale = expected["rms"] * STATISTICS_ROUNDING
-            wrong += [
-                f"{key} of {name} is {stored.get(key)}, but {value} for the training split"
-                for key, value in expected.items()
-                if not abs(stored.get(key, np.nan) - value) <= scale
-            ]
-        refuse("statistics that are not those of the training split", wrong)
+        check_statistics(self.moments, self._stored)
         return f"recomputed from the {self._train.sum()} instances of train"
+
+
+def check_statistics(
+    moments: Mapping[str, Moments], stored: Mapping[str, Mapping[str, float]]
+) -> None:
+    """Check that statistics are those of the training split.
+
+    Args:
+        moments: Of the training split, by name of a parameter or field.
+        stored: The statistics by these names.
+
+    Raises:
+        DataError: They are not.
+    """
+    wrong = []
+    for name in moments:
+        expected, found = moments[name].summary(), stored[name]
+        scale = expected["rms"] * STATISTICS_ROUNDING
+        wrong += [
+            f"{key} of {name} is {found.get(key)}, but {value} for the training split"
+            for key, value in expected.items()
+            if not abs(found.get(key, np.nan) - value) <= scale
+        ]
+    refuse("statistics that are not those of the training split", wrong)
 
 
 def within(family: Family, variable: Variable, group: Group) -> NDArray[Any]:

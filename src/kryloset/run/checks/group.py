@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Groups of instances as they are stored, read from a dataset or from the file of a chunk."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.dataset.integrity import digest_instance
+from kryloset.dataset.layout import place
 from kryloset.dataset.opening import describable
 from kryloset.dataset.reader import Dataset
+from kryloset.dataset.staged import StagedFile
 from kryloset.problems.base import Family
 from kryloset.problems.checks.coverage import INSIDE
-from kryloset.run.files import on_grid
+from kryloset.run import files
 
 #: Bytes of a group, or one instance: they stay in a processor's cache.
 _BYTES = 2**20
@@ -51,13 +53,13 @@ class Group:
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
         """Yield number, parameters and solution of each instance."""
-        for place, number in enumerate(self.numbers.tolist()):
-            yield number, row_of(self.parameters, place), row_of(self.solution, place)
+        for row, number in enumerate(self.numbers.tolist()):
+            yield number, row_of(self.parameters, row), row_of(self.solution, row)
 
 
-def row_of(arrays: Mapping[str, NDArray[Any]], place: int) -> dict[str, NDArray[Any]]:
+def row_of(arrays: Mapping[str, NDArray[Any]], row: int) -> dict[str, NDArray[Any]]:
     """Return the arrays of one instance of a group."""
-    return {name: rows[place] for name, rows in arrays.items()}
+    return {name: rows[row] for name, rows in arrays.items()}
 
 
 def group_size(family: Family, instance: Mapping[str, NDArray[Any]], *, own_masks: bool) -> int:
@@ -93,14 +95,73 @@ def read_dataset(data: Dataset, family: Family) -> Iterator[Group]:
             parameters = {name: data.rows(name, begin, end) for name in data.parameters}
             solution = {name: data.rows(name, begin, end) for name in solved}
             resampled = {
-                points: {n: data.rows(on_grid(points, n), begin, end) for n in names}
+                points: {n: data.rows(files.on_grid(points, n), begin, end) for n in names}
                 for points, names in grids.items()
             }
-            yield Group(
-                np.arange(begin, end),
-                parameters,
-                list(map(digest_instance, zip(*parameters.values(), strict=True))),
-                solution,
-                resampled,
-                data.inside(begin),
-            )
+            digests = list(map(digest_instance, zip(*parameters.values(), strict=True)))
+            numbers, inside = np.arange(begin, end), data.inside(begin)
+        yield Group(numbers, parameters, digests, solution, resampled, inside)
+
+
+def read_chunk(file: StagedFile, family: Family, grids: Sequence[int]) -> Iterator[Group]:
+    """Yield all instances of a solved chunk, in solving order.
+
+    Args:
+        file: The chunk.
+        family: Its family.
+        grids: Points of each further grid.
+
+    Raises:
+        DataError: An array is missing, damaged or changed.
+    """
+    own = files.field(INSIDE.name) in file
+    shared = None if own else read_masks(file).get(None)
+    variables = [v.name for v in (*family.fields, *family.unknowns)] + own * [INSIDE.name]
+    solved = {name: files.field(name) for name in variables}
+    drawn = {v.name: files.parameter(v.name) for v in family.parameters}
+    resampled = {
+        points: {n: files.field(files.on_grid(points, n)) for n in _names_on(file, family, points)}
+        for points in grids
+    }
+
+    def read(paths: Mapping[str, str], begin: int, end: int) -> dict[str, NDArray[Any]]:
+        found = {name: file.rows(path, begin, end) for name, path in paths.items()}
+        return {name: _without_time(family, name, rows) for name, rows in found.items()}
+
+    numbers = file.array(files.INSTANCE)
+    first = read(drawn | solved, 0, 1)
+    size = group_size(family, first, own_masks=own)
+    for begin in range(0, len(numbers), size):
+        end = min(begin + size, len(numbers))
+        parameters, solution = read(drawn, begin, end), read(solved, begin, end)
+        inside = np.asarray(solution[INSIDE.name][0], np.bool_) if own else shared
+        yield Group(
+            numbers[begin:end],
+            parameters,
+            list(map(digest_instance, zip(*parameters.values(), strict=True))),
+            solution,
+            {points: read(paths, begin, end) for points, paths in resampled.items()},
+            inside,
+        )
+
+
+def read_masks(file: StagedFile) -> dict[int | None, NDArray[np.bool_]]:
+    """Return the masks that the instances of a chunk share, by the points of their grids."""
+    grids = {files.OWN_GRID: None} | {
+        name: int(name.rpartition("_")[2]) for name in file.names(files.MASK) if "_" in name
+    }
+    masks = file.arrays(files.MASK)
+    return {grids[name]: np.asarray(mask, np.bool_) for name, mask in masks.items()}
+
+
+def _names_on(file: StagedFile, family: Family, points: int) -> list[str]:
+    """Return the names of the arrays that each instance of a chunk has on a further grid."""
+    fields = (variable.name for variable in family.fields)
+    return sorted({*file.names(files.fields_on_grid(points)), *fields})
+
+
+def _without_time(family: Family, name: str, rows: NDArray[Any]) -> NDArray[Any]:
+    """Return the rows of a variable without the axis of time that all solutions are stored with."""
+    placement = place(family, name)
+    steady = family.times is None and "time" in placement.axes
+    return np.asarray(rows[:, 0]) if steady else rows

@@ -2,13 +2,22 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The outcome of checks, and one pass over instances for several checks."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-from kryloset.errors import KrylosetError
+from kryloset.dataset.atomic import write_text_whole
+from kryloset.errors import DataError, KrylosetError
 from kryloset.run.checks.group import Group
+
+if TYPE_CHECKING:
+    from kryloset.fem.accuracy import Accuracy
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,49 @@ class Check:
     name: str
     passed: bool
     detail: str
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The outcome of all checks of a dataset.
+
+    Attributes:
+        checks: The checks in their order.
+        residual_max: Largest true relative residual, recomputed; None if that was impossible.
+        digests: SHA-256 by path, as stored in the file; empty if the file is damaged.
+        accuracy: What the tolerance means for the error, measured; None if it was not.
+    """
+
+    checks: tuple[Check, ...]
+    residual_max: float | None
+    digests: dict[str, str]
+    accuracy: "Accuracy | None" = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    def write(self, path: Path) -> None:
+        """Write the outcome as JSON, `check.json`."""
+        tree: dict[str, Any] = {"passed": self.passed, **asdict(self)}
+        if self.accuracy is not None:
+            tree["accuracy"] = self.accuracy.as_json()
+        write_text_whole(path, json.dumps(tree, indent=2) + "\n")
+
+
+def require_passed(path: Path, checks: Sequence[Check]) -> None:
+    """Log the checks of a file that passed, and raise an error about the others.
+
+    Raises:
+        DataError: Checks failed, and the message names them all.
+    """
+    for check in checks:
+        if check.passed:  # The error names the others.
+            logger.info("passed %s: %s", check.name, check.detail)
+    failed = [f"  {check.name}: {check.detail}" for check in checks if not check.passed]
+    if failed:
+        raise DataError("\n".join([f"{path} failed {len(failed)} of its checks:", *failed]))
 
 
 class Content(Protocol):

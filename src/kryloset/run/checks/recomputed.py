@@ -23,10 +23,17 @@ EVALUATION_ROUNDING = 1e-12
 class Parameters:
     """Checks that every instance, drawn again from (seed, index), is the stored one bit for bit."""
 
-    def __init__(self, family: Family, seed: int) -> None:
-        """Begin without instances."""
+    def __init__(self, family: Family, seed: int, sorted_: NDArray[np.uint8] | None = None) -> None:
+        """Begin without instances.
+
+        Args:
+            family: The family.
+            seed: Seed of the dataset.
+            sorted_: The digests of all instances that were sorted, (count, 32), if they are known.
+        """
         self._draw = Drawing(family)
         self._seed = seed
+        self._sorted = sorted_
         self._count = 0
         self._faults = Faults("parameters that are not those of the seed")
 
@@ -36,13 +43,12 @@ class Parameters:
         Raises:
             DataError: An instance cannot be drawn.
         """
-        for number, stored, _ in group:
+        for (number, stored, _), digest in zip(group, group.digests, strict=True):
             drawn = self._draw(self._seed, number)
-            self._faults.add(
-                (number, name)
-                for name, values in drawn.items()
-                if values.tobytes() != stored[name].tobytes()
-            )
+            wrong = [name for name in drawn if drawn[name].tobytes() != stored[name].tobytes()]
+            if self._sorted is not None and self._sorted[number].tobytes() != digest:
+                wrong.append("the digest of the instance that was sorted")
+            self._faults.add((number, name) for name in wrong)
         self._count += len(group)
 
     def finish(self) -> str:
@@ -60,7 +66,7 @@ class SameParameters(Parameters):
         Args:
             family: The family.
             seed: Seed of the dataset.
-            digest: The stored digest.
+            digest: The stored digest of the digests of all instances.
         """
         super().__init__(family, seed)
         self._stored = digest

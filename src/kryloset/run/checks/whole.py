@@ -1,0 +1,101 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Checks of a whole dataset, whose chunks were verified one by one."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.config import DatasetConfig
+from kryloset.dataset.splits import split_indices
+from kryloset.dataset.staged import StagedFile
+from kryloset.dataset.statistics import Moments
+from kryloset.errors import DataError
+from kryloset.problems.checks.variety import equal_keys
+from kryloset.run.checks.contents import check_statistics
+from kryloset.run.checks.failures import refuse
+from kryloset.run.checks.outcome import Check, CheckReport
+from kryloset.run.checks.verified import Verified
+
+
+def read_verified(paths: Sequence[Path], chunks: Sequence[StagedFile]) -> list[Verified]:
+    """Read what the verification of each chunk left.
+
+    Args:
+        paths: The files of `kryloset verify`, in the order of the chunks.
+        chunks: The open files of the chunks.
+
+    Raises:
+        DataError: One is missing, or of another file than that of the chunk.
+    """
+    found = []
+    for path, chunk in zip(paths, chunks, strict=True):
+        verified = Verified.read(path)
+        if verified.seal != chunk.whole_seal:
+            raise DataError(
+                f"{path} is of another file than {chunk.path}, which was made since: verify the "
+                "chunk again"
+            )
+        found.append(verified)
+    return found
+
+
+def add_moments(verified: Sequence[Verified]) -> dict[str, Moments]:
+    """Return the moments of all chunks together, by name of a parameter or field."""
+    whole = {name: Moments() for name in verified[0].moments}
+    for chunk in verified:
+        for name, moments in chunk.moments.items():
+            whole[name].merge(moments)
+    return whole
+
+
+def check_whole(
+    config: DatasetConfig,
+    verified: Sequence[Verified],
+    drawn: NDArray[np.uint8],
+    statistics: Mapping[str, Mapping[str, float]],
+    digests: dict[str, str],
+) -> CheckReport:
+    """Return the checks of all instances, after those that only the whole can tell.
+
+    That each instance is there once and in its place was checked when the chunks were opened.
+
+    Args:
+        config: The dataset.
+        verified: What the verification of each chunk left.
+        drawn: The digest of each instance, (count, 32), in the drawn order.
+        statistics: Those of the dataset, by name of a parameter or field.
+        digests: Those of the dataset, by path.
+
+    Raises:
+        DataError: Two instances are the same, or the statistics are wrong.
+    """
+    count, worst = config.count, max(chunk.residual_max for chunk in verified)
+    chunks = f"{len(verified)} chunks" if len(verified) > 1 else "1 chunk"
+    every = f"{count} instances of {chunks}, each verified from its file"
+    # Two chunks may have instances that are the same.
+    wrong = [f"instances {first} and {index}" for first, index in equal_keys(first_bytes(drawn))]
+    refuse("parameters that are the same", wrong)
+    check_statistics(add_moments(verified), statistics)
+    sizes = ", ".join(f"{name} {len(split)}" for name, split in split_indices(config).items())
+    details = {
+        "residuals": f"at most {worst:.3g} in {count} instances, tolerance "
+        f"{config.solver.tolerance:.3g}",
+        "statistics": "those of the training split, from the moments of each chunk",
+    }
+    checks = [
+        Check("integrity", True, f"{len(digests)} digests of what was written"),
+        *(Check(name, True, details.get(name, every)) for name in verified[0].checks),
+        Check("no duplicates", True, f"{count} different parameter sets"),
+        Check("order", True, "each instance once, in the drawn order"),
+        Check("splits", True, f"{sizes}: those of seed {config.seed}"),
+    ]
+    return CheckReport(tuple(checks), worst, digests)
+
+
+def first_bytes(digests: NDArray[np.uint8]) -> NDArray[Any]:
+    """Return the first 64 bits of each digest, by which instances are told apart."""
+    return np.ascontiguousarray(digests[:, :8]).view(np.uint64)[:, 0]
