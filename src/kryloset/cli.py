@@ -66,13 +66,14 @@ def sort(
     name: Name,
     output: Output,
     chunks: Annotated[int | None, typer.Option(help="Chunks, if not the configured.")] = None,
+    threads: Annotated[int, typer.Option(help="Most processes that draw at once.")] = 1,
 ) -> None:
     """Draw the instances, sort them by similarity and divide them into chunks."""
     keep_blas_to_one_thread()
     from kryloset.config import load_dataset
     from kryloset.run import sort as stage
 
-    stage.run(load_dataset(config, name), name, output=output, chunks=chunks)
+    stage.run(load_dataset(config, name), name, output=output, chunks=chunks, threads=threads)
 
 
 @app.command(rich_help_panel=STAGES)

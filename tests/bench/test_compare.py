@@ -7,7 +7,7 @@ from statistics import median
 
 from mpi4py import MPI
 
-import h5py
+import numpy as np
 import pytest
 
 from kryloset.config import DatasetConfig, SolverConfig, load_dataset
@@ -16,6 +16,7 @@ from kryloset.ordering import greedy_chain
 from kryloset.problems import FAMILIES, load_family
 from kryloset.run import compare, sort
 from kryloset.run.comparison import Method, choose_methods, measure
+from kryloset.run.draw import Drawn
 from kryloset.run.solver import fixed_solver
 from kryloset.sampling import generator
 from running import ROOT
@@ -204,8 +205,8 @@ def test_skr_goes_along_the_greedy_chain_of_the_instances_that_are_compared(tmp_
     sort.run(config, "small", output=order, chunks=1)
     compare.run(config, "small", order=order, output=output)
     methods = {method["name"]: method for method in json.loads(output.read_text())["methods"]}
-    with h5py.File(order) as file:
-        chain = greedy_chain(file["features"][:]).tolist()
+    drawn = Drawn(load_family(config), config.seed).instances(range(6))
+    chain = greedy_chain(np.stack([instance["k"].ravel() for instance in drawn])).tolist()
     assert methods["skr"]["records"]["instance"] == chain != list(range(6))
     assert methods["recycled"]["records"]["instance"] == list(range(6))
 

@@ -284,6 +284,18 @@ def verified_chunks(wildcards):
 # Resources. Each attempt asks for more than the one before.
 
 
+def drawing_processes(wildcards):
+    """Return how many processes draw, which is one for what takes less than about a second."""
+    count, family = DATASETS[wildcards.dataset].count, FAMILIES[wildcards.dataset]
+    return 8 if count * count_values(family) > 2**24 else 1
+
+
+def sorting_memory(wildcards, attempt):
+    """Return the MB for the features of all instances, and a few instances a process."""
+    count, family = DATASETS[wildcards.dataset].count, FAMILIES[wildcards.dataset]
+    return attempt * (1500 + 5 * count * len(family.parameters) // 1024)
+
+
 def solver_memory(wildcards, attempt):
     """Return the MB for a matrix, its factorisation, the solver's vectors and FEniCSx."""
     unknowns = count_values(FAMILIES[wildcards.dataset])

@@ -41,9 +41,9 @@ rule sort_instances:
         "<benchmarks>/{dataset}/sort_instances.tsv"
     conda:
         "../../envs/kryloset.yaml"
-    threads: 1
+    threads: drawing_processes
     resources:
-        mem_mb=array_memory,
+        mem_mb=sorting_memory,
         runtime=array_minutes,
     params:
         code=code("sort"),
@@ -52,4 +52,4 @@ rule sort_instances:
         "{wildcards.dataset}: draw and sort the instances"
     shell:
         "kryloset sort {input.config:q} {wildcards.dataset}"
-        " --chunks {params.chunks:q} --output {output:q} 2> {log:q}"
+        " --chunks {params.chunks:q} --threads {threads} --output {output:q} 2> {log:q}"

@@ -142,23 +142,24 @@ class DatasetConfig(Section):
     mesh: MeshConfig = Field(default_factory=MeshConfig, description="Grid and finite elements.")
     sort: Literal["auto", "greedy", "hilbert", "or_opt", "spanning_tree", "given"] = Field(
         "auto",
-        description="Order in which instances are solved. auto: greedy up to 5,000 instances, "
-        "hilbert beyond. greedy: the nearest-neighbour chain of the SKR paper, which compares all "
-        "pairs; hilbert: along a Hilbert curve, with a greedy chain inside each cell of 1,024; "
-        "or_opt: as hilbert, with each cell improved by Or-opt; spanning_tree: around a spanning "
-        "tree of near neighbours; given: as drawn.",
+        description="Order in which instances are solved. auto: given if all instances have one "
+        "operator, otherwise greedy up to 5,000 instances and hilbert beyond. greedy: the "
+        "nearest-neighbour chain of the SKR paper, which compares all pairs; hilbert: along a "
+        "Hilbert curve, with a greedy chain inside each cell of 1,024; or_opt: as hilbert, with "
+        "each cell improved by Or-opt; spanning_tree: around a spanning tree of near neighbours; "
+        "given: as drawn.",
     )
     features: Literal[
         "auto", "parameters", "cosines", "fourier", "blocks", "random", "principal", "solutions"
     ] = Field(
         "auto",
         description="Features by which the sort compares instances: at most 144 numbers for each "
-        "parameter, except that parameters takes all its numbers. auto: parameters if the order is "
-        "greedy or given and they have at most 262,144 numbers in all, otherwise cosines. cosines: "
-        "the lowest modes of the DCT; fourier: the lowest modes of the FFT, as in the SKR paper; "
-        "blocks: means over blocks of the grid; random: a random projection; principal: "
-        "coordinates on the principal axes of 1,024 instances; solutions: the solutions on a "
-        "coarse grid.",
+        "parameter, except that parameters takes all its numbers. auto: none if the order is "
+        "given, parameters if it is greedy and they have at most 262,144 numbers in all, otherwise "
+        "cosines. cosines: the lowest modes of the DCT; fourier: the lowest modes of the FFT, as "
+        "in the SKR paper; blocks: means over blocks of the grid; random: a random projection; "
+        "principal: coordinates on the principal axes of 1,024 instances; solutions: the solutions "
+        "on a coarse grid.",
     )
     chunks: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = Field(
         "auto",

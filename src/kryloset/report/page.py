@@ -152,7 +152,7 @@ def _samples(findings: Findings) -> Illustration | None:
 
 def _sort(findings: Findings) -> Illustration | None:
     order = findings.order
-    if not len(order.steps):
+    if not order.steps.any():
         return None
     return Illustration(
         "sort",

@@ -16,6 +16,7 @@ from kryloset.problems import load_family
 from kryloset.run import files
 from kryloset.run.comparison import choose_methods, measure, summarise
 from kryloset.run.draw import Drawn
+from kryloset.run.features import choose_reduction
 from kryloset.run.inputs import open_order
 
 logger = logging.getLogger(__name__)
@@ -39,9 +40,11 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
     family = load_family(config)
     with open_order(order, config) as sorted_:
         numbers = sorted_.array(files.PERMUTATION)[: config.comparison.instances].tolist()
-        drawn = Drawn(family, config.seed, sorted_).instances(numbers)
+        given = Drawn(family, config.seed, sorted_)
+        drawn = given.instances(numbers)
         instances = list(zip(numbers, drawn, strict=True))
-        chain = greedy_chain(sorted_.array(files.FEATURES)[numbers]).tolist()
+        features = choose_reduction("parameters", family, given, config.count)(numbers, drawn)
+        chain = greedy_chain(features).tolist()
         sorted_by = str(sorted_.attrs[files.METHOD])
     methods = choose_methods(config.solver, family, sorted_by)
     records, turns = measure(discretise(family, MPI.COMM_SELF), instances, methods, chain)

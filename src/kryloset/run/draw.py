@@ -4,13 +4,13 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from itertools import batched, chain
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.dataset.integrity import digest_instance
+from kryloset.dataset.integrity import DIGEST, digest_instance
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import FamilyError
 from kryloset.problems import Family, Instance
@@ -18,6 +18,7 @@ from kryloset.problems.base import Array
 from kryloset.problems.checks.drawing import Drawing
 from kryloset.problems.checks.mistakes import describe_class
 from kryloset.problems.checks.variety import Variety, never_varying
+from kryloset.processes import in_processes
 from kryloset.progress import track
 from kryloset.run import files
 
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 2**23
 """Bytes of parameters that are in memory at a time, unless one instance has more."""
+
+LEAST_BLOCKS = 4
+"""Blocks that a process draws at least, since it takes longer to start than one."""
 
 #: From the numbers of some instances and their parameters to a row for each, shape (instances, d).
 type Reduction = Callable[[Sequence[int], Sequence[Instance]], Array]
@@ -78,7 +82,7 @@ class Drawn:
 
 
 def draw_all(
-    family: Family, seed: int, count: int, reduce: Reduction
+    family: Family, seed: int, count: int, reduce: Reduction, workers: int = 1
 ) -> tuple[NDArray[np.uint8], Array]:
     """Draw all instances of a dataset a block at a time, and keep their digests and features.
 
@@ -87,6 +91,7 @@ def draw_all(
         seed: Seed of the dataset.
         count: Number of instances, at least one.
         reduce: Makes the features of the instances of a block.
+        workers: Most processes that draw at once; fewer if they would have few blocks each.
 
     Returns:
         The digest of each instance, (count, 32), and its features, (count, d).
@@ -95,18 +100,54 @@ def draw_all(
         DataError: As `draw_instances`.
         FamilyError: As `draw_instances`.
     """
-    instances = draw_instances(family, seed, count)
-    digests = np.empty((count, 32), np.uint8)
+    draw = Drawing(family)
+    # The first instance sets the lengths of axes that the grid does not have, for all processes.
+    length = block_length(draw(seed, 0))
+    blocks = [range(begin, min(begin + length, count)) for begin in range(0, count, length)]
+    job = _Job(family, seed, draw, reduce)
+    variety = Variety()
+    digests = np.empty((count, DIGEST), np.uint8)
     features: list[Array] = []
-    first = next(instances)
-    begin = 0
-    for block in batched(chain([first], instances), block_length(first)):
-        numbers = range(begin, begin + len(block))
-        for number, instance in zip(numbers, block, strict=True):
-            digests[number] = np.frombuffer(digest_instance(instance.values()), np.uint8)
-        features.append(reduce(numbers, block))
-        begin = numbers.stop
+    with in_processes(job, min(workers, len(blocks) // LEAST_BLOCKS)) as work:
+        found = track(
+            work(blocks), "drawing instances", count, amount=lambda block: len(block.digests)
+        )
+        for numbers, block in zip(blocks, found, strict=True):
+            digests[numbers.start : numbers.stop] = block.digests
+            features.append(block.features)
+            variety.update(block.variety)
+    _require_variety(family, seed, variety)
     return digests, np.concatenate(features)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What is kept of a block of instances: digests (n, 32), features (n, d) and variety."""
+
+    digests: NDArray[np.uint8]
+    features: Array
+    variety: Variety
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Draws blocks of instances."""
+
+    family: Family
+    seed: int
+    draw: Drawing
+    reduce: Reduction
+
+    def __call__(self, numbers: Sequence[int]) -> _Block:
+        """Draw the instances with some numbers."""
+        instances = [self.draw(self.seed, number) for number in numbers]
+        _require_reproducible(self.family, self.seed, numbers[-1], instances[-1])
+        digests = [digest_instance(instance.values()) for instance in instances]
+        variety = Variety()
+        for number, instance, digest in zip(numbers, instances, digests, strict=True):
+            variety.add(number, instance, digest)
+        table = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
+        return _Block(table, self.reduce(numbers, instances), variety)
 
 
 def block_length(instance: Instance) -> int:

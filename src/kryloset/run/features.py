@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 type Array = NDArray[np.float64]
 
+NOTHING = "none"
+"""The kind of features of instances that are not compared: vectors without numbers."""
+
 PRINCIPAL_SAMPLE = 1024
 """Number of instances from which principal axes are computed."""
 
@@ -27,7 +30,7 @@ def choose_reduction(kind: str, family: Family, given: Instances, count: int) ->
     """Return the function that makes the features of a block of instances.
 
     Args:
-        kind: A value of the key `features` of the configuration, except `auto`.
+        kind: A value of the key `features` of the configuration, except `auto`; or `NOTHING`.
         family: The family.
         given: The instances, of which principal axes need some in advance.
         count: Number of instances.
@@ -40,6 +43,8 @@ def choose_reduction(kind: str, family: Family, given: Instances, count: int) ->
     Raises:
         ConfigError: `kind` is `solutions`, and the family has no coarse grid.
     """
+    if kind == NOTHING:
+        return lambda numbers, instances: np.empty((len(instances), 0))
     if kind == "solutions":
         return _by_solutions(family)
     axes: list[Array] = []

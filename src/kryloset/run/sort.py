@@ -22,7 +22,7 @@ from kryloset.provenance import stage_identity
 from kryloset.run import files
 from kryloset.run.chunking import choose_chunks, count_processors
 from kryloset.run.draw import Drawn, Instances, draw_all
-from kryloset.run.features import choose_reduction, make_features, read_parts
+from kryloset.run.features import NOTHING, choose_reduction, make_features, read_parts
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,9 @@ CHUNK_SIZE_TOLERANCE = 0.02
 """Relative deviation allowed in the size of a chunk, so that chunks end at the longest steps."""
 
 
-def run(config: DatasetConfig, name: str, *, output: Path, chunks: int | None = None) -> None:
+def run(
+    config: DatasetConfig, name: str, *, output: Path, chunks: int | None = None, threads: int = 1
+) -> None:
     """Draw `config.count` instances and order them so that neighbours resemble each other.
 
     The file has the arrays that `kryloset.run.files` lists for `order.h5`. Its attributes are the
@@ -56,6 +58,7 @@ def run(config: DatasetConfig, name: str, *, output: Path, chunks: int | None = 
         output: The file to write, `order.h5`.
         chunks: Number of chunks; by default that of the configuration, or one that suits the
             processors of this machine.
+        threads: Most processes that draw at once. The file does not depend on it.
 
     Raises:
         ConfigError: The family or its settings are wrong; there are more chunks than instances; or
@@ -68,11 +71,13 @@ def run(config: DatasetConfig, name: str, *, output: Path, chunks: int | None = 
     family = load_family(config)
     require_storable(family)
     began = time.perf_counter()
-    method = _choose_order(config)
+    method = _choose_order(config, family)
     given = Drawn(family, config.seed)
     kind = _choose_features(config, method, family, given)
     reduce = choose_reduction(kind, family, given, config.count)
-    drawn, features = draw_all(family, config.seed, config.count, reduce)
+    # PETSc and MPI do not survive a fork.
+    workers = 1 if kind == "solutions" else threads
+    drawn, features = draw_all(family, config.seed, config.count, reduce, workers)
     read = time.perf_counter()
     permutation = ORDERS[method](features)
     seconds, seconds_features = time.perf_counter() - read, read - began
@@ -117,21 +122,24 @@ def order_instances(config: DatasetConfig, family: Family, given: Instances) -> 
     Raises:
         ConfigError: `features` is `solutions`, and the family has no coarse grid.
     """
-    method = _choose_order(config)
+    method = _choose_order(config, family)
     kind = _choose_features(config, method, family, given)
     return ORDERS[method](make_features(family, given, config.count, kind))
 
 
-def _choose_order(config: DatasetConfig) -> str:
+def _choose_order(config: DatasetConfig, family: Family) -> str:
     if config.sort != "auto":
         return config.sort
+    if family.operator.constant:
+        return "given"  # One factor, or one recycled space, serves all.
     return "greedy" if config.count <= GREEDY_UP_TO else "hilbert"
 
 
 def _choose_features(config: DatasetConfig, method: str, family: Family, given: Instances) -> str:
     if config.features != "auto":
         return config.features
+    if method == "given":
+        return NOTHING
     parts = read_parts(family, [0], given.instances([0]))
-    whole = method in ("greedy", "given")
     small = config.count * sum(part.size for part in parts) <= WHOLE_UP_TO
-    return "parameters" if whole and small else "cosines"
+    return "parameters" if method == "greedy" and small else "cosines"

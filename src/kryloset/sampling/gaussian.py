@@ -175,7 +175,7 @@ def _sum_products(coefficients: Array, table: Array, transposed: Array) -> Array
     for _ in range(coefficients.ndim - 1):
         blocks = values.reshape(-1, functions, values.shape[-1])
         summed = [multiply(table, block) for block in blocks]
-        values = np.stack(summed).reshape(len(blocks), -1)
+        values = np.concatenate(summed).reshape(len(blocks), -1) if len(blocks) > 1 else summed[0]
     return values.reshape((points,) * coefficients.ndim)
 
 

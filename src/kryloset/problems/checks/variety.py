@@ -47,6 +47,15 @@ class Variety:
         self._numbers.append(index)
         self._keys.append(int.from_bytes(digest[:8]))
 
+    def update(self, other: "Variety") -> None:
+        """Add the instances that another one has seen."""
+        self.varied |= other.varied
+        for name, values in other._first.items():
+            if not np.array_equal(self._first.setdefault(name, values), values):
+                self.varied.add(name)
+        self._numbers.extend(other._numbers)
+        self._keys.extend(other._keys)
+
     def __len__(self) -> int:
         """Return the number of instances."""
         return len(self._numbers)
