@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kryloset import compiler
 from kryloset.krylov.methods import dense
 from kryloset.krylov.methods.dense import Basis, combine, inner
-from kryloset.krylov.native import compiler, kernels
+from kryloset.krylov.native import kernels
 
 # Below, at and above every number of rows that the C code handles at once.
 ROWS = st.sampled_from([0, 1, 3, 4, 11, 12, 13, 191, 192, 193, 400, 2047, 2048, 2049, 4500])
