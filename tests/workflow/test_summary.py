@@ -44,8 +44,9 @@ def test_the_summary_names_the_grid_of_the_file(
         {key: np.zeros(4) for key in SOLVER}, {1: "converged"}, {}, "",
     )  # fmt: skip
     found = {"checks": [{"passed": True}] * 9, "residual_max": 3e-9}
-    found["accuracy"] = {"excessive": True, "sentence": "The tolerance leaves much."}
     (folder / "check.json").write_text(json.dumps(found))
+    accuracy = {"excessive": True, "sentence": "The tolerance leaves much."}
+    (folder / "comparison.json").write_text(json.dumps({"accuracy": accuracy}))
     command = [sys.executable, ROOT / "workflow/scripts/summary.py", path]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert f"set: 4 instances of {settings['family']} {grid} 2, test 2)" in run.stdout

@@ -17,8 +17,9 @@ from kryloset.dataset.reader import Dataset
 
 
 def summarise(name: str, dataset: DatasetConfig, folder: Path) -> str:
-    """Return the summary, from `check.json` and the dataset file."""
+    """Return the summary, from `check.json`, `comparison.json` and the dataset file."""
     check = json.loads((folder / "check.json").read_text())
+    comparison = json.loads((folder / "comparison.json").read_text())
     with Dataset(folder / "dataset.h5") as data:
         grid = " x ".join(map(str, data.grid))
         states = "" if data.times is None else f", at {len(data.times)} times"
@@ -29,7 +30,7 @@ def summarise(name: str, dataset: DatasetConfig, folder: Path) -> str:
         f"  made      {folder}/dataset.h5, shown by {folder}/report.html\n"
         f"  verified  {len(check['checks'])} checks passed, largest true relative residual"
         f" {check['residual_max']:.1e}: {folder}/check.json\n"
-        f"{_warn(check['accuracy'])}"
+        f"{_warn(comparison['accuracy'])}"
         f"  open it   import xarray; xarray.open_datatree({json.dumps(f'{folder}/dataset.h5')}, "
         'engine="h5netcdf")\n'
         f"  details   .venv/bin/kryloset info {shlex.quote(f'{folder}/dataset.h5')}"

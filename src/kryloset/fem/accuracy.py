@@ -125,6 +125,11 @@ def choose_strict(operator: OperatorTraits, tolerance: float) -> SequenceSolver:
     return SequenceSolver("gcrodr", "ilu", tolerance)
 
 
+def measured(family: Family) -> int:
+    """Return the number of instances whose errors are measured: 3, and 1 of trajectories."""
+    return 3 if family.times is None else 1
+
+
 def measure(
     family: Family,
     discretisation: Discretisation,

@@ -18,7 +18,7 @@ from kryloset.dataset.layout import grid_group
 from kryloset.dataset.opening import describable, open_hdf5
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError, KrylosetError
-from kryloset.fem.accuracy import Accuracy, measure
+from kryloset.fem.accuracy import Accuracy, measure, measured
 from kryloset.fem.discretise import discretise
 from kryloset.krylov.reason import MEANINGS
 from kryloset.problems import Discretisation, Family
@@ -43,9 +43,6 @@ from kryloset.run.checks.outcome import (
 )
 from kryloset.run.checks.recomputed import Grids, Residuals, SameParameters, check_mesh
 from kryloset.run.checks.solver_records import check_all_records
-
-#: Instances whose errors are measured; one if they are trajectories.
-MEASURED = 3
 
 
 def run(dataset: Path, output: Path | None = None) -> CheckReport:
@@ -141,8 +138,8 @@ def _accuracy(
     data: Dataset, family: Family, discretisation: Discretisation, residuals: Sequence[float]
 ) -> Accuracy | None:
     """Measure what the tolerance means for the error where residuals are largest."""
-    count = MEASURED if data.times is None else 1
-    chosen = sorted(np.argsort(residuals, kind="stable")[-count:].tolist())
+    largest = np.argsort(residuals, kind="stable")[-measured(family) :]
+    chosen = sorted(largest.tolist())
     instances = {index: (data.instance(index), data.solution(index)) for index in chosen}
     return measure(family, discretisation, data.config.solver.tolerance, instances)
 
