@@ -21,10 +21,10 @@ from kryloset.problems.checks.drawing import draw_example
 def test_the_residual_is_one_for_zero_and_zero_for_the_solution(size):
     b = size * np.array([1.0, 2.0, 3.0])
     rhs = PETSc.Vec().createWithArray(b, comm=PETSc.COMM_SELF)
-    system = SimpleNamespace(rhs=rhs, apply=lambda x: 2 * x)
-    assert LinearSystem.residual(system, np.zeros(3)) == pytest.approx(1.0)
-    assert LinearSystem.residual(system, b / 2) <= 1e-12
-    assert LinearSystem.residual(system, b) == pytest.approx(1.0)
+    system = SimpleNamespace(rhs=rhs)
+    assert LinearSystem.residual_of(system, np.zeros(3)) == pytest.approx(1.0)
+    assert LinearSystem.residual_of(system, b) <= 1e-12
+    assert LinearSystem.residual_of(system, 2 * b) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

@@ -117,9 +117,12 @@ class LinearSystem:
 
     def residual(self, x: Array) -> float:
         """Return ||b - A x|| / ||b|| of the present parameters and b. Serial."""
+        return self.residual_of(self.apply(x))
+
+    def residual_of(self, product: Array) -> float:
+        """Return ||b - A x|| / ||b|| of the present b and a product A x. Serial."""
         b = self.rhs.array_r
-        norm = norm_of(b)
-        difference = norm_of(b - self.apply(x))
+        norm, difference = norm_of(b), norm_of(b - product)
         # For b = 0 the solution is x = 0, and no other x has a small relative residual.
         return difference / norm if norm else difference
 

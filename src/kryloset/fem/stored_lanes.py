@@ -37,8 +37,10 @@ class StoredLanes:
             times: Number of states of each.
         """
         self._parts, self._stores, self._lanes = parts, stores, lanes
-        #: By name: (lanes, times, points, components), and the shape of one state.
-        self._arrays: dict[str, tuple[Array, tuple[int, ...]]] = {}
+        #: By name, (lanes, times, points, components).
+        self._arrays: dict[str, Array] = {}
+        #: The same of each instance, in the shapes in which they are stored.
+        self._views: list[dict[str, Array]] = [{} for _ in range(lanes)]
         for part in parts:
             if stores(part):
                 self._add(part.dofs, times, part.unknowns.shape, math.prod(part.unknowns.shape))
@@ -48,7 +50,9 @@ class StoredLanes:
 
     def _add(self, name: str, times: int, shape: tuple[int, ...], points: int) -> None:
         components = math.prod(shape) // points
-        self._arrays[name] = (np.empty((self._lanes, times, points, components)), shape)
+        self._arrays[name] = np.empty((self._lanes, times, points, components))
+        for views, array in zip(self._views, self._arrays[name], strict=True):
+            views[name] = array.reshape(times, *shape)
 
     def write(self, number: int, vectors: Array) -> None:
         """Write the states of a time.
@@ -71,18 +75,12 @@ class StoredLanes:
 
     def state(self, lane: int, number: int) -> dict[str, Array]:
         """Return the state of an instance at a time, as views."""
-        return {
-            name: array[lane, number].reshape(shape)
-            for name, (array, shape) in self._arrays.items()
-        }
+        return {name: array[number] for name, array in self._views[lane].items()}
 
     def trajectories(self) -> list[dict[str, Array]]:
         """Return all states of each instance, with a first axis of times, as views."""
-        return [
-            {name: array[lane].reshape(-1, *shape) for name, (array, shape) in self._arrays.items()}
-            for lane in range(self._lanes)
-        ]
+        return self._views
 
     def _put(self, name: str, number: int, values: Array) -> None:
         """Write a variable at a time, (points, components, any)."""
-        self._arrays[name][0][:, number] = np.moveaxis(values, -1, 0)[: self._lanes]
+        self._arrays[name][:, number] = np.moveaxis(values, -1, 0)[: self._lanes]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from kryloset.compiler import compile_library
 from kryloset.krylov.ensemble.pattern import Pattern
+from kryloset.krylov.ensemble.vectors import address
 from kryloset.krylov.native import factor
 from kryloset.krylov.native.factor import Supernodes
 from kryloset.krylov.native.kernels import FLAGS, load_kernels, open_library
@@ -303,7 +304,7 @@ class EnsembleFactor:
         """Set y to A^-1 x, both (n, lanes) and C-contiguous, to the precision of the numbers."""
         assert self._blocks is not None
         arrays = (self._plan, self._blocks, self._scale, x, y, self._work)
-        self._c.kryloset_ensemble_apply(*(array.ctypes.data for array in arrays))
+        self._c.kryloset_ensemble_apply(*map(address, arrays))
 
     def _aligned(self, numbers: int) -> NDArray[Any]:
         """Return room for numbers, aligned for a register."""
