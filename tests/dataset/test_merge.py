@@ -4,12 +4,16 @@
 
 import json
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from pointwise_runs import changed, make_run
 
+from kryloset.dataset.encoding import Storage
+from kryloset.dataset.integrity import STRUCTURE, read_seals
 from kryloset.errors import DataError
 from kryloset.run.draw import Drawn
 
@@ -69,6 +73,68 @@ def test_the_same_run_makes_the_same_bytes(tmp_path):
 
 def test_chunks_may_come_in_any_order(run):
     assert run.merge("a.h5").read_bytes() == run.merge("b.h5", run.chunks[::-1]).read_bytes()
+
+
+def stored_rows(path: Path) -> dict[str, list[bytes]]:
+    """Return the rows of all instances as the file has them."""
+    with h5py.File(path) as file:
+        arrays = [array for array in file["t0_fields"].values() if array.chunks[0] == 1]
+        return {
+            array.name: [
+                bytes(array.id.read_direct_chunk((row, *[0] * (array.ndim - 1)))[1])
+                for row in range(len(array))
+            ]
+            for array in arrays
+        }
+
+
+def test_rows_and_digests_do_not_depend_on_the_chunks(tmp_path):
+    made, seals = [], []
+    for chunks in (1, 2, 5):
+        folder = tmp_path / f"{chunks}"
+        folder.mkdir()
+        path = make_run(folder, chunks=chunks).merge()
+        made.append(stored_rows(path))
+        with h5py.File(path) as file:
+            told = ("solver/", "provenance/config", STRUCTURE)
+            seals.append({k: v for k, v in read_seals(file).items() if not k.startswith(told)})
+    assert made[0] == made[1] == made[2]
+    assert seals[0] == seals[1] == seals[2]
+    assert len(made[0]["/t0_fields/u"]) == 12
+
+
+def test_the_bytes_do_not_depend_on_how_a_chunk_stored_its_rows(run):
+    """As the first row of a chunk may be one that gzip halves, and the first of all not."""
+    expected = run.merge("a.h5").read_bytes()
+    with changed(run.chunks[1]) as file:
+        u = file["fields/u"][:]
+        del file["fields/u"]
+        storage = replace(Storage.of(u[0]), compressed=True)
+        storage.encode(u).write(storage.create(file, "fields/u", len(u)), 0)
+    assert run.merge("b.h5").read_bytes() == expected
+
+
+def test_rows_move_as_they_are_stored(run):
+    rows = stored_rows(run.merge())
+    for path in run.chunks:
+        with h5py.File(path) as file:
+            for row, instance in enumerate(file["instance"]):
+                for name in ("parameters/k", "fields/u"):
+                    array = file[name]
+                    _, moved = array.id.read_direct_chunk((row, *[0] * (array.ndim - 1)))
+                    assert rows[f"/t0_fields/{name[-1]}"][instance] == bytes(moved)
+
+
+def test_a_flipped_bit_of_a_row_is_named(run):
+    with h5py.File(run.chunks[2]) as file:
+        instance, place = file["instance"][1], file["fields/u"].id.get_chunk_info(1)
+    data = bytearray(run.chunks[2].read_bytes())
+    data[place.byte_offset + 17] ^= 4
+    run.chunks[2].write_bytes(data)
+    told = f"instance {instance} cannot be merged: .*3-of-3.h5 is damaged: row 1 of fields/u"
+    with pytest.raises(DataError, match=told):
+        run.merge()
+    assert nothing_written(run)
 
 
 def test_a_missing_chunk_is_named(run):

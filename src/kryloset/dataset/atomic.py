@@ -32,6 +32,9 @@ _ADVICE = {
     errno.EISDIR: "there is a folder of that name: remove it, or choose another name",
 }
 
+#: Bytes that wait to be written together.
+_JOINED = 2**20
+
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
@@ -108,33 +111,80 @@ def create_hdf5(path: Path, **options: Any) -> Iterator[h5py.File]:
             with h5py.File(sink, "w", **options) as file:
                 yield file
         finally:
+            sink.flush()
             if sink.failure is not None:
                 raise sink.failure
 
 
 class _Sink(io.FileIO):
-    """A file that stores its first write error instead of raising it."""
+    """A file that stores its first write error instead of raising it.
+
+    Neighbouring writes are joined, since the system takes a megabyte in half the time of 32 parts.
+    """
 
     failure: OSError | None = None
 
+    def __init__(self, path: Path, mode: str) -> None:
+        """Open the file."""
+        super().__init__(path, mode)
+        self._waiting = memoryview(bytearray(_JOINED))
+        #: Where in the file the waiting bytes begin, and how many there are.
+        self._begin = self._count = 0
+
     def write(self, data: Any) -> int:
         """Write all data, or nothing once a write has failed."""
-        rest = memoryview(data)
-        try:
-            while rest and self.failure is None:
-                rest = rest[super().write(rest) :]
-        except OSError as error:
-            self.failure = error
-        return len(data)
+        size = len(data)
+        if self._count + size > len(self._waiting):
+            self._write_waiting()
+        if size > len(self._waiting):
+            self._write(memoryview(data))
+            self._begin += size
+        else:
+            self._waiting[self._count : self._count + size] = data
+            self._count += size
+        return size
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place in the file."""
+        if whence == os.SEEK_SET and offset == self._begin + self._count:
+            return offset
+        self._write_waiting()
+        self._begin = super().seek(offset, whence)
+        return self._begin
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read into a buffer."""
+        self._write_waiting()
+        size = super().readinto(buffer)
+        self._begin += size or 0
+        return size
 
     def truncate(self, size: int | None = None) -> int:
         """Truncate, unless a write has failed."""
+        self._write_waiting()
         try:
             if self.failure is None:
                 return super().truncate(size)
         except OSError as error:
             self.failure = error
         return self.tell() if size is None else size
+
+    def flush(self) -> None:
+        """Hand everything to the system."""
+        if not self.closed:
+            self._write_waiting()
+        super().flush()
+
+    def _write_waiting(self) -> None:
+        self._write(self._waiting[: self._count])
+        self._begin, self._count = self._begin + self._count, 0
+
+    def _write(self, rest: memoryview) -> None:
+        try:
+            while rest and self.failure is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.failure = error
 
 
 def _part(path: Path) -> Path:

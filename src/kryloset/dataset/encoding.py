@@ -8,7 +8,7 @@ computes its checksum again.
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import batched, product
@@ -188,15 +188,12 @@ class Encoded:
 
     def decode(self) -> list[NDArray[Any]]:
         """Return the rows, without comparing checksums and digests."""
-        return [self.storage.decode(pieces) for pieces in self._rows()]
+        each = len(self.storage.corners())
+        return [self.storage.decode(pieces) for pieces in batched(self.pieces, each)]
 
     def write(self, array: h5py.Dataset, first: int) -> None:
         """Write the rows to an array that `Storage.create` made, from row `first` on."""
         corners, write = self.storage.corners(), array.id.write_direct_chunk
-        for number, pieces in enumerate(self._rows(), first):
-            for corner, piece in zip(corners, pieces, strict=True):
-                write((number, *corner), piece)
-
-    def _rows(self) -> Iterator[Sequence[Any]]:
-        """Return the HDF5 chunks of each row."""
-        return batched(self.pieces, len(self.storage.corners()))
+        for place, piece in enumerate(self.pieces, first * len(corners)):
+            number, part = divmod(place, len(corners))
+            write((number, *corners[part]), piece)

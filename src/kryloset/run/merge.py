@@ -79,7 +79,8 @@ def run(
     """Write the dataset file, after checking that it is complete and correct.
 
     Every instance must be there exactly once, solved to the tolerance, and finite. The file is
-    read back and compared with what was written before it gets its final name.
+    read back and compared with what was written before it gets its final name, but for rows that
+    move into it as they were stored, with their checksums and digests.
 
     Args:
         config: The dataset.
@@ -336,13 +337,16 @@ def _moves(placement: Placement) -> bool:
 
 
 def _verify(part: Path, output: Path) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
-    """Read back all that was written; return statistics by name and digests by path.
+    """Read back all that was written, but for rows that were moved as they were stored.
+
+    Returns:
+        Statistics by name, and digests by path.
 
     Raises:
         DataError: The file does not hold what was written.
     """
     with h5py.File(part, "r") as file:
-        found = damage(file)
+        found = damage(file, moved=True)
         statistics, digests = {}, {}
         if not found:
             statistics, digests = read_statistics(file), read_seals(file)
