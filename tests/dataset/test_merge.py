@@ -15,6 +15,7 @@ from pointwise_runs import changed, make_run
 from kryloset.dataset.encoding import Storage
 from kryloset.dataset.integrity import STRUCTURE, read_seals
 from kryloset.errors import DataError
+from kryloset.run import merge
 from kryloset.run.draw import Drawn
 
 
@@ -130,11 +131,17 @@ def test_a_flipped_bit_of_a_row_is_named(run):
         instance, place = file["instance"][1], file["fields/u"].id.get_chunk_info(1)
     data = bytearray(run.chunks[2].read_bytes())
     data[place.byte_offset + 17] ^= 4
+    run.merge("whole.h5")
     run.chunks[2].write_bytes(data)
     told = f"instance {instance} cannot be merged: .*3-of-3.h5 is damaged: row 1 of fields/u"
+    verified = [run.folder / "verified" / f"{chunk.stem}.json" for chunk in run.chunks]
     with pytest.raises(DataError, match=told):
-        run.merge()
-    assert nothing_written(run)
+        merge.run(
+            run.config, run.name, order=run.folder / "order.h5", chunks=run.chunks,
+            verified=verified, output=run.folder / "dataset.h5", check=run.folder / "c.json",
+            timings=run.folder / "t.json", choices=run.folder / "o.json",
+        )  # fmt: skip
+    assert not list(run.folder.glob("dataset.h5*"))
 
 
 def test_a_missing_chunk_is_named(run):

@@ -54,6 +54,7 @@ def write_dataset(
     meshes: Mapping[str, NDArray[Any]] | None = None,
     masks: Mapping[str, NDArray[np.int8]] | None = None,
     strategies: Sequence[str] = (),
+    moments: Mapping[str, Moments] | None = None,
 ) -> None:
     """Write a dataset file in one pass over the instances.
 
@@ -73,6 +74,7 @@ def write_dataset(
         meshes: What `Discretisation.meshes` returned.
         masks: The masks that instances share, by the same keys as the arrays of instances.
         strategies: The labels of the strategies in /solver/way, numbered from 0.
+        moments: Those of parameters and fields over the training split, if they are known.
 
     Raises:
         DataError: An array does not have the shape of its variable.
@@ -82,7 +84,7 @@ def write_dataset(
         writer.describe(name)
         writer.solver(solver, reasons, dict(enumerate(strategies)))
         writer.provenance(name, code, parameters)
-        writer.data(instances, masks or {})
+        writer.data(instances, masks or {}, moments)
         writer.meshes(meshes or {})
         writer.tables()
         writer.digests.seal(file)
@@ -188,13 +190,17 @@ class _Writer(Frame):
         self,
         instances: Iterable[Mapping[str, Row]],
         masks: Mapping[str, NDArray[np.int8]],
+        moments: Mapping[str, Moments] | None,
     ) -> None:
         """Write parameters, solutions and masks, and the statistics of the training split."""
-        train = np.isin(np.arange(self.config.count), self.split_indices["train"])
         names = [v.name for v in (*self.family.parameters, *self.family.fields)]
-        moments = {name: Moments() for name in names}
-        self.arrays(instances, masks, dict.fromkeys(np.flatnonzero(train).tolist(), moments))
-        self._write_statistics({name: moment.summary() for name, moment in moments.items()})
+        if moments is None:
+            moments = {name: Moments() for name in names}
+            train = self.split_indices["train"].tolist()
+            self.arrays(instances, masks, dict.fromkeys(train, moments))
+        else:
+            self.arrays(instances, masks)
+        self._write_statistics({name: moments[name].summary() for name in names})
 
     def arrays(
         self,
