@@ -12,6 +12,8 @@ rule compare_solvers:
         "<logs>/{dataset}/compare_solvers.log",
     benchmark:
         "<benchmarks>/{dataset}/compare_solvers.tsv"
+    # Whatever the dataset needs comes first.
+    priority: -1
     conda:
         "../../envs/kryloset.yaml"
     threads: 1

@@ -16,8 +16,6 @@ rule solve_chunk:
         "<logs>/{dataset}/solve_chunk/{scatteritem}.log",
     benchmark:
         "<benchmarks>/{dataset}/solve_chunk/{scatteritem}.tsv"
-    # Start before the comparison, which can run beside the later stages.
-    priority: 1
     group:
         "chunk"
     conda:
@@ -52,7 +50,6 @@ rule verify_chunk:
         "<logs>/{dataset}/verify_chunk/{scatteritem}.log",
     benchmark:
         "<benchmarks>/{dataset}/verify_chunk/{scatteritem}.tsv"
-    priority: 1
     group:
         "chunk"
     conda:

@@ -86,7 +86,15 @@ class ComparisonConfig(Section):
         16,
         ge=2,
         le=10**9,
-        description="Number of instances that every method solves, the first in solving order.",
+        description="Number of instances that every method solves, the first in solving order; "
+        "fewer if they would take too long.",
+    )
+    seconds: float = Field(
+        5.0,
+        gt=0,
+        le=1e9,
+        description="Processor seconds that the comparison may take, though two instances are "
+        "always compared. It takes no longer than the dataset is expected to take, or 1.5 s.",
     )
 
 

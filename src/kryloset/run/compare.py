@@ -4,7 +4,8 @@
 
 import json
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mpi4py import MPI
@@ -19,24 +20,36 @@ from kryloset.krylov import State
 from kryloset.ordering import greedy_chain
 from kryloset.problems import Discretisation, Family, Instance, load_family
 from kryloset.run import files
+from kryloset.run.chunking import expect_seconds
 from kryloset.run.comparison import choose_methods, measure, summarise
 from kryloset.run.draw import Drawn
 from kryloset.run.features import choose_reduction
 from kryloset.run.inputs import open_order
-from kryloset.run.solve_record import solve_group
+from kryloset.run.solve_record import SolveRecord, solve_group
 from kryloset.run.solver import make_solver
 
 logger = logging.getLogger(__name__)
+
+LEAST_SECONDS = 1.5
+"""Processor seconds that a comparison may take, also of a dataset that takes less."""
+
+FIRST = 2
+"""Instances by which the seconds of an instance are measured, and the fewest that are compared."""
+
+type Compared = tuple[dict[str, list[SolveRecord]], list[list[str]]]
 
 
 def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
     """Solve the first instances in solving order by several methods, in one process.
 
+    There are fewer instances than `comparison.instances` if they would take more than the seconds
+    that the dataset is expected to take, or than `comparison.seconds`, but at least `FIRST`.
+
     Writes what `kryloset.run.comparison.summarise` returns, the solver of the dataset first, the
     turns that the methods took, and the error that the tolerance leaves.
 
     Args:
-        config: The dataset; `comparison` has the number of instances.
+        config: The dataset; `comparison` has the limits.
         name: Its name.
         order: `order.h5`.
         output: The file to write, `comparison.json`.
@@ -50,12 +63,22 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
         given = Drawn(family, config.seed, sorted_)
         drawn = given.instances(numbers)
         instances = list(zip(numbers, drawn, strict=True))
-        features = choose_reduction("parameters", family, given, config.count)(numbers, drawn)
-        chain = greedy_chain(features).tolist()
         sorted_by = str(sorted_.attrs[files.METHOD])
     methods = choose_methods(config.solver, family, sorted_by)
     discretisation = discretise(family, MPI.COMM_SELF)
-    records, turns = measure(discretisation, instances, methods, chain)
+    chained = any(method.order == "greedy" for method in methods)
+
+    def compare(count: int) -> Compared:
+        chain: list[int] = []
+        if chained:
+            reduce = choose_reduction("parameters", family, given, config.count)
+            chain = greedy_chain(reduce(numbers[:count], drawn[:count])).tolist()
+        return measure(discretisation, instances[:count], methods, chain)
+
+    expected = max(LEAST_SECONDS, config.count * expect_seconds(family))
+    seconds = min(config.comparison.seconds, expected)
+    records, turns = compare_within(seconds, compare, len(numbers))
+    numbers = numbers[: len(turns)]
     accuracy = _accuracy(config, family, discretisation, instances[: measured(family)])
     result = {
         "dataset": name,
@@ -75,6 +98,28 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
         )  # fmt: skip
     if accuracy is not None:
         accuracy.log()
+
+
+def compare_within(seconds: float, compare: Callable[[int], Compared], most: int) -> Compared:
+    """Compare methods on as many of the first instances as there is time for.
+
+    Args:
+        seconds: Processor seconds that all may take; only the first instances may exceed them.
+        compare: Compares the methods on a number of instances.
+        most: The largest number of instances.
+
+    Returns:
+        What `compare` returned for the most instances.
+    """
+    first = min(FIRST, most)
+    began, wall = time.process_time(), time.perf_counter()
+    found = compare(first)
+    spent, passed = time.process_time() - began, time.perf_counter() - wall
+    # The set-ups of all methods came before the last instance. Its seconds are those of a clock,
+    # of which the processor has a share on a busy machine.
+    each = sum(records[-1].seconds for records in found[0].values()) * spent / passed
+    count = min(most, int((seconds - spent) / each))
+    return compare(count) if count > first else found
 
 
 def _accuracy(
