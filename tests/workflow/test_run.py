@@ -25,6 +25,7 @@ from running import ROOT
 
 SCRIPTS = ROOT / "workflow/scripts"
 sys.path.append(str(SCRIPTS))
+from finished import Finished  # noqa: E402
 from solving import Solving  # noqa: E402
 
 #: run.py with shorter waits, and more frequent progress.
@@ -259,3 +260,18 @@ def test_progress_is_one_line_for_the_chunks_of_all_datasets(tmp_path: Path):
     old = tmp_path / "one/chunks/1-of-2.h5"
     os.utime(old, (0, 0))
     assert str(solving.line()).startswith("solving: 3 of 26 instances, ")
+
+
+def test_a_dataset_is_announced_once_it_is_there_and_checked(tmp_path: Path):
+    folder = tmp_path / "results/set"
+    folder.mkdir(parents=True)
+    for name in ("check.json", "dataset.h5"):
+        (folder / name).touch()
+        os.utime(folder / name, (0, 0))
+    finished = Finished(tmp_path / "results")
+    assert finished.lines() == []  # of an earlier run
+    (folder / "dataset.h5").touch()
+    assert finished.lines() == []
+    (folder / "check.json").touch()
+    assert finished.lines() == [f"set: {folder}/dataset.h5 is there, and checked"]
+    assert finished.lines() == []

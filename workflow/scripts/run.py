@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from finished import Finished
 from solving import Solving
 
 LOCK = Path(".make.lock")
@@ -158,6 +159,7 @@ class Screen:
     def __init__(self, results: Path) -> None:
         """Begin without a progress line."""
         self._solving = Solving(results)
+        self._finished = Finished(results)
         self._terminal = sys.stderr.isatty()
         self._below = ""
         self._due = time.monotonic() + INTERVALS[self._terminal]
@@ -178,6 +180,11 @@ class Screen:
             self._below = line
         elif line:
             self._put(line.encode(), b"\n")
+
+    def announce(self) -> None:
+        """Say which datasets have been made and checked."""
+        for line in self._finished.lines():
+            self.write(f"{line}\n".encode())
 
     def close(self) -> None:
         """Remove the progress line."""
@@ -215,6 +222,7 @@ class Supervision:
         while (status := self._process.poll()) is None:
             self._show(0.2)
             if self._signal is None:
+                self._screen.announce()
                 self._screen.progress()
             else:
                 self._end()
