@@ -63,16 +63,14 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
         given = Drawn(family, config.seed, sorted_)
         drawn = given.instances(numbers)
         instances = list(zip(numbers, drawn, strict=True))
-        sorted_by = str(sorted_.attrs[files.METHOD])
-    methods = choose_methods(config.solver, family, sorted_by)
+        methods = choose_methods(config.solver, family, str(sorted_.attrs[files.METHOD]))
+        features = None
+        if any(method.order == "greedy" for method in methods):
+            features = choose_reduction("parameters", family, given, config.count)(numbers, drawn)
     discretisation = discretise(family, MPI.COMM_SELF)
-    chained = any(method.order == "greedy" for method in methods)
 
     def compare(count: int) -> Compared:
-        chain: list[int] = []
-        if chained:
-            reduce = choose_reduction("parameters", family, given, config.count)
-            chain = greedy_chain(reduce(numbers[:count], drawn[:count])).tolist()
+        chain = [] if features is None else greedy_chain(features[:count]).tolist()
         return measure(discretisation, instances[:count], methods, chain)
 
     expected = max(LEAST_SECONDS, config.count * expect_seconds(family))
