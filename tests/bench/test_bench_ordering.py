@@ -20,12 +20,12 @@ def test_command_prints_and_writes_every_row(bench, tmp_path: Path, monkeypatch)
     forked = multiprocessing.get_context("fork")
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: forked)
     output = tmp_path / "figures.json"
-    options = "--fields 40 --size 50 --size 500 --file 30 --json"
+    options = "--fields 40 --size 50 --size 500 --stage 30 --stage 40 --json"
     code, printed, _ = bench("ordering", *options.split(), str(output))
     assert code == 0
     result = json.loads(output.read_text())
     rows = result["rows"]
-    for table in ("generated", "file", "fields"):
+    for table in ("generated", "stage", "fields"):
         shown = [row for row in rows if row["table"] == table]
         assert tabulate(shown, COLUMNS["ordering"]) in printed
     for row in rows:
@@ -34,8 +34,10 @@ def test_command_prints_and_writes_every_row(bench, tmp_path: Path, monkeypatch)
     cases = [(row["table"], row["instances"], row["order"]) for row in rows]
     orders = ("greedy", "hilbert", "or_opt", "spanning_tree")
     expected = [("generated", count, order) for count in (50, 500) for order in orders]
-    assert cases[:8] == expected and cases[8] == ("file", 30, "greedy")
-    assert {row["features"] for row in rows[9:]} == {
+    assert cases[:8] == expected and cases[8:10] == [
+        ("stage", count, "greedy") for count in (30, 40)
+    ]
+    assert {row["features"] for row in rows[10:]} == {
         "parameters", "cosines", "fourier", "blocks", "random", "principal",
     }  # fmt: skip
     exact = [row for row in rows if row["order"] == "greedy" and row["table"] == "generated"]
@@ -52,8 +54,13 @@ def test_goals_are_judged_by_their_limits() -> None:
     for figure, met in ((1.25, True), (1.26, False)):
         (goal,) = judge([row("fields", to_greedy=figure)])
         assert (goal.figure, goal.met) == (figure, met)
-    seconds, memory = judge([row("file", seconds_all=61.0, memory_mb=1999.0)])
-    assert (seconds.met, memory.met) == (False, True)
+    stages = [
+        row("stage", instances=count, seconds_all=1 + count * 6e-4, memory_mb=599.0)
+        for count in (10_000, 50_000)
+    ]
+    *memory, seconds = judge(stages)
+    assert [goal.met for goal in memory] == [True, True] and not seconds.met
+    assert seconds.figure == pytest.approx(601)
     # A hundred times as many instances in a thousand times the seconds.
     growth = [row("generated", seconds=1.0), row("generated", instances=10**5, seconds=1e3)]
     (goal,) = judge(growth)
