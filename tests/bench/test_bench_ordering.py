@@ -42,7 +42,7 @@ def test_command_prints_and_writes_every_row(bench, tmp_path: Path, monkeypatch)
     }  # fmt: skip
     exact = [row for row in rows if row["order"] == "greedy" and row["table"] == "generated"]
     assert all(row["to_greedy"] == 1 for row in exact)
-    assert len(result["goals"]) == 3 + 2 + 3
+    assert len(result["goals"]) == 3 + 3 + 3
 
 
 def row(table: str, **figures: Any) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def test_goals_are_judged_by_their_limits() -> None:
     assert judge([row("fields", order="greedy", to_greedy=2.0)]) == []
 
 
-@pytest.mark.parametrize("option", ["--fields", "--size", "--file"])
+@pytest.mark.parametrize("option", ["--fields", "--size", "--stage"])
 def test_numbers_out_of_range_are_refused(bench, option: str) -> None:
     code, _, err = bench("ordering", "--quick", option, "1")
     assert code == 1 and f"{option} must be at least 2, got 1" in err

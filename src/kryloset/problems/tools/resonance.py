@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The distance from resonance of waves in the unit square with u = 0 on the boundary."""
 
+from functools import lru_cache
+
 import numpy as np
-import scipy
 
 from kryloset.errors import DataError
 from kryloset.problems.base import Array
+from kryloset.sampling.portable import multiply, sine_of_fraction
 
 
 def find_detuning(wavenumber: Array) -> float:
@@ -35,8 +37,9 @@ def find_detuning(wavenumber: Array) -> float:
             f"a wavenumber of {wavenumber.max():.3g} radians a side is too large for a grid of "
             f"{intervals + 1} points: take a grid of at least {int(2.5 * half_waves) + 2} points"
         )
-    # Integrals of k^2 cos(p pi x) cos(q pi y) by the trapezoidal rule, which is the transform.
-    cosines = scipy.fft.dctn(wavenumber**2, type=1) / (2 * intervals) ** 2
+    # Integrals of k^2 cos(p pi x) cos(q pi y) by the trapezoidal rule.
+    rule = _cosine_rule(2 * waves, intervals)
+    cosines = multiply(multiply(rule, wavenumber**2), rule.T)
     i, j = (n.ravel() for n in np.mgrid[1 : waves + 1, 1 : waves + 1])
     inside = i**2 + j**2 <= waves**2
     i, j = i[inside], j[inside]
@@ -55,3 +58,16 @@ def find_detuning(wavenumber: Array) -> float:
     inverse = np.linalg.eigvalsh(mass / np.outer(stiffness, stiffness))
     distance = abs(1 / inverse[inverse > 0] - 1).min()
     return float(distance * cosines[0, 0] / (4 * np.pi))
+
+
+@lru_cache(maxsize=16)
+def _cosine_rule(most: int, intervals: int) -> Array:
+    """Return the weights of the trapezoidal rule times cos(p pi x), p = 0 to `most`.
+
+    Returns:
+        Shape (most + 1, intervals + 1).
+    """
+    products = np.outer(np.arange(most + 1), np.arange(intervals + 1))
+    weights = np.full(intervals + 1, 1 / intervals)
+    weights[[0, -1]] /= 2
+    return np.asarray(sine_of_fraction(2 * products + intervals, 2 * intervals) * weights)
