@@ -47,12 +47,16 @@ QUICK_RUNS = ((60, 33, 6), (400, 100, 1), (2000, 33, 2))
 PREDICTED = {"instances": 1_000_000, "unknowns": 10_000, "chunks": 1_000, "cores": 1_000}
 """What the model is asked for."""
 
+DRAWING = 8
+"""Processes that draw a large set in the job that sorts it, as workflow/rules/common.smk has it."""
+
 CHUNKED = ("solving", "chunk", "verify")
 """Parts that all chunks have, at the same time."""
 
-PARTS = (*CHUNKED, "Snakemake", "sort", "merge", "compare", "report")
+PARTS = (*CHUNKED, "Snakemake", "draw", "sort", "merge", "compare", "report")
 """Parts of the seconds: assembly and solver; the rest of the jobs that solve a chunk; the jobs that
-verify it; Snakemake itself, with what no benchmark file counts; and the other stages."""
+verify it; Snakemake itself, with what no benchmark file counts; drawing with features; the rest of
+the job that sorts; and the other stages."""
 
 COEFFICIENTS = ("constant", "a_job", "an_instance", "an_unknown")
 """Of the model: seconds of a run, and more for each job, instance, and unknown of an instance."""
@@ -82,6 +86,9 @@ def measure_run(
             taken["chunk" if job.part == "solve" else job.part] += job.seconds
         taken["solving"] = sum(_solving_seconds(path) for path in results.glob("chunks/*.h5"))
         taken["chunk"] -= taken["solving"]
+        with h5py.File(results / "order.h5") as order:
+            taken["draw"] = float(order.attrs[files.SECONDS_FEATURES])
+        taken["sort"] -= taken["draw"]
         del taken["Snakemake"]
         if workers == 1:
             taken["Snakemake"] = seconds - sum(taken.values())
@@ -109,8 +116,8 @@ def fit(rows: Sequence[Row]) -> list[Row]:
     """Fit the seconds of every part, and the bytes, to the runs of one worker.
 
     The model is C + J j + I i + U i n with j chunks, and i instances of n unknowns, where `solving`
-    has neither C nor J, the other parts of chunks have no C, `Snakemake` neither I nor U, and
-    `sort`, `compare` and `report` no J.
+    and `draw` have neither C nor J, the other parts of chunks have no C, `Snakemake` neither I nor
+    U, and `sort`, `compare` and `report` no J.
     The coefficients are non-negative and minimise the sum of the squares of relative errors
     (Lawson and Hanson, Solving least squares problems, 1974, chapter 23).
 
@@ -149,14 +156,17 @@ def _terms(part: str, case: Row) -> NDArray[np.float64]:
     """Return what the `COEFFICIENTS` are multiplied by."""
     jobs = case["chunks"] * (part in ("chunk", "verify", "Snakemake", "merge"))
     instances = 0 if part == "Snakemake" else case["instances"]
-    return np.array([part not in CHUNKED, jobs, instances, instances * case["unknowns"]], float)
+    return np.array(
+        [part not in (*CHUNKED, "draw"), jobs, instances, instances * case["unknowns"]], float
+    )
 
 
 def predict(fitted: Sequence[Row], case: Row) -> list[Row]:
     """Return the seconds that each part of a run takes on many cores, the longest first.
 
     Chunks are solved and verified on all cores at once, in as many rounds as it takes. Every other
-    stage is one job on one core, after the one before, and Snakemake starts one job after another.
+    stage is one job on one core, after the one before, but for the processes that draw, and
+    Snakemake starts one job after another.
     The comparison runs beside the stages after the sort and does not count. File systems are taken
     to be as fast as the one that the runs were measured on.
 
@@ -169,6 +179,8 @@ def predict(fitted: Sequence[Row], case: Row) -> list[Row]:
         amount = float(_terms(part, case) @ np.array([row[name] for name in COEFFICIENTS]))
         if part in CHUNKED:
             amount *= -(-case["chunks"] // case["cores"]) / case["chunks"]
+        elif part == "draw":
+            amount /= min(DRAWING, case["cores"])
         if part == "bytes":
             rows.append({"table": "model", **case, "part": part, "bytes": amount})
         elif part != "compare":
