@@ -8,7 +8,7 @@ computes its checksum again.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import batched, product
@@ -112,17 +112,19 @@ class Storage:
         """Return where in a row its HDF5 chunks begin."""
         return _corners(self.shape, self.chunk)
 
-    def encode(self, rows: NDArray[Any]) -> "Encoded":
-        """Encode rows, shape (rows, *shape).
+    def encode(self, rows: Iterable[NDArray[Any]]) -> "Encoded":
+        """Encode rows, each of `shape`. They may lie anywhere: trajectories are long to copy.
 
         Raises:
             DataError: They have another shape or type.
         """
-        if rows.shape[1:] != self.shape or rows.dtype.str != self.dtype:
-            raise DataError(
-                f"it has the shape {rows.shape[1:]} and the type {rows.dtype.str}, but "
-                f"{self.shape} and {self.dtype} in the instances before"
-            )
+        rows = list(rows)
+        for row in rows:
+            if row.shape != self.shape or row.dtype.str != self.dtype:
+                raise DataError(
+                    f"it has the shape {row.shape} and the type {row.dtype.str}, but "
+                    f"{self.shape} and {self.dtype} in the instances before"
+                )
         pieces = (
             row[tuple(slice(a, a + n) for a, n in zip(corner, self.chunk, strict=True))]
             for row in rows

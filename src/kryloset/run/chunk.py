@@ -149,9 +149,9 @@ class Encoder:
         if path not in self._placements:
             self._placements[path] = place(self._family, key)
         placement = self._placements[path]
-        rows = np.stack([stored_row(self._family, placement, one[key]) for one in group])
+        rows = [stored_row(self._family, placement, one[key]) for one in group]
         if not placement.has_rows or placement.variable.ragged:
-            return rows
+            return np.stack(rows)
         if path not in self._storages:
             self._storages[path] = Storage.of(rows[0], times="time" in placement.axes)
         try:
