@@ -42,8 +42,7 @@ class Moments:
         else:
             values = np.ldexp(values, -exponent)
         mean = float(values.mean())
-        deviations = values - mean
-        squares = float(np.vdot(deviations, deviations))
+        squares = float(np.square(values - mean).sum())
         return cls(values.size, exponent, mean, squares, minimum, maximum)
 
     def add(self, values: NDArray[np.float64]) -> None:
