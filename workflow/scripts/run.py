@@ -25,9 +25,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from finished import Finished
-from solving import Solving
-
 LOCK = Path(".make.lock")
 ALIVE = Path(".snakemake/alive.lock")
 
@@ -158,6 +155,10 @@ class Screen:
 
     def __init__(self, results: Path) -> None:
         """Begin without a progress line."""
+        # Imported while Snakemake starts.
+        from finished import Finished
+        from solving import Solving
+
         self._solving = Solving(results)
         self._finished = Finished(results)
         self._terminal = sys.stderr.isatty()
@@ -198,9 +199,8 @@ class Screen:
 class Supervision:
     """A running Snakemake, in its own session: interrupts reach it through this process."""
 
-    def __init__(self, command: list[str], screen: Screen) -> None:
-        """Start it."""
-        self._screen = screen
+    def __init__(self, command: list[str], file: Path) -> None:
+        """Start it, with a configuration file."""
         self._signal: int | None = None
         self._deadline: float | None = None
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -211,6 +211,7 @@ class Supervision:
             command, stdin=0, stdout=theirs, stderr=theirs, start_new_session=True
         )
         os.close(theirs)
+        self._screen = Screen(results_folder(file))
 
     def _interrupt(self, number: int, _: object) -> None:
         if self._signal is not None:  # the second interrupt kills at once
@@ -300,7 +301,7 @@ def main(command: list[str]) -> int:
         say(wrong)
         status = 1
     else:
-        status = Supervision(command, Screen(results_folder(file))).wait()
+        status = Supervision(command, file).wait()
     # Above 128 a signal ended the run: the id stays as a mark.
     if status < 128:
         LOCK.write_text("")
