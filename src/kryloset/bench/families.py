@@ -127,7 +127,7 @@ def measure(name: str, config: DatasetConfig, budget: float) -> list[Row]:
         folder = Path(temporary)
         family, by_hand = load_family(config), load_family(config)
         drawn = Drawn(family, config.seed)
-        plain, plain_build = timed(lambda: by_hand.discretise(MPI.COMM_SELF))
+        plain, built = timed(lambda: by_hand.discretise(MPI.COMM_SELF))
         # DOLFINx assembles what loops by hand solve.
         if isinstance(plain, SharedMeshDiscretisation):
             plain.with_kernels = False
@@ -139,21 +139,12 @@ def measure(name: str, config: DatasetConfig, budget: float) -> list[Row]:
         write = partial(Rows, count=config.count)
         peers = choose_peers(family.operator, TOLERANCE)
         makers = [
-            Maker(
-                key,
-                peer.label,
-                plain,
-                order,
-                Sequential(peer),
-                write(folder / key),
-                0.0,
-                plain_build,
-            )
+            Maker(key, peer.label, plain, order, Sequential(peer), write(folder / key), 0.0, built)
             for key, peer in peers.items()
         ]
         skr = Sequential(SequenceSolver(tolerance=TOLERANCE, **SKR))
         makers.append(
-            Maker("skr", "SKR", plain, chain, skr, write(folder / "skr"), chaining, plain_build)
+            Maker("skr", "SKR", plain, chain, skr, write(folder / "skr"), chaining, built)
         )
         auto = Sequential(make_solver(config.solver, family), solve_or_escalate)
         journal, size = Chunk(folder, family), group_size(config.solver.width, own)
