@@ -32,7 +32,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "dataset")]
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "dataset")]
 
 from resealing import seal_again
 from various_runs import various

@@ -139,9 +139,7 @@ def _mergers(results: Path) -> dict[str, Callable[[Path], int]]:
             chunks=chunks,
             verified=[results / "verified" / f"{chunk.stem}.json" for chunk in chunks],
             output=folder / "dataset.h5",
-            check=folder / "check.json",
-            timings=folder / "timings.json",
-            choices=folder / "choices.json",
+            **{key: folder / f"{key}.json" for key in ("check", "timings", "choices")},
         )
         return data.stat().st_size
 
