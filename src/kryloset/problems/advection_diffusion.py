@@ -106,7 +106,7 @@ class AdvectionDiffusion(SteadyFamily):
         """Refuse more modes than the grid resolves."""
         require_resolved(self.settings.modes, self.mesh.points, "dirichlet")
 
-    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+    def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw the Peclet number, and the fields at the points of the grid."""
         settings, points = self.settings, self.mesh.points
         bounds = logarithm([settings.peclet_low, settings.peclet_high])

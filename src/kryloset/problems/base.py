@@ -256,7 +256,7 @@ class Family(ABC):
         return None
 
     @abstractmethod
-    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+    def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw the parameters of one instance, taking all randomness from `generator`.
 
         Raises:

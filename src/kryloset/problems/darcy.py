@@ -113,7 +113,7 @@ class Darcy(SteadyFamily):
                 f"{self.dimension}, one for each axis, or a single number"
             )
 
-    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+    def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw k at the points of the grid; then f, if it is random.
 
         Raises:

@@ -110,7 +110,7 @@ class Elasticity(SteadyFamily):
         """Refuse more modes than the grid resolves."""
         require_resolved(self.settings.modes, self.mesh.points)
 
-    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+    def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw E at the points of the grid, and the traction.
 
         Raises:

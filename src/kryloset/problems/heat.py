@@ -101,7 +101,7 @@ class Heat(EvolutionFamily):
         """Refuse more modes than the grid resolves."""
         require_resolved(self.settings.modes, self.mesh.points, "dirichlet")
 
-    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+    def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw k and u0 at the points of the grid; then f, if there is a source."""
         settings, points = self.settings, self.mesh.points
         log_k = gaussian_field(settings, deviation=settings.log_deviation)

@@ -108,12 +108,12 @@ class Waves(SteadyFamily):
             )
         require_resolved(settings.modes, points, "dirichlet")
 
-    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+    def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw k and f at the points of the grid."""
         k = self.draw_medium(generator)
         return {"k": k, "f": self._draw_source(generator)}
 
-    def draw_medium(self, generator: np.random.Generator) -> Array:
+    def draw_medium(self, generator: "np.random.Generator") -> Array:
         """Draw k at the points of the grid."""
         g = gaussian_field(self.settings).draw(generator, self.mesh.points)
         return np.asarray(self.wavenumber * (1 + self.settings.variation * hyperbolic_tangent(g)))
@@ -125,7 +125,7 @@ class Waves(SteadyFamily):
         dx = ufl.dx(metadata={"quadrature_degree": 4 * self.mesh.degree})
         return (ufl.inner(ufl.grad(u), ufl.grad(v)) - k**2 * ufl.inner(u, v)) * dx
 
-    def _draw_source(self, generator: np.random.Generator) -> Array:
+    def _draw_source(self, generator: "np.random.Generator") -> Array:
         if self.settings.source == "field":
             field = gaussian_field(self.settings, boundary="dirichlet")
             return field.draw(generator, self.mesh.points)
@@ -240,7 +240,7 @@ class Helmholtz(Waves):
         load = -ufl.inner(parameters["f"], v) * ufl.dx
         return WeakForm(self.integrate_inside(u, v, parameters["k"]), load)
 
-    def draw_medium(self, generator: np.random.Generator) -> Array:
+    def draw_medium(self, generator: "np.random.Generator") -> Array:
         """Draw k until it has the clearance.
 
         Raises:

@@ -101,7 +101,7 @@ class KuramotoSivashinsky(EvolutionFamily):
                 f"follow the waves: take at least {np.ceil(settings.final_time / LONGEST_STEP):.0f}"
             )
 
-    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+    def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw the initial state."""
         settings = self.settings
         field = gaussian_field(

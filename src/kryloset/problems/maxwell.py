@@ -95,7 +95,7 @@ class Maxwell(SteadyFamily):
             )
         require_resolved(self.settings.modes, self.mesh.points)
 
-    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+    def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw the reluctivity, then the components of H, each with deviation 1."""
         settings, points = self.settings, self.mesh.points
         source = gaussian_field(settings, dimension=self.dimension)

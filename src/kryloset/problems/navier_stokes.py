@@ -128,7 +128,7 @@ class NavierStokes(EvolutionFamily):
                 f"{self._least_steps(speed)} steps, or a shorter final_time"
             )
 
-    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+    def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw the force's stream function, and the speed of the lid's profile 16 x^2 (1 - x)^2."""
         settings = self.settings
         stream = gaussian_field(settings, deviation=settings.force, boundary="dirichlet")

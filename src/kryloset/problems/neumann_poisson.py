@@ -55,7 +55,7 @@ class NeumannPoisson(SteadyFamily):
         """Refuse more modes than the grid resolves."""
         require_resolved(self.settings.modes, self.mesh.points)
 
-    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+    def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw f at the points of the grid."""
         field = gaussian_field(self.settings, deviation=self.settings.deviation)
         return {"f": field.draw(generator, self.mesh.points)}

@@ -59,7 +59,7 @@ class Poisson(SteadyFamily):
                 f"take at most {points - 1}, or a finer grid"
             )
 
-    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+    def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw f, then the values on the left, right, bottom and top side."""
         degree = self.settings.polynomial_degree
         x, y = self.coordinates.values()

@@ -75,7 +75,7 @@ class ReactionDiffusion(NonlinearFamily):
         """Refuse more modes than the grid resolves."""
         require_resolved(self.settings.modes, self.mesh.points)
 
-    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+    def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw k, then f, at the points of the grid."""
         settings, points = self.settings, self.mesh.points
         field = gaussian_field(settings)

@@ -156,7 +156,7 @@ class Thermal(SteadyFamily):
         if self.settings.conductivity == "lognormal":
             require_resolved(self.settings.modes, self.mesh.points)
 
-    def draw(self, generator: np.random.Generator) -> dict[str, Array]:
+    def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw temperatures and flux; then the polygon and the conductivity, if they are random.
 
         Raises:
@@ -211,7 +211,7 @@ class Thermal(SteadyFamily):
         own.operator = self.operator
         return own
 
-    def _draw_corners(self, generator: np.random.Generator) -> Array:
+    def _draw_corners(self, generator: "np.random.Generator") -> Array:
         """Draw a star-shaped polygon in the unit circle, corners in counter-clockwise order."""
         count = self.settings.corners
         angles = 2 * np.pi * (np.arange(count) + generator.uniform(-0.3, 0.3, count)) / count

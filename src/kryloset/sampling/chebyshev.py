@@ -42,7 +42,7 @@ class ChebyshevSeries:
         if self.dimension not in _EVALUATORS:
             raise ValueError(f"dimension {self.dimension} is not 1, 2 or 3")
 
-    def draw(self, generator: np.random.Generator) -> Array:
+    def draw(self, generator: "np.random.Generator") -> Array:
         """Draw the coefficients c, shape (degree + 1,) * dimension."""
         return generator.uniform(-1.0, 1.0, size=(self.degree + 1,) * self.dimension)
 

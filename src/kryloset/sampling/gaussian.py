@@ -104,7 +104,7 @@ class GaussianField:
         """
         return _scales(self)
 
-    def draw(self, generator: np.random.Generator, points: int) -> Array:
+    def draw(self, generator: "np.random.Generator", points: int) -> Array:
         """Draw a field.
 
         Args:

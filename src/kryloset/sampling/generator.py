@@ -14,7 +14,7 @@ import numpy as np
 _SPLITS = 2**64 - 1
 
 
-def generator(seed: int, index: int) -> np.random.Generator:
+def generator(seed: int, index: int) -> "np.random.Generator":
     """Return the generator of one instance.
 
     Args:
@@ -29,12 +29,12 @@ def generator(seed: int, index: int) -> np.random.Generator:
     return _keyed(seed, index)
 
 
-def split_generator(seed: int) -> np.random.Generator:
+def split_generator(seed: int) -> "np.random.Generator":
     """Return the generator that assigns the instances of a dataset to splits."""
     return _keyed(seed, _SPLITS)
 
 
-def _keyed(seed: int, index: int) -> np.random.Generator:
+def _keyed(seed: int, index: int) -> "np.random.Generator":
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed {seed} is not in [0, 2^64)")
     return np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))

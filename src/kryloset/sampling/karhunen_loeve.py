@@ -117,7 +117,7 @@ class KarhunenLoeve:
         """
         return self._expansion[1]
 
-    def draw(self, generator: np.random.Generator) -> Array:
+    def draw(self, generator: "np.random.Generator") -> Array:
         """Draw a field.
 
         Args:

@@ -101,7 +101,7 @@ class MaternField:
             options={"SymmetricMode": True},
         )
 
-    def draw(self, generator: np.random.Generator) -> Array:
+    def draw(self, generator: "np.random.Generator") -> Array:
         """Draw a field.
 
         Args:
