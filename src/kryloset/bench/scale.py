@@ -217,10 +217,9 @@ def judge(rows: Sequence[Row]) -> list[Goal]:
         least = min(counting, key=lambda part: fitted[part])
         case = "{instances:,} instances, n = {unknowns:,}, {cores:,} cores".format(**model[0])
         seconds = sum(row["seconds"] for row in model)
+        text = f"least R² of its parts, of `{least}`"
         goals.append(Goal("seconds of the model", case, seconds, SECONDS))
-        goals.append(
-            Goal(f"least R² of its parts, of `{least}`", case, fitted[least], EXPLAINED, True)
-        )
+        goals.append(Goal(text, case, fitted[least], EXPLAINED, at_least=True))
     return goals
 
 

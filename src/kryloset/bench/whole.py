@@ -148,10 +148,5 @@ def judge(rows: Sequence[Row]) -> list[Goal]:
 
 def describe(rows: Sequence[Row]) -> str:
     """Return the medians of a set and its stages as tables."""
-    found = grouped(rows, "table")
-    tables = [
-        tabulate(found[table,], COLUMNS[f"whole_{table}"])
-        for table in ("set", "stage")
-        if (table,) in found
-    ]
-    return "\n\n".join(tables)
+    found = {table: made for (table,), made in grouped(rows, "table").items() if table != "run"}
+    return "\n\n".join(tabulate(made, COLUMNS[f"whole_{name}"]) for name, made in found.items())
