@@ -93,7 +93,9 @@ class Storage:
         """
         chunk = [*row.shape]
         if times:
-            chunk[0] = max(1, min(chunk[0], _ENTRIES // prod(chunk[1:])))
+            # Parts of one length, since HDF5 stores the last one as long as the others.
+            parts = -(-chunk[0] // max(1, _ENTRIES // prod(chunk[1:])))
+            chunk[0] = -(-chunk[0] // parts)
         return cls(row.dtype.str, row.shape, tuple(chunk), choose_filters(row) is FILTERS)
 
     @classmethod
