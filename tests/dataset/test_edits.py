@@ -17,7 +17,7 @@ from test_check import failures
 from various_runs import various
 
 from kryloset.dataset.description import describe
-from kryloset.dataset.integrity import SEALS, damage
+from kryloset.dataset.integrity import SEALS, TABLES, damage
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 
@@ -156,6 +156,8 @@ def test_every_edit_is_detected(
     else:
         told = re.compile("|".join(f"({rule})" for rule in TOLD_BY_THE_MAKER))
         edits = [what for what in edits if not told.fullmatch(what)]
+        if change is edit:  # The digests of rows are recomputed, too.
+            edits = [what for what in edits if "@" in what or not what.startswith(f"{TABLES}/")]
     assert len(edits) > 10
     # The check takes half a second, and names up to five edits: attributes of one name are tried
     # together, and those that it does not name are tried again alone.
