@@ -72,10 +72,14 @@ class Run:
         columns |= {f"solver/{key}": instances + 1 for key in COUNTS}
         columns |= {f"seconds/{key}": instances / 10 for key in PARTS}
         with create_staged(path) as file:
-            file.attrs["config"] = dump_dataset(self.name, self.config)
-            file.attrs["code"] = f"solved-{number}"
-            file.attrs["drawn"] = digest
-            file.attrs["ways"] = json.dumps(["cg + icc"])
+            file.describe(
+                {
+                    "config": dump_dataset(self.name, self.config),
+                    "code": f"solved-{number}",
+                    "drawn": digest,
+                    "ways": json.dumps(["cg + icc"]),
+                }
+            )
             for instance in parameters:
                 (solution,) = discretisation.solve([instance], None)
                 rows = {f"parameters/{name}": values for name, values in instance.items()}

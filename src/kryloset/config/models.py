@@ -94,7 +94,7 @@ class ComparisonConfig(Section):
         gt=0,
         le=1e9,
         description="Processor seconds that the comparison may take, though two instances are "
-        "always compared. It takes no longer than the dataset is expected to take, or 1.5 s.",
+        "always compared. It takes at most a fifth of what the dataset is expected to, or 1 s.",
     )
 
 

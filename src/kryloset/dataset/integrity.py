@@ -106,7 +106,16 @@ class Digests:
         file.require_group(SEALS.rpartition("/")[0])
         seals = self.finished()
         seals[STRUCTURE] = digest_structure(read_structure(file), seals)
-        file.create_dataset(SEALS, data=_write(seals), dtype=h5py.string_dtype())
+        file.create_dataset(SEALS, data=fixed_text(_write(seals)))
+
+
+def fixed_text(text: str) -> NDArray[np.bytes_]:
+    """Return a text, which is not empty, as HDF5 stores it with a fixed length.
+
+    Texts of any length are in a heap, and a flipped bit in a heap can let HDF5 search it for ever.
+    """
+    data = text.encode()
+    return np.array(data, h5py.string_dtype("utf-8", len(data)))
 
 
 def read_seals(file: h5py.File) -> dict[str, str]:

@@ -7,7 +7,7 @@ that needs only some instances verifies only their rows. All attributes have one
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,7 @@ from kryloset.dataset.integrity import (
     digest_row,
     digest_rows,
     digest_structure,
+    fixed_text,
     read_seals,
     table_path,
 )
@@ -53,10 +54,10 @@ class StagedWriter:
         # Finding an array by its name takes HDF5 as long as writing a field.
         self._arrays: dict[str, h5py.Dataset] = {}
 
-    @property
-    def attrs(self) -> h5py.AttributeManager:
-        """Attributes of the file."""
-        return self._file.attrs
+    def describe(self, attributes: Mapping[str, str | float]) -> None:
+        """Write attributes of the file: texts, which are not empty, and numbers."""
+        for name, value in attributes.items():
+            self._file.attrs[name] = fixed_text(value) if isinstance(value, str) else value
 
     def array(self, path: str, values: NDArray[Any]) -> None:
         """Write a whole array."""
@@ -72,14 +73,15 @@ class StagedWriter:
 
     def text(self, path: str, text: str) -> None:
         """Write a text."""
-        self._file.create_dataset(path, data=text, dtype=h5py.string_dtype())
+        self._file.create_dataset(path, data=fixed_text(text))
         self._digests.add(path, text.encode())
 
     def rows(self, path: str, rows: NDArray[Any] | Encoded, count: int) -> None:
         """Write the next rows of an array of `count` rows, which are all stored alike."""
         if not isinstance(rows, Encoded):
             if rows.ndim == 1:
-                self._numbers.setdefault(path, []).append(rows)
+                # Copied: a view of a journal's record would keep all of its rows in memory.
+                self._numbers.setdefault(path, []).append(rows.copy())
                 return
             rows = self._storages.setdefault(path, Storage.of(rows[0])).encode(rows)
         if path not in self._arrays:
@@ -155,7 +157,10 @@ class StagedFile:
         try:
             structure = read_structure(self._file)
             arrays = [path for path, node in structure.items() if "shape" in node]
-            self.attrs = dict(self._file.attrs)
+            self.attrs = {
+                name: value.decode() if isinstance(value, bytes) else value
+                for name, value in self._file.attrs.items()
+            }
             self._seals = read_seals(self._file) if SEALS in arrays else {}
             self._tabled = {path for path in self._seals if table_path(path) in structure}
         except Exception as error:

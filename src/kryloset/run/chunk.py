@@ -219,7 +219,7 @@ def write_chunk(
         raise DataError(f"{journal.folder} has {journal.instances} of {len(chunk)} instances")
     ragged = {files.field(variable.name) for variable in family.unknowns if variable.ragged}
     with create_staged(chunk.output) as file:
-        file.attrs.update(attributes)
+        file.describe(attributes)
         if selection is not None:
             file.text(files.SELECTION, selection)
         for record in journal.records():

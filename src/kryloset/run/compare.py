@@ -30,8 +30,11 @@ from kryloset.run.solver import make_solver
 
 logger = logging.getLogger(__name__)
 
-LEAST_SECONDS = 1.5
-"""Processor seconds that a comparison may take, also of a dataset that takes less."""
+SHARE = 0.2
+"""Part of the seconds that the dataset is expected to take that its comparison may take."""
+
+LEAST_SECONDS = 1.0
+"""Processor seconds that a comparison may take, also of a small dataset."""
 
 FIRST = 2
 """Instances by which the seconds of an instance are measured, and the fewest that are compared."""
@@ -42,8 +45,9 @@ type Compared = tuple[dict[str, list[SolveRecord]], list[list[str]]]
 def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
     """Solve the first instances in solving order by several methods, in one process.
 
-    There are fewer instances than `comparison.instances` if they would take more than the seconds
-    that the dataset is expected to take, or than `comparison.seconds`, but at least `FIRST`.
+    There are fewer instances than `comparison.instances` if they would take more than a fifth of
+    the seconds that the dataset is expected to take, or than `comparison.seconds`, but at least
+    `FIRST`.
 
     Writes what `kryloset.run.comparison.summarise` returns, the solver of the dataset first, the
     turns that the methods took, and the error that the tolerance leaves.
@@ -73,8 +77,8 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
         chain = [] if features is None else greedy_chain(features[:count]).tolist()
         return measure(discretisation, instances[:count], methods, chain)
 
-    expected = max(LEAST_SECONDS, config.count * expect_seconds(family))
-    seconds = min(config.comparison.seconds, expected)
+    share = max(LEAST_SECONDS, SHARE * config.count * expect_seconds(family))
+    seconds = min(config.comparison.seconds, share)
     records, turns = compare_within(seconds, compare, len(numbers))
     numbers = numbers[: len(turns)]
     accuracy = _accuracy(config, family, discretisation, instances[: measured(family)])

@@ -94,12 +94,16 @@ def run(
         method, config.count, seconds, kind, seconds_features, along.sum(), along_given.sum(),
     )  # fmt: skip
     with create_staged(output) as written:
-        written.attrs[files.CONFIG] = dump_dataset(name, config)
-        written.attrs[files.CODE] = stage_identity("sort", family)
-        written.attrs[files.METHOD] = method
-        written.attrs[files.FEATURES_KIND] = kind
-        written.attrs[files.SECONDS_SORT] = seconds
-        written.attrs[files.SECONDS_FEATURES] = seconds_features
+        written.describe(
+            {
+                files.CONFIG: dump_dataset(name, config),
+                files.CODE: stage_identity("sort", family),
+                files.METHOD: method,
+                files.FEATURES_KIND: kind,
+                files.SECONDS_SORT: seconds,
+                files.SECONDS_FEATURES: seconds_features,
+            }
+        )
         written.array(files.DRAWN, drawn)
         written.array(files.PERMUTATION, permutation)
         written.array(files.BOUNDS, bounds)
