@@ -6,6 +6,7 @@ A C compiler is there wherever FEniCSx is, which compiles its forms in the same 
 """
 
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -17,6 +18,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 
 def compile_library(
@@ -78,6 +81,26 @@ def read_declarations(declarations: str) -> Any:
     found: dict[str, Any] = {}
     exec(compile(module.read_text(), module, "exec"), found)
     return found["ffi"]
+
+
+def open_functions(
+    source: Path, flags: Sequence[str], declarations: str, otherwise: str
+) -> Any | None:
+    """Return compiled functions that NumPy can replace, or None if they cannot be made.
+
+    Args:
+        source: The file with them in C.
+        flags: Of the compiler, beside those of a shared library.
+        declarations: Of the functions.
+        otherwise: What is done without them, for the log.
+    """
+    try:
+        text = source.read_text()
+        library = compile_library(source.stem, [text], flags, lambda: [text])
+        return read_declarations(declarations).dlopen(str(library))
+    except (ImportError, OSError) as error:
+        logger.warning("no compiled functions (%s): %s, which is slower", error, otherwise)
+        return None
 
 
 def _cache() -> Path:

@@ -5,10 +5,8 @@
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from kryloset.dataset.encoding import Storage, fletcher32
+from kryloset.dataset.encoding import Storage
 from kryloset.dataset.integrity import digest_row
 from kryloset.dataset.layout import LIBVER
 from kryloset.errors import DataError
@@ -27,29 +25,6 @@ ROWS = {
 
 def memory() -> h5py.File:
     return h5py.File("memory", "w", driver="core", backing_store=False, libver=LIBVER)
-
-
-@settings(max_examples=300)
-@given(st.binary(min_size=1, max_size=600) | st.integers(1, 2000).map(lambda n: b"\xff" * n))
-def test_the_checksum_is_that_of_hdf5(data):
-    with memory() as file:
-        array = file.create_dataset(
-            "a", data=np.frombuffer(data, np.uint8), chunks=(len(data),), fletcher32=True
-        )
-        file.flush()
-        _, stored = array.id.read_direct_chunk((0,))
-    assert bytes(stored) == data + fletcher32(data)
-
-
-@pytest.mark.parametrize("words", [16384, 16385, 3 * 16384 + 130, 2**19])
-@pytest.mark.parametrize("value", [0, 255, None])
-def test_the_checksum_of_many_words_is_that_of_hdf5(words, value):
-    random = np.random.default_rng(words).integers(0, 256, 2 * words, np.uint8)
-    data = random if value is None else np.full(2 * words, value, np.uint8)
-    with memory() as file:
-        array = file.create_dataset("a", data=data, chunks=data.shape, fletcher32=True)
-        file.flush()
-        assert array.id.read_direct_chunk((0,))[1][-4:] == fletcher32(data)
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -19,52 +19,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.dataset.checksum import CHECKED, fletcher32
 from kryloset.dataset.integrity import DIGEST, digest_rows
 from kryloset.dataset.layout import CHECKSUM, FILTERS, choose_filters
 from kryloset.errors import DataError
 
 #: Entries of an HDF5 chunk with several times: 1 MiB, which HDF5 keeps in memory.
 _ENTRIES = 2**17
-#: Bytes of the checksum at the end of an HDF5 chunk.
-CHECKED = 4
-#: Words that are summed at once, as a square matrix, such that single precision is exact.
-_SIDE = 128
-_ONES = np.ones(_SIDE, np.float32)
-_SUMS = np.stack([np.ones(_SIDE), np.arange(_SIDE)], axis=1)
-
-
-def fletcher32(data: Any) -> bytes:
-    """Return the Fletcher-32 checksum that HDF5 appends to a chunk, (low, high) sums.
-
-    With words w_0 ... w_(n-1) of 16 bits, big-endian, the sums are those of w_i and of (n - i) w_i
-    modulo 65535 (J. Fletcher, "An arithmetic checksum for serial transmissions", IEEE Trans.
-    Commun. 30, 1982). Exchanging the bytes of a word multiplies it by 256 modulo 65535, so that the
-    words are summed as they are in memory. As HDF5 folds its sums, a multiple of 65535 is 65535
-    unless all words are zero.
-
-    Args:
-        data: Bytes, or anything with a buffer of them.
-    """
-    octets = np.frombuffer(data, np.uint8)
-    if len(octets) % 2:
-        octets = np.append(octets, np.uint8(0))
-    words = octets.view("<u2")
-    count, plain, weighted = len(words), 0, 0
-    for begin in range(0, count, _SIDE**2):
-        part = words[begin : begin + _SIDE**2]
-        if len(part) % _SIDE:
-            part = np.append(part, np.zeros(-len(part) % _SIDE, part.dtype))
-        matrix = part.astype(np.float32).reshape(-1, _SIDE)
-        # Each is below 2^24.
-        rows, columns = matrix @ _ONES, _ONES[: len(matrix)] @ matrix
-        total, within = (int(each) for each in columns.astype(np.float64) @ _SUMS)
-        before = int(_SUMS[: len(matrix), 1] @ rows.astype(np.float64))
-        plain += total
-        weighted += (count - begin) * total - _SIDE * before - within
-    if not plain:
-        return bytes(CHECKED)
-    sums = ((256 * each % 65535) or 65535 for each in (plain, weighted))
-    return b"".join(each.to_bytes(2, "little") for each in sums)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.dataset.atomic import readable
-from kryloset.dataset.encoding import CHECKED, Encoded, Storage, fletcher32
+from kryloset.dataset.checksum import CHECKED, fletcher32
+from kryloset.dataset.encoding import Encoded, Storage
 from kryloset.dataset.integrity import DIGEST
 
 logger = logging.getLogger(__name__)

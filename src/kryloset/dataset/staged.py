@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.dataset.atomic import create_hdf5, write_whole
-from kryloset.dataset.encoding import CHECKED, Encoded, Storage, fletcher32
+from kryloset.dataset.checksum import CHECKED, fletcher32
+from kryloset.dataset.encoding import Encoded, Storage
 from kryloset.dataset.integrity import (
     SEALS,
     STRUCTURE,
@@ -301,7 +302,8 @@ class StagedFile:
         if path not in self._stored:
             self._stored[path] = self._locate(path)
         storage, places = self._stored[path]
-        pieces = [os.pread(self._bytes.fileno(), size, at) for at, size in places[number].tolist()]
+        handle = self._bytes.fileno()
+        pieces = [memoryview(os.pread(handle, size, at)) for at, size in places[number].tolist()]
         for piece in pieces:
             if fletcher32(piece[:-CHECKED]) != piece[-CHECKED:]:
                 raise DataError(

@@ -12,7 +12,6 @@ Functions are Taylor series after a reduction to small arguments (Muller, Elemen
 2016, chapters 3 and 11), accurate to a few units in the last place.
 """
 
-import logging
 from functools import cache
 from math import factorial
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kryloset.compiler import compile_library, read_declarations
+from kryloset.compiler import open_functions
 
 type Array = NDArray[np.float64]
 
@@ -45,15 +44,8 @@ _SHIFT = float.fromhex("0x1.8p52")
 @cache
 def _library() -> Any | None:
     """Return the compiled functions, or None if they cannot be made, which is logged once."""
-    try:
-        text = Path(__file__).with_suffix(".c").read_text()
-        library = compile_library("portable", [text], FLAGS, lambda: [text])
-        return read_declarations(_DECLARATIONS).dlopen(str(library))
-    except (ImportError, OSError) as error:
-        logging.getLogger(__name__).warning(
-            "no compiled functions (%s): instances are drawn by NumPy, which is slower", error
-        )
-        return None
+    source = Path(__file__).with_suffix(".c")
+    return open_functions(source, FLAGS, _DECLARATIONS, "instances are drawn by NumPy")
 
 
 def multiply(a: Array, b: Array) -> Array:
