@@ -138,12 +138,8 @@ def judge_factors(operator: PETSc.Mat) -> Factors:
     """
     if operator.comm.size > 1 or operator.getSize()[0] > FACTOR_LIMIT:
         return "dense"
-    import scipy.sparse as sp
-    import scipy.sparse.csgraph
-
     offsets, columns, entries = operator.getValuesCSR()
-    pattern = sp.csr_array((np.ones(len(entries)), columns, offsets), shape=operator.getSize())
-    order = scipy.sparse.csgraph.reverse_cuthill_mckee(pattern)
+    order = operator.getOrdering("rcm")[0].getIndices()
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
     rows = np.repeat(np.arange(len(order)), np.diff(offsets))

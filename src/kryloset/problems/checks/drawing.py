@@ -117,7 +117,8 @@ class Drawing:
 
 
 def _to_numbers(named: str, drawn: Any) -> Array:
-    if isinstance(drawn, np.ma.MaskedArray) and np.ma.is_masked(drawn):
+    # Only a masked array has a mask, and NumPy's module for them takes long to load.
+    if hasattr(drawn, "mask") and np.ma.is_masked(drawn):
         raise FamilyError(f"{named} is a masked array: return numbers everywhere")
     try:
         values = np.asarray(drawn)

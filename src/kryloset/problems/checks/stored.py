@@ -5,9 +5,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mpi4py import MPI  # noqa: F401  (before petsc4py)
-from petsc4py import PETSc
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -146,9 +143,7 @@ def check_array(
         FamilyError: The array does not hold real numbers, or has the wrong shape.
     """
     values = np.asarray(array)
-    # With a complex PETSc all solutions are complex.
-    of_petsc = values.dtype == np.dtype(PETSc.ScalarType) and not values.imag.any()
-    if values.dtype.kind not in "biuf" and not of_petsc:
+    if values.dtype.kind not in "biuf" and not _of_complex_petsc(values):
         raise FamilyError(
             f"{where}: {variable.name} of the solution has the type {values.dtype} and must hold "
             "real numbers"
@@ -159,3 +154,13 @@ def check_array(
             f"{where}: {variable.name} of the solution has the shape {values.shape} but its "
             f"Variable has {format_shape(lengths)}: correct `dimensions`, `rank` or the solution"
         )
+
+
+def _of_complex_petsc(values: NDArray[Any]) -> bool:
+    """Return whether these are real numbers in the complex type of PETSc, as all its solutions."""
+    if values.dtype.kind != "c" or values.imag.any():
+        return False
+    from mpi4py import MPI  # noqa: F401  (before petsc4py)
+    from petsc4py import PETSc
+
+    return bool(values.dtype == np.dtype(PETSc.ScalarType))
