@@ -3,6 +3,7 @@
 """A chunk is verified from its file, and a dataset is made of verified chunks alone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -112,6 +113,18 @@ def test_a_file_that_was_made_since_is_not_merged(run: Run):
         file["seconds/setup"][0] += 1
     paths = [run.folder / "verified" / f"{chunk.stem}.json" for chunk in run.chunks]
     with pytest.raises(DataError, match=r"2-of-3.json is of another file than .*2-of-3.h5"):
+        merged(run, paths)
+    assert not (run.folder / "dataset.h5").exists()
+
+
+def test_statistics_of_other_splits_are_not_merged(run: Run):
+    run.merge()
+    (run.folder / "dataset.h5").unlink()
+    other = {"train": 0.5, "test": 0.5}
+    assert other != run.config.splits
+    run = replace(run, config=run.config.model_copy(update={"splits": other}))
+    paths = [run.folder / "verified" / f"{chunk.stem}.json" for chunk in run.chunks]
+    with pytest.raises(DataError, match=r"1-of-3.json was made with other splits: .*, not .*0.5"):
         merged(run, paths)
     assert not (run.folder / "dataset.h5").exists()
 

@@ -106,7 +106,7 @@ def run(
     with ExitStack() as stack:
         sorted_ = stack.enter_context(open_order(order, config))
         files = [_open_chunk(stack, path, config, sorted_) for path in chunks]
-        evidence = read_verified(verified, files)
+        evidence = read_verified(config, verified, files)
         places = _places(files, sorted_.array(names.PERMUTATION), sorted_.array(names.BOUNDS))
         # Sums of moments depend in their last digits on the order.
         evidence = [evidence[number] for number in np.argsort(places.numbers())]

@@ -71,7 +71,7 @@ def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Ver
         checks.append(attempt("solver", lambda: _solver(file, residuals, config)))
         checks.append(attempt("mesh", lambda: _mesh(file, discretisation)))
         require_passed(chunk, checks)
-        found = _evidence(file.whole_seal, checks, residuals, statistics)
+        found = _evidence(config, file.whole_seal, checks, residuals, statistics)
     found.write(output)
     return found
 
@@ -92,8 +92,13 @@ def _mesh(file: StagedFile, discretisation: Discretisation) -> str:
 
 
 def _evidence(
-    seal: str, checks: list[Check], residuals: Residuals, statistics: Statistics
+    config: DatasetConfig,
+    seal: str,
+    checks: list[Check],
+    residuals: Residuals,
+    statistics: Statistics,
 ) -> Verified:
     assert residuals.worst is not None
     names = tuple(check.name for check in checks)
-    return Verified(seal, len(residuals.found), names, residuals.worst, statistics.moments)
+    count, splits = len(residuals.found), config.splits
+    return Verified(seal, count, names, residuals.worst, splits, statistics.moments)

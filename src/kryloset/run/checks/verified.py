@@ -22,6 +22,7 @@ class Verified:
         instances: Number of its instances.
         checks: Names of the checks that they passed.
         residual_max: Largest true relative residual, recomputed.
+        splits: The fractions that the configuration had, which decide the training split.
         moments: By name of a parameter or field, those of its values in the domain, over the
             instances of the training split.
     """
@@ -30,6 +31,7 @@ class Verified:
     instances: int
     checks: tuple[str, ...]
     residual_max: float
+    splits: Mapping[str, float]
     moments: Mapping[str, Moments]
 
     def write(self, path: Path) -> None:

@@ -21,15 +21,19 @@ from kryloset.run.checks.outcome import Check, CheckReport
 from kryloset.run.checks.verified import Verified
 
 
-def read_verified(paths: Sequence[Path], chunks: Sequence[StagedFile]) -> list[Verified]:
+def read_verified(
+    config: DatasetConfig, paths: Sequence[Path], chunks: Sequence[StagedFile]
+) -> list[Verified]:
     """Read what the verification of each chunk left.
 
     Args:
+        config: The dataset.
         paths: The files of `kryloset verify`, in the order of the chunks.
         chunks: The open files of the chunks.
 
     Raises:
-        DataError: One is missing, or of another file than that of the chunk.
+        DataError: One is missing, of another file than that of the chunk, or of other splits, so
+            that its statistics are those of another training split.
     """
     found = []
     for path, chunk in zip(paths, chunks, strict=True):
@@ -38,6 +42,11 @@ def read_verified(paths: Sequence[Path], chunks: Sequence[StagedFile]) -> list[V
             raise DataError(
                 f"{path} is of another file than {chunk.path}, which was made since: verify the "
                 "chunk again"
+            )
+        if verified.splits != config.splits:
+            raise DataError(
+                f"{path} was made with other splits: {verified.splits}, not {config.splits}: "
+                "verify the chunk again"
             )
         found.append(verified)
     return found
