@@ -16,7 +16,8 @@ COMMAND = {"kryloset", "typer", "annotated_doc", "shellingham"}
 CONFIGURATION = {"annotated_types", "pydantic", "pydantic_core", "typing_extensions"}
 CONFIGURATION |= {"typing_inspection", "yaml"}
 FILES = {"cython", "cython_runtime", "h5py", "numpy"}
-DRAWING = {"charset_normalizer", "scipy"}
+# The parts of SciPy beyond its core load all of NumPy, and with it what reads Fortran.
+SCIPY = {"charset_normalizer", "scipy"}
 PETSC = {"mpi4py", "petsc4py"}
 FENICSX = PETSC | {"basix", "cffi", "dolfinx", "ffcx", "pycparser", "ufl"}
 FENICSX |= {"llvmlite", "numba", "scikits"}  # which are looked for, and used where they are
@@ -25,11 +26,11 @@ PICTURES |= {"matplotlib", "mpl_toolkits", "packaging", "pyparsing", "six"}
 READING = COMMAND | CONFIGURATION | FILES
 #: By rule: the libraries that its command may load.
 LIBRARIES = {
-    "sort_instances": READING | DRAWING,
-    "solve_chunk": READING | DRAWING | FENICSX,
-    "verify_chunk": READING | DRAWING | FENICSX,
+    "sort_instances": READING | {"scipy"},
+    "solve_chunk": READING | SCIPY | FENICSX,
+    "verify_chunk": READING | SCIPY | FENICSX,
     "merge_chunks": READING | {"scipy"} | PETSC,
-    "compare_solvers": READING | DRAWING | FENICSX,
+    "compare_solvers": READING | SCIPY | FENICSX,
     "report_dataset": READING | {"scipy"} | PICTURES,
 }
 

@@ -8,6 +8,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from kryloset.ordering.distances import squared_distances
+
 type Dissimilarity = Callable[
     [NDArray[np.float64], NDArray[np.float64]],
     NDArray[np.float64],
@@ -25,7 +27,8 @@ def frobenius(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.floa
 
 def squared_frobenius(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ||A - B||_F^2, which orders neighbours as the norm does and needs no roots."""
-    return np.asarray(scipy.spatial.distance.cdist(_flat(a), _flat(b), "sqeuclidean"))
+    points = _flat(b)
+    return np.reshape([squared_distances(one, points) for one in _flat(a)], (len(a), len(b)))
 
 
 def spectral(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
