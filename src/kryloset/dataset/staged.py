@@ -7,6 +7,7 @@ that needs only some instances verifies only their rows. All attributes have one
 """
 
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -271,14 +272,12 @@ class StagedFile:
         """
         if path in self and path not in self._tabled:
             return self.array(path)[begin:end]
-        ragged = offsets_path(path) in self
-        if ragged:
+        if offsets_path(path) in self:
             first, last = self.array(offsets_path(path))[[begin, end]].tolist()
             values: NDArray[Any] = self._read(path, slice(first, last))[np.newaxis]
         else:
-            values = self._read(path, slice(begin, end))
-        if len(values) != (1 if ragged else end - begin):
-            raise DataError(f"{self.path} is damaged: {path} lacks rows; make the file again")
+            # HDF5's own reading takes three times as long.
+            values = np.stack([self._decoded(path, number) for number in range(begin, end)])
         wrong = differing(digest_rows(values), self.table(path)[begin:end].tobytes())
         if wrong:
             raise DataError(
@@ -286,6 +285,17 @@ class StagedFile:
                 "digest differs; make the file again"
             )
         return values
+
+    def _decoded(self, path: str, number: int) -> NDArray[Any]:
+        """Return a row from its HDF5 chunks, before its digest is compared."""
+        encoded = self.encoded(path, number)
+        try:
+            return encoded.decode()[0]
+        except (ValueError, zlib.error) as error:
+            raise DataError(
+                f"{self.path} is damaged: row {number} of {path} cannot be read: {error}; make "
+                "the file again"
+            ) from None
 
     def row_digest(self, path: str, number: int) -> bytes:
         """Return the digest of a row, or that of an instance's number."""

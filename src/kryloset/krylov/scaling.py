@@ -44,9 +44,13 @@ def shift(values: NDArray[np.inexact], exponent: int) -> None:
 
 def norm_of(vector: NDArray[np.inexact]) -> float:
     """Return the Euclidean norm of an array, without overflow or underflow on the way."""
+    with np.errstate(over="ignore"):
+        norm = float(np.linalg.norm(vector))
+    if is_safe(norm):
+        return norm
     size = float(np.abs(vector).max(initial=0.0))
-    if size == 0.0 or not math.isfinite(size) or is_safe(size):
-        return float(np.linalg.norm(vector))
+    if size == 0.0 or not math.isfinite(size):
+        return norm
     scaled = vector.copy()
     shift(scaled, -exponent_of(size))
     return float(math.ldexp(float(np.linalg.norm(scaled)), exponent_of(size)))

@@ -42,6 +42,7 @@ class Drawing:
         """
         self._family = family
         self._coordinates = family.coordinates
+        self._where = f"`draw` of {describe_class(family)}"
         self._lengths = {v.name: v.lengths(self._coordinates) for v in family.parameters}
 
     def __call__(self, seed: int, index: int) -> dict[str, Array]:
@@ -65,7 +66,7 @@ class Drawing:
                 drawn = family.draw(generator(seed, index))
         except DataError as error:
             raise DataError(f"instance {index}: {error}") from error
-        where = f"instance {index}: `draw` of {describe_class(family)}"
+        where = f"instance {index}: {self._where}"
         self._require_names(where, drawn)
         instance = {v.name: self._read(where, v, drawn[v.name]) for v in family.parameters}
         shapes = {v: instance[v.name].shape for v in family.parameters}

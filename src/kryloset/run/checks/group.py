@@ -125,9 +125,17 @@ def read_chunk(file: StagedFile, family: Family, grids: Sequence[int]) -> Iterat
         for points in grids
     }
 
+    steady = {
+        name
+        for paths in (drawn, solved, *resampled.values())
+        for name in paths
+        if family.times is None and "time" in place(family, name).axes
+    }
+
     def read(paths: Mapping[str, str], begin: int, end: int) -> dict[str, NDArray[Any]]:
         found = {name: file.rows(path, begin, end) for name, path in paths.items()}
-        return {name: _without_time(family, name, rows) for name, rows in found.items()}
+        # All solutions are stored with an axis of time.
+        return {name: rows[:, 0] if name in steady else rows for name, rows in found.items()}
 
     numbers = file.array(files.INSTANCE)
     first = read(drawn | solved, 0, 1)
@@ -164,10 +172,3 @@ def _names_on(file: StagedFile, family: Family, points: int) -> list[str]:
     """Return the names of the arrays that each instance of a chunk has on a further grid."""
     fields = (variable.name for variable in family.fields)
     return sorted({*file.names(files.fields_on_grid(points)), *fields})
-
-
-def _without_time(family: Family, name: str, rows: NDArray[Any]) -> NDArray[Any]:
-    """Return the rows of a variable without the axis of time that all solutions are stored with."""
-    placement = place(family, name)
-    steady = family.times is None and "time" in placement.axes
-    return np.asarray(rows[:, 0]) if steady else rows
