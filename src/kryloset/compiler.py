@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +83,22 @@ def read_declarations(declarations: str) -> Any:
     return found["ffi"]
 
 
+class Functions(NamedTuple):
+    """Compiled functions.
+
+    Attributes:
+        library: They are its attributes.
+        buffer: From bytes or a contiguous array to what a function takes as a `void *`. It takes a
+            tenth of the time of the array's `ctypes.data`.
+    """
+
+    library: Any
+    buffer: Callable[[Any], Any]
+
+
 def open_functions(
     source: Path, flags: Sequence[str], declarations: str, otherwise: str
-) -> Any | None:
+) -> Functions | None:
     """Return compiled functions that NumPy can replace, or None if they cannot be made.
 
     Args:
@@ -97,7 +110,8 @@ def open_functions(
     try:
         text = source.read_text()
         library = compile_library(source.stem, [text], flags, lambda: [text])
-        return read_declarations(declarations).dlopen(str(library))
+        interface = read_declarations(declarations)
+        return Functions(interface.dlopen(str(library)), interface.from_buffer)
     except (ImportError, OSError) as error:
         logger.warning("no compiled functions (%s): %s, which is slower", error, otherwise)
         return None

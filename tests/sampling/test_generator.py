@@ -17,6 +17,13 @@ def test_generator_is_a_function_of_seed_and_index(seed: int, index: int) -> Non
     assert np.array_equal(first, generator(seed, index).standard_normal(4))
 
 
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 2))
+def test_the_key_of_philox_is_seed_and_index(seed: int, index: int) -> None:
+    key = np.array([seed, index], dtype=np.uint64)
+    expected = np.random.Generator(np.random.Philox(key=key))
+    assert np.array_equal(generator(seed, index).standard_normal(9), expected.standard_normal(9))
+
+
 @given(st.integers(0, 2**63), st.integers(0, 2**63))
 def test_streams_differ(seed: int, index: int) -> None:
     here = generator(seed, index).standard_normal(4)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.compiler import open_functions
+from kryloset.compiler import Functions, open_functions
 
 #: Bytes of the checksum at the end of an HDF5 chunk.
 CHECKED = 4
@@ -18,11 +18,11 @@ _SIDE = 128
 _ONES = np.ones(_SIDE, np.float32)
 _SUMS = np.stack([np.ones(_SIDE), np.arange(_SIDE)], axis=1)
 
-_DECLARATIONS = "uint32_t kryloset_fletcher32(int64_t, uintptr_t);"
+_DECLARATIONS = "uint32_t kryloset_fletcher32(int64_t, void *);"
 
 
 @cache
-def _library() -> Any | None:
+def _compiled() -> Functions | None:
     source = Path(__file__).with_suffix(".c")
     flags = ("-O3", "-march=native", "-std=gnu11")
     return open_functions(source, flags, _DECLARATIONS, "checksums are computed by NumPy")
@@ -40,10 +40,11 @@ def fletcher32(data: Any) -> bytes:
     Args:
         data: Bytes, or anything with a buffer of them.
     """
-    octets, library = np.frombuffer(data, np.uint8), _library()
-    if library is None:
-        return fletcher32_by_numpy(octets)
-    found: int = library.kryloset_fletcher32(len(octets), octets.ctypes.data)
+    compiled = _compiled()
+    if compiled is None:
+        return fletcher32_by_numpy(np.frombuffer(data, np.uint8))
+    octets = compiled.buffer(data)
+    found: int = compiled.library.kryloset_fletcher32(len(octets), octets)
     return found.to_bytes(CHECKED, "little")
 
 

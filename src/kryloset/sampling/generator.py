@@ -8,6 +8,8 @@ does not depend on chunks or order, and the first 100 of 1,000 instances are tho
 a set of 100.
 """
 
+from typing import Any
+
 import numpy as np
 
 #: Index reserved for the shuffle into splits.
@@ -37,4 +39,8 @@ def split_generator(seed: int) -> "np.random.Generator":
 def _keyed(seed: int, index: int) -> "np.random.Generator":
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed {seed} is not in [0, 2^64)")
-    return np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
+    from kryloset.sampling.key import Key
+
+    # NumPy's type hints know no seeds but its own.
+    key: Any = Key(seed, index)
+    return np.random.Generator(np.random.Philox(key))

@@ -15,12 +15,11 @@ Functions are Taylor series after a reduction to small arguments (Muller, Elemen
 from functools import cache
 from math import factorial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kryloset.compiler import open_functions
+from kryloset.compiler import Functions, open_functions
 
 type Array = NDArray[np.float64]
 
@@ -28,8 +27,8 @@ type Array = NDArray[np.float64]
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-ffp-contract=off")
 
 _DECLARATIONS = """
-void kryloset_multiply(int64_t, int64_t, int64_t, uintptr_t, uintptr_t, uintptr_t);
-void kryloset_exponential(int64_t, uintptr_t, uintptr_t);
+void kryloset_multiply(int64_t, int64_t, int64_t, void *, void *, void *);
+void kryloset_exponential(int64_t, void *, void *);
 """
 
 # log 2 and pi / 2 in two parts. The first has so few digits that products with small integers are
@@ -42,7 +41,7 @@ _SHIFT = float.fromhex("0x1.8p52")
 
 
 @cache
-def _library() -> Any | None:
+def _compiled() -> Functions | None:
     """Return the compiled functions, or None if they cannot be made, which is logged once."""
     source = Path(__file__).with_suffix(".c")
     return open_functions(source, FLAGS, _DECLARATIONS, "instances are drawn by NumPy")
@@ -55,15 +54,14 @@ def multiply(a: Array, b: Array) -> Array:
         a: Shape (n, k).
         b: Shape (k, m).
     """
-    library = _library()
-    if library is None:
+    compiled = _compiled()
+    if compiled is None:
         return multiply_by_numpy(a, b)
-    a, b = (np.ascontiguousarray(array, dtype=np.float64) for array in (a, b))
+    library, buffer = compiled
+    a, b = np.ascontiguousarray(a, np.float64), np.ascontiguousarray(b, np.float64)
     (rows, inner), columns = a.shape, b.shape[1]
     product = np.empty((rows, columns))
-    library.kryloset_multiply(
-        rows, inner, columns, a.ctypes.data, b.ctypes.data, product.ctypes.data
-    )
+    library.kryloset_multiply(rows, inner, columns, buffer(a), buffer(b), buffer(product))
     return product
 
 
@@ -80,11 +78,11 @@ def exponential(x: ArrayLike) -> Array:
 
     With the integer n nearest to $x / \log 2$, $e^x = 2^n e^r$ and $|r| \le \log(2) / 2$.
     """
-    library, x = _library(), np.asarray(x, dtype=np.float64, order="C")
-    if library is None:
+    compiled, x = _compiled(), np.asarray(x, dtype=np.float64, order="C")
+    if compiled is None:
         return exponential_by_numpy(x)
     result = np.empty_like(x)
-    library.kryloset_exponential(x.size, x.ctypes.data, result.ctypes.data)
+    compiled.library.kryloset_exponential(x.size, compiled.buffer(x), compiled.buffer(result))
     return result
 
 
