@@ -30,5 +30,5 @@ def test_squares_of_norms_are_those_of_the_norms() -> None:
 def test_a_chain_is_the_same_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     features = np.random.default_rng(0).standard_normal((60, 33))
     compiled = greedy_chain(features).tolist()
-    monkeypatch.setattr(distances, "_library", lambda: None)
+    monkeypatch.setattr(distances, "_compiled", lambda: None)
     assert greedy_chain(features).tolist() == compiled

@@ -8,12 +8,11 @@ set is sorted by them in less time than SciPy's distances take to load.
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.compiler import open_functions
+from kryloset.compiler import Functions, open_functions
 
 type Array = NDArray[np.float64]
 
@@ -22,13 +21,11 @@ WIDTH = 16
 
 #: A sum and a product are two roundings, as in NumPy.
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-ffp-contract=off")
-_DECLARATIONS = (
-    "void kryloset_squared_distances(int64_t, int64_t, uintptr_t, uintptr_t, uintptr_t);"
-)
+_DECLARATIONS = "void kryloset_squared_distances(int64_t, int64_t, void *, void *, void *);"
 
 
 @cache
-def _library() -> Any | None:
+def _compiled() -> Functions | None:
     source = Path(__file__).with_suffix(".c")
     return open_functions(source, _FLAGS, _DECLARATIONS, "distances are computed by NumPy")
 
@@ -40,13 +37,14 @@ def squared_distances(point: Array, points: Array) -> Array:
         point: Shape (d,).
         points: Shape (n, d).
     """
-    library = _library()
-    if library is None:
+    compiled = _compiled()
+    if compiled is None:
         return squared_distances_by_numpy(point, points)
     point, points = (np.ascontiguousarray(array, dtype=np.float64) for array in (point, points))
     squares = np.empty(len(points))
+    library, buffer = compiled
     library.kryloset_squared_distances(
-        *points.shape, point.ctypes.data, points.ctypes.data, squares.ctypes.data
+        *points.shape, buffer(point), buffer(points), buffer(squares)
     )
     return squares
 
