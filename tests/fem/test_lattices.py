@@ -226,7 +226,7 @@ def test_multigrid_is_a_strategy_for_waves_but_not_for_winds():
         result, state = solver.solve(matrix, rhs, solver.init())
         assert result.converged
         strategies[family] = [(one.method, one.preconditioner) for one in state.strategies]
-    assert strategies["helmholtz"][2] == ("gmres", "multigrid")
+    assert ("gmres", "multigrid") in strategies["helmholtz"]
     assert ("gmres", "multigrid") not in strategies["advection_diffusion"]
 
 

@@ -68,7 +68,7 @@ CHANGES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
 }
 #: Keys that no dataset depends on, and other values for them.
 USES = {
-    "comparison": {"instances": 3},
+    "comparison": {"instances": 3, "seconds": 4.0},
     "training": {
         "epochs": 2,
         "batch_size": 2,
