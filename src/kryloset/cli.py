@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kryloset.bench.command_line import bench
+from kryloset.benches import benches
 from kryloset.errors import KrylosetError
 from kryloset.krylov.names import METHODS, PRECONDITIONERS
 from kryloset.sections import Sections
@@ -35,7 +35,7 @@ STAGES, SEQUENCES, INSPECTION, MEASUREMENTS = (
     "Measurements",
 )
 
-app.add_typer(bench, name="bench", rich_help_panel=MEASUREMENTS)
+app.add_typer(benches, name="bench", rich_help_panel=MEASUREMENTS)
 
 
 def _say_version(asked: bool) -> None:

@@ -28,7 +28,7 @@ READING = COMMAND | CONFIGURATION | FILES
 LIBRARIES = {
     "sort_instances": READING | {"scipy"},
     "solve_chunk": READING | SCIPY | FENICSX,
-    "verify_chunk": READING | SCIPY | FENICSX,
+    "verify_chunk": READING | {"scipy"} | FENICSX,
     "merge_chunks": READING | {"scipy"} | PETSC,
     "compare_solvers": READING | SCIPY | FENICSX,
     "report_dataset": READING | {"scipy"} | PICTURES,

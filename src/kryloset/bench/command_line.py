@@ -18,15 +18,9 @@ import typer
 
 from kryloset.bench.tables import COLUMNS, Row, tabulate
 from kryloset.errors import KrylosetError
-from kryloset.sections import Sections
 from kryloset.threads import keep_blas_to_one_thread
 
-bench = typer.Typer(
-    help="Measurements of what the package promises.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    cls=Sections,
-)
+bench = typer.Typer(rich_markup_mode=None)
 
 TYPES: Mapping[str, type] = {"bool": bool, "float": float, "int": int, "str": str}
 

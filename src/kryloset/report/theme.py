@@ -70,7 +70,9 @@ def encode(figure: Figure, kind: str) -> bytes:
             figure.set_layout_engine(None)
     buffer = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {}
-    figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
+    # Maps in a drawing have about two pixels for each grid point of 64, which a viewer scales.
+    dpi = 100 if kind == "svg" else 200
+    figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
 
 
