@@ -167,7 +167,7 @@ class Chunk:
         for name, value in vars(solve.account).items():
             record[files.solver(name)] = np.full(count, value)
         # Parameters are no part of what methods by hand write.
-        rows = self._encoder.rows([{}] * count, solutions)
+        rows = self._encoder.rows([{}] * count, solutions, [])
         self._journal.append(record | rows, count)
         if time.monotonic() - self._saved > SAVE_EVERY:
             solve.state.save(self._folder / "state.npz")

@@ -75,8 +75,12 @@ class Storage:
         """Return where in a row its HDF5 chunks begin."""
         return _corners(self.shape, self.chunk)
 
-    def encode(self, rows: Iterable[NDArray[Any]]) -> "Encoded":
+    def encode(self, rows: Iterable[NDArray[Any]], digests: bytes | None = None) -> "Encoded":
         """Encode rows, each of `shape`. They may lie anywhere: trajectories are long to copy.
+
+        Args:
+            rows: The rows.
+            digests: What `digest_rows` returns for them, if it is known.
 
         Raises:
             DataError: They have another shape or type.
@@ -93,7 +97,8 @@ class Storage:
             for row in rows
             for corner in self.corners()
         )
-        return Encoded(self, digest_rows(rows), [self._encode(piece) for piece in pieces])
+        digests = digest_rows(rows) if digests is None else digests
+        return Encoded(self, digests, [self._encode(piece) for piece in pieces])
 
     def _encode(self, piece: NDArray[Any]) -> bytes:
         """Return an HDF5 chunk; one at an end of an axis is filled up with zeros."""

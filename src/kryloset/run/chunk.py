@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.encoding import Encoded, Storage
+from kryloset.dataset.integrity import DIGEST
 from kryloset.dataset.journal import Journal
 from kryloset.dataset.layout import Placement, place, stored_row
 from kryloset.dataset.staged import StagedFile, create_staged
@@ -130,21 +131,30 @@ class Encoder:
         self,
         instances: Sequence[Mapping[str, NDArray[Any]]],
         fields: Sequence[Mapping[str, NDArray[Any]]],
+        drawn: Sequence[bytes],
     ) -> dict[str, NDArray[Any] | Encoded]:
         """Return the rows of a group as the dataset will store them, by their paths in the file.
 
         Args:
             instances: Parameters of each instance.
             fields: Fields and unknowns of each; those on a further grid by `files.on_grid`.
+            drawn: The digests of each instance's parameters, from `Drawn.digested`.
         """
-        return {
-            path(key): self._encode(path(key), key, group)
-            for path, group in ((files.parameter, instances), (files.field, fields))
-            for key in group[0]
-        }
+        found = {}
+        for number, key in enumerate(instances[0]):
+            own = slice(number * DIGEST, (number + 1) * DIGEST)
+            digests, path = b"".join(each[own] for each in drawn), files.parameter(key)
+            found[path] = self._encode(path, key, instances, digests)
+        for key in fields[0]:
+            found[files.field(key)] = self._encode(files.field(key), key, fields)
+        return found
 
     def _encode(
-        self, path: str, key: str, group: Sequence[Mapping[str, NDArray[Any]]]
+        self,
+        path: str,
+        key: str,
+        group: Sequence[Mapping[str, NDArray[Any]]],
+        digests: bytes | None = None,
     ) -> NDArray[Any] | Encoded:
         if path not in self._placements:
             self._placements[path] = place(self._family, key)
@@ -155,7 +165,7 @@ class Encoder:
         if path not in self._storages:
             self._storages[path] = Storage.of(rows[0], times="time" in placement.axes)
         try:
-            return self._storages[path].encode(rows)
+            return self._storages[path].encode(rows, digests)
         except DataError as error:
             raise DataError(f"{key!r} cannot be stored: {error}") from None
 

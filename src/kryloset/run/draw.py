@@ -5,12 +5,13 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.dataset.integrity import DIGEST, digest_instance
+from kryloset.dataset.integrity import DIGEST, digest_instance, digest_rows
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import FamilyError
 from kryloset.problems import Family, Instance
@@ -65,11 +66,25 @@ class Drawn:
             DataError: As `Drawing`.
             FamilyError: As `Drawing`; or an instance is not the one that was sorted.
         """
+        return self.digested(indices)[0]
+
+    def digested(self, indices: Sequence[int]) -> tuple[list[dict[str, Array]], list[bytes]]:
+        """Draw some instances, and return with them the digests of their parameters.
+
+        Returns:
+            The parameters of each instance by name; and of each instance, from `digest_rows`, the
+            digests of its parameters.
+
+        Raises:
+            DataError: As `instances`.
+            FamilyError: As `instances`.
+        """
         found = [self._draw(self._seed, index) for index in indices]
+        rows = [digest_rows(instance.values()) for instance in found]
         if self._order is not None:
             digests = self._order.array(files.DRAWN)
-            for index, instance in zip(indices, found, strict=True):
-                if digest_instance(instance.values()) != digests[index].tobytes():
+            for index, digested in zip(indices, rows, strict=True):
+                if sha256(digested).digest() != digests[index].tobytes():
                     raise FamilyError(
                         f"{describe_class(self._family)}: instance {index} is not the one that "
                         f"{self._order.path} was made from: `draw` must take all randomness from "
@@ -78,7 +93,7 @@ class Drawn:
                         "bits: take functions such as `exponential` from kryloset.sampling, or "
                         "sort and solve on machines of one kind"
                     )
-        return found
+        return found, rows
 
 
 def draw_all(

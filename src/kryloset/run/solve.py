@@ -147,7 +147,7 @@ class _Job:
         )  # fmt: skip
         for number in rest if journal is None else bar:
             indices = self.chunk.group(number, size).tolist()
-            instances = self.drawn.instances(indices)
+            instances, digests = self.drawn.digested(indices)
             solutions, records, state = solve_group(
                 discretisation, self.solver, state, list(zip(indices, instances, strict=True))
             )
@@ -164,7 +164,7 @@ class _Job:
                     )
                 ]  # fmt: skip
                 record = self.chunk.record(number * size, records)
-                rows = encoder.rows(instances, fields)
+                rows = encoder.rows(instances, fields, digests)
                 journal.append(record | rows | shared, len(records))
             checkpoints.save_if_due(state, number + 1, last=number + 1 == len(groups))
         return state
