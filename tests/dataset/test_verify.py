@@ -129,6 +129,18 @@ def test_statistics_of_other_splits_are_not_merged(run: Run):
     assert not (run.folder / "dataset.h5").exists()
 
 
+@pytest.mark.parametrize("path", ["parameters/k", "fields/u"])
+def test_a_row_that_was_written_again_is_not_merged(run: Run, path: str):
+    run.merge()
+    (run.folder / "dataset.h5").unlink()
+    with h5py.File(run.chunks[1], "r+") as file:  # HDF5 makes the checksum of the row anew.
+        file[path][1] *= 1.5
+    paths = [run.folder / "verified" / f"{chunk.stem}.json" for chunk in run.chunks]
+    with pytest.raises(DataError, match=r"2-of-3.h5 is damaged: a row was changed since"):
+        merged(run, paths)
+    assert not (run.folder / "dataset.h5").exists()
+
+
 @pytest.mark.parametrize("text", [None, "", "{}", '{"moments": 1}', "[]"])
 def test_a_chunk_without_verification_is_not_merged(run: Run, text: str | None):
     run.merge()

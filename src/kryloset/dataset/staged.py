@@ -6,6 +6,7 @@ An array with several numbers for each instance has a digest for each row, as in
 that needs only some instances verifies only their rows. All attributes have one digest together.
 """
 
+import hashlib
 import os
 import zlib
 from collections.abc import Iterator, Mapping
@@ -309,9 +310,7 @@ class StagedFile:
         Raises:
             DataError: It is missing or damaged.
         """
-        if path not in self._stored:
-            self._stored[path] = self._locate(path)
-        storage, places = self._stored[path]
+        storage, places = self._locate(path)
         handle = self._bytes.fileno()
         pieces = [memoryview(os.pread(handle, size, at)) for at, size in places[number].tolist()]
         for piece in pieces:
@@ -322,8 +321,25 @@ class StagedFile:
                 )
         return Encoded(storage, self.table(path)[number].tobytes(), pieces)
 
+    def checksums(self) -> str:
+        """Return the digest of the checksums of all rows that `encoded` returns.
+
+        It tells whether a row was written again since, without reading the rows.
+
+        Raises:
+            DataError: An array is damaged.
+        """
+        digest = hashlib.sha256()
+        for path in sorted(path for path in self._tabled if offsets_path(path) not in self):
+            _, places = self._locate(path)
+            for end in places.sum(axis=-1).ravel().tolist():
+                digest.update(os.pread(self._bytes.fileno(), CHECKED, end - CHECKED))
+        return digest.hexdigest()
+
     def _locate(self, path: str) -> tuple[Storage, NDArray[np.int64]]:
         """Return how rows are stored, and where: (rows, HDF5 chunks, 2), positions and lengths."""
+        if path in self._stored:
+            return self._stored[path]
         count, found = self.length(path), []
         try:
             array = self._file[path]
@@ -334,6 +350,7 @@ class StagedFile:
             raise DataError(
                 f"{self.path} is damaged: {path} cannot be read: {error}; make the file again"
             ) from None
+        self._stored[path] = storage, places
         return storage, places
 
     def row_seal(self, path: str, number: int) -> bytes:

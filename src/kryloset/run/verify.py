@@ -71,7 +71,7 @@ def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Ver
         checks.append(attempt("solver", lambda: _solver(file, residuals, config)))
         checks.append(attempt("mesh", lambda: _mesh(file, discretisation)))
         require_passed(chunk, checks)
-        found = _evidence(config, file.whole_seal, checks, residuals, statistics)
+        found = _evidence(config, file, checks, residuals, statistics)
     found.write(output)
     return found
 
@@ -93,12 +93,14 @@ def _mesh(file: StagedFile, discretisation: Discretisation) -> str:
 
 def _evidence(
     config: DatasetConfig,
-    seal: str,
+    file: StagedFile,
     checks: list[Check],
     residuals: Residuals,
     statistics: Statistics,
 ) -> Verified:
     assert residuals.worst is not None
     names = tuple(check.name for check in checks)
-    count, splits = len(residuals.found), config.splits
-    return Verified(seal, count, names, residuals.worst, splits, statistics.moments)
+    count, worst = len(residuals.found), residuals.worst
+    return Verified(
+        file.whole_seal, file.checksums(), count, names, worst, config.splits, statistics.moments
+    )

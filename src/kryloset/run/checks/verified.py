@@ -19,6 +19,7 @@ class Verified:
 
     Attributes:
         seal: The digest of everything in its file.
+        checksums: The digest of the checksums of its rows, which are merged without being read.
         instances: Number of its instances.
         checks: Names of the checks that they passed.
         residual_max: Largest true relative residual, recomputed.
@@ -28,6 +29,7 @@ class Verified:
     """
 
     seal: str
+    checksums: str
     instances: int
     checks: tuple[str, ...]
     residual_max: float

@@ -33,7 +33,7 @@ def read_verified(
 
     Raises:
         DataError: One is missing, of another file than that of the chunk, or of other splits, so
-            that its statistics are those of another training split.
+            that its statistics are those of another training split; or a row was changed since.
     """
     found = []
     for path, chunk in zip(paths, chunks, strict=True):
@@ -42,6 +42,11 @@ def read_verified(
             raise DataError(
                 f"{path} is of another file than {chunk.path}, which was made since: verify the "
                 "chunk again"
+            )
+        if verified.checksums != chunk.checksums():
+            raise DataError(
+                f"{chunk.path} is damaged: a row was changed since {path} was made; make the file "
+                "again"
             )
         if verified.splits != config.splits:
             raise DataError(
