@@ -12,6 +12,7 @@ import pytest
 from basix import LagrangeVariant
 from dolfinx import fem, mesh
 
+from kryloset.errors import DataError
 from kryloset.fem.evaluation import Evaluation
 from kryloset.fem.unknowns import Unknowns
 from kryloset.problems.checks.coverage import POINT_ROUNDING
@@ -240,3 +241,11 @@ def test_one_rank_and_two_agree(tmp_path: Path):
     assert sorted(one) == sorted(two)
     for name in one:
         np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-12, err_msg=name)
+
+
+def test_another_number_of_unknowns_is_refused():
+    function = fem.Function(fem.functionspace(slanted_mesh(2), ("Lagrange", 1)))
+    unknowns, values = gather(function)
+    evaluation = Evaluation(unknowns, random_points(2))
+    with pytest.raises(DataError, match="a function has 17 unknowns, and its mesh has 16"):
+        evaluation(np.append(values, 0.0))

@@ -13,6 +13,7 @@ from dolfinx import geometry
 from dolfinx.mesh import Mesh
 from numpy.typing import NDArray
 
+from kryloset.errors import DataError
 from kryloset.fem.unknowns import Unknowns, order_cells
 from kryloset.problems.base import Array
 from kryloset.problems.checks.coverage import POINT_ROUNDING
@@ -104,10 +105,15 @@ class Evaluation:
             (points * components, any); NaN outside the mesh.
 
         Raises:
+            DataError: There is another number of unknowns than the mesh has.
             RuntimeError: Called on a rank other than 0.
         """
         if self._matrix is None:
             raise RuntimeError("call an evaluation on rank 0: other ranks do not have it")
+        if len(values) != self._matrix.shape[1]:
+            raise DataError(
+                f"a function has {len(values)} unknowns, and its mesh has {self._matrix.shape[1]}"
+            )
         at_points: Array = self._matrix @ values
         if self._outside.size:
             at_points[self._outside] = np.nan

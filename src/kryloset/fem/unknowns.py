@@ -13,7 +13,7 @@ from dolfinx import fem
 from dolfinx.mesh import Mesh
 from numpy.typing import NDArray
 
-from kryloset.errors import FamilyError
+from kryloset.errors import DataError, FamilyError
 from kryloset.problems.base import Array
 
 EQUAL_WITHIN = 1e-9
@@ -170,7 +170,12 @@ class Unknowns:
         Args:
             values: Array of `shape`.
             array: Degrees of freedom of the (mixed) space on this process, set in place.
+
+        Raises:
+            DataError: The array has another shape.
         """
+        if values.shape != self.shape:
+            raise DataError(f"unknowns of the shape {values.shape} are not {self.shape}")
         signed = values if self._signs is None else values * self._signs
         array[self._dofs] = signed[self.numbers].ravel()
 
