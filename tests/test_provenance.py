@@ -50,12 +50,12 @@ def identities(root: Path) -> dict[tuple[str, str], str]:
 
 
 #: The stages that discretise: the sort does so on a coarse grid, and the check solves some
-#: instances anew.
-DISCRETISING = {"sort", "solve", "check", "compare"}
+#: instances anew. Verification and merging, which follow each solve, share the check's report.
+DISCRETISING = {"sort", "solve", "verify", "merge", "check", "compare"}
 #: The file that is edited, and the stages of Darcy flow whose identity this changes. A family
 #: counts for every stage, since all data come from it. The comparison sorts for SKR.
 EDITS = {
-    "krylov/methods/gcrodr.py": {"solve", "compare", "check"},
+    "krylov/methods/gcrodr.py": DISCRETISING - {"sort"},
     "krylov/native/kernels.c": DISCRETISING,
     "ordering/greedy.py": {"sort", "compare"},
     "sampling/gaussian.py": set(STAGES),
