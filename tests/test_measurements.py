@@ -94,6 +94,21 @@ def test_figures_of_whole_runs_in_the_readme_follow_from_the_rows() -> None:
     assert f"on two cores: {', '.join(case.format(**row) for row in rows)}." in text
 
 
+def test_figures_of_whole_runs_on_their_page_follow_from_the_rows() -> None:
+    page = " ".join((ROOT / "docs/measurements/whole.md").read_text("utf-8").split())
+    rows = {(r["instances"], r["points"]): r for r in rows_of("whole") if r["table"] == "set"}
+    few, many, fine = rows[64, 64], rows[10_000, 64], rows[1_000, 128]
+    ways = ("seconds_script", "seconds_workflow", "processor_script", "processor_workflow")
+    slopes = [(many[way] - few[way]) / (many["instances"] - few["instances"]) for way in ways]
+    script, workflow, by_hand, ours = slopes
+    equal = few["instances"] + (few[ways[1]] - few[ways[0]]) / (script - workflow)
+    assert f"64 instances of 64 x 64 take {few[ways[1]]:.1f} s" in page
+    assert f"an instance more takes {1e3 * ours:.1f} ms of the processor in the workflow" in page
+    assert f"and {1e3 * by_hand:.1f} ms in the script" in page
+    assert f"at some {round(equal, -3):,.0f} instances of 64 x 64" in page
+    assert fine["ratio_seconds"] < 1 and "below 1,000 of 128 x 128" in page
+
+
 def test_figures_of_families_on_the_pages_follow_from_the_rows() -> None:
     rows = rows_of("families")
     auto = [row for row in rows if row["method"] == "auto"]
