@@ -43,3 +43,12 @@ def test_as_many_instances_are_compared_as_there_is_time_for(
 
     _, turns = compare_within(seconds, compare, most)
     assert (len(turns), clock.now) == (compared, spent)
+
+
+def test_a_family_that_needs_no_solver_is_compared_on_all_instances(clock: SimpleNamespace):
+    def compare(count: int):
+        clock.now += EACH
+        return {"one": [SimpleNamespace(seconds=0.0)] * count}, [["one"]] * count
+
+    _, turns = compare_within(1.0, compare, 100)
+    assert len(turns) == 100

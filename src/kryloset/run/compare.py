@@ -120,7 +120,9 @@ def compare_within(seconds: float, compare: Callable[[int], Compared], most: int
     # The set-ups of all methods came before the last instance. Its seconds are those of a clock,
     # of which the processor has a share on a busy machine.
     each = sum(records[-1].seconds for records in found[0].values()) * spent / passed
-    count = min(most, int((seconds - spent) / each))
+    # A family may need no solver, and then no seconds of one.
+    left = max(0.0, seconds - spent)
+    count = most if most * each <= left else int(left / each)
     return compare(count) if count > first else found
 
 
