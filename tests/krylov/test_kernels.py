@@ -117,6 +117,16 @@ def test_the_library_is_compiled_once_for_a_source_and_a_processor(monkeypatch, 
     assert len(list((tmp_path / "kryloset").glob("*.so"))) == 2
 
 
+def test_a_compiler_that_fails_is_named(monkeypatch, tmp_path):
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho no licence >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CC", str(broken))
+    with pytest.raises(OSError, match=r"broken -O3 .* failed: no licence"):
+        compiler.compile_library("none", ["source"], ["-O3"], lambda: ["source"])
+
+
 def test_declarations_are_parsed_once(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     declarations = "struct pair { double x; int64_t n; }; double cos(double x);"

@@ -24,8 +24,7 @@ _DECLARATIONS = "uint32_t kryloset_fletcher32(int64_t, void *);"
 @cache
 def _compiled() -> Functions | None:
     source = Path(__file__).with_suffix(".c")
-    flags = ("-O3", "-march=native", "-std=gnu11")
-    return open_functions(source, flags, _DECLARATIONS, "checksums are computed by NumPy")
+    return open_functions(source, _DECLARATIONS, "checksums are computed by NumPy")
 
 
 def fletcher32(data: Any) -> bytes:

@@ -19,15 +19,13 @@ type Array = NDArray[np.float64]
 #: Sums beside one another, each of every so many squares, as in distances.c.
 WIDTH = 16
 
-#: A sum and a product are two roundings, as in NumPy.
-_FLAGS = ("-O3", "-march=native", "-std=gnu11", "-ffp-contract=off")
 _DECLARATIONS = "void kryloset_squared_distances(int64_t, int64_t, void *, void *, void *);"
 
 
 @cache
 def _compiled() -> Functions | None:
     source = Path(__file__).with_suffix(".c")
-    return open_functions(source, _FLAGS, _DECLARATIONS, "distances are computed by NumPy")
+    return open_functions(source, _DECLARATIONS, "distances are computed by NumPy")
 
 
 def squared_distances(point: Array, points: Array) -> Array:

@@ -23,9 +23,6 @@ from kryloset.compiler import Functions, open_functions
 
 type Array = NDArray[np.float64]
 
-#: A sum and a product are two roundings. Vectors change no bit, since no sum is divided among them.
-FLAGS = ("-O3", "-march=native", "-std=gnu11", "-ffp-contract=off")
-
 _DECLARATIONS = """
 void kryloset_multiply(int64_t, int64_t, int64_t, void *, void *, void *);
 void kryloset_exponential(int64_t, void *, void *);
@@ -44,7 +41,7 @@ _SHIFT = float.fromhex("0x1.8p52")
 def _compiled() -> Functions | None:
     """Return the compiled functions, or None if they cannot be made, which is logged once."""
     source = Path(__file__).with_suffix(".c")
-    return open_functions(source, FLAGS, _DECLARATIONS, "instances are drawn by NumPy")
+    return open_functions(source, _DECLARATIONS, "instances are drawn by NumPy")
 
 
 def multiply(a: Array, b: Array) -> Array:
