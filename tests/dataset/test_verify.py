@@ -3,6 +3,8 @@
 """A chunk is verified from its file, and a dataset is made of verified chunks alone."""
 
 import json
+import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from pointwise_runs import Run, changed, make_run
 
+from kryloset.dataset.splits import split_indices
 from kryloset.errors import DataError
 from kryloset.problems.checks.variety import equal_keys
 from kryloset.run import merge, verify
@@ -61,6 +64,15 @@ def test_the_size_of_groups_changes_nothing_but_rounding(run: Run, monkeypatch):
         np.testing.assert_allclose(
             [*single.moments[name].summary().values()], [*moments.summary().values()], rtol=1e-12
         )
+
+
+def test_each_chunk_tells_how_many_of_its_instances_are_in_train(run: Run, caplog):
+    with caplog.at_level(logging.INFO):
+        for number in range(len(run.chunks)):
+            verified(run, number)
+    told = re.findall(r"passed statistics: computed from (\d+) instances of train", caplog.text)
+    assert len(told) == len(run.chunks) > 1
+    assert sum(map(int, told)) == len(split_indices(run.config)["train"])
 
 
 def _one_bit_of_a_parameter(file):

@@ -173,6 +173,7 @@ class Statistics:
         self._family = family
         self._train = np.zeros(config.count, np.bool_)
         self._train[split_indices(config)["train"]] = True
+        self._count = 0
         self.moments = {v.name: Moments() for v in (*family.parameters, *family.fields)}
 
     def add(self, group: Group) -> None:
@@ -180,6 +181,7 @@ class Statistics:
         train = self._train[group.numbers]
         if not train.any():
             return
+        self._count += int(train.sum())
         for variable in (*self._family.parameters, *self._family.fields):
             values = within(self._family, variable, group)
             with np.errstate(invalid="ignore"):  # `Finite` names values that are not finite.
@@ -187,7 +189,7 @@ class Statistics:
 
     def finish(self) -> str:
         """Return what was found."""
-        return f"computed from the {self._train.sum()} instances of train"
+        return f"computed from {self._count} instances of train"
 
 
 class SameStatistics(Statistics):
@@ -209,7 +211,7 @@ class SameStatistics(Statistics):
     def finish(self) -> str:
         """Return what was found."""
         check_statistics(self.moments, self._stored)
-        return f"recomputed from the {self._train.sum()} instances of train"
+        return f"recomputed from {self._count} instances of train"
 
 
 def check_statistics(
