@@ -152,7 +152,7 @@ class StagedFile:
         try:
             self._read_seals()
         except BaseException:
-            self._file.close()
+            self._close()
             raise
 
     def _read_seals(self) -> None:
@@ -192,6 +192,9 @@ class StagedFile:
         trace: TracebackType | None,
     ) -> None:
         """Close the file."""
+        self._close()
+
+    def _close(self) -> None:
         self._file.close()
         self._bytes.close()
 
@@ -352,11 +355,6 @@ class StagedFile:
             ) from None
         self._stored[path] = storage, places
         return storage, places
-
-    def row_seal(self, path: str, number: int) -> bytes:
-        """Return what identifies a row: its digest, or the bytes of a scalar."""
-        source = self.table(path) if path in self._tabled else self.array(path)
-        return bytes(source[number].tobytes())
 
     def _read(self, path: str, selection: Any) -> NDArray[Any]:
         if path.removeprefix(f"{TABLES}/") not in self:
