@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pointwise_runs import changed, make_run
 
-from kryloset.dataset.encoding import Storage
+from kryloset.dataset.encoding import Encoded, Storage
 from kryloset.dataset.integrity import STRUCTURE, read_seals
 from kryloset.errors import DataError
 from kryloset.run import merge
@@ -186,6 +186,30 @@ def test_an_unsolved_instance_is_named(run, value):
         instance = file["instance"][1]
         file["solver/true_residual"][1] = value
     with pytest.raises(DataError, match=rf"instance {instance}: .*, recomputed"):
+        run.merge()
+    assert nothing_written(run)
+
+
+def test_a_residual_that_is_said_to_be_above_the_tolerance_is_named(run):
+    """It is nearly the one that was computed again, which is within the tolerance."""
+    with changed(run.chunks[2]) as file:
+        instance = file["instance"][1]
+        file["fields/u"][1] *= 1 + 9.9e-9
+        file["solver/true_residual"][1] = 1.01e-8
+    with pytest.raises(DataError, match=f"instance {instance} of .*3-of-3.h5 .*tolerance 1e-08"):
+        run.merge()
+    assert nothing_written(run)
+
+
+def test_a_row_that_was_not_written_is_missed(run, monkeypatch):
+    write = Encoded.write
+
+    def forget(rows: Encoded, array: h5py.Dataset, first: int) -> None:
+        if first != 5 or not array.name.endswith("/u"):
+            write(rows, array, first)
+
+    monkeypatch.setattr(Encoded, "write", forget)
+    with pytest.raises(DataError, match=r"was not written correctly.*: t0_fields/u lacks rows$"):
         run.merge()
     assert nothing_written(run)
 
