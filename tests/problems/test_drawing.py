@@ -180,18 +180,23 @@ def test_instances_and_parameters_must_differ(
 
 
 @pytest.mark.parametrize(
-    ("b", "settings"),
+    ("b", "settings", "constant"),
     [
-        ("generator.uniform()", {"low": 2.0}),
-        ("generator.uniform() > 0.8", {}),
+        ("generator.uniform()", {"low": 2.0}, "a"),
+        ("generator.uniform() > 0.8", {}, "b"),
     ],
     ids=["settings", "chance"],
 )
 def test_settings_and_chance_may_make_a_parameter_constant(
-    b: str, settings: dict[str, float], tmp_path: Path
+    b: str,
+    settings: dict[str, float],
+    constant: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     run(tmp_path, b, **settings)
     assert (tmp_path / "order.h5").exists()
+    assert caplog.messages == [f"constant because of the family's settings: {constant}"]
 
 
 @pytest.mark.parametrize(
