@@ -74,7 +74,8 @@ def choose_methods(config: SolverConfig, family: Family, sorted_by: str = "greed
 
     Tolerance, restart, recycled vectors and preconditioner are those of the configuration, except
     that the preconditioner of CG is symmetric, and that SKR is as published. Saddle-point problems
-    are compared with LU and SKR only, and singular ones without LU.
+    are compared with LU and SKR only, and singular ones without LU. Instances that are not sorted
+    are not compared with unsorted ones.
 
     Args:
         config: The dataset's solver.
@@ -103,9 +104,10 @@ def choose_methods(config: SolverConfig, family: Family, sorted_by: str = "greed
     label = f"GCRO-DR({config.restart},{config.recycle}){suffix}"
     recycled = Method("recycled", f"{label}, recycled", gcrodr)
     same = (skr.solver, skr.order) == (recycled.solver, recycled.order)
+    unsorted = Method("unsorted", f"{label}, recycled, unsorted", gcrodr, order="given")
     methods: list[Method] = [
         *([skr] if same else [recycled, skr]),
-        Method("unsorted", f"{label}, recycled, unsorted", gcrodr, order="given"),
+        *([] if sorted_by == "given" else [unsorted]),
         Method("fresh", f"{label}, nothing recycled", gcrodr, carries=False),
         Method("gmres", f"GMRES({config.restart}){suffix}", _with_method(fixed, "gmres")),
     ]
