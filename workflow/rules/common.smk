@@ -302,6 +302,14 @@ def solver_memory(wildcards, attempt):
     return attempt * (1000 + 4 * unknowns // 1024)
 
 
+def record_memory(wildcards, attempt):
+    """Return the MB for the digests and records of all instances, and the arrays of a few."""
+    count, family = DATASETS[wildcards.dataset].count, FAMILIES[wildcards.dataset]
+    states = 1 if family.times is None else len(family.times)
+    numbers = states * count_values(family)
+    return attempt * (1000 + 4 * count // 1024 + 160 * numbers // 2**20)
+
+
 def array_memory(wildcards, attempt):
     """Return the MB for a few arrays that hold a field of all instances."""
     count, family = DATASETS[wildcards.dataset].count, FAMILIES[wildcards.dataset]

@@ -53,7 +53,7 @@ rule report_dataset:
         "../../envs/kryloset.yaml"
     threads: 1
     resources:
-        mem_mb=array_memory,
+        mem_mb=record_memory,
         runtime=array_minutes,
     params:
         code=code("report"),

@@ -87,7 +87,7 @@ rule merge_chunks:
         "../../envs/kryloset.yaml"
     threads: 1
     resources:
-        mem_mb=array_memory,
+        mem_mb=record_memory,
         runtime=array_minutes,
     params:
         code=code("merge"),
