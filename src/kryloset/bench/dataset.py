@@ -38,7 +38,6 @@ WORKERS = (0, 2, 4)
 WRITTEN, GROUP = 2000, 16
 """Instances that are written, and how many at once, as they are solved."""
 
-
 FIELD = "u"
 """The solution of Darcy's equation."""
 

@@ -254,15 +254,19 @@ def run(
 def describe(rows: Sequence[Row]) -> str:
     """Return the runs, the fit and the prediction as tables."""
     by = {table: found for (table,), found in grouped(rows, "table").items()}
-    fitted = [row for row in by["fit"] if row["part"] != "bytes"]
     return "\n\n".join(
         [
             f"Seconds, {os.cpu_count()} cores.",
             tabulate(by["run"], COLUMNS["scale_run"]),
-            tabulate(fitted, COLUMNS["scale_fit"]),
+            describe_fit(by["fit"]),
             describe_model(by["model"]),
         ]
     )
+
+
+def describe_fit(rows: Sequence[Row]) -> str:
+    """Return the fits of seconds as a table."""
+    return tabulate([row for row in rows if row["part"] != "bytes"], COLUMNS["scale_fit"])
 
 
 def describe_model(rows: Sequence[Row]) -> str:
