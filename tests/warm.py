@@ -15,7 +15,7 @@ def serve(path: str) -> None:
     """Import what the stages need, then run each command in a forked process."""
     import signal
 
-    from kryloset.run import check, compare, merge, report, solve, sort  # noqa: F401
+    from kryloset.run import check, compare, merge, report, solve, sort, verify  # noqa: F401
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nothing waits for the children
     with socket.socket(socket.AF_UNIX) as listening:
