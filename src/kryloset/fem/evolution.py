@@ -8,7 +8,7 @@ from mpi4py import MPI
 from petsc4py import PETSc
 
 import numpy as np
-import scipy.sparse
+import scipy
 from dolfinx import default_scalar_type, fem
 
 from kryloset.errors import ConfigError, KrylosetError
@@ -20,7 +20,7 @@ from kryloset.fem.group import GroupValues
 from kryloset.fem.group.recurrence import Stepping
 from kryloset.fem.group.system import GroupSystem
 from kryloset.fem.lattices import declare_interpolations
-from kryloset.fem.linear_system import LinearSystem
+from kryloset.fem.linear_system import LinearSystem, reads
 from kryloset.fem.shared_mesh import SharedMeshDiscretisation
 from kryloset.fem.stored_lanes import StoredLanes
 from kryloset.krylov.ensemble.vectors import norms_of
@@ -55,8 +55,7 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
         weak = read_weak_form(family, WeakForm, space, elements.parameters, step)
         stepping = [*self._previous, self._time]
         self._changing = [*elements.changing, *stepping]
-        found = [*weak.a.coefficients(), *weak.a.constants()]
-        if any(item is other for item in found for other in stepping):
+        if reads(weak.a, stepping):
             raise ConfigError(
                 "the matrix of a time step depends on the previous state or the time. It must be "
                 "the same for all steps of an instance: move such terms to the right-hand side"
@@ -241,9 +240,8 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
         """Check the states of a group at a time, unless the family checks none."""
         if type(self.family).check_state is EvolutionFamily.check_state:
             return
-        with blamed(self.family, "check_state", doing=f"time {time:.4g}"):
-            for lane in range(count):
-                self.family.check_state(time, states.state(lane, number))
+        for lane in range(count):
+            self._check_state(time, states.state(lane, number))
 
     def _check_state(self, time: float, state: dict[str, Array]) -> None:
         with blamed(self.family, "check_state", doing=f"time {time:.4g}"):

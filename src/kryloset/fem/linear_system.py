@@ -62,7 +62,7 @@ class LinearSystem:
         self.weak, self.traits = weak, traits
         self._space = space
         self.boundary = BoundaryValues(space, weak.boundary)
-        if traits.constant and _any_of((*weak.a.coefficients(), *weak.a.constants()), changing):
+        if traits.constant and reads(weak.a, changing):
             raise ConfigError(
                 "the operator is declared constant, but its form has parameters: remove "
                 "constant=True from its OperatorTraits"
@@ -78,8 +78,7 @@ class LinearSystem:
         if traits.near_nullspace == "rigid body motions":
             self._near_nullspace = rigid_body_motions(space)
         self.declare(self.matrix)
-        found = _any_of((*weak.L.coefficients(), *weak.L.constants()), changing)
-        self.constant_rhs = not found and self.boundary.homogeneous
+        self.constant_rhs = not reads(weak.L, changing) and self.boundary.homogeneous
 
     def declare(self, matrix: PETSc.Mat) -> None:
         """Declare to PETSc what is known of A, of a matrix with its numbers."""
@@ -209,6 +208,8 @@ def rigid_body_motions(space: fem.FunctionSpace) -> PETSc.NullSpace:
     return PETSc.NullSpace().create(vectors=[dolfinx.la.petsc.create_vector_wrap(v) for v in basis])
 
 
-def _any_of(found: Sequence[Any], changing: Sequence[Any]) -> bool:
-    """Return whether any changes, compared by identity, since `==` of UFL makes an expression."""
-    return any(item is other for item in found for other in changing)
+def reads(form: ufl.Form, coefficients: Sequence[Any]) -> bool:
+    """Return whether a form reads one of some Functions and Constants."""
+    read = (*form.coefficients(), *form.constants())
+    # By identity, since `==` of UFL makes an expression.
+    return any(one is other for one in read for other in coefficients)

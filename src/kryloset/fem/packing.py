@@ -17,17 +17,16 @@ type Packed = Mapping[Any, NDArray[Any]]
 
 
 class Packing:
-    """Packs the coefficients of one form as `dolfinx.fem.pack_coefficients`, bit for bit. Serial.
-
-    Args:
-        form: The form. The values of its coefficients may change later, but not their lengths.
-    """
+    """Packs the coefficients of a form as `dolfinx.fem.pack_coefficients`, bit for bit. Serial."""
 
     def __init__(self, form: fem.Form) -> None:
         """Learn from DOLFINx where each packed number comes from.
 
         It packs numbered degrees of freedom, then other values, which the table must give too.
         Otherwise, as for elements whose degrees of freedom have signs, DOLFINx goes on packing.
+
+        Args:
+            form: The form. The values of its coefficients may change later, but not their lengths.
         """
         self._form = form
         self._arrays = [function.x.array for function in form._cpp_object.coefficients]

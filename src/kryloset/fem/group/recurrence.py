@@ -15,7 +15,8 @@ from ufl.algorithms import expand_derivatives
 
 from kryloset.fem.group.matrix import GroupMatrix
 from kryloset.fem.group.operator import make_operator
-from kryloset.fem.group.values import Coefficient, GroupValues, Numbers
+from kryloset.fem.group.values import GroupValues, Numbers
+from kryloset.fem.linear_system import reads
 from kryloset.krylov.ensemble.matrix import EnsembleMatrix, ensemble_of
 from kryloset.krylov.ensemble.pattern import Pattern
 
@@ -105,17 +106,11 @@ def find_recurrence(
         fixed: Rows whose numbers are prescribed.
     """
     states = stepping.states
-    if values.lanes == 1 or _contains(form, [stepping.time]):
+    if values.lanes == 1 or reads(form, [stepping.time]):
         return None
     trial = ufl.TrialFunction(form.arguments()[0].ufl_function_space())
     found = {state: expand_derivatives(-ufl.derivative(form, state, trial)) for state in states}
     read = {state: part for state, part in found.items() if not part.empty()}
-    if any(_contains(part, states) for part in read.values()):
+    if any(reads(part, states) for part in read.values()):
         return None
     return Recurrence(list(read.values()), list(read), values, fixed) if read else None
-
-
-def _contains(form: ufl.Form, coefficients: Sequence[Coefficient]) -> bool:
-    """Return whether a form reads one of some coefficients."""
-    read = (*form.coefficients(), *form.constants())
-    return any(one is other for one in read for other in coefficients)

@@ -8,8 +8,8 @@ tried again, as long as all these trials cost no more than a fixed fraction of t
 
 Ensembles are many systems each, and few. The strategies of several lanes are in an order that the
 pattern determines; the second is tried later, on one ensemble, and on another only if it is close
-to the best. One that solves systems one after another is tried on
-two lanes of an ensemble that another strategy solves (`sampled`).
+to the best. One that solves systems one after another is tried on two lanes of an ensemble that
+another strategy solves (`sampled`).
 """
 
 import math

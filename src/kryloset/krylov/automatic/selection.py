@@ -60,8 +60,9 @@ class Automatic:
     Attributes:
         tolerance: on the true relative residual ||b - A x|| / ||b||.
         max_iterations: per system.
-        structure: the structure of the matrices, if it is known; the first matrix must confirm
-            it. Otherwise it is found from that matrix.
+        structure: the structure of the matrices, if it is known; the first matrix is checked by
+            `confirm_structure`, and by `confirm_definite` if its system is not solved. Otherwise
+            the structure is found from that matrix.
         strategies: the strategies to choose from, the most promising first; by default those of
             `choose_strategies`.
         replay: a recorded selection to follow.

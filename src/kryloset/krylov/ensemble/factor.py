@@ -151,8 +151,8 @@ class Elimination:
         by_row = np.argsort(node * (targets.max(initial=0) + 1) + targets)
         entry_offsets = np.searchsorted(node[by_row], np.arange(count + 1))
         found = (sources, row, column, entry_rows, targets)
-        entries = [np.append(array[by_row], np.zeros(AHEAD)) for array in found]
         int32, int64 = np.dtype(np.int32), np.dtype(np.int64)
+        entries = [np.append(array[by_row], np.zeros(AHEAD, int32)) for array in found]
         typed: tuple[tuple[NDArray[Any], np.dtype[Any]], ...] = (
             (s.order, int32),
             (s.starts, int32),

@@ -286,9 +286,12 @@ class _Prepared:
         lanes = Lanes.unsolved(part.lanes, Reason.CONVERGED)
         lanes.residuals = live.astype(np.float64)
         begun = guess is not None or self._settings.preconditioner not in FACTORS
-        if begun:
-            lanes.residuals = self._begin(scaled, guess, x, norms, exponents, live)
-            lanes.products += live if guess is not None else 0
+        if guess is not None:
+            combine(np.ldexp(1.0, -exponents), guess, none, guess, x)
+            lanes.residuals = self._begin(scaled, x, r, norms, live)
+            lanes.products += live
+        elif begun:
+            r[:], x[:] = scaled, 0.0
         # A guess may be good enough.
         targets, again = INNER * tolerance * norms, live & (lanes.residuals > tolerance)
         while again.any():
@@ -329,20 +332,9 @@ class _Prepared:
         return lanes
 
     def _begin(
-        self,
-        b: Numbers,
-        guess: Numbers | None,
-        x: Numbers,
-        norms: Numbers,
-        exponents: NDArray[np.int64],
-        live: NDArray[np.bool_],
+        self, b: Numbers, x: Numbers, r: Numbers, norms: Numbers, live: NDArray[np.bool_]
     ) -> Numbers:
-        """Set x to the guess where it is better than 0; return relative residuals, 0 if idle."""
-        r = self._work[1]
-        if guess is None:
-            r[:], x[:] = b, 0.0
-            return live.astype(np.float64)
-        combine(np.ldexp(1.0, -exponents), guess, np.zeros(len(norms)), guess, x)
+        """Keep a guess x where it is better than 0; return relative residuals, 0 if idle."""
         x[:, ~live] = 0.0
         found = np.sqrt(self._part.subtract(x, b, r))
         bad = live & ~(found < norms)

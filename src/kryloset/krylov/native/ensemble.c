@@ -344,12 +344,12 @@ INLINE void update_all(const int tall, const int kept, ptrdiff_t i, int width, c
 static void update_rows(ptrdiff_t i, int tall, const node *own, const number *a, const number *b,
                         ptrdiff_t half, number *to)
 {
-  const ptrdiff_t row = own->width + i;
-  const number *const from = own->front + half + row * (row + 1) / 2 + own->width;
+  const number *const from =
+      own->front ? own->front + half + triangle(own->width + i) + own->width : NULL;
   switch (tall) {
 #define ONE(size)                                                                          \
   case size:                                                                               \
-    if (own->front) update_all(size, 1, i, own->width, a, b, from, own->places, to);       \
+    if (from) update_all(size, 1, i, own->width, a, b, from, own->places, to);             \
     else update_all(size, 0, i, own->width, a, b, NULL, own->places, to);                  \
     break;
     FOR_SIZES(ONE)

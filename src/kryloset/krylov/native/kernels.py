@@ -4,9 +4,9 @@
 
 kernels.c has the products of tall blocks, factor.c a sparse factor, lanes.c the products of
 ensembles, sweeps.c their incomplete factors and multigrid, galerkin.c the latter's analysis. A C
-compiler is there wherever FEniCSx
-is, which compiles its forms in the same way. Without one, and for complex numbers, `dense` uses
-BLAS, which is slower on these shapes, factors are PETSc's, and ensembles are multiplied by NumPy.
+compiler is there wherever FEniCSx is, which compiles its forms in the same way. Without one, and
+for complex numbers, `dense` uses BLAS, which is slower on these shapes, factors are PETSc's, and
+ensembles are multiplied by NumPy.
 """
 
 import logging
