@@ -48,7 +48,8 @@ def read_verified(
                 f"{chunk.path} is damaged: a row was changed since {path} was made; make the file "
                 "again"
             )
-        if verified.splits != config.splits:
+        # Their order decides, too, which instances each split has.
+        if [*verified.splits.items()] != [*config.splits.items()]:
             raise DataError(
                 f"{path} was made with other splits: {verified.splits}, not {config.splits}: "
                 "verify the chunk again"
