@@ -12,7 +12,7 @@ import pytest
 from basix import LagrangeVariant
 from dolfinx import fem, mesh
 
-from kryloset.errors import FamilyError
+from kryloset.errors import DataError, FamilyError
 from kryloset.fem.unknowns import Unknowns, order_cells, sort_positions
 from ranks import run_on_ranks
 
@@ -226,6 +226,12 @@ def test_nedelec_unknowns_are_integrals_along_the_tangents(dimension: int):
 def test_other_elements_are_refused(element: basix.ufl._ElementBase):
     with pytest.raises(FamilyError, match="no canonical order: use Lagrange elements"):
         Unknowns(fem.functionspace(unit_mesh(2, 1), element))
+
+
+def test_unknowns_of_another_mesh_are_refused():
+    unknowns = Unknowns(fem.functionspace(unit_mesh(2, 3), ("Lagrange", 1)))
+    with pytest.raises(DataError, match=r"the shape \(17,\), and those of its mesh have \(16,\)"):
+        unknowns.scatter(np.zeros(17), np.zeros(16))
 
 
 @pytest.mark.mpi

@@ -109,8 +109,10 @@ class FiniteElements:
             values = part.unknowns.gather(array)
             if values is None:
                 continue
+            if self._stores(part):
+                stored[part.dofs] = values
             at_points = values if part.nodal else part.evaluations[None](values)
-            stored |= self._stored_of(part, values, at_points)
+            stored |= self._fields_of(part, at_points, None)
         return stored
 
     def write_lanes(self, arrays: Array) -> list[dict[str, Array]]:
@@ -327,11 +329,6 @@ class FiniteElements:
         nodes = len(part.unknowns.points)
         columns = [np.reshape(stored[field.name], (nodes, -1)) for field in part.fields]
         return np.concatenate(columns, axis=1).reshape(part.unknowns.shape)
-
-    def _stored_of(self, part: Part, unknowns: Array, at_points: Array) -> dict[str, Array]:
-        """Return what is stored of a part, from its unknowns and its values on the grid."""
-        stored = self._fields_of(part, at_points, None)
-        return {part.dofs: unknowns, **stored} if self._stores(part) else stored
 
     def _fields_of(self, part: Part, values: Array, grid: int | None) -> dict[str, Array]:
         """Return the fields of a part from its components at the points of a grid."""

@@ -175,7 +175,10 @@ class Unknowns:
             DataError: The array has another shape.
         """
         if values.shape != self.shape:
-            raise DataError(f"unknowns of the shape {values.shape} are not {self.shape}")
+            raise DataError(
+                f"an array of unknowns has the shape {values.shape}, and those of its mesh have "
+                f"{self.shape}"
+            )
         signed = values if self._signs is None else values * self._signs
         array[self._dofs] = signed[self.numbers].ravel()
 

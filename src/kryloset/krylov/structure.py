@@ -64,11 +64,11 @@ def confirm_structure(operator: PETSc.Mat, claimed: Structure) -> None:
         KrylosetError: names the claim that is wrong.
     """
     if claimed.symmetric and not is_symmetric(operator):
-        raise _refuse("symmetric, but its transpose differs")
+        raise _fault("symmetric, but its transpose differs")
     if claimed.singular and not maps_to_zero(operator):
-        raise _refuse("singular, but does not map its null space to zero")
+        raise _fault("singular, but does not map its null space to zero")
     if claimed.definite and not operator.getDiagonal().min()[1] > 0.0:
-        raise _refuse(INDEFINITE)
+        raise _fault(INDEFINITE)
 
 
 def confirm_definite(operator: PETSc.Mat, claimed: Structure) -> None:
@@ -82,10 +82,10 @@ def confirm_definite(operator: PETSc.Mat, claimed: Structure) -> None:
     """
     known = not claimed.singular and PETSc.ScalarType().dtype.kind != "c"
     if claimed.definite and known and not is_positive_definite(operator):
-        raise _refuse(INDEFINITE)
+        raise _fault(INDEFINITE)
 
 
-def _refuse(wrong: str) -> KrylosetError:
+def _fault(wrong: str) -> KrylosetError:
     return KrylosetError(
         f"the matrix is declared {wrong}: correct the declaration of the operator, or how it "
         "is assembled"
