@@ -53,9 +53,9 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
         size = fem.Constant(space.mesh, default_scalar_type(family.times[1] - family.times[0]))
         step = Step(self._previous, size, self._time)
         weak = read_weak_form(family, WeakForm, space, elements.parameters, step)
-        stepping = [*self._previous, self._time]
-        self._changing = [*elements.changing, *stepping]
-        if reads(weak.a, stepping):
+        self._stepping = Stepping(self._previous, self._time)
+        self._changing = [*elements.changing, *self._stepping]
+        if reads(weak.a, self._stepping):
             raise ConfigError(
                 "the matrix of a time step depends on the previous state or the time. It must be "
                 "the same for all steps of an instance: move such terms to the right-hand side"
@@ -134,8 +134,7 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
             self.elements.set_parameters(instances[0])
             self.system.update()
             values = GroupValues(self._changing, lanes)
-            stepping = Stepping(self._previous, self._time)
-            self._groups[lanes] = GroupSystem(self.system, values, self._declare, stepping)
+            self._groups[lanes] = GroupSystem(self.system, values, self._declare, self._stepping)
         group = self._groups[lanes]
         self.elements.set_lanes(instances, group.values)
         present, *older = (group.values[state] for state in self._previous)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The linear system of a weak form as DOLFINx assembles it, in storage that instances share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -208,7 +208,7 @@ def rigid_body_motions(space: fem.FunctionSpace) -> PETSc.NullSpace:
     return PETSc.NullSpace().create(vectors=[dolfinx.la.petsc.create_vector_wrap(v) for v in basis])
 
 
-def reads(form: ufl.Form, coefficients: Sequence[Any]) -> bool:
+def reads(form: ufl.Form, coefficients: Iterable[Any]) -> bool:
     """Return whether a form reads one of some Functions and Constants."""
     read = (*form.coefficients(), *form.constants())
     # By identity, since `==` of UFL makes an expression.
