@@ -101,7 +101,9 @@ def test_tables_have_every_row():
     text = scale.describe(rows)
     assert "The bottleneck is `merge`" in text
     assert text.count("\n|       100 |") == 3
-    *_, seconds, explained = scale.judge(rows)
+    *_, serial, seconds, explained = scale.judge(rows)
+    assert "`merge`" in serial.text and not serial.met
+    assert serial.figure == max(row.get("share", 0.0) for row in rows)
     assert seconds.figure == pytest.approx(sum(row.get("seconds", 0.0) for row in rows[-11:]))
     assert not seconds.met and explained.met and explained.figure == pytest.approx(1)
     # A part that does not count may be far from its fit.
