@@ -57,8 +57,7 @@ def load_lanes(real: str, lanes: int, *, shared: bool) -> Any:
     """Return ensemble.c compiled for a precision and a number of lanes in a register."""
     bits = "int32_t" if real == "float" else "int64_t"
     macros = {"REAL": real, "BITS": bits, "LANES": lanes, "SHARED": int(shared)}
-    # Square roots are taken of positive numbers.
-    flags = (*FLAGS, "-fno-math-errno", *(f"-D{name}={value}" for name, value in macros.items()))
+    flags = (*FLAGS, *(f"-D{name}={value}" for name, value in macros.items()))
     texts = [Path(factor.__file__).with_name("ensemble.c").read_text()]
     return open_library(compile_library("ensemble", texts, flags, lambda: texts), texts)
 
