@@ -33,7 +33,9 @@ def test_seconds_are_medians_and_ratios_are_to_the_last_way(tmp_path: Path) -> N
 
 def test_goals_are_judged_by_their_limits() -> None:
     merge = [{"table": "merge", "bytes": 2e9, "ratio": ratio} for ratio in (1.4, 1.0)]
-    *reading, merged = dataset.judge([*merge, read_row(0, 1.1, 1.6), read_row(2, 1.3, 1.4)])
-    assert [goal.met for goal in reading] == [True, False, False, True]
+    pairs = [{"table": "pair", "pairs": name, "later": 40.0} for name in ("fields", "states")]
+    rows = [*merge, read_row(0, 1.1, 1.6), read_row(2, 1.3, 1.4), *pairs]
+    *reading, merged = dataset.judge(rows)
+    assert [goal.met for goal in reading] == [True, False, False, True, True, False]
     assert merged.met and merged.case == "2,000 MB"
     assert "|       2 |" in dataset.describe([read_row(0, 1.1, 1.6), read_row(2, 1.3, 1.4)])

@@ -67,6 +67,30 @@ def test_components_are_channels_and_the_last_state_is_the_solution(family, dime
     assert Scaling.fit(pairs).input_mean.numel() == len(pairs.inputs)
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_steps_pair_a_state_with_a_later_one(steps, tmp_path):
+    path, drawn, solved = make(tmp_path, "Moving", 2)
+    pairs = FieldPairs(path, "train", steps=steps)
+    states = len(solved[0]["u"])
+    assert pairs.inputs[-3:] == pairs.outputs == ("u", "flux_x", "flux_y")
+    assert len(pairs) == len(pairs.instances) * (states - steps)
+    for item in range(len(pairs)):
+        number, start = divmod(item, states - steps)
+        instance = pairs.instances[number]
+        x, y = pairs.arrays(item)
+        np.testing.assert_array_equal(x[0], drawn[instance]["k"])
+        for values, time in ((x[-3:], start), (y, start + steps)):
+            np.testing.assert_array_equal(values[0], solved[instance]["u"][time])
+            np.testing.assert_array_equal(values[1], solved[instance]["flux"][time, ..., 0])
+
+
+@pytest.mark.parametrize(("family", "has"), [("Various", "no time steps"), ("Moving", ". states")])
+def test_steps_that_a_dataset_does_not_have_are_refused(family, has, tmp_path):
+    path, *_ = make(tmp_path, family, 1)
+    with pytest.raises(DataError, match=f"has {has}: there are no two that are 99 steps"):
+        FieldPairs(path, "train", steps=99)
+
+
 def test_a_dataset_without_inputs_on_the_grid_is_refused(tmp_path):
     path, *_ = make(tmp_path, "Polygons", 2)
     with pytest.raises(DataError, match="no parameter is a number or a function on the grid"):

@@ -4,6 +4,8 @@
 
 import pickle
 import shutil
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -52,11 +54,14 @@ def test_pairs_name_their_channels_and_grid(data):
     np.testing.assert_array_equal(pairs.coordinates[1], np.linspace(0, 2, 11))
 
 
-def test_workers_read_the_same_pairs(data):
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_workers_read_the_same_pairs(data, start):
     pairs = FieldPairs(data.path, "train")
     pairs[0]  # The file is open now, and a worker must not use this handle.
     alone = list(torch.utils.data.DataLoader(pairs, 5))
-    helped = list(torch.utils.data.DataLoader(pairs, 5, num_workers=2))
+    helped = list(
+        torch.utils.data.DataLoader(pairs, 5, num_workers=2, multiprocessing_context=start)
+    )
     for place, (mine, theirs) in enumerate(zip(alone, helped, strict=True)):
         items = range(5 * place, min(5 * place + 5, len(pairs)))
         for key, stored in zip("xy", pairs.stack(items), strict=True):
@@ -75,6 +80,31 @@ def test_the_digest_distinguishes_datasets_but_not_files(data, tmp_path):
         del file[SEALS]
         file[SEALS] = text.replace(seal, "0" * 64)
     assert FieldPairs(copy, "train").digest != digest
+
+
+def test_a_damaged_instance_is_an_error_and_no_pair(data, tmp_path):
+    copy = shutil.copy(data.path, tmp_path / "copy.h5")
+    pairs = FieldPairs(copy, "train")
+    with h5py.File(copy) as file:
+        chunk = file["t0_fields/u"].id.get_chunk_info(int(pairs.instances[3]))
+    with copy.open("r+b") as file:
+        file.seek(chunk.byte_offset)
+        file.write(b"\xff")
+    pairs[2]
+    with pytest.raises(DataError, match=f"u, row {pairs.instances[3]} is damaged"):
+        pairs[3]
+
+
+def test_pairs_need_no_workflow():
+    program = "import sys, kryloset.torch; sys.exit('snakemake' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_items_end_where_the_split_does(data):
+    pairs = FieldPairs(data.path, "valid")
+    assert torch.equal(pairs[-1]["y"], pairs[len(pairs) - 1]["y"])
+    with pytest.raises(IndexError, match="the split valid has"):
+        pairs[len(pairs)]
 
 
 def test_unknown_split_is_named(data):

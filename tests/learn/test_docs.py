@@ -8,9 +8,9 @@ from documentation import read_blocks
 
 pytest.importorskip("torch")
 
-from kryloset.learn import FieldPairs
 from kryloset.learn.models import describe, save_model, weights
 from kryloset.learn.training import Training
+from kryloset.torch import FieldPairs
 
 
 def test_programs_of_the_page_run(data, tmp_path, monkeypatch):

@@ -27,3 +27,8 @@ def test_ratios_are_those_of_the_times(data, tmp_path):
     assert row["pairs"] == 24
     for way in ("same_chunks", "contiguous"):
         assert row[f"to_{way}"] == pytest.approx(row["kryloset"] / row[way])
+
+
+def test_pairs_are_counted_without_workers(data):
+    row = reading.measure_pairs(data.path, 1)
+    assert row["arrays"] == 4 and row["first"] > 0 and row["later"] > 0

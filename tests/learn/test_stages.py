@@ -18,8 +18,8 @@ from reaction_data import make_data
 from kryloset.config import dump_dataset
 from kryloset.dataset.splits import split_indices
 from kryloset.errors import DataError
-from kryloset.learn import FieldPairs, load_model
 from kryloset.run import evaluate, train
+from kryloset.torch import FieldPairs, load_model
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,9 @@ from kryloset.run import merge
 TO_SAME_CHUNKS, TO_CONTIGUOUS, TO_CP = 1.2, 1.5, 1.5
 """Goals: a reader's seconds to those of plain h5py, and the merge's to those of `cp`."""
 
+PAIR, STATES = 100, 30
+"""Goals: microseconds of the processor for a pair, and for a pair of states."""
+
 WORKERS = (0, 2, 4)
 """Of PyTorch's `DataLoader`."""
 
@@ -41,6 +44,9 @@ WRITTEN, GROUP = 2000, 16
 FIELD = "u"
 """The solution of Darcy's equation."""
 
+TRAJECTORIES = {"family": "heat", "count": 32}
+"""What is read a state at a time."""
+
 
 def run(
     *, instances: int, points: int, repeats: int, root: Path | None = None
@@ -48,9 +54,9 @@ def run(
     """Measure writing, merging and reading.
 
     Yields:
-        Rows of three tables: `write` and `merge`, with `seconds` by the clock and of the
-        `processor` for a number of `bytes`, each the median of the repeats; `read`, as
-        `reading.measure` returns them.
+        Rows of four tables: `write` and `merge`, with `seconds` by the clock and of the
+        `processor` for a number of `bytes`, each the median of the repeats; `read` and `pair`, as
+        `reading.measure` and `reading.measure_pairs` return them.
 
     Raises:
         KrylosetError: There is no clone, or the workflow failed.
@@ -69,6 +75,12 @@ def run(
         data, contiguous = results / "dataset.h5", folder / "contiguous.h5"
         counts = track(WORKERS, "reading")
         yield [reading.measure(data, contiguous, workers, repeats) for workers in counts]
+        with_states = folder / "states"
+        with_states.mkdir()
+        run_workflow(root, with_states, dataset | TRAJECTORIES, 2)
+        moving = with_states / "results" / NAME / "dataset.h5"
+        pair = reading.measure_pairs
+        yield [pair(data, repeats), pair(moving, repeats, steps=1)]
 
 
 def in_turn(table: str, ways: Mapping[str, Callable[[Path], int]], repeats: int) -> list[Row]:
@@ -168,6 +180,9 @@ def judge(rows: Sequence[Row]) -> list[Goal]:
             ("to_contiguous", "plain h5py and arrays in one piece", TO_CONTIGUOUS),
         ):
             goals.append(Goal(f"seconds of a reader to those of {text}", case, row[key], limit))
+    pairs = (row for row in rows if row["table"] == "pair")
+    for row, limit in zip(pairs, (PAIR, STATES), strict=True):
+        goals.append(Goal("µs of the processor for a pair", row["pairs"], row["later"], limit))
     (merged, *_) = (row for row in rows if row["table"] == "merge")
     case = f"{merged['bytes'] / 1e6:,.0f} MB"
     return [*goals, Goal("seconds of the merge to those of cp", case, merged["ratio"], TO_CP)]
@@ -176,4 +191,5 @@ def judge(rows: Sequence[Row]) -> list[Goal]:
 def describe(rows: Sequence[Row]) -> str:
     """Return the rows of one table."""
     ((table,),) = grouped(rows, "table")
-    return tabulate(rows, COLUMNS["dataset_read" if table == "read" else "dataset_write"])
+    name = table if table in ("read", "pair") else "write"
+    return tabulate(rows, COLUMNS[f"dataset_{name}"])

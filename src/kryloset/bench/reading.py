@@ -5,11 +5,13 @@
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import batched
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import h5py
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -45,6 +47,32 @@ class PlainPairs(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):  
             self._arrays = [opened[name] for name in self.names]
         k, u = (torch.from_numpy(array[self.instances[item]]).float() for array in self._arrays)
         return k, u
+
+
+def measure_pairs(data: Path, repeats: int, *, steps: int | None = None) -> Row:
+    """Read random pairs of the training split in batches, in this process.
+
+    Args:
+        data: A dataset.
+        repeats: Passes over at most 2,000 pairs that count, after one that computes checksums.
+        steps: As of `FieldPairs`.
+
+    Returns:
+        A row with the microseconds of the processor for a pair: of the `first` pass, and the
+        median of the `later` ones.
+    """
+    pairs = FieldPairs(data, SPLIT, steps=steps)
+    items = np.random.default_rng(0).permutation(len(pairs))[:2000].tolist()
+    taken = []
+    for _ in range(repeats + 1):
+        began = time.process_time()
+        for batch in batched(items, BATCH):
+            pairs.__getitems__(batch)
+        taken.append(1e6 * (time.process_time() - began) / len(items))
+    first, *later = taken
+    what = "coefficients and solution" if steps is None else f"states {steps} step apart"
+    row: Row = {"table": "pair", "pairs": what, "arrays": len(pairs.inputs) + len(pairs.outputs)}
+    return row | {"first": first, "later": median(later)}
 
 
 def measure(data: Path, contiguous: Path, workers: int, repeats: int) -> Row:

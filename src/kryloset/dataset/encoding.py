@@ -24,8 +24,8 @@ from kryloset.dataset.integrity import DIGEST, digest_rows
 from kryloset.dataset.layout import CHECKSUM, FILTERS, choose_filters
 from kryloset.errors import DataError
 
-#: Entries of an HDF5 chunk with several times: 1 MiB, which HDF5 keeps in memory.
-_ENTRIES = 2**17
+#: Entries of an HDF5 chunk with several times: 32 KiB, since training reads a few states at a time.
+_ENTRIES = 2**12
 
 
 @dataclass(frozen=True)
@@ -114,21 +114,20 @@ class Storage:
     def decode(self, pieces: Sequence[Any]) -> NDArray[Any]:
         """Return the row that some HDF5 chunks hold, without comparing their checksums."""
         if self.chunk == self.shape:
-            return self._decode(pieces[0])
+            return self.decode_chunk(pieces[0])
         row = np.empty(self.shape, self.dtype)
         for corner, piece in zip(self.corners(), pieces, strict=True):
             place = row[tuple(slice(a, a + n) for a, n in zip(corner, self.chunk, strict=True))]
-            place[...] = self._decode(piece)[tuple(map(slice, place.shape))]
+            place[...] = self.decode_chunk(piece)[tuple(map(slice, place.shape))]
         return row
 
-    def _decode(self, piece: Any) -> NDArray[Any]:
+    def decode_chunk(self, piece: Any) -> NDArray[Any]:
         """Return what an HDF5 chunk holds, read-only and without a copy where that is possible."""
-        data = memoryview(piece)[:-CHECKED]
         if self.compressed:
-            shuffled = np.frombuffer(zlib.decompress(data), np.uint8)
+            shuffled = np.frombuffer(zlib.decompress(memoryview(piece)[:-CHECKED]), np.uint8)
             size = np.dtype(self.dtype).itemsize
-            data = memoryview(shuffled.reshape(size, -1).T.tobytes())
-        return np.frombuffer(data, self.dtype).reshape(self.chunk)
+            piece = shuffled.reshape(size, -1).T.tobytes()
+        return np.frombuffer(piece, self.dtype, prod(self.chunk)).reshape(self.chunk)
 
 
 @cache

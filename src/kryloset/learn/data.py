@@ -20,6 +20,7 @@ from kryloset.dataset.integrity import read_seals
 from kryloset.dataset.layout import SAMPLE_VARYING, TIME_VARYING, WELL_GROUPS
 from kryloset.dataset.opening import open_hdf5
 from kryloset.dataset.reader import Dataset
+from kryloset.dataset.rows import ReadRow, read_rows
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
 from kryloset.problems.checks.coverage import INSIDE
@@ -36,7 +37,7 @@ class _Quantity:
         place: Path of its array.
         shape: Shape of one component of one instance, which broadcasts to the grid.
         own: Whether each instance has its own values.
-        last: Whether its array has an axis of times, of which the last is read.
+        moving: Whether its array has an axis of times.
         vector: Whether its array has an axis of components.
         logarithmic: Whether a network should see its logarithm.
     """
@@ -45,7 +46,7 @@ class _Quantity:
     place: str
     shape: tuple[int, ...]
     own: bool
-    last: bool
+    moving: bool
     vector: bool
     logarithmic: bool
 
@@ -65,23 +66,33 @@ class _Quantity:
             array.attrs.get("transform") == "log",
         )
 
-    def open(self, file: h5py.File) -> Callable[[int], Array]:
-        """Return what reads an instance's channels, which broadcast to (C, *grid).
+    def open(self, file: h5py.File, descriptor: int) -> Callable[[int, int], Array]:
+        """Return what reads an instance's channels at a time, which broadcast to (C, *grid).
 
         To find an array and its attributes takes ten times as long as to read an instance of it, so
         that is done once, and numbers are read at once: an HDF5 chunk has those of many instances.
+
+        Args:
+            file: The open file.
+            descriptor: The same file, as the system knows it.
         """
         array: Any = file[self.place]
-        if not self.own or set(self.shape) == {1}:
-            array = array[...]
-        time: tuple[int, ...] = (-1,) if self.last else ()
         shape = (len(self.channels), *self.shape)
+        rows = self._rows(array, descriptor)
 
-        def read(instance: int) -> Array:
-            values: Array = array[(instance, *time) if self.own else time]
+        def read(instance: int, time: int) -> Array:
+            values = rows(instance, time if self.moving else None)
             return (np.moveaxis(values, -1, 0) if self.vector else values).reshape(shape)
 
         return read
+
+    def _rows(self, array: h5py.Dataset, descriptor: int) -> ReadRow:
+        if self.own and set(self.shape) != {1}:
+            return read_rows(array, descriptor)
+        values = array[...]
+        if self.own:
+            return lambda row, state: np.asarray(values[row if state is None else (row, state)])
+        return lambda _, state: np.asarray(values[() if state is None else state])
 
 
 def _on_grid(array: h5py.Dataset) -> bool:
@@ -95,7 +106,9 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
     An item is `{"x": (C, *grid), "y": (K, *grid)}` in float32 and physical units, with one channel
     for each parameter and each field of the solution, and for each component of a vector. A
     parameter that is a number, or varies only along some axes, is constant along the others. A
-    parameter with axes of its own is left out. The solution of a trajectory is its last state.
+    parameter with axes of its own is left out. The solution of a trajectory is its last state. With
+    `steps`, an item is instead a state of a trajectory, after the parameters, and the one some
+    time steps later; first come all items of the first instance.
 
     If the grid has points outside the domain, the last input channel is the mask `inside`: 1 in
     the domain and 0 outside, where the solution is NaN.
@@ -106,10 +119,11 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
     Args:
         path: The dataset's file.
         split: One of its splits, such as `train`.
+        steps: Time steps from x to y.
 
     Attributes:
-        inputs: Names of the input channels: names of parameters, with `_x`, `_y` or `_z` for
-            the components of vectors.
+        inputs: Names of the input channels: names of parameters and states, with `_x`, `_y` or
+            `_z` for the components of vectors.
         outputs: Names of the output channels, formed in the same way.
         masked: Whether the last input is the mask of the domain.
         logarithmic: For each input, whether a network should see its logarithm.
@@ -118,12 +132,12 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         digest: SHA-256 of the digests of everything in the file.
 
     Raises:
-        DataError: The file is missing, damaged or not a dataset; it has no such split; no
-            parameter is a number or a function on the grid; or a field of the solution is not
-            defined on the whole grid.
+        DataError: The file is missing, damaged or not a dataset; it has no such split, or no two
+            states that are so many steps apart; no parameter is a number or a function on the
+            grid; or a field of the solution is not defined on the whole grid.
     """
 
-    def __init__(self, path: Path | str, split: str) -> None:
+    def __init__(self, path: Path | str, split: str, *, steps: int | None = None) -> None:
         """Read the description of the dataset, but no fields."""
         self.path = Path(path)
         self.split = split
@@ -134,8 +148,14 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
                     f"{path} has no split `{split}`: it has {', '.join(splits)}; "
                     "add it under `splits` and make the dataset again"
                 )
+            states = 1 if dataset.times is None else len(dataset.times)
+            if steps is not None and not 1 <= steps < states:
+                has = f"{states} states" if states > 1 else "no time steps"
+                raise DataError(f"{path} has {has}: there are no two that are {steps} steps apart")
             self.coordinates = tuple(dataset.coordinates.values())
             given = [name for name in dataset.parameters if _on_grid(dataset.array(name))]
+            if steps is not None:
+                given.extend(dataset.fields)
             # A domain that differs between instances is an input, too.
             nothing = not given and dataset.masked != "own"
             self.masked = dataset.inside(0) is not None
@@ -149,6 +169,9 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             self.instances = splits[split]
             seals = json.dumps(read_seals(dataset.file), sort_keys=True)
             self.digest = hashlib.sha256(seals.encode()).hexdigest()
+        #: The states of an instance that are x of an item, and how far from each its y is.
+        self._starts = range(states - 1, states) if steps is None else range(states - steps)
+        self._steps = steps or 0
         if nothing:
             raise DataError(
                 f"{path}: no parameter is a number or a function on the grid, so a neural operator "
@@ -161,8 +184,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
                     f"that of the grid, {self.grid}; a neural operator maps to functions on the "
                     "whole grid"
                 )
-        self._readers: list[list[Callable[[int], Array]]] = []
-        self._process = 0
+        self._opened: _Opened | None = None
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -170,8 +192,8 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         return tuple(len(axis) for axis in self.coordinates)
 
     def __len__(self) -> int:
-        """Return the number of instances."""
-        return len(self.instances)
+        """Return the number of items."""
+        return len(self.instances) * len(self._starts)
 
     def __getitem__(self, item: int) -> dict[str, Tensor]:
         """Return one pair."""
@@ -184,7 +206,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
 
     def __getstate__(self) -> dict[str, Any]:
         """Drop the open file: the process that unpickles opens its own."""
-        return self.__dict__ | {"_readers": [], "_process": 0}
+        return self.__dict__ | {"_opened": None}
 
     def arrays(self, item: int) -> tuple[Array, Array]:
         """Return one pair as stored: arrays (C, *grid) and (K, *grid) in float64."""
@@ -197,25 +219,55 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         return x, y
 
     def _read(self, items: Iterable[int], dtype: type[np.floating[Any]]) -> list[NDArray[Any]]:
-        """Read inputs and outputs of several pairs, each with one axis more for the pairs."""
+        """Read inputs and outputs of several pairs, each with one axis more for the pairs.
+
+        Raises:
+            DataError: A row is damaged.
+        """
         # After a fork, HDF5 must not use a file that the parent process opened.
-        if self._process != os.getpid():
-            self._readers = []
-            file = open_hdf5(self.path)
-            self._readers = [[q.open(file) for q in qs] for qs in (self._inputs, self._outputs)]
-            self._process = os.getpid()
-        instances = self.instances[np.fromiter(items, np.intp)].tolist()
+        if self._opened is None or self._opened.process != os.getpid():
+            self._opened = _Opened(self.path, self._inputs, self._outputs)
+        items = np.fromiter(items, np.intp)
+        if len(items) and not -len(self) <= items.min() <= items.max() < len(self):
+            raise IndexError(f"{self.path}: the split {self.split} has {len(self)} items")
+        numbers, starts = np.divmod(items % len(self), len(self._starts))
+        instances, times = self.instances[numbers].tolist(), (starts + self._starts.start).tolist()
         pairs = []
-        for readers, channels in zip(self._readers, (self.inputs, self.outputs), strict=True):
-            stacked = np.empty((len(instances), len(channels), *self.grid), dtype)
-            for row, instance in zip(stacked, instances, strict=True):
+        for readers, channels, later in (
+            (self._opened.inputs, self.inputs, 0),
+            (self._opened.outputs, self.outputs, self._steps),
+        ):
+            stacked = np.empty((len(items), len(channels), *self.grid), dtype)
+            for row, instance, time in zip(stacked, instances, times, strict=True):
                 place = 0
                 for read in readers:
-                    values = read(instance)
+                    values = read(instance, time + later)
                     row[place : place + len(values)] = values
                     place += len(values)
             pairs.append(stacked)
         return pairs
+
+
+class _Opened:
+    """The file of some pairs, opened by the process that reads it.
+
+    Attributes:
+        process: Number of that process.
+        inputs: What reads each of the inputs.
+        outputs: What reads each of the outputs.
+    """
+
+    def __init__(
+        self, path: Path, inputs: Sequence[_Quantity], outputs: Sequence[_Quantity]
+    ) -> None:
+        """Open the file, which is closed when nothing refers to it any more."""
+        self.process = os.getpid()
+        self._hdf5, self._file = open_hdf5(path), path.open("rb", buffering=0)
+        descriptor = self._file.fileno()
+        self.inputs, self.outputs = (
+            [quantity.open(self._hdf5, descriptor) for quantity in quantities]
+            for quantities in (inputs, outputs)
+        )
 
 
 class Scaling(nn.Module):  # type: ignore[misc]

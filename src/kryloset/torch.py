@@ -1,0 +1,11 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Datasets for PyTorch: pairs of functions from a file, and the operators that learn from them."""
+
+from kryloset.extras import advised
+
+with advised():
+    from kryloset.learn.data import FieldPairs, Scaling
+    from kryloset.learn.models import Operator, load_model
+
+__all__ = ["FieldPairs", "Operator", "Scaling", "load_model"]
