@@ -14,7 +14,7 @@ STAGES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (),
         ("family", "parameters", "mesh", "count", "seed", "sort", "features", "chunks"),
     ),
-    "solve": (("sort",), ("solver",)),
+    "solve": (("sort",), ("solver", "storage")),
     "merge": (("solve",), ("splits",)),
     "compare": (("sort",), ("solver", "comparison")),
     "report": (("merge", "compare"), ()),

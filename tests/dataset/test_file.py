@@ -194,6 +194,8 @@ def test_gzip_is_used_only_if_it_halves_an_array():
     generator = np.random.default_rng(0)
     assert choose_filters(generator.standard_normal((5, 6))) is CHECKSUM
     assert choose_filters(generator.choice([3.0, 12.0], (50, 60))) is FILTERS
+    assert choose_filters(np.zeros((50, 60)), "never") is CHECKSUM
+    assert choose_filters(generator.standard_normal((5, 6)), "always") is FILTERS
     assert choose_filters(np.zeros(())) is CHECKSUM  # shorter than the header of gzip
 
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.config.models import StorageConfig
 from kryloset.errors import DataError, KrylosetError
 from kryloset.fem.steady import SteadyDiscretisation
 from kryloset.krylov.automatic import selection
@@ -100,6 +101,22 @@ def test_solutions_do_not_depend_on_chunks_order_or_method(
     assert other.keys() == whole[1].keys()
     for index, u in whole[1].items():
         assert np.linalg.norm(other[index] - u) <= 1e-5 * np.linalg.norm(u)
+
+
+@pytest.mark.parametrize("compression", ["always", "never"])
+def test_arrays_of_instances_are_compressed_as_configured(
+    compression: str, whole: tuple[Path, dict[int, np.ndarray]], tmp_path: Path
+) -> None:
+    config = CONFIG.model_copy(update={"storage": StorageConfig(compression=compression)})
+    found = run(config, tmp_path)
+    for index, u in whole[1].items():
+        np.testing.assert_array_equal(found[index], u)
+    dataset = tmp_path / "dataset.h5"
+    order, chunks = tmp_path / "order.h5", [tmp_path / "1-of-1.h5"]
+    merge_verified(config, "set", order=order, chunks=chunks, output=dataset)
+    with h5py.File(dataset) as file:
+        gzip = {file[f"t0_fields/{name}"].compression for name in ("k", "u")}
+    assert gzip == {"gzip" if compression == "always" else None}
 
 
 def test_recycling_is_recorded(whole: tuple[Path, dict[int, np.ndarray]]) -> None:

@@ -22,7 +22,7 @@ from kryloset.bench.goals import Goal
 from kryloset.bench.making import Chunk, Sequential
 from kryloset.bench.tables import COLUMNS, Row, grouped, tabulate
 from kryloset.bench.workflow import NAME, find_clone, run_workflow
-from kryloset.config import load_dataset
+from kryloset.config import Compression, load_dataset
 from kryloset.dataset.reader import Dataset
 from kryloset.krylov import SequenceSolver
 from kryloset.problems import load_family
@@ -114,8 +114,9 @@ def _writers(results: Path) -> dict[str, Callable[[Path], int]]:
     with Dataset(results / "dataset.h5") as made:
         heads = made.array(FIELD)[:WRITTEN]
 
-    def stage(folder: Path) -> int:
-        chunk, solve = Chunk(folder, family), Sequential(SequenceSolver(tolerance=1e-8))
+    def stage(folder: Path, compression: Compression = "auto") -> int:
+        chunk = Chunk(folder, family, compression)
+        solve = Sequential(SequenceSolver(tolerance=1e-8))
         for first in range(0, len(heads), GROUP):
             group = [{FIELD: head} for head in heads[first : first + GROUP]]
             chunk.write(first, group, solve)
@@ -132,6 +133,7 @@ def _writers(results: Path) -> dict[str, Callable[[Path], int]]:
     same: dict[str, Any] = {"chunks": (1, *heads.shape[1:]), "fletcher32": True}
     return {
         "journal and file of a chunk": stage,
+        "the same, compressed": partial(stage, compression="always"),
         "h5py, same chunks and checksums": partial(plain, **same),
         "h5py, in one piece": plain,
     }

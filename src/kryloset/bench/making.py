@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.config import Compression
 from kryloset.dataset.journal import Journal
 from kryloset.errors import KrylosetError
 from kryloset.krylov import Solver, State
@@ -153,11 +154,11 @@ class Rows:
 class Chunk:
     """What the stage `solve` writes: a journal, the solver's state, and in the end one file."""
 
-    def __init__(self, folder: Path, family: Family) -> None:
+    def __init__(self, folder: Path, family: Family, compression: Compression = "auto") -> None:
         """Open the journal."""
         self._family, self._folder = family, folder
         self._journal = Journal(folder / "journal", "bench")
-        self._encoder = chunks.Encoder(family, self._journal)
+        self._encoder = chunks.Encoder(family, self._journal, compression)
         self._saved = time.monotonic()
 
     def write(self, first: int, solutions: Sequence[Instance], solve: Sequential) -> None:

@@ -8,6 +8,7 @@ them from YAML, and `render` writes the files that document them.
 
 from kryloset.config.models import (
     ComparisonConfig,
+    Compression,
     Config,
     DatasetConfig,
     MeshConfig,
@@ -25,6 +26,7 @@ from kryloset.config.solver import SolverConfig
 
 __all__ = [
     "ComparisonConfig",
+    "Compression",
     "Config",
     "DatasetConfig",
     "MeshConfig",

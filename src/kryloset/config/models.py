@@ -18,6 +18,8 @@ from pydantic import (
 from kryloset.config.section import Section, plain_path
 from kryloset.config.solver import SolverConfig
 
+#: Whether gzip compresses the arrays of instances; `auto` if that is worth its time.
+Compression = Literal["auto", "always", "never"]
 #: What the name of a dataset or a split may be: it names a folder or a group.
 NAME = r"^[a-z][a-z0-9_]{0,99}$"
 
@@ -77,6 +79,18 @@ class MeshConfig(Section):
     def cells(self) -> int:
         """Mesh cells per side."""
         return (self.points - 1) // self.degree
+
+
+class StorageConfig(Section):
+    """How the rows of an instance are stored."""
+
+    compression: Compression = Field(
+        "auto",
+        description="Whether gzip compresses the arrays of instances. auto: those that it makes "
+        "half as long or shorter, by the first instance, such as two-valued coefficients; always: "
+        "all, though it leaves four fifths of a smooth function and takes longer than solving "
+        "(docs/measurements/whole.md); never: none. Nothing is lost either way.",
+    )
 
 
 class ComparisonConfig(Section):
@@ -178,6 +192,12 @@ class DatasetConfig(Section):
         "chunk, so take as many chunks as there are workers and no more.",
     )
     solver: SolverConfig = Field(default_factory=SolverConfig, description="Linear solver.")
+    storage: StorageConfig = Field(
+        default_factory=StorageConfig,
+        # By default, a dataset has the configuration that it had before this key existed.
+        exclude_if=lambda storage: storage == StorageConfig(),
+        description="How instances are stored.",
+    )
     splits: dict[Annotated[str, Field(pattern=NAME)], Fraction] = Field(
         default={"train": 0.75, "valid": 0.125, "test": 0.125},
         description="Fraction of the instances in each split. The fractions must sum to 1 and "

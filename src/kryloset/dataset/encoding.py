@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.config import Compression
 from kryloset.dataset.checksum import CHECKED, fletcher32
 from kryloset.dataset.integrity import DIGEST, digest_rows
 from kryloset.dataset.layout import CHECKSUM, FILTERS, choose_filters
@@ -45,19 +46,23 @@ class Storage:
     compressed: bool
 
     @classmethod
-    def of(cls, row: NDArray[Any], *, times: bool = False) -> Self:
+    def of(
+        cls, row: NDArray[Any], *, times: bool = False, compression: Compression = "auto"
+    ) -> Self:
         """Choose how rows like this one are stored.
 
         Args:
             row: A row.
             times: Whether its first axis is that of times, of which an HDF5 chunk may have a few.
+            compression: As of `choose_filters`.
         """
         chunk = [*row.shape]
         if times:
             # Parts of one length, since HDF5 stores the last one as long as the others.
             parts = -(-chunk[0] // max(1, _ENTRIES // prod(chunk[1:])))
             chunk[0] = -(-chunk[0] // parts)
-        return cls(row.dtype.str, row.shape, tuple(chunk), choose_filters(row) is FILTERS)
+        compressed = choose_filters(row, compression) is FILTERS
+        return cls(row.dtype.str, row.shape, tuple(chunk), compressed)
 
     @classmethod
     def stored(cls, array: h5py.Dataset) -> Self:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.config import Compression
 from kryloset.errors import DataError
 from kryloset.problems.base import Family, Variable
 from kryloset.problems.checks.coverage import INSIDE
@@ -38,8 +39,15 @@ CHECKSUM: Mapping[str, Any] = MappingProxyType({"fletcher32": True})
 WORTHWHILE = 0.5
 
 
-def choose_filters(values: NDArray[Any]) -> Mapping[str, Any]:
-    """Return the filters for an array, by its first instance of any shape and type."""
+def choose_filters(values: NDArray[Any], compression: Compression = "auto") -> Mapping[str, Any]:
+    """Return the filters for an array.
+
+    Args:
+        values: Its first instance, of any shape and type.
+        compression: Whether gzip is used; `auto` if it at least halves the instance.
+    """
+    if compression != "auto":
+        return FILTERS if compression == "always" else CHECKSUM
     shuffled = np.ascontiguousarray(values).reshape(-1, 1).view(np.uint8).T.tobytes()
     worth = len(zlib.compress(shuffled, 1)) <= WORTHWHILE * len(shuffled)
     return FILTERS if worth else CHECKSUM

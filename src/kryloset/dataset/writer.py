@@ -322,7 +322,8 @@ class _Writer(Frame):
             return
         count = self.config.count
         if placement.has_rows:
-            storage = Storage.of(values, times="time" in placement.axes)
+            times, compression = "time" in placement.axes, self.config.storage.compression
+            storage = Storage.of(values, times=times, compression=compression)
             self._stored[path] = storage, storage.create(self.file, path, count)
         else:
             self._numbers[path] = np.zeros(count, values.dtype)

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import DatasetConfig
+from kryloset.config import Compression, DatasetConfig
 from kryloset.dataset.encoding import Encoded, Storage
 from kryloset.dataset.integrity import DIGEST
 from kryloset.dataset.journal import Journal
@@ -116,11 +116,13 @@ class Encoder:
     Args:
         family: The family of the instances.
         journal: Records of the groups before, perhaps none.
+        compression: As of `choose_filters`.
     """
 
-    def __init__(self, family: Family, journal: Journal) -> None:
+    def __init__(self, family: Family, journal: Journal, compression: Compression = "auto") -> None:
         """Find how the rows of the first group were stored."""
         self._family = family
+        self._compression = compression
         first: Mapping[str, NDArray[Any] | Encoded] = next(journal.records(), {})
         self._storages = {
             path: rows.storage for path, rows in first.items() if isinstance(rows, Encoded)
@@ -163,7 +165,8 @@ class Encoder:
         if not placement.has_rows or placement.variable.ragged:
             return np.stack(rows)
         if path not in self._storages:
-            self._storages[path] = Storage.of(rows[0], times="time" in placement.axes)
+            times = "time" in placement.axes
+            self._storages[path] = Storage.of(rows[0], times=times, compression=self._compression)
         try:
             return self._storages[path].encode(rows, digests)
         except DataError as error:

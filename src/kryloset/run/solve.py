@@ -133,7 +133,7 @@ class _Job:
         groups = range(math.ceil(len(self.chunk) / size))
         if journal is not None:
             journal.truncate(done)
-            encoder = Encoder(self.family, journal)
+            encoder = Encoder(self.family, journal, self.config.storage.compression)
             if 0 < done < len(groups):
                 logger.info(
                     "chunk %s resumes at instance %d (position %d)",
