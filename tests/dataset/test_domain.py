@@ -25,6 +25,8 @@ from kryloset.problems.checks.coverage import respects, select
 from kryloset.problems.checks.stored import check_stored
 
 FAMILIES = Path(__file__).parent / "perforated.py"
+#: Each instance has its own domain.
+DRAWN = {"family": "thermal", "points": 17, "parameters": {"outline": "drawn"}}
 
 
 def make(folder, family=f"{FAMILIES}:Perforated", points=9, **settings):
@@ -43,11 +45,10 @@ def make(folder, family=f"{FAMILIES}:Perforated", points=9, **settings):
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory):
     """A dataset with one domain, one of vectors, and one with a domain for each instance."""
-    drawn = {"family": "thermal", "parameters": {"outline": "drawn"}}
     runs = {
         "shared": make(tmp_path_factory.mktemp("shared")),
         "vectors": make(tmp_path_factory.mktemp("vectors"), f"{FAMILIES}:Vectors"),
-        "own": make(tmp_path_factory.mktemp("own"), points=17, **drawn),
+        "own": make(tmp_path_factory.mktemp("own"), **DRAWN),
     }
     return {name: run.merge() for name, run in runs.items()}
 
@@ -268,6 +269,30 @@ def test_a_chunk_with_a_wrong_value_is_not_merged(tmp_path, place, monkeypatch):
     monkeypatch.setattr(SteadyDiscretisation, "solve", wrong)
     run = make(tmp_path)
     message = r"values that are not finite, or not NaN outside the domain: instance 0: u"
+    with pytest.raises(DataError, match=message):
+        run.merge()
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "place"),
+    [({}, "u", (2, 2)), ({}, "u", (0, 2)), (DRAWN, "T", (2, 2))],
+    ids=["outside", "inside", "inside an own domain"],
+)
+def test_a_wrong_value_on_a_further_grid_is_not_merged(
+    tmp_path, settings, name, place, monkeypatch
+):
+    """It is the same whenever it is evaluated."""
+    resample = SteadyDiscretisation.resample
+
+    def wrong(self, points, instance, solution):
+        found = resample(self, points, instance, solution)
+        if points == 5:
+            found[name][place] = 0.0 if np.isnan(found[name][place]) else np.nan
+        return found
+
+    monkeypatch.setattr(SteadyDiscretisation, "resample", wrong)
+    run = make(tmp_path, **settings)
+    message = rf"not NaN outside the domain: instance \d: {name} on the grid of 5 points"
     with pytest.raises(DataError, match=message):
         run.merge()
 

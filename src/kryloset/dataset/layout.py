@@ -8,7 +8,7 @@ arrays. Dimension scales are at the root, where xarray looks for them. The Well 
 """
 
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -175,17 +175,6 @@ def mask_key(key: str) -> str:
     """Return the key of the mask on the same grid as a variable."""
     grid, slash, _ = key.rpartition("/")
     return f"{grid}{slash}{INSIDE.name}"
-
-
-def find_masked(family: Family, keys: Collection[str]) -> dict[str, int]:
-    """Return by key the rank of each field that has values only in the domain.
-
-    Args:
-        family: The family.
-        keys: Keys of all variables of an instance, masks included.
-    """
-    placements = {key: place(family, key) for key in keys if mask_key(key) in keys}
-    return {key: p.variable.rank for key, p in placements.items() if p.masked}
 
 
 def grid_group(points: int) -> str:

@@ -17,7 +17,7 @@ from kryloset.problems.checks.coverage import select
 from kryloset.problems.checks.stored import check_resampled, check_stored
 from kryloset.problems.checks.variety import Variety, never_varying, varying
 from kryloset.run.checks.failures import Faults, refuse
-from kryloset.run.checks.group import Group, row_of
+from kryloset.run.checks.group import Group, on_grid, row_of
 
 #: Relative error allowed in statistics, sums whose rounding depends on the processor.
 STATISTICS_ROUNDING = 1e-12
@@ -58,15 +58,18 @@ class Finite:
 
     def add(self, group: Group) -> None:
         """See the next instances."""
-        ranks = {} if group.inside is None else {v.name: v.rank for v in self._family.fields}
-        for name, rows in {**group.parameters, **group.solution}.items():
-            if group.inside is None or name not in ranks:
-                right = _all(np.isfinite(rows))
-            else:
-                right = _all(np.isfinite(select(rows, group.inside, ranks[name])))
-                right &= _all(np.isnan(select(rows, ~group.inside, ranks[name])))
-            if not right.all():
-                self._faults.add((number, name) for number in group.numbers[~right].tolist())
+        ranks = {variable.name: variable.rank for variable in self._family.fields}
+        for points, arrays in group.grids():
+            inside = group.inside.get(points)
+            for name, rows in arrays.items():
+                if inside is None or name not in ranks:
+                    right = _all(np.isfinite(rows))
+                else:
+                    right = _all(np.isfinite(select(rows, inside, ranks[name])))
+                    right &= _all(np.isnan(select(rows, ~inside, ranks[name])))
+                if not right.all():
+                    what = name if points is None else on_grid(points, name)
+                    self._faults.add((number, what) for number in group.numbers[~right].tolist())
 
     def finish(self) -> str:
         """Return what was found."""
@@ -245,9 +248,10 @@ def within(family: Family, variable: Variable, group: Group) -> NDArray[Any]:
     """
     name = variable.name
     rows = group.parameters[name] if name in group.parameters else group.solution[name]
-    if group.inside is None or variable.axes != tuple(family.coordinates):
+    inside = group.inside.get(None)
+    if inside is None or variable.axes != tuple(family.coordinates):
         return rows
-    return select(rows, group.inside, variable.rank)
+    return select(rows, inside, variable.rank)
 
 
 def _all(right: NDArray[np.bool_]) -> NDArray[np.bool_]:

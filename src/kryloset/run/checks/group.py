@@ -37,8 +37,9 @@ class Group:
         digests: The digest of the parameters of each instance.
         solution: Fields and unknowns by name, as `Discretisation.solve` returned them.
         resampled: What `Discretisation.resample` returned, by the points of each further grid.
-        inside: Which points of the grid lie in the domain, (*grid), outside of which fields are
-            NaN; None if all do.
+        inside: Which points of a grid lie in the domain, (*grid), outside of which fields are NaN,
+            by the points of each further grid, and None for the dataset's own; nothing of a grid
+            of which all do.
     """
 
     numbers: NDArray[np.int64]
@@ -46,11 +47,16 @@ class Group:
     digests: list[bytes]
     solution: Mapping[str, NDArray[Any]]
     resampled: Mapping[int, Mapping[str, NDArray[Any]]]
-    inside: NDArray[np.bool_] | None
+    inside: Mapping[int | None, NDArray[np.bool_]]
 
     def __len__(self) -> int:
         """Return the number of instances."""
         return len(self.numbers)
+
+    def grids(self) -> Iterator[tuple[int | None, Mapping[str, NDArray[Any]]]]:
+        """Yield the points of each further grid with its arrays, after None with all others."""
+        yield None, {**self.parameters, **self.solution}
+        yield from self.resampled.items()
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
         """Yield number, parameters and solution of each instance."""
@@ -61,6 +67,11 @@ class Group:
 def row_of(arrays: Mapping[str, NDArray[Any]], row: int) -> dict[str, NDArray[Any]]:
     """Return the arrays of one instance of a group."""
     return {name: rows[row] for name, rows in arrays.items()}
+
+
+def on_grid(points: int, name: str) -> str:
+    """Return what a message calls an array on a further grid."""
+    return f"{name} on the grid of {points} points"
 
 
 def group_size(family: Family, instance: Mapping[str, NDArray[Any]], *, own_masks: bool) -> int:
@@ -90,6 +101,8 @@ def read_dataset(data: Dataset, family: Family) -> Iterator[Group]:
     size = group_size(family, data.instance(0) | data.solution(0), own_masks=own)
     solved = [*data.fields, *data.unknowns, *([INSIDE.name] if own else [])]
     grids = {points: data.names_on(points) for points in data.config.mesh.grids}
+    shared = {} if own else {points: data.inside(0, points) for points in (None, *grids)}
+    masks = {points: mask for points, mask in shared.items() if mask is not None}
     for begin in range(0, count, size):
         end = min(begin + size, count)
         with describable(Path(data.file.filename)):
@@ -100,8 +113,8 @@ def read_dataset(data: Dataset, family: Family) -> Iterator[Group]:
                 for points, names in grids.items()
             }
             digests = list(map(digest_instance, zip(*parameters.values(), strict=True)))
-            numbers, inside = np.arange(begin, end), data.inside(begin)
-        yield Group(numbers, parameters, digests, solution, resampled, inside)
+        inside = masks | _own_masks(solution, resampled)
+        yield Group(np.arange(begin, end), parameters, digests, solution, resampled, inside)
 
 
 def read_chunk(file: StagedFile, family: Family, grids: Sequence[int]) -> Iterator[Group]:
@@ -116,7 +129,7 @@ def read_chunk(file: StagedFile, family: Family, grids: Sequence[int]) -> Iterat
         DataError: An array is missing, damaged or changed.
     """
     own = files.field(INSIDE.name) in file
-    shared = None if own else read_masks(file).get(None)
+    shared = read_masks(file)
     variables = [v.name for v in (*family.fields, *family.unknowns)] + own * [INSIDE.name]
     solved = {name: files.field(name) for name in variables}
     drawn = {v.name: files.parameter(v.name) for v in family.parameters}
@@ -143,15 +156,27 @@ def read_chunk(file: StagedFile, family: Family, grids: Sequence[int]) -> Iterat
     for begin in range(0, len(numbers), size):
         end = min(begin + size, len(numbers))
         parameters, solution = read(drawn, begin, end), read(solved, begin, end)
-        inside = np.asarray(solution[INSIDE.name][0], np.bool_) if own else shared
+        again = {points: read(paths, begin, end) for points, paths in resampled.items()}
         yield Group(
             numbers[begin:end],
             parameters,
             [_digest(file, drawn, row) for row in range(begin, end)],
             solution,
-            {points: read(paths, begin, end) for points, paths in resampled.items()},
-            inside,
+            again,
+            shared | _own_masks(solution, again),
         )
+
+
+def _own_masks(
+    solution: Mapping[str, NDArray[Any]], resampled: Mapping[int, Mapping[str, NDArray[Any]]]
+) -> dict[int | None, NDArray[np.bool_]]:
+    """Return the masks of an instance that has its own, by the points of their grids."""
+    grids: list[tuple[int | None, Mapping[str, NDArray[Any]]]] = [(None, solution)]
+    return {
+        points: np.asarray(arrays[INSIDE.name][0], np.bool_)
+        for points, arrays in [*grids, *resampled.items()]
+        if INSIDE.name in arrays
+    }
 
 
 def _digest(file: StagedFile, parameters: Mapping[str, str], row: int) -> bytes:

@@ -13,7 +13,7 @@ from kryloset.errors import DataError
 from kryloset.problems import Discretisation, Family
 from kryloset.problems.checks.drawing import Drawing
 from kryloset.run.checks.failures import Faults, refuse
-from kryloset.run.checks.group import Group, row_of
+from kryloset.run.checks.group import Group, on_grid, row_of
 
 #: Error allowed in values on further grids and in points of a mesh, relative to the largest: their
 #: rounding depends on the processor.
@@ -149,7 +149,7 @@ class Grids:
             for points, arrays in group.resampled.items():
                 expected = self._discretisation.resample(points, instance, solution)
                 self._faults.add(
-                    (number, f"{name} on the grid of {points} points")
+                    (number, on_grid(points, name))
                     for name in _differing(row_of(arrays, place), expected)
                 )
 
