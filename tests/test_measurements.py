@@ -109,6 +109,22 @@ def test_figures_of_whole_runs_on_their_page_follow_from_the_rows() -> None:
     assert fine["ratio_seconds"] < 1 and "below 1,000 of 128 x 128" in page
 
 
+def test_figures_of_large_runs_on_their_page_follow_from_the_rows() -> None:
+    tree = json.loads((DATA / "scale.json").read_text())
+    jobs, whole, *_ = (goal["figure"] for goal in tree["goals"])
+    model = [row for row in tree["rows"] if row["table"] == "model"]
+    seconds = sum(row.get("seconds", 0) for row in model)
+    page = " ".join((ROOT / "docs/measurements/scale.md").read_text("utf-8").split())
+    text = (
+        f"the jobs of chunks take {jobs:.1f} times less, and the whole run {whole:.1f} times",
+        f"A million instances of 10,000 unknowns would take {seconds:.0f} s on 1,000 cores",
+        f"one process moves {model[-1]['bytes'] / 1e12:.2f} TB",
+    )
+    assert all(part in page for part in text)
+    assert f"expects {seconds:.0f} s for a million" in (ROOT / "README.md").read_text("utf-8")
+    assert 0.45 < model[0]["share"] < 0.55 and model[0]["part"] == "merge"
+
+
 def test_figures_of_families_on_the_pages_follow_from_the_rows() -> None:
     rows = rows_of("families")
     auto = [row for row in rows if row["method"] == "auto"]
