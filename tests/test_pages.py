@@ -24,7 +24,7 @@ from typer.main import get_command
 from documentation import ROOT, read_blocks, read_calls
 from kryloset.cli import app
 from kryloset.config import DatasetConfig, load_config
-from kryloset.krylov.sequence_files import check_sequence
+from kryloset.krylov.files.sequence import check_sequence
 from kryloset.run import solve, sort
 from merging import merge_verified
 

@@ -237,20 +237,27 @@ def solve_sequence(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="Folder of A_0.dat, A_1.dat, ... (or A_0.dat alone) and rhs_0.dat, rhs_1.dat, "
-            "... in PETSc's binary format.",
+            help="Folder of A_0, A_1, ... (or A_0 alone) and rhs_0, rhs_1, ...: .dat of PETSc, "
+            ".mtx or .mtx.gz, .npz of SciPy (matrices), .npy (vectors).",
             metavar="DIR",
             show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option(help="The HDF5 file to write.", show_default=False)],
-    ksp: Annotated[str, typer.Option(help=f"Method: {', '.join(METHODS)}.")] = "gcrodr",
-    pc: Annotated[str, typer.Option(help=f"Preconditioner: {', '.join(PRECONDITIONERS)}.")] = "ilu",
+    ksp: Annotated[
+        str, typer.Option(help=f"Method: auto, the fastest; or {', '.join(METHODS)}.")
+    ] = "auto",
+    pc: Annotated[
+        str | None,
+        typer.Option(help=f"Preconditioner [ilu]: {', '.join(PRECONDITIONERS)}."),
+    ] = None,
     rtol: Annotated[float, typer.Option(help="Tolerance, on the true relative residual.")] = 1e-8,
-    restart: Annotated[int, typer.Option(help="Directions that a cycle holds at most.")] = 40,
+    restart: Annotated[
+        int | None, typer.Option(help="Directions that a cycle holds at most [40].")
+    ] = None,
     recycle: Annotated[
-        int, typer.Option(help="Of these, directions recycled for the next system.")
-    ] = 20,
+        int | None, typer.Option(help="Of these, directions recycled for the next system [20].")
+    ] = None,
     order: Annotated[
         str,
         typer.Option(

@@ -19,8 +19,9 @@ import scipy.sparse as sp
 import xarray
 
 from kryloset.__main__ import main
+from kryloset.dataset.description import describe
 from kryloset.krylov import Reason, SequenceSolver
-from kryloset.krylov.sequence_files import SystemReader, check_sequence
+from kryloset.krylov.files.sequence import SystemReader, check_sequence
 from kryloset.ordering import greedy_chain
 from petsc_files import encode, make_systems, write_sequence
 
@@ -35,7 +36,7 @@ KEYS = [
     "true_residual_max",
     "failures",
 ]
-SMALL = ("--restart", "8", "--recycle", "3")
+SMALL = ("--ksp", "gcrodr", "--restart", "8", "--recycle", "3")
 
 
 @dataclass
@@ -204,6 +205,21 @@ def test_a_system_of_one_unknown_and_a_zero_right_hand_side(run: Run, folder: Pa
         assert file["solution"][:].ravel().tolist() == [2.0, 0.0]
 
 
+def test_the_fastest_method_is_chosen_by_default(run: Run, folder: Path, out: Path):
+    words = ["solve-sequence", folder, "--out", out]
+    assert start(sys.executable, "-m", "kryloset", *words).returncode == 0
+    with h5py.File(out) as file:
+        assert file.attrs["ksp"] == "auto" and "pc" not in file.attrs
+        used = file["way"].attrs["flag_meanings"].split()
+        assert len(used) > 1 and set(file["way"][:]) == {*range(len(used))}
+        for number in range(COUNT):
+            assert residual(number, file["solution"][number]) <= 1e-8
+    assert (run("--pc", "jacobi", out=out.with_name("b.h5"))).code == 0
+    told = describe(out.with_name("b.h5"))
+    assert "5 systems of 36 unknowns" in told
+    assert "gcrodr, tolerance 1e-08" in told and "gcrodr+jacobi 5 systems" in told
+
+
 # Failed systems
 
 
@@ -279,10 +295,6 @@ FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "a flipped byte of a class id": (flip("A_1.dat", 3), ["A_1.dat", "1211216"]),
     "a flipped byte of a size": (flip("A_1.dat", 7), ["A_1.dat"]),
     "a flipped byte of a column": (flip("A_1.dat", 16 + 4 * 36), ["A_1.dat", "row 0", "column"]),
-    "64-bit indices": (
-        put("A_2.dat", encode(MATRICES[2], index=">i8")),
-        ["A_2.dat", "64-bit indices"],
-    ),
     "not square": (
         put("A_2.dat", encode(sp.csr_array(MATRICES[2][:, :30]))),
         ["A_2.dat is 36 x 30", "square"],
@@ -355,6 +367,7 @@ def test_options_of_petsc_pass_through(run: Run, out: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (("--ksp", "auto", "--pc", "icc"), ["--pc, --restart, --recycle: --ksp auto chooses"]),
         (("--ksp", "gcro"), ["--ksp 'gcro' is not known", "gcrodr", "gmres", "cg", "direct"]),
         (("--pc", "ilut"), ["--pc 'ilut' is not known", "none", "sor", "ilu", "gamg"]),
         (("--rtol", "0"), ["--rtol must lie between 0 and 1"]),

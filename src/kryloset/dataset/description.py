@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kryloset.dataset.layout import grid_group
-from kryloset.dataset.opening import describable
+import h5py
+import numpy as np
+
+from kryloset.dataset.layout import SOLUTIONS, grid_group
+from kryloset.dataset.opening import describable, open_hdf5, require_readable
 from kryloset.dataset.reader import Dataset
 
 
@@ -24,11 +27,15 @@ def read_config_text(path: Path) -> str:
 
 
 def describe(path: Path) -> str:
-    """Return a summary of a dataset file for people, as plain text.
+    """Return a summary of a dataset file, or of the file of a sequence, for people, as plain text.
 
     Raises:
         DataError: As `Dataset`, or `Dataset.require_unchanged_texts`.
     """
+    require_readable(path)
+    with open_hdf5(path) as file, describable(path):
+        if file.attrs.get("title") == SOLUTIONS:
+            return _describe_solutions(path, file)
     with Dataset(path) as dataset, describable(path):
         dataset.require_unchanged_texts()
         attributes = dataset.file.attrs
@@ -49,6 +56,33 @@ def describe(path: Path) -> str:
             f"  kryloset restore {shlex.quote(str(path))} again\n"
             f"and run the command that it prints",
         ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _describe_solutions(path: Path, file: h5py.File) -> str:
+    """Return a summary of a file that `kryloset solve-sequence` wrote."""
+    attributes, (systems, unknowns) = file.attrs, file["solution"].shape
+    residual, iterations = file["true_residual"][:], file["iterations"][:]
+    failures = np.count_nonzero(np.isnan(file["solution"][:, 0]))
+    ways = file["way"].attrs["flag_meanings"].split()
+    counts = np.bincount(file["way"][:], minlength=len(ways))
+    used = ", ".join(f"{way} {count}" for way, count in zip(ways, counts, strict=True))
+    rows = [
+        ("method", f"{attributes['ksp']}, tolerance {attributes['rtol']:.3g}"),
+        ("strategies", f"{used} systems"),
+        ("true residual", f"at most {residual.max():.3g}"),
+        ("iterations", f"{iterations.sum()} in all, {iterations.mean():.1f} a system"),
+        ("failures", f"{failures}, whose solutions are NaN" if failures else "none"),
+    ]
+    versions = f"{attributes['source']}, PETSc {attributes['petsc_version']}"
+    parts = [
+        f"{path}: {SOLUTIONS}\n{systems} systems of {unknowns} unknowns",
+        _table("Solver", rows),
+        _table("Made with", [("versions", versions), ("processes", str(attributes["processes"]))]),
+        f"Open it:\n"
+        f"  import xarray\n"
+        f'  xarray.open_dataset("{path}", engine="h5netcdf")["solution"].isel(system=0)',
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -115,7 +149,13 @@ def _solver(dataset: Dataset) -> list[Sequence[str]]:
 
 def _provenance(dataset: Dataset) -> list[Sequence[str]]:
     versions = ", ".join(f"{name} {v}" for name, v in dataset.provenance().versions.items())
-    return [("seed", str(dataset.config.seed)), ("versions", versions)]
+    given = dataset.config.instances
+    read = f"{', '.join(given.names)} from {given.file}, SHA-256 {given.sha256}"
+    return [
+        ("seed", str(dataset.config.seed)),
+        *([("instances", read)] if given.file else []),
+        ("versions", versions),
+    ]
 
 
 def _table(title: str, rows: Sequence[Sequence[Any]]) -> str:

@@ -90,6 +90,8 @@ ROLES = ("parameters", "fields", "unknowns")
 SAMPLE_VARYING, TIME_VARYING = "sample_varying", "time_varying"
 #: The role of the mask of the domain, which no family names.
 MASK = "mask"
+#: The title of a file with the solutions of a sequence, which is no dataset.
+SOLUTIONS = "solutions of a sequence of linear systems"
 #: The axis of a vector's components.
 COMPONENT = "component"
 

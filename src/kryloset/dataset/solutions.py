@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.dataset.atomic import create_hdf5, write_whole
-from kryloset.dataset.layout import FILTERS, INTEGER, LIBVER, SOLVER
+from kryloset.dataset.layout import FILTERS, INTEGER, LIBVER, SOLUTIONS, SOLVER
 from kryloset.krylov import Reason, SolveResult
 from kryloset.version import __version__
 
@@ -38,12 +38,15 @@ class SolutionsFile:
         """Write the solution of a system, shape (unknowns)."""
         self._file["solution"][number] = values
 
-    def records(self, results: Sequence[SolveResult], order: Sequence[int]) -> None:
+    def records(
+        self, results: Sequence[SolveResult], order: Sequence[int], strategies: Sequence[str]
+    ) -> None:
         """Write the solve records.
 
         Args:
             results: The results by number of the system.
             order: Numbers of the systems in solving order.
+            strategies: The name of the strategy of each system, a word such as "cg+icc".
         """
         for name in STORED:
             dtype, long_name = SOLVER[name]
@@ -51,6 +54,13 @@ class SolutionsFile:
             self._of_systems(name, values, long_name)
         places = np.argsort(order).astype(INTEGER)
         self._of_systems("order", places, SOLVER["position"][1])
+        used = sorted(set(strategies))
+        _, long_name = SOLVER["way"]
+        ways = np.array([used.index(name) for name in strategies], dtype=INTEGER)
+        self._of_systems("way", ways, long_name)
+        attributes = self._file["way"].attrs
+        attributes["flag_values"] = np.arange(len(used), dtype=INTEGER)
+        attributes["flag_meanings"] = " ".join(used)
         attributes = self._file["reason"].attrs
         attributes["flag_values"] = np.array(list(Reason), dtype=INTEGER)
         attributes["flag_meanings"] = " ".join(reason.name.lower() for reason in Reason)
@@ -58,7 +68,7 @@ class SolutionsFile:
     def describe(self, settings: Mapping[str, Any], processes: int) -> None:
         """Write the attributes of the file."""
         attributes = self._file.attrs
-        attributes["title"] = "solutions of a sequence of linear systems"
+        attributes["title"] = SOLUTIONS
         attributes["source"] = f"kryloset {__version__}"
         attributes["petsc_version"] = ".".join(map(str, PETSc.Sys.getVersion()))
         attributes["processes"] = processes

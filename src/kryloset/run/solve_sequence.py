@@ -17,13 +17,16 @@ from numpy.typing import NDArray
 
 from kryloset.dataset.solutions import COUNTED, create_solutions
 from kryloset.errors import DataError, KrylosetError
-from kryloset.krylov import SequenceSolver, SolveResult
-from kryloset.krylov.sequence_files import SystemReader, check_sequence
+from kryloset.krylov import Automatic, SequenceSolver, SolveResult
+from kryloset.krylov.files.sequence import SystemReader, check_sequence
 from kryloset.ordering import greedy_chain
 from kryloset.progress import track
 from kryloset.run import files
 
 logger = logging.getLogger(__name__)
+
+#: The method that is chosen by measured seconds.
+AUTO = "auto"
 
 #: The options of the command, by the fields of `SequenceSolver`.
 OPTIONS = {
@@ -43,14 +46,14 @@ TIMED = ("setup", "rebuild", "iterate")
 def run(
     folder: Path,
     *,
-    ksp: str,
-    pc: str,
-    rtol: float,
-    restart: int,
-    recycle: int,
-    max_it: int,
-    order: str,
     output: Path,
+    ksp: str = AUTO,
+    pc: str | None = None,
+    rtol: float = 1e-8,
+    restart: int | None = None,
+    recycle: int | None = None,
+    max_it: int = 10_000,
+    order: str = "given",
     petsc_options: Sequence[str] = (),
     comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> dict[str, Any]:
@@ -60,16 +63,17 @@ def run(
     with nothing recycled.
 
     Args:
-        folder: `A_<i>.dat` and `rhs_<i>.dat`; see `kryloset.krylov.sequence_files`.
-        ksp: Method of `SequenceSolver`.
-        pc: Its preconditioner.
-        rtol: Its tolerance, on the true relative residual.
+        folder: `A_<i>` and `rhs_<i>`; see `kryloset.krylov.files`.
+        output: The file to write, which must not exist.
+        ksp: Method of `SequenceSolver`; or `auto` for `Automatic`, which chooses for each system
+            by measured seconds, and has no use for `pc`, `restart`, `recycle` and `petsc_options`.
+        pc: Preconditioner of `SequenceSolver`; by default its own, as for the next but one.
+        rtol: Tolerance, on the true relative residual.
         restart: Its restart.
         recycle: Its recycle.
-        max_it: Its limit of iterations.
+        max_it: Limit of iterations, for each system.
         order: `given`, `greedy` (needs `parameters.npy`), or the name of a file that holds
             the numbers in solving order.
-        output: The file to write, which must not exist.
         petsc_options: Further options of PETSc, each `NAME=VALUE` or `NAME`.
         comm: Processes that share each solve. Rank 0 checks, writes and says what failed.
 
@@ -85,9 +89,8 @@ def run(
     work = None
     if comm.rank == 0:
         chosen = _choose_solver(
-            method=ksp, preconditioner=pc, tolerance=rtol,
-            restart=restart, recycle=recycle, max_iterations=max_it,
-            petsc_options=_read_options(petsc_options),
+            ksp, rtol, max_it, preconditioner=pc, restart=restart, recycle=recycle,
+            petsc_options=_read_options(petsc_options) or None,
         )  # fmt: skip
         _check_folder(output)
         found = check_sequence(folder)
@@ -97,17 +100,10 @@ def run(
     solver, systems, numbers = comm.bcast(work)
 
     results: dict[int, SolveResult] = {}
+    strategies: dict[int, str] = {}
     reader, state = SystemReader(systems, comm), solver.init()
     first = comm.rank == 0
-    settings = {
-        option.strip("-").replace("-", "_"): getattr(solver, field)
-        for field, option in OPTIONS.items()
-        if field != "petsc_options"
-    }
-    if solver.petsc_options:
-        given = (f"{name}={value}" for name, value in solver.petsc_options.items())
-        settings["petsc_options"] = " ".join(given)
-    shape = len(systems), systems.size
+    shape, settings = (len(systems), systems.size), _settings(solver)
     writing = create_solutions(output, shape, settings, comm.size) if first else nullcontext()
     with writing as file:
         for number in track(numbers, "solving systems") if first else numbers:
@@ -123,8 +119,10 @@ def run(
                 )  # fmt: skip
             result.solution.destroy()
             results[number] = result
+            strategies[number] = files.strategy_name(solver.used(state).label)
         if file is not None:
-            file.records([results[number] for number in range(len(results))], numbers)
+            every = range(len(results))
+            file.records([results[i] for i in every], numbers, [strategies[i] for i in every])
     return _summarise(list(results.values()))
 
 
@@ -166,12 +164,39 @@ def _check_absent(output: Path) -> None:
         )
 
 
-def _choose_solver(**fields: Any) -> SequenceSolver:
+def _choose_solver(
+    method: str, tolerance: float, max_iterations: int, **settings: Any
+) -> SequenceSolver | Automatic:
+    """Return the solver; settings that are None have its own defaults."""
+    given = {field: value for field, value in settings.items() if value is not None}
+    if method == AUTO and given:
+        options = ", ".join(OPTIONS[field] for field in given)
+        raise KrylosetError(
+            f"{options}: --ksp auto chooses by itself, and has no use for it: name a method, as in "
+            "--ksp gcrodr"
+        )
+    limits: dict[str, Any] = {"tolerance": tolerance, "max_iterations": max_iterations}
+    if method != AUTO:
+        limits["method"] = method
+    kind = Automatic if method == AUTO else SequenceSolver
     try:
-        return SequenceSolver(**fields)
+        return kind(**limits, **given)
     except ValueError as error:
         field, _, rest = str(error).partition(" ")
         raise KrylosetError(f"{OPTIONS.get(field, field)} {rest}") from None
+
+
+def _settings(solver: SequenceSolver | Automatic) -> dict[str, Any]:
+    """Return the settings of the solver, by the names of their attributes in the file."""
+    found = {
+        option.strip("-").replace("-", "_"): getattr(solver, field, None)
+        for field, option in OPTIONS.items()
+    }
+    options = found.pop("petsc_option")
+    if options:
+        found["petsc_options"] = " ".join(f"{name}={value}" for name, value in options.items())
+    found["ksp"] = found["ksp"] or AUTO
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _read_options(texts: Sequence[str]) -> dict[str, str]:
