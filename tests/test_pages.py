@@ -108,6 +108,13 @@ def test_the_notebook_runs(results, capsys):
     assert capsys.readouterr().out.startswith("('x', 'y')")
 
 
+def test_coefficients_of_your_own_are_solved():
+    (program,) = read_blocks("docs/how-to/instances.md")
+    names = {}
+    exec(program.replace("33, 33", "9, 9").replace("33", "9, modes=8").replace("20", "3"), names)
+    assert np.array_equal(names["data"]["t0_fields/k"], names["k"])
+
+
 def test_two_datasets_are_read_as_one(results):
     shutil.copytree("results/darcy", "results/darcy_more")
     (program,) = read_blocks("docs/how-to/growing.md")

@@ -70,10 +70,10 @@ def sort(
 ) -> None:
     """Draw the instances, sort them by similarity and divide them into chunks."""
     keep_blas_to_one_thread()
-    from kryloset.config import load_dataset
+    from kryloset.given.opening import load_resolved
     from kryloset.run import sort as stage
 
-    stage.run(load_dataset(config, name), name, output=output, chunks=chunks, threads=threads)
+    stage.run(load_resolved(config, name), name, output=output, chunks=chunks, threads=threads)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -86,11 +86,11 @@ def solve(
 ) -> None:
     """Solve one sorted chunk; a killed one resumes where it stopped. Also under `mpiexec`."""
     keep_blas_to_one_thread()
-    from kryloset.config import load_dataset
+    from kryloset.given.opening import load_resolved
     from kryloset.run import solve as stage
 
     stage.run(
-        load_dataset(config, name),
+        load_resolved(config, name),
         name,
         order=order,
         chunk=chunk,
@@ -108,10 +108,10 @@ def verify(
 ) -> None:
     """Verify a solved chunk from its file: parameters, residuals, grids, solve records."""
     keep_blas_to_one_thread()
-    from kryloset.config import load_dataset
+    from kryloset.given.opening import load_resolved
     from kryloset.run import verify as stage
 
-    stage.run(load_dataset(config, name), order=order, chunk=chunk, output=output)
+    stage.run(load_resolved(config, name), order=order, chunk=chunk, output=output)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -131,11 +131,11 @@ def merge(
     chunks: Annotated[list[Path], typer.Argument(help="Files of `kryloset solve`.")],
 ) -> None:
     """Assemble verified chunks into one dataset, in the drawn order, and check the whole."""
-    from kryloset.config import load_dataset
+    from kryloset.given.opening import load_resolved
     from kryloset.run import merge as stage
 
     stage.run(
-        load_dataset(config, name),
+        load_resolved(config, name),
         name,
         order=order,
         chunks=chunks,
@@ -163,10 +163,10 @@ def check(
 def compare(config: Config, name: Name, order: Order, output: Output) -> None:
     """Solve the same instances with and without recycling, side by side."""
     keep_blas_to_one_thread()
-    from kryloset.config import load_dataset
+    from kryloset.given.opening import load_resolved
     from kryloset.run import compare as stage
 
-    stage.run(load_dataset(config, name), name, order=order, output=output)
+    stage.run(load_resolved(config, name), name, order=order, output=output)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -181,20 +181,20 @@ def train(
 ) -> None:
     """Train a Fourier neural operator on a dataset (needs the extra `learn`)."""
     let_idle_threads_sleep()
-    from kryloset.config import load_dataset
+    from kryloset.given.opening import load_resolved
     from kryloset.run import train as stage
 
-    stage.run(load_dataset(config, name), data=data, model=model, history=history)
+    stage.run(load_resolved(config, name), data=data, model=model, history=history)
 
 
 @app.command(rich_help_panel=STAGES)
 def evaluate(config: Config, name: Name, data: Data, model: Model, output: Output) -> None:
     """Measure a model beside the mean predictor and a linear one, on every split."""
     let_idle_threads_sleep()
-    from kryloset.config import load_dataset
+    from kryloset.given.opening import load_resolved
     from kryloset.run import evaluate as stage
 
-    stage.run(load_dataset(config, name), data=data, model=model, metrics=output)
+    stage.run(load_resolved(config, name), data=data, model=model, metrics=output)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -214,11 +214,11 @@ def report(
     history: Annotated[Path | None, typer.Option(help="JSON of `kryloset train`.")] = None,
 ) -> None:
     """Show a dataset and how it was made on one page."""
-    from kryloset.config import load_dataset
+    from kryloset.given.opening import load_resolved
     from kryloset.run import report as stage
 
     stage.run(
-        load_dataset(config, name),
+        load_resolved(config, name),
         name,
         order=order,
         dataset=data,
@@ -318,9 +318,9 @@ def config(
     import yaml
 
     from kryloset.config import Config, load_config
-    from kryloset.problems import resolve_families
+    from kryloset.given.opening import resolve_config
 
-    found = resolve_families(Config() if file is None else load_config(file))
+    found = resolve_config(Config() if file is None else load_config(file))
     tree = found.model_dump(mode="json", exclude={"pathvars"} if not found.pathvars else None)
     if name is not None:
         if name not in found.datasets:

@@ -12,7 +12,17 @@ from collections.abc import Mapping
 STAGES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "sort": (
         (),
-        ("family", "parameters", "mesh", "count", "seed", "sort", "features", "chunks"),
+        (
+            "family",
+            "parameters",
+            "instances",
+            "mesh",
+            "count",
+            "seed",
+            "sort",
+            "features",
+            "chunks",
+        ),
     ),
     "solve": (("sort",), ("solver", "storage")),
     "merge": (("solve",), ("splits",)),

@@ -18,6 +18,7 @@ SOURCES = {
     "what training needs (`make learn` in a clone, or `pip install 'kryloset[learn]'`)": (
         "neuralop", "torch",
     ),
+    "what reads zarr (`pip install 'kryloset[zarr]'`)": ("zarr",),
 }  # fmt: skip
 
 

@@ -4,19 +4,22 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from mpi4py import MPI
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import BaseModel
 
 from kryloset.config import DatasetConfig, load_config
 from kryloset.dependence import keys_of
+from kryloset.given.opening import resolve_config
 from kryloset.krylov import Recording, SequenceSolver
-from kryloset.problems import resolve_families
 from kryloset.run import solve, sort
 from merging import merge_verified
 from running import ROOT, Run, snakemake
@@ -29,6 +32,13 @@ BASE = {
     "solver": {"method": "gcrodr", "restart": 10, "recycle": 4},
     "splits": {"train": 0.5, "test": 0.5},
 }
+RNG = np.random.default_rng(0)
+#: A file with permeabilities, some of them on another grid.
+GIVEN = {"k": 1 + RNG.random((4, 5, 5)), "q": 1 + RNG.random((4, 5, 5)), "c": RNG.random((4, 3, 3))}
+FILE = "given.npz"
+np.savez(stream := BytesIO(), **GIVEN)
+BYTES = stream.getvalue()
+DIGEST = sha256(BYTES).hexdigest()
 REPLAY = {"refresh": "rental", "policy": "replay never.json"}
 
 #: For each key, the settings that override `BASE` before and after the change.
@@ -40,6 +50,13 @@ CHANGES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "mesh.degree": ({}, {"mesh": {"degree": 2}}),
     "mesh.dimension": ({}, {"mesh": {"dimension": 3}}),
     "mesh.grids": ({}, {"mesh": {"grids": [3]}}),
+    "instances.file": ({}, {"instances": {"file": FILE}}),
+    "instances.names": ({"instances": {"file": FILE}}, {"instances": {"names": {"k": "q"}}}),
+    "instances.resample": (
+        {"instances": {"file": FILE, "names": {"k": "c"}, "resample": "linear"}},
+        {"instances": {"resample": "nearest"}},
+    ),
+    "instances.sha256": ({"instances": {"file": FILE}}, {"instances": {"sha256": DIGEST}}),
     "sort": ({}, {"sort": "given"}),
     "features": ({}, {"features": "blocks"}),
     "chunks": ({}, {"chunks": 2}),
@@ -142,6 +159,7 @@ class Folder:
             recording = Recording((SequenceSolver(**way, refresh=refreshed),), (0, 0, 0, 0))
             text = json.dumps({"1-of-1": json.loads(recording.to_json())})
             (path / f"{name}.json").write_text(text)
+        (path / FILE).write_bytes(BYTES)
 
     def make(self, *names: str, changed: bool) -> Run:
         """Make datasets, by default all, with the settings before or after their change."""
@@ -172,10 +190,11 @@ def test_a_changed_key_ends_in_the_dataset_of_a_fresh_run(
     after = edited.datasets()
 
     monkeypatch.chdir(tmp_path)  # the recordings that two of them replay
-    configs = resolve_families(load_config(tmp_path / "config.yaml")).datasets
+    configs = resolve_config(load_config(tmp_path / "config.yaml")).datasets
     fresh = {name: make_afresh(name, configs[name], tmp_path / f"fresh {name}") for name in configs}
     assert [name for name in DATASETS if after[name] != fresh[name]] == []
-    assert [name for name in DATASETS if after[name] == before[name]] == ["uses"]
+    same = [name for name in DATASETS if after[name] == before[name]]
+    assert same == ["instances_sha256", "uses"]
     assert edited.make(changed=True).jobs() == {}
 
     again = ("count", "count_lowered", "seed")

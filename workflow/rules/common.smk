@@ -12,7 +12,8 @@ from snakemake.exceptions import WorkflowError
 from kryloset.config import dump_dataset, load_dataset, parse_config
 from kryloset.dependence import STAGES, keys_of
 from kryloset.errors import KrylosetError
-from kryloset.problems import family_files, load_family, resolve_families
+from kryloset.given.opening import resolve_config
+from kryloset.problems import family_files, load_family
 from kryloset.provenance import stage_identity
 from kryloset.run.chunking import choose_chunks, count_values
 from kryloset.yaml_text import read_yaml
@@ -57,7 +58,7 @@ def checked_datasets():
         for file in map(Path, workflow.overwrite_configfiles or ["config/config.yaml"]):
             if file.is_file():
                 read_yaml(file)
-        return resolve_families(parse_config(config)).datasets
+        return resolve_config(parse_config(config)).datasets
     except KrylosetError as error:
         raise WorkflowError(str(error)) from None
 
@@ -265,6 +266,12 @@ def replayed_choices(wildcards):
     """Return the file of the recorded selection that the solver replays, if any."""
     file = DATASETS[wildcards.dataset].solver.replayed
     return [str(file)] if file else []
+
+
+def given_instances(wildcards):
+    """Return the file that a dataset takes parameters from, if any."""
+    file = DATASETS[wildcards.dataset].instances.file
+    return [file] if file else []
 
 
 def solved_chunks(wildcards):

@@ -33,6 +33,7 @@ rule sort_instances:
     input:
         config="<results>/{dataset}/config/sort.yaml",
         family=family_source,
+        instances=given_instances,
     output:
         ensure("<results>/{dataset}/order.h5", non_empty=True),
     log:

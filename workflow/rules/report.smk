@@ -5,6 +5,7 @@ rule compare_solvers:
     input:
         config="<results>/{dataset}/config/compare.yaml",
         family=family_source,
+        instances=given_instances,
         order="<results>/{dataset}/order.h5",
     output:
         ensure("<results>/{dataset}/comparison.json", non_empty=True),

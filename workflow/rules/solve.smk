@@ -8,6 +8,7 @@ rule solve_chunk:
     input:
         config="<results>/{dataset}/config/solve.yaml",
         family=family_source,
+        instances=given_instances,
         order="<results>/{dataset}/order.h5",
         choices=replayed_choices,
     output:
@@ -42,6 +43,7 @@ rule verify_chunk:
     input:
         config="<results>/{dataset}/config/merge.yaml",
         family=family_source,
+        instances=given_instances,
         order="<results>/{dataset}/order.h5",
         chunk="<results>/{dataset}/chunks/{scatteritem}.h5",
     output:

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The configuration of a run. It is checked before any work.
 
-`models` and `solver` define the keys with their defaults, bounds and descriptions, `read` reads
-them from YAML, and `render` writes the files that document them.
+`models`, `instances` and `solver` define the keys with their defaults, bounds and descriptions,
+`read` reads them from YAML, and `render` writes the files that document them.
 """
 
+from kryloset.config.instances import InstancesConfig
 from kryloset.config.models import (
     ComparisonConfig,
     Compression,
@@ -29,6 +30,7 @@ __all__ = [
     "Compression",
     "Config",
     "DatasetConfig",
+    "InstancesConfig",
     "MeshConfig",
     "Section",
     "SolverConfig",

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from kryloset.config.instances import InstancesConfig
 from kryloset.config.section import Section, plain_path
 from kryloset.config.solver import SolverConfig
 
@@ -160,6 +161,13 @@ class DatasetConfig(Section):
         ge=0,
         lt=2**64,
         description="Seed of the instances: instance i is drawn from (seed, i) alone.",
+    )
+    instances: InstancesConfig = Field(
+        default_factory=InstancesConfig,
+        # By default, a dataset has the configuration that it had before this key existed.
+        exclude_if=lambda instances: instances.file is None,
+        description="Parameters of the instances that lie in a file of yours "
+        "(docs/how-to/instances.md).",
     )
     mesh: MeshConfig = Field(default_factory=MeshConfig, description="Grid and finite elements.")
     sort: Literal["auto", "greedy", "hilbert", "or_opt", "spanning_tree", "given"] = Field(

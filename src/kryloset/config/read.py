@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from kryloset.config.instances import ARRAY
 from kryloset.config.models import NAME, Config, DatasetConfig
 from kryloset.config.solver import POLICY
 from kryloset.errors import ConfigError
@@ -20,6 +21,7 @@ _IN_WORDS = {
     NAME: "a name consists of lower-case letters, digits and underscores, begins with a letter, "
     "and has at most 100 characters",
     POLICY: "take `measure`, or `replay FILE`",
+    ARRAY: "write the name of an array, or name and place as in `tensor[0]`",
 }
 
 

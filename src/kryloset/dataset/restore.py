@@ -4,6 +4,7 @@
 
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from shutil import which
 
@@ -47,9 +48,7 @@ def restore(path: Path, folder: Path) -> str:
     for place, text in sources.items():
         write_text_whole(folder / base / place, text)
     write_text_whole(folder / "config/config.yaml", dump_dataset(name, config, keys_of("merge")))
-    needed = config.solver.replayed
-    copy = f"Copy the recorded choices to {folder / needed}, then:\n" if needed else ""
-    return f"{copy}{command(folder)}"
+    return "".join([*_missing(config, folder), command(folder)])
 
 
 def command(folder: Path) -> str:
@@ -61,6 +60,17 @@ def command(folder: Path) -> str:
     program = "snakemake" if which("snakemake") else shlex.quote(str(beside))
     line = f"{program} --cores all --snakefile {clone} --directory {shlex.quote(str(folder))}"
     return line if snakefile.exists() else f"{line}  (CLONE: a clone of Kryloset's repository)"
+
+
+def _missing(config: DatasetConfig, folder: Path) -> Iterator[str]:
+    """Yield what the user has to bring before the dataset can be made again."""
+    if config.solver.replayed:
+        yield f"Copy the recorded choices to {folder / config.solver.replayed}, then:\n"
+    if config.instances.file:
+        yield (
+            f"Copy the file with {', '.join(config.instances.names)} (SHA-256 "
+            f"{config.instances.sha256}) to {folder / config.instances.file}, then:\n"
+        )
 
 
 def _placed(config: DatasetConfig, place: str) -> tuple[DatasetConfig, PurePosixPath]:

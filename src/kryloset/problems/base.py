@@ -259,6 +259,9 @@ class Family(ABC):
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw the parameters of one instance, taking all randomness from `generator`.
 
+        A family that needs the number of the instance, such as one that loads what lies in files
+        by number, adds a parameter `index`: `draw(self, generator, index)`.
+
         Raises:
             DataError: What was drawn is not a valid instance, such as a polygon that crosses
                 itself. The caller adds the number of the instance.

@@ -33,10 +33,13 @@ from kryloset.run.checks.contents import (
 )
 from kryloset.run.checks.failures import refuse
 from kryloset.run.checks.family import load_same_family
+from kryloset.run.checks.given import find_given
 from kryloset.run.checks.group import read_dataset
 from kryloset.run.checks.outcome import (
     Check,
     CheckReport,
+    Content,
+    Failed,
     attempt,
     examine_groups,
     require_passed,
@@ -106,10 +109,12 @@ def _contents(
         track(read_dataset(data, family), "checking instances", len(data), amount=len),
         {
             "finite": Finite(family),
-            "not constant": Varying(family, config.seed, duplicates.variety),
+            "not constant": Varying(
+                family, config.seed, duplicates.variety, config.instances.names
+            ),
             "no duplicates": duplicates,
             "statistics": SameStatistics(family, config, stored),
-            "parameters": SameParameters(family, config.seed, data.provenance().parameters),
+            "parameters": _parameters(data, family),
             "residuals": residuals,
             "grids": Grids(discretisation),
         },
@@ -119,6 +124,14 @@ def _contents(
     solver = attempt("solver", lambda: _solver(data, residuals.found))
     mesh = attempt("mesh", lambda: _mesh(data, discretisation))
     return [*numbers, splits, statistics, parameters, solved, solver, grids, mesh], residuals
+
+
+def _parameters(data: Dataset, family: Family) -> Content:
+    try:
+        given = find_given(data, family)
+    except KrylosetError as error:
+        return Failed(error)
+    return SameParameters(family, data.config.seed, data.provenance().parameters, given)
 
 
 def _solver(data: Dataset, residuals: Sequence[float]) -> str:

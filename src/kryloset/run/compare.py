@@ -16,6 +16,7 @@ from kryloset.errors import KrylosetError
 from kryloset.fem.accuracy import Accuracy, measured
 from kryloset.fem.accuracy import measure as measure_accuracy
 from kryloset.fem.discretise import discretise
+from kryloset.given.opening import open_parameters
 from kryloset.krylov import State
 from kryloset.ordering import greedy_chain
 from kryloset.problems import Discretisation, Family, Instance, load_family
@@ -64,7 +65,7 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
     family = load_family(config)
     with open_order(order, config) as sorted_:
         numbers = sorted_.array(files.PERMUTATION)[: config.comparison.instances].tolist()
-        given = Drawn(family, config.seed, sorted_)
+        given = Drawn(family, config.seed, sorted_, open_parameters(config, family))
         drawn = given.instances(numbers)
         instances = list(zip(numbers, drawn, strict=True))
         methods = choose_methods(config.solver, family, str(sorted_.attrs[files.METHOD]))

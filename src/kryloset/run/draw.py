@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from kryloset.dataset.integrity import DIGEST, digest_instance, digest_rows
 from kryloset.dataset.staged import StagedFile
-from kryloset.errors import FamilyError
+from kryloset.errors import DataError, FamilyError
 from kryloset.problems import Family, Instance
 from kryloset.problems.base import Array
-from kryloset.problems.checks.drawing import Drawing
+from kryloset.problems.checks.drawing import Drawing, Given
 from kryloset.problems.checks.mistakes import describe_class
 from kryloset.problems.checks.variety import Variety, never_varying
 from kryloset.processes import in_processes
@@ -50,13 +50,21 @@ class Drawn:
         family: Their family.
         seed: Seed of the dataset.
         order: An open `order.h5`. Then instances are compared with those that were sorted.
+        given: The parameters that are not drawn; None if all are.
     """
 
-    def __init__(self, family: Family, seed: int, order: StagedFile | None = None) -> None:
+    def __init__(
+        self,
+        family: Family,
+        seed: int,
+        order: StagedFile | None = None,
+        given: Given | None = None,
+    ) -> None:
         """Draw nothing yet."""
         self._family = family
         self._seed = seed
-        self._draw = Drawing(family)
+        self._draw = Drawing(family, given)
+        self._given = given
         self._order = order
 
     def instances(self, indices: Sequence[int]) -> list[dict[str, Array]]:
@@ -64,7 +72,8 @@ class Drawn:
 
         Raises:
             DataError: As `Drawing`.
-            FamilyError: As `Drawing`; or an instance is not the one that was sorted.
+            FamilyError: As `Drawing`; or an instance is not the one that was sorted, which is a
+                `DataError` where parameters lie in a file.
         """
         return self.digested(indices)[0]
 
@@ -85,6 +94,13 @@ class Drawn:
             digests = self._order.array(files.DRAWN)
             for index, digested in zip(indices, rows, strict=True):
                 if sha256(digested).digest() != digests[index].tobytes():
+                    if self._given is not None:
+                        raise DataError(
+                            f"instance {index} is not the one that {self._order.path} was made "
+                            f"from: {', '.join(self._given.names)} lie in a file that has changed "
+                            "since, or another version or kind of machine draws the rest: sort "
+                            "again, and let nothing write to the file"
+                        )
                     raise FamilyError(
                         f"{describe_class(self._family)}: instance {index} is not the one that "
                         f"{self._order.path} was made from: `draw` must take all randomness from "
@@ -97,7 +113,12 @@ class Drawn:
 
 
 def draw_all(
-    family: Family, seed: int, count: int, reduce: Reduction, workers: int = 1
+    family: Family,
+    seed: int,
+    count: int,
+    reduce: Reduction,
+    workers: int = 1,
+    given: Given | None = None,
 ) -> tuple[NDArray[np.uint8], Array]:
     """Draw all instances of a dataset a block at a time, and keep their digests and features.
 
@@ -107,6 +128,7 @@ def draw_all(
         count: Number of instances, at least one.
         reduce: Makes the features of the instances of a block.
         workers: Most processes that draw at once; fewer if they would have few blocks each.
+        given: The parameters that are not drawn; None if all are.
 
     Returns:
         The digest of each instance, (count, 32), and its features, (count, d).
@@ -115,11 +137,11 @@ def draw_all(
         DataError: As `draw_instances`.
         FamilyError: As `draw_instances`.
     """
-    draw = Drawing(family)
+    draw = Drawing(family, given)
     # The first instance sets the lengths of axes that the grid does not have, for all processes.
     length = block_length(draw(seed, 0))
     blocks = [range(begin, min(begin + length, count)) for begin in range(0, count, length)]
-    job = _Job(family, seed, draw, reduce)
+    job = _Job(family, seed, draw, reduce, given)
     variety = Variety()
     digests = np.empty((count, DIGEST), np.uint8)
     features: list[Array] = []
@@ -131,7 +153,7 @@ def draw_all(
             digests[numbers.start : numbers.stop] = block.digests
             features.append(block.features)
             variety.update(block.variety)
-    _require_variety(family, seed, variety)
+    _require_variety(family, seed, variety, given)
     return digests, np.concatenate(features)
 
 
@@ -152,11 +174,12 @@ class _Job:
     seed: int
     draw: Drawing
     reduce: Reduction
+    given: Given | None
 
     def __call__(self, numbers: Sequence[int]) -> _Block:
         """Draw the instances with some numbers."""
         instances = [self.draw(self.seed, number) for number in numbers]
-        _require_reproducible(self.family, self.seed, numbers[-1], instances[-1])
+        _require_reproducible(self.family, self.seed, numbers[-1], instances[-1], self.given)
         digests = [digest_instance(instance.values()) for instance in instances]
         variety = Variety()
         for number, instance, digest in zip(numbers, instances, digests, strict=True):
@@ -196,13 +219,15 @@ def draw_instances(family: Family, seed: int, count: int) -> Iterator[dict[str, 
     _require_variety(family, seed, variety)
 
 
-def _require_reproducible(family: Family, seed: int, index: int, instance: Instance) -> None:
+def _require_reproducible(
+    family: Family, seed: int, index: int, instance: Instance, given: Given | None = None
+) -> None:
     """Refuse a `draw` that depends on anything but its generator.
 
     Raises:
         FamilyError: Another object of the family draws a different instance from the same index.
     """
-    again = Drawing(type(family)(family.settings, family.mesh))(seed, index)
+    again = Drawing(type(family)(family.settings, family.mesh), given)(seed, index)
     for name, values in again.items():
         if values.tobytes() != instance[name].tobytes():
             raise FamilyError(
@@ -212,28 +237,43 @@ def _require_reproducible(family: Family, seed: int, index: int, instance: Insta
             )
 
 
-def _require_variety(family: Family, seed: int, variety: Variety) -> None:
+def _require_variety(
+    family: Family, seed: int, variety: Variety, given: Given | None = None
+) -> None:
     """Refuse equal instances, and parameters that vary or do not vary against their declaration.
 
     Raises:
-        FamilyError: There are any.
+        DataError: The instances of a file are equal, or a fixed parameter varies in it.
+        FamilyError: Those that are drawn are or do.
     """
-    where = describe_class(family)
+    where, names = describe_class(family), frozenset(given.names if given else ())
     if variety.duplicates:
         (one, other), *more = variety.duplicates
         besides = f", and so are {len(more)} more pairs" if more else ""
+        same = f"{where}: instances {one} and {other} are the same{besides}: "
+        if given:
+            raise DataError(f"{same}write each instance to the file once")
         raise FamilyError(
-            f"{where}: instances {one} and {other} are the same{besides}: let `draw` take its "
-            "numbers from `generator`, and from a range with more values than there are instances"
+            f"{same}let `draw` take its numbers from `generator`, and from a range with more "
+            "values than there are instances"
         )
     fixed = {variable.name for variable in family.parameters if variable.fixed}
     varied = sorted(fixed & variety.varied)
+    if names.intersection(varied):
+        raise DataError(
+            f"{where}: {', '.join(varied)} is declared fixed, and differs from instance to "
+            "instance in the file: give all instances the same, or drop `fixed=True`"
+        )
     if varied:
         raise FamilyError(
             f"{where}: {', '.join(varied)} is declared fixed, and differs from instance to "
             "instance: drop `fixed=True`, or draw it without randomness"
         )
     constant = [name for name in variety.constant if name not in fixed]
+    if names.intersection(constant):
+        shared = ", ".join(sorted(names.intersection(constant)))
+        logger.warning("the same for all instances of the file: %s", shared)
+    constant = [name for name in constant if name not in names]
     if not constant:
         return
     wrong = never_varying(family, seed, constant)

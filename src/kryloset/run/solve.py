@@ -22,6 +22,7 @@ from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.journal import Journal
 from kryloset.errors import DataError
 from kryloset.fem.discretise import discretise
+from kryloset.given.opening import open_parameters
 from kryloset.krylov import AutomaticState, ResumableSolver, State
 from kryloset.krylov.names import Lanes
 from kryloset.problems import Discretisation, Family, Instance, load_family
@@ -74,7 +75,8 @@ def run(
     solver = make_solver(settings, family, read_selection(settings, chunk))
     with open_order(order, config) as sorted_:
         part = Chunk.of(sorted_, chunk, output)
-        job = _Job(config, family, solver, Drawn(family, config.seed, sorted_), part, comm)
+        drawn = Drawn(family, config.seed, sorted_, open_parameters(config, family))
+        job = _Job(config, family, solver, drawn, part, comm)
         if comm.rank > 0:
             job.solve_rest(None)
             return

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.layout import require_storable
 from kryloset.dataset.staged import create_staged
+from kryloset.given.opening import open_parameters
 from kryloset.ordering import ORDERS, partition, steps
 from kryloset.problems import Family, load_family
 from kryloset.provenance import stage_identity
@@ -61,10 +62,12 @@ def run(
         threads: Most processes that draw at once. The file does not depend on it.
 
     Raises:
-        ConfigError: The family or its settings are wrong; there are more chunks than instances; or
-            `features` is `solutions` and the family has no coarse grid.
-        DataError: A drawn parameter is not finite or does not describe an instance; or the family
-            has variables that cannot be stored.
+        ConfigError: The family or its settings are wrong; there are more chunks than instances;
+            `features` is `solutions` and the family has no coarse grid; or the file of
+            `instances` is another one than it was.
+        DataError: A parameter is not finite or does not describe an instance; the file of
+            `instances` cannot be read or does not fit; or the family has variables that cannot be
+            stored.
         FamilyError: `draw` did not return the parameters, or did not take all randomness from its
             generator; or instances or parameters do not differ.
     """
@@ -72,12 +75,15 @@ def run(
     require_storable(family)
     began = time.perf_counter()
     method = _choose_order(config, family)
-    given = Drawn(family, config.seed)
-    kind = _choose_features(config, method, family, given)
-    reduce = choose_reduction(kind, family, given, config.count)
+    given = open_parameters(config, family)
+    if given is not None:
+        given.digest()  # The file may have changed since the configuration was made.
+    drawn = Drawn(family, config.seed, given=given)
+    kind = _choose_features(config, method, family, drawn)
+    reduce = choose_reduction(kind, family, drawn, config.count)
     # PETSc and MPI do not survive a fork.
     workers = 1 if kind == "solutions" else threads
-    drawn, features = draw_all(family, config.seed, config.count, reduce, workers)
+    digests, features = draw_all(family, config.seed, config.count, reduce, workers, given)
     read = time.perf_counter()
     permutation = ORDERS[method](features)
     seconds, seconds_features = time.perf_counter() - read, read - began
@@ -104,7 +110,7 @@ def run(
                 files.SECONDS_FEATURES: seconds_features,
             }
         )
-        written.array(files.DRAWN, drawn)
+        written.array(files.DRAWN, digests)
         written.array(files.PERMUTATION, permutation)
         written.array(files.BOUNDS, bounds)
         written.array(files.FEATURES, features)

@@ -16,6 +16,7 @@ from kryloset.dataset.layout import SOLVER
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError
 from kryloset.fem.discretise import discretise
+from kryloset.given.opening import open_parameters
 from kryloset.problems import Discretisation, load_family
 from kryloset.problems.checks.coverage import INSIDE
 from kryloset.progress import track
@@ -55,6 +56,7 @@ def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Ver
         residuals = Residuals(discretisation, config.solver.tolerance)
         statistics = Statistics(family, config)
         numbers = file.array(files.INSTANCE)
+        given = open_parameters(config, family)
         groups = read_chunk(file, family, config.mesh.grids)
         checks = examine_groups(
             track(groups, f"verifying {chunk.name}", len(numbers), amount=len),
@@ -63,7 +65,9 @@ def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Ver
                 "finite": Finite(family),
                 "not constant": NotConstant(family),
                 "statistics": statistics,
-                "parameters": Parameters(family, config.seed, sorted_.array(files.DRAWN)),
+                "parameters": Parameters(
+                    family, config.seed, sorted_.array(files.DRAWN), given=given
+                ),
                 "residuals": residuals,
                 "grids": Grids(discretisation),
             },

@@ -2,17 +2,26 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Draws an instance from (seed, index) and checks it: real, finite numbers in the right shapes.
 
-The stage that draws and the check that draws again both use it, so that neither stores or accepts
-what the other would refuse.
+Parameters that a file gives are checked likewise. The stage that draws and the check that draws
+again both use it, so that neither stores or accepts what the other would refuse.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from inspect import signature
+from typing import Any, Protocol
 
 import numpy as np
 
 from kryloset.errors import DataError, FamilyError
-from kryloset.problems.base import Array, Family, Variable, differing_axis, fits, format_shape
+from kryloset.problems.base import (
+    Array,
+    Family,
+    Instance,
+    Variable,
+    differing_axis,
+    fits,
+    format_shape,
+)
 from kryloset.problems.checks.mistakes import blamed, describe_class
 from kryloset.sampling import generator
 
@@ -31,16 +40,37 @@ _KINDS = {
 _TRIED = 8
 
 
+class Given(Protocol):
+    """Parameters of numbered instances that are not drawn."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """Names of these parameters."""
+
+    @property
+    def told(self) -> str:
+        """What a check of these parameters says of all of them, after their names."""
+
+    def row(self, index: int) -> Mapping[str, Any]:
+        """Return the values of an instance by name."""
+
+    def place(self, name: str, index: int) -> str:
+        """Return where the values of an instance are, in words."""
+
+
 class Drawing:
     """Draws the instances of a family, each from (seed, index) alone."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, given: Given | None = None) -> None:
         """Take the shapes from the grid. Along other axes the first instance sets the lengths.
 
         Args:
             family: The family.
+            given: The parameters that are not drawn; None if all are.
         """
         self._family = family
+        self._given = given
+        self._numbered = "index" in signature(family.draw).parameters
         self._coordinates = family.coordinates
         self._where = f"`draw` of {describe_class(family)}"
         self._lengths = {v.name: v.lengths(self._coordinates) for v in family.parameters}
@@ -56,29 +86,58 @@ class Drawing:
             Its parameters by name, in the family's order, float64.
 
         Raises:
-            DataError: What was drawn is not a valid instance, or is not finite.
+            DataError: What was drawn or given is not a valid instance, or is not finite.
             FamilyError: `draw` raised an exception, or did not return exactly the family's
                 parameters as real numbers in their shapes.
         """
-        family = self._family
-        try:
-            with blamed(family, "draw", doing=f"instance {index}"):
-                drawn = family.draw(generator(seed, index))
-        except DataError as error:
-            raise DataError(f"instance {index}: {error}") from error
-        where = f"instance {index}: {self._where}"
-        self._require_names(where, drawn)
-        instance = {v.name: self._read(where, v, drawn[v.name]) for v in family.parameters}
-        shapes = {v: instance[v.name].shape for v in family.parameters}
+        given = {} if self._given is None else self._given.row(index)
+        rest = [v.name for v in self._family.parameters if v.name not in given]
+        drawn = self._draw(seed, index) if rest else {}
+        instance = {
+            v.name: self._read_given(index, v, given[v.name])
+            if v.name in given
+            else self._read_drawn(index, v, drawn[v.name])
+            for v in self._family.parameters
+        }
+        shapes = {v: instance[v.name].shape for v in self._family.parameters}
         axis = differing_axis(shapes, self._coordinates)
         if axis:
             raise FamilyError(
-                f"{where}: parameters share the axis {axis!r} but have different lengths along it: "
-                "give each an axis of its own"
+                f"instance {index}: {self._where}: parameters share the axis {axis!r} but have "
+                "different lengths along it: give each an axis of its own"
             )
+        if given:
+            self._check_instance(index, instance)
         return instance
 
-    def _require_names(self, where: str, drawn: Any) -> None:
+    def _check_instance(self, index: int, instance: Instance) -> None:
+        """Refuse given parameters that the equation does not admit; `draw` looks to its own.
+
+        Raises:
+            DataError: They do not describe an instance.
+        """
+        # Families without a weak form have no such method.
+        check = getattr(self._family, "check_instance", None)
+        if check is None:
+            return
+        try:
+            with blamed(self._family, "check_instance", doing=f"instance {index}"):
+                check(instance)
+        except DataError as error:
+            raise DataError(f"instance {index}: {error}") from error
+
+    def _draw(self, seed: int, index: int) -> Mapping[str, Any]:
+        """Return what the family draws: a value for each of its parameters."""
+        draw: Callable[..., Any] = self._family.draw
+        number = {"index": index} if self._numbered else {}
+        try:
+            with blamed(self._family, "draw", doing=f"instance {index}"):
+                drawn = draw(generator(seed, index), **number)
+        except DataError as error:
+            raise DataError(f"instance {index}: {error}") from error
+        return self._require_names(f"instance {index}: {self._where}", drawn)
+
+    def _require_names(self, where: str, drawn: Any) -> Mapping[str, Any]:
         names = [variable.name for variable in self._family.parameters]
         if not isinstance(drawn, Mapping):
             returned = "nothing" if drawn is None else f"a {type(drawn).__name__}"
@@ -93,18 +152,13 @@ class Drawing:
                     f"{where} returned {name!r}, which is not in its `parameters`: add a "
                     "Variable for it, or do not return it"
                 )
+        return drawn
 
-    def _read(self, where: str, variable: Variable, drawn: Any) -> Array:
-        """Return a parameter as float64, if that loses nothing."""
-        named = f"{where}: parameter {variable.name!r}"
+    def _read_drawn(self, index: int, variable: Variable, drawn: Any) -> Array:
+        """Return a drawn parameter as float64, if that loses nothing."""
+        named = f"instance {index}: {self._where}: parameter {variable.name!r}"
         values = _to_numbers(named, drawn)
-        if not np.isfinite(values).all():
-            raise DataError(f"{named} is not finite: correct `draw` or its settings")
-        if variable.transform == "log" and not (values > 0).all():
-            raise DataError(
-                f"{named} ({variable.long_name}) has the value {values.min():g} and must be "
-                "positive everywhere, because its transform is log: correct `draw` or its settings"
-            )
+        _require_admissible(named, variable, values, "correct `draw` or its settings")
         lengths = self._lengths[variable.name]
         if not fits(values.shape, lengths):
             given = variable.lengths(self._coordinates)
@@ -115,6 +169,36 @@ class Drawing:
             )
         self._lengths[variable.name] = values.shape
         return values
+
+    def _read_given(self, index: int, variable: Variable, found: Any) -> Array:
+        """Return a given parameter as float64, if that loses nothing."""
+        assert self._given is not None
+        place = self._given.place(variable.name, index)
+        named = f"instance {index}: parameter {variable.name!r}, {place},"
+        values = _to_numbers(named, found)
+        _require_admissible(named, variable, values, "correct it, or leave the instance out")
+        lengths = self._lengths[variable.name]
+        if not fits(values.shape, lengths):
+            raise DataError(
+                f"{named} has the shape {values.shape}, and {format_shape(lengths)} is expected"
+            )
+        self._lengths[variable.name] = values.shape
+        return values
+
+
+def _require_admissible(named: str, variable: Variable, values: Array, remedy: str) -> None:
+    """Refuse values that are not finite, or not positive though their logarithm is to be taken.
+
+    Raises:
+        DataError: There are any.
+    """
+    if not np.isfinite(values).all():
+        raise DataError(f"{named} is not finite: {remedy}")
+    if variable.transform == "log" and not (values > 0).all():
+        raise DataError(
+            f"{named} ({variable.long_name}) has the value {values.min():g} and must be "
+            f"positive everywhere, because its transform is log: {remedy}"
+        )
 
 
 def _to_numbers(named: str, drawn: Any) -> Array:

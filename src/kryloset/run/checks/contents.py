@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Checks of the stored numbers by themselves: nothing is solved or drawn again."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -109,15 +109,17 @@ class Varying(NotConstant):
     constant need not.
     """
 
-    def __init__(self, family: Family, seed: int, variety: Variety) -> None:
+    def __init__(self, family: Family, seed: int, variety: Variety, given: Collection[str]) -> None:
         """Begin without instances.
 
         Args:
             family: The family.
             seed: Seed of the dataset.
             variety: What differs between its instances, once all were seen.
+            given: Names of the parameters that were not drawn, which need not vary.
         """
         super().__init__(family)
+        self._given = given
         self._seed = seed
         self._variety = variety
 
@@ -125,7 +127,8 @@ class Varying(NotConstant):
         """Return what was found."""
         family, variety = self._family, self._variety
         fixed = {variable.name for variable in family.parameters if variable.fixed}
-        constant = [name for name in variety.constant if name not in fixed]
+        same = [name for name in variety.constant if name not in fixed]
+        constant = [name for name in same if name not in self._given]
         wrong = []
         if constant:
             # Either it was drawn so, or the file does not have what was drawn.
@@ -134,8 +137,12 @@ class Varying(NotConstant):
             wrong = [f"all instances: {name}" for name in constant if name in unlike]
         self.faults.refuse(wrong)
         refuse("parameters that are declared fixed but vary", sorted(variety.varied & fixed))
-        same = {"declared fixed": sorted(fixed), "by its settings": constant}
-        but = [f"{', '.join(names)}, {why}" for why, names in same.items() if names]
+        reasons = {
+            "declared fixed": sorted(fixed),
+            "by its settings": constant,
+            "by its file": [name for name in same if name in self._given],
+        }
+        but = [f"{', '.join(names)}, {why}" for why, names in reasons.items() if names]
         return "every solution varies in space, every parameter from instance to instance" + (
             f" but {'; '.join(but)}" if but else ""
         )

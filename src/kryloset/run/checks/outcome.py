@@ -96,6 +96,34 @@ class Content(Protocol):
         """
 
 
+class Failed:
+    """A check that failed before it saw an instance.
+
+    Args:
+        error: Why.
+    """
+
+    def __init__(self, error: KrylosetError) -> None:
+        """Keep the error."""
+        self._error = error
+
+    def add(self, group: Group) -> None:
+        """Fail.
+
+        Raises:
+            KrylosetError: Always.
+        """
+        raise self._error
+
+    def finish(self) -> str:
+        """Fail.
+
+        Raises:
+            KrylosetError: Always.
+        """
+        raise self._error
+
+
 def attempt(name: str, work: Callable[[], str]) -> Check:
     """Return the outcome of a check that returns what it found, or raises an error."""
     try:

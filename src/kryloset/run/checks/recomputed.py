@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kryloset.errors import DataError
 from kryloset.problems import Discretisation, Family
-from kryloset.problems.checks.drawing import Drawing
+from kryloset.problems.checks.drawing import Drawing, Given
 from kryloset.run.checks.failures import Faults, refuse
 from kryloset.run.checks.group import Group, on_grid, row_of
 
@@ -23,19 +23,30 @@ EVALUATION_ROUNDING = 1e-12
 class Parameters:
     """Checks that every instance, drawn again from (seed, index), is the stored one bit for bit."""
 
-    def __init__(self, family: Family, seed: int, sorted_: NDArray[np.uint8] | None = None) -> None:
+    def __init__(
+        self,
+        family: Family,
+        seed: int,
+        sorted_: NDArray[np.uint8] | None = None,
+        given: Given | None = None,
+    ) -> None:
         """Begin without instances.
 
         Args:
             family: The family.
             seed: Seed of the dataset.
             sorted_: The digests of all instances that were sorted, (count, 32), if they are known.
+            given: The parameters that were not drawn.
         """
-        self._draw = Drawing(family)
+        self._draw = Drawing(family, given)
         self._seed = seed
         self._sorted = sorted_
         self._count = 0
-        self._faults = Faults("parameters that are not those of the seed")
+        self._given = given
+        self._drawn = [v.name for v in family.parameters if not given or v.name not in given.names]
+        self._faults = Faults(
+            f"parameters that are not those of the seed{' and the file' if given else ''}"
+        )
 
     def add(self, group: Group) -> None:
         """See the next instances.
@@ -54,21 +65,26 @@ class Parameters:
     def finish(self) -> str:
         """Return what was found."""
         self._faults.refuse()
-        return f"{self._count} instances drawn again from seed {self._seed}, bit for bit"
+        again = f"drawn again from seed {self._seed}, bit for bit"
+        if self._given is None:
+            return f"{self._count} instances {again}"
+        told = f"{self._count} instances: {', '.join(sorted(self._given.names))} {self._given.told}"
+        return f"{told}; {', '.join(self._drawn)} {again}" if self._drawn else told
 
 
 class SameParameters(Parameters):
     """Checks also the digest of all parameters of a dataset."""
 
-    def __init__(self, family: Family, seed: int, digest: str) -> None:
+    def __init__(self, family: Family, seed: int, digest: str, given: Given | None = None) -> None:
         """Begin without instances.
 
         Args:
             family: The family.
             seed: Seed of the dataset.
             digest: The stored digest of the digests of all instances.
+            given: The parameters that were not drawn.
         """
-        super().__init__(family, seed)
+        super().__init__(family, seed, given=given)
         self._stored = digest
         self._digest = sha256()
 
