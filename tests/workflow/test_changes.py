@@ -81,6 +81,7 @@ CHANGES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         {},
         {"solver": {"petsc_options": {"pc_factor_mat_ordering_type": "rcm"}}},
     ),
+    "storage.compression": ({}, {"storage": {"compression": "always"}}),
     "splits": ({}, {"splits": {"train": 0.75, "test": 0.25}}),
 }
 #: Keys that no dataset depends on, and other values for them.
