@@ -136,3 +136,31 @@ void kryloset_subtract(const struct integral *of, const int32_t *rows, const int
       }
   }
 }
+
+// Set positions, (entities, rows columns), to those of the entries of element tensors among a
+// matrix's: those of its row i have the positions offsets[i], ..., offsets[i + 1] - 1, and ascending
+// columns. Entries in prescribed rows and columns get -1.
+void kryloset_find(const struct integral *of, const int32_t *rows, const int32_t *columns,
+                   const int32_t *offsets, const int32_t *entry_columns, const uint8_t *prescribed,
+                   int32_t *positions) {
+  for (int64_t entity = 0; entity < of->entities;
+       ++entity, rows += of->rows, columns += of->columns)
+    for (int i = 0; i < of->rows; ++i) {
+      int32_t found = offsets[rows[i]];
+      const int32_t end = offsets[rows[i] + 1];
+      for (int j = 0; j < of->columns; ++j, ++positions) {
+        // Components of a vector stand side by side: often this column is next.
+        const int32_t wanted = columns[j];
+        int32_t low = offsets[rows[i]], high = end;
+        if (found < end && entry_columns[found] <= wanted) low = found;
+        if (low + 1 < end && entry_columns[low + 1] == wanted) ++low, high = low + 1;
+        while (low + 1 < high) {
+          const int32_t middle = low + (high - low) / 2;
+          if (entry_columns[middle] <= wanted) low = middle;
+          else high = middle;
+        }
+        found = low;
+        *positions = prescribed[rows[i]] || prescribed[wanted] ? -1 : found;
+      }
+    }
+}

@@ -21,6 +21,7 @@ from kryloset.fem.group.entities import (
 )
 from kryloset.fem.group.kernels import load_kernels
 from kryloset.fem.group.values import GroupValues, Numbers
+from kryloset.krylov.ensemble.pattern import Pattern
 from kryloset.krylov.ensemble.vectors import zeros
 
 
@@ -119,6 +120,22 @@ class GroupIntegral:
                 turn.which = self._keep(turning.which, np.int32)
                 turn.first, turn.size = first, turning.matrices.shape[1]
                 turn.diagonal = turning.diagonal
+
+    def find(self, pattern: Pattern, prescribed: NDArray[np.bool_]) -> Indices:
+        """Return the positions of the entries of element tensors, -1 for those of conditions.
+
+        Args:
+            pattern: Of a matrix that has all of them.
+            prescribed: (n), whether each degree of freedom is.
+
+        Returns:
+            (entities, rows, columns).
+        """
+        rows, columns = self.dofs
+        positions = np.empty((*rows.shape, columns.shape[1]), np.int32)
+        arrays = (rows, columns, pattern.offsets, pattern.columns, prescribed, positions)
+        self._library.kryloset_find(self._integral, *(array.ctypes.data for array in arrays))
+        return positions
 
     def add(self, positions: Indices, values: Numbers) -> None:
         """Add element tensors to values.

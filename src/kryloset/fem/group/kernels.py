@@ -60,6 +60,8 @@ struct integral {
 void kryloset_add(const struct integral *of, uintptr_t positions, uintptr_t values);
 void kryloset_subtract(const struct integral *of, uintptr_t rows, uintptr_t columns, uintptr_t x,
                        uintptr_t b);
+void kryloset_find(const struct integral *of, uintptr_t rows, uintptr_t columns, uintptr_t offsets,
+                   uintptr_t entry_columns, uintptr_t prescribed, uintptr_t positions);
 """
 
 
