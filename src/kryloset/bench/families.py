@@ -35,7 +35,8 @@ from kryloset.problems.registry import FAMILIES, family_class
 from kryloset.progress import track
 from kryloset.run import files, sort
 from kryloset.run.comparison import in_turn
-from kryloset.run.draw import Drawn
+from kryloset.run.draw import Drawn, draw_all
+from kryloset.run.features import NOTHING, choose_reduction
 from kryloset.run.solve_record import group_size
 from kryloset.run.solver import make_solver
 
@@ -147,7 +148,7 @@ def measure(name: str, config: DatasetConfig, budget: float) -> list[Row]:
             Maker("skr", "SKR", plain, chain, skr, write(folder / "skr"), chaining, built)
         )
         auto = Sequential(make_solver(config.solver, family), solve_or_escalate)
-        journal, size = Chunk(folder, family), group_size(config.solver.width, own)
+        journal, size = Chunk(folder, family, config.count), group_size(config.solver.width, own)
         makers.append(Maker("auto", "auto", own, order, auto, journal, sorting, own_build, size))
 
         def draw(index: int) -> Instance:
@@ -205,11 +206,18 @@ def _race(
 
 
 def _sort(config: DatasetConfig, folder: Path) -> tuple[list[int], float]:
-    """Run the stage `sort`; return the order, and its seconds an instance."""
+    """Run the stage `sort`; return the order, and its seconds an instance.
+
+    They are without those of drawing, which the others do not pay for either.
+    """
     output = folder / f"order-{config.sort}.h5"
-    _, seconds = timed(lambda: sort.run(config, config.family, output=output, chunks=1))
+    family = load_family(config)
+    features = choose_reduction(NOTHING, family, Drawn(family, config.seed), config.count)
+    _, drawing = timed(lambda: draw_all(family, config.seed, config.count, features))
+    _, whole = timed(lambda: sort.run(config, config.family, output=output, chunks=1))
     with StagedFile(output) as file:
-        return np.asarray(file.array(files.PERMUTATION)).tolist(), seconds / config.count
+        order = np.asarray(file.array(files.PERMUTATION)).tolist()
+    return order, max(whole - drawing, 0.0) / config.count
 
 
 def _summarise(makers: Sequence[Maker], name: str, config: DatasetConfig) -> list[Row]:
