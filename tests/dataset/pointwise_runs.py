@@ -13,7 +13,9 @@ import numpy as np
 from resealing import seal_again
 
 from kryloset.config import DatasetConfig, dump_dataset
-from kryloset.dataset.staged import StagedFile, create_staged
+from kryloset.dataset.encoding import Storage
+from kryloset.dataset.journal import Journal
+from kryloset.dataset.staged import StagedFile
 from kryloset.problems import Family, load_family
 from kryloset.run import sort
 from kryloset.run.draw import Drawn
@@ -71,22 +73,25 @@ class Run:
         }
         columns |= {f"solver/{key}": instances + 1 for key in COUNTS}
         columns |= {f"seconds/{key}": instances / 10 for key in PARTS}
-        with create_staged(path) as file:
-            file.describe(
-                {
-                    "config": dump_dataset(self.name, self.config),
-                    "code": f"solved-{number}",
-                    "drawn": digest,
-                    "ways": json.dumps(["cg + icc"]),
-                }
-            )
+        columns["parameters/nu"] = np.stack([instance["nu"] for instance in parameters])
+        with Journal(path.with_name("working"), "work", len(instances)) as journal:
             for instance in parameters:
                 (solution,) = discretisation.solve([instance], None)
-                rows = {f"parameters/{name}": values for name, values in instance.items()}
-                for key, values in {**rows, "fields/u": solution["u"][np.newaxis]}.items():
-                    file.rows(key, values[np.newaxis], len(instances))
-            for key, column in columns.items():
-                file.array(key, column)
+                rows = {f"parameters/{name}": instance[name] for name in ("k", "profile")}
+                rows["fields/u"] = solution["u"][np.newaxis]
+                journal.append({k: Storage.of(v).encode([v]) for k, v in rows.items()}, 1)
+            with journal.finish(path) as file:
+                file.describe(
+                    {
+                        "config": dump_dataset(self.name, self.config),
+                        "code": f"solved-{number}",
+                        "drawn": digest,
+                        "ways": json.dumps(["cg + icc"]),
+                    }
+                )
+                for key, column in columns.items():
+                    file.array(key, column)
+            journal.discard()
         return path
 
     def merge(self, output: str = "dataset.h5", chunks: list[Path] | None = None) -> Path:

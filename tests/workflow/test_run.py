@@ -117,7 +117,7 @@ def test_no_progress_is_printed_after_an_interrupt(start: Start, tmp_path: Path)
     (tmp_path / "results/one/chunks").mkdir(parents=True)
     with h5py.File(tmp_path / "results/one/order.h5", "w") as file:
         file["bounds"] = np.array([0, 4])
-    with Journal(tmp_path / "results/one/chunks/1-of-1.h5.working", "work"):
+    with Journal(tmp_path / "results/one/chunks/1-of-1.h5.working", "work", 3):
         run = start(DEAF)
         at_work(run)
         assert run.stderr.readline().startswith("solving: 0 of 4 instances")
@@ -245,8 +245,8 @@ def test_progress_is_one_line_for_the_chunks_of_all_datasets(tmp_path: Path):
         with h5py.File(tmp_path / name / "order.h5", "w") as file:
             file["bounds"] = np.array(bounds)
     with (
-        Journal(tmp_path / "one/chunks/2-of-2.h5.working", "work") as first,
-        Journal(tmp_path / "two/chunks/1-of-1.h5.working", "work") as second,
+        Journal(tmp_path / "one/chunks/2-of-2.h5.working", "work", 3) as first,
+        Journal(tmp_path / "two/chunks/1-of-1.h5.working", "work", 3) as second,
     ):
         assert solving.line() == "solving: 0 of 30 instances"
         for journal, instances in ((first, 2), (second, 1)):

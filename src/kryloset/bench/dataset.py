@@ -115,7 +115,7 @@ def _writers(results: Path) -> dict[str, Callable[[Path], int]]:
         heads = made.array(FIELD)[:WRITTEN]
 
     def stage(folder: Path, compression: Compression = "auto") -> int:
-        chunk = Chunk(folder, family, compression)
+        chunk = Chunk(folder, family, len(heads), compression)
         solve = Sequential(SequenceSolver(tolerance=1e-8))
         for first in range(0, len(heads), GROUP):
             group = [{FIELD: head} for head in heads[first : first + GROUP]]

@@ -154,10 +154,12 @@ class Rows:
 class Chunk:
     """What the stage `solve` writes: a journal, the solver's state, and in the end one file."""
 
-    def __init__(self, folder: Path, family: Family, compression: Compression = "auto") -> None:
-        """Open the journal."""
+    def __init__(
+        self, folder: Path, family: Family, count: int, compression: Compression = "auto"
+    ) -> None:
+        """Open the journal for that many instances."""
         self._family, self._folder = family, folder
-        self._journal = Journal(folder / "journal", "bench")
+        self._journal = Journal(folder / "journal", "bench", count)
         self._encoder = chunks.Encoder(family, self._journal, compression)
         self._saved = time.monotonic()
 
@@ -175,7 +177,7 @@ class Chunk:
             self._saved = time.monotonic()
 
     def finish(self) -> None:
-        """Copy the journal to the chunk's file."""
+        """Complete the chunk's file."""
         instances = np.arange(self._journal.instances)
         chunk = chunks.Chunk("1-of-1", instances, self._folder / "chunk.h5")
         chunks.write_chunk(chunk, self._journal, self._family, {})

@@ -97,16 +97,15 @@ class Storage:
                     f"it has the shape {row.shape} and the type {row.dtype.str}, but "
                     f"{self.shape} and {self.dtype} in the instances before"
                 )
-        pieces = (
-            row[tuple(slice(a, a + n) for a, n in zip(corner, self.chunk, strict=True))]
-            for row in rows
-            for corner in self.corners()
-        )
         digests = digest_rows(rows) if digests is None else digests
-        return Encoded(self, digests, [self._encode(piece) for piece in pieces])
+        return Encoded(self, digests, _Encoding(self, rows))
 
-    def _encode(self, piece: NDArray[Any]) -> bytes:
-        """Return an HDF5 chunk; one at an end of an axis is filled up with zeros."""
+    def encode_piece(self, row: NDArray[Any], corner: Sequence[int]) -> bytes:
+        """Return the HDF5 chunk of a row that begins at a corner.
+
+        One at an end of an axis is filled up with zeros.
+        """
+        piece = row[tuple(slice(a, a + n) for a, n in zip(corner, self.chunk, strict=True))]
         if piece.shape != self.chunk:
             whole = np.zeros(self.chunk, piece.dtype)
             whole[tuple(map(slice, piece.shape))] = piece
@@ -133,6 +132,24 @@ class Storage:
             size = np.dtype(self.dtype).itemsize
             piece = shuffled.reshape(size, -1).T.tobytes()
         return np.frombuffer(piece, self.dtype, prod(self.chunk)).reshape(self.chunk)
+
+
+class _Encoding(Sequence[bytes]):
+    """The HDF5 chunks of rows, each encoded when it is asked for.
+
+    All at once they would take the memory of a group's trajectories once more.
+    """
+
+    def __init__(self, storage: Storage, rows: Sequence[NDArray[Any]]) -> None:
+        self._storage, self._rows = storage, rows
+
+    def __len__(self) -> int:
+        return len(self._rows) * len(self._storage.corners())
+
+    def __getitem__(self, number: Any) -> Any:
+        corners = self._storage.corners()
+        row, corner = divmod(number, len(corners))
+        return self._storage.encode_piece(self._rows[row], corners[corner])
 
 
 @cache
@@ -167,7 +184,10 @@ class Encoded:
 
     def write(self, array: h5py.Dataset, first: int) -> None:
         """Write the rows to an array that `Storage.create` made, from row `first` on."""
-        corners, write = self.storage.corners(), array.id.write_direct_chunk
-        for place, piece in enumerate(self.pieces, first * len(corners)):
-            number, part = divmod(place, len(corners))
-            write((number, *corners[part]), piece)
+        for place, piece in zip(self.places(first), self.pieces, strict=True):
+            array.id.write_direct_chunk(place, piece)
+
+    def places(self, first: int) -> list[tuple[int, ...]]:
+        """Return where in an array the HDF5 chunks begin, if the first row is row `first`."""
+        numbers, corners = range(first, first + len(self)), self.storage.corners()
+        return [(number, *corner) for number in numbers for corner in corners]

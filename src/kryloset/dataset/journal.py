@@ -2,49 +2,44 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A journal of what a process has finished, from which another one resumes if it is killed.
 
-A journal is an append-only file of records. A record is a head, a CRC-32 and a payload of named
-arrays: their names, types and shapes in JSON, then their bytes, which takes a tenth of the time of
-NumPy's zip files. At its end are the HDF5 chunks of encoded rows. Each ends with a checksum of its
-own, so that the CRC-32 covers these checksums and not all of their bytes. The first record names
-the work and holds no instance. A process that is killed with signal 9 leaves at most one torn
-record at the end, which the next process cuts off. What is read is always a prefix of what was
-written.
+A journal is an append-only file of records, each a head with a CRC-32 and named arrays. Encoded
+rows are written only once, to a file beside the journal that in the end becomes that of all rows;
+the record has their places and checksums. Each process has such a file of its own, since HDF5
+cannot go on with one that a killed process left behind. What is read is always a prefix of what was
+written: a torn or damaged record is cut off, with all that follow.
 """
 
 import fcntl
-import json
 import logging
-import math
 import os
+import re
 import shutil
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple
-from itertools import accumulate, pairwise
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from itertools import batched, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.dataset.atomic import readable
+from kryloset.dataset.atomic import put_whole, readable
 from kryloset.dataset.checksum import CHECKED, fletcher32
-from kryloset.dataset.encoding import Encoded, Storage
-from kryloset.dataset.integrity import DIGEST
+from kryloset.dataset.encoding import Encoded
+from kryloset.dataset.growing import GrowingFile
+from kryloset.dataset.record import Placed, pack, unpack
+from kryloset.dataset.staged import StagedWriter
 
 logger = logging.getLogger(__name__)
 
-#: Length of the payload, number of HDF5 chunks at its end, number of instances, and CRC-32 of these
-#: three and the payload. The payload begins with the lengths of its HDF5 chunks.
-_HEAD = struct.Struct("<QIII")
+#: Length of the payload, number of instances, and CRC-32 of these two and the payload.
+_HEAD = struct.Struct("<QII")
 #: What the CRC-32 begins with.
-_COUNTS = struct.Struct("<QII")
-_LENGTH = struct.Struct("<Q")
-_MAGIC = b"kryloset journal 4\n"
-#: Most parts that the system takes at once.
-_MOST_PARTS = os.sysconf("SC_IOV_MAX")
+_COUNTS = struct.Struct("<QI")
+_MAGIC = b"kryloset journal 5\n"
 
 
 class Journal:
@@ -58,14 +53,16 @@ class Journal:
         folder: The folder of this journal alone, made if it is missing.
         fingerprint: Identifies the work: a digest of everything that the records depend on. A
             journal with another fingerprint is discarded.
+        count: Number of instances in the end.
 
     Raises:
         DataError: The folder cannot be written to.
     """
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
+    def __init__(self, folder: Path, fingerprint: str, count: int) -> None:
         """Wait for the lock, then read the journal."""
-        self.folder = folder
+        self.folder, self._count = folder, count
+        self._handles: dict[int, int] = {}
         self._ends: list[int] = []
         self._instances: list[int] = []
         with readable(folder):
@@ -107,17 +104,49 @@ class Journal:
             DataError: The disk is full. The records before are safe.
             ValueError: An array of objects.
         """
-        parts, pieces = _pack(arrays)
         with readable(self.folder):
-            self._write(parts, pieces, instances)
+            placed = {
+                name: self._place(name, values) if isinstance(values, Encoded) else values
+                for name, values in arrays.items()
+            }
+            if any(isinstance(values, Placed) for values in placed.values()):
+                self._growing.deliver()
+            self._write(pack(placed), instances)
 
     def records(self) -> Iterator[dict[str, NDArray[Any] | Encoded]]:
-        """Yield the records, in the order in which they were appended."""
-        for begin, end in zip(self._ends, self._ends[1:], strict=False):
-            _, pieces, *_ = _HEAD.unpack(self._read(begin, _HEAD.size))
-            payload = self._read(begin + _HEAD.size, end - begin - _HEAD.size)
-            (_, arrays), encoded = _split(payload, pieces)
-            yield _unpack(arrays, encoded)
+        """Yield the records, in the order in which they were appended.
+
+        The HDF5 chunks of encoded rows are read when they are asked for.
+        """
+        for record in self._stored():
+            yield {
+                name: self._find(values) if isinstance(values, Placed) else values
+                for name, values in record.items()
+            }
+
+    @contextmanager
+    def finish(self, path: Path) -> Iterator[StagedWriter]:
+        """Give the file of all rows to write the rest to; it is at `path` if the body succeeds.
+
+        Rows that earlier processes wrote are copied to it.
+
+        Raises:
+            DataError: The file cannot be written.
+        """
+        with readable(path):
+            growing, first = self._growing, 0
+            writer = StagedWriter(growing.file)
+            for record, count in zip(self._stored(), self._instances[1:], strict=True):
+                for name, values in record.items():
+                    if isinstance(values, Placed):
+                        if values.number != self._own:
+                            growing.write(name, self._find(values), first)
+                        writer.note_rows(name, values.digests)
+                first += count
+            yield writer
+            writer.seal()
+            growing.close()
+            put_whole(growing.path, path)
 
     def truncate(self, count: int) -> None:
         """Keep the first `count` records."""
@@ -131,27 +160,64 @@ class Journal:
 
     def close(self) -> None:
         """Release the journal for the next process."""
+        if "_growing" in vars(self):
+            with suppress(OSError):
+                self._growing.close()
+        for handle in self._handles.values():
+            os.close(handle)
+        self._handles.clear()
         self._file.close()
         self._lock.close()
 
-    def _write(self, parts: Sequence[Any], pieces: Sequence[Any], instances: int) -> None:
-        """Append a record: parts that its CRC-32 covers, and HDF5 chunks with own checksums."""
-        parts = [np.array([len(piece) for piece in pieces], "<u8").tobytes(), *parts]
-        counts = sum(map(len, (*parts, *pieces))), len(pieces), instances
-        head = _HEAD.pack(*counts, _checksum(counts, parts, pieces))
-        waiting = [memoryview(part) for part in (head, *parts, *pieces)]
+    @cached_property
+    def _own(self) -> int:
+        """The number of this process's file of rows."""
+        return 1 + max(self._rows_files(), default=-1)
+
+    @cached_property
+    def _growing(self) -> GrowingFile:
+        """This process's file of rows, made when it is needed."""
+        return GrowingFile(self._rows_file(self._own), self._count)
+
+    def _rows_file(self, number: int) -> Path:
+        return self.folder / f"rows-{number}.h5"
+
+    def _rows_files(self) -> list[int]:
+        """Return the numbers of the files of rows."""
+        found = (re.fullmatch(r"rows-(\d+)\.h5", path.name) for path in self.folder.iterdir())
+        return [int(match[1]) for match in found if match]
+
+    def _stored(self) -> Iterator[dict[str, NDArray[Any] | Placed]]:
+        """Yield the records as they are stored."""
+        for begin, end in pairwise(self._ends):
+            yield unpack(self._read(begin + _HEAD.size, end - begin - _HEAD.size))
+
+    def _place(self, name: str, rows: Encoded) -> Placed:
+        """Write rows to this process's file."""
+        places, checksums = self._growing.write(name, rows, self.instances)
+        return Placed(rows.storage, self._own, rows.digests, places, checksums)
+
+    def _find(self, placed: Placed) -> Encoded:
+        """Return rows that a process wrote.
+
+        Raises:
+            OSError: Its file is not there.
+        """
+        number = placed.number
+        if number not in self._handles:
+            self._handles[number] = os.open(self._rows_file(number), os.O_RDONLY)
+        pieces = _Pieces(self._handles[number], placed.places.tolist())
+        return Encoded(placed.storage, placed.digests, pieces)
+
+    def _write(self, payload: bytes, instances: int) -> None:
+        """Append a record."""
+        head = _HEAD.pack(len(payload), instances, _checksum(payload, instances))
+        rest = memoryview(head + payload)
         end = self._ends[-1] if self._ends else 0
         try:
-            while waiting:
+            while rest:
                 # An unbuffered file may take less than it is given.
-                taken = os.writev(self._file.fileno(), waiting[:_MOST_PARTS])
-                done = 0
-                while done < len(waiting) and taken >= len(waiting[done]):
-                    taken -= len(waiting[done])
-                    done += 1
-                del waiting[:done]
-                if taken:
-                    waiting[0] = waiting[0][taken:]
+                rest = rest[self._file.write(rest) :]
         except BaseException:
             self._file.truncate(end)
             raise
@@ -174,29 +240,41 @@ class Journal:
                 logger.warning("%s is the journal of other work and is discarded", self.folder)
             self._file.truncate(end)
         if not self._ends:
-            self._write([header], [], 0)
+            self._write(header, 0)
+        for number in set(self._rows_files()) - self._handles.keys():
+            self._rows_file(number).unlink()
 
     def _whole(self, header: bytes, size: int) -> Iterator[tuple[int, int]]:
         """Yield ends and numbers of instances of header and records, up to a damaged one."""
         begin = 0
         while begin + _HEAD.size <= size:
-            length, pieces, instances, checksum = _HEAD.unpack(self._read(begin, _HEAD.size))
+            length, instances, checksum = _HEAD.unpack(self._read(begin, _HEAD.size))
             end = begin + _HEAD.size + length
             if end > size:
                 return
             payload = self._read(begin + _HEAD.size, length)
-            try:
-                parts, encoded = _split(payload, pieces)
-            except ValueError:
+            if _checksum(payload, instances) != checksum:
                 return
-            if _checksum((length, pieces, instances), parts, encoded) != checksum:
+            if begin == 0 and payload != header:
                 return
-            if any(fletcher32(piece[:-CHECKED]) != piece[-CHECKED:] for piece in encoded):
-                return
-            if begin == 0 and parts[1] != header:
+            if begin and not all(map(self._is_whole, unpack(payload).values())):
                 return
             yield end, instances
             begin = end
+
+    def _is_whole(self, values: NDArray[Any] | Placed) -> bool:
+        """Return whether rows are where a record says."""
+        if not isinstance(values, Placed):
+            return True
+        try:
+            pieces = self._find(values).pieces
+        except OSError:
+            return False
+        told = batched(values.checksums, CHECKED)
+        return all(
+            piece[-CHECKED:] == bytes(checksum) == fletcher32(piece[:-CHECKED])
+            for piece, checksum in zip(pieces, told, strict=True)
+        )
 
     def _read(self, begin: int, length: int) -> memoryview:
         return memoryview(os.pread(self._file.fileno(), length, begin))
@@ -219,7 +297,7 @@ def count_instances(path: Path, begin: int = 0) -> tuple[int, int]:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         while len(head := os.pread(file.fileno(), _HEAD.size, begin)) == _HEAD.size:
-            length, _, instances, _ = _HEAD.unpack(head)
+            length, instances, _ = _HEAD.unpack(head)
             end = begin + _HEAD.size + length
             if end > size:
                 break
@@ -227,66 +305,23 @@ def count_instances(path: Path, begin: int = 0) -> tuple[int, int]:
     return count, begin
 
 
-def _checksum(counts: tuple[int, ...], parts: Sequence[Any], pieces: Sequence[Any]) -> int:
-    """Return the CRC-32 of a record: of all but what the checksums of HDF5 chunks cover."""
-    checksum = zlib.crc32(_COUNTS.pack(*counts))
-    for part in (*parts, *(piece[-CHECKED:] for piece in pieces)):
-        checksum = zlib.crc32(part, checksum)
-    return checksum
+class _Pieces(Sequence[memoryview]):
+    """HDF5 chunks in a file, each read when it is asked for."""
+
+    def __init__(self, handle: int, places: Sequence[tuple[int, int]]) -> None:
+        self._handle, self._places = handle, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, number: Any) -> Any:
+        begin, length = self._places[number]
+        return memoryview(os.pread(self._handle, length, begin))
 
 
-def _split(payload: memoryview, count: int) -> tuple[list[memoryview], list[memoryview]]:
-    """Return the parts of a payload that `Journal._write` was given, after the lengths of pieces.
-
-    Raises:
-        ValueError: The lengths are damaged.
-    """
-    begin = 8 * count
-    lengths = np.frombuffer(payload[:begin], "<u8").tolist()
-    middle = len(payload) - sum(lengths)
-    if middle < begin or min(lengths, default=CHECKED) < CHECKED:
-        raise ValueError("the lengths of HDF5 chunks are not those of a record")
-    ends = [middle, *(middle + end for end in accumulate(lengths))]
-    return [payload[:begin], payload[begin:middle]], [payload[a:b] for a, b in pairwise(ends)]
-
-
-def _pack(arrays: Mapping[str, NDArray[Any] | Encoded]) -> tuple[list[Any], list[Any]]:
-    """Return named arrays as bytes, those of large arrays without a copy; and HDF5 chunks."""
-    head: list[Any] = []
-    parts: list[Any] = []
-    pieces: list[Any] = []
-    for name, values in arrays.items():
-        if isinstance(values, Encoded):
-            head.append((name, *astuple(values.storage), len(values), len(values.pieces)))
-            parts.append(values.digests)
-            pieces += values.pieces
-            continue
-        array = np.ascontiguousarray(values)
-        if array.dtype.hasobject:
-            raise ValueError(f"{name} is an array of objects, which a journal does not hold")
-        head.append((name, array.dtype.str, np.shape(values)))
-        parts.append(array.reshape(-1).view(np.uint8).data)
-    text = json.dumps(head).encode()
-    return [_LENGTH.pack(len(text)) + text, *parts], pieces
-
-
-def _unpack(data: memoryview, pieces: Sequence[memoryview]) -> dict[str, NDArray[Any] | Encoded]:
-    """Return the arrays that `_pack` was given; they share the payload and are read-only."""
-    (length,) = _LENGTH.unpack_from(data)
-    begin, used = _LENGTH.size + length, 0
-    arrays: dict[str, NDArray[Any] | Encoded] = {}
-    for name, kind, shape, *encoded in json.loads(bytes(data[_LENGTH.size : begin])):
-        if encoded:
-            chunk, compressed, rows, count = encoded
-            storage = Storage(kind, tuple(shape), tuple(chunk), compressed)
-            digests = bytes(data[begin : begin + rows * DIGEST])
-            arrays[name] = Encoded(storage, digests, pieces[used : used + count])
-            begin, used = begin + rows * DIGEST, used + count
-            continue
-        dtype, size = np.dtype(kind), math.prod(shape)
-        arrays[name] = np.frombuffer(data, dtype, size, begin).reshape(shape)
-        begin += size * dtype.itemsize
-    return arrays
+def _checksum(payload: bytes | memoryview, instances: int) -> int:
+    """Return the CRC-32 of a record."""
+    return zlib.crc32(payload, zlib.crc32(_COUNTS.pack(len(payload), instances)))
 
 
 def _lock(folder: Path) -> int:

@@ -52,10 +52,6 @@ class StagedWriter:
         self._file = file
         self._digests = Digests()
         self._numbers: dict[str, list[NDArray[Any]]] = {}
-        self._written: dict[str, int] = {}
-        self._storages: dict[str, Storage] = {}
-        # Finding an array by its name takes HDF5 as long as writing a field.
-        self._arrays: dict[str, h5py.Dataset] = {}
 
     def describe(self, attributes: Mapping[str, str | float]) -> None:
         """Write attributes of the file: texts, which are not empty, and numbers."""
@@ -79,20 +75,14 @@ class StagedWriter:
         self._file.create_dataset(path, data=fixed_text(text))
         self._digests.add(path, text.encode())
 
-    def rows(self, path: str, rows: NDArray[Any] | Encoded, count: int) -> None:
-        """Write the next rows of an array of `count` rows, which are all stored alike."""
-        if not isinstance(rows, Encoded):
-            if rows.ndim == 1:
-                # Copied: a view of a journal's record would keep all of its rows in memory.
-                self._numbers.setdefault(path, []).append(rows.copy())
-                return
-            rows = self._storages.setdefault(path, Storage.of(rows[0])).encode(rows)
-        if path not in self._arrays:
-            self._arrays[path] = rows.storage.create(self._file, path, count)
-        first = self._written.get(path, 0)
-        self._written[path] = first + len(rows)
-        rows.write(self._arrays[path], first)
-        self._digests.add_rows(path, rows.digests)
+    def numbers(self, path: str, values: NDArray[Any]) -> None:
+        """Write the next numbers of an array with one for each instance."""
+        # Copied: a view of a journal's record would keep all of it in memory.
+        self._numbers.setdefault(path, []).append(values.copy())
+
+    def note_rows(self, path: str, digests: bytes) -> None:
+        """Note the digests of the next rows of an array, which are in the file already."""
+        self._digests.add_rows(path, digests)
 
     def ragged_row(self, path: str, values: NDArray[Any]) -> None:
         """Write the rows of the next instance of a ragged array."""

@@ -17,7 +17,7 @@ from kryloset.dataset.encoding import Encoded, Storage
 from kryloset.dataset.integrity import DIGEST
 from kryloset.dataset.journal import Journal
 from kryloset.dataset.layout import Placement, place, stored_row
-from kryloset.dataset.staged import StagedFile, create_staged
+from kryloset.dataset.staged import StagedFile
 from kryloset.dependence import keys_of
 from kryloset.errors import DataError
 from kryloset.problems import Discretisation, Family, family_files
@@ -215,7 +215,7 @@ def write_chunk(
     attributes: Mapping[str, str],
     selection: str | None = None,
 ) -> None:
-    """Write the records of a complete journal as one file, whole or not at all.
+    """Make the file of a complete journal, whole or not at all.
 
     Args:
         chunk: The chunk.
@@ -231,18 +231,18 @@ def write_chunk(
     if journal.instances != len(chunk):
         raise DataError(f"{journal.folder} has {journal.instances} of {len(chunk)} instances")
     ragged = {files.field(variable.name) for variable in family.unknowns if variable.ragged}
-    with create_staged(chunk.output) as file:
+    with journal.finish(chunk.output) as file:
         file.describe(attributes)
         if selection is not None:
             file.text(files.SELECTION, selection)
         for record in journal.records():
             for path, values in record.items():
                 if isinstance(values, Encoded):
-                    file.rows(path, values, len(chunk))
-                elif path in ragged:
+                    continue  # It is there already.
+                if path in ragged:
                     for row in values:
                         file.ragged_row(path, row)
                 elif files.is_shared(path):
                     file.array(path, values)
                 else:
-                    file.rows(path, values, len(chunk))
+                    file.numbers(path, values)

@@ -81,7 +81,7 @@ def run(
             job.solve_rest(None)
             return
         work = fingerprint(part, sorted_, config, family, comm.size)
-        with Journal(working_folder(output), work) as journal:
+        with Journal(working_folder(output), work, len(part)) as journal:
             # Only a job that waited for another one finds the chunk solved.
             if part.is_solved(work):
                 logger.info("chunk %s was solved while this job waited for it", chunk)
