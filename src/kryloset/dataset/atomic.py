@@ -134,6 +134,8 @@ class Sink(io.FileIO):
     """
 
     failure: OSError | None = None
+    #: Where the first write of each length was since this was cleared.
+    places: dict[int, int]
 
     def __init__(self, path: Path, mode: str) -> None:
         """Open the file."""
@@ -141,10 +143,12 @@ class Sink(io.FileIO):
         self._waiting = memoryview(bytearray(_JOINED))
         #: Where in the file the waiting bytes begin, and how many there are.
         self._begin = self._count = 0
+        self.places = {}
 
     def write(self, data: Any) -> int:
         """Write all data, or nothing once a write has failed."""
         size = len(data)
+        self.places.setdefault(size, self._begin + self._count)
         if self._count + size > len(self._waiting):
             self._write_waiting()
         if size > len(self._waiting):

@@ -47,12 +47,13 @@ class GrowingFile:
         """
         if name not in self._arrays:
             self._arrays[name] = rows.storage.create(self.file, name, self._count)
-        stored = self._arrays[name].id
+        write, sink = self._arrays[name].id.write_direct_chunk, self._sink
         places, checksums = [], []
         for corner, piece in zip(rows.places(first), rows.pieces, strict=True):
-            stored.write_direct_chunk(corner, piece)
-            found = stored.get_chunk_info_by_coord(corner)
-            places.append((found.byte_offset, found.size))
+            # HDF5 itself would go through all HDF5 chunks to find the place of one.
+            sink.places.clear()
+            write(corner, piece)
+            places.append((sink.places[len(piece)], len(piece)))
             checksums.append(bytes(piece[-CHECKED:]))
         return np.array(places, np.int64), b"".join(checksums)
 
