@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from kryloset.config import DatasetConfig
+from kryloset.config import DatasetConfig, InstancesConfig, load_dataset
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.restore import restore
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import ConfigError, DataError, FamilyError
 from kryloset.given.opening import open_parameters, resolve
-from kryloset.problems import load_family
+from kryloset.problems import FAMILIES, load_family
 from kryloset.run import check, draw, solve, sort
 from kryloset.run.draw import Drawn
 from kryloset.sampling import generator
 from merging import merge_verified
+from running import ROOT
 
 COUNT, POINTS = 6, 9
 #: A permeability for each instance; the square has no symmetry that would hide a wrong axis.
@@ -134,6 +135,19 @@ def test_the_configuration_is_completed_and_stays_so(tmp_path: Path):
         sort.run(found, "set", output=tmp_path / "order.h5")
     with pytest.raises(ConfigError, match="`kryloset config` prints"):
         sort.run(config, "set", output=tmp_path / "order.h5")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_any_family_draws_it_takes_from_a_file(name: str, tmp_path: Path):
+    config = load_dataset(ROOT / f"config/families/{name}.yaml", name)
+    config = config.model_copy(update={"count": 2})
+    first = drawn(config, 0, 1)
+    path = write_hdf5(tmp_path / "all.h5", **{k: np.stack([i[k] for i in first]) for k in first[0]})
+    instances = InstancesConfig(file=str(path))
+    again = drawn(config.model_copy(update={"instances": instances, "seed": 7}), 0, 1)
+    for one, other in zip(first, again, strict=True):
+        assert one.keys() == other.keys()
+        assert all(np.array_equal(one[key], other[key]) for key in one)
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded")
