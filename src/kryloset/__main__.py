@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """`kryloset`, and `python -m kryloset`, which is the same: logging, and errors for people."""
 
+import gc
 import io
 import logging
 import os
@@ -23,8 +24,14 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     # Looking for plugins of pydantic, of which there are none, takes as long as all its models.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    # Imports make nothing that could be collected, and commands little.
+    gc.set_threshold(5000)
     # Under MPI every rank logs warnings, and only the first one logs progress.
     rank = int(os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0")))
+    if not {"PMI_RANK", "OMPI_COMM_WORLD_RANK"} & os.environ.keys():
+        # UCX, by which MPI sends, hooks into the allocation of memory, and waits twice for that. A
+        # process by itself sends nothing.
+        os.environ.setdefault("UCX_MEM_EVENTS", "n")
     logging.basicConfig(
         level=logging.INFO if rank == 0 else logging.WARNING,
         format="%(asctime)s %(message)s",

@@ -141,16 +141,26 @@ def family_sources(dataset: DatasetConfig) -> dict[str, str]:
     return {place: decode_source(path.read_bytes()) for place, path in files.items()}
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of software on which results may depend."""
+def petsc_version() -> str:
+    """Return the version of PETSc, which is loaded."""
     # MPI must come before PETSc. They are imported here, since many commands need neither.
     from mpi4py import MPI  # isort: skip  # noqa: F401
     from petsc4py import PETSc  # isort: skip
+
+    return ".".join(map(str, PETSc.Sys.getVersion()))
+
+
+def versions(petsc: str | None = None) -> dict[str, str]:
+    """Return the versions of software on which results may depend.
+
+    Args:
+        petsc: That of PETSc, if it was asked for where PETSc was used.
+    """
     import h5py
 
     found = {
         "python": platform.python_version(),
-        "petsc": ".".join(map(str, PETSc.Sys.getVersion())),
+        "petsc": petsc_version() if petsc is None else petsc,
         "hdf5": h5py.version.hdf5_version,
         "kryloset": __version__,
     }

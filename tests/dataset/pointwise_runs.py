@@ -87,6 +87,7 @@ class Run:
                         "code": f"solved-{number}",
                         "drawn": digest,
                         "ways": json.dumps(["cg + icc"]),
+                        "petsc": "3.25.1",
                     }
                 )
                 for key, column in columns.items():

@@ -63,6 +63,17 @@ def test_products_are_those_of_the_block_diagonal_matrix(
     np.testing.assert_allclose(r.ravel(), 1 - whole @ x.array, rtol=0, atol=1e-13)
 
 
+@settings(max_examples=30)
+@given(st.integers(1, 40), st.floats(0, 0.5), st.integers(0, 99))
+def test_a_pattern_finds_its_entries_and_no_others(n, density, seed):
+    there = np.random.default_rng(seed).random((n, n)) < density
+    there[0, 0] = True
+    csr = sp.csr_array(there)
+    found = Pattern(csr.indptr, csr.indices).find(np.arange(n)[:, None], np.arange(n))
+    np.testing.assert_array_equal(found[there], np.arange(csr.nnz))
+    assert (found[~there] == -1).all()
+
+
 def test_a_lane_sees_no_other():
     matrices = sequence(6, 4)
     mat = to_ensemble(matrices, 4)

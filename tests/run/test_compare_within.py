@@ -41,7 +41,7 @@ def test_as_many_instances_are_compared_as_there_is_time_for(
         records = [SimpleNamespace(seconds=EACH)] * count
         return {"one": records, "other": records}, [["one", "other"]] * count
 
-    _, turns = compare_within(seconds, compare, most)
+    _, turns = compare_within(seconds, compare, most, min(FIRST, most))
     assert (len(turns), clock.now) == (compared, spent)
 
 
@@ -50,5 +50,5 @@ def test_a_family_that_needs_no_solver_is_compared_on_all_instances(clock: Simpl
         clock.now += EACH
         return {"one": [SimpleNamespace(seconds=0.0)] * count}, [["one"]] * count
 
-    _, turns = compare_within(1.0, compare, 100)
+    _, turns = compare_within(1.0, compare, 100, FIRST)
     assert len(turns) == 100

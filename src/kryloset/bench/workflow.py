@@ -85,8 +85,10 @@ def run_command(command: Sequence[str], folder: Path) -> Usage:
         KrylosetError: It failed; the message ends with what it and its jobs said.
     """
     said, began = folder / "said.txt", time.perf_counter()
+    # As with `make`: without compiled modules kept, each process would compile them again.
+    kept = ["env", "-u", "PYTHONDONTWRITEBYTECODE", *command]
     with said.open("w") as output:
-        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(kept, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
         _, process.returncode, used = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - began
     if process.returncode:

@@ -36,6 +36,7 @@ from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
 from kryloset.problems.base import Family, Variable
 from kryloset.problems.checks.coverage import select
+from kryloset.version import __version__
 
 #: What an instance has of an array: numbers, or one row as HDF5 stores it.
 type Row = NDArray[Any] | Encoded
@@ -55,6 +56,7 @@ def write_dataset(
     masks: Mapping[str, NDArray[np.int8]] | None = None,
     strategies: Sequence[str] = (),
     moments: Mapping[str, Moments] | None = None,
+    versions: Mapping[str, str] | None = None,
 ) -> None:
     """Write a dataset file in one pass over the instances.
 
@@ -75,12 +77,13 @@ def write_dataset(
         masks: The masks that instances share, by the same keys as the arrays of instances.
         strategies: The labels of the strategies in /solver/way, numbered from 0.
         moments: Those of parameters and fields over the training split, if they are known.
+        versions: Versions of the programs that made the dataset, if not those that are here.
 
     Raises:
         DataError: An array does not have the shape of its variable.
     """
     with create_hdf5(path, libver=LIBVER) as file:
-        writer = _Writer(file, config, family, provenance.versions())
+        writer = _Writer(file, config, family, versions or provenance.versions())
         writer.describe(name)
         writer.solver(solver, reasons, dict(enumerate(strategies)))
         writer.provenance(name, code, parameters)
@@ -166,7 +169,7 @@ def write_instances(
     Raises:
         DataError: An array does not have the shape of its variable.
     """
-    writer = _Writer(file, config, family, provenance.versions())
+    writer = _Writer(file, config, family, {"kryloset": __version__})
     writer.describe_grid(name)
     if solver is not None:
         writer.solver(solver, reasons or {}, dict(enumerate(strategies)))

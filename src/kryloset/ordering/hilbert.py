@@ -45,11 +45,13 @@ def hilbert_chain(
     curve = curve_order(project_on_principal_axes(features, PRINCIPAL_AXES))
     order = np.empty_like(curve)
     end = features[curve[:1]]
+    distance = scipy.spatial.distance
     for begin in track(range(0, len(curve), cell), "sorting cells of instances"):
         members = curve[begin : begin + cell]
         points = features[members]
-        start = int(scipy.spatial.distance.cdist(end, points, "sqeuclidean").argmin())
-        distances = scipy.spatial.distance.cdist(points, points)
+        start = int(distance.cdist(end, points, "sqeuclidean").argmin())
+        # Each distance once, with the same bits as both of `cdist`.
+        distances = distance.squareform(distance.pdist(points))
         path = chain_through(distances, start)
         if refine:
             path = or_opt(distances, path)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The figures of the report, drawn from plain arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 from typing import Any
@@ -23,8 +23,14 @@ type Array = NDArray[np.float64]
 #: Characters in a line of a row's label; longer lines overlap the label of the next row.
 WIDTH = 22
 
+#: Inches of a character along its line, and of a line, at 9 points.
+CHARACTER, LINE = 0.075, 0.16
+
 #: From the beginning of a map to that of the next, in its lengths.
 GAP = 1.06
+
+#: Points of a curve above which it is an image: as shapes they would be megabytes of a page.
+MANY = 1000
 
 #: Perceptually uniform colour maps, for parameters and for solutions.
 COLOUR_MAPS = ("viridis", "magma")
@@ -66,6 +72,36 @@ def samples(
     return figure
 
 
+def _leave_room(
+    figure: Figure,
+    left: float,
+    right: float = 0.15,
+    bottom: float = 0.45,
+    top: float = 0.1,
+    between: float = 0.1,
+) -> None:
+    """Place the axes. To measure their labels for that would take as long as to draw them.
+
+    Args:
+        figure: The figure.
+        left: Inches from an edge of the figure to the axes.
+        right: As left.
+        bottom: As left.
+        top: As left.
+        between: Room between axes, in their mean length.
+    """
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(
+        left=left / width, right=1 - right / width, bottom=bottom / height, top=1 - top / height,
+        wspace=between, hspace=between,
+    )  # fmt: skip
+
+
+def _lines(rows: Sequence[Pictures]) -> float:
+    """Return the inches that the labels of rows take across their lines."""
+    return LINE * max(fill(row.label, WIDTH).count("\n") + 1 for row in rows)
+
+
 def _graphs(
     figure: Figure,
     rows: Sequence[Pictures],
@@ -85,6 +121,7 @@ def _graphs(
     for axis, instance in zip(grid[0], instances, strict=True):
         axis.set_title(f"instance {instance}", fontsize=9)
     grid[-1, 0].set_xlabel(name)
+    _leave_room(figure, 0.5 + _lines(rows), top=0.3, between=0.25)
 
 
 def _maps(
@@ -108,9 +145,9 @@ def _maps(
         axis.set(xlim=(x[0], x[-1] + begins[-1]), ylim=(y[0], y[-1]), xticks=[], yticks=[])
         axis.grid(False)
         axis.spines[:].set_visible(False)
-        bar = figure.colorbar(
-            image, ax=axis, label=fill(pictures.label, WIDTH), aspect=14, pad=0.02
-        )
+        thickness = 0.1 / len(instances)
+        beside = axis.inset_axes((1 + thickness, 0, thickness, 1))
+        bar = figure.colorbar(image, beside, label=fill(pictures.label, WIDTH))
         if pictures.logarithmic:
             _name_powers(bar.ax)
     above: dict[str, Any] = {"xytext": (0, 4), "textcoords": "offset points", "fontsize": 9}
@@ -118,6 +155,7 @@ def _maps(
         figure.axes[0].annotate(f"instance {instance}", (x[0] + begin, y[-1]), **above)
     axis.set_ylabel(up)
     axis.set_xlabel(across, x=(x[-1] - x[0]) / (x[-1] + begins[-1] - x[0]) / 2)
+    _leave_room(figure, 0.3, 0.8 + _lines(rows), bottom=0.3, top=0.3)
 
 
 class _Powers(LogFormatter):
@@ -161,16 +199,19 @@ def neighbours(ordered: Array, given: Array) -> Figure:
     along, spread = figure.subplots(1, 2, width_ratios=(2.4, 1))
     # All distances are 0 if the sort cannot tell the instances apart.
     bins = np.linspace(0, max(ordered.max(), given.max()) or 1.0, 25)
+    many = len(ordered) > MANY
     for distances, label, colour in (
         (given, "as drawn", VERMILION),
         (ordered, "solving order", BLUE),
     ):
-        along.plot(distances, ".-", lw=0.8, ms=4, color=colour, label=label)
+        marks = "-" if many else ".-"
+        along.plot(distances, marks, lw=0.8, ms=4, color=colour, label=label, rasterized=many)
         spread.hist(distances, bins, color=colour, alpha=0.55, orientation="horizontal")
     along.set(xlabel="step along the order", ylabel="distance to the next instance", ylim=(0, None))
     _legend(along)
     spread.set(xlabel="number of steps", ylim=along.get_ylim())
     spread.tick_params(labelleft=False)
+    _leave_room(figure, 0.6, top=0.35)
     return figure
 
 
@@ -189,13 +230,14 @@ def iterations(
     axis = figure.subplots()
     for start in bounds[1:-1]:
         axis.axvline(start - 0.5, color=MUTED, lw=0.8, ls=":")
-    place = np.arange(len(counts))
+    place, many = np.arange(len(counts)), len(counts) > MANY
     for chosen, mark, colour, label in (
         (helped, ".", BLUE, "with its predecessor's subspace"),
         (~helped, "s", VERMILION, "without a predecessor"),
     ):
         if chosen.any():
-            axis.plot(place[chosen], counts[chosen], mark, ms=5, color=colour, label=label)
+            look: dict[str, Any] = {"ms": 5, "color": colour, "label": label, "rasterized": many}
+            axis.plot(place[chosen], counts[chosen], mark, **look)
     axis.set(
         xlabel="position in the solving order",
         ylabel="iterations",
@@ -203,6 +245,7 @@ def iterations(
     )
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(axis)
+    _leave_room(figure, 0.6, top=0.35)
     return figure
 
 
@@ -211,6 +254,7 @@ def seconds(parts: Mapping[str, float]) -> Figure:
     """Draw the total seconds of each part of the work."""
     figure = Figure(figsize=(7.2, 0.32 * len(parts) + 0.7))
     _bars(figure.subplots(), list(parts), list(parts.values()), "total seconds", [BLUE])
+    _leave_room(figure, _longest(parts))
     return figure
 
 
@@ -231,7 +275,13 @@ def comparison(
     colours = [BLUE if index == own else MUTED for index in range(len(labels))]
     _bars(left, labels, counts, "iterations (median)", colours)
     _bars(right, labels, [1e3 * t for t in times], "milliseconds (median)", colours)
+    _leave_room(figure, _longest(labels))
     return figure
+
+
+def _longest(labels: Iterable[str]) -> float:
+    """Return the inches that the longest label takes along its line, and some more."""
+    return 0.2 + CHARACTER * max(map(len, labels))
 
 
 def _bars(
@@ -268,4 +318,5 @@ def training(curves: Mapping[str, Array], label: str) -> Figure:
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else NullFormatter())
     _legend(axis)
+    _leave_room(figure, 0.6, top=0.35)
     return figure

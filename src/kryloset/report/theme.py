@@ -42,7 +42,6 @@ styled = matplotlib.rc_context(
         "axes.spines.top": False,
         "axes.titlelocation": "left",
         "axes.titlesize": 10,
-        "figure.constrained_layout.use": True,
         "figure.facecolor": PAPER,
         "font.family": "sans-serif",
         "font.size": 9,
@@ -63,15 +62,10 @@ styled = matplotlib.rc_context(
 @styled
 def encode(figure: Figure, kind: str) -> bytes:
     """Return a figure as the bytes of a `png` or `svg` file, without a date."""
-    # Otherwise each file is drawn twice, the first time for the layout alone.
-    if (engine := figure.get_layout_engine()) is not None:
-        engine.execute(figure)
-        with matplotlib.rc_context({"figure.constrained_layout.use": False}):
-            figure.set_layout_engine(None)
     buffer = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {}
-    # Maps in a drawing have about two pixels for each grid point of 64, which a viewer scales.
-    dpi = 100 if kind == "svg" else 200
+    # Maps in a drawing have more pixels than grid points, if these are 64; a viewer scales them.
+    dpi = 72 if kind == "svg" else 200
     figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
 

@@ -10,7 +10,6 @@ from mpi4py import MPI
 
 import numpy as np
 
-from kryloset import provenance
 from kryloset.dataset.derivation import differences
 from kryloset.dataset.guard import in_child
 from kryloset.dataset.integrity import damage, read_seals
@@ -46,6 +45,7 @@ from kryloset.run.checks.outcome import (
 )
 from kryloset.run.checks.recomputed import Grids, Residuals, SameParameters, check_mesh
 from kryloset.run.checks.solver_records import check_all_records
+from kryloset.version import __version__
 
 
 def run(dataset: Path, output: Path | None = None) -> CheckReport:
@@ -198,7 +198,7 @@ def _description(data: Dataset, make: Callable[[], tuple[Family, Discretisation]
     meshes, masks = discretisation.meshes(), discretisation.masks()
     with describable(Path(data.file.filename)):
         wrong = differences(data, family, MEANINGS, meshes, masks, resampled)
-        made, here = data.version, provenance.versions()["kryloset"]
+        made, here = data.version, __version__
     other = "" if made == here else f" (made by kryloset {made}, and this is {here})"
     refuse(f"what differs from that of configuration and family{other}", wrong)
     return "groups, attributes, axes, coordinates and boundary values derived again"

@@ -38,7 +38,8 @@ LEAST_SECONDS = 1.0
 """Processor seconds that a comparison may take, also of a small dataset."""
 
 FIRST = 2
-"""Instances by which the seconds of an instance are measured, and the fewest that are compared."""
+"""Instances by which the seconds of an instance are measured, and the fewest that are compared. Of
+trajectories it is one, since each has many systems."""
 
 type Compared = tuple[dict[str, list[SolveRecord]], list[list[str]]]
 
@@ -48,7 +49,7 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
 
     There are fewer instances than `comparison.instances` if they would take more than a fifth of
     the seconds that the dataset is expected to take, or than `comparison.seconds`, but at least
-    `FIRST`.
+    `FIRST`. Once these have passed, the error that the tolerance leaves is measured on one.
 
     Writes what `kryloset.run.comparison.summarise` returns, the solver of the dataset first, the
     turns that the methods took, and the error that the tolerance leaves.
@@ -80,9 +81,12 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
 
     share = max(LEAST_SECONDS, SHARE * config.count * expect_seconds(family))
     seconds = min(config.comparison.seconds, share)
-    records, turns = compare_within(seconds, compare, len(numbers))
+    first = min(FIRST if family.times is None else 1, len(numbers))
+    began = time.process_time()
+    records, turns = compare_within(seconds, compare, len(numbers), first)
     numbers = numbers[: len(turns)]
-    accuracy = _accuracy(config, family, discretisation, instances[: measured(family)])
+    several = measured(family) if time.process_time() - began < seconds else 1
+    accuracy = _accuracy(config, family, discretisation, instances[:several])
     result = {
         "dataset": name,
         "tolerance": config.solver.tolerance,
@@ -103,18 +107,20 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
         accuracy.log()
 
 
-def compare_within(seconds: float, compare: Callable[[int], Compared], most: int) -> Compared:
+def compare_within(
+    seconds: float, compare: Callable[[int], Compared], most: int, first: int
+) -> Compared:
     """Compare methods on as many of the first instances as there is time for.
 
     Args:
         seconds: Processor seconds that all may take; only the first instances may exceed them.
         compare: Compares the methods on a number of instances.
         most: The largest number of instances.
+        first: The number of instances by which their seconds are measured.
 
     Returns:
         What `compare` returned for the most instances.
     """
-    first = min(FIRST, most)
     began, wall = time.process_time(), time.perf_counter()
     found = compare(first)
     spent, passed = time.process_time() - began, time.perf_counter() - wall

@@ -46,6 +46,8 @@ SELECTION = "choices"
 #: The labels that the numbers of `solver("way")` stand for, as JSON.
 STRATEGIES = "ways"
 FINGERPRINT = "fingerprint"
+#: The version of PETSc that solved.
+PETSC = "petsc"
 
 
 def parameter(name: str) -> str:

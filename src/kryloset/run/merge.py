@@ -27,7 +27,7 @@ from kryloset.krylov.reason import MEANINGS
 from kryloset.problems import Family, load_family
 from kryloset.problems.checks.coverage import INSIDE
 from kryloset.progress import track
-from kryloset.provenance import stage_identity
+from kryloset.provenance import stage_identity, versions
 from kryloset.run import files as names
 from kryloset.run.checks.whole import add_moments, check_whole, read_verified
 from kryloset.run.inputs import open_order, require_made_from, require_same
@@ -121,13 +121,13 @@ def run(
             instances = _instances(places, family, config)
             code = {
                 "sort": str(sorted_.attrs[names.CODE]),
-                "solve": " ".join(sorted({str(file.attrs[names.CODE]) for file in files})),
+                "solve": _joined(files, names.CODE),
                 "merge": stage_identity("merge", family),
             }
             write_dataset(
                 part, name, config, family, instances, solver, MEANINGS, code,
                 sorted_.seal(names.DRAWN), _shared(files, names.MESH), masks, strategies,
-                add_moments(evidence),
+                add_moments(evidence), versions(_joined(files, names.PETSC)),
             )  # fmt: skip
             report = check_whole(
                 config, evidence, sorted_.array(names.DRAWN), *_verify(part, output)
@@ -149,6 +149,11 @@ def _open_chunk(
     require_made_from(file, order)
     require_same(file, config, "solve")
     return file
+
+
+def _joined(files: Sequence[StagedFile], attribute: str) -> str:
+    """Return an attribute of all chunks: each text that it has once."""
+    return " ".join(sorted({str(file.attrs[attribute]) for file in files}))
 
 
 def _places(

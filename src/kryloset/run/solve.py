@@ -28,7 +28,7 @@ from kryloset.krylov.names import Lanes
 from kryloset.problems import Discretisation, Family, Instance, load_family
 from kryloset.problems.checks.stored import check_masks, check_resampled, check_stored
 from kryloset.progress import track
-from kryloset.provenance import stage_identity
+from kryloset.provenance import petsc_version, stage_identity
 from kryloset.run import files
 from kryloset.run.checkpoint import Checkpoints, working_folder
 from kryloset.run.chunk import Chunk, Encoder, fingerprint, record_shared, write_chunk
@@ -93,6 +93,7 @@ def run(
                     files.CODE: stage_identity("solve", family),
                     files.DRAWN: sorted_.seal(files.DRAWN),
                     files.FINGERPRINT: work,
+                    files.PETSC: petsc_version(),
                     files.STRATEGIES: json.dumps(strategy_labels(settings, state)),
                 }
                 selection = state.recording.to_json() if isinstance(state, AutomaticState) else None

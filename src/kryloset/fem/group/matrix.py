@@ -168,12 +168,9 @@ def _nonzero(pattern: Pattern, sizes: Numbers) -> NDArray[np.bool_]:
         pattern: With an entry in each row.
         sizes: (nnz), norms over the lanes.
     """
-    shape = (pattern.rows, pattern.rows)
     rows = np.repeat(np.arange(pattern.rows), np.diff(pattern.offsets))
     most = np.maximum.reduceat(sizes, pattern.offsets[:-1])
     kept = sizes > ROUNDING * np.minimum(most[rows], most[pattern.columns])
     kept |= rows == pattern.columns
-    # The pattern is symmetric: these are the numbers of the opposite entries.
-    numbers = np.arange(pattern.size, dtype=np.int32)
-    found = scipy.sparse.csr_array((numbers, pattern.columns, pattern.offsets), shape)
-    return np.asarray(kept | kept[found.T.tocsr().data])
+    # The pattern is symmetric, so that each entry has an opposite one.
+    return np.asarray(kept | kept[pattern.find(pattern.columns, rows)])

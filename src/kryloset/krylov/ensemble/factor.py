@@ -13,7 +13,7 @@ the rounding away again. A matrix that needs pivoting shows by a residual that d
 
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from petsc4py import PETSc
 
@@ -26,9 +26,6 @@ from kryloset.krylov.ensemble.vectors import address
 from kryloset.krylov.native import factor
 from kryloset.krylov.native.factor import Supernodes
 from kryloset.krylov.native.kernels import FLAGS, load_kernels, open_library
-
-if TYPE_CHECKING:
-    import scipy.sparse as sp
 
 SHIFTS = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-8}
 """The diagonal that a row of norm 1 gets in place of zero: above the rounding that it amplifies."""
@@ -83,16 +80,11 @@ class Elimination:
             pattern: of the matrices.
             symmetric: whether the matrices are. They may be indefinite.
         """
-        import scipy.sparse as sp
-
-        n = pattern.rows
-        ones = np.ones(pattern.size)
-        matrix = sp.csr_array((ones, pattern.columns, pattern.offsets), (n, n))
-        both = factor.symmetric_pattern(matrix)
+        both = factor.symmetric_pattern(pattern.offsets, pattern.columns)
         self.pattern, self.symmetric = pattern, symmetric
-        order = _choose_order(both)
-        self.flops = self._postorder(both, order)
-        self.nodes = s = Supernodes.ordered(both, order, WEIGHTS)
+        order = _choose_order(*both)
+        self.flops = self._postorder(*both, order)
+        self.nodes = s = Supernodes.ordered(*both, order, WEIGHTS)
         widths, rows = np.diff(s.starts).astype(np.int64), np.diff(s.row_offsets)
         halves = 1 if symmetric else 2
         self.blocks = np.concatenate(
@@ -103,12 +95,14 @@ class Elimination:
         self.fronts, self.room = stack(s.parents, halves * all_rows * (all_rows + 1) // 2)
         self._widths, self._rows = widths, rows
 
-    def _postorder(self, pattern: "sp.csr_array", order: NDArray[np.int32]) -> int:
+    def _postorder(
+        self, offsets: NDArray[np.int32], columns: NDArray[np.int32], order: NDArray[np.int32]
+    ) -> int:
         """Put an order subtree by subtree, and return the operations of a factorisation in it."""
         kernels = load_kernels()
         assert kernels is not None
         below = np.empty(len(order), dtype=np.int32)
-        arrays = (pattern.indptr, pattern.indices, order, below)
+        arrays = (offsets, columns, order, below)
         if kernels.kryloset_postorder(len(order), *(array.ctypes.data for array in arrays)):
             raise MemoryError("no memory to analyse the pattern of a factor")
         # A column of c numbers below its pivot takes a division, c products, and a rank-one update.
@@ -167,16 +161,17 @@ class Elimination:
         return tuple(np.ascontiguousarray(array, dtype=kind) for array, kind in typed)
 
 
-def _choose_order(pattern: "sp.csr_array") -> NDArray[np.int32]:
+def _choose_order(offsets: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return nested dissection, or the given order where that has a narrow band.
 
     Args:
-        pattern: (n, n), structurally symmetric.
+        offsets: (n + 1), where the entries of each row of a symmetric pattern begin.
+        columns: (nnz), the column of each.
     """
-    numbers = np.arange(pattern.shape[0], dtype=np.int32)
-    rows = np.repeat(numbers, np.diff(pattern.indptr))
-    narrow = np.abs(rows - pattern.indices).max(initial=0) <= NARROW
-    return numbers if narrow else factor.order_of(pattern)
+    numbers = np.arange(len(offsets) - 1, dtype=np.int32)
+    rows = np.repeat(numbers, np.diff(offsets))
+    narrow = np.abs(rows - columns).max(initial=0) <= NARROW
+    return numbers if narrow else factor.order_of(offsets, columns)
 
 
 def stack(parents: NDArray[np.int32], sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:

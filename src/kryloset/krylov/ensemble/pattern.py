@@ -4,7 +4,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 from petsc4py import PETSc
 
@@ -48,3 +48,19 @@ class Pattern:
         on = np.flatnonzero(rows == self.columns)
         places[rows[on]] = on
         return places
+
+    def find(
+        self, rows: NDArray[np.integer[Any]], columns: NDArray[np.integer[Any]]
+    ) -> NDArray[np.int32]:
+        """Return the places of some entries among the entries; -1 where there is none.
+
+        Args:
+            rows: The row of each.
+            columns: The column of each; both shapes are broadcast.
+        """
+        n = np.int64(self.rows)
+        keys = np.repeat(np.arange(n), np.diff(self.offsets)) * n + self.columns
+        wanted = rows * n + columns
+        found = np.searchsorted(keys, wanted).astype(np.int32)
+        found[keys.take(found, mode="clip") != wanted] = -1
+        return found

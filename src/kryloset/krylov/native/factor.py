@@ -64,27 +64,32 @@ class Supernodes:
         Args:
             matrix: (n, n), its entries do not matter.
         """
-        pattern = symmetric_pattern(matrix)
-        return cls.ordered(pattern, order_of(pattern), WEIGHTS)
+        pattern = symmetric_pattern(matrix.indptr, matrix.indices)
+        return cls.ordered(*pattern, order_of(*pattern), WEIGHTS)
 
     @classmethod
     def ordered(
-        cls, pattern: "sp.csr_array", order: NDArray[np.int32], weights: tuple[int, ...]
+        cls,
+        offsets: NDArray[np.int32],
+        columns: NDArray[np.int32],
+        order: NDArray[np.int32],
+        weights: tuple[int, ...],
     ) -> Self:
         """Find the supernodes of an order that reduces fill.
 
         Args:
-            pattern: (n, n), structurally symmetric, with int32 indices.
+            offsets: (n + 1), where each row of a structurally symmetric matrix begins.
+            columns: (nnz), the columns of its entries.
             order: (n), old numbers in the order of elimination.
             weights: What nodes cost: see cost() in factor.c.
         """
         kernels = load_kernels()
         assert kernels is not None
-        n = pattern.shape[0]
+        n = len(order)
         order = order.copy()
         starts, parents = np.empty(n + 1, dtype=np.int32), np.empty(n, dtype=np.int32)
         row_offsets = np.empty(n + 1, dtype=np.int64)
-        csr = (pattern.indptr, pattern.indices)
+        csr = (offsets, columns)
         arrays = (*csr, np.array(weights, np.int32), order, starts, row_offsets, parents)
         count = kernels.kryloset_analyse(n, *(array.ctypes.data for array in arrays))
         if count < 0:
@@ -102,29 +107,31 @@ class Supernodes:
         return cls(order, place, starts, parents, row_offsets, rows)
 
 
-def symmetric_pattern(matrix: "sp.csr_array") -> "sp.csr_array":
-    """Return the pattern of A + A', with int32 indices and entries that are not zero.
+def symmetric_pattern(
+    offsets: NDArray[np.int32], columns: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the pattern of A + A', in compressed rows as that of A is given.
 
     Args:
-        matrix: (n, n), its entries do not matter.
+        offsets: (n + 1), where the entries of each row of A begin.
+        columns: (nnz), the column of each.
     """
-    import scipy.sparse as sp
-
-    ones = sp.csr_array((np.ones(matrix.nnz), matrix.indices, matrix.indptr), matrix.shape)
-    pattern = sp.csr_array(ones + ones.T)
-    pattern.indptr = pattern.indptr.astype(np.int32)
-    pattern.indices = pattern.indices.astype(np.int32)
-    return pattern
+    n = len(offsets) - 1
+    rows = np.repeat(np.arange(n), np.diff(offsets))
+    keys = np.unique(np.concatenate((rows * n + columns, columns * np.int64(n) + rows)))
+    ends = np.searchsorted(keys, np.arange(n + 1) * n)
+    return ends.astype(np.int32), (keys % n).astype(np.int32)
 
 
-def order_of(pattern: "sp.csr_array") -> NDArray[np.int32]:
+def order_of(offsets: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return PETSc's nested dissection of a structurally symmetric pattern, (n) old numbers.
 
     Args:
-        pattern: (n, n), with int32 indices.
+        offsets: (n + 1), where the entries of each row begin.
+        columns: (nnz), the column of each.
     """
-    csr = (pattern.indptr, pattern.indices, pattern.data)
-    mat = PETSc.Mat().createAIJ(pattern.shape, csr=csr, comm=PETSc.COMM_SELF)
+    n, csr = len(offsets) - 1, (offsets, columns, np.ones(len(columns)))
+    mat = PETSc.Mat().createAIJ((n, n), csr=csr, comm=PETSc.COMM_SELF)
     order = np.array(mat.getOrdering("nd")[0].getIndices(), dtype=np.int32)
     mat.destroy()
     return order
