@@ -99,6 +99,10 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], dict[str, str]]] = {
     "well.hdf5": (write_well, {}),
     "pdebench.hdf5": (lambda path: write_hdf5(path, nu=K, tensor=K[:, None]), {"k": "nu"}),
     "channel.h5": (lambda path: write_hdf5(path, x=np.stack([K, -K], 1)), {"k": "x[0]"}),
+    "last.npy": (
+        lambda path: (np.save(path, np.stack([-K, K], 3)), path)[1],
+        {"k": "last[:, :, 1]"},
+    ),
     "numbered.h5": (write_numbered, {"k": "data[0]"}),
     "fno.mat": (lambda path: (savemat(path, {"coeff": K, "a": "text"}), path)[1], {"k": "coeff"}),
     "seven.mat": (lambda path: write_hdf5(path, coeff=K.T), {"k": "coeff"}),

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import xarray
+from scipy.io import mmwrite
 
 from kryloset.__main__ import main
 from kryloset.dataset.description import describe
@@ -477,6 +478,10 @@ def test_a_full_disk_leaves_no_file(folder: Path, out: Path, tmp_path: Path):
 @pytest.mark.mpi
 def test_two_ranks_agree_with_one(folder: Path, run: Run, out: Path, tmp_path: Path):
     assert run("--pc", "jacobi", "--order", "greedy").code == 0
+    (folder / "A_2.dat").unlink()
+    mmwrite(folder / "A_2.mtx", MATRICES[2])
+    (folder / "rhs_3.dat").unlink()
+    np.save(folder / "rhs_3.npy", VECTORS[3])
     ended = start_two(
         folder, "--pc", "jacobi", "--order", "greedy", "--out", tmp_path / "two.h5", "--json"
     )

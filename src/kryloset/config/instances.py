@@ -11,7 +11,7 @@ from pydantic_core import CoreSchema
 from kryloset.config.section import Section, plain_path
 
 #: An array of a file by its path, and perhaps its place along the axes after the instances.
-ARRAY = r"^[^\[\]]+(\[\d+(, ?\d+)*\])?$"
+ARRAY = r"^[^\[\]]+(\[(\d+|:)(, ?(\d+|:))*\])?$"
 
 
 class InstancesConfig(Section):
@@ -27,7 +27,8 @@ class InstancesConfig(Section):
     names: dict[str, Annotated[str, Field(pattern=ARRAY)]] = Field(
         {},
         description="Names of arrays in the file, by parameter, where they differ, as in "
-        '{k: coeff}. `{k: "tensor[0]"}` takes the first entry along the axis after the instances.',
+        '{k: coeff}. `{k: "tensor[0]"}` takes the first entry along the axis after the instances, '
+        '`{k: "data[0, :, :, 1]"}` a channel that comes last.',
     )
     resample: Literal["none", "linear", "nearest"] = Field(
         "none",

@@ -27,6 +27,12 @@ from kryloset.problems.checks.drawing import draw_example
 _ROUNDING = 1e-6
 
 
+#: Places along the axes of an array after that of the instances.
+type Index = tuple[int | slice, ...]
+
+_ALL = slice(None)
+
+
 @dataclass(frozen=True)
 class Column:
     """An array of a file that has the values of a parameter.
@@ -34,21 +40,23 @@ class Column:
     Attributes:
         variable: The parameter.
         array: The array.
-        index: The place along the axes after that of the instances that is taken.
+        index: The places along the axes after that of the instances that are taken; a slice takes
+            all of an axis.
         shared: Whether all instances have the same values, and no axis counts them.
         along: How values are resampled, by the number of the axis; empty if they are not.
     """
 
     variable: Variable
     array: FileArray
-    index: tuple[int, ...]
+    index: Index
     shared: bool
     along: Mapping[int, Places]
 
     @property
     def name(self) -> str:
         """The name of the array with the place that is taken, as the configuration has it."""
-        return f"{self.array.name}{list(self.index)}" if self.index else self.array.name
+        places = ", ".join(":" if place == _ALL else str(place) for place in self.index)
+        return f"{self.array.name}[{places}]" if places else self.array.name
 
     def row(self, number: int) -> NDArray[Any]:
         """Return the values of an instance."""
@@ -99,10 +107,11 @@ def match(
     return columns
 
 
-def _split(wanted: str) -> tuple[str, tuple[int, ...]]:
-    """Return the name of an array, and the place that is taken along its axes."""
+def _split(wanted: str) -> tuple[str, Index]:
+    """Return the name of an array, and the places that are taken along its axes."""
     name, _, places = wanted.partition("[")
-    return name, tuple(int(place) for place in re.findall(r"\d+", places))
+    found = re.findall(r"\d+|:", places)
+    return name, tuple(_ALL if place == ":" else int(place) for place in found)
 
 
 def _find(arrays: Mapping[str, FileArray], name: str) -> FileArray | None:
@@ -139,7 +148,7 @@ class _Fit:
         arrays: Mapping[str, FileArray],
         variable: Variable,
         array: FileArray,
-        index: tuple[int, ...],
+        index: Index,
     ) -> None:
         self._settings: InstancesConfig = config.instances
         self._count = config.count
@@ -163,11 +172,17 @@ class _Fit:
         self._require_numbers()
         self._require_units()
         self._require_instances()
-        shape = self._array.shape[(0 if self._shared else 1) + len(self._index) :]
+        shape = self._of_instance(self._array.shape)
         self._require_axes(shape)
         return Column(
             self._variable, self._array, self._index, self._shared, self._resampling(shape)
         )
+
+    def _of_instance[T](self, of_axes: tuple[T, ...]) -> tuple[T, ...]:
+        """Return what belongs to the axes that an instance has after the index was taken."""
+        own = of_axes[0 if self._shared else 1 :]
+        begin = zip(own, self._index, strict=False)
+        return (*(one for one, place in begin if place == _ALL), *own[len(self._index) :])
 
     def _require_numbers(self) -> None:
         dtype = self._array.dtype
@@ -198,7 +213,7 @@ class _Fit:
                 f"instances{', and others follow that the index takes' if index else ''}"
             )
         for axis, place in enumerate(index, start=1):
-            if place >= array.shape[axis]:
+            if isinstance(place, int) and place >= array.shape[axis]:
                 raise DataError(
                     f"{self._where} has {array.shape[axis]} entries along axis {axis}, counted "
                     f"from 0: there is no entry {place}"
@@ -231,8 +246,7 @@ class _Fit:
             raise DataError(
                 f"{begin}: components come last, so write numpy.moveaxis(values, 1, -1)"
             )
-        stated = self._array.axes[len(self._array.shape) - len(shape) :]
-        own = stated[: len(variable.axes)]
+        own = self._of_instance(self._array.axes)[: len(variable.axes)]
         if own != variable.axes and set(own) == set(variable.axes):
             raise DataError(
                 f"{self._where} has its axes in the order {', '.join(own)}, and the parameter in "

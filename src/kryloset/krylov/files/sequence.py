@@ -12,6 +12,8 @@ from types import MappingProxyType
 from mpi4py import MPI
 from petsc4py import PETSc
 
+import numpy as np
+
 from kryloset.errors import DataError
 from kryloset.krylov.files.exchange import MATRIX_MARKET, NUMPY, SCIPY
 from kryloset.krylov.files.parts import Format, MatrixFile
@@ -212,6 +214,12 @@ class SystemReader:
         path, pattern = files.matrices[number], files.patterns[number]
         if self._held is None or self._held[0] != path:
             pointers, columns, values = _format("A", path).read_rows(path, *self._rows)
+            limit = np.iinfo(PETSc.IntType).max
+            if pointers[-1] > limit:
+                raise DataError(
+                    f"{path} has {pointers[-1]} nonzeros in the rows of one process, and this "
+                    f"PETSc counts up to {limit}: run on more processes"
+                )
             csr = (
                 pointers.astype(PETSc.IntType),
                 columns.astype(PETSc.IntType),
