@@ -23,6 +23,7 @@ SLURM := .venv/.made-slurm
 SITE := .venv/.made-docs
 PEERS := .venv/.made-bench
 COMPLEX := .venv-complex/.made
+FORMATS := .venv/.made-formats
 # Quote a name, whatever it contains, as one word for the shell.
 quote = '$(subst ','\'',$(1))'
 # Neighbours share fixtures, so each process begins with a run of neighbours, and takes half of what
@@ -36,7 +37,7 @@ export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 # Without compiled modules kept, each of many processes would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help configured run test slow fuzz complex train bench docs learn slurm peers lint config figures lock clean
+.PHONY: help configured run test slow fuzz complex train bench docs learn slurm peers formats lint config figures lock clean
 
 help: ## List the targets (the default).
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -77,6 +78,8 @@ slurm: $(SLURM) ## Install what submitting jobs to Slurm needs.
 
 peers: $(PEERS) ## Install the solvers that the benches compare with (MKL, 250 MB).
 
+formats: $(FORMATS) ## Install the libraries whose formats `kryloset export` writes.
+
 lint: $(ENVIRONMENT) ## Check style, types, imports and rules.
 	@$(BIN)/ruff check --no-cache # whose cache misses that a module of tests has moved
 	@$(BIN)/ruff format --check
@@ -100,6 +103,8 @@ lock: $(UV) ## Pin the newest versions that pyproject.toml allows, with hashes.
 	  --output-file envs/requirements.txt pyproject.toml
 	@$(COMPILE) --extra learn --group well --constraints envs/requirements.txt \
 	  --output-file envs/requirements-learn.txt pyproject.toml
+	@$(COMPILE) --extra export --group formats --constraints envs/requirements-learn.txt \
+	  --output-file envs/requirements-formats.txt pyproject.toml
 	@$(COMPILE) --group slurm --constraints envs/requirements.txt \
 	  --output-file envs/requirements-slurm.txt pyproject.toml
 	@$(COMPILE) --group bench --constraints envs/requirements.txt \
@@ -155,6 +160,11 @@ $(SLURM): $(ENVIRONMENT) envs/requirements-slurm.txt
 $(PEERS): $(ENVIRONMENT) envs/requirements-bench.txt
 	@echo "Adding MKL PARDISO and CHOLMOD to .venv/ (250 MB)"
 	@$(INSTALL) envs/requirements-bench.txt
+	@touch $@
+
+$(FORMATS): $(ENVIRONMENT) envs/requirements-formats.txt
+	@echo "Adding the libraries of other formats to .venv/"
+	@$(INSTALL) envs/requirements-formats.txt
 	@touch $@
 
 $(SITE): $(ENVIRONMENT) envs/requirements-docs.txt

@@ -24,8 +24,8 @@ SINGLE_ALGORITHMS = {
     "krylov/methods/recycling_cg.py": "recycling conjugate gradients",
     "krylov/methods/recycling_minres.py": "recycling MINRES",
 }
-#: Files that may spell names inside HDF5 files.
-SPELLERS = ("run/files.py", "dataset/")
+#: Files that may spell names inside HDF5 files: those of the stages, of the dataset, and of others.
+SPELLERS = ("run/files.py", "dataset/", "export/")
 
 
 @cache

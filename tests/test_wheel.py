@@ -67,7 +67,13 @@ def test_the_wheel_declares_its_requirements(wheel):
     assert base == {
         "cffi", "h5netcdf", "h5py", "numpy", "pydantic", "pyyaml", "rich", "scipy", "xarray",
     }  # fmt: skip
-    assert set(metadata.get_all("Provides-Extra")) == {"fenicsx", "learn", "report", "workflow"}
+    assert set(metadata.get_all("Provides-Extra")) == {
+        "export",
+        "fenicsx",
+        "learn",
+        "report",
+        "workflow",
+    }
 
 
 def test_a_notebook_runs_beside_fenicsx_alone(clean, tmp_path):

@@ -390,6 +390,48 @@ def info(
 
 
 @app.command(rich_help_panel=INSPECTION)
+def export(
+    file: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="FORMAT",
+            help="well, neuraloperator, deepxde, pdebench, zarr, vtk, huggingface or netcdf.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option(help="A new folder; for netcdf a new file.", show_default=False)
+    ],
+    precision: Annotated[str, typer.Option(metavar="float32|float64")] = "float32",
+    split: Annotated[
+        list[str] | None, typer.Option(help="Only this split; repeat it for more.")
+    ] = None,
+    grid: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="The grid with so many points a side; by default all that the format has room for."
+        ),
+    ] = None,
+    instances: Annotated[
+        str, typer.Option(metavar="FIRST:END", help="Only these instances, as in 0:100.")
+    ] = ":",
+) -> None:
+    """Write a dataset, or a part of it, in the format of another library."""
+    from kryloset.run import export as stage
+
+    stage.run(
+        file,
+        to=to,
+        output=output,
+        precision=precision,
+        splits=split or (),
+        grids=grid or (),
+        instances=instances,
+    )
+
+
+@app.command(rich_help_panel=INSPECTION)
 def restore(
     file: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
     folder: Annotated[Path, typer.Argument(help="A new folder.", show_default=False)],

@@ -15,10 +15,12 @@ SOURCES = {
     ),
     "the workflow (`pip install 'kryloset[workflow]'`)": ("snakemake", "typer"),
     "what draws reports (`pip install 'kryloset[report]'`)": ("jinja2", "matplotlib"),
+    "other formats (`make formats` in a clone, or `pip install 'kryloset[export]'`)": (
+        "meshio", "pyarrow", "zarr",
+    ),
     "what training needs (`make learn` in a clone, or `pip install 'kryloset[learn]'`)": (
         "neuralop", "torch",
     ),
-    "what reads zarr (`pip install 'kryloset[zarr]'`)": ("zarr",),
 }  # fmt: skip
 
 

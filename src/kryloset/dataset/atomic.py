@@ -10,6 +10,7 @@ whatever is killed in between.
 import errno
 import io
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,37 @@ def put_whole(part: Path, path: Path) -> None:
     _to_disk(part)
     os.replace(part, path)
     _to_disk(path.parent)
+
+
+@contextmanager
+def write_folder_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary folder to write to, which becomes `path` if the body succeeds.
+
+    If the body raises, the temporary folder is removed.
+
+    Args:
+        path: Final name of the folder, where nothing is yet.
+
+    Yields:
+        `path` with `.part` appended, an empty folder. What a killed process left there is removed.
+
+    Raises:
+        DataError: The folder cannot be written: no permission, no space.
+    """
+    part = _part(path)
+    with readable(path):
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        try:
+            yield part
+            for folder, _, names in os.walk(part):
+                for name in (*names, "."):
+                    _to_disk(Path(folder, name))
+            os.rename(part, path)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        _to_disk(path.parent)
 
 
 def write_text_whole(path: Path, text: str) -> None:
@@ -218,7 +250,8 @@ def _part(path: Path) -> Path:
 
 def _is_near(about: Path, path: Path) -> bool:
     """Return whether an error about one path may come from writing another."""
-    return about in (path, _part(path), *path.parents) or path in about.parents
+    inside = {path, _part(path)} & {*about.parents}
+    return about in (path, _part(path), *path.parents) or bool(inside)
 
 
 def _to_disk(path: Path) -> None:

@@ -138,6 +138,15 @@ def read_seals(file: h5py.File) -> dict[str, str]:
     return seals
 
 
+def identity(file: h5py.File) -> str:
+    """Return the SHA-256 of the digests of everything in a file, which names its content.
+
+    Raises:
+        DataError: As `read_seals`.
+    """
+    return hashlib.sha256(json.dumps(read_seals(file), sort_keys=True).encode()).hexdigest()
+
+
 def _write(seals: Mapping[str, str]) -> str:
     return "".join(f"{digest}  {path}\n" for path, digest in seals.items())
 

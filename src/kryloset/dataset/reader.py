@@ -161,6 +161,13 @@ class Dataset:
         """The version of kryloset that made the file."""
         return str(self.file["provenance/versions"].attrs["kryloset"])
 
+    @property
+    @_described
+    def licence(self) -> str | None:
+        """The licence that the file states (ACDD's attribute `license`); None if it states none."""
+        stated = self.file.attrs.get("license")
+        return None if stated is None else str(stated)
+
     @_described
     def __len__(self) -> int:
         """Return the number of instances."""
@@ -238,6 +245,12 @@ class Dataset:
     def rank(self, name: str) -> int:
         """Return 1 for a vector on the grid, which has an axis of components; otherwise 0."""
         return int(self.array(name).parent.name == "/t1_fields")
+
+    @_described
+    def varies(self, name: str) -> tuple[bool, ...]:
+        """Return along which axes of the grid a variable varies; a number varies along none."""
+        varying = self.array(name).attrs.get("dim_varying", np.zeros(len(self.grid)))
+        return tuple(map(bool, varying))
 
     @_described
     def resampled(self, points: int, index: int) -> dict[str, NDArray[Any]]:
@@ -322,6 +335,14 @@ class Dataset:
         """Coordinates of the grid by axis, in the order of the axes."""
         axes = self.file["dimensions"].attrs["spatial_dims"]
         return {axis: self.file[axis][:] for axis in axes}
+
+    @_described
+    def coordinates_on(self, points: int | None = None) -> dict[str, NDArray[np.float64]]:
+        """Return the coordinates of a further grid, or of the dataset's own grid for None."""
+        if points is None:
+            return self.coordinates
+        group = self.file[grid_group(points)]
+        return {axis: group[f"{axis}_{points}"][:] for axis in self.coordinates}
 
     @property
     @_described

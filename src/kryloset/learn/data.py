@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Pairs of functions from a dataset file, and their scaling for a network."""
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kryloset.dataset.integrity import read_seals
+from kryloset.dataset.integrity import identity
 from kryloset.dataset.layout import SAMPLE_VARYING, TIME_VARYING, WELL_GROUPS
 from kryloset.dataset.opening import open_hdf5
 from kryloset.dataset.reader import Dataset
@@ -167,8 +165,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             self.outputs = tuple(c for quantity in self._outputs for c in quantity.channels)
             self.logarithmic = tuple(q.logarithmic for q in self._inputs for _ in q.channels)
             self.instances = splits[split]
-            seals = json.dumps(read_seals(dataset.file), sort_keys=True)
-            self.digest = hashlib.sha256(seals.encode()).hexdigest()
+            self.digest = identity(dataset.file)
         #: The states of an instance that are x of an item, and how far from each its y is.
         self._starts = range(states - 1, states) if steps is None else range(states - steps)
         self._steps = steps or 0

@@ -1,0 +1,3 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Datasets in the formats of other libraries, one module a format."""

@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Parquet files for the library `datasets` of Hugging Face."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import yaml
+from numpy.typing import NDArray
+from pyarrow import parquet
+
+from kryloset.export.base import Format
+from kryloset.export.selection import GridView, Selection
+from kryloset.problems.checks.coverage import INSIDE
+
+#: Bytes of a row group, which a reader holds in memory.
+_GROUP = 2**25
+
+
+class HuggingFace(Format):
+    """`data/<split>-00000-of-00001.parquet` and a card, for a plain `datasets.load_dataset`.
+
+    A row is an instance, and a column a parameter or field with the shape of its array, which the
+    schema tells to `datasets`; `instance` is its number. No script is needed.
+    """
+
+    def write(self, selection: Selection, path: Path) -> None:
+        """Write a file for each split, and the card that lists them."""
+        view = selection.view
+        (path / "data").mkdir()
+        first = _row(view, int(selection.instances[0]), selection.dtype)
+        schema = _schema(first, selection)
+        for split, instances in selection.splits.items():
+            target = path / _file(split)
+            with parquet.ParquetWriter(target, schema) as writer:
+                rows: list[dict[str, Any]] = []
+                for instance in instances.tolist():
+                    rows.append(_row(view, instance, selection.dtype))
+                    if len(rows) * sum(np.asarray(v).nbytes for v in first.values()) >= _GROUP:
+                        writer.write_table(_table(rows, schema))
+                        rows = []
+                if rows:
+                    writer.write_table(_table(rows, schema))
+        (path / "README.md").write_text(_card(selection), encoding="utf-8")
+
+
+def _file(split: str) -> str:
+    return f"data/{split}-00000-of-00001.parquet"
+
+
+def _row(view: GridView, instance: int, dtype: np.dtype[Any]) -> dict[str, NDArray[Any]]:
+    """Return the columns of an instance."""
+    row: dict[str, NDArray[Any]] = {"instance": np.asarray(instance)}
+    given = view.dataset.instance(instance) if view.points is None else {}
+    names = (*view.parameters, *view.fields)
+    row |= {name: values.astype(dtype) for name, values in given.items()}
+    row |= {name: view.values(name, instance).astype(dtype) for name in names}
+    if (inside := view.inside(instance)) is not None:
+        row[INSIDE.name] = inside
+    return row
+
+
+def _schema(row: dict[str, NDArray[Any]], selection: Selection) -> pa.Schema:
+    """Return the types of the columns, with the shapes as `datasets` notes them."""
+    fields, features = [], {}
+    for name, values in row.items():
+        kind = pa.from_numpy_dtype(values.dtype)
+        feature: dict[str, Any] = {"dtype": str(values.dtype), "_type": "Value"}
+        if values.ndim == 1:
+            feature = {"feature": feature, "length": values.size, "_type": "List"}
+        elif values.ndim:
+            shape = list(values.shape)
+            feature = {"shape": shape, "dtype": str(values.dtype), "_type": f"Array{values.ndim}D"}
+        for _ in values.shape:
+            kind = pa.list_(kind)
+        fields.append(pa.field(name, kind))
+        features[name] = feature
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    return pa.schema(fields, metadata=about | dict(selection.origin))
+
+
+def _table(rows: list[dict[str, NDArray[Any]]], schema: pa.Schema) -> pa.Table:
+    columns = [_nested(np.stack([row[name] for row in rows])) for name in schema.names]
+    return pa.table([c.cast(t) for c, t in zip(columns, schema.types, strict=True)], schema=schema)
+
+
+def _nested(values: NDArray[Any]) -> pa.Array:
+    """Return an array of lists of lists, one level for each axis but the first."""
+    found = pa.array(values.ravel())
+    for axis in range(values.ndim - 1, 0, -1):
+        count = math.prod(values.shape[:axis])
+        offsets = np.arange(count + 1, dtype=np.int32) * np.int32(values.shape[axis])
+        found = pa.ListArray.from_arrays(pa.array(offsets), found)
+    return found
+
+
+def _card(selection: Selection) -> str:
+    """Return the dataset card: its head lists the files of each split."""
+    head: dict[str, Any] = {
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": s, "path": _file(s)} for s in selection.splits],
+            }
+        ],
+    }
+    if "license" in selection.origin:
+        head["license"] = selection.origin["license"]
+    about = selection.dataset.file.attrs
+    lines = "".join(f"- {key}: {value}\n" for key, value in selection.origin.items())
+    return (
+        f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n"
+        f"# {about['title']}\n\n{about['equation']}\n\n{lines}"
+    )

@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What is exported: the part that was asked for, whole, or nothing."""
+
+import json
+import subprocess
+import sys
+import tracemalloc
+
+import h5py
+import numpy as np
+import pytest
+
+from kryloset.config import DatasetConfig
+from kryloset.dataset.integrity import identity
+from kryloset.dataset.layout import SOLVER
+from kryloset.dataset.writer import write_dataset
+from kryloset.errors import KrylosetError
+from kryloset.export.deepxde import DeepXDE
+from kryloset.problems import load_family
+from kryloset.run import export
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"to": "csv"}, "--to csv: there is no such format; take one of well"),
+        ({"splits": ["valid"]}, "--split valid: .* has the splits train, test"),
+        ({"grids": [6]}, "--grid 6: .* has grids of 9, 5 points a side"),
+        ({"grids": [9, 5]}, "room for one grid"),
+        ({"instances": "2:9"}, "has the instances 0 to 3"),
+        ({"instances": "4"}, "has the instances 0 to 3"),
+        ({"instances": "a"}, "write a range such as 0:100"),
+        ({"precision": "float16"}, "take one of float32, float64"),
+    ],
+)
+def test_what_is_not_there_is_refused(options, words, small, tmp_path):
+    with pytest.raises(KrylosetError, match=words):
+        export.run(small("darcy"), **{"to": "pdebench", "output": tmp_path / "out"} | options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_overwritten(small, exported, tmp_path):
+    first = exported("darcy", "pdebench")
+    with pytest.raises(KrylosetError, match="exists already"):
+        export.run(small("darcy"), to="pdebench", output=first)
+
+
+def test_a_part_is_what_was_asked_for(small, exported):
+    folder = exported(
+        "darcy", "pdebench", splits=["train"], instances="1:", grids=[5], precision="float64"
+    )
+    with h5py.File(small("darcy")) as source:
+        train = [i for i in source["splits/train"][:] if i >= 1]
+        expected, digest = source["grid_5/u"][:][train], identity(source)
+    assert [p.name for p in sorted(folder.iterdir())] == ["darcy_train.hdf5", "provenance.json"]
+    with h5py.File(folder / "darcy_train.hdf5") as file:
+        np.testing.assert_array_equal(file["tensor"], expected)
+    assert json.loads((folder / "provenance.json").read_text()) == {
+        "exported_from": "darcy.h5",
+        "exported_digest": digest,
+        "exported_by": "kryloset export darcy.h5 --to pdebench --precision float64 --split train "
+        "--grid 5 --instances 1:",
+        "exported_with": f"kryloset {export.__version__}",
+    }
+
+
+def test_a_licence_is_carried_along(small, tmp_path):
+    source = tmp_path / "darcy.h5"
+    source.write_bytes(small("darcy").read_bytes())
+    with h5py.File(source, "r+") as file:
+        file.attrs["license"] = "CC-BY-4.0"
+    export.run(source, to="deepxde", output=tmp_path / "out")
+    assert json.loads((tmp_path / "out/provenance.json").read_text())["license"] == "CC-BY-4.0"
+
+
+def test_a_failed_export_leaves_nothing(exported, tmp_path, monkeypatch):
+    def fail(self, selection, path):
+        (path / "half").write_text("half")
+        raise OSError(28, "No space left on device", str(path / "half"))
+
+    monkeypatch.setattr(DeepXDE, "write", fail)
+    with pytest.raises(KrylosetError, match="disk is full"):
+        exported("darcy", "deepxde")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """Forty instances of 65 x 65 numbers that solve nothing."""
+    path = tmp_path_factory.mktemp("large") / "large.h5"
+    mesh = {"points": 65}
+    config = DatasetConfig(count=40, mesh=mesh, splits={"train": 0.5, "test": 0.5})
+    numbers = np.random.default_rng(0).random((40, 2, 65, 65))
+    instances = [{"k": 1 + k, "u": u} for k, u in numbers]
+    zeros = {key: np.zeros(40) for key in SOLVER}
+    family = load_family(config)
+    write_dataset(path, "large", config, family, instances, zeros, {0: "converged"}, {}, "")
+    return path
+
+
+@pytest.mark.parametrize("to", ["well", "pdebench", "deepxde", "netcdf"])
+def test_memory_does_not_grow_with_the_instances(to, large, tmp_path):
+    def peak(instances):
+        tracemalloc.start()
+        export.run(large, to=to, output=tmp_path / instances.replace(":", "-"), instances=instances)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak("0:2")  # imports and compiles
+    assert peak("0:40") < peak("0:4") + 8 * 65**2 * 8  # eight of 2 x 36 more arrays
+
+
+@pytest.mark.parametrize("library", ["zarr", "pyarrow", "meshio"])
+def test_a_missing_library_is_named_with_its_extra(library, small, tmp_path):
+    to = {"zarr": "zarr", "pyarrow": "huggingface", "meshio": "vtk"}[library]
+    arguments = ["kryloset", "export", str(small("darcy")), "--to", to, "--output", "out"]
+    program = (
+        f"import sys; sys.modules['{library}'] = None; sys.argv = {arguments}\n"
+        "from kryloset.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert f"`{library}`, which is not installed" in done.stderr
+    assert "pip install 'kryloset[export]'" in done.stderr
+    assert not list(tmp_path.iterdir())
