@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The command line: every stage by itself, and looks at configurations, families and files."""
+"""The command line: every stage by itself. `inspection` and `benches` have the other commands."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kryloset.benches import benches
-from kryloset.errors import KrylosetError
+from kryloset.inspection import inspection
 from kryloset.krylov.names import METHODS, PRECONDITIONERS
 from kryloset.sections import Sections
 from kryloset.threads import keep_blas_to_one_thread, let_idle_threads_sleep
@@ -28,13 +28,9 @@ Order = Annotated[Path, typer.Option(help="File of `kryloset sort`.", show_defau
 Data = Annotated[Path, typer.Option(help="A dataset, of `kryloset merge`.", show_default=False)]
 Model = Annotated[Path, typer.Option(help="A model, of `kryloset train`.", show_default=False)]
 
-STAGES, SEQUENCES, INSPECTION, MEASUREMENTS = (
-    "Stages",
-    "Without a PDE",
-    "Inspection",
-    "Measurements",
-)
+STAGES, SEQUENCES, MEASUREMENTS = "Stages", "Without a PDE", "Measurements"
 
+app.add_typer(inspection)
 app.add_typer(benches, name="bench", rich_help_panel=MEASUREMENTS)
 
 
@@ -305,138 +301,3 @@ def solve_sequence(
     if summary["failures"]:
         # Every rank comes here, so that none has to be stopped.
         raise typer.Exit(1)
-
-
-@app.command(rich_help_panel=INSPECTION)
-def config(
-    file: Annotated[
-        Path | None, typer.Argument(help="YAML file; the defaults if none is given.")
-    ] = None,
-    name: Annotated[str | None, typer.Argument(help="Only this dataset.")] = None,
-) -> None:
-    """Check a configuration and print it with every key and default."""
-    import yaml
-
-    from kryloset.config import Config, load_config
-    from kryloset.given.opening import resolve_config
-
-    found = resolve_config(Config() if file is None else load_config(file))
-    tree = found.model_dump(mode="json", exclude={"pathvars"} if not found.pathvars else None)
-    if name is not None:
-        if name not in found.datasets:
-            there = ", ".join(found.datasets)
-            raise KrylosetError(f"{file} has no dataset {name!r}; it has {there}")
-        tree = {"datasets": {name: tree["datasets"][name]}}
-    typer.echo(yaml.safe_dump(tree, sort_keys=False), nl=False)
-
-
-@app.command(rich_help_panel=INSPECTION)
-def families(
-    name: Annotated[
-        str | None, typer.Argument(help="A family, for its equation and settings.")
-    ] = None,
-) -> None:
-    """List the families of PDE instances, or describe one."""
-    from kryloset.problems.catalogue import describe_family, list_families
-
-    typer.echo(list_families() if name is None else describe_family(name))
-
-
-@app.command("try", rich_help_panel=INSPECTION)
-def try_family(
-    family: Annotated[
-        str,
-        typer.Argument(
-            help="A family of your own, or a name.", metavar="FILE.py:Class", show_default=False
-        ),
-    ],
-    points: Annotated[int | None, typer.Option(help="Grid points a side. [default: 64]")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the instance.")] = 0,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(help="Of the family or the grid; repeat it for more.", metavar="KEY=VALUE"),
-    ] = None,
-    picture: Annotated[Path, typer.Option(help="The picture to write.")] = Path("try.png"),
-) -> None:
-    """Draw and solve one instance of a family, check what it declares, and save a picture.
-
-    The exit code is 1 where something has to be mended before a run.
-    """
-    keep_blas_to_one_thread()
-    from kryloset.library import trial
-
-    settings = trial.read_settings(setting or [])
-    if points is not None:
-        settings["points"] = points
-    found = trial.run(family, settings, seed)
-    typer.echo(trial.describe(found))
-    if trial.draw_picture(found, picture):
-        typer.echo(f"Picture: {picture}")
-    if found.faults:
-        raise typer.Exit(1)
-
-
-@app.command(rich_help_panel=INSPECTION)
-def info(
-    file: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
-    config: Annotated[
-        bool, typer.Option("--config", help="Only the configuration that makes it again.")
-    ] = False,
-) -> None:
-    """Say what a dataset holds, how to open it and how to make it again."""
-    from kryloset.dataset.description import describe, read_config_text
-
-    typer.echo(read_config_text(file) if config else describe(file))
-
-
-@app.command(rich_help_panel=INSPECTION)
-def export(
-    file: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
-    to: Annotated[
-        str,
-        typer.Option(
-            metavar="FORMAT",
-            help="well, neuraloperator, deepxde, pdebench, zarr, vtk, huggingface or netcdf.",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[
-        Path, typer.Option(help="A new folder; for netcdf a new file.", show_default=False)
-    ],
-    precision: Annotated[str, typer.Option(metavar="float32|float64")] = "float32",
-    split: Annotated[
-        list[str] | None, typer.Option(help="Only this split; repeat it for more.")
-    ] = None,
-    grid: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="The grid with so many points a side; by default all that the format has room for."
-        ),
-    ] = None,
-    instances: Annotated[
-        str, typer.Option(metavar="FIRST:END", help="Only these instances, as in 0:100.")
-    ] = ":",
-) -> None:
-    """Write a dataset, or a part of it, in the format of another library."""
-    from kryloset.run import export as stage
-
-    stage.run(
-        file,
-        to=to,
-        output=output,
-        precision=precision,
-        splits=split or (),
-        grids=grid or (),
-        instances=instances,
-    )
-
-
-@app.command(rich_help_panel=INSPECTION)
-def restore(
-    file: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
-    folder: Annotated[Path, typer.Argument(help="A new folder.", show_default=False)],
-) -> None:
-    """Write what makes a dataset again into a folder: configuration, and a family of your own."""
-    from kryloset.dataset.restore import restore
-
-    typer.echo(restore(file, folder))
