@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Stores of Zarr, format 3, that xarray opens as a tree."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+import zarr.errors
 
 from kryloset.export.selection import Selection
 from kryloset.export.tree import Tree
@@ -17,9 +19,13 @@ class Zarr(Tree):
     """A folder for `xarray.open_datatree(engine="zarr")`, a chunk an instance."""
 
     def write(self, selection: Selection, path: Path) -> None:
-        """Write the store."""
+        """Write the store, with the metadata of all groups in one place, where xarray looks."""
         self._root = zarr.open_group(path, mode="w", zarr_format=3)
         self.copy(selection)
+        with warnings.catch_warnings():
+            # The specification of Zarr 3 does not have it yet; readers that do not know it read on.
+            warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
+            zarr.consolidate_metadata(path)
 
     def group(self, path: str, attributes: Mapping[str, Any]) -> None:
         """Make a group with attributes in JSON."""
