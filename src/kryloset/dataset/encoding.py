@@ -8,7 +8,7 @@ computes its checksum again.
 """
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import batched, product
@@ -100,12 +100,13 @@ class Storage:
         digests = digest_rows(rows) if digests is None else digests
         return Encoded(self, digests, _Encoding(self, rows))
 
-    def encode_piece(self, row: NDArray[Any], corner: Sequence[int]) -> bytes:
-        """Return the HDF5 chunk of a row that begins at a corner.
+    def encode_row(self, row: NDArray[Any]) -> Iterator[bytes]:
+        """Yield the HDF5 chunks of a row."""
+        for part in _parts(self.shape, self.chunk):
+            yield self._encode(row[part])
 
-        One at an end of an axis is filled up with zeros.
-        """
-        piece = row[tuple(slice(a, a + n) for a, n in zip(corner, self.chunk, strict=True))]
+    def _encode(self, piece: NDArray[Any]) -> bytes:
+        """Return an HDF5 chunk; one at an end of an axis is filled up with zeros."""
         if piece.shape != self.chunk:
             whole = np.zeros(self.chunk, piece.dtype)
             whole[tuple(map(slice, piece.shape))] = piece
@@ -120,8 +121,8 @@ class Storage:
         if self.chunk == self.shape:
             return self.decode_chunk(pieces[0])
         row = np.empty(self.shape, self.dtype)
-        for corner, piece in zip(self.corners(), pieces, strict=True):
-            place = row[tuple(slice(a, a + n) for a, n in zip(corner, self.chunk, strict=True))]
+        for part, piece in zip(_parts(self.shape, self.chunk), pieces, strict=True):
+            place = row[part]
             place[...] = self.decode_chunk(piece)[tuple(map(slice, place.shape))]
         return row
 
@@ -134,7 +135,7 @@ class Storage:
         return np.frombuffer(piece, self.dtype, prod(self.chunk)).reshape(self.chunk)
 
 
-class _Encoding(Sequence[bytes]):
+class _Encoding(Iterable[bytes]):
     """The HDF5 chunks of rows, each encoded when it is asked for.
 
     All at once they would take the memory of a group's trajectories once more.
@@ -143,19 +144,24 @@ class _Encoding(Sequence[bytes]):
     def __init__(self, storage: Storage, rows: Sequence[NDArray[Any]]) -> None:
         self._storage, self._rows = storage, rows
 
-    def __len__(self) -> int:
-        return len(self._rows) * len(self._storage.corners())
-
-    def __getitem__(self, number: Any) -> Any:
-        corners = self._storage.corners()
-        row, corner = divmod(number, len(corners))
-        return self._storage.encode_piece(self._rows[row], corners[corner])
+    def __iter__(self) -> Iterator[bytes]:
+        for row in self._rows:
+            yield from self._storage.encode_row(row)
 
 
 @cache
 def _corners(shape: tuple[int, ...], chunk: tuple[int, ...]) -> Sequence[tuple[int, ...]]:
     lengths = zip(shape, chunk, strict=True)
     return tuple(product(*(range(0, length, step) for length, step in lengths)))
+
+
+@cache
+def _parts(shape: tuple[int, ...], chunk: tuple[int, ...]) -> Sequence[tuple[slice, ...]]:
+    """Return where in a row its HDF5 chunks are."""
+    return tuple(
+        tuple(slice(begin, begin + length) for begin, length in zip(corner, chunk, strict=True))
+        for corner in _corners(shape, chunk)
+    )
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,7 @@ class Encoded:
 
     storage: Storage
     digests: bytes
-    pieces: Sequence[Any]
+    pieces: Iterable[Any]
 
     def __len__(self) -> int:
         """Return the number of rows."""

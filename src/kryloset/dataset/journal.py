@@ -16,7 +16,7 @@ import re
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import batched, pairwise
@@ -305,18 +305,15 @@ def count_instances(path: Path, begin: int = 0) -> tuple[int, int]:
     return count, begin
 
 
-class _Pieces(Sequence[memoryview]):
+class _Pieces(Iterable[memoryview]):
     """HDF5 chunks in a file, each read when it is asked for."""
 
     def __init__(self, handle: int, places: Sequence[tuple[int, int]]) -> None:
         self._handle, self._places = handle, places
 
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, number: Any) -> Any:
-        begin, length = self._places[number]
-        return memoryview(os.pread(self._handle, length, begin))
+    def __iter__(self) -> Iterator[memoryview]:
+        for begin, length in self._places:
+            yield memoryview(os.pread(self._handle, length, begin))
 
 
 def _checksum(payload: bytes | memoryview, instances: int) -> int:

@@ -106,15 +106,19 @@ class BoundaryValues:
         """For each condition, the matrix from its parameter's numbers to the prescribed values."""
         found = []
         for places, (values, source) in zip(self._places, self._values, strict=True):
-            if isinstance(source, fem.Function):
+            if isinstance(source, fem.Constant) or source is None:
+                found.append(scipy.sparse.csr_array(np.ones((len(places), 1))))
+            elif _same_numbers(source, values):
+                shape = (len(places), len(source.x.array))
+                entries = np.ones(len(places)), (np.arange(len(places)), places)
+                found.append(scipy.sparse.csr_array(entries, shape))
+            else:
                 spaces = source.function_space, values.function_space
                 matrix = dolfinx.fem.petsc.interpolation_matrix(*spaces)
                 matrix.assemble()
                 rows, columns, entries = matrix.getValuesCSR()
                 whole = scipy.sparse.csr_array((entries, columns, rows), shape=matrix.size)
                 found.append(whole[places])
-            else:
-                found.append(scipy.sparse.csr_array(np.ones((len(places), 1))))
         return found
 
     def update(self) -> None:
@@ -129,12 +133,17 @@ def _take(source: fem.Function | fem.Constant, target: fem.Function) -> None:
     if isinstance(source, fem.Constant):
         target.x.array[:] = source.value
         return
-    one, other = source.function_space, target.function_space
-    same = one.ufl_element() == other.ufl_element()
-    if same and np.array_equal(one.dofmap.list, other.dofmap.list):
+    if _same_numbers(source, target):
         target.x.array[:] = source.x.array
     else:
         target.interpolate(source)
+
+
+def _same_numbers(one: fem.Function, other: fem.Function) -> bool:
+    """Return whether two Functions have the same degrees of freedom."""
+    first, second = one.function_space, other.function_space
+    same = first.ufl_element() == second.ufl_element()
+    return bool(same and np.array_equal(first.dofmap.list, second.dofmap.list))
 
 
 def _locate(space: fem.FunctionSpace, dirichlet: Dirichlet) -> tuple[fem.DirichletBC, fem.Function]:
