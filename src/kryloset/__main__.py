@@ -28,7 +28,7 @@ def main() -> None:
     gc.set_threshold(5000)
     # Under MPI every rank logs warnings, and only the first one logs progress.
     rank = int(os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0")))
-    if not {"PMI_RANK", "OMPI_COMM_WORLD_RANK"} & os.environ.keys():
+    if not {"PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"} & os.environ.keys():
         # UCX, by which MPI sends, hooks into the allocation of memory, and waits twice for that. A
         # process by itself sends nothing.
         os.environ.setdefault("UCX_MEM_EVENTS", "n")

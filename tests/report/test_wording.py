@@ -81,6 +81,12 @@ def test_the_datasets_own_method_is_named_if_it_is_the_fastest():
     assert "It is the method that made this dataset." in describe_comparison(reordered)[0]
 
 
+def test_one_instance_does_not_show_what_goes_from_one_to_the_next():
+    first, against_gmres = describe_comparison(comparison() | {"instances": [3]})
+    assert first.startswith("On this instance CG was the fastest")
+    assert "fewer iterations than GMRES" in against_gmres
+
+
 def test_a_method_that_missed_the_tolerance_is_not_the_fastest():
     first, *rest = describe_comparison(comparison(cg=1, gmres=2))
     assert "GCRO-DR, recycled was the fastest" in first

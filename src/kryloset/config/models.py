@@ -108,9 +108,9 @@ class ComparisonConfig(Section):
         5.0,
         gt=0,
         le=1e9,
-        description="Processor seconds that the comparison may take, though two instances, or one "
-        "trajectory, are always compared, and one is solved more strictly. It takes at most a "
-        "fifth of what the dataset is expected to, or 1 s.",
+        description="Processor seconds that the comparison may take, though two instances are "
+        "compared, or one if two are expected to take longer, and one is solved more strictly. It "
+        "takes at most a fifth of what the dataset is expected to, or 1 s.",
     )
 
 

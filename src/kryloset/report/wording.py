@@ -42,8 +42,9 @@ def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
     sentences = []
     if methods:
         fastest = min(methods.values(), key=lambda m: m["median"]["seconds"])
+        on = f"these {count} instances" if count > 1 else "this instance"
         sentences.append(
-            f"On these {count} instances {fastest['label']} was the fastest: "
+            f"On {on} {fastest['label']} was the fastest: "
             f"{1e3 * fastest['median']['seconds']:.3g} ms an instance (median)."
         )
         own = everything[0]
@@ -56,7 +57,8 @@ def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
             )
 
     def versus(name: str, other: str, text: str) -> None:
-        if name in methods and other in methods:
+        # What goes from one instance to the next needs two.
+        if name in methods and other in methods and (count > 1 or other == "gmres"):
             first, second = methods[name]["median"], methods[other]["median"]
             ratios = {key: ratio_of(first[key], second[key]) for key in ("iterations", "seconds")}
             sentences.append(

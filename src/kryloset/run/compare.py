@@ -38,8 +38,8 @@ LEAST_SECONDS = 1.0
 """Processor seconds that a comparison may take, also of a small dataset."""
 
 FIRST = 2
-"""Instances by which the seconds of an instance are measured, and the fewest that are compared. Of
-trajectories it is one, since each has many systems."""
+"""Instances by which the seconds of an instance are measured, and the fewest that are compared. It
+is one if these are expected to take longer than `comparison.seconds`."""
 
 type Compared = tuple[dict[str, list[SolveRecord]], list[list[str]]]
 
@@ -81,7 +81,8 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
 
     share = max(LEAST_SECONDS, SHARE * config.count * expect_seconds(family))
     seconds = min(config.comparison.seconds, share)
-    first = min(FIRST if family.times is None else 1, len(numbers))
+    expected = FIRST * len(methods) * expect_seconds(family)
+    first = min(FIRST if expected < config.comparison.seconds else 1, len(numbers))
     began = time.process_time()
     records, turns = compare_within(seconds, compare, len(numbers), first)
     numbers = numbers[: len(turns)]
