@@ -9,6 +9,9 @@ from pathlib import Path
 # slow them down many times on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Otherwise the time of making would differ between two files that have the same bytes.
+os.environ.setdefault("SOURCE_DATE_EPOCH", "1700000000")
+
 import hypothesis
 import pytest
 import yaml

@@ -12,9 +12,11 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+import yaml
 
 import kryloset
 from documentation import ROOT, read_blocks
+from running import TINY, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -60,12 +62,13 @@ def test_the_wheel_declares_its_requirements(wheel):
         (name,) = (name for name in archive.namelist() if name.endswith("METADATA"))
         metadata = Parser().parsestr(archive.read(name).decode())
         files = {Path(name).name for name in archive.namelist()}
-    assert {"kernels.c", "page.html.jinja", "py.typed"} <= files
+    assert {"kernels.c", "page.html.jinja", "py.typed", "Snakefile"} <= files
     assert metadata["Version"] == kryloset.__version__
     needs = metadata.get_all("Requires-Dist")
     base = {re.split("[<>=]", need)[0] for need in needs if "extra ==" not in need}
     assert base == {
-        "cffi", "h5netcdf", "h5py", "numpy", "pydantic", "pyyaml", "rich", "scipy", "xarray",
+        "cffi", "h5netcdf", "h5py", "numpy", "packaging", "pydantic", "pyyaml", "rich", "scipy",
+        "xarray",
     }  # fmt: skip
     assert set(metadata.get_all("Provides-Extra")) == {
         "export",
@@ -74,6 +77,18 @@ def test_the_wheel_declares_its_requirements(wheel):
         "report",
         "workflow",
     }
+
+
+def test_the_workflow_of_the_wheel_runs_in_any_folder(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    file = tmp_path / "installed/kryloset/snakemake/workflow/Snakefile"
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/c.yaml").write_text(yaml.safe_dump({"datasets": {"tiny": TINY}}))
+    arguments = ("--cores", "2", "--snakefile", file, "--configfile", "c.yaml")
+    done = snakemake(*arguments, cwd=tmp_path / "work")
+    assert done.code == 0, done.output
+    assert (tmp_path / "work/results/tiny/report.html").exists()
 
 
 def test_a_notebook_runs_beside_fenicsx_alone(clean, tmp_path):

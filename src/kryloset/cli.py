@@ -195,34 +195,29 @@ def evaluate(config: Config, name: Name, data: Data, model: Model, output: Outpu
 
 @app.command(rich_help_panel=STAGES)
 def report(
-    config: Config,
-    name: Name,
-    order: Order,
-    data: Data,
-    timings: Annotated[Path, typer.Option(help="JSON of `kryloset merge`.", show_default=False)],
-    check: Annotated[Path, typer.Option(help="JSON of `kryloset check`.", show_default=False)],
-    comparison: Annotated[
-        Path, typer.Option(help="JSON of `kryloset compare`.", show_default=False)
-    ],
-    figures: Annotated[Path, typer.Option(help="Folder for the figures.", show_default=False)],
-    output: Output,
+    dataset: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option(help="The page to write. [default: dataset.html, for dataset.h5]")
+    ] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder for the figures as SVG.")] = None,
+    order: Annotated[Path | None, typer.Option(help="File of `kryloset sort`.")] = None,
+    timings: Annotated[Path | None, typer.Option(help="JSON of `kryloset merge`.")] = None,
+    check: Annotated[Path | None, typer.Option(help="JSON of merge or `kryloset check`.")] = None,
+    comparison: Annotated[Path | None, typer.Option(help="JSON of `kryloset compare`.")] = None,
     metrics: Annotated[Path | None, typer.Option(help="JSON of `kryloset evaluate`.")] = None,
     history: Annotated[Path | None, typer.Option(help="JSON of `kryloset train`.")] = None,
 ) -> None:
-    """Show a dataset and how it was made on one page."""
-    from kryloset.given.opening import load_resolved
+    """Show a dataset on one page, and how it was made as far as files of the run are given."""
     from kryloset.run import report as stage
 
     stage.run(
-        load_resolved(config, name),
-        name,
+        dataset,
+        output or Path(dataset.name).with_suffix(".html"),
+        figures=figures,
         order=order,
-        dataset=data,
         timings=timings,
         check=check,
         comparison=comparison,
-        output=output,
-        figures=figures,
         metrics=metrics,
         history=history,
     )

@@ -25,9 +25,8 @@ STAGES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
     ),
     "solve": (("sort",), ("solver", "storage")),
-    "merge": (("solve",), ("splits",)),
+    "merge": (("solve",), ("splits", "refinement", "about")),
     "compare": (("sort",), ("solver", "comparison")),
-    "report": (("merge", "compare"), ()),
     "train": (("merge",), ("training",)),
 }
 

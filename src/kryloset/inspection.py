@@ -94,8 +94,65 @@ def info(
 ) -> None:
     """Say what a dataset holds, how to open it and how to make it again."""
     from kryloset.dataset.description import describe, read_config_text
+    from kryloset.snakefile import command
 
-    typer.echo(read_config_text(file) if config else describe(file))
+    if config:
+        typer.echo(read_config_text(file))
+        typer.echo(f"# saved as c.yaml: {command('--configfile c.yaml')}", err=True)
+    else:
+        typer.echo(describe(file))
+
+
+@inspection.command(rich_help_panel=PANEL)
+def reproduce(
+    file: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
+    instance: Annotated[int, typer.Option(help="Its number, counted from 0.")] = 0,
+) -> None:
+    """Draw, assemble and solve an instance again from the file alone, and compare.
+
+    The exit code is 1 where anything differs.
+    """
+    keep_blas_to_one_thread()
+    from kryloset.run import reproduce as stage
+
+    checks = stage.run(file, instance)
+    typer.echo(stage.describe(file, instance, checks))
+    if not all(check.passed for check in checks):
+        raise typer.Exit(1)
+
+
+@inspection.command(rich_help_panel=PANEL)
+def diff(
+    first: Annotated[Path, typer.Argument(help="A dataset's file.", show_default=False)],
+    second: Annotated[Path, typer.Argument(help="Another one.", show_default=False)],
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Relative L2 distance up to which numbers are equal. By default what the "
+            "tolerances of the solvers allow.",
+            min=0.0,
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Say in what two datasets differ: how they were made, and their data.
+
+    The exit code is 1 where the data differ by more than the tolerance.
+    """
+    from kryloset.dataset import diff as datasets
+
+    found = datasets.compare(first, second, tolerance)
+    typer.echo(found.describe())
+    if not found.equal:
+        raise typer.Exit(1)
+
+
+@inspection.command(rich_help_panel=PANEL)
+def snakefile() -> None:
+    """Say where the workflow is, for `snakemake --snakefile`."""
+    from kryloset.snakefile import find_snakefile
+
+    typer.echo(find_snakefile())
 
 
 @inspection.command(rich_help_panel=PANEL)

@@ -6,13 +6,17 @@ import hashlib
 import os
 import platform
 import re
+import subprocess
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import decode_source
 from pathlib import Path
 
 from kryloset.config import DatasetConfig
+from kryloset.errors import KrylosetError
 from kryloset.problems.base import Family
 from kryloset.problems.registry import family_files
 from kryloset.version import __version__
@@ -139,6 +143,46 @@ def family_sources(dataset: DatasetConfig) -> dict[str, str]:
     """
     files = family_files(dataset)
     return {place: decode_source(path.read_bytes()) for place, path in files.items()}
+
+
+def commit() -> dict[str, str]:
+    """Return the git commit of the clone that the package runs from, and whether it was changed.
+
+    Returns:
+        Empty where the package is installed, or without git.
+    """
+    root = _PACKAGE.parents[1]
+    # An installed package may be inside of a repository of something else.
+    if _PACKAGE.parent.name != "src" or not (root / ".git").exists():
+        return {}
+    command = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--", "src"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    lines = told.splitlines()
+    found = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), "")
+    changed = any(not line.startswith("#") for line in lines)
+    return {"commit": f"{found} (changed)" if changed else found} if found else {}
+
+
+def time_of_making() -> str:
+    """Return the present time in UTC (ISO 8601), or that in the variable SOURCE_DATE_EPOCH.
+
+    The variable, in seconds since 1970, is how builds are made reproducible
+    (https://reproducible-builds.org/specs/source-date-epoch).
+
+    Raises:
+        KrylosetError: The variable is not such a time.
+    """
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    try:
+        now = time.time() if given is None else int(given)
+        return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        raise KrylosetError(
+            f"SOURCE_DATE_EPOCH is {given!r}: set it to seconds since 1970, or unset it"
+        ) from None
 
 
 def petsc_version() -> str:

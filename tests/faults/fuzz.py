@@ -4,8 +4,9 @@
 
 `python tests/faults/fuzz.py --count 5000` damages 5,000 files, with a new seed each time, which
 is printed; `--seed` makes the same ones again, `--only N` one of them. Each is given to
-`kryloset check`, `info`, `info --config` and to what reads datasets, or to `kryloset config`, in a
-process of its own. What is found is kept in `fuzz-findings/`.
+`kryloset check`, `info`, `info --config`, `reproduce`, `report`, `restore` and `diff` and to what
+reads datasets, or to `kryloset config`, in a process of its own. What is found is kept in
+`fuzz-findings/`.
 """
 
 # ruff: noqa: E402  (what other tests have must be in reach first)
@@ -42,8 +43,9 @@ from kryloset import __main__ as kryloset_command
 from kryloset.config import dump_dataset
 from kryloset.dataset.integrity import SEALS
 from kryloset.dataset.reader import Dataset
+from kryloset.dataset.structure import CREATED
 from kryloset.errors import KrylosetError
-from kryloset.run import check  # noqa: F401  (loaded once, for all processes)
+from kryloset.run import check, report, reproduce  # noqa: F401  (loaded once, for all processes)
 
 #: Seconds after which a process counts as hanging, on a machine with other load.
 LIMIT = 120.0
@@ -192,8 +194,9 @@ def everything(path: Path) -> dict[str, object]:
     found: dict[str, object] = {}
 
     def see(name: str, node: h5py.HLObject) -> None:
-        links = ("REFERENCE_LIST", "DIMENSION_LIST")
-        found[name] = {key: repr(value) for key, value in node.attrs.items() if key not in links}
+        # The time of making has no digest.
+        unsealed = ("REFERENCE_LIST", "DIMENSION_LIST", *([CREATED] if name == "/" else []))
+        found[name] = {k: repr(value) for k, value in node.attrs.items() if k not in unsealed}
         if isinstance(node, h5py.Dataset):
             scales = [[scale.name for scale in axis.values()] for axis in node.dims]
             values = np.asarray(node[()]).tobytes() if node.ndim else node[()]
@@ -248,10 +251,21 @@ def _command(*arguments: str) -> Callable[[Path], None]:
     return run
 
 
+def _diff(path: Path) -> None:
+    """Compare the file with an undamaged one."""
+    other = path.with_name("sound.h5")
+    other.write_bytes(sound().datasets[0])
+    _command("diff", str(other))(path)
+
+
 DATASET = {
     "check": _command("check"),
     "info": _command("info"),
     "info --config": _command("info", "--config"),
+    "reproduce": _command("reproduce", "--instance", "1"),
+    "report": _command("report", "--output", "page.html"),
+    "restore": lambda path: _command("restore", str(path))(path.with_name("again")),
+    "diff": _diff,
     "readers": _read,
 }
 CONFIGURATION = {"config": _command("config")}

@@ -24,14 +24,14 @@ def test_points_outside_are_blank_in_parameters_and_fields(outline, make_files, 
             "comparison": {"instances": 2},
         }
     )
-    findings = read_findings(config, "small", **make_files(config, tmp_path))
+    findings = read_findings(**make_files(config, tmp_path))
     drawing = illustrate(findings)["samples"]
     assert drawing.description.endswith("Points outside the domain are blank.")
     images = [image for axis in drawing.figure.axes for image in axis.images]
     with Dataset(findings.path) as data:
         for row, name in enumerate(("c", "T")):
             shown = images[4 * row : 4 * row + 4]
-            for image, instance in zip(shown, findings.order.permutation, strict=True):
+            for image, instance in zip(shown, findings.permutation, strict=True):
                 inside = data.inside(instance)
                 assert 0 < inside.sum() < inside.size
                 np.testing.assert_array_equal(np.ma.getmaskarray(image.get_array()), ~inside.T)

@@ -42,7 +42,7 @@ def findings(request, run_files, tmp_path_factory):
     chunk = folder / "chunk.h5"
     solve.run(config, "set", order=order, chunk="1-of-1", output=chunk, comm=MPI.COMM_SELF)
     merge_verified(config, "set", order=order, chunks=[chunk], output=paths["dataset"])
-    return read_findings(config, "set", **paths, comparison=run_files["comparison"])
+    return read_findings(**paths, comparison=run_files["comparison"])
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +63,9 @@ def test_every_kind_of_family_has_pictures_of_samples(findings, drawings):
     titles = [axis.get_title("left") for axis in axes[:3]]
     if dimension > 1:
         titles = [text.get_text() for text in axes[0].texts]
-    assert titles == [f"instance {number}" for number in findings.order.permutation]
+    assert titles == [f"instance {number}" for number in findings.permutation]
     with Dataset(findings.path) as data:
-        for column, instance in enumerate(findings.order.permutation):
+        for column, instance in enumerate(findings.permutation):
             flux = data.solution(instance)["flux"]
             expected = np.linalg.norm(flux[-1] if moving else flux, axis=-1)
             if dimension == 1:

@@ -68,13 +68,13 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def pages(config, run_files, training_files, tmp_path_factory) -> dict[str, Path]:
+def pages(run_files, training_files, tmp_path_factory) -> dict[str, Path]:
     """The folders of a report without training and of one with it."""
     folders = {}
     for name, more in (("plain", {}), ("trained", training_files)):
         folders[name] = folder = tmp_path_factory.mktemp(name)
         report.run(
-            config, "small", **run_files, **more,
+            **run_files, **more,
             output=folder / "report.html", figures=folder / "figures",
         )  # fmt: skip
     return folders
@@ -143,14 +143,14 @@ def test_page_counts_the_instances_of_each_strategy(config, page, run_files):
     }
 
 
-def test_page_shows_the_result_of_the_check(config, run_files, tmp_path):
+def test_page_shows_the_result_of_the_check(run_files, tmp_path):
     found = json.loads(run_files["check"].read_text())
     found["passed"] = found["checks"][0]["passed"] = False
     found["checks"][0]["detail"] = "<b>bad</b> & worse"
     broken = tmp_path / "check.json"
     broken.write_text(json.dumps(found))
     files = {**run_files, "check": broken}
-    report.run(config, "small", **files, output=tmp_path / "r.html", figures=tmp_path / "f")
+    report.run(**files, output=tmp_path / "r.html", figures=tmp_path / "f")
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert f"1 of {len(found['checks'])} checks failed" in text
     assert "&lt;b&gt;bad&lt;/b&gt; &amp; worse" in text
@@ -161,14 +161,14 @@ def test_page_shows_a_training_if_there_was_one(pages):
     plain, trained = (
         (pages[name] / "report.html").read_text(encoding="utf-8") for name in ("plain", "trained")
     )
-    assert "No operator has been trained" in plain
-    assert "No operator has been trained" not in trained
+    assert "made without results of training" in plain
+    assert "made without results of training" not in trained
     assert "0.05: 4 times smaller than that of the linear predictor, and 8 times smaller" in trained
     assert "12,345 weights" in trained
 
 
-def test_same_files_give_the_same_page(config, run_files, pages, tmp_path):
-    report.run(config, "small", **run_files, output=tmp_path / "r.html", figures=tmp_path / "f")
+def test_same_files_give_the_same_page(run_files, pages, tmp_path):
+    report.run(**run_files, output=tmp_path / "r.html", figures=tmp_path / "f")
     again = (tmp_path / "r.html").read_bytes()
     assert again == (pages["plain"] / "report.html").read_bytes()
 
@@ -177,7 +177,7 @@ def test_a_single_instance_has_a_page_too(config, make_files, tmp_path):
     settings = {"count": 1, "chunks": 1, "splits": {"train": 1.0}}
     single = DatasetConfig.model_validate(config.model_dump() | settings)
     files = make_files(single, tmp_path)
-    report.run(single, "small", **files, output=tmp_path / "r.html", figures=tmp_path / "f")
+    report.run(**files, output=tmp_path / "r.html", figures=tmp_path / "f")
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert page.sections == SECTIONS
     assert not (tmp_path / "f" / "sort.svg").exists()
@@ -193,17 +193,30 @@ def test_solutions_without_iterations_have_a_page_too(config, make_files, tmp_pa
     comparison = json.loads(files["comparison"].read_text())
     iterations = {m["name"]: m["median"]["iterations"] for m in comparison["methods"]}
     assert iterations["skr"] == 0 < iterations["gmres"]
-    report.run(amplitude, "small", **files, output=tmp_path / "r.html", figures=tmp_path / "f")
+    report.run(**files, output=tmp_path / "r.html", figures=tmp_path / "f")
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "needed fewer iterations than" in page.text
     assert (tmp_path / "f" / "samples.svg").exists()
 
 
 @pytest.mark.parametrize("name", ["order", "dataset", "timings", "check", "comparison"])
-def test_a_damaged_file_is_named_and_nothing_is_written(name, config, run_files, tmp_path):
+def test_a_damaged_file_is_named_and_nothing_is_written(name, run_files, tmp_path):
     damaged = tmp_path / run_files[name].name
     damaged.write_bytes(run_files[name].read_bytes()[:20])
     files = {**run_files, name: damaged}
     with pytest.raises(DataError, match=re.escape(str(damaged))):
-        report.run(config, "small", **files, output=tmp_path / "r.html", figures=tmp_path / "f")
+        report.run(**files, output=tmp_path / "r.html", figures=tmp_path / "f")
     assert not (tmp_path / "r.html").exists()
+
+
+def test_a_dataset_alone_has_a_page_that_says_what_it_needs(run_files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dataset.h5").write_bytes(run_files["dataset"].read_bytes())
+    report.run(Path("dataset.h5"), Path("page.html"))
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert page.sections == SECTIONS
+    assert len(page.figures) == 2  # samples and iterations
+    for option in ("order order.h5", "timings timings.json", "comparison comparison.json"):
+        assert f"kryloset report dataset.h5 --{option}" in page.text
+    assert "kryloset check dataset.h5 --output check.json" in page.text
+    assert {path.name for path in tmp_path.iterdir()} == {"dataset.h5", "page.html"}

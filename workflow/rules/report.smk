@@ -32,7 +32,6 @@ rule compare_solvers:
 
 rule report_dataset:
     input:
-        config="<results>/{dataset}/config/report.yaml",
         order="<results>/{dataset}/order.h5",
         dataset="<results>/{dataset}/dataset.h5",
         timings="<results>/{dataset}/timings.json",
@@ -62,8 +61,8 @@ rule report_dataset:
     message:
         "{wildcards.dataset}: render the report"
     shell:
-        "kryloset report {input.config:q} {wildcards.dataset} --order {input.order:q}"
-        " --data {input.dataset:q} --timings {input.timings:q} --check {input.check:q}"
+        "kryloset report {input.dataset:q} --order {input.order:q}"
+        " --timings {input.timings:q} --check {input.check:q}"
         " --comparison {input.comparison:q} {params.training:q}"
         " --figures {output.figures:q} --output {output.page:q} 2> {log:q}"
 
@@ -71,7 +70,6 @@ rule report_dataset:
 # The same page with the results of training.
 use rule report_dataset as report_training with:
     input:
-        config="<results>/{dataset}/config/report.yaml",
         order="<results>/{dataset}/order.h5",
         dataset="<results>/{dataset}/dataset.h5",
         timings="<results>/{dataset}/timings.json",

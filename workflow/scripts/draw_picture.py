@@ -8,7 +8,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from kryloset.config import load_dataset
 from kryloset.report.page import illustrate
 from kryloset.report.theme import encode
 from kryloset.run.report import read_findings
@@ -19,10 +18,7 @@ COLOURS = 128
 
 def main(results: Path, target: Path) -> None:
     """Write a picture at most `WIDTH` pixels wide, in `COLOURS` colours."""
-    config = load_dataset(results / "config/report.yaml", results.name)
-    names = ("timings.json", "check.json", "comparison.json", "order.h5", "dataset.h5")
-    files = {name.partition(".")[0]: results / name for name in names}
-    figure = illustrate(read_findings(config, results.name, **files))["samples"].figure
+    figure = illustrate(read_findings(results / "dataset.h5"))["samples"].figure
     with Image.open(io.BytesIO(encode(figure, "png"))) as picture:
         small = picture.convert("RGB")
     small.thumbnail((WIDTH, small.height))

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from kryloset.config.instances import InstancesConfig
-from kryloset.config.section import Section, plain_path
+from kryloset.config.section import Section, plain_path, plain_text
 from kryloset.config.solver import SolverConfig
 
 #: Whether gzip compresses the arrays of instances; `auto` if that is worth its time.
@@ -94,6 +94,18 @@ class StorageConfig(Section):
     )
 
 
+class RefinementConfig(Section):
+    """The estimate of the discretisation error."""
+
+    instances: int = Field(
+        0,
+        ge=0,
+        le=10**9,
+        description="How many instances, the first as drawn, are solved again on a mesh with every "
+        "edge halved. Their distances from the stored solutions are in the file and in the report.",
+    )
+
+
 class ComparisonConfig(Section):
     """The comparison in the report: the same systems solved with and without recycling."""
 
@@ -111,6 +123,47 @@ class ComparisonConfig(Section):
         description="Processor seconds that the comparison may take, though two instances are "
         "compared, or one if two are expected to take longer, and one is solved more strictly. It "
         "takes at most a fifth of what the dataset is expected to, or 1 s.",
+    )
+
+
+def _licence(text: str) -> str:
+    """Return a licence as SPDX spells it; refuse one that SPDX does not list."""
+    # Its list of licences takes a while to load.
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    try:
+        return str(canonicalize_license_expression(text))
+    except InvalidLicenseExpression:
+        raise ValueError(
+            "this is no SPDX identifier: take one of https://spdx.org/licenses, such as CC-BY-4.0 "
+            "or CC0-1.0, or write LicenseRef-NAME for one of your own"
+        ) from None
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+#: A text of one line that may be left out. Then the dataset is as before its key existed.
+type _Text = Annotated[str, Field(max_length=1000), AfterValidator(plain_text)]
+
+
+class AboutConfig(Section):
+    """What no number says: attributes of the file, and lines of the report."""
+
+    title: _Text | None = Field(
+        None, exclude_if=_is_none, description="Title, in place of that of the family."
+    )
+    creator: _Text | None = Field(
+        None, exclude_if=_is_none, description="Who made it, as `creator_name` in the file."
+    )
+    license: Annotated[_Text, AfterValidator(_licence)] | None = Field(
+        None,
+        exclude_if=_is_none,
+        description="Licence as an SPDX identifier, such as CC-BY-4.0, or an expression of them.",
+    )
+    references: _Text | None = Field(
+        None, exclude_if=_is_none, description="What to cite, such as a DOI."
     )
 
 
@@ -212,6 +265,16 @@ class DatasetConfig(Section):
         description="Fraction of the instances in each split. The fractions must sum to 1 and "
         "include `train`, from which alone the statistics are computed. An instance stays in its "
         "split when `count` changes.",
+    )
+    about: AboutConfig = Field(
+        default_factory=AboutConfig,
+        exclude_if=lambda about: about == AboutConfig(),
+        description="Title, creator, licence and references of the dataset.",
+    )
+    refinement: RefinementConfig = Field(
+        default_factory=RefinementConfig,
+        exclude_if=lambda refinement: refinement == RefinementConfig(),
+        description="Estimate of the discretisation error. By default there is none.",
     )
     comparison: ComparisonConfig = Field(
         default_factory=ComparisonConfig, description="Comparison of methods in the report."

@@ -39,6 +39,13 @@ def _mentions(annotation: Any, types: tuple[Any, ...]) -> bool:
     return annotation in types or any(_mentions(part, types) for part in get_args(annotation))
 
 
+def plain_text(text: str) -> str:
+    """Return a text of one line; refuse one that HDF5 or a page could not hold."""
+    if not text.strip() or not text.isprintable():
+        raise ValueError("a text has one line, which is not blank: take out control characters")
+    return text
+
+
 def plain_path(path: str) -> str:
     """Return a path; refuse one that Snakemake or a command would interpret."""
     if not path or path.startswith("-") or not path.isprintable() or set(path) & set("{}<>"):

@@ -23,6 +23,10 @@ from kryloset.krylov.names import (
 )
 from kryloset.krylov.petsc_options import check_petsc_options
 
+#: Ratio of error to residual up to which solutions of one equation agree. On 129 points, the
+#: largest measured is 600 (docs/explanation/tolerance.md). It grows with the square of the points.
+_AMPLIFICATION = 1e4
+
 #: What `solver.policy` may be.
 POLICY = r"^(measure|replay \S.*)$"
 
@@ -80,9 +84,9 @@ class SolverConfig(Section):
         "measure",
         pattern=POLICY,
         description="How strategies and refreshes are chosen. measure: by measured seconds; "
-        "`replay FILE`: as recorded in the `choices.json` of another run, whose solutions this run "
-        "then reproduces bit for bit. FILE is relative to the working directory. It must be a "
-        "copy, since each run overwrites its own `choices.json`.",
+        "`replay FILE`: as recorded in another run, whose solutions this run then reproduces bit "
+        "for bit. FILE is a copy of its `dataset.h5` or `choices.json`, relative to the working "
+        "directory: each run overwrites its own.",
     )
     tolerance: float = Field(
         1e-8,
@@ -164,6 +168,11 @@ class SolverConfig(Section):
                 "that could be replayed, so take policy measure"
             )
         return self
+
+    @property
+    def allowed_error(self) -> float:
+        """Relative L2 distance up to which solutions agree within the tolerance."""
+        return _AMPLIFICATION * self.tolerance
 
     @property
     def chooses(self) -> bool:

@@ -82,7 +82,7 @@ def differences(
     with h5py.File("skeleton", "w", driver="core", backing_store=False, libver=LIBVER) as expected:
         write_skeleton(
             expected, data.name, data.config, family, first | grids, rows, solver, reasons, code,
-            digest, meshes, shared, strategies, versions,
+            digest, meshes, shared, strategies, versions, data.choices(),
         )  # fmt: skip
         return [
             *_structures(read_structure(stored), read_structure(expected, hollow=True)),

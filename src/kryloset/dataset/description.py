@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from kryloset.dataset.layout import SOLUTIONS, grid_group
 from kryloset.dataset.opening import describable, open_hdf5, require_readable
@@ -144,7 +145,16 @@ def _solver(dataset: Dataset) -> list[Sequence[str]]:
         ("iterations", f"{iterations.sum()} in all, {iterations.mean():.1f} an instance"),
         ("recycled", f"{recycled} of {len(dataset)} instances, from the one solved before"),
         ("escalations", f"{solver['escalations'].sum()}"),
+        *((f"refined, {name}", _spread(d)) for name, d in dataset.refinement().items()),
     ]
+
+
+def _spread(distances: NDArray[np.float64]) -> str:
+    """Say how far stored solutions are from those on a refined mesh."""
+    return (
+        f"relative L2 distance {np.median(distances):.2g} (median of {len(distances)}), at most "
+        f"{distances.max():.2g}, to the solution with every edge halved"
+    )
 
 
 def _provenance(dataset: Dataset) -> list[Sequence[str]]:
@@ -155,6 +165,7 @@ def _provenance(dataset: Dataset) -> list[Sequence[str]]:
         ("seed", str(dataset.config.seed)),
         *([("instances", read)] if given.file else []),
         ("versions", versions),
+        *dataset.about.items(),
     ]
 
 

@@ -14,11 +14,13 @@ from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.integrity import DIGEST, TABLES, Digests, table_path
 from kryloset.dataset.layout import (
     CHECKSUM,
+    CHOICES,
     COMPONENT,
     FILTERS,
     FLOAT,
     INTEGER,
     MASK,
+    REFINEMENT,
     ROLES,
     SAMPLE_VARYING,
     SOLVER,
@@ -91,11 +93,19 @@ class Frame:
         for attribute, role in zip(names, ROLES, strict=True):
             write_strings(self.file, attribute, [v.name for v in getattr(family, role)])
         attributes["Conventions"] = "CF-1.11"
-        attributes["title"] = family.summary
+        about = self.config.about
+        attributes["title"] = about.title or family.summary
         attributes["equation"] = family.equation
         attributes["source"] = (
             f"kryloset {version}: finite elements of FEniCSx, Krylov solvers of PETSc"
         )
+        told = {
+            "summary": family.summary if about.title else None,
+            "creator_name": about.creator,
+            "license": about.license,
+            "references": about.references,
+        }
+        attributes.update({name: text for name, text in told.items() if text is not None})
 
     def _dimensions(self) -> None:
         """Write the dimension scales, and The Well's links to them."""
@@ -164,7 +174,9 @@ class Frame:
             attributes["flag_values"] = np.array(list(meanings), dtype=INTEGER)
             attributes["flag_meanings"] = " ".join(meanings.values())
 
-    def provenance(self, name: str, code: Mapping[str, str], parameters: str) -> None:
+    def provenance(
+        self, name: str, code: Mapping[str, str], parameters: str, choices: str | None
+    ) -> None:
         """Write everything that is needed to make the file again."""
         group = self.file.create_group("provenance")
         group.attrs["seed"] = np.uint64(self.config.seed)
@@ -175,6 +187,8 @@ class Frame:
             self.text(f"provenance/modules/{file}" if number else "provenance/family", source)
         if sources:
             self.file["provenance/family"].attrs["file"] = next(iter(sources))
+        if choices is not None:
+            self.text(CHOICES, choices)
         for program, version in self.versions.items():
             group.require_group("versions").attrs[program] = version
         for stage, identity in code.items():
@@ -188,6 +202,18 @@ class Frame:
             for axis, length in zip(axes, values.shape, strict=True):
                 self.number(axis, length)
             self.array(path, stored, axes)
+
+    def refinement(self, distances: Mapping[str, NDArray[np.float64]]) -> None:
+        """Write the distances of the first instances to their solutions on a refined mesh."""
+        for name, values in distances.items():
+            path, axis = f"{REFINEMENT}/{name}", f"{REFINEMENT}/instance"
+            if axis not in self.file:
+                self.scale(axis, np.arange(len(values)), "number of the instance, as drawn")
+            long_name = (
+                f"relative L2 distance of {name} to the solution with every edge of the mesh "
+                "halved, at the points of the grid"
+            )
+            self.array(path, values, (axis,), long_name=long_name, units="1")
 
     def tables(self) -> None:
         """Write the digests of the rows of all arrays, once these are complete."""

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.dataset.guard import progress
-from kryloset.dataset.ragged import offsets_path
+from kryloset.dataset.ragged import offsets_path, read_rows
 from kryloset.dataset.structure import read_structure
 from kryloset.errors import DataError
 
@@ -220,6 +220,26 @@ def _compare_table(file: h5py.File, path: str, seal: str) -> Iterator[str]:
     pieces = [-(-n // chunk) for n, chunk in zip(array.shape, array.chunks, strict=True)]
     if array.id.get_num_chunks() != prod(pieces):
         yield f"{path} lacks rows"
+
+
+def changed_rows(file: h5py.File, instance: int) -> tuple[list[str], int]:
+    """Compare the rows of one instance with their digests.
+
+    Returns:
+        The paths of the arrays whose row is not the sealed one, and how many rows were compared.
+
+    Raises:
+        DataError: As `read_seals`.
+        Exception: One of a dozen types of HDF5 and h5py: a row cannot be read.
+    """
+    tables = {path: table_path(path) for path in read_seals(file) if table_path(path) in file}
+    found = []
+    for path, table in tables.items():
+        ragged = offsets_path(path) in file
+        row = read_rows(file, path, instance) if ragged else np.asarray(file[path][instance])
+        if digest_row(row) != np.asarray(file[table][instance], np.uint8).tobytes():
+            found.append(path)
+    return found, len(tables)
 
 
 def differing(digests: bytes, others: bytes) -> list[int]:

@@ -86,6 +86,10 @@ WELL_GROUPS = ("t0_fields", "t1_fields", "t2_fields", "scalars")
 #: Roles of a family's variables: the names of its attributes, and of the groups of those variables
 #: that The Well has no group for.
 ROLES = ("parameters", "fields", "unknowns")
+#: The group of the estimates of the discretisation error, by field.
+REFINEMENT = "refinement"
+#: Path of the recorded selections of all chunks, a text as in `choices.json`.
+CHOICES = "provenance/choices"
 #: Attributes that say whether an array differs between instances and between times.
 SAMPLE_VARYING, TIME_VARYING = "sample_varying", "time_varying"
 #: The role of the mask of the domain, which no family names.

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from kryloset.config import parse_config
 from kryloset.dataset.integrity import read_seals
 from kryloset.dataset.layout import (
+    CHOICES,
+    REFINEMENT,
     ROLES,
     SAMPLE_VARYING,
     SOLVER,
@@ -27,6 +29,7 @@ from kryloset.dataset.layout import (
 )
 from kryloset.dataset.opening import describable, open_hdf5, require_readable
 from kryloset.dataset.ragged import offsets_path, read_rows
+from kryloset.dataset.structure import CREATED
 from kryloset.errors import DataError
 from kryloset.problems.checks.coverage import INSIDE, select
 from kryloset.yaml_text import parse_yaml
@@ -56,7 +59,7 @@ def _described[Method: Callable[..., Any]](method: Method) -> Method:
 
     @wraps(method)
     def read(self: "Dataset", *args: Any, **kwargs: Any) -> Any:
-        with describable(Path(self.file.filename)):
+        with describable(self.path):
             return method(self, *args, **kwargs)
 
     return cast(Method, read)
@@ -71,6 +74,7 @@ class Dataset:
         path: The file.
 
     Attributes:
+        path: The file.
         file: The open HDF5 file.
         name: Name of the dataset.
         config: The configuration that made it.
@@ -88,6 +92,7 @@ class Dataset:
     def __init__(self, path: Path) -> None:
         """Make sure that the file can be read, then open it."""
         require_readable(path)
+        self.path = path
         self.file = open_hdf5(path)
         try:
             with describable(path):
@@ -142,6 +147,32 @@ class Dataset:
             code=dict(group["code"].attrs),
             parameters=str(group.attrs["parameters"]),
         )
+
+    @_described
+    def choices(self) -> str | None:
+        """Return the recorded selections of all chunks as JSON; None if the solver was fixed."""
+        return str(self.file[CHOICES].asstr()[()]) if CHOICES in self.file else None
+
+    @_described
+    def refinement(self) -> dict[str, NDArray[np.float64]]:
+        """Return by field the distances of the first instances to refined solutions; or none."""
+        if REFINEMENT not in self.file:
+            return {}
+        group = self.file[REFINEMENT]
+        return {name: np.asarray(group[name][:], np.float64) for name in self.fields}
+
+    @property
+    @_described
+    def about(self) -> dict[str, str]:
+        """When the file was made, by whom, its licence and references, as far as they are told."""
+        names = {
+            "made": CREATED,
+            "creator": "creator_name",
+            "licence": "license",
+            "references": "references",
+        }
+        attributes = self.file.attrs
+        return {key: str(attributes[name]) for key, name in names.items() if name in attributes}
 
     @_described
     def solver(self) -> dict[str, NDArray[Any]]:
@@ -301,7 +332,7 @@ class Dataset:
         Raises:
             DataError: A text was changed, or the file has no digests.
         """
-        path = Path(self.file.filename)
+        path = self.path
         with describable(path):
             try:
                 seals = read_seals(self.file)

@@ -3,30 +3,33 @@
 """Restore the configuration and a user's own family from a dataset file, to make it again."""
 
 import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from shutil import which
 
 from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.dataset.reader import Dataset
 from kryloset.dependence import keys_of
 from kryloset.errors import DataError
+from kryloset.snakefile import command
+
+#: Where the recorded selections are written, in the folder.
+CHOICES = "choices.json"
 
 
 def restore(path: Path, folder: Path) -> str:
-    """Write `config/config.yaml` and the files of a user's own family.
+    """Write `config/config.yaml`, the files of a user's own family and the recorded selections.
 
-    No file is executed. The family file is written to the path in the configuration, or directly
-    into the folder if that path is absolute or leaves the folder.
+    The configuration replays the selections, if there are any, so that the solutions are the same
+    bit for bit. No file is executed. The family file is written to the path in the configuration,
+    or directly into the folder if that path is absolute or leaves the folder.
 
     Args:
         path: The dataset's file.
         folder: The folder to write to, new or empty.
 
     Returns:
-        Instructions for the next step: a sentence, if needed, and a command.
+        The command for the next step.
 
     Raises:
         DataError: The file is damaged or not a dataset, or it names files outside of the folder, or
@@ -35,6 +38,7 @@ def restore(path: Path, folder: Path) -> str:
     with Dataset(path) as data:
         data.require_unchanged_texts()
         name, config, sources = data.name, data.config, data.family_sources()
+        choices = data.choices()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists already: name a new folder, or an empty one")
     base = PurePosixPath()
@@ -47,25 +51,17 @@ def restore(path: Path, folder: Path) -> str:
             )
     for place, text in sources.items():
         write_text_whole(folder / base / place, text)
+    if choices is not None:
+        write_text_whole(folder / CHOICES, choices)
+        replaying = config.solver.model_copy(update={"policy": f"replay {CHOICES}"})
+        config = config.model_copy(update={"solver": replaying})
     write_text_whole(folder / "config/config.yaml", dump_dataset(name, config, keys_of("merge")))
-    return "".join([*_missing(config, folder), command(folder)])
-
-
-def command(folder: Path) -> str:
-    """Return the command that makes the dataset in a restored folder."""
-    snakefile = Path(__file__).parents[3] / "workflow/Snakefile"
-    clone = shlex.quote(str(snakefile)) if snakefile.exists() else "CLONE/workflow/Snakefile"
-    # If the environment is not activated, the program is beside this Python.
-    beside = Path(sys.executable).with_name("snakemake")
-    program = "snakemake" if which("snakemake") else shlex.quote(str(beside))
-    line = f"{program} --cores all --snakefile {clone} --directory {shlex.quote(str(folder))}"
-    return line if snakefile.exists() else f"{line}  (CLONE: a clone of Kryloset's repository)"
+    options = f"--directory {shlex.quote(str(folder))}"
+    return "".join([*_missing(config, folder), command(options)])
 
 
 def _missing(config: DatasetConfig, folder: Path) -> Iterator[str]:
     """Yield what the user has to bring before the dataset can be made again."""
-    if config.solver.replayed:
-        yield f"Copy the recorded choices to {folder / config.solver.replayed}, then:\n"
     if config.instances.file:
         yield (
             f"Copy the file with {', '.join(config.instances.names)} (SHA-256 "

@@ -20,6 +20,9 @@ from kryloset.errors import DataError
 
 #: Attributes by which HDF5 links dimension scales and arrays.
 _REFERENCES = ("REFERENCE_LIST", "DIMENSION_LIST")
+#: The attribute of the file with the time when it was made, by the conventions of ACDD. It is no
+#: part of the structure, so that files made at different times have the same digests.
+CREATED = "date_created"
 #: Limits of what is read into memory, far above those of a dataset: nodes, and bytes of attributes.
 _NODES, _ATTRIBUTES = 10_000, 2**24
 #: The largest number of bytes that gzip can expand one byte to, rounded up.
@@ -125,7 +128,10 @@ def _attributes(node: h5py.HLObject, path: str) -> dict[str, Any]:
     size = sum(prod(attribute.shape) * attribute.dtype.itemsize for attribute in kept)
     if size > _ATTRIBUTES:
         raise DataError(f"{path} has {size} bytes of attributes")
-    return {name: _plain(node.attrs[name]) for name in names}
+    found = {name: _plain(node.attrs[name]) for name in names}
+    if path == "/":
+        found.pop(CREATED, None)
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Write a dataset file.
 
-The file does not depend on the time, the machine or its speed, so that the same configuration
-makes the same bytes.
+The same configuration makes the same digests. Only an attribute, the time of making, differs.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +32,7 @@ from kryloset.dataset.layout import (
 )
 from kryloset.dataset.ragged import append_rows, offsets_path
 from kryloset.dataset.statistics import Moments
+from kryloset.dataset.structure import CREATED
 from kryloset.errors import DataError
 from kryloset.problems.base import Family, Variable
 from kryloset.problems.checks.coverage import select
@@ -56,7 +56,9 @@ def write_dataset(
     masks: Mapping[str, NDArray[np.int8]] | None = None,
     strategies: Sequence[str] = (),
     moments: Mapping[str, Moments] | None = None,
-    versions: Mapping[str, str] | None = None,
+    versions: dict[str, str] | None = None,
+    choices: str | None = None,
+    refinement: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> None:
     """Write a dataset file in one pass over the instances.
 
@@ -78,17 +80,22 @@ def write_dataset(
         strategies: The labels of the strategies in /solver/way, numbered from 0.
         moments: Those of parameters and fields over the training split, if they are known.
         versions: Versions of the programs that made the dataset, if not those that are here.
+        choices: The recorded selections as JSON; None if the solver was fixed.
+        refinement: By field, distances of the first instances to their solutions on a refined mesh.
 
     Raises:
         DataError: An array does not have the shape of its variable.
     """
     with create_hdf5(path, libver=LIBVER) as file:
-        writer = _Writer(file, config, family, versions or provenance.versions())
+        programs = (versions or provenance.versions()) | provenance.commit()
+        writer = _Writer(file, config, family, programs)
+        file.attrs[CREATED] = provenance.time_of_making()
         writer.describe(name)
         writer.solver(solver, reasons, dict(enumerate(strategies)))
-        writer.provenance(name, code, parameters)
+        writer.provenance(name, code, parameters, choices)
         writer.data(instances, masks or {}, moments)
         writer.meshes(meshes or {})
+        writer.refinement(refinement or {})
         writer.tables()
         writer.digests.seal(file)
 
@@ -108,6 +115,7 @@ def write_skeleton(
     masks: Mapping[str, NDArray[np.int8]],
     strategies: Sequence[str],
     versions: Mapping[str, str],
+    choices: str | None,
 ) -> None:
     """Write all of a dataset file except the parameters and solutions of its instances.
 
@@ -126,6 +134,7 @@ def write_skeleton(
         masks: The masks that instances share, as for `write_dataset`.
         strategies: The labels of the strategies in /solver/way.
         versions: Versions of the programs that made the dataset.
+        choices: The recorded selections, as for `write_dataset`.
 
     Raises:
         DataError: An array does not have the shape of its variable.
@@ -133,9 +142,11 @@ def write_skeleton(
     writer = _Writer(file, config, family, versions)
     writer.describe(name)
     writer.solver(solver, reasons, dict(enumerate(strategies)))
-    writer.provenance(name, code, parameters)
+    writer.provenance(name, code, parameters, choices)
     writer.skeleton(first, rows, masks)
     writer.meshes(meshes)
+    solved = min(config.refinement.instances, config.count)
+    writer.refinement({v.name: np.zeros(solved) for v in family.fields if solved})
     writer.tables()
 
 

@@ -103,10 +103,16 @@ class SolveStrictly:
         tolerance: Largest relative residual.
     """
 
-    def __init__(self, operator: OperatorTraits, tolerance: float) -> None:
-        """Begin with an empty state."""
+    def __init__(self, operator: OperatorTraits, tolerance: float, *, direct: bool = True) -> None:
+        """Begin with an empty state.
+
+        Args:
+            operator: What is known of the matrix.
+            tolerance: Largest relative residual.
+            direct: Whether a factor fits in memory, unlike that of a fine mesh in space.
+        """
         self.tolerance = tolerance
-        self._solver = choose_strict(operator, tolerance)
+        self._solver = choose_strict(operator, tolerance, direct=direct)
         self._state = self._solver.init()
 
     def __call__(self, operator: PETSc.Mat, rhs: PETSc.Vec) -> PETSc.Vec:
@@ -116,13 +122,20 @@ class SolveStrictly:
         return result.solution
 
 
-def choose_strict(operator: OperatorTraits, tolerance: float) -> SequenceSolver:
-    """Return a solver that reaches small tolerances: direct unless the matrix is singular."""
-    if operator.nullspace == "none":
+def choose_strict(
+    operator: OperatorTraits, tolerance: float, *, direct: bool = True
+) -> SequenceSolver:
+    """Return a solver that reaches small tolerances: direct, unless the matrix is singular."""
+    if direct and operator.nullspace == "none":
         return SequenceSolver("direct", "lu", tolerance)
     if operator.symmetric and operator.definite:
         return SequenceSolver("cg", "icc", tolerance)
     return SequenceSolver("gcrodr", "ilu", tolerance)
+
+
+def stricter(family: Family, tolerance: float) -> SolveStrictly:
+    """Return a solver to a thousandth of the tolerance to which instances were solved."""
+    return SolveStrictly(family.operator, min(max(STRICTER * tolerance, STRICTEST), tolerance))
 
 
 def measured(family: Family) -> int:
@@ -147,7 +160,7 @@ def measure(
     Returns:
         The errors; None, with a note in the log, if an instance cannot be solved more strictly.
     """
-    strict = SolveStrictly(family.operator, min(max(STRICTER * tolerance, STRICTEST), tolerance))
+    strict = stricter(family, tolerance)
     worst: tuple[float, str, int] | None = None
     try:
         for number, (instance, solution) in instances.items():

@@ -75,7 +75,7 @@ class Coefficients:
             unknowns, nodal, _ = self._spaces[variable.rank]
             if not nodal:
                 on_grid = np.moveaxis(self._grids.spread(variable, stacked), 0, -1)
-                at_nodes = self._grids.interpolate(on_grid, unknowns.points)
+                at_nodes = self._family.between_points(on_grid, unknowns.points)
                 stacked = np.moveaxis(at_nodes, -1, 0)
             columns = stacked.reshape(len(given), -1).T.astype(target.dtype, order="C")
             # The mode says that no index is out of range, and so that no copy is needed.
@@ -141,7 +141,7 @@ class Coefficients:
             if nodal:
                 values = evaluations[points](values.reshape(unknowns.shape))
             else:
-                values = self._grids.interpolate(values, self._grids.points(points))
+                values = self._family.between_points(values, self._grids.points(points))
             found[name] = values.reshape(shape)
         return found
 

@@ -16,7 +16,9 @@ from kryloset.problems.base import Array, Discretisation, Family, Instance, Solv
 from kryloset.problems.checks.mistakes import blamed, describe_class, own_modules
 
 
-def discretise(family: Family, comm: MPI.Comm, lanes: int = LANES[-1]) -> Discretisation:
+def discretise(
+    family: Family, comm: MPI.Comm, lanes: int = LANES[-1], *, kernels: bool = True
+) -> Discretisation:
     """Return the discretisation of a family.
 
     Exceptions that a user's family raises, now or in any method of the discretisation, become a
@@ -26,6 +28,8 @@ def discretise(family: Family, comm: MPI.Comm, lanes: int = LANES[-1]) -> Discre
         family: The family.
         comm: Processes that share it.
         lanes: Largest number of instances that it is to solve at once.
+        kernels: Whether it may assemble by kernels with lanes. Otherwise DOLFINx assembles one
+            instance after another.
 
     Raises:
         FamilyError: A user's family raised an exception or did not return a discretisation, or a
@@ -43,6 +47,8 @@ def discretise(family: Family, comm: MPI.Comm, lanes: int = LANES[-1]) -> Discre
             f"{describe_class(family)}, lanes of its discretisation is {found.lanes!r}: take a "
             "number of instances, 1 or more"
         )
+    if not kernels:
+        found.with_kernels, lanes = False, 1
     if found.lanes > lanes:
         found.lanes = lanes
     forgotten = found.forgotten()

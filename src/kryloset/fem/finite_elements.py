@@ -165,7 +165,7 @@ class FiniteElements:
             nodes = part.unknowns.points
             require_within(self.family, nodes, parameters=True)
             columns = [
-                self._grids.interpolate(np.asarray(state[field.name]), nodes).reshape(
+                self.family.between_points(np.asarray(state[field.name]), nodes).reshape(
                     len(nodes), -1
                 )
                 for field in part.fields

@@ -3,7 +3,6 @@
 """The grids of a family: that of the dataset, and further ones."""
 
 import numpy as np
-import scipy
 
 from kryloset.fem.evaluation import Evaluation
 from kryloset.fem.unknowns import Unknowns
@@ -64,15 +63,3 @@ class Grids:
         components = values.shape[1 + len(variable.axes) :]
         whole = (len(values), *sizes.values(), *components)
         return np.broadcast_to(values.reshape(-1, *shape, *components), whole)
-
-    def interpolate(self, values: Array, points: Array) -> Array:
-        """Interpolate between the points of the dataset's grid, linearly along each axis.
-
-        Args:
-            values: (*grid, ...).
-            points: (points, dimension), where to interpolate.
-        """
-        axes = tuple(self.axes.values())
-        # A node on the boundary may be outside the grid by a rounding.
-        within = np.clip(points, [axis[0] for axis in axes], [axis[-1] for axis in axes])
-        return np.asarray(scipy.interpolate.RegularGridInterpolator(axes, values)(within))

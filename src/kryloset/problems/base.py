@@ -302,6 +302,9 @@ class Discretisation(ABC):
     lanes: int = 1
     """Largest number of instances that `solve` takes at once."""
 
+    with_kernels: bool = False
+    """Whether `solve` assembles by kernels with lanes, and not as DOLFINx does."""
+
     @abstractmethod
     def solve(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
         """Solve some instances.

@@ -121,6 +121,26 @@ class FiniteElementFamily(Family):
             for axis, side in zip(AXES, self.sides, strict=False)
         }
 
+    def between_points(self, values: Array, points: Array) -> Array:
+        """Interpolate between the points of the grid, linearly along each axis.
+
+        So parameters, and initial states, are defined at the nodes of a mesh that are no points of
+        the grid.
+
+        Args:
+            values: (*grid, ...).
+            points: (points, dimension), where to interpolate.
+
+        Returns:
+            (points, ...).
+        """
+        from scipy.interpolate import RegularGridInterpolator
+
+        axes = tuple(self.coordinates.values())
+        # A node on the boundary may be outside the grid by a rounding.
+        within = np.clip(points, [axis[0] for axis in axes], [axis[-1] for axis in axes])
+        return np.asarray(RegularGridInterpolator(axes, values)(within))
+
     @property
     def components(self) -> int:
         """Total number of components of all fields."""

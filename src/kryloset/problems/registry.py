@@ -16,6 +16,7 @@ from kryloset.problems.base import Family
 from kryloset.problems.checks.declarations import check_class, check_declarations
 from kryloset.problems.checks.mistakes import blamed
 from kryloset.problems.checks.own_files import import_file, source_files
+from kryloset.problems.refinable import require_refinable
 
 #: Module and class of each family of the package, by its name. Modules are imported when used.
 FAMILIES = {
@@ -88,6 +89,8 @@ def load_family(dataset: DatasetConfig) -> Family:
         family_class(dataset.family), dataset.family, dataset.parameters, dataset.mesh
     )
     check_solver(family, dataset.family, dataset.solver)
+    if dataset.refinement.instances:
+        require_refinable(family)
     return family
 
 

@@ -250,6 +250,26 @@ def iterations(
 
 
 @styled
+def refinement(distances: Mapping[str, Array], tolerance: float) -> Figure:
+    """Draw the distances of some instances to their solutions on a refined mesh, smallest first.
+
+    Args:
+        distances: By field, shape (instances,).
+        tolerance: That of the residuals, which is a line.
+    """
+    figure = Figure(figsize=(7.2, 2.4))
+    axis = figure.subplots()
+    for (name, values), colour in zip(distances.items(), SERIES.values(), strict=False):
+        axis.plot(np.arange(1, len(values) + 1), np.sort(values), ".-", color=colour, label=name)
+    axis.axhline(tolerance, color=MUTED, lw=0.8, ls=":", label="tolerance of the residual")
+    axis.set(xlabel="instance, by its distance", ylabel="relative L2 distance", yscale="log")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _name_powers(axis)
+    _legend(axis)
+    return figure
+
+
+@styled
 def seconds(parts: Mapping[str, float]) -> Figure:
     """Draw the total seconds of each part of the work."""
     figure = Figure(figsize=(7.2, 0.32 * len(parts) + 0.7))

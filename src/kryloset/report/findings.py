@@ -26,8 +26,6 @@ class Order:
         method: Name of the order, such as `greedy`; `given` if nothing was sorted.
         seconds: Duration of the sort, in seconds.
         seconds_features: Duration of computing the features, in seconds.
-        permutation: Instances in solving order, shape (N,).
-        bounds: Positions where chunks begin, and N, shape (chunks + 1,).
         steps: Distances between neighbours in solving order, shape (N - 1,).
         steps_given: Distances between neighbours in the order of drawing, shape (N - 1,).
     """
@@ -35,8 +33,6 @@ class Order:
     method: str
     seconds: float
     seconds_features: float
-    permutation: NDArray[np.int64]
-    bounds: NDArray[np.int64]
     steps: Array
     steps_given: Array
 
@@ -45,22 +41,29 @@ class Order:
 class Findings:
     """Everything that the report says about one dataset.
 
+    What other files of the run say is None where they are not given.
+
     Attributes:
         name: Name of the dataset.
         config: Its configuration.
-        family: Its family.
+        family: Its family, as the file describes it.
         path: Its HDF5 file.
         size: Bytes of that file.
+        permutation: Instances in solving order, shape (N,).
+        bounds: Positions where chunks begin, and N, shape (chunks + 1,).
         order: How it was sorted.
         solver: Solve records by quantity, in drawn order.
         strategies: Names of the strategies by their numbers in `solver["way"]`.
         splits: Instances by split.
         provenance: Provenance of the file, as stored in it.
+        about: When the file was made, by whom, its licence and references, as far as it says.
+        refinement: By field, the distances of the first instances to their solutions on a refined
+            mesh, shape (instances,); perhaps none.
         timings: Content of `timings.json`.
         check: Content of `check.json`.
         comparison: Content of `comparison.json`.
-        metrics: Content of `metrics.json`; None if nothing was trained.
-        history: Content of `history.json`; None if nothing was trained.
+        metrics: Content of `metrics.json`.
+        history: Content of `history.json`.
     """
 
     name: str
@@ -68,14 +71,18 @@ class Findings:
     family: Family
     path: Path
     size: int
-    order: Order
+    permutation: NDArray[np.int64]
+    bounds: NDArray[np.int64]
+    order: Order | None
     solver: Mapping[str, NDArray[Any]]
     strategies: Mapping[int, str]
     splits: Mapping[str, int]
     provenance: Provenance
-    timings: Mapping[str, Any]
-    check: Mapping[str, Any]
-    comparison: Mapping[str, Any]
+    about: Mapping[str, str]
+    refinement: Mapping[str, Array]
+    timings: Mapping[str, Any] | None
+    check: Mapping[str, Any] | None
+    comparison: Mapping[str, Any] | None
     metrics: Mapping[str, Any] | None
     history: Mapping[str, Any] | None
 

@@ -5,6 +5,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -60,6 +61,7 @@ def illustrate(findings: Findings) -> dict[str, Illustration]:
         _samples(findings),
         _sort(findings),
         _iterations(findings),
+        _refinement(findings),
         _seconds(findings),
         _comparison(findings),
         _training(findings),
@@ -90,11 +92,12 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
         family=findings.family,
         check=findings.check,
         comparison=comparison,
-        comparison_sentences=wording.describe_comparison(comparison),
-        order_sentence=wording.describe_order(
-            order.method, order.steps.sum(), order.steps_given.sum()
-        ),
+        comparison_sentences=comparison and wording.describe_comparison(comparison),
+        order_sentence=order
+        and wording.describe_order(order.method, order.steps.sum(), order.steps_given.sum()),
         provenance=findings.provenance,
+        refinement_sentence=findings.refinement
+        and wording.describe_refinement(findings.refinement, comparison and comparison["accuracy"]),
         metrics=metrics,
         held_out=held_out,
         training_sentence=metrics and wording.describe_training(metrics, held_out),
@@ -108,7 +111,7 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
         residual=float(findings.solver["true_residual"].max()),
         strategies=_strategies(findings),
         escalated=int((findings.solver["escalations"] > 0).sum()),
-        seconds=sum(_parts(findings).values()),
+        seconds=findings.timings and sum(_parts(findings.timings).values()),
         pictures=illustrations,
         grid=" × ".join(str(len(axis)) for axis in findings.family.coordinates.values()),
         first_field=place(findings.family, findings.family.fields[0].name),
@@ -133,7 +136,7 @@ def _samples(findings: Findings) -> Illustration | None:
     if not variables:
         return None
     places = np.linspace(0, findings.config.count - 1, min(SAMPLES, findings.config.count))
-    instances = [int(findings.order.permutation[round(place)]) for place in places]
+    instances = [int(findings.permutation[round(place)]) for place in places]
     rows = [
         row
         for v in variables
@@ -152,7 +155,7 @@ def _samples(findings: Findings) -> Illustration | None:
 
 def _sort(findings: Findings) -> Illustration | None:
     order = findings.order
-    if not order.steps.any():
+    if order is None or not order.steps.any():
         return None
     return Illustration(
         "sort",
@@ -163,32 +166,51 @@ def _sort(findings: Findings) -> Illustration | None:
 
 
 def _iterations(findings: Findings) -> Illustration:
-    order = findings.order.permutation
+    order = findings.permutation
     counts = findings.solver["iterations"][order]
     helped = findings.solver["predecessor"][order] >= 0
     return Illustration(
         "iterations",
-        figures.iterations(counts, helped, findings.order.bounds),
+        figures.iterations(counts, helped, findings.bounds),
         f"Iterations of each instance along the solving order, between {counts.min()} and "
         f"{counts.max()}, with a median of {np.median(counts):g}.",
     )
 
 
-def _parts(findings: Findings) -> dict[str, float]:
+def _refinement(findings: Findings) -> Illustration | None:
+    distances = findings.refinement
+    if not distances:
+        return None
+    told = ", ".join(
+        f"{name} between {values.min():.2g} and {values.max():.2g}"
+        for name, values in distances.items()
+    )
+    return Illustration(
+        "refinement",
+        figures.refinement(distances, findings.config.solver.tolerance),
+        f"Distances of stored solutions to those on a refined mesh: {told}.",
+    )
+
+
+def _parts(timings: Mapping[str, Any]) -> dict[str, float]:
     """Return the seconds of each part of the work, summed over the instances."""
-    instances = findings.timings["instances"]
-    parts = {"sort": float(findings.timings["sort"])}
+    instances = timings["instances"]
+    parts = {"sort": float(timings["sort"])}
     parts |= {part: float(np.sum(instances[part])) for part in PARTS if part in instances}
     return {PARTS[part]: seconds for part, seconds in parts.items()}
 
 
-def _seconds(findings: Findings) -> Illustration:
-    parts = _parts(findings)
+def _seconds(findings: Findings) -> Illustration | None:
+    if findings.timings is None:
+        return None
+    parts = _parts(findings.timings)
     told = ", ".join(f"{part} {value:.3g} s" for part, value in parts.items())
     return Illustration("seconds", figures.seconds(parts), f"Seconds by part: {told}.")
 
 
-def _comparison(findings: Findings) -> Illustration:
+def _comparison(findings: Findings) -> Illustration | None:
+    if findings.comparison is None:
+        return None
     methods = findings.comparison["methods"]
     told = "; ".join(
         f"{m['label']}: {m['median']['iterations']:g} iterations, "

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 #: Ratios closer to 1 than this count as equal: repeated runs differ by as much.
 SAME = 0.05
 
@@ -101,6 +104,29 @@ def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
                 f"{count} instances."
             )
     return sentences
+
+
+def describe_refinement(distances: Mapping[str, NDArray[np.float64]], accuracy: Any) -> str:
+    """Return a sentence on the discretisation error beside what the tolerance leaves.
+
+    Args:
+        distances: By field, distances to solutions on a refined mesh, (instances,).
+        accuracy: `accuracy` of `comparison.json`; None if it is not known.
+    """
+    count = len(next(iter(distances.values())))
+    told = ", ".join(
+        f"{name} by {np.median(values):.2g} (median), {values.max():.2g} (largest)"
+        for name, values in distances.items()
+    )
+    solved = f"{count} instances were" if count > 1 else "1 instance was"
+    sentence = (
+        f"{solved} solved again with every edge of the mesh halved. The stored solution differs "
+        f"from that one, in the relative L2 norm at the points of the grid: {told}. Errors of a "
+        "learned operator below this say nothing of the equation."
+    )
+    if accuracy is None:
+        return sentence
+    return f"{sentence} The tolerance leaves {accuracy['algebraic_error']:.1e}."
 
 
 #: Descriptions of the orders, by their names in the configuration.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Verify a dataset from its file alone, without trusting the stages that made it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -10,18 +10,14 @@ from mpi4py import MPI
 
 import numpy as np
 
-from kryloset.dataset.derivation import differences
 from kryloset.dataset.guard import in_child
 from kryloset.dataset.integrity import damage, read_seals
-from kryloset.dataset.layout import grid_group
-from kryloset.dataset.opening import describable, open_hdf5
+from kryloset.dataset.opening import open_hdf5
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError, KrylosetError
 from kryloset.fem.accuracy import Accuracy, measure, measured
 from kryloset.fem.discretise import discretise
-from kryloset.krylov.reason import MEANINGS
 from kryloset.problems import Discretisation, Family
-from kryloset.problems.checks.stored import check_stored
 from kryloset.progress import track
 from kryloset.run.checks.contents import (
     Finite,
@@ -30,7 +26,7 @@ from kryloset.run.checks.contents import (
     Varying,
     check_splits,
 )
-from kryloset.run.checks.failures import refuse
+from kryloset.run.checks.description import check_description
 from kryloset.run.checks.family import load_same_family
 from kryloset.run.checks.given import find_given
 from kryloset.run.checks.group import read_dataset
@@ -44,8 +40,14 @@ from kryloset.run.checks.outcome import (
     require_passed,
 )
 from kryloset.run.checks.recomputed import Grids, Residuals, SameParameters, check_mesh
+from kryloset.run.checks.refined import Refined
 from kryloset.run.checks.solver_records import check_all_records
-from kryloset.version import __version__
+
+#: The checks of the numbers, as they are told.
+_ORDER = (
+    "finite", "not constant", "no duplicates", "splits", "statistics", "parameters", "residuals",
+    "solver", "grids", "mesh", "refinement",
+)  # fmt: skip
 
 
 def run(dataset: Path, output: Path | None = None) -> CheckReport:
@@ -87,7 +89,7 @@ def examine(path: Path) -> CheckReport:
             family = load_same_family(data)
             return family, discretise(family, MPI.COMM_SELF)
 
-        described = attempt("description", partial(_description, data, make))
+        described = attempt("description", partial(check_description, data, make))
         if not described.passed:
             return CheckReport((whole, described), None, seals, None)
         family, discretisation = make()
@@ -105,6 +107,8 @@ def _contents(
     stored = {v.name: data.statistics(v.name) for v in (*family.parameters, *family.fields)}
     duplicates = NoDuplicates()
     residuals = Residuals(discretisation, config.solver.tolerance)
+    solved = min(config.refinement.instances, config.count)
+    refined = Refined(family, config.solver.tolerance, solved, data.refinement())
     passed = examine_groups(
         track(read_dataset(data, family), "checking instances", len(data), amount=len),
         {
@@ -117,13 +121,14 @@ def _contents(
             "parameters": _parameters(data, family),
             "residuals": residuals,
             "grids": Grids(discretisation),
+            **({"refinement": refined} if solved else {}),
         },
     )
-    *numbers, statistics, parameters, solved, grids = passed
     splits = attempt("splits", lambda: check_splits(config, data.splits()))
     solver = attempt("solver", lambda: _solver(data, residuals.found))
     mesh = attempt("mesh", lambda: _mesh(data, discretisation))
-    return [*numbers, splits, statistics, parameters, solved, solver, grids, mesh], residuals
+    by_name = {check.name: check for check in (*passed, splits, solver, mesh)}
+    return [by_name[name] for name in _ORDER if name in by_name], residuals
 
 
 def _parameters(data: Dataset, family: Family) -> Content:
@@ -168,37 +173,3 @@ def _integrity(path: Path) -> str:
             return f"{len(read_seals(file))} digests recomputed"
 
     return in_child(path, work)
-
-
-def _description(data: Dataset, make: Callable[[], tuple[Family, Discretisation]]) -> str:
-    """Check that configuration and family reproduce everything except the instances' numbers."""
-    family = load_same_family(data)
-    # Checked before anything is built: a configuration may ask for more than memory holds.
-    grid = tuple(len(axis) for axis in family.coordinates.values())
-    with describable(Path(data.file.filename)):
-        count, stored = len(data), data.grid
-    if stored != grid or count != data.config.count:
-        raise DataError(
-            f"it has {count} instances on a grid of {stored} points, and its configuration "
-            f"makes {data.config.count} on {grid}"
-        )
-    for points in data.config.mesh.grids:
-        if grid_group(points) not in data.file:
-            raise DataError(f"/{grid_group(points)} is missing")
-    _, discretisation = make()
-    try:
-        instance, solution = data.instance(0), data.solution(0)
-        check_stored(family, solution)
-        grids = data.config.mesh.grids
-        resampled = {n: discretisation.resample(n, instance, solution) for n in grids}
-    except (
-        Exception
-    ) as error:  # A family may raise any exception for an instance that it would not draw.
-        raise DataError(f"instance 0 is not one of {data.config.family}: {error}") from error
-    meshes, masks = discretisation.meshes(), discretisation.masks()
-    with describable(Path(data.file.filename)):
-        wrong = differences(data, family, MEANINGS, meshes, masks, resampled)
-        made, here = data.version, __version__
-    other = "" if made == here else f" (made by kryloset {made}, and this is {here})"
-    refuse(f"what differs from that of configuration and family{other}", wrong)
-    return "groups, attributes, axes, coordinates and boundary values derived again"

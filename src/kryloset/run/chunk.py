@@ -24,6 +24,7 @@ from kryloset.problems import Discretisation, Family, family_files
 from kryloset.provenance import stage_identity
 from kryloset.run import files
 from kryloset.run.solve_record import SolveRecord
+from kryloset.run.solver import read_choices
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def fingerprint(
     for name, file in family_files(config).items():
         digest.update(name.encode() + file.read_bytes())
     if config.solver.replayed is not None:
-        digest.update(config.solver.replayed.read_bytes())
+        digest.update(read_choices(config.solver.replayed).encode())
     digest.update(chunk.instances.tobytes())
     digest.update(order.array(files.DRAWN)[chunk.instances].tobytes())
     return digest.hexdigest()

@@ -29,7 +29,12 @@ from kryloset.problems.checks.coverage import INSIDE
 from kryloset.progress import track
 from kryloset.provenance import stage_identity, versions
 from kryloset.run import files as names
-from kryloset.run.checks.whole import add_moments, check_whole, read_verified
+from kryloset.run.checks.whole import (
+    add_moments,
+    check_whole,
+    join_refinement,
+    read_verified,
+)
 from kryloset.run.inputs import open_order, require_made_from, require_same
 
 logger = logging.getLogger(__name__)
@@ -116,6 +121,7 @@ def run(
             part: places.gather(names.seconds(part)).tolist()
             for part in files[0].names(names.SECONDS)
         }
+        recorded = json.dumps(_recorded_selections(places))
         with write_whole(output) as part:
             masks = _masks(files)
             instances = _instances(places, family, config)
@@ -128,15 +134,16 @@ def run(
                 part, name, config, family, instances, solver, MEANINGS, code,
                 sorted_.seal(names.DRAWN), _shared(files, names.MESH), masks, strategies,
                 add_moments(evidence), versions(_joined(files, names.PETSC)),
+                recorded if recorded != "{}" else None,
+                join_refinement(config, evidence, [field.name for field in family.fields]),
             )  # fmt: skip
             report = check_whole(
                 config, evidence, sorted_.array(names.DRAWN), *_verify(part, output)
             )
-        recorded = _recorded_selections(places)
         times = {"sort": float(sorted_.attrs[names.SECONDS_SORT]), "instances": seconds}
     report.write(check)
     write_text_whole(timings, json.dumps(times) + "\n")
-    write_text_whole(choices, json.dumps(recorded) + "\n")
+    write_text_whole(choices, recorded + "\n")
     logger.info("%s: %d instances, %.1f MB", output, config.count, output.stat().st_size / 1e6)
 
 

@@ -3,107 +3,97 @@
 """Write the report: one page for people, and its figures as files."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
-from kryloset.config import DatasetConfig
+import numpy as np
+
 from kryloset.dataset.atomic import write_text_whole, write_whole
+from kryloset.dataset.described import DescribedFamily
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError
-from kryloset.problems import load_family
 from kryloset.report.findings import Findings, Order
 from kryloset.report.page import illustrate, render
 from kryloset.run import files
+from kryloset.run.checks.solver_records import check_order
+
+logger = logging.getLogger(__name__)
 
 
-def run(
-    config: DatasetConfig,
-    name: str,
-    *,
-    order: Path,
-    dataset: Path,
-    timings: Path,
-    check: Path,
-    comparison: Path,
-    output: Path,
-    figures: Path,
-    metrics: Path | None = None,
-    history: Path | None = None,
-) -> None:
-    """Make the report of one dataset.
+def run(dataset: Path, output: Path, *, figures: Path | None = None, **others: Path | None) -> None:
+    """Make the report of one dataset, from its file and what is given of the run's other files.
 
     Args:
-        config: The dataset.
-        name: Its name.
-        order: `order.h5`.
         dataset: `dataset.h5`.
-        timings: `timings.json`.
-        check: `check.json`.
-        comparison: `comparison.json`.
         output: The page to write, `report.html`.
-        figures: The folder for the figures, each as `.svg`.
-        metrics: `metrics.json`, where an operator was trained.
-        history: `history.json`, alike.
+        figures: The folder for the figures, each as `.svg`; none by default.
+        others: As `read_findings` takes them.
 
     Raises:
         DataError: A file is missing or damaged.
     """
-    findings = read_findings(
-        config,
-        name,
-        order=order,
-        dataset=dataset,
-        timings=timings,
-        check=check,
-        comparison=comparison,
-        metrics=metrics,
-        history=history,
-    )
+    findings = read_findings(dataset, **others)
     illustrations = illustrate(findings)
-    for illustration in illustrations.values():
-        with write_whole(figures / f"{illustration.name}.svg") as part:
-            part.write_bytes(illustration.svg)
+    if figures is not None:
+        for illustration in illustrations.values():
+            with write_whole(figures / f"{illustration.name}.svg") as part:
+                part.write_bytes(illustration.svg)
     write_text_whole(output, render(findings, illustrations))
+    logger.info("%s: the report of %s", output, dataset)
 
 
 def read_findings(
-    config: DatasetConfig,
-    name: str,
-    *,
-    order: Path,
     dataset: Path,
-    timings: Path,
-    check: Path,
-    comparison: Path,
+    *,
+    order: Path | None = None,
+    timings: Path | None = None,
+    check: Path | None = None,
+    comparison: Path | None = None,
     metrics: Path | None = None,
     history: Path | None = None,
 ) -> Findings:
-    """Read the files of a run.
+    """Read a dataset, and what is given of the other files of its run.
+
+    Args:
+        dataset: `dataset.h5`.
+        order: `order.h5`.
+        timings: `timings.json`.
+        check: `check.json`.
+        comparison: `comparison.json`.
+        metrics: `metrics.json`, where an operator was trained.
+        history: `history.json`, alike.
 
     Raises:
         DataError: One is missing or damaged.
     """
     with Dataset(dataset) as data:
-        solver, strategies, provenance = data.solver(), data.strategies(), data.provenance()
-        splits = {key: len(values) for key, values in data.splits().items()}
-    return Findings(
-        name=name,
-        config=config,
-        family=load_family(config),
-        path=dataset,
-        size=dataset.stat().st_size,
-        order=_read_order(order, provenance.parameters),
-        solver=solver,
-        strategies=strategies,
-        splits=splits,
-        provenance=provenance,
-        timings=_load(timings),
-        check=_load(check),
-        comparison=_load(comparison),
-        metrics=None if metrics is None else _load(metrics),
-        history=None if history is None else _load(history),
-    )
+        data.require_unchanged_texts()
+        solver, provenance = data.solver(), data.provenance()
+        permutation = check_order(solver)
+        chunk = solver["chunk"][permutation]
+        return Findings(
+            name=data.name,
+            config=data.config,
+            family=DescribedFamily(data),
+            path=dataset,
+            size=dataset.stat().st_size,
+            permutation=permutation,
+            bounds=np.append(np.flatnonzero(np.diff(chunk, prepend=-1)), len(chunk)),
+            order=None if order is None else _read_order(order, provenance.parameters),
+            solver=solver,
+            strategies=data.strategies(),
+            splits={key: len(values) for key, values in data.splits().items()},
+            provenance=provenance,
+            about=data.about,
+            refinement=data.refinement(),
+            timings=_load(timings),
+            check=_load(check),
+            comparison=_load(comparison),
+            metrics=_load(metrics),
+            history=_load(history),
+        )
 
 
 def _read_order(path: Path, drawn: str) -> Order:
@@ -123,14 +113,15 @@ def _read_order(path: Path, drawn: str) -> Order:
             method=str(file.attrs[files.METHOD]),
             seconds=float(file.attrs[files.SECONDS_SORT]),
             seconds_features=float(file.attrs[files.SECONDS_FEATURES]),
-            permutation=file.array(files.PERMUTATION),
-            bounds=file.array(files.BOUNDS),
             steps=file.array(files.STEPS),
             steps_given=file.array(files.STEPS_GIVEN),
         )
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path | None) -> Any:
+    """Return the content of a JSON file; None if there is no file."""
+    if path is None:
+        return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -3,8 +3,12 @@
 """From a configuration to the solver it describes, for the matrices that a family declares."""
 
 import json
+from pathlib import Path
+
+import h5py
 
 from kryloset.config import SolverConfig
+from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.krylov import (
     Automatic,
@@ -74,18 +78,44 @@ def read_selection(config: SolverConfig, chunk: str) -> Recording | None:
     if config.replayed is None:
         return None
     try:
-        recorded = json.loads(config.replayed.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(
-            f"solver.policy: {config.replayed} cannot be read: {error}; give the path of a copy "
-            "of a run's choices.json"
-        ) from None
+        recorded = json.loads(read_choices(config.replayed))
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(config.replayed, error) from None
     if not isinstance(recorded, dict) or chunk not in recorded:
         raise DataError(
             f"solver.policy: {config.replayed} has no choices for chunk {chunk}: replay a run "
             "with the same solver and the same number of chunks"
         )
     return Recording.from_json(json.dumps(recorded[chunk]))
+
+
+def read_choices(path: Path) -> str:
+    """Return the recorded selections of all chunks as text.
+
+    Args:
+        path: A copy of a run's `choices.json`, or of its dataset.
+
+    Raises:
+        DataError: The file is missing or damaged, or is a dataset whose solver was fixed.
+    """
+    try:
+        if not h5py.is_hdf5(path):
+            return path.read_text()
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    with Dataset(path) as data:
+        data.require_unchanged_texts()
+        found = data.choices()
+    if found is None:
+        raise _unreadable(path, "the dataset has no choices, since its solver was fixed")
+    return found
+
+
+def _unreadable(path: Path, error: object) -> DataError:
+    return DataError(
+        f"solver.policy: {path} cannot be read: {error}; give the path of a copy of a run's "
+        "choices.json, or of its dataset"
+    )
 
 
 def strategy_labels(config: SolverConfig, state: State) -> list[str]:

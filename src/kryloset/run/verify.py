@@ -25,6 +25,7 @@ from kryloset.run.checks.contents import Finite, NotConstant, Shapes, Statistics
 from kryloset.run.checks.group import read_chunk, read_masks
 from kryloset.run.checks.outcome import Check, attempt, examine_groups, require_passed
 from kryloset.run.checks.recomputed import Grids, Parameters, Residuals, check_mesh
+from kryloset.run.checks.refined import Refined
 from kryloset.run.checks.solver_records import check_records
 from kryloset.run.checks.verified import Verified
 from kryloset.run.inputs import open_order, require_made_from, require_same
@@ -55,6 +56,8 @@ def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Ver
         discretisation = discretise(family, MPI.COMM_SELF)
         residuals = Residuals(discretisation, config.solver.tolerance)
         statistics = Statistics(family, config)
+        wanted = config.refinement.instances
+        refined = Refined(family, config.solver.tolerance, wanted)
         numbers = file.array(files.INSTANCE)
         given = open_parameters(config, family)
         groups = read_chunk(file, family, config.mesh.grids)
@@ -70,12 +73,13 @@ def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Ver
                 ),
                 "residuals": residuals,
                 "grids": Grids(discretisation),
+                **({"refinement": refined} if wanted else {}),
             },
         )
         checks.append(attempt("solver", lambda: _solver(file, residuals, config)))
         checks.append(attempt("mesh", lambda: _mesh(file, discretisation)))
         require_passed(chunk, checks)
-        found = _evidence(config, file, checks, residuals, statistics)
+        found = _evidence(config, file, checks, residuals, statistics, refined)
     found.write(output)
     return found
 
@@ -101,10 +105,12 @@ def _evidence(
     checks: list[Check],
     residuals: Residuals,
     statistics: Statistics,
+    refined: Refined,
 ) -> Verified:
     assert residuals.worst is not None
     names = tuple(check.name for check in checks)
     count, worst = len(residuals.found), residuals.worst
     return Verified(
-        file.whole_seal, file.checksums(), count, names, worst, config.splits, statistics.moments
-    )
+        file.whole_seal, file.checksums(), count, names, worst, config.splits, statistics.moments,
+        refined.found,
+    )  # fmt: skip

@@ -5,7 +5,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,7 +104,7 @@ def read_dataset(data: Dataset, family: Family) -> Iterator[Group]:
     masks = {points: mask for points, mask in shared.items() if mask is not None}
     for begin in range(0, count, size):
         end = min(begin + size, count)
-        with describable(Path(data.file.filename)):
+        with describable(data.path):
             parameters = {name: data.rows(name, begin, end) for name in data.parameters}
             solution = {name: data.rows(name, begin, end) for name in solved}
             resampled = {

@@ -26,6 +26,8 @@ class Verified:
         splits: The fractions that the configuration had, which decide the training split.
         moments: By name of a parameter or field, those of its values in the domain, over the
             instances of the training split.
+        refinement: By number of an instance that was solved on a refined mesh, the distance of each
+            field.
     """
 
     seal: str
@@ -35,6 +37,7 @@ class Verified:
     residual_max: float
     splits: Mapping[str, float]
     moments: Mapping[str, Moments]
+    refinement: Mapping[int, Mapping[str, float]]
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -50,7 +53,9 @@ class Verified:
         try:
             tree = json.loads(path.read_text())
             moments = {name: Moments(**numbers) for name, numbers in tree["moments"].items()}
-            return cls(**tree | {"checks": tuple(tree["checks"]), "moments": moments})
+            refinement = {int(number): errors for number, errors in tree["refinement"].items()}
+            read = {"checks": tuple(tree["checks"]), "moments": moments, "refinement": refinement}
+            return cls(**tree | read)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{path} is not a file of `kryloset verify`: {error}; verify the chunk again"

@@ -67,6 +67,26 @@ def add_moments(verified: Sequence[Verified]) -> dict[str, Moments]:
     return whole
 
 
+def join_refinement(
+    config: DatasetConfig, verified: Sequence[Verified], fields: Sequence[str]
+) -> dict[str, NDArray[np.float64]]:
+    """Return the distances to the refined solutions by field, of the first instances as drawn.
+
+    Raises:
+        DataError: An instance is missing.
+    """
+    found = {n: errors for chunk in verified for n, errors in chunk.refinement.items()}
+    count = min(config.refinement.instances, config.count)
+    if set(found) != set(range(count)):
+        raise DataError(
+            f"the chunks were verified with {len(found)} instances on a refined mesh, not {count}: "
+            "verify them again"
+        )
+    if not count:
+        return {}
+    return {name: np.array([found[n][name] for n in range(count)]) for name in fields}
+
+
 def check_whole(
     config: DatasetConfig,
     verified: Sequence[Verified],
