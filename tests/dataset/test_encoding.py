@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Rows are encoded as HDF5 itself would: it reads them, and verifies their checksums."""
 
+import zlib
+
 import h5py
 import numpy as np
 import pytest
 
 from kryloset.dataset.encoding import Storage
 from kryloset.dataset.integrity import digest_row
-from kryloset.dataset.layout import LIBVER
+from kryloset.dataset.layout import FILTERS, LIBVER, choose_filters
 from kryloset.errors import DataError
 
 GENERATOR = np.random.default_rng(0)
@@ -71,3 +73,12 @@ def test_rows_of_another_shape_or_type_are_refused():
     for rows in (SMOOTH[:, 1:], SMOOTH.astype(np.float32)):
         with pytest.raises(DataError, match=r"it has the shape \(.*<f8 in the instances before"):
             storage.encode(rows)
+
+
+@pytest.mark.parametrize("digits", [0, 1, 3, 4, 15])
+def test_gzip_is_chosen_as_if_the_whole_instance_were_compressed(digits):
+    """The choice is made before all of a long trajectory is compressed."""
+    values = np.round(np.random.default_rng(digits).random((64, 64)), digits)
+    shuffled = values.reshape(-1, 1).view(np.uint8).T.tobytes()
+    halved = 2 * len(zlib.compress(shuffled, 1)) <= len(shuffled)
+    assert (choose_filters(values) is FILTERS) == halved

@@ -48,9 +48,16 @@ def choose_filters(values: NDArray[Any], compression: Compression = "auto") -> M
     """
     if compression != "auto":
         return FILTERS if compression == "always" else CHECKSUM
-    shuffled = np.ascontiguousarray(values).reshape(-1, 1).view(np.uint8).T.tobytes()
-    worth = len(zlib.compress(shuffled, 1)) <= WORTHWHILE * len(shuffled)
-    return FILTERS if worth else CHECKSUM
+    octets = np.ascontiguousarray(values).reshape(-1, 1).view(np.uint8)
+    compressor, size = zlib.compressobj(1), 0
+    # Shuffled: the first bytes of all numbers, then the second ones. Those of long trajectories
+    # are most often not worth it before the last ones are compressed.
+    for plane in octets.T:
+        size += len(compressor.compress(plane.tobytes()))
+        if size > WORTHWHILE * octets.size:
+            return CHECKSUM
+    size += len(compressor.flush())
+    return FILTERS if size <= WORTHWHILE * octets.size else CHECKSUM
 
 
 #: Solutions are stored as they were computed. Rounded to float32 they would have a relative
