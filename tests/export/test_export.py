@@ -85,6 +85,18 @@ def test_a_failed_export_leaves_nothing(exported, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("to", ["well", "netcdf"])
+def test_a_damaged_row_is_reported(to, small, tmp_path):
+    source = tmp_path / "darcy.h5"
+    content = bytearray(small("darcy").read_bytes())
+    with h5py.File(small("darcy")) as file:
+        content[file["t0_fields/u"].id.get_chunk_info(2).byte_offset + 8] ^= 1
+    source.write_bytes(content)
+    with pytest.raises(KrylosetError, match=r"darcy.h5 .*damaged"):
+        export.run(source, to=to, output=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [source]
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     """Forty instances of 65 x 65 numbers that solve nothing."""
@@ -99,8 +111,12 @@ def large(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("to", ["well", "pdebench", "deepxde", "netcdf"])
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["well", "pdebench", "deepxde", "netcdf", "zarr"])
 def test_memory_does_not_grow_with_the_instances(to, large, tmp_path):
+    if to == "zarr":
+        pytest.importorskip("zarr")
+
     def peak(instances):
         tracemalloc.start()
         export.run(large, to=to, output=tmp_path / instances.replace(":", "-"), instances=instances)

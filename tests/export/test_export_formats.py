@@ -12,7 +12,11 @@ import xarray
 from kryloset.dataset.reader import Dataset
 from kryloset.export.edge_mesh import EdgeMesh
 
-FAMILIES = ["darcy", "thermal_polygons", "navier_stokes"]
+FAMILIES = [
+    "darcy",
+    pytest.param("thermal_polygons", marks=pytest.mark.slow),
+    pytest.param("navier_stokes", marks=pytest.mark.slow),
+]
 
 
 def require_same(tree, source, instances, dtype):

@@ -10,6 +10,7 @@ import h5netcdf
 import h5py
 import numpy as np
 
+from kryloset.dataset.atomic import create_hdf5
 from kryloset.export.selection import Selection
 from kryloset.export.tree import Tree
 
@@ -21,7 +22,8 @@ class NetCDF(Tree):
 
     def write(self, selection: Selection, path: Path) -> None:
         """Write the file."""
-        with h5netcdf.File(path, "w") as self._file:
+        # In a netCDF file the order of what is made is tracked.
+        with create_hdf5(path, track_order=True) as file, h5netcdf.File(file, "w") as self._file:
             self.copy(selection)
 
     def group(self, path: str, attributes: Mapping[str, Any]) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.dataset.atomic import write_folder_whole, write_text_whole, write_whole
+from kryloset.dataset.atomic import write_folder_whole, write_whole
 from kryloset.dataset.integrity import identity
+from kryloset.dataset.opening import describable
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import ConfigError, DataError
 from kryloset.export.formats import load_format
@@ -78,13 +79,13 @@ def run(
         for points in selection.grids:
             if left_out := selection.on(points).left_out:
                 logger.info("not on the grid of %s: %s", points or "the dataset", left_out)
-        if made.folder:
-            with write_folder_whole(output) as part:
-                made.write(selection, part)
-                write_text_whole(part / ORIGIN, json.dumps(dict(selection.origin), indent=2) + "\n")
-        else:
-            with write_whole(output) as part:
-                made.write(selection, part)
+        whole = write_folder_whole if made.folder else write_whole
+        # Errors about writing are named inside, so others are about reading.
+        with describable(path), whole(output) as part:
+            made.write(selection, part)
+            if made.folder:
+                about = json.dumps(dict(selection.origin), indent=2)
+                (part / ORIGIN).write_text(f"{about}\n", encoding="utf-8")
     logger.info("%s: %d instances in the format of %s", output, len(selection.instances), to)
 
 
