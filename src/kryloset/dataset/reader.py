@@ -192,13 +192,6 @@ class Dataset:
         """The version of kryloset that made the file."""
         return str(self.file["provenance/versions"].attrs["kryloset"])
 
-    @property
-    @_described
-    def licence(self) -> str | None:
-        """The licence that the file states (ACDD's attribute `license`); None if it states none."""
-        stated = self.file.attrs.get("license")
-        return None if stated is None else str(stated)
-
     @_described
     def __len__(self) -> int:
         """Return the number of instances."""

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 #: The types in which floating-point numbers can be written.
 PRECISIONS = ("float32", "float64")
+#: What is carried along of `Dataset.about`, and the names that other libraries know it by.
+_TOLD = {"licence": "license", "creator": "creator_name", "references": "references"}
 #: The file beside an exported folder's data that says where they come from.
 ORIGIN = "provenance.json"
 
@@ -154,5 +156,5 @@ def _origin(
         "exported_by": shlex.join(words),
         "exported_with": f"kryloset {__version__}",
     }
-    licence = dataset.licence
-    return found if licence is None else found | {"license": licence}
+    told = {_TOLD[key]: text for key, text in dataset.about.items() if key in _TOLD}
+    return found | told
