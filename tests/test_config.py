@@ -50,7 +50,12 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
         (of_dataset(count=4), ["splits", "less than an instance", "draw 8"]),
         (of_dataset(chunks=65), ["datasets.one", "chunks 65", "at most 64"]),
         (of_dataset(mesh={"points": -64}), ["datasets.one.mesh.points", "-64"]),
-        (of_dataset(mesh={"points": 64, "degree": 2}), ["odd number", "65"]),
+        (of_dataset(mesh={"points": [65, 64], "degree": 2}), ["points 64", "odd number", "65"]),
+        (of_dataset(mesh={"grids": [[9, 5], [9, 5]]}), ["repeats a grid"]),
+        (of_dataset(mesh={"sides": [1, 0]}), ["datasets.one.mesh.sides.1", "0.000001"]),
+        (of_dataset(mesh={"spacing": "chebychev"}), ["'chebychev' is no spacing", "chebyshev"]),
+        (of_dataset(mesh={"spacing": {"walls": 1}}), ["is no spacing", "above 1"]),
+        (of_dataset(mesh={"spacing": [0, 0.5, 0.4, 1]}), ["is no spacing", "ascend"]),
         (of_dataset(mesh={"degree": 3}), ["datasets.one.mesh.degree", "1 or 2"]),
         (of_dataset(solver={"tolerance": 1}), ["datasets.one.solver.tolerance", "less than 1"]),
         (of_dataset(solver={"tolerance": 0}), ["datasets.one.solver.tolerance", "greater than 0"]),
@@ -172,7 +177,8 @@ def test_a_dataset_without_petsc_options_is_written_without_the_key() -> None:
 
 
 def test_default_file_is_all_defaults() -> None:
-    assert load_config(ROOT / "config/config.yaml") == resolve_families(Config())
+    default = resolve_families(load_config(ROOT / "config/config.yaml"))
+    assert default == resolve_families(Config())
 
 
 @pytest.mark.parametrize("path", render_files(), ids=str)

@@ -29,6 +29,11 @@ ROOT = Path(__file__).parents[1]
 #: A small grid, on which the fields of all families are resolved.
 SMALL = {"points": 9}
 DARCY = {"points": 9, "modes": 6}
+#: A box with Chebyshev points along x, and a permeability in its cells.
+BOX = {
+    "points": (9, 5), "sides": (2, 1), "spacing": ("chebyshev", "equidistant"), "modes": 3,
+    "placement": "cells",
+}  # fmt: skip
 
 OWN = """
 from typing import ClassVar
@@ -242,6 +247,9 @@ def test_instances_are_labelled():
     np.testing.assert_array_equal(drawn["x"], np.linspace(0, 1, 9))
     assert set(drawn.coords) == {"sample", "x", "y"}
     assert drawn.attrs["seed"] == 0
+    boxes = kryloset.family("darcy", **BOX).draw(3)
+    assert boxes["k"].dims == ("sample", "x_cell", "y_cell") and boxes["k"].shape == (3, 8, 4)
+    np.testing.assert_allclose(boxes["y_cell"], [0.125, 0.375, 0.625, 0.875])
 
 
 # Sequences
@@ -370,6 +378,7 @@ def test_a_matrix_that_lacks_an_operation_is_refused_with_its_number():
 #: instance, vectors, trajectories, Newton iterations.
 KINDS = [
     pytest.param({"name": "darcy", **DARCY, "grids": (5,)}, id="darcy"),
+    pytest.param({"name": "darcy", **BOX, "grids": ((5, 3),)}, id="box"),
     pytest.param({"name": "thermal", **SMALL, "outline": "drawn"}, id="thermal"),
     pytest.param({"name": "elasticity", **DARCY}, id="elasticity", marks=pytest.mark.slow),
     pytest.param({"name": "heat", **DARCY, "steps": 3}, id="heat", marks=pytest.mark.slow),

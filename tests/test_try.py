@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from documentation import ROOT
 from kryloset.cli import app
+from kryloset.config import parse_points
 from kryloset.errors import ConfigError, FamilyError
 from kryloset.library import trial
 
@@ -55,6 +56,30 @@ def test_try_draws_solves_and_saves_a_picture(tmp_path):
     assert "instance 0 of seed 3, 9 x 9 points" in done.output
     assert "Everything fits." in done.output
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_points_may_differ_between_axes(tmp_path):
+    name = write(tmp_path, "symmetric=True, definite=True")
+    refused = CliRunner().invoke(app, ["try", name, "--points", "9x5"])
+    assert isinstance(refused.exception, ConfigError)
+    assert "mesh.points [9, 5]" in str(refused.exception)
+    command = [
+        "try",
+        "darcy",
+        "--points",
+        "9x5",
+        "--setting",
+        "modes=4",
+        "--setting",
+        "placement=cells",
+        "--picture",
+        str(tmp_path / "darcy.png"),
+    ]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "instance 0 of seed 0, 9 x 5 points" in done.output
+    with pytest.raises(ConfigError, match="points '9,5' are not whole numbers"):
+        parse_points("9,5")
 
 
 @pytest.mark.parametrize(

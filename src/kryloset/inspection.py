@@ -59,7 +59,7 @@ def try_family(
             help="A family of your own, or a name.", metavar="FILE.py:Class", show_default=False
         ),
     ],
-    points: Annotated[int | None, typer.Option(help="Grid points a side. [default: 64]")] = None,
+    points: Annotated[str, typer.Option(help="Grid points a side, or as in 65x33.")] = "64",
     seed: Annotated[int, typer.Option(help="Seed of the instance.")] = 0,
     setting: Annotated[
         list[str] | None,
@@ -72,11 +72,10 @@ def try_family(
     The exit code is 1 where something has to be mended before a run.
     """
     keep_blas_to_one_thread()
+    from kryloset.config import parse_points
     from kryloset.library import trial
 
-    settings = trial.read_settings(setting or [])
-    if points is not None:
-        settings["points"] = points
+    settings = {"points": parse_points(points)} | trial.read_settings(setting or [])
     found = trial.run(family, settings, seed)
     typer.echo(trial.describe(found))
     if trial.draw_picture(found, picture):
@@ -174,9 +173,10 @@ def export(
         list[str] | None, typer.Option(help="Only this split; repeat it for more.")
     ] = None,
     grid: Annotated[
-        list[int] | None,
+        list[str] | None,
         typer.Option(
-            help="The grid with so many points a side; by default all that the format has room for."
+            help="The grid with so many points a side, or as in 65x33; by default all that the "
+            "format has room for."
         ),
     ] = None,
     instances: Annotated[

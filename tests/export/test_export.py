@@ -26,8 +26,8 @@ from kryloset.run import export
     [
         ({"to": "csv"}, "--to csv: there is no such format; take one of well"),
         ({"splits": ["valid"]}, "--split valid: .* has the splits train, test"),
-        ({"grids": [6]}, "--grid 6: .* has grids of 9, 5 points a side"),
-        ({"grids": [9, 5]}, "room for one grid"),
+        ({"grids": ["6"]}, "--grid 6: .* has grids of 9, 5 points a side"),
+        ({"grids": ["9", "5"]}, "room for one grid"),
         ({"instances": "2:9"}, "has the instances 0 to 3"),
         ({"instances": "4"}, "has the instances 0 to 3"),
         ({"instances": "a"}, "write a range such as 0:100"),
@@ -48,7 +48,7 @@ def test_nothing_is_overwritten(small, exported, tmp_path):
 
 def test_a_part_is_what_was_asked_for(small, exported):
     folder = exported(
-        "darcy", "pdebench", splits=["train"], instances="1:", grids=[5], precision="float64"
+        "darcy", "pdebench", splits=["train"], instances="1:", grids=["5"], precision="float64"
     )
     with h5py.File(small("darcy")) as source:
         train = [i for i in source["splits/train"][:] if i >= 1]

@@ -73,7 +73,7 @@ def test_ragged_arrays_follow_their_instances(small, exported):
 
 
 def test_one_grid_of_a_tree(small, exported):
-    path = exported("darcy", "netcdf", "out.nc", grids=[5])
+    path = exported("darcy", "netcdf", "out.nc", grids=["5"])
     with xarray.open_datatree(path, engine="h5netcdf") as tree:
         assert tree["grid_5/u"].sizes == {"sample": 4, "time": 1, "x_5": 5, "y_5": 5}
         assert "t0_fields" not in tree

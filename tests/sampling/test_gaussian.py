@@ -83,6 +83,18 @@ def test_field_is_the_same_function_on_every_grid(field: GaussianField, index: i
 
 
 @all_fields
+def test_field_is_the_same_function_at_any_points(field: GaussianField) -> None:
+    fine = field.draw(generator(3, 1), 41)
+    lines = [np.arange(0, 41, 2), np.r_[0:40:3, 40], np.r_[0, 1:40:3, 40]][: field.dimension]
+    chosen = fine[np.ix_(*lines)]
+    found = field.draw(generator(3, 1), [line / 40 for line in lines])
+    np.testing.assert_allclose(found, chosen, atol=1e-12)
+    counts = [41, 21, 11][: field.dimension]
+    every = tuple(slice(None, None, step) for step in (1, 2, 4)[: field.dimension])
+    np.testing.assert_allclose(field.draw(generator(3, 1), counts), fine[every], atol=1e-13)
+
+
+@all_fields
 def test_boundary_condition_holds_on_every_face(field: GaussianField) -> None:
     slopes = []
     for points in (33, 65):

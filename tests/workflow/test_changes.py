@@ -47,6 +47,8 @@ CHANGES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "count": ({}, {"count": 7}),
     "seed": ({}, {"seed": 7}),
     "mesh.points": ({}, {"mesh": {"points": 6}}),
+    "mesh.sides": ({}, {"mesh": {"sides": [2.0, 1.0]}}),
+    "mesh.spacing": ({}, {"mesh": {"spacing": "chebyshev"}}),
     "mesh.degree": ({}, {"mesh": {"degree": 2}}),
     "mesh.dimension": ({}, {"mesh": {"dimension": 3}}),
     "mesh.grids": ({}, {"mesh": {"grids": [3]}}),

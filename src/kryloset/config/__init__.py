@@ -2,17 +2,24 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The configuration of a run. It is checked before any work.
 
-`models`, `instances` and `solver` define the keys with their defaults, bounds and descriptions,
-`read` reads them from YAML, and `render` writes the files that document them.
+`models`, `mesh`, `instances` and `solver` define the keys with their defaults, bounds and
+descriptions, `read` reads them from YAML, and `render` writes the files that document them.
 """
 
 from kryloset.config.instances import InstancesConfig
+from kryloset.config.mesh import (
+    GridPoints,
+    MeshConfig,
+    count_points,
+    name_points,
+    parse_points,
+    plain,
+)
 from kryloset.config.models import (
     ComparisonConfig,
     Compression,
     Config,
     DatasetConfig,
-    MeshConfig,
     TrainingConfig,
 )
 from kryloset.config.read import (
@@ -30,14 +37,19 @@ __all__ = [
     "Compression",
     "Config",
     "DatasetConfig",
+    "GridPoints",
     "InstancesConfig",
     "MeshConfig",
     "Section",
     "SolverConfig",
     "TrainingConfig",
+    "count_points",
     "describe",
     "dump_dataset",
     "load_config",
     "load_dataset",
+    "name_points",
     "parse_config",
+    "parse_points",
+    "plain",
 ]

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from kryloset.config.instances import InstancesConfig
+from kryloset.config.mesh import MeshConfig
 from kryloset.config.section import Section, plain_path, plain_text
 from kryloset.config.solver import SolverConfig
 
@@ -31,55 +32,6 @@ def _plain_family(family: str) -> str:
     if colon:
         plain_path(path)
     return family
-
-
-class MeshConfig(Section):
-    """The mesh and the regular grid on which the dataset is stored."""
-
-    points: int = Field(
-        64,
-        ge=3,
-        le=65_537,
-        description="Grid points per side, including those on the boundary. If the domain is a "
-        "square or a box, the grid points are the degrees of freedom, so every unknown is stored.",
-    )
-    degree: Literal[1, 2] = Field(
-        1,
-        description="Polynomial degree of the Lagrange elements; 2 needs an odd `points`.",
-    )
-    dimension: Literal[1, 2, 3] | None = Field(
-        None,
-        description="Space dimension of a family that offers several; null means its default.",
-    )
-    grids: tuple[Annotated[int, Field(ge=2, le=65_537)], ...] = Field(
-        (),
-        description="Points per side of further grids on which the same instances are stored. The "
-        "finite element functions are evaluated there exactly.",
-    )
-
-    @model_validator(mode="after")
-    def _points_fit_degree(self) -> "MeshConfig":
-        if (self.points - 1) % self.degree:
-            raise ValueError(
-                f"points {self.points} does not fit degree {self.degree}: a cell has "
-                f"{self.degree + 1} points per side, so take an odd number, such as "
-                f"{self.points + 1}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _grids_differ(self) -> "MeshConfig":
-        if len({self.points, *self.grids}) <= len(self.grids):
-            raise ValueError(
-                f"grids {list(self.grids)} repeats a grid, or names that of points {self.points}: "
-                "list each further grid once"
-            )
-        return self
-
-    @property
-    def cells(self) -> int:
-        """Mesh cells per side."""
-        return (self.points - 1) // self.degree
 
 
 class StorageConfig(Section):

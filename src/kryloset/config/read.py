@@ -54,7 +54,7 @@ def _keys(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
 
 
 #: Parts of a location that say which of several types, or a key, was checked.
-_TAG = re.compile(r"\[key\]|literal\[|constrained-")
+_TAG = re.compile(r"\[key\]|literal\[|tuple\[|constrained-")
 
 #: Characters of a value that a message shows.
 _SHOWN = 100

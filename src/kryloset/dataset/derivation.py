@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.config import GridPoints
 from kryloset.dataset.integrity import SEALS
 from kryloset.dataset.layout import LIBVER, SOLVER, grid_group, mask_key
 from kryloset.dataset.ragged import offsets_path
@@ -33,8 +34,8 @@ def differences(
     family: Family,
     reasons: Mapping[int, str],
     meshes: Mapping[str, NDArray[Any]],
-    masks: Mapping[int | None, NDArray[np.int8]],
-    resampled: Mapping[int, Mapping[str, NDArray[Any]]],
+    masks: Mapping[GridPoints | None, NDArray[np.int8]],
+    resampled: Mapping[GridPoints, Mapping[str, NDArray[Any]]],
 ) -> list[str]:
     """Compare what a dataset says about itself with what it must say.
 

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.config import count_points
 from kryloset.dataset.layout import SOLUTIONS, grid_group
 from kryloset.dataset.opening import describable, open_hdf5, require_readable
 from kryloset.dataset.reader import Dataset
@@ -95,7 +96,7 @@ def _counts(dataset: Dataset) -> str:
         lines.append(f"States at {len(dataset.times)} times from {begin:g} to {end:g}")
     lines += _domain(dataset)
     grids = dataset.config.mesh.grids
-    lines += [f"On a further grid of {n} points a side: /{grid_group(n)}" for n in grids]
+    lines += [f"On a further grid of {count_points(n)}: /{grid_group(n)}" for n in grids]
     if meshes := dataset.meshes():
         lines.append(f"On the mesh of all instances, /mesh: {', '.join(meshes)}")
     return "\n".join([*lines, f"Splits: {splits}"])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset import provenance
-from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.config import DatasetConfig, count_points, dump_dataset
 from kryloset.dataset.integrity import DIGEST, TABLES, Digests, table_path
 from kryloset.dataset.layout import (
     CHECKSUM,
@@ -20,6 +20,7 @@ from kryloset.dataset.layout import (
     FLOAT,
     INTEGER,
     MASK,
+    PLACEMENT,
     REFINEMENT,
     ROLES,
     SAMPLE_VARYING,
@@ -34,6 +35,7 @@ from kryloset.dataset.layout import (
 from kryloset.dataset.splits import split_indices
 from kryloset.dependence import keys_of
 from kryloset.problems.base import BoundaryCondition, Family
+from kryloset.problems.lattice import cell_centres_of
 
 #: Entries of an HDF5 chunk of an array that has a number for each instance.
 ROWS = 4096
@@ -117,13 +119,16 @@ class Frame:
             self.scale("time", np.asarray(family.times, dtype=FLOAT), "time")
         for axis, values in family.coordinates.items():
             self.scale(axis, np.asarray(values, dtype=FLOAT), f"coordinate {axis}")
+        for axis, values in cell_centres_of(family).items():
+            self.scale(axis, np.asarray(values, dtype=FLOAT), f"centres of cells along {axis[:-5]}")
         if any(variable.rank for role in ROLES for variable in getattr(family, role)):
             self.scale(COMPONENT, np.arange(count), "component of a vector, along each axis")
         for points in self.config.mesh.grids:
             self.file.create_group(grid_group(points))
             for path, values in grid_coordinates(family, points).items():
                 axis = path.rpartition("/")[2].partition("_")[0]
-                self.scale(path, values, f"coordinate {axis} of the grid of {points} points a side")
+                of = count_points(points)
+                self.scale(path, values, f"coordinate {axis} of the grid of {of}")
         group = self.file.create_group("dimensions")
         write_strings(group, "spatial_dims", list(family.coordinates))
         for axis in ("time", *family.coordinates):
@@ -260,6 +265,8 @@ class Frame:
         array.attrs["units"] = variable.units
         if variable.transform != "identity":
             array.attrs["transform"] = variable.transform
+        if variable.placement != "points":
+            array.attrs[PLACEMENT] = variable.placement
         if variable.fixed:
             array.attrs["fixed"] = TRUTH.type(True)
         if placement.on_grid and (variable.axes or variable.rank):

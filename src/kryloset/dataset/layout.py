@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import Compression
+from kryloset.config import Compression, GridPoints, name_points, parse_points
 from kryloset.errors import DataError
 from kryloset.problems.base import Family, Variable
 from kryloset.problems.checks.coverage import INSIDE
+from kryloset.problems.lattice import cell_centres_of
 
 #: The HDF5 format of 2016 (HDF5 1.10), the first with checksums of its own structure. It is fixed
 #: so that a later library writes the same bytes for the same data.
@@ -99,6 +100,8 @@ REFINEMENT = "refinement"
 CHOICES = "provenance/choices"
 #: Attributes that say whether an array differs between instances and between times.
 SAMPLE_VARYING, TIME_VARYING = "sample_varying", "time_varying"
+#: Attribute of a parameter that is in the cells of the lattice.
+PLACEMENT = "placement"
 #: The role of the mask of the domain, which no family names.
 MASK = "mask"
 #: The title of a file with the solutions of a sequence, which is no dataset.
@@ -156,7 +159,10 @@ def place(family: Family, key: str) -> Placement:
     group = grid or role
     if not grid and on_grid and role != "unknowns":
         group = f"t{variable.rank}_fields" if variable.axes or variable.rank else "scalars"
-    own = [_axis(family, grid, group, axis) for axis in variable.axes]
+    # On a further grid, what is in cells has values at its points.
+    spread = grid and variable.placement == "cells"
+    axes_of = tuple(family.coordinates) if spread else variable.axes
+    own = [_axis(family, grid, group, axis) for axis in axes_of]
     before = ["sample", *(["time"] if role in ("fields", "unknowns") else [])]
     after = [COMPONENT] if variable.rank else []
     axes = (*([] if variable.ragged else before), *own, *after)
@@ -167,7 +173,8 @@ def _axis(family: Family, grid: str, group: str, axis: str) -> str:
     """Return the path of an axis' dimension scale, at the root only for axes of the grid."""
     if grid:
         return f"{grid}/{axis}_{grid.removeprefix('grid_')}"
-    return axis if axis in family.coordinates else f"{group}/{axis}"
+    shared = axis in family.coordinates or axis in cell_centres_of(family)
+    return axis if shared else f"{group}/{axis}"
 
 
 def stored_type(values: NDArray[Any]) -> np.dtype[Any]:
@@ -190,12 +197,17 @@ def mask_key(key: str) -> str:
     return f"{grid}{slash}{INSIDE.name}"
 
 
-def grid_group(points: int) -> str:
-    """Return the name of the group of a further grid, by its points a side."""
-    return f"grid_{points}"
+def grid_group(points: GridPoints) -> str:
+    """Return the name of the group of a further grid, such as `grid_33` or `grid_129x65`."""
+    return f"grid_{name_points(points)}"
 
 
-def grid_coordinates(family: Family, points: int) -> dict[str, NDArray[np.float64]]:
+def points_of_group(group: str) -> GridPoints:
+    """Return the points of a further grid from what `grid_group` returned."""
+    return parse_points(group.removeprefix("grid_"))
+
+
+def grid_coordinates(family: Family, points: GridPoints) -> dict[str, NDArray[np.float64]]:
     """Return the coordinates of a further grid by the paths of their dimension scales.
 
     The names have the number of points in them, since xarray requires that a name means the same

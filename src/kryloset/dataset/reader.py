@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import parse_config
+from kryloset.config import GridPoints, name_points, parse_config
 from kryloset.dataset.integrity import read_seals
 from kryloset.dataset.layout import (
     CHOICES,
@@ -236,12 +236,12 @@ class Dataset:
         return {name: self._read(name, index) for name in (*self.fields, *self.unknowns, *own)}
 
     @_described
-    def inside(self, index: int, points: int | None = None) -> NDArray[np.bool_] | None:
+    def inside(self, index: int, points: GridPoints | None = None) -> NDArray[np.bool_] | None:
         """Return which points of the grid lie in an instance's domain.
 
         Args:
             index: The instance.
-            points: Points a side of a further grid; by default the dataset's own grid.
+            points: A further grid, by its points; by default the dataset's own grid.
 
         Returns:
             A mask of shape (*grid), outside of which fields are NaN; None if all points lie in
@@ -271,19 +271,13 @@ class Dataset:
         return int(self.array(name).parent.name == "/t1_fields")
 
     @_described
-    def varies(self, name: str) -> tuple[bool, ...]:
-        """Return along which axes of the grid a variable varies; a number varies along none."""
-        varying = self.array(name).attrs.get("dim_varying", np.zeros(len(self.grid)))
-        return tuple(map(bool, varying))
-
-    @_described
-    def resampled(self, points: int, index: int) -> dict[str, NDArray[Any]]:
+    def resampled(self, points: GridPoints, index: int) -> dict[str, NDArray[Any]]:
         """Return parameters and fields of an instance on a further grid."""
         group = grid_group(points)
         return {n: self._read(f"{group}/{n}", index) for n in self.names_on(points)}
 
     @_described
-    def names_on(self, points: int) -> list[str]:
+    def names_on(self, points: GridPoints) -> list[str]:
         """Return the names of the arrays that each instance has on a further grid."""
         own = (INSIDE.name,) if self.masked == "own" else ()
         every = (*self.parameters, *self.fields, *own)
@@ -361,12 +355,12 @@ class Dataset:
         return {axis: self.file[axis][:] for axis in axes}
 
     @_described
-    def coordinates_on(self, points: int | None = None) -> dict[str, NDArray[np.float64]]:
+    def coordinates_on(self, points: GridPoints | None = None) -> dict[str, NDArray[np.float64]]:
         """Return the coordinates of a further grid, or of the dataset's own grid for None."""
         if points is None:
             return self.coordinates
         group = self.file[grid_group(points)]
-        return {axis: group[f"{axis}_{points}"][:] for axis in self.coordinates}
+        return {axis: group[f"{axis}_{name_points(points)}"][:] for axis in self.coordinates}
 
     @property
     @_described

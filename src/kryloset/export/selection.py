@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.dataset.layout import WELL_GROUPS, grid_group
+from kryloset.config import GridPoints
+from kryloset.dataset.cells import axes_varying, cells_of_points, is_in_cells, is_on_grid
+from kryloset.dataset.layout import grid_group
 from kryloset.dataset.reader import Dataset
 
 type Array = NDArray[np.floating[Any]]
@@ -24,7 +26,7 @@ class Selection:
         dataset: The open dataset.
         instances: Numbers of the instances, ascending.
         splits: Those of each split; splits without any are left out.
-        grids: Points a side of each further grid, None for the dataset's own grid.
+        grids: The points of each further grid, None for the dataset's own grid.
         dtype: The type of floating-point numbers.
         origin: Where the data come from, by names that are attributes in many formats.
     """
@@ -32,7 +34,7 @@ class Selection:
     dataset: Dataset
     instances: NDArray[np.int64]
     splits: Mapping[str, NDArray[np.int64]]
-    grids: tuple[int | None, ...]
+    grids: tuple[GridPoints | None, ...]
     dtype: np.dtype[Any]
     origin: Mapping[str, str]
 
@@ -41,7 +43,7 @@ class Selection:
         """The dataset on the first of the grids."""
         return self.on(self.grids[0])
 
-    def on(self, points: int | None) -> "GridView":
+    def on(self, points: GridPoints | None) -> "GridView":
         """Return the dataset on one of the grids."""
         return GridView(self.dataset, points)
 
@@ -54,11 +56,13 @@ class _Variable:
         key: Its key in the dataset.
         varies: Along which axes of the grid it varies.
         rank: 1 for a vector.
+        in_cells: Whether its array has values in cells, and not at the points of the grid.
     """
 
     key: str
     varies: tuple[bool, ...]
     rank: int
+    in_cells: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,11 @@ class GridView:
 
     Attributes:
         dataset: The open dataset.
-        points: Points a side of a further grid, None for the dataset's own.
+        points: Those of a further grid, None for the dataset's own.
     """
 
     dataset: Dataset
-    points: int | None
+    points: GridPoints | None
 
     @cached_property
     def coordinates(self) -> dict[str, NDArray[np.float64]]:
@@ -90,11 +94,11 @@ class GridView:
         there = () if points is None else dataset.names_on(points)
         found = {}
         for name in (*dataset.parameters, *dataset.fields):
-            if dataset.array(name).parent.name.removeprefix("/") not in WELL_GROUPS:
+            if not is_on_grid(dataset, name):
                 continue
-            varies, rank = dataset.varies(name), dataset.rank(name)
+            varies, rank = axes_varying(dataset, name), dataset.rank(name)
             if points is None or not any(varies):
-                found[name] = _Variable(name, varies, rank)
+                found[name] = _Variable(name, varies, rank, in_cells=is_in_cells(dataset, name))
             elif name in there:
                 found[name] = _Variable(f"{grid_group(points)}/{name}", varies, rank)
         return found
@@ -131,13 +135,14 @@ class GridView:
         return tuple(f"{name}_{axis}" for axis in self.coordinates) if self.rank(name) else (name,)
 
     def values(self, name: str, instance: int) -> Array:
-        """Return a variable of an instance as it is stored.
+        """Return a variable of an instance as it is stored, or at points what is in cells.
 
         Returns:
             ([time,] axes along which it varies, [component]); a steady field has no time.
         """
-        values: Array = self.dataset.rows(self._variables[name].key, instance, instance + 1)[0]
-        return values
+        variable = self._variables[name]
+        values: Array = self.dataset.rows(variable.key, instance, instance + 1)[0]
+        return values[cells_of_points(self.dataset)] if variable.in_cells else values
 
     def whole(self, name: str, instance: int) -> Array:
         """Return a variable of an instance at all points of the grid.

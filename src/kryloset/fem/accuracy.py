@@ -22,7 +22,7 @@ from petsc4py import PETSc
 import numpy as np
 
 from kryloset.errors import ConfigError, KrylosetError
-from kryloset.fem.coarse_grid import Restriction, make_coarse
+from kryloset.fem.coarse_grid import Restriction, make_coarse, scale_points
 from kryloset.fem.discretise import discretise
 from kryloset.krylov import SequenceSolver, solve_or_escalate
 from kryloset.krylov.scaling import norm_of
@@ -208,7 +208,8 @@ def estimate_discretisation(
         # A user's family may be written for one grid.
         logger.info("the discretisation error was not estimated: %s", error)
         return None
-    ratio = (points - 1) / (coarse.mesh.points - 1)
+    most, fewer = (max(of.mesh.points_along(1)) for of in (family, coarse))
+    ratio = (most - 1) / (fewer - 1)
     return {name: e / (ratio ** (family.mesh.degree + 1) - 1) for name, e in errors.items()}
 
 
@@ -218,16 +219,11 @@ def _coarsen(family: Family) -> Family:
     Raises:
         ConfigError: Its `check` refuses both.
     """
-    points = family.mesh.points
-    # Elements of degree 2 have a node between two of the grid's corners.
-    half, most = (
-        family.mesh.degree * round(part * (points - 1) / family.mesh.degree) + 1
-        for part in (0.5, 0.75)
-    )
+    half, most = (scale_points(family.mesh, part) for part in (0.5, 0.75))
     try:
-        return make_coarse(family, half, grids=(points,))
+        return make_coarse(family, half, grids=(family.mesh.points,))
     except ConfigError:
-        return make_coarse(family, most, grids=(points,))
+        return make_coarse(family, most, grids=(family.mesh.points,))
 
 
 def relative_errors(reference: Instance, found: Instance) -> dict[str, float]:

@@ -8,9 +8,11 @@ from petsc4py import PETSc
 import numpy as np
 import scipy
 
+from kryloset.config import GridPoints, MeshConfig, count_points
 from kryloset.errors import ConfigError, DataError
 from kryloset.fem.discretise import discretise
-from kryloset.problems.base import Array, Family, Instance, Variable
+from kryloset.problems.base import Array, Family, Instance, Variable, cell_axis
+from kryloset.problems.lattice import vertices_of
 
 COARSE_POINTS = (9, 11, 13, 17, 25, 33)
 """Points along each axis of coarse grids, coarsest first. Elements of degree 2 need odd numbers."""
@@ -48,7 +50,7 @@ class CoarseGrid:
     them.
 
     Attributes:
-        points: Number of points of the coarse grid along each axis.
+        points: The points of the coarse grid.
         restrict: Restricts the parameters of an instance to the coarse grid.
     """
 
@@ -90,7 +92,7 @@ class CoarseGrid:
             (solution,) = self._discretisation.solve([self.restrict(instance)], self._solve)
         except DataError as error:
             raise DataError(
-                f"on a coarse grid of {self.points} points a side, {error}; "
+                f"on a coarse grid of {count_points(self.points)}, {error}; "
                 "take other features than solutions"
             ) from error
         return [np.nan_to_num(solution[v.name]) for v in self._coarse.fields]
@@ -106,6 +108,9 @@ class Restriction:
             axis: _interpolation(fine, coarse.coordinates[axis])
             for axis, fine in family.coordinates.items()
         }
+        coarse_vertices = vertices_of(coarse)
+        for axis, fine in vertices_of(family).items():
+            self._weights[cell_axis(axis)] = _overlaps(fine, coarse_vertices[axis])
 
     def __call__(self, instance: Instance) -> dict[str, Array]:
         """Return the parameters on the coarse grid."""
@@ -120,17 +125,19 @@ class Restriction:
         return np.asarray(values)
 
 
-def make_coarse(family: Family, points: int, grids: tuple[int, ...] = ()) -> Family:
+def make_coarse(family: Family, points: GridPoints, grids: tuple[GridPoints, ...] = ()) -> Family:
     """Return the family on another grid.
 
     Args:
         family: The family.
-        points: Number of points of the grid along each axis.
+        points: The points of the grid.
         grids: Further grids.
 
     Raises:
-        ConfigError: The family's `check` refuses the grid.
+        ConfigError: It is the family's own grid, or the family's `check` refuses it.
     """
+    if points == family.mesh.points:
+        raise ConfigError(f"there is no coarser grid than {count_points(points)}")
     mesh = family.mesh.model_copy(update={"points": points, "grids": grids})
     coarse = type(family)(family.settings, mesh)
     coarse.check()
@@ -139,12 +146,13 @@ def make_coarse(family: Family, points: int, grids: tuple[int, ...] = ()) -> Fam
 
 def _coarsen(family: Family) -> Family:
     """Return the family on the coarsest grid that it accepts."""
-    refused = f"it has {family.mesh.points} points a side itself"
+    refused = f"it has {count_points(family.mesh.points)} itself"
+    longest = max(family.mesh.points_along(1))
     for points in COARSE_POINTS:
-        if points >= family.mesh.points:
+        if points >= longest:
             break
         try:
-            return make_coarse(family, points)
+            return make_coarse(family, scale_points(family.mesh, (points - 1) / (longest - 1)))
         except ConfigError as error:
             refused = str(error)
     raise ConfigError(
@@ -152,6 +160,23 @@ def _coarsen(family: Family) -> Family:
         f"{COARSE_POINTS[0]} to {COARSE_POINTS[-1]} points along each axis: {refused}. Or take "
         "other features, such as cosines"
     )
+
+
+def _overlaps(fine: Array, coarse: Array) -> Array:
+    """Return the part of each coarse cell that lies in each fine one, (coarse, fine)."""
+    ends = np.minimum.outer(coarse[1:], fine[1:]), np.maximum.outer(coarse[:-1], fine[:-1])
+    return np.asarray(np.maximum(ends[0] - ends[1], 0) / np.diff(coarse)[:, None])
+
+
+def scale_points(mesh: MeshConfig, part: float) -> GridPoints:
+    """Return about a part of the points of a grid along each axis."""
+
+    def scale(points: int) -> int:
+        # Elements of degree 2 have a node between two of the grid's corners.
+        return mesh.degree * max(round(part * (points - 1) / mesh.degree), 1) + 1
+
+    points = mesh.points
+    return scale(points) if isinstance(points, int) else tuple(map(scale, points))
 
 
 def _interpolation(fine: Array, coarse: Array) -> Array:

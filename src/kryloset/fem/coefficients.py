@@ -5,7 +5,7 @@
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import basix.ufl
 import numpy as np
@@ -13,14 +13,30 @@ from dolfinx import default_scalar_type, fem
 from dolfinx.mesh import Mesh
 from numpy.typing import NDArray
 
+from kryloset.config import GridPoints
 from kryloset.errors import DataError
 from kryloset.fem.evaluation import Evaluation
-from kryloset.fem.grids import Grids
+from kryloset.fem.grids import Grids, Name
 from kryloset.fem.group.values import GroupValues
 from kryloset.fem.unknowns import Unknowns
 from kryloset.problems.base import Array, Instance, Variable
 from kryloset.problems.checks.drawing import draw_example
 from kryloset.problems.finite_element import FiniteElementFamily
+from kryloset.problems.lattice import cells_at, vertices_of
+
+
+class _Space(NamedTuple):
+    """The Lagrange space of the parameters of one rank.
+
+    Attributes:
+        unknowns: Its degrees of freedom.
+        nodal: Whether its nodes are the points of the dataset's grid.
+        evaluations: Evaluations on further grids, if it is nodal.
+    """
+
+    unknowns: Unknowns
+    nodal: bool
+    evaluations: dict[Name, Evaluation]
 
 
 class Coefficients:
@@ -42,11 +58,15 @@ class Coefficients:
         self._family = family
         self._domain = domain
         self._grids = grids
-        self._spaces: dict[int, tuple[Unknowns, bool, dict[int | None, Evaluation]]] = {}
+        self._spaces: dict[int, _Space] = {}
         self.by_name: dict[str, Any] = {}
         self.on_grid: dict[str, Variable] = {}
         for variable in family.parameters:
-            if variable.axes and set(variable.axes) <= set(grids.axes):
+            if variable.placement == "cells":
+                element = basix.ufl.element("DG", domain.basix_cell(), 0)
+                self.by_name[variable.name] = fem.Function(fem.functionspace(domain, element))
+                self.on_grid[variable.name] = variable
+            elif variable.axes and set(variable.axes) <= set(grids.axes):
                 self.by_name[variable.name] = self._make_function(variable)
                 self.on_grid[variable.name] = variable
             else:
@@ -72,8 +92,8 @@ class Coefficients:
             if variable is None:
                 target[:] = stacked.reshape(len(given), -1).T
                 continue
-            unknowns, nodal, _ = self._spaces[variable.rank]
-            if not nodal:
+            if variable.placement == "points" and not self._spaces[variable.rank].nodal:
+                unknowns = self._spaces[variable.rank].unknowns
                 on_grid = np.moveaxis(self._grids.spread(variable, stacked), 0, -1)
                 at_nodes = self._family.between_points(on_grid, unknowns.points)
                 stacked = np.moveaxis(at_nodes, -1, 0)
@@ -86,6 +106,9 @@ class Coefficients:
         """By name of a parameter on the grid, the number that gives each degree of freedom."""
         found = {}
         for name, variable in self.on_grid.items():
+            if variable.placement == "cells":
+                found[name] = self._cells_of(self.by_name[name])
+                continue
             unknowns, nodal, _ = self._spaces[variable.rank]
             numbers = np.arange(math.prod(unknowns.shape), dtype=np.float64)
             if nodal:
@@ -96,6 +119,16 @@ class Coefficients:
             unknowns.scatter(numbers.reshape(unknowns.shape), places)
             found[name] = places.astype(np.int64)
         return found
+
+    def _cells_of(self, function: fem.Function) -> NDArray[np.int64]:
+        """Return the cell of the lattice that contains the middle of each cell of the mesh."""
+        mesh = self._domain
+        middles = mesh.geometry.x[mesh.geometry.dofmaps[0]].mean(axis=1)
+        inside = cells_at(self._family, middles[:, : len(self._grids.axes)])
+        shape = self._shape_of_cells()
+        places = np.empty(len(function.x.array), np.int64)
+        places[function.function_space.dofmap.list[:, 0]] = np.ravel_multi_index(inside, shape)
+        return places
 
     def _check_shapes(self, name: str, variable: Variable | None, given: Sequence[Array]) -> None:
         """Refuse a parameter of another shape than that of its Function or Constant."""
@@ -124,15 +157,20 @@ class Coefficients:
                 "must be positive everywhere: correct the family's `draw`"
             )
 
-    def resample(self, points: int, instance: Instance) -> dict[str, Array]:
+    def resample(self, points: GridPoints, instance: Instance) -> dict[str, Array]:
         """Evaluate the parameters that are on all axes on one of `mesh.grids`, on rank 0.
 
         Args:
-            points: Number of points of that grid along each axis.
+            points: That grid.
             instance: The parameters.
         """
         found: dict[str, Array] = {}
         for name, variable in self.on_grid.items():
+            if variable.placement == "cells":
+                cells = cells_at(self._family, self._grids.points(points))
+                values = np.asarray(instance[name])[cells]
+                found[name] = values.reshape(self._grids.lengths(points))
+                continue
             if variable.axes != tuple(self._grids.axes):
                 continue
             unknowns, nodal, evaluations = self._spaces[variable.rank]
@@ -156,7 +194,7 @@ class Coefficients:
             unknowns = Unknowns(function.function_space)
             nodal = self._grids.are_nodes(unknowns)
             evaluations = self._grids.evaluations(unknowns, nodal) if nodal else {}
-            self._spaces[variable.rank] = (unknowns, nodal, evaluations)
+            self._spaces[variable.rank] = _Space(unknowns, nodal, evaluations)
         return function
 
     def _zero(self, variable: Variable) -> Any:
@@ -171,6 +209,11 @@ class Coefficients:
     def _example(self) -> Instance:
         return draw_example(self._family)
 
+    def _shape_of_cells(self) -> tuple[int, ...]:
+        return tuple(len(line) - 1 for line in vertices_of(self._family).values())
+
     def _shape_of(self, variable: Variable) -> tuple[int, ...]:
+        if variable.placement == "cells":
+            return self._shape_of_cells()
         shape = tuple(len(self._grids.axes[axis]) for axis in variable.axes)
         return (*shape, self._family.dimension) if variable.rank else shape

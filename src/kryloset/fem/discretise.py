@@ -10,6 +10,7 @@ from mpi4py import MPI
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.config import GridPoints
 from kryloset.errors import FamilyError
 from kryloset.krylov.names import LANES
 from kryloset.problems.base import Array, Discretisation, Family, Instance, Solve
@@ -89,7 +90,9 @@ class _Guarded(Discretisation):
         with blamed(self._family):
             return self._inner.nonlinear_residuals()
 
-    def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
+    def resample(
+        self, points: GridPoints, instance: Instance, solution: Instance
+    ) -> dict[str, Array]:
         with blamed(self._family):
             try:
                 return self._inner.resample(points, instance, solution)
@@ -105,6 +108,6 @@ class _Guarded(Discretisation):
         with blamed(self._family):
             return self._inner.meshes()
 
-    def masks(self) -> dict[int | None, NDArray[np.int8]]:
+    def masks(self) -> dict[GridPoints | None, NDArray[np.int8]]:
         with blamed(self._family):
             return self._inner.masks()

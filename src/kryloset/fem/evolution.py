@@ -11,6 +11,7 @@ import numpy as np
 import scipy
 from dolfinx import default_scalar_type, fem
 
+from kryloset.config import GridPoints
 from kryloset.errors import ConfigError, KrylosetError
 from kryloset.fem.blow_up import Growth
 from kryloset.fem.domain import make_domain
@@ -168,7 +169,9 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
             self._advance(x[number])
         return largest
 
-    def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
+    def resample(
+        self, points: GridPoints, instance: Instance, solution: Instance
+    ) -> dict[str, Array]:
         """Evaluate parameters, and fields at all times, on another grid."""
         states = [
             self.elements.resample(points, instance, _state_at(solution, number))

@@ -11,9 +11,10 @@ from dolfinx import fem
 from dolfinx.mesh import Mesh
 from numpy.typing import NDArray
 
+from kryloset.config import GridPoints
 from kryloset.errors import DataError, FamilyError
 from kryloset.fem.coefficients import Coefficients
-from kryloset.fem.grids import Grids
+from kryloset.fem.grids import Grids, Name
 from kryloset.fem.group.values import GroupValues
 from kryloset.fem.part import Part
 from kryloset.fem.stored_lanes import StoredLanes
@@ -213,11 +214,13 @@ class FiniteElements:
     def _size_of(self, field: Variable) -> int:
         return self.family.dimension if field.rank else 1
 
-    def resample(self, points: int, instance: Instance, stored: Instance) -> dict[str, Array]:
+    def resample(
+        self, points: GridPoints, instance: Instance, stored: Instance
+    ) -> dict[str, Array]:
         """Evaluate parameters and fields on one of `mesh.grids`, on rank 0.
 
         Args:
-            points: Number of points of that grid along each axis.
+            points: That grid.
             instance: The parameters.
             stored: Fields and unknowns, as `write` returned them.
 
@@ -310,7 +313,7 @@ class FiniteElements:
                     meshes[f"{name}_tangents"] = part.unknowns.tangents
         return meshes
 
-    def _make_masks(self) -> dict[int | None, NDArray[np.int8]]:
+    def _make_masks(self) -> dict[Name, NDArray[np.int8]]:
         """Return the masks of the grids that the mesh does not cover. Collective."""
         masks, part = {}, self.parts[0]
         for grid, evaluation in part.evaluations.items():
@@ -330,7 +333,7 @@ class FiniteElements:
         columns = [np.reshape(stored[field.name], (nodes, -1)) for field in part.fields]
         return np.concatenate(columns, axis=1).reshape(part.unknowns.shape)
 
-    def _fields_of(self, part: Part, values: Array, grid: int | None) -> dict[str, Array]:
+    def _fields_of(self, part: Part, values: Array, grid: Name) -> dict[str, Array]:
         """Return the fields of a part from its components at the points of a grid."""
         components = values.reshape(*self._grids.lengths(grid), -1)
         found, begin = {}, 0

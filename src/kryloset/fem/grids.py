@@ -4,12 +4,13 @@
 
 import numpy as np
 
+from kryloset.config import GridPoints
 from kryloset.fem.evaluation import Evaluation
 from kryloset.fem.unknowns import Unknowns
 from kryloset.problems.base import Array, Family, Variable
 
-#: Name of a grid: None for that of the dataset, the points along each axis for a further one.
-type Name = int | None
+#: Name of a grid: None for that of the dataset, the entry of `mesh.grids` for a further one.
+type Name = GridPoints | None
 
 
 class Grids:

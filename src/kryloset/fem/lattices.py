@@ -6,8 +6,8 @@ If the degrees of freedom are the points of a regular lattice, the next coarser 
 second point along each axis, and both ends: of 64 points 0, 2, ..., 62 and 63. So lattices of any
 size are nested. Between its points a coarse function is linear on the simplices
 x_s(1) >= x_s(2) >= ... >= x_s(d) of each cell (H. Freudenthal, Ann. of Math. 43, 1942, 580-582),
-which are those of the mesh. From quadratic elements the first step leads to linear elements on the
-same cells.
+which are those of the mesh if points are equidistant. Linear functions are interpolated exactly at
+any distances. From quadratic elements the first step leads to linear elements on the same cells.
 
 The interpolations depend on the mesh and on which degrees of freedom are prescribed, so all
 instances share them. They are attached to the matrix as its attribute `interpolations`, as PETSc
@@ -39,7 +39,8 @@ class _Level(NamedTuple):
     """The unknowns on a lattice.
 
     Attributes:
-        axes: Coordinates along each axis, in cells of the finest lattice.
+        axes: Coordinates along each axis; numbers of the points of the finest lattice if they are
+            equidistant.
         ranks: (points,), the process that owns each point, in C order of the points.
         numbers: (points, components), global number of each unknown.
         free: (points, components), whether it is not prescribed. Prescribed ones are zero, and have
@@ -93,12 +94,18 @@ def _finest_level(elements: FiniteElements, boundary: BoundaryValues) -> _Level:
     sizes = np.array([len(part) for part in points])
     order = np.argsort(np.concatenate(points))
     return _Level(
-        tuple(np.arange(len(axis), dtype=float) for axis in elements.family.coordinates.values()),
+        tuple(map(_numbered, elements.family.coordinates.values())),
         np.repeat(np.arange(comm.size), sizes)[order],
         order[:, None] * block + np.arange(block),
         free[order],
         sizes * block,
     )
+
+
+def _numbered(line: Array) -> Array:
+    """Return the numbers of equidistant points, whose quotients are exact; or the points."""
+    steps = np.diff(line)
+    return np.arange(len(line), dtype=float) if np.allclose(steps, steps[0]) else line
 
 
 def _coarsen(level: _Level) -> "tuple[_Level, scipy.sparse.csr_array]":

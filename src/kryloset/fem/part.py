@@ -5,6 +5,7 @@
 from dataclasses import dataclass
 
 from kryloset.fem.evaluation import Evaluation
+from kryloset.fem.grids import Name
 from kryloset.fem.unknowns import Unknowns
 from kryloset.problems.base import Variable
 
@@ -18,15 +19,14 @@ class Part:
         components: How many each of them has.
         unknowns: Its degrees of freedom.
         nodal: Whether its nodes are the points of the dataset's grid.
-        evaluations: Evaluations on grids that are not its nodes. The key is None for the dataset's
-            grid, and the number of points along each axis for a further grid.
+        evaluations: Evaluations on grids that are not its nodes, by name of the grid.
     """
 
     fields: tuple[Variable, ...]
     components: tuple[int, ...]
     unknowns: Unknowns
     nodal: bool
-    evaluations: dict[int | None, Evaluation]
+    evaluations: dict[Name, Evaluation]
 
     @property
     def dofs(self) -> str:

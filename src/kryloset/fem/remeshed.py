@@ -11,6 +11,7 @@ import basix.ufl
 import numpy as np
 from dolfinx import mesh
 
+from kryloset.config import GridPoints
 from kryloset.fem.steady import SteadyDiscretisation
 from kryloset.problems.base import Array, Discretisation, Instance, Solve
 from kryloset.problems.checks.coverage import INSIDE
@@ -53,7 +54,9 @@ class RemeshedDiscretisation(Discretisation):
         """Return ||b - A x|| / ||b|| on the stored mesh."""
         return self._on_stored_mesh(instance, solution).residual(instance, solution)
 
-    def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
+    def resample(
+        self, points: GridPoints, instance: Instance, solution: Instance
+    ) -> dict[str, Array]:
         """Evaluate the functions on the stored mesh on another grid."""
         discretisation = self._on_stored_mesh(instance, solution)
         resampled = discretisation.resample(points, instance, solution)
@@ -79,7 +82,7 @@ class RemeshedDiscretisation(Discretisation):
 
 
 def _with_mask(
-    discretisation: SteadyDiscretisation, grid: int | None, arrays: dict[str, Array]
+    discretisation: SteadyDiscretisation, grid: GridPoints | None, arrays: dict[str, Array]
 ) -> dict[str, Any]:
     """Add the mask of the instance's domain to the arrays on a grid."""
     if not arrays:  # not rank 0

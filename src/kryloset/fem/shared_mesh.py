@@ -9,6 +9,7 @@ import numpy as np
 from dolfinx import default_scalar_type
 from numpy.typing import NDArray
 
+from kryloset.config import GridPoints
 from kryloset.fem.boundary import BoundaryValues
 from kryloset.fem.finite_elements import FiniteElements
 from kryloset.fem.forgotten import find_forgotten
@@ -55,7 +56,9 @@ class SharedMeshDiscretisation(Discretisation):
         """Return the number of lanes of a group with some instances: one, or all."""
         return self.lanes if count > 1 else 1
 
-    def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
+    def resample(
+        self, points: GridPoints, instance: Instance, solution: Instance
+    ) -> dict[str, Array]:
         """Evaluate parameters and fields on another grid."""
         return self.elements.resample(points, instance, solution)
 
@@ -72,6 +75,6 @@ class SharedMeshDiscretisation(Discretisation):
         """Return nodes and cells."""
         return self.elements.meshes
 
-    def masks(self) -> dict[int | None, NDArray[np.int8]]:
+    def masks(self) -> dict[GridPoints | None, NDArray[np.int8]]:
         """Return the masks of the domain."""
         return self.elements.masks

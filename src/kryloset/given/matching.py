@@ -19,8 +19,10 @@ from kryloset.dataset.layout import ROLES, WELL_GROUPS
 from kryloset.errors import ConfigError, DataError
 from kryloset.given.formats import FileArray
 from kryloset.given.resampling import Places, resample
-from kryloset.problems.base import Array, Family, Variable, fits, format_shape
+from kryloset.problems.base import Array, Family, Variable
 from kryloset.problems.checks.drawing import draw_example
+from kryloset.problems.checks.shapes import fits, format_shape
+from kryloset.problems.lattice import cell_centres_of
 
 #: Distance between coordinates, relative to the length of the axis, up to which they are the same:
 #: files often have them in single precision.
@@ -154,9 +156,10 @@ class _Fit:
         self._count = config.count
         self._arrays = arrays
         self._variable, self._array, self._index = variable, array, index
-        self._grid = family.coordinates
+        centres = cell_centres_of(family)
+        self._grid = {**family.coordinates, **centres}
         self._where = f"{path}: {array.name!r}, for the parameter {variable.name!r},"
-        lengths = variable.lengths(self._grid)
+        lengths = variable.lengths(family.coordinates, centres)
         if None in lengths:
             # Along its own axes a parameter is as long as what the family draws.
             lengths = draw_example(family)[variable.name].shape

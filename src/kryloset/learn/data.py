@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kryloset.dataset.cells import axes_varying, cells_of_points, is_in_cells, is_on_grid
 from kryloset.dataset.integrity import identity
-from kryloset.dataset.layout import SAMPLE_VARYING, TIME_VARYING, WELL_GROUPS
+from kryloset.dataset.layout import SAMPLE_VARYING, TIME_VARYING
 from kryloset.dataset.opening import open_hdf5
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.rows import ReadRow, read_rows
@@ -38,6 +39,8 @@ class _Quantity:
         moving: Whether its array has an axis of times.
         vector: Whether its array has an axis of components.
         logarithmic: Whether a network should see its logarithm.
+        cells: For values in cells, the places in an instance's array of those at the points of the
+            grid; a point between two cells takes that of the lower one.
     """
 
     channels: tuple[str, ...]
@@ -47,12 +50,13 @@ class _Quantity:
     moving: bool
     vector: bool
     logarithmic: bool
+    cells: tuple[NDArray[np.int64], ...] | None = None
 
     @classmethod
     def find(cls, dataset: Dataset, name: str) -> Self:
         """Read the description of a quantity on the grid."""
         array, axes = dataset.array(name), tuple(dataset.coordinates)
-        varying = array.attrs.get("dim_varying", [False] * len(axes))
+        varying = axes_varying(dataset, name)
         vector = array.parent.name == "/t1_fields"
         return cls(
             tuple(f"{name}_{axis}" for axis in axes) if vector else (name,),
@@ -62,6 +66,7 @@ class _Quantity:
             bool(array.attrs[TIME_VARYING]),
             vector,
             array.attrs.get("transform") == "log",
+            cells_of_points(dataset) if is_in_cells(dataset, name) else None,
         )
 
     def open(self, file: h5py.File, descriptor: int) -> Callable[[int, int], Array]:
@@ -80,6 +85,8 @@ class _Quantity:
 
         def read(instance: int, time: int) -> Array:
             values = rows(instance, time if self.moving else None)
+            if self.cells is not None:
+                values = values[self.cells]
             return (np.moveaxis(values, -1, 0) if self.vector else values).reshape(shape)
 
         return read
@@ -91,11 +98,6 @@ class _Quantity:
         if self.own:
             return lambda row, state: np.asarray(values[row if state is None else (row, state)])
         return lambda _, state: np.asarray(values[() if state is None else state])
-
-
-def _on_grid(array: h5py.Dataset) -> bool:
-    """Return whether a parameter is a function on the grid or a single number."""
-    return array.parent.name.removeprefix("/") in WELL_GROUPS
 
 
 class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[misc]
@@ -151,7 +153,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
                 has = f"{states} states" if states > 1 else "no time steps"
                 raise DataError(f"{path} has {has}: there are no two that are {steps} steps apart")
             self.coordinates = tuple(dataset.coordinates.values())
-            given = [name for name in dataset.parameters if _on_grid(dataset.array(name))]
+            given = [name for name in dataset.parameters if is_on_grid(dataset, name)]
             if steps is not None:
                 given.extend(dataset.fields)
             # A domain that differs between instances is an input, too.

@@ -119,7 +119,8 @@ def family(name: str | type[Family], **settings: Any) -> ConfiguredFamily:
     Args:
         name: A family that `kryloset families` lists, such as "darcy"; a file of your own, as
             "path/to/file.py:Class"; or a class that derives from `kryloset.problems.Family`.
-        settings: Those of the family, and those of the grid: points, degree, dimension, grids.
+        settings: Those of the family, and those of the grid: points, sides, spacing, degree,
+            dimension, grids.
             `help(kryloset.family("darcy"))` lists them with units and defaults.
 
     Returns:

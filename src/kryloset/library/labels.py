@@ -19,7 +19,9 @@ from kryloset.config import DatasetConfig
 from kryloset.dataset.layout import COMPONENT, LIBVER, place
 from kryloset.dataset.writer import write_instances
 from kryloset.errors import DataError
-from kryloset.problems.base import Array, Family, Variable, fits, format_shape
+from kryloset.problems.base import Array, Family, Variable
+from kryloset.problems.checks.shapes import fits, format_shape
+from kryloset.problems.lattice import cell_centres_of
 
 #: The dimension along which instances are counted, and its coordinate: their numbers.
 SAMPLE = "sample"
@@ -139,7 +141,7 @@ def _read_column(family: Family, variable: Variable, instances: xarray.Dataset) 
             "instances.isel(sample=[0])"
         )
     values = found.transpose(*wanted).to_numpy()
-    lengths = variable.lengths(family.coordinates)
+    lengths = variable.lengths(family.coordinates, cell_centres_of(family))
     if values.dtype.kind not in "biuf" or not fits(values.shape[1:], lengths):
         raise DataError(
             f"parameter {variable.name!r} has the shape {values.shape[1:]} and the type "
@@ -153,7 +155,7 @@ def _read_column(family: Family, variable: Variable, instances: xarray.Dataset) 
 
 def _require_grid(family: Family, instances: xarray.Dataset, axis: str) -> None:
     """Refuse values at other points than the family's, such as those of a reversed axis."""
-    points = family.coordinates.get(axis)
+    points = {**family.coordinates, **cell_centres_of(family)}.get(axis)
     if points is None or axis not in instances.coords:
         return
     found = instances[axis].to_numpy()

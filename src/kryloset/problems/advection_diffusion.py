@@ -3,6 +3,7 @@
 """A substance carried by a random wind: -eps lap u + b . grad u = f."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from math import fsum
 from typing import Any
@@ -14,6 +15,7 @@ from kryloset.config import Section
 from kryloset.problems.base import Array, OperatorTraits, Variable
 from kryloset.problems.finite_element import Dirichlet, SteadyFamily, WeakForm
 from kryloset.problems.tools.gaussian import (
+    Boundary,
     gaussian_field,
     length_setting,
     modes_setting,
@@ -92,6 +94,7 @@ class AdvectionDiffusion(SteadyFamily):
         "-eps lap u + b . grad u = f in (0, 1)^2, u = g on the boundary, b = rot psi, "
         "psi, f and g Gaussian fields"
     )
+    mesh_keys = ("points", "sides", "spacing")
     Settings = AdvectionDiffusionSettings
     parameters = (
         Variable("eps", "diffusivity", "1", (), "log"),
@@ -104,15 +107,16 @@ class AdvectionDiffusion(SteadyFamily):
 
     def check(self) -> None:
         """Refuse more modes than the grid resolves."""
-        require_resolved(self.settings.modes, self.mesh.points, "dirichlet")
+        require_resolved(self.settings.modes, self.mesh, self.grid_points, "dirichlet")
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw the Peclet number, and the fields at the points of the grid."""
-        settings, points = self.settings, self.mesh.points
+        settings, points, sides = self.settings, self.grid_points, self.sides
         bounds = logarithm([settings.peclet_low, settings.peclet_high])
-        stream = gaussian_field(settings, boundary="dirichlet" if settings.closed else "neumann")
-        psi = stream.draw(generator, points) / _mean_speed(stream)
-        other = GaussianField(length=settings.length, modes=settings.modes)
+        boundary: Boundary = "dirichlet" if settings.closed else "neumann"
+        stream = gaussian_field(settings, sides, boundary=boundary)
+        psi = stream.draw(generator, points) / _mean_speed(stream, sides)
+        other = replace(stream, smoothness=2.0, boundary="neumann")
         return {
             "eps": exponential(-generator.uniform(*bounds)),
             "psi": psi,
@@ -130,7 +134,7 @@ class AdvectionDiffusion(SteadyFamily):
         # Exact for all terms without tau, which is not a polynomial.
         dx = ufl.dx(metadata={"quadrature_degree": 2 * degree})
         b = ufl.as_vector([psi.dx(1), -psi.dx(0)])
-        h, m = 1 / self.mesh.cells, INVERSE_ESTIMATE[degree]
+        h, m = self._shortest_edge(space.mesh), INVERSE_ESTIMATE[degree]
         # h / (2 |b|) min(1, P), without dividing by a speed of 0.
         speed = ufl.sqrt(ufl.dot(b, b))
         tau = h**2 * m / ufl.max_value(2 * m * h * speed, 4 * eps)
@@ -140,15 +144,28 @@ class AdvectionDiffusion(SteadyFamily):
         a += (transport - eps * ufl.div(ufl.grad(u))) * along * dx
         return WeakForm(a, f * (v + along) * dx, (Dirichlet(parameters["g"]),))
 
+    def _shortest_edge(self, domain: Any) -> Any:
+        """Return the shorter leg of a cell, a number if all cells are equal.
+
+        The inverse estimate holds with it on any right triangle: a longer leg only makes the
+        second derivative along it smaller.
+        """
+        import ufl
+
+        if self.mesh.spacing != "equidistant":
+            return ufl.MinCellEdgeLength(domain)
+        axes = zip(self.sides, self.mesh.points_along(2), strict=True)
+        return min(side / ((points - 1) // self.mesh.degree) for side, points in axes)
+
 
 @lru_cache(maxsize=16)
-def _mean_speed(stream: GaussianField) -> float:
-    r"""Return the root mean square of the wind's speed over the square and all winds.
+def _mean_speed(stream: GaussianField, sides: tuple[float, ...]) -> float:
+    r"""Return the root mean square of the wind's speed over the domain and all winds.
 
-    The gradients of the modes are orthogonal. Each is larger than its mode by the factor $\pi$
-    times its number of half waves.
+    The gradients of the modes are orthogonal. Each component is larger than its mode by the factor
+    $\pi$ times its number of half waves, over the side.
     """
     begin = 1 if stream.boundary == "dirichlet" else 0
     half_waves = begin + np.arange(stream.modes)
-    square = half_waves[:, None] ** 2 + half_waves**2
+    square = (half_waves[:, None] / sides[0]) ** 2 + (half_waves / sides[1]) ** 2
     return float(np.pi * np.sqrt(fsum((square * stream.scales**2).flat)))

@@ -11,12 +11,13 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import MeshConfig, Section
+from kryloset.config import GridPoints, MeshConfig, Section
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -61,6 +62,8 @@ class Variable:
         ragged: Whether the length of its first axis differs between instances.
         descriptive: Whether it only describes the instance to readers, such as an angle from
             which a field was made, and appears in no form. Instances are not sorted by it.
+        placement: `cells` for a scalar parameter that is constant in each cell of the lattice. Its
+            axes are then `x_cell` and so on.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Variable:
     fixed: bool = False
     ragged: bool = False
     descriptive: bool = False
+    placement: Literal["points", "cells"] = "points"
 
     @property
     def compared(self) -> bool:
@@ -80,7 +84,8 @@ class Variable:
 
     def on(self, axes: tuple[str, ...]) -> "Variable":
         """Return the variable with these axes of the grid as its dimensions, if it has none yet."""
-        return replace(self, dimensions=axes) if self.dimensions is None else self
+        own = axes if self.placement == "points" else tuple(map(cell_axis, axes))
+        return replace(self, dimensions=own) if self.dimensions is None else self
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -93,41 +98,25 @@ class Variable:
             raise ValueError(f"variable {self.name} is not on a grid yet")
         return self.dimensions
 
-    def lengths(self, coordinates: Mapping[str, Array]) -> tuple[int | None, ...]:
-        """Return the shape of the array of one instance; None along axes of its own."""
-        lengths = [len(coordinates[a]) if a in coordinates else None for a in self.axes]
+    def lengths(
+        self,
+        coordinates: Mapping[str, Array],
+        centres: Mapping[str, Array] = MappingProxyType({}),
+    ) -> tuple[int | None, ...]:
+        """Return the shape of the array of one instance; None along axes of its own.
+
+        Args:
+            coordinates: The grid.
+            centres: The centres of its cells, by axis of cells.
+        """
+        lines = {**coordinates, **centres}
+        lengths = [len(lines[axis]) if axis in lines else None for axis in self.axes]
         return (*lengths, len(coordinates)) if self.rank else tuple(lengths)
 
 
-def fits(shape: tuple[int, ...], lengths: tuple[int | None, ...]) -> bool:
-    """Return whether a shape has these lengths; None stands for any length."""
-    return len(shape) == len(lengths) and all(
-        wanted in (None, found) for wanted, found in zip(lengths, shape, strict=True)
-    )
-
-
-def format_shape(lengths: tuple[int | None, ...]) -> str:
-    """Return a shape in words, such as "(3, any)"."""
-    comma = "," if len(lengths) == 1 else ""
-    return f"({', '.join('any' if n is None else str(n) for n in lengths)}{comma})"
-
-
-def differing_axis(
-    shapes: Mapping[Variable, tuple[int, ...]], coordinates: Mapping[str, Array]
-) -> str | None:
-    """Return an axis that variables share with different lengths; None if there is no such axis.
-
-    Args:
-        shapes: Shape of the array of one instance, by variable.
-        coordinates: The grid, whose axes are left out.
-    """
-    lengths: dict[str, int] = {}
-    for variable, shape in shapes.items():
-        # The first axis of a ragged variable may have any length.
-        for axis, length in list(zip(variable.axes, shape, strict=False))[variable.ragged :]:
-            if axis not in coordinates and lengths.setdefault(axis, length) != length:
-                return axis
-    return None
+def cell_axis(axis: str) -> str:
+    """Return the name of the axis of cells along an axis of the grid."""
+    return f"{axis}_cell"
 
 
 def degrees_of_freedom(field: Variable, *, ragged: bool = False) -> Variable:
@@ -195,6 +184,8 @@ class Family(ABC):
         summary: One line for `kryloset families`.
         equation: The equation with its boundary conditions, in plain text.
         dimensions: The space dimensions that it is written for, the default first.
+        mesh_keys: Which of `points` (as a list), `sides` and `spacing` of the mesh it is written
+            for. A configuration with others is refused.
         Settings: A `Section` with the configuration keys of the family.
         parameters: The variables that `draw` returns.
         fields: The fields of a solution, on the grid.
@@ -216,8 +207,9 @@ class Family(ABC):
     """
 
     summary: ClassVar[str]
-    equation: ClassVar[str]
+    equation: str
     dimensions: ClassVar[tuple[int, ...]] = (2,)
+    mesh_keys: ClassVar[tuple[str, ...]] = ()
     Settings: ClassVar[type[Section]] = Section
     parameters: tuple[Variable, ...]
     fields: tuple[Variable, ...]
@@ -240,14 +232,17 @@ class Family(ABC):
     def coordinates(self) -> dict[str, Array]:
         """Ascending coordinates of the grid by axis, in the order of the axes."""
 
-    def further_grid(self, points: int) -> dict[str, Array]:
+    def further_grid(self, points: GridPoints) -> dict[str, Array]:
         """Return the coordinates of one of `mesh.grids`: equidistant between the same end points.
 
         Args:
             points: Number of points along each axis.
         """
+        lines = self.coordinates
+        counts = (points,) * len(lines) if isinstance(points, int) else points
         return {
-            axis: np.linspace(line[0], line[-1], points) for axis, line in self.coordinates.items()
+            axis: np.linspace(line[0], line[-1], count)
+            for (axis, line), count in zip(lines.items(), counts, strict=True)
         }
 
     @property
@@ -340,11 +335,13 @@ class Discretisation(ABC):
         """Return ||F(x)|| / ||F(0)|| of each instance of the last group; [] for linear problems."""
         return []
 
-    def resample(self, points: int, instance: Instance, solution: Instance) -> dict[str, Array]:
+    def resample(
+        self, points: GridPoints, instance: Instance, solution: Instance
+    ) -> dict[str, Array]:
         """Evaluate the same parameters and fields on another grid.
 
         Args:
-            points: Number of points of that grid along each axis.
+            points: That grid, one of `mesh.grids`.
             instance: The parameters.
             solution: The solution, as `solve` returned it.
 
@@ -383,12 +380,12 @@ class Discretisation(ABC):
         """
         return {}
 
-    def masks(self) -> dict[int | None, NDArray[np.int8]]:
+    def masks(self) -> dict[GridPoints | None, NDArray[np.int8]]:
         """Return which grid points lie in the domain, for grids that a shared mesh does not cover.
 
         Returns:
             (*grid), 1 inside and 0 outside, where fields are NaN. The key is None for the grid of
-            the dataset, and the number of points along each axis for a further grid. Grids that
-            the mesh covers have no entry.
+            the dataset, and the entry of `mesh.grids` for a further grid. Grids that the mesh
+            covers have no entry.
         """
         return {}

@@ -3,6 +3,7 @@
 """Darcy flow in a random porous medium: -div(k grad u) = f in the unit square or cube."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from kryloset.problems.tools.gaussian import (
     smoothness_setting,
 )
 from kryloset.problems.tools.quadrature import least_at_quadrature, quadrature
-from kryloset.sampling import GaussianField, Lognormal, TwoValued
+from kryloset.sampling import GaussianField, Line, Lognormal, TwoValued
 
 type Length = Annotated[float, Field(gt=0, le=10)]
 
@@ -32,6 +33,14 @@ class DarcySettings(Section):
         description="k, from a Gaussian field g. lognormal: exp(g); two_valued: `high` where "
         "g >= 0, else `low`; high_contrast: exp(g), g stretched so that max k / min k is "
         "`contrast`.",
+    )
+    placement: Literal["points", "cells"] = Field(
+        "points",
+        # By default, a dataset has the settings that it had before this key existed.
+        exclude_if=lambda placement: placement == "points",
+        description="Where k is stored. points: a finite element function with these values at the "
+        "points of the grid; cells: constant in each cell, as in finite volumes, with the value of "
+        "its centre.",
     )
     log_deviation: float = Field(
         1.0, gt=0, le=5, description="Standard deviation of a lognormal log k, averaged."
@@ -81,6 +90,7 @@ class Darcy(SteadyFamily):
     summary = "Darcy flow in a square or cube, lognormal or two-valued permeability"
     equation = "-div(k grad u) = f in (0, 1)^d, u = 0 on the boundary"
     dimensions = (2, 3)
+    mesh_keys = ("points", "sides", "spacing")
     Settings = DarcySettings
     parameters: tuple[Variable, ...] = (Variable("k", "permeability", transform="log"),)
     fields = (Variable("u", "hydraulic head"),)
@@ -88,18 +98,22 @@ class Darcy(SteadyFamily):
 
     def __init__(self, settings: DarcySettings, mesh: MeshConfig) -> None:
         """Add a random source to the parameters, and name the boundary."""
+        if settings.placement == "cells":
+            self.parameters = (replace(self.parameters[0], placement="cells"),)
         if settings.source_deviation:
             self.parameters = (*self.parameters, Variable("f", "source"))
         super().__init__(settings, mesh)
         self.boundary_conditions = tuple(
-            BoundaryCondition(axis, "wall", ("u",), 0.0, f"u = 0 on {axis} = 0 and {axis} = 1")
-            for axis in self.coordinates
+            BoundaryCondition(
+                axis, "wall", ("u",), 0.0, f"u = 0 on {axis} = 0 and {axis} = {line[-1]:g}"
+            )
+            for axis, line in self.coordinates.items()
         )
 
     def check(self) -> None:
         """Refuse fields that do not fit the domain or the grid."""
         settings = self.settings
-        require_resolved(settings.modes, self.mesh.points)
+        require_resolved(settings.modes, self.mesh, self._k_points)
         if settings.smoothness <= self.dimension / 2:
             raise ConfigError(
                 f"parameters.smoothness {settings.smoothness} is not more than "
@@ -114,13 +128,13 @@ class Darcy(SteadyFamily):
             )
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
-        """Draw k at the points of the grid; then f, if it is random.
+        """Draw k at the points of the grid or at the centres of cells; then f, if it is random.
 
         Raises:
             DataError: As `check_instance`.
         """
-        settings, points = self.settings, self.mesh.points
-        instance = {"k": self._permeability().draw(generator, points)}
+        settings, points = self.settings, self.grid_points
+        instance = {"k": self._permeability().draw(generator, self._k_points)}
         if settings.source_deviation:
             f = self._gaussian(settings.source_deviation, settings.source_length)
             instance["f"] = settings.source + f.draw(generator, points)
@@ -133,7 +147,8 @@ class Darcy(SteadyFamily):
         Raises:
             DataError: The interpolant is not positive at a quadrature point.
         """
-        quadratic = self.dimension == 3 and self.mesh.degree == 2
+        at_points = self.settings.placement == "points"
+        quadratic = at_points and self.dimension == 3 and self.mesh.degree == 2
         if quadratic and least_at_quadrature(np.asarray(instance["k"])) <= 0:
             raise DataError(
                 "the permeability k jumps so much within a cell that its quadratic interpolant "
@@ -155,6 +170,10 @@ class Darcy(SteadyFamily):
         f = parameters.get("f", ufl.as_ufl(self.settings.source))
         return WeakForm(a, ufl.inner(f, v) * ufl.dx)
 
+    @property
+    def _k_points(self) -> tuple[Line, ...]:
+        return self.grid_points if self.settings.placement == "points" else self.cell_points
+
     def _permeability(self) -> Lognormal | TwoValued:
         settings = self.settings
         match settings.permeability:
@@ -166,6 +185,4 @@ class Darcy(SteadyFamily):
                 return Lognormal(self._gaussian(settings.log_deviation, settings.length))
 
     def _gaussian(self, deviation: float, length: float | tuple[float, ...]) -> GaussianField:
-        return gaussian_field(
-            self.settings, deviation=deviation, length=length, dimension=self.dimension
-        )
+        return gaussian_field(self.settings, self.sides, deviation=deviation, length=length)

@@ -84,6 +84,7 @@ class Elasticity(SteadyFamily):
         "sigma n given at x = 1, zero on the other sides; log E a Gaussian field"
     )
     dimensions = (2, 3)
+    mesh_keys = ("points", "sides", "spacing")
     Settings = ElasticitySettings
     parameters = (
         Variable("E", "Young's modulus", transform="log"),
@@ -108,7 +109,7 @@ class Elasticity(SteadyFamily):
 
     def check(self) -> None:
         """Refuse more modes than the grid resolves."""
-        require_resolved(self.settings.modes, self.mesh.points)
+        require_resolved(self.settings.modes, self.mesh, self.grid_points)
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw E at the points of the grid, and the traction.
@@ -117,11 +118,9 @@ class Elasticity(SteadyFamily):
             DataError: As `check_instance`.
         """
         settings = self.settings
-        log_modulus = gaussian_field(
-            settings, deviation=settings.log_deviation, dimension=self.dimension
-        )
+        log_modulus = gaussian_field(settings, self.sides, deviation=settings.log_deviation)
         instance = {
-            "E": Lognormal(log_modulus).draw(generator, self.mesh.points),
+            "E": Lognormal(log_modulus).draw(generator, self.grid_points),
             "traction": settings.traction * generator.standard_normal(self.dimension),
         }
         self.check_instance(instance)
@@ -167,8 +166,8 @@ class Elasticity(SteadyFamily):
         import ufl
         from dolfinx import mesh
 
-        facet = domain.topology.dim - 1
-        pulled = mesh.locate_entities_boundary(domain, facet, lambda x: np.isclose(x[0], 1))
+        facet, end = domain.topology.dim - 1, self.sides[0]
+        pulled = mesh.locate_entities_boundary(domain, facet, lambda x: np.isclose(x[0], end))
         tags = mesh.meshtags(domain, facet, pulled, np.ones(len(pulled), np.int32))
         ds = ufl.Measure("ds", domain, 1, subdomain_data=tags)
         weight = -self.settings.weight * v[self.dimension - 1]

@@ -7,22 +7,25 @@ once (`SteadyFamily`), once in each time step (`EvolutionFamily`), or by Newton'
 (`NonlinearFamily`).
 
 By default the domain is the unit square or cube, divided into simplices. Lagrange elements of
-degree p <= 2 on n cells along each axis have one degree of freedom at each point of the regular
-lattice with p n + 1 points along each axis. Parameters and solution are stored at these points, so
-that nothing is lost between solver and file.
+degree p <= 2 on n cells along an axis have one degree of freedom at each point of the lattice with
+p n + 1 points along that axis. Parameters and solution are stored at these points, so that nothing
+is lost between solver and file.
 """
 
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import Section
+from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError
 from kryloset.problems.base import AXES, Array, Family, Instance
+from kryloset.problems.lattice import lines_of, midpoints_of, spread_over
+from kryloset.sampling import Line
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -103,10 +106,49 @@ class FiniteElementFamily(Family):
     the grid is evaluated there, and needs `degrees_of_freedom(field)` among the `unknowns`.
     """
 
+    def __init__(self, settings: Any, mesh: MeshConfig) -> None:
+        """Name the sides of another box than the unit square or cube in all texts."""
+        super().__init__(settings, mesh)
+        if mesh.sides is not None:
+            self.equation = self._restate(self.equation)
+            self.parameters = tuple(
+                replace(v, long_name=self._restate(v.long_name)) for v in self.parameters
+            )
+            self.boundary_conditions = tuple(
+                replace(c, description=self._restate(c.description))
+                for c in self.boundary_conditions
+            )
+
+    def _restate(self, text: str) -> str:
+        """Return a text that is about the unit square or cube with the sides of the box."""
+        sides = dict(zip(AXES, self.sides, strict=False))
+        box = " x ".join(f"(0, {side:g})" for side in sides.values())
+        text = re.sub(r"\(0, 1\)\^[23d]", box, text)
+        for axis, side in sides.items():
+            text = re.sub(rf"\b{axis} = 1\b", f"{axis} = {side:g}", text)
+        return text
+
     @property
     def sides(self) -> tuple[float, ...]:
         """Lengths of the sides of the box. One of its corners is the origin."""
-        return (1.0,) * self.dimension
+        return self.mesh.sides or (1.0,) * self.dimension
+
+    @property
+    def grid_points(self) -> tuple[Line, ...]:
+        """The points of each axis, where random fields are drawn.
+
+        An axis is the number of its points, if they are equidistant and include both ends.
+        Otherwise it is an array of them, in fractions of the side.
+        """
+        return lines_of(self.mesh, self.dimension)
+
+    @property
+    def cell_points(self) -> tuple[Line, ...]:
+        """The centres of the cells along each axis, in fractions of the side.
+
+        Random fields for parameters with placement `cells` are drawn there.
+        """
+        return tuple(midpoints_of(line, self.mesh.degree) for line in self.grid_points)
 
     @property
     def coordinates(self) -> dict[str, Array]:
@@ -115,10 +157,9 @@ class FiniteElementFamily(Family):
         A subclass may return points that are not equidistant, and a different number of points
         along each axis.
         """
-        points = self.mesh.points
         return {
-            axis: np.linspace(0.0, side, points)
-            for axis, side in zip(AXES, self.sides, strict=False)
+            axis: spread_over(line, 0.0, side)
+            for axis, side, line in zip(AXES, self.sides, self.grid_points, strict=False)
         }
 
     def between_points(self, values: Array, points: Array) -> Array:
@@ -147,9 +188,10 @@ class FiniteElementFamily(Family):
         return sum(self.dimension if field.rank else 1 for field in self.fields)
 
     def make_mesh(self, comm: "MPI.Comm") -> "Mesh":
-        """Return the mesh: the box, divided into equal simplices.
+        """Return the mesh: the box, divided into simplices, which are equal by default.
 
-        If the grid is equidistant, their vertices are points of the grid.
+        If the grid is equidistant, or `mesh.spacing` says where its points are, their vertices are
+        points of the grid.
 
         Raises:
             ConfigError: The number of points along an axis does not fit cells of `mesh.degree`.
@@ -161,11 +203,18 @@ class FiniteElementFamily(Family):
         corners = [np.array([line[end] for line in lines]) for end in (0, -1)]
         match self.dimension:
             case 1:
-                return mesh.create_interval(comm, cells[0], np.ravel(corners))
+                domain = mesh.create_interval(comm, cells[0], np.ravel(corners))
             case 2:
-                return mesh.create_rectangle(comm, corners, cells)
+                domain = mesh.create_rectangle(comm, corners, cells)
             case _:
-                return mesh.create_box(comm, corners, cells)
+                domain = mesh.create_box(comm, corners, cells)
+        if self.mesh.spacing != "equidistant":
+            for number, (line, count) in enumerate(zip(lines, cells, strict=True)):
+                # Of an equidistant vertex, its number along the axis.
+                along = (domain.geometry.x[:, number] - line[0]) * (count / (line[-1] - line[0]))
+                vertices = line[:: self.mesh.degree]
+                domain.geometry.x[:, number] = vertices[np.rint(along).astype(np.intp)]
+        return domain
 
     def _cells_along(self, axis: str) -> int:
         points, degree = len(self.coordinates[axis]), self.mesh.degree

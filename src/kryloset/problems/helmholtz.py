@@ -3,12 +3,12 @@
 """Waves of one frequency in a random medium: lap u + k^2 u = f, reflected or absorbed."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from kryloset.config import Section
+from kryloset.config import Section, plain
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import Array, Instance, OperatorTraits, Variable
 from kryloset.problems.finite_element import SteadyFamily, WeakForm
@@ -20,7 +20,7 @@ from kryloset.problems.tools.gaussian import (
     smoothness_setting,
 )
 from kryloset.problems.tools.resonance import find_detuning
-from kryloset.sampling import exponential, hyperbolic_tangent
+from kryloset.sampling import count_resolved, exponential, hyperbolic_tangent
 
 POINTS_A_WAVELENGTH = {1: 10, 2: 8}
 """Least number of grid points in a wavelength, by the degree of the elements."""
@@ -88,25 +88,39 @@ class Waves(SteadyFamily):
         Variable("k", "wavenumber"),
         Variable("f", "source"),
     )
+    mesh_keys: ClassVar[tuple[str, ...]] = ("points", "sides", "spacing")
     operator = OperatorTraits(symmetric=True)
 
     @property
     def wavenumber(self) -> float:
-        """k0, in radians over a side of the square."""
+        """k0, in radians over a side of the unit square."""
         return float(2 * np.pi * self.settings.wavelengths)
 
     def check(self) -> None:
         """Refuse a grid that does not resolve the shortest waves or the modes."""
-        settings, points, degree = self.settings, self.mesh.points, self.mesh.degree
+        settings, degree, intervals = self.settings, self.mesh.degree, self.intervals
         shortest = settings.wavelengths * (1 + settings.variation)
         needed = POINTS_A_WAVELENGTH[degree] * shortest
-        if needed > points - 1:
+        if needed > intervals:
             raise ConfigError(
-                f"mesh.points {points} is {(points - 1) / shortest:.1f} points in the shortest "
-                f"wavelength, 1/{shortest:g} of the side, too few for elements of degree {degree}: "
-                f"take at least {_coarsest(needed, degree)}, or less of parameters.wavelengths"
+                f"mesh.points {plain(self.mesh.points)} is {intervals / shortest:.1f} points in "
+                f"the shortest wavelength, 1/{shortest:g} of the side, too few for elements of "
+                f"degree {degree}: take at least {_coarsest(needed, degree)}"
+                f"{self._on_a_side}, or less of parameters.wavelengths"
             )
-        require_resolved(settings.modes, points, "dirichlet")
+        require_resolved(settings.modes, self.mesh, self.grid_points, "dirichlet")
+
+    @property
+    def intervals(self) -> float:
+        """Intervals of the grid in a unit of length, along the axis that has fewest."""
+        axes = zip(self.grid_points, self.sides, strict=True)
+        return min((count_resolved([line]) - 1) / side for line, side in axes)
+
+    @property
+    def _on_a_side(self) -> str:
+        """What a number of points is of, unless the domain is a unit square."""
+        plain_square = set(self.sides) == {1.0} and self.mesh.spacing == "equidistant"
+        return "" if plain_square else " equidistant points on a length of 1"
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw k and f at the points of the grid."""
@@ -115,7 +129,7 @@ class Waves(SteadyFamily):
 
     def draw_medium(self, generator: "np.random.Generator") -> Array:
         """Draw k at the points of the grid."""
-        g = gaussian_field(self.settings).draw(generator, self.mesh.points)
+        g = gaussian_field(self.settings, self.sides).draw(generator, self.grid_points)
         return np.asarray(self.wavenumber * (1 + self.settings.variation * hyperbolic_tangent(g)))
 
     def integrate_inside(self, u: Any, v: Any, k: Any) -> Any:
@@ -127,10 +141,11 @@ class Waves(SteadyFamily):
 
     def _draw_source(self, generator: "np.random.Generator") -> Array:
         if self.settings.source == "field":
-            field = gaussian_field(self.settings, boundary="dirichlet")
-            return field.draw(generator, self.mesh.points)
+            field = gaussian_field(self.settings, self.sides, boundary="dirichlet")
+            return field.draw(generator, self.grid_points)
         width = self.settings.source_width / self.settings.wavelengths
-        distances = np.ix_(*(x - generator.uniform() for x in self.coordinates.values()))
+        axes = zip(self.coordinates.values(), self.sides, strict=True)
+        distances = np.ix_(*(x - side * generator.uniform() for x, side in axes))
         square = sum(distance**2 for distance in distances)
         return np.asarray(exponential(-square / (2 * width**2)) / (2 * np.pi * width**2))
 
@@ -195,6 +210,8 @@ class Helmholtz(Waves):
         "lap u + k^2 u = f in (0, 1)^2, u = 0 on the boundary, "
         "k = k0 (1 + variation tanh g), g a Gaussian field, resonances left out"
     )
+    # Resonances are found on equidistant points.
+    mesh_keys = ("points", "sides")
     Settings = HelmholtzSettings
     fields = (Variable("u", "amplitude"),)
 
@@ -205,12 +222,12 @@ class Helmholtz(Waves):
         # The mean distance between resonances, relative to k^2.
         allowed = 0.5 * self.settings.clearance * 4 * np.pi / k**2
         cells = k * (FREQUENCY_ERROR[degree] / allowed) ** (0.5 / degree)
-        if cells > self.mesh.cells:
+        if cells > self.intervals / degree:
             other = "or mesh.degree 2, " if degree == 1 else ""
             raise ConfigError(
-                f"mesh.points {self.mesh.points} moves resonances by more than half of "
+                f"mesh.points {plain(self.mesh.points)} moves resonances by more than half of "
                 f"parameters.clearance {self.settings.clearance:g}: take at least "
-                f"{_coarsest(cells * degree, degree)}, {other}or less of "
+                f"{_coarsest(cells * degree, degree)}{self._on_a_side}, {other}or less of "
                 "parameters.wavelengths"
             )
 
@@ -223,7 +240,7 @@ class Helmholtz(Waves):
         k = np.asarray(instance["k"])
         if not (k > 0).all():
             raise DataError("the wavenumber k is not positive everywhere: correct how it is made")
-        detuning = find_detuning(k)
+        detuning = find_detuning(k, self.sides)
         if detuning < self.settings.clearance:
             raise DataError(
                 f"the waves are at resonance: k^2 is {detuning:.2g} mean distances of resonances "
@@ -248,7 +265,7 @@ class Helmholtz(Waves):
         """
         for _ in range(ATTEMPTS):
             k = super().draw_medium(generator)
-            if find_detuning(k) >= self.settings.clearance:
+            if find_detuning(k, self.sides) >= self.settings.clearance:
                 return k
         raise DataError(
             f"all of {ATTEMPTS} drawn media are closer to a resonance than parameters.clearance "

@@ -74,6 +74,7 @@ class KuramotoSivashinsky(EvolutionFamily):
         "u = u0 at t = 0, a Gaussian field"
     )
     dimensions = (1,)
+    mesh_keys = ("points",)
     Settings = KuramotoSivashinskySettings
     parameters = (Variable("u0", "initial state"),)
     fields = (Variable("u", "velocity"), Variable("w", "minus u_xx"))
@@ -88,13 +89,13 @@ class KuramotoSivashinsky(EvolutionFamily):
 
     def check(self) -> None:
         """Refuse grids and time steps that are too coarse for growing waves."""
-        settings, points = self.settings, self.mesh.points
+        settings, (points,) = self.settings, self.mesh.points_along(1)
         if settings.side > SPACING * (points - 1):
             raise ConfigError(
                 f"mesh.points {points} are too few for waves 8.9 long on parameters.side "
                 f"{settings.side:g}: take at least {int(np.ceil(settings.side / SPACING)) + 1}"
             )
-        require_resolved(settings.modes, points, "dirichlet")
+        require_resolved(settings.modes, self.mesh, self.grid_points, "dirichlet")
         if settings.final_time > LONGEST_STEP * settings.steps:
             raise ConfigError(
                 f"parameters.steps {settings.steps}: time steps longer than {LONGEST_STEP} do not "
@@ -105,13 +106,9 @@ class KuramotoSivashinsky(EvolutionFamily):
         """Draw the initial state."""
         settings = self.settings
         field = gaussian_field(
-            settings,
-            deviation=settings.deviation,
-            length=settings.length / settings.side,
-            dimension=1,
-            boundary="dirichlet",
+            settings, self.sides, deviation=settings.deviation, boundary="dirichlet"
         )
-        return {"u0": field.draw(generator, self.mesh.points)}
+        return {"u0": field.draw(generator, self.grid_points)}
 
     def initial_state(self, instance: Instance) -> dict[str, Array]:
         """Return u0, and minus the second derivative of its sine series."""

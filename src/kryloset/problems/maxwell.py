@@ -63,6 +63,7 @@ class Maxwell(SteadyFamily):
         "Gaussian fields"
     )
     dimensions = (2, 3)
+    mesh_keys = ("points", "sides", "spacing")
     Settings = MaxwellSettings
     parameters = (
         Variable("nu", "reluctivity", transform="log"),
@@ -93,12 +94,12 @@ class Maxwell(SteadyFamily):
                 f"mesh.degree {self.mesh.degree}: family `maxwell` has edge elements of lowest "
                 "order only: take degree 1"
             )
-        require_resolved(self.settings.modes, self.mesh.points)
+        require_resolved(self.settings.modes, self.mesh, self.grid_points)
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw the reluctivity, then the components of H, each with deviation 1."""
-        settings, points = self.settings, self.mesh.points
-        source = gaussian_field(settings, dimension=self.dimension)
+        settings, points = self.settings, self.grid_points
+        source = gaussian_field(settings, self.sides)
         nu = Lognormal(replace(source, deviation=settings.log_deviation)).draw(generator, points)
         if self.dimension == 2:
             return {"nu": nu, "H": source.draw(generator, points)}

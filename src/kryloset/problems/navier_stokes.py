@@ -3,12 +3,13 @@
 """Incompressible flow in a lid-driven cavity: u_t + u.grad u - (1/Re) lap u + grad p = f."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
-from kryloset.config import Section
+from kryloset.config import Section, plain
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems.base import (
     Array,
@@ -19,6 +20,7 @@ from kryloset.problems.base import (
     degrees_of_freedom,
 )
 from kryloset.problems.finite_element import Dirichlet, EvolutionFamily, Step, WeakForm
+from kryloset.problems.lattice import spread_over
 from kryloset.problems.tools.gaussian import (
     gaussian_field,
     length_setting,
@@ -87,6 +89,7 @@ class NavierStokes(EvolutionFamily):
         "u_t + u.grad u - (1/Re) lap u + grad p = curl psi, div u = 0 in (0, 1)^2, u = (lid, 0) "
         "on the side y = 1 and 0 on the others"
     )
+    mesh_keys = ("points", "sides", "spacing")
     Settings = NavierStokesSettings
     parameters = (
         Variable("psi", "force's stream function"),
@@ -106,19 +109,22 @@ class NavierStokes(EvolutionFamily):
 
     def check(self) -> None:
         """Refuse meshes that are too coarse, and time steps too long for the speed of the lid."""
-        settings, points = self.settings, self.mesh.points
+        settings = self.settings
         if self.mesh.degree != 2:
             raise ConfigError(
                 "mesh.degree 1: velocities are of degree 2 and pressures of degree 1: take 2, "
                 "with an odd mesh.points"
             )
-        require_resolved(settings.modes, points, "dirichlet")
-        if settings.reynolds > GRID_REYNOLDS * (points - 1):
+        require_resolved(settings.modes, self.mesh, self.grid_points, "dirichlet")
+        # Layers are thinnest at the walls, where a refined grid is finest.
+        at_walls = max(max(line[1], 1 - line[-2]) * side for line, side in self._axes())
+        if settings.reynolds * at_walls > GRID_REYNOLDS * (1 + 1e-9):
             needed = 2 * int(np.ceil(settings.reynolds / GRID_REYNOLDS / 2)) + 1
+            on = "" if set(self.sides) == {1.0} else " on a length of 1"
             raise ConfigError(
                 f"parameters.reynolds {settings.reynolds:g} has layers at the walls that are too "
-                f"thin for mesh.points {points}: take at least {needed} points, or a "
-                "smaller Reynolds number"
+                f"thin for mesh.points {plain(self.mesh.points)}: take at least {needed} points"
+                f"{on}, or a smaller Reynolds number"
             )
         speed = max(map(abs, settings.lid))
         if self._courant(speed) > COURANT:
@@ -131,9 +137,11 @@ class NavierStokes(EvolutionFamily):
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw the force's stream function, and the speed of the lid's profile 16 x^2 (1 - x)^2."""
         settings = self.settings
-        stream = gaussian_field(settings, deviation=settings.force, boundary="dirichlet")
-        psi = stream.draw(generator, self.mesh.points)
-        x = self.coordinates["x"]
+        stream = gaussian_field(
+            settings, self.sides, deviation=settings.force, boundary="dirichlet"
+        )
+        psi = stream.draw(generator, self.grid_points)
+        (x, _), _ = self._axes()
         return {"psi": psi, "lid": generator.uniform(*settings.lid) * 16 * (x * (1 - x)) ** 2}
 
     def make_element(self, cell: str) -> Any:
@@ -144,17 +152,20 @@ class NavierStokes(EvolutionFamily):
         return basix.ufl.mixed_element([velocity, basix.ufl.element("Lagrange", cell, 1)])
 
     def initial_state(self, instance: Instance) -> dict[str, Array]:
-        """Return the curl of U 8 x^2 (1 - x)^2 (y^4 - y^2) with the lid's speed U.
+        """Return the curl of U 8 b x^2 (1 - x)^2 (y^4 - y^2) with the lid's speed U.
 
-        It has the velocity of the lid, and no slip at the walls. From a fluid at rest the initial
-        pressure would grow without bound as time steps become shorter.
+        Here x and y are in parts of the sides a and b. It has the velocity of the lid, and no slip
+        at the walls. From a fluid at rest the initial pressure would grow without bound as time
+        steps become shorter.
         """
-        x, y = np.meshgrid(*self.coordinates.values(), indexing="ij")
-        speed = instance["lid"][self.mesh.points // 2]
+        (along, a), (up, b) = self._axes()
+        x, y = np.meshgrid(along, up, indexing="ij")
+        middle = len(along) // 2
+        speed = instance["lid"][middle] / (16 * (along[middle] * (1 - along[middle])) ** 2)
         u = (x * (1 - x)) ** 2 * (4 * y**3 - 2 * y)
-        v = -2 * x * (1 - x) * (1 - 2 * x) * (y**4 - y**2)
+        v = -2 * x * (1 - x) * (1 - 2 * x) * (y**4 - y**2) * (b / a)
         velocity = 8 * speed * np.stack([u, v], axis=-1)
-        return {"u": velocity, "p_dofs": np.zeros((self.mesh.cells + 1) ** 2)}
+        return {"u": velocity, "p_dofs": np.zeros(len(along[::2]) * len(up[::2]))}
 
     def weak_form(
         self, space: "fem.FunctionSpace", parameters: Mapping[str, Any], step: Step
@@ -181,9 +192,10 @@ class NavierStokes(EvolutionFamily):
             + psi.dx(1) * v[0]
             - psi.dx(0) * v[1]
         )
+        top = self.sides[1]
         boundary = (
             Dirichlet(part=0),
-            Dirichlet(parameters["lid"], lambda x: np.isclose(x[1], 1), part=0, component=0),
+            Dirichlet(parameters["lid"], lambda x: np.isclose(x[1], top), part=0, component=0),
             Dirichlet(
                 part=1, where=lambda x: np.isclose(x[0], 0) & np.isclose(x[1], 0), nodal=True
             ),
@@ -210,7 +222,23 @@ class NavierStokes(EvolutionFamily):
     def _courant(self, speed: float) -> float:
         """Return the number of grid points that a speed passes in a time step."""
         size: float = self.settings.final_time / self.settings.steps
-        return speed * size * (self.mesh.points - 1)
+        return speed * size * self._finest
+
+    @cached_property
+    def _finest(self) -> float:
+        """Intervals of the grid in a unit of length, where it is finest."""
+        axes = zip(self.grid_points, self.sides, strict=True)
+        return float(
+            max(
+                (line - 1 if isinstance(line, int) else 1 / np.diff(line).min()) / side
+                for line, side in axes
+            )
+        )
+
+    def _axes(self) -> list[tuple[Array, float]]:
+        """Return the points of each axis, in parts of its side, and the side."""
+        lines = (spread_over(line, 0.0, 1.0) for line in self.grid_points)
+        return list(zip(lines, self.sides, strict=True))
 
     def _least_steps(self, speed: float) -> int:
         """Return the least number of time steps at which a speed is not too fast."""

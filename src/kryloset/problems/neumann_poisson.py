@@ -43,6 +43,7 @@ class NeumannPoisson(SteadyFamily):
 
     summary = "Poisson's equation in an insulated square, up to a constant: a singular matrix"
     equation = "-lap u = f in (0, 1)^2, du/dn = 0 on the boundary, f a Gaussian field of mean zero"
+    mesh_keys = ("points", "sides", "spacing")
     Settings = NeumannPoissonSettings
     parameters = (Variable("f", "source"),)
     fields = (Variable("u", "potential"),)
@@ -53,12 +54,12 @@ class NeumannPoisson(SteadyFamily):
 
     def check(self) -> None:
         """Refuse more modes than the grid resolves."""
-        require_resolved(self.settings.modes, self.mesh.points)
+        require_resolved(self.settings.modes, self.mesh, self.grid_points)
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw f at the points of the grid."""
-        field = gaussian_field(self.settings, deviation=self.settings.deviation)
-        return {"f": field.draw(generator, self.mesh.points)}
+        field = gaussian_field(self.settings, self.sides, deviation=self.settings.deviation)
+        return {"f": field.draw(generator, self.grid_points)}
 
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
         """Return a(u, v) = (grad u, grad v) and L(v) = (f, v), without prescribed values."""

@@ -2,17 +2,18 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Poisson's equation on the unit square with polynomial data: -lap u = f."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from kryloset.config import Section
+from kryloset.config import Section, plain
 from kryloset.errors import ConfigError
 from kryloset.problems.base import Array, OperatorTraits, Variable
 from kryloset.problems.finite_element import Dirichlet, SteadyFamily, WeakForm
-from kryloset.sampling import ChebyshevSeries
+from kryloset.problems.lattice import spread_over
+from kryloset.sampling import ChebyshevSeries, Line
 
 #: The four sides, in the order in which they are drawn.
 SIDES = ("left", "right", "bottom", "top")
@@ -39,6 +40,7 @@ class Poisson(SteadyFamily):
 
     summary = "Poisson's equation on the unit square, source and boundary values polynomials"
     equation = "-lap u = f in (0, 1)^2, u = left, right, bottom, top on the sides"
+    mesh_keys = ("points", "sides", "spacing")
     Settings = PoissonSettings
     parameters = (
         Variable("f", "source"),
@@ -52,22 +54,22 @@ class Poisson(SteadyFamily):
 
     def check(self) -> None:
         """Refuse polynomials of a degree that the grid does not resolve."""
-        degree, points = self.settings.polynomial_degree, self.mesh.points
-        if degree >= points:
+        degree, least = self.settings.polynomial_degree, min(self.mesh.points_along(2))
+        if degree >= least:
             raise ConfigError(
-                f"parameters.polynomial_degree {degree} is not less than mesh.points {points}: "
-                f"take at most {points - 1}, or a finer grid"
+                f"parameters.polynomial_degree {degree} is not less than mesh.points "
+                f"{plain(self.mesh.points)}: take at most {least - 1}, or a finer grid"
             )
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw f, then the values on the left, right, bottom and top side."""
         degree = self.settings.polynomial_degree
-        x, y = self.coordinates.values()
+        x, y = (spread_over(line, 0.0, 1.0) for line in self.grid_points)
         source = ChebyshevSeries(degree, dimension=2)
         f = source.evaluate_on_grid(source.draw(generator), x, y)
-        series = ChebyshevSeries(degree)
-        profiles = {side: series.evaluate(series.draw(generator), x) for side in SIDES}
-        return {"f": f, **join_at_corners(**profiles)}
+        series, along = ChebyshevSeries(degree), {"left": y, "right": y, "bottom": x, "top": x}
+        profiles = {side: series.evaluate(series.draw(generator), along[side]) for side in SIDES}
+        return {"f": f, **join_at_corners(self.grid_points, **profiles)}
 
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
         """Return a(u, v) = (grad u, grad v), L(v) = (f, v) and the values on the sides."""
@@ -75,26 +77,30 @@ class Poisson(SteadyFamily):
 
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         a = ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx
+        right, top = self.sides
         boundary = (
             Dirichlet(parameters["left"], lambda x: np.isclose(x[0], 0)),
-            Dirichlet(parameters["right"], lambda x: np.isclose(x[0], 1)),
+            Dirichlet(parameters["right"], lambda x: np.isclose(x[0], right)),
             Dirichlet(parameters["bottom"], lambda x: np.isclose(x[1], 0)),
-            Dirichlet(parameters["top"], lambda x: np.isclose(x[1], 1)),
+            Dirichlet(parameters["top"], lambda x: np.isclose(x[1], top)),
         )
         return WeakForm(a, ufl.inner(parameters["f"], v) * ufl.dx, boundary)
 
 
-def join_at_corners(left: Array, right: Array, bottom: Array, top: Array) -> dict[str, Array]:
+def join_at_corners(
+    axes: Sequence[Line], left: Array, right: Array, bottom: Array, top: Array
+) -> dict[str, Array]:
     """Make the values on the sides agree at the corners.
 
     At each corner both sides take the mean of their two values. A linear function is added to each
     side to change its ends, so that a polynomial remains a polynomial of the same degree.
 
     Args:
-        left: Values on x = 0 from y = 0 to y = 1, shape (points,).
-        right: Values on x = 1, as `left`.
-        bottom: Values on y = 0 from x = 0 to x = 1, shape (points,).
-        top: Values on y = 1, as `bottom`.
+        axes: The points along x and y.
+        left: Values on x = 0 from the bottom to the top, shape (points,).
+        right: Values on the other end of x, as `left`.
+        bottom: Values on y = 0 from the left to the right, shape (points,).
+        top: Values on the other end of y, as `bottom`.
 
     Returns:
         The four sides by name. At each corner two sides have the same value, bit for bit.
@@ -106,14 +112,16 @@ def join_at_corners(left: Array, right: Array, bottom: Array, top: Array) -> dic
         (1, 1): (right[-1] + top[-1]) / 2,
     }
 
-    def end_at(side: Array, first: float, last: float) -> Array:
-        corrected = side + np.linspace(first - side[0], last - side[-1], len(side))
+    x, y = axes
+
+    def end_at(line: Line, side: Array, first: float, last: float) -> Array:
+        corrected = side + spread_over(line, first - side[0], last - side[-1])
         corrected[0], corrected[-1] = first, last
         return corrected
 
     return {
-        "left": end_at(left, corners[0, 0], corners[0, 1]),
-        "right": end_at(right, corners[1, 0], corners[1, 1]),
-        "bottom": end_at(bottom, corners[0, 0], corners[1, 0]),
-        "top": end_at(top, corners[0, 1], corners[1, 1]),
+        "left": end_at(y, left, corners[0, 0], corners[0, 1]),
+        "right": end_at(y, right, corners[1, 0], corners[1, 1]),
+        "bottom": end_at(x, bottom, corners[0, 0], corners[1, 0]),
+        "top": end_at(x, top, corners[0, 1], corners[1, 1]),
     }

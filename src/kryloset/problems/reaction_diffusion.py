@@ -59,6 +59,7 @@ class ReactionDiffusion(NonlinearFamily):
 
     summary = "Diffusion with a cubic reaction, nonlinear, in a square of random diffusivity"
     equation = "-div(k grad u) + r u^3 = f in (0, 1)^2, u = 0 on the boundary"
+    mesh_keys = ("points", "sides", "spacing")
     Settings = ReactionDiffusionSettings
     parameters = (
         Variable("k", "diffusivity", transform="log"),
@@ -73,12 +74,12 @@ class ReactionDiffusion(NonlinearFamily):
 
     def check(self) -> None:
         """Refuse more modes than the grid resolves."""
-        require_resolved(self.settings.modes, self.mesh.points)
+        require_resolved(self.settings.modes, self.mesh, self.grid_points)
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw k, then f, at the points of the grid."""
-        settings, points = self.settings, self.mesh.points
-        field = gaussian_field(settings)
+        settings, points = self.settings, self.grid_points
+        field = gaussian_field(settings, self.sides)
         k = exponential(settings.log_deviation * field.draw(generator, points))
         return {"k": k, "f": settings.source_deviation * field.draw(generator, points)}
 

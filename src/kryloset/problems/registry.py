@@ -9,13 +9,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kryloset.config import Config, DatasetConfig, MeshConfig, SolverConfig, describe
+from kryloset.config import Config, DatasetConfig, MeshConfig, SolverConfig, describe, plain
 from kryloset.errors import ConfigError
 from kryloset.krylov.names import check_available, check_fit
 from kryloset.problems.base import Family
 from kryloset.problems.checks.declarations import check_class, check_declarations
 from kryloset.problems.checks.mistakes import blamed
 from kryloset.problems.checks.own_files import import_file, source_files
+from kryloset.problems.finite_element import FiniteElementFamily
+from kryloset.problems.lattice import check_lattice, spacings_along
 from kryloset.problems.refinable import require_refinable
 
 #: Module and class of each family of the package, by its name. Modules are imported when used.
@@ -109,11 +111,7 @@ def make_family(
         ConfigError: A setting is wrong, or settings and mesh do not fit together.
         FamilyError: The class declares something that no file could hold.
     """
-    if mesh.dimension is not None and mesh.dimension not in kind.dimensions:
-        raise ConfigError(
-            f"mesh.dimension {mesh.dimension}: family {name!r} is written for "
-            f"{' and '.join(map(str, kind.dimensions))} space dimensions"
-        )
+    _check_mesh(kind, name, mesh)
     with blamed(kind):
         try:
             settings = kind.Settings.model_validate(parameters)
@@ -122,9 +120,43 @@ def make_family(
             raise ConfigError(describe(error, f"parameters of family {name}", keys)) from None
         family = kind(settings, mesh)
     check_declarations(family, name)
+    if isinstance(family, FiniteElementFamily) and (mesh.sides or mesh.spacing != "equidistant"):
+        check_lattice(mesh, family.sides)
     with blamed(family, "check"):
         family.check()
     return family
+
+
+def _check_mesh(kind: type[Family], name: str, mesh: MeshConfig) -> None:
+    """Refuse keys of the mesh that do not suit the family, before it is made.
+
+    Raises:
+        ConfigError: It has no such dimension, is not written for a key, or a key has not one entry
+            for each axis.
+    """
+    if mesh.dimension is not None and mesh.dimension not in kind.dimensions:
+        raise ConfigError(
+            f"mesh.dimension {mesh.dimension}: family {name!r} is written for "
+            f"{' and '.join(map(str, kind.dimensions))} space dimensions"
+        )
+    dimension = mesh.dimension or kind.dimensions[0]
+    several: dict[str, tuple[Any, str]] = {
+        "points": (mesh.points, "takes one number of points for all axes"),
+        "sides": (mesh.sides, "determines its domain itself"),
+        "spacing": (mesh.spacing, "is written for equidistant points"),
+    }
+    for key, (given, reason) in several.items():
+        default = isinstance(given, int) or given is None or given == "equidistant"
+        if not default and key not in kind.mesh_keys:
+            raise ConfigError(f"mesh.{key} {plain(given)}: family {name!r} {reason}")
+    entries: list[tuple[str, Any]] = [("points", mesh.points), ("sides", mesh.sides)]
+    entries += [("spacing", spacings_along(mesh, dimension)), *(("grids", g) for g in mesh.grids)]
+    for key, given in entries:
+        if isinstance(given, tuple) and len(given) != dimension:
+            raise ConfigError(
+                f"mesh.{key} {plain(given)} has {len(given)} entries: family {name!r} has "
+                f"{dimension} space dimensions, so give one for each axis"
+            )
 
 
 def check_solver(family: Family, name: str, solver: SolverConfig) -> None:

@@ -19,6 +19,7 @@ from kryloset.problems.base import (
     degrees_of_freedom,
 )
 from kryloset.problems.finite_element import Dirichlet, SteadyFamily, WeakForm
+from kryloset.problems.lattice import spread_over
 from kryloset.problems.tools.gaussian import length_setting, modes_setting, require_resolved
 from kryloset.problems.tools.polygons import distance_to_edges, is_simple, mesh_polygon
 from kryloset.problems.tools.ranges import Range
@@ -79,6 +80,7 @@ class Thermal(SteadyFamily):
         "-div(c grad T) = 0 in a polygon, T = left and T = right on two edges, "
         "c dT/dn = flux on the slot or on the other edges, else c dT/dn = 0"
     )
+    mesh_keys = ("points", "spacing")
     Settings = ThermalSettings
     parameters: tuple[Variable, ...] = (
         Variable("left", "temperature on the left", "degC", ()),
@@ -144,7 +146,8 @@ class Thermal(SteadyFamily):
         """The grid in the bounding box of the domain."""
         box = self.outline if self._box is None else self._box
         low, high = box.min(axis=0), box.max(axis=0)
-        return {a: np.linspace(low[i], high[i], self.mesh.points) for i, a in enumerate("xy")}
+        ends = zip("xy", self.grid_points, low, high, strict=True)
+        return {axis: spread_over(line, *between) for axis, line, *between in ends}
 
     def check(self) -> None:
         """Refuse polygons that cross themselves, and more modes than the grid resolves."""
@@ -154,7 +157,7 @@ class Thermal(SteadyFamily):
             except DataError as error:
                 raise ConfigError(f"parameters.outline: {error}") from None
         if self.settings.conductivity == "lognormal":
-            require_resolved(self.settings.modes, self.mesh.points)
+            require_resolved(self.settings.modes, self.mesh, self.grid_points)
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw temperatures and flux; then the polygon and the conductivity, if they are random.
@@ -172,12 +175,13 @@ class Thermal(SteadyFamily):
             field = GaussianField(
                 deviation=settings.log_deviation, length=settings.length, modes=settings.modes
             )
-            drawn["c"] = Lognormal(field).draw(generator, self.mesh.points)
+            drawn["c"] = Lognormal(field).draw(generator, self.grid_points)
         return drawn
 
     def make_mesh(self, comm: "MPI.Comm") -> "Mesh":
-        """Mesh the domain with edges as long as the spacing of the grid."""
-        size = max(axis[1] - axis[0] for axis in self.coordinates.values()) * self.mesh.degree
+        """Mesh the domain with edges as long as the spacing of as many equidistant points."""
+        grid = self.further_grid(self.mesh.points)
+        size = max(axis[1] - axis[0] for axis in grid.values()) * self.mesh.degree
         return mesh_polygon(comm, self.outline, self.holes, size)
 
     def weak_form(self, space: "fem.FunctionSpace", parameters: Mapping[str, Any]) -> WeakForm:

@@ -42,7 +42,8 @@ class Pictures:
 
     Attributes:
         label: Long name and unit.
-        values: Shape (instance, x) or (instance, x, y); NaN outside the domain.
+        values: Shape (instance, x) or (instance, x, y), at points or in cells; NaN outside the
+            domain.
         computed: Whether it is part of the solution, not a parameter.
         logarithmic: Whether the scale is logarithmic.
     """
@@ -66,7 +67,10 @@ def samples(
         instances: Numbers of the instances.
         coordinates: Points along one axis, for graphs, or two axes, for maps.
     """
-    figure = Figure(figsize=(1.5 * len(instances) + 0.9, 1.6 * len(rows) + 0.3))
+    ends = [line[-1] - line[0] for line in coordinates.values()]
+    # A wide domain has lower pictures, though not too low for their labels.
+    tall = float(np.clip(ends[1] / ends[0], 0.6, 2.0)) if len(ends) == 2 else 1.0
+    figure = Figure(figsize=(1.5 * len(instances) + 0.9, 1.6 * tall * len(rows) + 0.3))
     draw = _graphs if len(coordinates) == 1 else _maps
     draw(figure, rows, instances, coordinates)
     return figure
@@ -113,7 +117,11 @@ def _graphs(
     grid = figure.subplots(len(rows), len(instances), squeeze=False, sharex=True, sharey="row")
     for row, pictures in zip(grid, rows, strict=True):
         for axis, values in zip(row, pictures.values, strict=True):
-            axis.plot(x, values, color=(BLUE, VERMILION)[pictures.computed])
+            colour = (BLUE, VERMILION)[pictures.computed]
+            if len(values) < len(x):
+                axis.stairs(values, _vertices(x, len(values)), color=colour, baseline=None)
+            else:
+                axis.plot(x, values, color=colour)
             axis.set(xlim=(x[0], x[-1]), yscale="log" if pictures.logarithmic else "linear")
             if pictures.logarithmic:
                 _name_powers(axis)
@@ -177,7 +185,12 @@ def _name_powers(axis: Axes) -> None:
 
 
 def _map(axis: Axes, x: Array, y: Array, values: Array, colours: Mapping[str, Any]) -> Any:
-    """Draw a function of two variables, shape (y, x), at its grid points."""
+    """Draw a function of two variables, shape (y, x), at its grid points or in cells."""
+    if values.shape != (len(y), len(x)):
+        rows, columns = values.shape
+        axis.set_aspect("equal")
+        vertices = _vertices(x, columns), _vertices(y, rows)
+        return axis.pcolormesh(*vertices, values, rasterized=True, **colours)
     if not (_equidistant(x) and _equidistant(y)):
         axis.set_aspect("equal")
         return axis.pcolormesh(x, y, values, shading="nearest", rasterized=True, **colours)
@@ -185,6 +198,11 @@ def _map(axis: Axes, x: Array, y: Array, values: Array, colours: Mapping[str, An
     dx, dy = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
     extent = (x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy)
     return axis.imshow(values, origin="lower", extent=extent, interpolation="bilinear", **colours)
+
+
+def _vertices(line: Array, cells: int) -> Array:
+    """Return the vertices of cells among the points of an axis."""
+    return line[:: (len(line) - 1) // cells]
 
 
 def _equidistant(line: Array) -> bool:

@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.problems import Family, Variable
+from kryloset.problems.lattice import cell_centres_of
 from kryloset.report.figures import Pictures
 
 type Array = NDArray[np.float64]
 
 
 def pictured(family: Family) -> list[Variable]:
-    """Return the variables that are functions on the whole grid, parameters first."""
-    variables = (*family.parameters, *family.fields)
-    return [v for v in variables if v.axes == tuple(family.coordinates)]
+    """Return the variables that are functions on the whole grid or its cells, parameters first."""
+    variables, whole = (*family.parameters, *family.fields), tuple(family.coordinates)
+    return [v for v in variables if v.axes in (whole, tuple(cell_centres_of(family)) or whole)]
 
 
 def plane(family: Family) -> Mapping[str, Array]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.config import GridPoints, name_points
 from kryloset.dataset.atomic import write_folder_whole, write_whole
 from kryloset.dataset.integrity import identity
 from kryloset.dataset.opening import describable
@@ -38,7 +39,7 @@ def run(
     output: Path,
     precision: str = PRECISIONS[0],
     splits: Sequence[str] = (),
-    grids: Sequence[int] = (),
+    grids: Sequence[str] = (),
     instances: str = ":",
 ) -> None:
     """Write a dataset, or a part of it, in another format.
@@ -117,16 +118,17 @@ def _choose_splits(
 
 
 def _choose_grids(
-    dataset: Dataset, path: Path, named: Sequence[int], *, several: bool
-) -> tuple[int | None, ...]:
-    """Return the points a side of each further grid, None for the dataset's own grid."""
-    own = dataset.grid[0]
-    there: dict[int, int | None] = {own: None}
-    there |= {points: points for points in dataset.config.mesh.grids if points != own}
+    dataset: Dataset, path: Path, named: Sequence[str], *, several: bool
+) -> tuple[GridPoints | None, ...]:
+    """Return the points of each further grid, None for the dataset's own grid."""
+    own = name_points(dataset.grid if len(set(dataset.grid)) > 1 else dataset.grid[0])
+    there: dict[str, GridPoints | None] = {own: None}
+    further = dataset.config.mesh.grids
+    there |= {name_points(points): points for points in further if name_points(points) != own}
     for points in named:
         if points not in there:
             raise DataError(
-                f"--grid {points}: {path} has grids of {', '.join(map(str, there))} points a side; "
+                f"--grid {points}: {path} has grids of {', '.join(there)} points a side; "
                 "add it to mesh.grids in the configuration"
             )
     if len(named) > 1 and not several:
@@ -142,13 +144,13 @@ def _origin(
     to: str,
     precision: str,
     splits: Sequence[str],
-    grids: Sequence[int],
+    grids: Sequence[str],
     instances: str,
 ) -> dict[str, str]:
     """Return where an export comes from; the command names no folder of this machine."""
     words = ["kryloset", "export", path.name, "--to", to, "--precision", precision]
     words += [word for split in splits for word in ("--split", split)]
-    words += [word for points in grids for word in ("--grid", str(points))]
+    words += [word for points in grids for word in ("--grid", points)]
     words += ["--instances", instances] if instances != ":" else []
     found = {
         "exported_from": path.name,

@@ -9,6 +9,7 @@ from itertools import batched
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.config import count_points
 from kryloset.errors import DataError, FamilyError
 from kryloset.ordering.features import NUMBERS, REDUCTIONS, principal_axes
 from kryloset.problems import Family, Instance
@@ -92,7 +93,7 @@ def _by_solutions(family: Family) -> Reduction:
     from kryloset.fem.coarse_grid import CoarseGrid
 
     grid = CoarseGrid(family)
-    logger.info("solving on %d points a side", grid.points)
+    logger.info("solving on %s", count_points(grid.points))
 
     def reduce(numbers: Sequence[int], instances: Sequence[Instance]) -> Array:
         rows = []

@@ -8,6 +8,7 @@
   share; and `/choices`.
 """
 
+from kryloset.config import GridPoints
 from kryloset.dataset.layout import grid_group
 
 # Attributes that files of several stages have: the configuration as YAML, and the identity of the
@@ -60,12 +61,12 @@ def field(key: str) -> str:
     return f"{FIELDS}/{key}"
 
 
-def on_grid(points: int, name: str) -> str:
-    """Return the key of a variable on a further grid with this number of points a side."""
+def on_grid(points: GridPoints, name: str) -> str:
+    """Return the key of a variable on a further grid, by its points."""
     return f"{grid_group(points)}/{name}"
 
 
-def fields_on_grid(points: int) -> str:
+def fields_on_grid(points: GridPoints) -> str:
     """Return the group of all variables on a further grid."""
     return field(grid_group(points))
 
@@ -85,7 +86,7 @@ def mesh(name: str) -> str:
     return f"{MESH}/{name}"
 
 
-def mask(points: int | None) -> str:
+def mask(points: GridPoints | None) -> str:
     """Return the path of the mask of a further grid, or of the dataset's own grid for None."""
     return f"{MASK}/{OWN_GRID if points is None else grid_group(points)}"
 

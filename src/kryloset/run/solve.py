@@ -18,7 +18,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.config import DatasetConfig, dump_dataset, plain
 from kryloset.dataset.journal import Journal
 from kryloset.errors import DataError
 from kryloset.fem.discretise import discretise
@@ -208,7 +208,7 @@ def stored_fields(
         resampled = {p: discretisation.resample(p, instance, solution) for p in grids}
     except NotImplementedError as error:
         raise DataError(
-            f"mesh.grids {list(grids)}: family {config.family} cannot be evaluated on "
+            f"mesh.grids {plain(grids)}: family {config.family} cannot be evaluated on "
             f"further grids ({error}); leave `grids` empty"
         ) from error
     if check:

@@ -3,7 +3,7 @@
 """Random generators that depend on (seed, index) alone, and random fields."""
 
 from kryloset.sampling.chebyshev import ChebyshevSeries
-from kryloset.sampling.gaussian import GaussianField
+from kryloset.sampling.gaussian import GaussianField, Line, count_resolved
 from kryloset.sampling.generator import generator, split_generator
 from kryloset.sampling.karhunen_loeve import KarhunenLoeve
 from kryloset.sampling.linear_elements import p1_matrices
@@ -22,11 +22,13 @@ __all__ = [
     "ChebyshevSeries",
     "GaussianField",
     "KarhunenLoeve",
+    "Line",
     "Lognormal",
     "MaternField",
     "RandomField",
     "TwoValued",
     "cosine",
+    "count_resolved",
     "exponential",
     "generator",
     "hyperbolic_tangent",

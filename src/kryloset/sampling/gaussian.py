@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Gaussian random fields on the unit interval, square and cube as series of eigenfunctions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import fsum
@@ -11,9 +11,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.sampling.portable import multiply, power, sine_of_fraction
+from kryloset.sampling.portable import multiply, power, sine_of_fraction, sine_of_half_turns
 
 type Array = NDArray[np.float64]
+#: The points of an axis: their number if they are equidistant and include both ends; otherwise
+#: their places from 0 to 1, ascending.
+type Line = int | Array
 
 
 @dataclass(frozen=True)
@@ -104,27 +107,43 @@ class GaussianField:
         """
         return _scales(self)
 
-    def draw(self, generator: "np.random.Generator", points: int) -> Array:
+    def draw(self, generator: "np.random.Generator", points: int | Sequence[Line]) -> Array:
         """Draw a field.
 
         Args:
             generator: Source of randomness; one normal number is drawn for each of `scales`.
-            points: Number of grid points along each axis, boundaries included.
+            points: Number of equidistant grid points along each axis, boundaries included; or for
+                each axis its number of points, or the points themselves as fractions of the side.
 
         Returns:
-            Values at the grid points, shape (points,) * dimension, axes in the order x, y, z.
+            Values at the grid points, axes in the order x, y, z.
 
         Raises:
-            ValueError: The grid is so coarse that modes would alias.
+            ValueError: The grid is so coarse that modes would alias, or has other axes.
         """
-        basis = _BASES[self.boundary]
-        if points < basis.least_points(self.modes):
+        lines = (points,) * self.dimension if isinstance(points, int | np.integer) else points
+        if len(lines) != self.dimension:
+            raise ValueError(f"{len(lines)} axes of points do not fit dimension {self.dimension}")
+        least, finest = _BASES[self.boundary].least_points(self.modes), count_resolved(lines)
+        if finest < least:
             raise ValueError(
-                f"{self.modes} modes need at least {basis.least_points(self.modes)} points a side, "
-                f"not {points}"
+                f"{self.modes} modes need at least {least} points a side, not {finest}"
             )
         coefficients = self.scales * generator.standard_normal(self.scales.shape)
-        return _sum_products(coefficients, *_tables(self.boundary, self.modes, points))
+        keys = [int(x) if np.ndim(x) == 0 else np.asarray(x, np.float64).tobytes() for x in lines]
+        return _sum_products(coefficients, [_tables(self.boundary, self.modes, x) for x in keys])
+
+
+def count_resolved(lines: Sequence[Line]) -> int:
+    """Return the number of equidistant points that are as far apart as the widest spacing.
+
+    Args:
+        lines: The points along each axis. The axis with the widest spacing counts.
+    """
+    return min(
+        int(line) if np.ndim(line) == 0 else int(1 / np.diff(line).max() + 1e-9) + 1
+        for line in lines
+    )
 
 
 class _Basis(NamedTuple):
@@ -133,12 +152,13 @@ class _Basis(NamedTuple):
     Attributes:
         half_waves: From the number of modes to the half waves of each function.
         least_points: From the number of modes to the points of a grid without aliasing.
-        tabulate: From numbers of half waves times points, and intervals, to values.
+        tabulate: From the half waves of each function, and the sines and cosines of so many half
+            waves at the points of a grid, to the values there.
     """
 
     half_waves: Callable[[int], NDArray[np.int64]]
     least_points: Callable[[int], int]
-    tabulate: Callable[[NDArray[np.int64], int], Array]
+    tabulate: Callable[[NDArray[np.int64], Array, Array], Array]
 
 
 # A family makes its fields for each instance anew. What they share is kept.
@@ -157,43 +177,59 @@ def _scales(field: GaussianField) -> Array:
 
 
 @lru_cache(maxsize=16)
-def _tables(boundary: str, modes: int, points: int) -> tuple[Array, Array]:
-    """Return the functions at the points of a grid, (points, functions), and the transpose."""
-    basis, intervals = _BASES[boundary], points - 1
-    table = basis.tabulate(np.outer(np.arange(points), basis.half_waves(modes)), intervals)
+def _tables(boundary: str, modes: int, points: int | bytes) -> tuple[Array, Array]:
+    """Return the functions at the points of an axis, (points, functions), and the transpose.
+
+    Args:
+        boundary: The boundary condition.
+        modes: Number of modes.
+        points: Number of equidistant points, or the bytes of their places.
+    """
+    basis = _BASES[boundary]
+    half_waves = basis.half_waves(modes)
+    if isinstance(points, bytes):
+        half_turns = np.outer(np.frombuffer(points), half_waves)
+        sines, cosines = (sine_of_half_turns(half_turns + shift) for shift in (0.0, 0.5))
+    else:
+        products, intervals = np.outer(np.arange(points), half_waves), points - 1
+        sines = sine_of_fraction(products, intervals)
+        cosines = sine_of_fraction(2 * products + intervals, 2 * intervals)
+    table = basis.tabulate(half_waves, sines, cosines)
     return table, np.ascontiguousarray(table.T)
 
 
-def _sum_products(coefficients: Array, table: Array, transposed: Array) -> Array:
+def _sum_products(coefficients: Array, tables: Sequence[tuple[Array, Array]]) -> Array:
     """Return the values of a series of products of functions, summed axis by axis.
 
     For M modes and n points an axis takes M products a value. That is more operations than a fast
     transform needs, and less time, since n - 1 is seldom a product of small primes.
+
+    Args:
+        coefficients: Of the products.
+        tables: The functions of each axis, as `_tables` returns them.
     """
-    points, functions = table.shape
-    values = multiply(coefficients.reshape(-1, functions), transposed)
-    for _ in range(coefficients.ndim - 1):
-        blocks = values.reshape(-1, functions, values.shape[-1])
+    *before, (_, transposed) = tables
+    values = multiply(coefficients.reshape(-1, len(transposed)), transposed)
+    for table, _ in reversed(before):
+        blocks = values.reshape(-1, table.shape[1], values.shape[-1])
         summed = [multiply(table, block) for block in blocks]
         values = np.concatenate(summed).reshape(len(blocks), -1) if len(blocks) > 1 else summed[0]
-    return values.reshape((points,) * coefficients.ndim)
+    return values.reshape([len(table) for table, _ in tables])
 
 
-def _cosines(products: NDArray[np.int64], intervals: int) -> Array:
-    """Return 1 and √2 cos(iπx), as cos(a) = sin(a + π/2)."""
-    values = sine_of_fraction(2 * products + intervals, 2 * intervals)
-    return np.asarray(values * np.where(products[1] == 0, 1.0, np.sqrt(2.0)))
+def _cosines(half_waves: NDArray[np.int64], sines: Array, cosines: Array) -> Array:
+    """Return 1 and √2 cos(iπx)."""
+    return np.asarray(cosines * np.where(half_waves == 0, 1.0, np.sqrt(2.0)))
 
 
-def _sines(products: NDArray[np.int64], intervals: int) -> Array:
+def _sines(half_waves: NDArray[np.int64], sines: Array, cosines: Array) -> Array:
     """Return √2 sin(iπx)."""
-    return np.asarray(np.sqrt(2.0) * sine_of_fraction(products, intervals))
+    return np.asarray(np.sqrt(2.0) * sines)
 
 
-def _waves(products: NDArray[np.int64], intervals: int) -> Array:
+def _waves(half_waves: NDArray[np.int64], sines: Array, cosines: Array) -> Array:
     """Return cos(2πix) + sin(2πix)."""
-    cosines = sine_of_fraction(2 * products + intervals, 2 * intervals)
-    return cosines + sine_of_fraction(products, intervals)
+    return cosines + sines
 
 
 _BASES = {

@@ -4,7 +4,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ class RandomField(Protocol):
 
     @property
     def draw(self) -> Callable[..., Array]:
-        """Draw values from a generator and, on a grid, the number of points along each axis."""
+        """Draw values from a generator and, on a grid, its points, as `GaussianField.draw`."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TwoValued:
     low: float = 3.0
     high: float = 12.0
 
-    def draw(self, generator: "np.random.Generator", *points: int) -> Array:
+    def draw(self, generator: "np.random.Generator", *points: Any) -> Array:
         """Draw values at the points of the field, with the arguments of its `draw`."""
         return np.where(self.field.draw(generator, *points) >= 0, self.high, self.low)
 
@@ -73,7 +73,7 @@ class Lognormal:
         if self.contrast is not None and not 1 < self.contrast < np.inf:
             raise ValueError(f"contrast {self.contrast} is not a finite number more than 1")
 
-    def draw(self, generator: "np.random.Generator", *points: int) -> Array:
+    def draw(self, generator: "np.random.Generator", *points: Any) -> Array:
         """Draw values at the points of the field, with the arguments of its `draw`.
 
         Raises:

@@ -152,6 +152,15 @@ def sine_of_fraction(numerators: NDArray[np.int64], denominator: int) -> Array:
     return np.asarray(np.where(turned < denominator, values, -values))
 
 
+def sine_of_half_turns(x: Array) -> Array:
+    r"""Return $\sin(\pi x)$, with exact zeros at integers."""
+    # Both remainders are exact.
+    turned = x - 2 * np.rint(x / 2)
+    near = np.minimum(abs(turned), 1 - abs(turned))
+    values = np.where(near <= 0.25, _small_sine(np.pi * near), _small_cosine(np.pi * (0.5 - near)))
+    return np.asarray(np.where(turned < 0, -values, values))
+
+
 def _small_sine(x: Array) -> Array:
     """Return sin(x) for |x| <= pi / 4."""
     square, total = x * x, np.zeros_like(x)

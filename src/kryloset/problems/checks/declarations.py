@@ -277,6 +277,11 @@ def _check_variables(family: Family, name: str) -> None:
                 "file has an axis or offsets of that name: rename it"
             )
         seen.add(variable.name)
+        if variable.placement == "cells" and (variable.rank or variable not in family.parameters):
+            raise FamilyError(
+                f"family {name!r}: variable {variable.name!r} has the placement 'cells', which "
+                "only parameters of rank 0 can have"
+            )
         own = [axis for axis in variable.axes if axis not in grid]
         known = [axis for axis in grid if axis in variable.axes]
         if list(variable.axes) != known and list(variable.axes) != own:

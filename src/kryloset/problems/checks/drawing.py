@@ -13,16 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from kryloset.errors import DataError, FamilyError
-from kryloset.problems.base import (
-    Array,
-    Family,
-    Instance,
-    Variable,
-    differing_axis,
-    fits,
-    format_shape,
-)
+from kryloset.problems.base import Array, Family, Instance, Variable
 from kryloset.problems.checks.mistakes import blamed, describe_class
+from kryloset.problems.checks.shapes import differing_axis, fits, format_shape
+from kryloset.problems.lattice import cell_centres_of
 from kryloset.sampling import generator
 
 #: What an array holds that has no real numbers, and what to do, by NumPy's kind of its type.
@@ -71,9 +65,9 @@ class Drawing:
         self._family = family
         self._given = given
         self._numbered = "index" in signature(family.draw).parameters
-        self._coordinates = family.coordinates
+        self._coordinates, self._centres = family.coordinates, cell_centres_of(family)
         self._where = f"`draw` of {describe_class(family)}"
-        self._lengths = {v.name: v.lengths(self._coordinates) for v in family.parameters}
+        self._lengths = {v.name: self._lengths_of(v) for v in family.parameters}
 
     def __call__(self, seed: int, index: int) -> dict[str, Array]:
         """Draw an instance.
@@ -109,6 +103,9 @@ class Drawing:
         if given:
             self._check_instance(index, instance)
         return instance
+
+    def _lengths_of(self, variable: Variable) -> tuple[int | None, ...]:
+        return variable.lengths(self._coordinates, self._centres)
 
     def _check_instance(self, index: int, instance: Instance) -> None:
         """Refuse given parameters that the equation does not admit; `draw` looks to its own.
@@ -161,7 +158,7 @@ class Drawing:
         _require_admissible(named, variable, values, "correct `draw` or its settings")
         lengths = self._lengths[variable.name]
         if not fits(values.shape, lengths):
-            given = variable.lengths(self._coordinates)
+            given = self._lengths_of(variable)
             source = "its Variable has" if lengths == given else "earlier instances have"
             raise FamilyError(
                 f"{named} has the shape {values.shape} but {source} {format_shape(lengths)}: "

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.config import GridPoints, plain
 from kryloset.errors import FamilyError
-from kryloset.problems.base import Array, Family, Variable, differing_axis, fits, format_shape
+from kryloset.problems.base import Array, Family, Variable
 from kryloset.problems.checks.coverage import INSIDE
 from kryloset.problems.checks.mistakes import describe_class
+from kryloset.problems.checks.shapes import differing_axis, fits, format_shape
 
 
 def check_stored(
@@ -46,18 +48,20 @@ def check_stored(
         )
 
 
-def check_resampled(family: Family, points: int, resampled: Mapping[str, NDArray[Any]]) -> None:
+def check_resampled(
+    family: Family, points: GridPoints, resampled: Mapping[str, NDArray[Any]]
+) -> None:
     """Refuse arrays on a further grid that do not have its shape.
 
     Args:
         family: The family.
-        points: Number of points of that grid along each axis.
+        points: That grid.
         resampled: Arrays by name, as `Discretisation.resample` returns them.
 
     Raises:
         FamilyError: As `check_stored`.
     """
-    where = f"{describe_class(family)}, grid of {points} points"
+    where = f"{describe_class(family)}, grid of {plain(points)} points"
     fields = {v.name: v for v in family.fields}
     parameters = {v.name: v for v in family.parameters if v.name in resampled}
     _same_names(where, resampled, fields | parameters)
@@ -90,7 +94,7 @@ def _same_names(where: str, found: Mapping[str, Any], wanted: Iterable[str]) -> 
         )
 
 
-def check_masks(family: Family, masks: Mapping[int | None, NDArray[Any]]) -> None:
+def check_masks(family: Family, masks: Mapping[GridPoints | None, NDArray[Any]]) -> None:
     """Refuse masks that do not fit their grids.
 
     Args:

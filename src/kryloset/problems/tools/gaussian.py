@@ -3,7 +3,7 @@
 """The settings of a family that describe its Gaussian fields, and the fields that they describe.
 
 A family declares `smoothness`, `length` and `modes` by the functions here, each with its own
-default, and draws from `gaussian_field(settings)`:
+default, and draws from `gaussian_field(settings, sides)`:
 
     class MySettings(Section):
         smoothness: float = smoothness_setting(2.0, "log k")
@@ -11,12 +11,15 @@ default, and draws from `gaussian_field(settings)`:
         modes: int = modes_setting(16, "log k")
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
+from kryloset.config import MeshConfig, plain
 from kryloset.errors import ConfigError
-from kryloset.sampling import GaussianField
+from kryloset.sampling import GaussianField, Line, count_resolved
 
 type Boundary = Literal["neumann", "dirichlet"]
 
@@ -29,7 +32,7 @@ class GaussianSettings(Protocol):
 
     @property
     def length(self) -> float | tuple[float, ...]:
-        """Correlation length, in sides of the domain."""
+        """Correlation length, in sides of the unit square or cube."""
 
 
 def smoothness_setting(default: float, fields: str, *, above: float = 1.0, note: str = "") -> Any:
@@ -78,45 +81,53 @@ def modes_setting(default: int, fields: str, *, boundary: Boundary = "neumann") 
 
 def gaussian_field(
     settings: GaussianSettings,
+    sides: Sequence[float],
     *,
     deviation: float = 1.0,
     length: float | tuple[float, ...] | None = None,
-    dimension: int = 2,
     boundary: Boundary = "neumann",
 ) -> GaussianField:
     """Return the Gaussian field that settings describe.
 
     Args:
         settings: With `smoothness`, `length` and `modes`.
+        sides: Lengths of the sides of the domain. The correlation length is in the same unit.
         deviation: Standard deviation, averaged over the domain.
-        length: Correlation length in sides of the domain, if it is not that of the settings.
-        dimension: Number of space dimensions.
+        length: Correlation length, if it is not that of the settings.
         boundary: The boundary condition.
     """
-    return GaussianField(
+    field = GaussianField(
         deviation=deviation,
         smoothness=settings.smoothness,
         length=settings.length if length is None else length,
         modes=settings.modes,
-        dimension=dimension,
+        dimension=len(sides),
         boundary=boundary,
     )
+    if all(side == 1 for side in sides):
+        return field
+    lengths = zip(field.lengths, sides, strict=True)
+    return replace(field, length=tuple(length / side for length, side in lengths))
 
 
-def require_resolved(modes: int, points: int, boundary: Boundary = "neumann") -> None:
+def require_resolved(
+    modes: int, mesh: MeshConfig, points: Sequence[Line], boundary: Boundary = "neumann"
+) -> None:
     """Refuse a series with more modes along an axis than the grid resolves.
 
     Args:
         modes: Modes along each axis.
-        points: Points of the grid along each axis.
+        mesh: The mesh, which the message names.
+        points: Where the field is drawn, along each axis. The widest spacing counts.
         boundary: The boundary condition of the field.
 
     Raises:
         ConfigError: There are too many modes.
     """
-    most = points - (2 if boundary == "dirichlet" else 1)
+    most = count_resolved(points) - (2 if boundary == "dirichlet" else 1)
     if modes > most:
+        spaced = "" if mesh.spacing == "equidistant" else f" with spacing {plain(mesh.spacing)}"
         raise ConfigError(
-            f"parameters.modes {modes} does not fit mesh.points {points}: take at most {most} "
-            "modes or a finer grid"
+            f"parameters.modes {modes} does not fit mesh.points {plain(mesh.points)}{spaced}: "
+            f"take at most {most} modes or a finer grid"
         )

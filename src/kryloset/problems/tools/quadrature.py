@@ -43,13 +43,14 @@ def least_at_quadrature(k: Array) -> float:
     """Return the least value of the quadratic interpolant of k at the quadrature points.
 
     Args:
-        k: Values at the points of the grid, shape (2 n + 1,) * 3. Every second point along each
-            axis is a vertex. Each cube is divided into six tetrahedra around its diagonal.
+        k: Values at the points of the grid, an odd number along each of three axes. Every second
+            point along each axis is a vertex. Each cuboid is divided into six tetrahedra around its
+            diagonal.
     """
-    size = k.shape[0] - 2
 
     def at(offset: Array) -> Array:
-        return k[tuple(slice(o, o + size, 2) for o in offset.astype(int))]
+        corners = zip(offset.astype(int), k.shape, strict=True)
+        return k[tuple(slice(o, o + length - 2, 2) for o, length in corners)]
 
     least = np.inf
     for order in permutations(2 * np.eye(3)):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The distance from resonance of waves in the unit square with u = 0 on the boundary."""
+"""The distance from resonance of waves in a rectangle with u = 0 on the boundary."""
 
 from functools import lru_cache
 
@@ -11,7 +11,7 @@ from kryloset.problems.base import Array
 from kryloset.sampling.portable import multiply, sine_of_fraction
 
 
-def find_detuning(wavenumber: Array) -> float:
+def find_detuning(wavenumber: Array, sides: tuple[float, ...] = (1.0, 1.0)) -> float:
     r"""Return the distance to the nearest resonance, in mean distances between resonances.
 
     With $k^2$ replaced by $\mu k^2$, the waves resonate where
@@ -25,23 +25,26 @@ def find_detuning(wavenumber: Array) -> float:
     depend on a mesh. For smooth k, d is accurate to about one percent.
 
     Args:
-        wavenumber: k > 0 on a grid, shape (points, points), boundaries included.
+        wavenumber: k > 0 on a grid of equidistant points, boundaries included.
+        sides: Lengths of the sides of the rectangle.
 
     Raises:
         DataError: The grid has fewer than 5 points in the shortest wavelength.
     """
-    intervals, half_waves = len(wavenumber) - 1, wavenumber.max() / np.pi
-    waves = min(int(1.3 * half_waves) + 4, intervals // 2)
-    if 2.5 * half_waves > intervals:
-        raise DataError(
-            f"a wavenumber of {wavenumber.max():.3g} radians a side is too large for a grid of "
-            f"{intervals + 1} points: take a grid of at least {int(2.5 * half_waves) + 2} points"
-        )
-    # Integrals of k^2 cos(p pi x) cos(q pi y) by the trapezoidal rule.
-    rule = _cosine_rule(2 * waves, intervals)
-    cosines = multiply(multiply(rule, wavenumber**2), rule.T)
-    i, j = (n.ravel() for n in np.mgrid[1 : waves + 1, 1 : waves + 1])
-    inside = i**2 + j**2 <= waves**2
+    largest, rules, waves = wavenumber.max(), [], []
+    for points, side in zip(wavenumber.shape, sides, strict=True):
+        intervals, half_waves = points - 1, largest * side / np.pi
+        if 2.5 * half_waves > intervals:
+            raise DataError(
+                f"a wavenumber of {largest * side:.3g} radians a side is too large for a grid of "
+                f"{points} points: take a grid of at least {int(2.5 * half_waves) + 2} points"
+            )
+        waves.append(min(int(1.3 * half_waves) + 4, intervals // 2))
+        rules.append(_cosine_rule(2 * waves[-1], intervals))
+    # Means of k^2 cos(p pi x / a) cos(q pi y / b) by the trapezoidal rule.
+    cosines = multiply(multiply(rules[0], wavenumber**2), rules[1].T)
+    i, j = (n.ravel() for n in np.mgrid[1 : waves[0] + 1, 1 : waves[1] + 1])
+    inside = (i * waves[1]) ** 2 + (j * waves[0]) ** 2 <= (waves[0] * waves[1]) ** 2
     i, j = i[inside], j[inside]
     minus, plus = (abs(i[:, None] - i), abs(j[:, None] - j)), (i[:, None] + i, j[:, None] + j)
     # 2 sin(a) sin(b) = cos(a - b) - cos(a + b), along each axis.
@@ -54,10 +57,10 @@ def find_detuning(wavenumber: Array) -> float:
             (1, plus[0], plus[1]),
         )
     )
-    stiffness = np.pi * np.hypot(i, j)
+    stiffness = np.pi * np.hypot(i / sides[0], j / sides[1])
     inverse = np.linalg.eigvalsh(mass / np.outer(stiffness, stiffness))
     distance = abs(1 / inverse[inverse > 0] - 1).min()
-    return float(distance * cosines[0, 0] / (4 * np.pi))
+    return float(distance * cosines[0, 0] * sides[0] * sides[1] / (4 * np.pi))
 
 
 @lru_cache(maxsize=16)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.config import GridPoints, plain
 from kryloset.dataset.integrity import digest_instance
-from kryloset.dataset.layout import place
+from kryloset.dataset.layout import place, points_of_group
 from kryloset.dataset.opening import describable
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.staged import StagedFile
@@ -45,14 +46,14 @@ class Group:
     parameters: Mapping[str, NDArray[Any]]
     digests: list[bytes]
     solution: Mapping[str, NDArray[Any]]
-    resampled: Mapping[int, Mapping[str, NDArray[Any]]]
-    inside: Mapping[int | None, NDArray[np.bool_]]
+    resampled: Mapping[GridPoints, Mapping[str, NDArray[Any]]]
+    inside: Mapping[GridPoints | None, NDArray[np.bool_]]
 
     def __len__(self) -> int:
         """Return the number of instances."""
         return len(self.numbers)
 
-    def grids(self) -> Iterator[tuple[int | None, Mapping[str, NDArray[Any]]]]:
+    def grids(self) -> Iterator[tuple[GridPoints | None, Mapping[str, NDArray[Any]]]]:
         """Yield the points of each further grid with its arrays, after None with all others."""
         yield None, {**self.parameters, **self.solution}
         yield from self.resampled.items()
@@ -68,9 +69,9 @@ def row_of(arrays: Mapping[str, NDArray[Any]], row: int) -> dict[str, NDArray[An
     return {name: rows[row] for name, rows in arrays.items()}
 
 
-def on_grid(points: int, name: str) -> str:
+def on_grid(points: GridPoints, name: str) -> str:
     """Return what a message calls an array on a further grid."""
-    return f"{name} on the grid of {points} points"
+    return f"{name} on the grid of {plain(points)} points"
 
 
 def group_size(family: Family, instance: Mapping[str, NDArray[Any]], *, own_masks: bool) -> int:
@@ -116,7 +117,7 @@ def read_dataset(data: Dataset, family: Family) -> Iterator[Group]:
         yield Group(np.arange(begin, end), parameters, digests, solution, resampled, inside)
 
 
-def read_chunk(file: StagedFile, family: Family, grids: Sequence[int]) -> Iterator[Group]:
+def read_chunk(file: StagedFile, family: Family, grids: Sequence[GridPoints]) -> Iterator[Group]:
     """Yield all instances of a solved chunk, in solving order.
 
     Args:
@@ -167,10 +168,10 @@ def read_chunk(file: StagedFile, family: Family, grids: Sequence[int]) -> Iterat
 
 
 def _own_masks(
-    solution: Mapping[str, NDArray[Any]], resampled: Mapping[int, Mapping[str, NDArray[Any]]]
-) -> dict[int | None, NDArray[np.bool_]]:
+    solution: Mapping[str, NDArray[Any]], resampled: Mapping[GridPoints, Mapping[str, NDArray[Any]]]
+) -> dict[GridPoints | None, NDArray[np.bool_]]:
     """Return the masks of an instance that has its own, by the points of their grids."""
-    grids: list[tuple[int | None, Mapping[str, NDArray[Any]]]] = [(None, solution)]
+    grids: list[tuple[GridPoints | None, Mapping[str, NDArray[Any]]]] = [(None, solution)]
     return {
         points: np.asarray(arrays[INSIDE.name][0], np.bool_)
         for points, arrays in [*grids, *resampled.items()]
@@ -183,16 +184,15 @@ def _digest(file: StagedFile, parameters: Mapping[str, str], row: int) -> bytes:
     return sha256(b"".join(file.row_digest(path, row) for path in parameters.values())).digest()
 
 
-def read_masks(file: StagedFile) -> dict[int | None, NDArray[np.bool_]]:
+def read_masks(file: StagedFile) -> dict[GridPoints | None, NDArray[np.bool_]]:
     """Return the masks that the instances of a chunk share, by the points of their grids."""
-    grids = {files.OWN_GRID: None} | {
-        name: int(name.rpartition("_")[2]) for name in file.names(files.MASK) if "_" in name
+    return {
+        None if name == files.OWN_GRID else points_of_group(name): np.asarray(mask, np.bool_)
+        for name, mask in file.arrays(files.MASK).items()
     }
-    masks = file.arrays(files.MASK)
-    return {grids[name]: np.asarray(mask, np.bool_) for name, mask in masks.items()}
 
 
-def _names_on(file: StagedFile, family: Family, points: int) -> list[str]:
+def _names_on(file: StagedFile, family: Family, points: GridPoints) -> list[str]:
     """Return the names of the arrays that each instance of a chunk has on a further grid."""
     fields = (variable.name for variable in family.fields)
     return sorted({*file.names(files.fields_on_grid(points)), *fields})

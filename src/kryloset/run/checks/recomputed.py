@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.config import GridPoints, count_points
 from kryloset.errors import DataError
 from kryloset.problems import Discretisation, Family
 from kryloset.problems.checks.drawing import Drawing, Given
@@ -148,7 +149,7 @@ class Grids:
     def __init__(self, discretisation: Discretisation) -> None:
         """Begin without instances."""
         self._discretisation = discretisation
-        self._seen: tuple[int, ...] = ()
+        self._seen: tuple[GridPoints, ...] = ()
         self._faults = Faults("values on grids that are not those of the functions")
 
     def add(self, group: Group) -> None:
@@ -172,14 +173,14 @@ class Grids:
     def finish(self) -> str:
         """Return what was found."""
         self._faults.refuse()
-        told = "".join(f", that of {points} points a side" for points in self._seen)
+        told = "".join(f", that of {count_points(points)}" for points in self._seen)
         return f"the grid{told}: evaluated again"
 
 
 def check_mesh(
     discretisation: Discretisation,
     meshes: Mapping[str, NDArray[Any]],
-    masks: Mapping[int | None, NDArray[Any]],
+    masks: Mapping[GridPoints | None, NDArray[Any]],
     *,
     own_masks: bool,
 ) -> str:
@@ -195,7 +196,7 @@ def check_mesh(
     wrong = _differing(meshes, discretisation.meshes())
     if not own_masks:
         wrong += [
-            "the mask of the grid" + (f" of {points} points a side" if points else "")
+            "the mask of the grid" + (f" of {count_points(points)}" if points else "")
             for points in dict.fromkeys([*masks, *expected])
             if not _same_mask(masks.get(points), expected.get(points))
         ]
