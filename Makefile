@@ -37,7 +37,7 @@ export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 # Without compiled modules kept, each of many processes would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help configured run test slow fuzz complex train bench docs learn slurm peers formats lint config figures lock clean
+.PHONY: help configured run test slow fuzz complex train publish bench docs learn slurm peers formats lint config figures lock clean
 
 help: ## List the targets (the default).
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -64,6 +64,9 @@ complex: $(COMPLEX) ## Run the solvers' tests with a PETSc of complex numbers.
 train: configured $(LEARNING) ## Train a neural operator on each dataset of CONFIG (installs 5 GB of torch).
 	@$(SNAKEMAKE) train
 	@$(SUMMARY) train
+
+publish: configured $(ENVIRONMENT) ## Make the folders to publish of the datasets of CONFIG.
+	@$(SNAKEMAKE) publish
 
 bench: $(PEERS) ## Compare Kryloset with hand-written scripts (two hours): results/yardstick/.
 	@$(SNAKEMAKE) yardstick

@@ -223,6 +223,17 @@ def report(
     )
 
 
+@app.command(rich_help_panel=STAGES)
+def publish(
+    dataset: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
+    output: Annotated[Path, typer.Option(help="The folder to write.", show_default=False)],
+) -> None:
+    """Make the folder to publish: a dataset card, Croissant, a sample, digests."""
+    from kryloset.run import publish as stage
+
+    stage.run(dataset, output)
+
+
 @app.command(rich_help_panel=SEQUENCES)
 def solve_sequence(
     folder: Annotated[

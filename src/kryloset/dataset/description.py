@@ -40,9 +40,9 @@ def describe(path: Path) -> str:
             return _describe_solutions(path, file)
     with Dataset(path) as dataset, describable(path):
         dataset.require_unchanged_texts()
-        attributes = dataset.file.attrs
+        title, equation = read_title(dataset)
         parts = [
-            f"{path}: {attributes['title']}, dataset {dataset.name!r}\n  {attributes['equation']}",
+            f"{path}: {title}, dataset {dataset.name!r}\n  {equation}",
             _counts(dataset),
             _table("Parameters", [_variable(dataset, name) for name in dataset.parameters]),
             _table(
@@ -114,16 +114,28 @@ def _domain(dataset: Dataset) -> list[str]:
     return [f"{told} of these points lie in the domain (`inside`); fields are NaN at the others"]
 
 
+def read_title(dataset: Dataset) -> tuple[str, str]:
+    """Return the title of a dataset and its equation."""
+    attributes = dataset.file.attrs
+    return str(attributes["title"]), str(attributes["equation"])
+
+
+def read_quantity(dataset: Dataset, name: str) -> tuple[str, str]:
+    """Return what a variable is, in words, and its unit."""
+    attributes = dataset.array(name).attrs
+    return str(attributes["long_name"]), str(attributes["units"])
+
+
 def _variable(dataset: Dataset, name: str) -> Sequence[str]:
     array = dataset.array(name)
     axes = ", ".join(
         f"{dim.label or dim.keys()[0]} {size}"
         for dim, size in zip(array.dims, array.shape, strict=True)
     )
-    unit = array.attrs["units"]
+    quantity, unit = read_quantity(dataset, name)
     return (
         name,
-        f"{array.attrs['long_name']}{'' if unit == '1' else f' [{unit}]'}",
+        f"{quantity}{'' if unit == '1' else f' [{unit}]'}",
         f"({axes}) {array.dtype}",
         "" if name in dataset.unknowns else _range(dataset.statistics(name)),
     )
