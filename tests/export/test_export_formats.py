@@ -8,9 +8,11 @@ import h5py
 import numpy as np
 import pytest
 import xarray
+from small_sets import make_small
 
 from kryloset.dataset.reader import Dataset
 from kryloset.export.edge_mesh import EdgeMesh
+from kryloset.run import export
 
 FAMILIES = [
     "darcy",
@@ -128,6 +130,37 @@ def test_vtk_has_the_cells_and_values_of_the_mesh(name, small, exported):
             if found.ndim == 2:
                 found = found[:, : len(dataset.coordinates)]
             np.testing.assert_array_equal(found.ravel(), values.ravel())
+
+
+@pytest.mark.parametrize("name", ["maxwell", "neumann_poisson"])
+def test_vtk_unfolds_a_closed_mesh(name, tmp_path):
+    """Its cells fill the box, and both ends of an axis have the same values."""
+    meshio = pytest.importorskip("meshio")
+    mesh = {"points": 8, "periodic": ["x", "y"]}
+    closed = make_small(tmp_path / "closed.h5", name, mesh=mesh, parameters={"modes": 3})
+    export.run(closed, to="vtk", output=tmp_path / "out", instances="1")
+    (found,) = (meshio.read(file) for file in (tmp_path / "out").glob("*.vtu"))
+    (block,) = found.cells
+    assert len(block.data) == 128
+    assert sum(abs(volumes(found.points, block.data, 2))) == pytest.approx(1)
+    if name == "neumann_poisson":
+        x, y, _ = found.points.T
+        columns = [np.flatnonzero(np.isclose(x, end)) for end in (0, 1)]
+        first, last = (column[np.argsort(y[column])] for column in columns)
+        assert len(first) == len(last) == 9
+        values = found.point_data["u"]
+        np.testing.assert_array_equal(values[first], values[last])
+
+
+def test_vtk_has_parameters_that_are_stored_at_the_nodes(tmp_path):
+    meshio = pytest.importorskip("meshio")
+    given = {"conductivity": "lognormal", "modes": 4}
+    mesh = {"points": 17, "nodal_parameters": True}
+    file = make_small(tmp_path / "slab.h5", "thermal", mesh=mesh, parameters=given)
+    export.run(file, to="vtk", output=tmp_path / "out", instances="1", precision="float64")
+    (found,) = (meshio.read(each) for each in (tmp_path / "out").glob("*.vtu"))
+    with Dataset(file) as dataset:
+        np.testing.assert_array_equal(found.point_data["c"], dataset.solution(1)["c_nodes"])
 
 
 def volumes(points, cells, dimension):

@@ -259,7 +259,7 @@ BOUNDARIES: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda m: (Dirichlet(where=lambda x: x[3] == 0),),
         r"`where` of a condition, line \d+ of test_form_checks.py: IndexError",
     ),
-    "text for where": (lambda m: (Dirichlet(where="left"),), "`where` is a str"),
+    "text for where": (lambda m: (Dirichlet(where="left"),), "no facet has the tag 'left'"),
     "nowhere": (lambda m: (Dirichlet(where=lambda x: x[0] > 5),), "no whole facet on the boundary"),
     "no node": (
         lambda m: (Dirichlet(where=lambda x: np.isclose(x[0], 0.1), nodal=True),), "no node",

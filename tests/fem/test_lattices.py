@@ -254,6 +254,7 @@ def test_multigrid_is_a_strategy_for_waves_but_not_for_winds():
         ("darcy", {"points": 40}),
         ("darcy", {"points": 9, "dimension": 3, "degree": 2}),
         ("elasticity", {"points": 20}),
+        ("elasticity", {"points": 20, "periodic": ["y"]}),
     ],
 )
 def test_two_ranks_find_the_same_solution(family, mesh, tmp_path):

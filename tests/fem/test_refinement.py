@@ -6,19 +6,22 @@ from mpi4py import MPI
 
 import numpy as np
 import pytest
+from test_tags import Composite
 
-from kryloset.config import DatasetConfig
+from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError
 from kryloset.fem.accuracy import SolveStrictly
 from kryloset.fem.refinement import Refinement
 from kryloset.problems import load_family
+from kryloset.problems.registry import make_family
 from kryloset.sampling import generator
 
 SMOOTH = {"modes": 2}
 
 
-def load(name, points, degree=1, instances=1, **settings):
-    config = {"family": name, "mesh": {"points": points, "degree": degree}, "parameters": settings}
+def load(name, points, degree=1, instances=1, periodic=(), **settings):
+    mesh = {"points": points, "degree": degree, "periodic": list(periodic)}
+    config = {"family": name, "mesh": mesh, "parameters": settings}
     return load_family(
         DatasetConfig.model_validate(config | {"refinement": {"instances": instances}})
     )
@@ -41,6 +44,21 @@ def test_the_distance_falls_with_the_order_of_the_elements(degree, order):
         instance = {name: np.ones_like(a) for name, a in family.draw(generator(0, 0)).items()}
         found.append(estimate(family, instance)["u"])
     assert found[0] / found[1] == pytest.approx(2**order, rel=0.25)
+
+
+def test_a_closed_mesh_is_refined_and_closed_again():
+    found = []
+    for points in (16, 32):
+        family = load("neumann_poisson", points, periodic="xy", **SMOOTH)
+        found.append(estimate(family)["u"])
+    assert found[0] / found[1] == pytest.approx(4, rel=0.25)
+
+
+def test_tags_are_those_of_the_refined_mesh():
+    """A solution that is linear in each of two tagged materials has no distance."""
+    family = make_family(Composite, "composite", {}, MeshConfig(points=5))
+    instance = {"k": np.array([2.0, 0.5]), "q": np.array(3.0)}
+    assert estimate(family, instance)["u"] < 1e-9
 
 
 def test_a_solution_in_the_space_has_no_distance():

@@ -11,11 +11,17 @@ import basix.ufl
 import numpy as np
 from dolfinx import fem, mesh
 
+from kryloset.fem.family_mesh import FamilyMesh
+from kryloset.fem.periodic import close_mesh
+from kryloset.fem.tags import write_tags
 from kryloset.fem.unknowns import Unknowns
 
 
 def meshes(comm: MPI.Comm) -> dict[str, mesh.Mesh]:
-    """Return meshes of each dimension; one is no lattice, one has fewer cells than ranks."""
+    """Return meshes of each dimension; one is no lattice, one has fewer cells than ranks.
+
+    Three are closed.
+    """
     square = mesh.create_unit_square(comm, 5, 5)
     x, y, _ = square.geometry.x.T
     square.geometry.x[:, 0], square.geometry.x[:, 1] = x + 0.2 * x * y, y + 0.3 * np.sin(3 * x)
@@ -25,7 +31,19 @@ def meshes(comm: MPI.Comm) -> dict[str, mesh.Mesh]:
         "lattice": mesh.create_unit_square(comm, 4, 4),
         "square": square,
         "cube": mesh.create_unit_cube(comm, 2, 3, 2),
+        "ring": close_mesh(FamilyMesh(mesh.create_unit_interval(comm, 5)), {0: "x"}),
+        "tube": close_mesh(tag(mesh.create_unit_square(comm, 4, 3)), {0: "x"}),
+        "torus": close_mesh(tag(mesh.create_unit_cube(comm, 3, 4, 3)), {0: "x", 1: "y", 2: "z"}),
     }
+
+
+def tag(domain: mesh.Mesh) -> FamilyMesh:
+    """Return a mesh with the tag 1 on its cells and facets below 1/2."""
+    tags = []
+    for dimension in (domain.topology.dim, domain.topology.dim - 1):
+        found = mesh.locate_entities(domain, dimension, lambda x: x[1] < 0.51)
+        tags.append(mesh.meshtags(domain, dimension, found, np.ones(len(found), np.int32)))
+    return FamilyMesh(domain, *tags)
 
 
 def main(folder: Path) -> None:
@@ -33,6 +51,7 @@ def main(folder: Path) -> None:
     found = {}
     for name, domain in meshes(comm).items():
         d = domain.geometry.dim
+        stored = write_tags(domain) if isinstance(domain, FamilyMesh) else {}
         elements: list[tuple] = [("Lagrange", 1), ("Lagrange", 3, (d,)), ("DG", 0), ("DG", 1)]
         if d > 1:
             elements.append(("N1curl", 1))
@@ -62,6 +81,7 @@ def main(folder: Path) -> None:
                 found[f"{name} {key} tangents"] = unknowns.tangents
                 found[f"{name} {key} values"] = unknowns.gather(field.x.array)
             if gathered is not None:
+                found |= {f"{name} {k}": v for k, v in stored.items()}
                 assert np.array_equal(gathered, given), "gather is not the inverse of scatter"
                 found[f"{name} {key} points"] = unknowns.points
                 found[f"{name} {key} cells"] = cells

@@ -3,6 +3,7 @@
 """The example of docs/how-to/family.md runs as printed, and solves the equation it states."""
 
 from pathlib import Path
+from typing import Any
 
 from mpi4py import MPI
 
@@ -12,10 +13,11 @@ import pytest
 
 from directly import solve_directly
 from documentation import ROOT, read_blocks
-from kryloset.config import load_dataset
+from kryloset.config import DatasetConfig, load_dataset
 from kryloset.problems import load_family
 from kryloset.problems.catalogue import describe_family
 from kryloset.run import solve, sort
+from kryloset.sampling import generator
 
 FILE = ROOT / "config/examples/heat.py"
 
@@ -27,7 +29,7 @@ def in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_page_prints_the_file_and_the_configuration() -> None:
-    (code,) = read_blocks("docs/how-to/family.md")
+    code, *_ = read_blocks("docs/how-to/family.md")
     (config,) = read_blocks("docs/how-to/family.md", "yaml")
     assert code == FILE.read_text()
     assert config in (ROOT / "config/examples/heat.yaml").read_text()
@@ -71,3 +73,38 @@ def test_example_solves_its_equation() -> None:
 def test_own_family_can_be_described() -> None:
     text = describe_family("config/examples/heat.py:Heat")
     assert "heat loss" in text and "conductivity" in text
+
+
+def test_the_page_joins_the_edges_of_the_plate(tmp_path: Path) -> None:
+    """A shifted source gives the shifted temperature."""
+    (tmp_path / "plate.py").write_text("".join(read_blocks("docs/how-to/family.md")[:2]))
+    given = DatasetConfig(
+        family=f"{tmp_path}/plate.py:Plate", mesh={"points": 24, "periodic": ["x"]}
+    )
+    family = load_family(given)
+    instance = family.draw(generator(0, 0))
+    shifted = {"q": np.roll(instance["q"], 5, 0), "h": instance["h"]}
+    one, other = family.discretise(MPI.COMM_SELF).solve([instance, shifted], solve_directly)
+    np.testing.assert_allclose(other["u"], np.roll(one["u"], 5, 0), rtol=0, atol=1e-12)
+
+
+def test_the_page_tags_a_plate_with_a_hole_of_gmsh(tmp_path: Path) -> None:
+    """Its hole is masked, and its tags are those of the sides."""
+    pytest.importorskip("gmsh")
+    (tmp_path / "plate.py").write_text(read_blocks("docs/how-to/family.md")[2])
+    given = DatasetConfig(family=f"{tmp_path}/plate.py:Perforated", mesh={"points": 17})
+    family = load_family(given)
+    discretisation: Any = family.discretise(MPI.COMM_SELF)
+    meshes, inside = discretisation.meshes(), discretisation.masks()[None]
+    x, y = np.meshgrid(*family.coordinates.values(), indexing="ij")
+    far = np.hypot(x - 0.5, y - 0.5)
+    assert inside[far > 0.2].all() and not inside[far < 0.19].any()
+    instance = family.draw(generator(0, 0))
+    (stored,) = discretisation.solve([instance], solve_directly)
+    assert np.isnan(stored["u"][inside == 0]).all() and (stored["u"][inside == 1] > -1e-12).all()
+    points, cells = meshes["u_points"], meshes["u_cells"]
+    ends = np.array([np.delete(cells[cell], corner) for cell, corner in meshes["facets_hole"]])
+    np.testing.assert_allclose(np.hypot(*(points[ends] - 0.5).T), 0.2)
+    assert len(meshes["cells_plate"]) == len(cells)
+    assert discretisation.residual(instance, stored) < 1e-12
+    assert not stored["u_dofs"][np.isclose(points[:, 0], 0)].any()

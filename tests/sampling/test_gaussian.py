@@ -260,3 +260,14 @@ def test_field_refuses_a_grid_that_would_alias(field: GaussianField) -> None:
 def test_field_refuses_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GaussianField(**settings)
+
+
+def test_each_axis_may_have_its_own_condition() -> None:
+    """Zero at both ends of y, and the same at both ends of x; on other grids, too."""
+    field = GaussianField(0.7, 2.0, (0.3, 0.2), 6, 2, ("periodic", "dirichlet"))
+    assert abs((field.scales**2).sum() - 0.49) < 1e-14
+    whole = field.draw(generator(0, 0), (33, 17))
+    np.testing.assert_allclose(whole[-1], whole[0], atol=1e-14)
+    np.testing.assert_allclose(whole[:, [0, -1]], 0, atol=1e-14)
+    without_end = field.draw(generator(0, 0), (np.arange(16) / 16, 17))
+    np.testing.assert_allclose(without_end, whole[:-1:2], atol=1e-13)

@@ -57,6 +57,13 @@ class MeshConfig(Section):
         description="Polynomial degree of the Lagrange elements; 2 needs odd `points`. The points "
         "between vertices are then midpoints.",
     )
+    periodic: tuple[Literal["x", "y", "z"], ...] = Field(
+        (),
+        exclude_if=lambda axes: not axes,
+        description="Axes along which the domain is periodic, such as [x]: the sides across them "
+        "are one, and fields and coefficients continue there. The grid leaves out the end of such "
+        "an axis, which is its beginning, so that with degree 2 it has an even number of points.",
+    )
     dimension: Literal[1, 2, 3] | None = Field(
         None,
         description="Space dimension of a family that offers several; null means its default.",
@@ -66,6 +73,14 @@ class MeshConfig(Section):
         description="Points of further grids on which the same instances are stored: a number per "
         "side, or a list with one for each axis. They are equidistant. The finite element "
         "functions are evaluated there exactly.",
+    )
+
+    nodal_parameters: bool = Field(
+        False,
+        exclude_if=lambda chosen: not chosen,
+        description="Whether parameters are stored at the nodes of the mesh, too, as the forms see "
+        "them, where these are not the points of the grid: for learning on meshes. For families "
+        "without time steps.",
     )
 
     @field_validator("spacing", mode="before")
@@ -88,12 +103,15 @@ class MeshConfig(Section):
 
     @model_validator(mode="after")
     def _points_fit_degree(self) -> "MeshConfig":
-        for points in self.points if isinstance(self.points, tuple) else (self.points,):
-            if (points - 1) % self.degree:
+        if isinstance(self.points, int) and self.periodic:
+            # Which axes there are is known to the family.
+            return self
+        for axis, points in zip("xyz", self.points_along(1), strict=False):
+            if (points - (axis not in self.periodic)) % self.degree:
                 raise ValueError(
                     f"points {points} does not fit degree {self.degree}: a cell has "
-                    f"{self.degree + 1} points per side, so take an odd number, such as "
-                    f"{points + 1}"
+                    f"{self.degree + 1} points per side, so take an odd number, or an even one "
+                    f"along a periodic axis, such as {points + 1}"
                 )
         return self
 

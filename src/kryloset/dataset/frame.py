@@ -35,6 +35,7 @@ from kryloset.dataset.layout import (
 from kryloset.dataset.splits import split_indices
 from kryloset.dependence import keys_of
 from kryloset.problems.base import BoundaryCondition, Family
+from kryloset.problems.checks.periodic import describe_boundaries, describe_equation
 from kryloset.problems.lattice import cell_centres_of
 
 #: Entries of an HDF5 chunk of an array that has a number for each instance.
@@ -97,7 +98,7 @@ class Frame:
         attributes["Conventions"] = "CF-1.11"
         about = self.config.about
         attributes["title"] = about.title or family.summary
-        attributes["equation"] = family.equation
+        attributes["equation"] = describe_equation(family)
         attributes["source"] = (
             f"kryloset {version}: finite elements of FEniCSx, Krylov solvers of PETSc"
         )
@@ -137,7 +138,7 @@ class Frame:
     def _boundary_conditions(self) -> None:
         """Write where each boundary condition holds along its axis, and its values there."""
         group = self.file.create_group("boundary_conditions")
-        for condition in self.family.boundary_conditions:
+        for condition in describe_boundaries(self.family):
             self._boundary_condition(group, condition)
 
     def _boundary_condition(self, parent: h5py.Group, condition: BoundaryCondition) -> None:

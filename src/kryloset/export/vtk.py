@@ -16,6 +16,7 @@ from kryloset.errors import DataError
 from kryloset.export.base import Format
 from kryloset.export.edge_mesh import EdgeMesh
 from kryloset.export.selection import Selection
+from kryloset.export.unfold import unfold
 
 type Numbers = NDArray[Any]
 
@@ -35,9 +36,9 @@ class VTK(Format):
     """`<field>_<instance>.vtu`, one file for each state, for ParaView, pyvista and meshio.
 
     The points are the nodes of a field, with the field and others of the same element at them, and
-    the parameters if the nodes are the points of the grid. A trajectory has a `.pvd` that lists its
-    states with their times. Edge elements have no values at nodes: the field is given at the
-    midpoint of each cell.
+    the parameters that are stored there. A mesh that closes on itself is unfolded. A trajectory has
+    a `.pvd` that lists its states with their times. Edge elements have no values at nodes: the
+    field is given at the midpoint of each cell.
     """
 
     def write(self, selection: Selection, path: Path) -> None:
@@ -82,9 +83,17 @@ def _write_part(
         counts = [len(selection.view.components(field)) for field in fields]
         whole = _by_state(arrays[f"{first}_dofs"], times, len(points))
         columns = np.split(whole, np.cumsum(counts)[:-1], axis=-1)
+        at_nodes = {name: arrays.get(f"{name}_nodes") for name in dataset.parameters}
+        given = {n: a for n, a in at_nodes.items() if a is not None and len(a) == len(points)}
     else:
         given = _given(selection, instance)
         columns = [_by_state(arrays[field], times, len(points)) for field in fields]
+    if periods := _periods(dataset):
+        given = {name: array.reshape(len(points), -1) for name, array in given.items()}
+        points, cells, nodes = unfold(points, cells, periods)
+        columns = [column[:, nodes] for column in columns]
+        given = {name: array[nodes] for name, array in given.items()}
+        tangents = None if tangents is None else tangents[nodes]
     files = []
     for step in range(len(columns[0])):
         name = f"{stem}.vtu" if times is None else f"{stem}_{step:04}.vtu"
@@ -97,6 +106,16 @@ def _write_part(
         files.append(name)
     if times is not None:
         (path / f"{stem}.pvd").write_text(_collection(files, times), encoding="utf-8")
+
+
+def _periods(dataset: Dataset) -> dict[int, float]:
+    """Return the periods of periodic axes by their numbers."""
+    periodic = dataset.config.mesh.periodic
+    return {
+        number: len(line) * float(line[1] - line[0])
+        for number, (axis, line) in enumerate(dataset.coordinates.items())
+        if axis in periodic
+    }
 
 
 def _by_state(values: Numbers, times: Numbers | None, nodes: int) -> Numbers:

@@ -12,8 +12,11 @@ from dolfinx import fem, mesh
 from numpy.typing import NDArray
 
 from kryloset.errors import FamilyError
+from kryloset.fem.family_mesh import ends_of, wrap
 from kryloset.fem.group.values import GroupValues, Numbers
 from kryloset.problems.finite_element import Dirichlet
+
+_PERIODIC = ", and the sides across a periodic axis are none: leave the condition out there"
 
 
 class BoundaryValues:
@@ -41,10 +44,14 @@ class BoundaryValues:
         self._values: list[tuple[fem.Function, fem.Function | fem.Constant | None]] = []
         for number, dirichlet in enumerate(prescribed, start=1):
             condition, values = _locate(space, dirichlet)
-            if not space.mesh.comm.allreduce(len(condition.dof_indices()[0])):
+            # A domain that is periodic in all directions has no boundary.
+            closed = ends_of(space.mesh)
+            nowhere = dirichlet.where is None and len(closed) == space.mesh.topology.dim
+            if not (nowhere or space.mesh.comm.allreduce(len(condition.dof_indices()[0]))):
                 raise FamilyError(
                     f"condition {number} of `weak_form` prescribes nothing: its `where` finds "
                     f"{'no node' if dirichlet.nodal else 'no whole facet on the boundary'}"
+                    + (_PERIODIC if closed else "")
                 )
             self.conditions.append(condition)
             if isinstance(dirichlet.value, fem.Function | fem.Constant):
@@ -155,17 +162,20 @@ def _locate(space: fem.FunctionSpace, dirichlet: Dirichlet) -> tuple[fem.Dirichl
     own = space if whole else sub.collapse()[0]
     values = fem.Function(own)
     spaces = own if whole else (sub, own)
-    domain = space.mesh
+    domain, where = space.mesh, dirichlet.where
     facets = domain.topology.dim - 1
-    if dirichlet.nodal:
-        dofs = fem.locate_dofs_geometrical(spaces, dirichlet.where)
+    if dirichlet.nodal and callable(where):
+        dofs = fem.locate_dofs_geometrical(spaces, lambda x: where(wrap(domain, x.T).T))
     else:
         domain.topology.create_connectivity(facets, facets + 1)
-        on = (
-            mesh.exterior_facet_indices(domain.topology)
-            if dirichlet.where is None
-            else mesh.locate_entities_boundary(domain, facets, dirichlet.where)
-        )
-        dofs = fem.locate_dofs_topological(spaces, facets, np.asarray(on))
+        on = np.asarray(mesh.exterior_facet_indices(domain.topology))
+        if isinstance(where, str | int):
+            on = domain.tagged_facets(where)
+        elif where is not None:
+            # In a closed mesh a vertex is at two places, and a facet has those of its cell.
+            corners = domain.geometry.x[mesh.entities_to_geometry(domain, facets, on)]
+            marked = where(corners.reshape(-1, 3).T)
+            on = on[marked.reshape(corners.shape[:2]).all(axis=1)]
+        dofs = fem.locate_dofs_topological(spaces, facets, on)
     condition = fem.dirichletbc(values, dofs) if whole else fem.dirichletbc(values, dofs, sub)
     return condition, values

@@ -93,13 +93,38 @@ class Coefficients:
                 target[:] = stacked.reshape(len(given), -1).T
                 continue
             if variable.placement == "points" and not self._spaces[variable.rank].nodal:
-                unknowns = self._spaces[variable.rank].unknowns
-                on_grid = np.moveaxis(self._grids.spread(variable, stacked), 0, -1)
-                at_nodes = self._family.between_points(on_grid, unknowns.points)
-                stacked = np.moveaxis(at_nodes, -1, 0)
+                stacked = self._interpolate(variable, stacked)
             columns = stacked.reshape(len(given), -1).T.astype(target.dtype, order="C")
             # The mode says that no index is out of range, and so that no copy is needed.
             np.take(columns, self._sources[name], axis=0, out=target, mode="clip")
+
+    @property
+    def zeros(self) -> Instance:
+        """An instance whose parameters on the grid are zero."""
+        return {name: np.zeros(self._shape_of(v)) for name, v in self.on_grid.items()}
+
+    def at_nodes(self, instance: Instance) -> dict[str, Array]:
+        """Return the parameters on the grid at nodes that are not its points, by name.
+
+        Args:
+            instance: The parameters.
+        """
+        return {
+            f"{name}_nodes": self._interpolate(variable, np.asarray(instance[name])[None])[0]
+            for name, variable in self.on_grid.items()
+            if variable.placement == "points" and not self._spaces[variable.rank].nodal
+        }
+
+    def nodes(self) -> dict[str, Unknowns]:
+        """Return for each of these parameters the nodes, by the name of the parameter."""
+        of_points = {n: v.rank for n, v in self.on_grid.items() if v.placement == "points"}
+        return {name: self._spaces[rank].unknowns for name, rank in of_points.items()}
+
+    def _interpolate(self, variable: Variable, values: Array) -> Array:
+        """Return (lanes, nodes, ...) of a parameter from its (lanes, *grid, ...)."""
+        on_grid = np.moveaxis(self._grids.spread(variable, values), 0, -1)
+        points = self._spaces[variable.rank].unknowns.points
+        return np.moveaxis(self._family.between_points(on_grid, points), -1, 0)
 
     @cached_property
     def _sources(self) -> dict[str, NDArray[np.int64]]:

@@ -8,6 +8,7 @@ import numpy as np
 from dolfinx import fem
 
 from kryloset.errors import FamilyError
+from kryloset.fem.family_mesh import FamilyMesh
 from kryloset.problems.base import Family
 from kryloset.problems.checks.mistakes import blamed
 from kryloset.problems.finite_element import Dirichlet
@@ -71,10 +72,13 @@ def _check_where(
         if dirichlet.nodal:
             raise FamilyError(f"{named} is nodal but has no `where`: mark the nodes by it")
         return
+    if isinstance(dirichlet.where, str | int) and not dirichlet.nodal:
+        _check_tag(named, space.mesh, dirichlet.where)
+        return
     if not callable(dirichlet.where):
         raise FamilyError(
             f"{named}: `where` is a {type(dirichlet.where).__name__} and must be a function of "
-            "points x, shape (3, points)"
+            "points x, shape (3, points)" + (" or a tag of facets" if not dirichlet.nodal else "")
         )
     x = np.array(space.mesh.geometry.x.T)
     with blamed(family, "weak_form", doing="`where` of a condition"):
@@ -87,6 +91,17 @@ def _check_where(
         raise FamilyError(
             f"{named}: `where` returned a {what} for points of shape {x.shape}: return a boolean "
             "for each point, as np.isclose(x[0], 0) does"
+        )
+
+
+def _check_tag(named: str, domain: FamilyMesh, tag: str | int) -> None:
+    """Refuse a tag of facets that the mesh does not have."""
+    parts = {n: number for n, _, number in domain.tagged_parts() if n.startswith("facets_")}
+    names = [name.removeprefix("facets_") for name in parts]
+    if not (tag in names if isinstance(tag, str) else tag in parts.values()):
+        raise FamilyError(
+            f"{named}: no facet has the tag {tag!r}: the tags of facets are "
+            f"{', '.join(names) or 'none: return them from make_mesh'}"
         )
 
 

@@ -4,26 +4,43 @@
 
 from mpi4py import MPI
 
-from dolfinx.mesh import Mesh
-
 from kryloset.errors import FamilyError
+from kryloset.fem.family_mesh import FamilyMesh
+from kryloset.fem.tags import read_mesh
+from kryloset.problems.checks.coverage import POINT_ROUNDING
 from kryloset.problems.checks.mistakes import blamed, describe_class
 from kryloset.problems.finite_element import FiniteElementFamily
 
 
-def make_domain(family: FiniteElementFamily, comm: MPI.Comm) -> Mesh:
-    """Return the mesh that a family makes.
+def make_domain(family: FiniteElementFamily, comm: MPI.Comm) -> FamilyMesh:
+    """Return the mesh that a family makes, with its tags, closed along its periodic axes.
 
     Raises:
-        FamilyError: It is not a mesh, has a different dimension from the grid, or its cells are not
-            straight simplices.
+        FamilyError: As `make_open_domain` and `close_domain`.
+    """
+    return close_domain(family, make_open_domain(family, comm))
+
+
+def make_open_domain(family: FiniteElementFamily, comm: MPI.Comm) -> FamilyMesh:
+    """Return the mesh that a family makes, with its tags.
+
+    Raises:
+        FamilyError: It is not a mesh, has a different dimension from the grid, its cells are not
+            straight simplices, or its tags are of another mesh.
     """
     with blamed(family, "make_mesh"):
-        domain = family.make_mesh(comm)
+        found = family.make_mesh(comm)
     where = f"{describe_class(family)}, make_mesh"
-    if not isinstance(domain, Mesh):
-        returned = "nothing" if domain is None else f"a {type(domain).__name__}"
-        raise FamilyError(f"{where} returned {returned}: return a dolfinx.mesh.Mesh")
+    try:
+        domain = read_mesh(found)
+    except ValueError as error:
+        raise FamilyError(f"{where} returned {error}") from None
+    if domain is None:
+        returned = "nothing" if found is None else f"a {type(found).__name__}"
+        raise FamilyError(
+            f"{where} returned {returned}: return a dolfinx.mesh.Mesh, or a tuple of the mesh, its "
+            "tags of cells and its tags of facets"
+        )
     axes = tuple(family.coordinates)
     if not domain.geometry.dim == domain.topology.dim == len(axes):
         raise FamilyError(
@@ -40,3 +57,34 @@ def make_domain(family: FiniteElementFamily, comm: MPI.Comm) -> Mesh:
     if MPI.Comm.Compare(domain.comm, comm) not in (MPI.IDENT, MPI.CONGRUENT):
         raise FamilyError(f"{where} returned a mesh on other processes: make it on `comm`")
     return domain
+
+
+def close_domain(family: FiniteElementFamily, domain: FamilyMesh) -> FamilyMesh:
+    """Return the mesh of a family, closed along its periodic axes.
+
+    Raises:
+        FamilyError: Its sides across a periodic axis do not match, or have another distance than
+            the grid has.
+    """
+    where = f"{describe_class(family)}, make_mesh"
+    axes = enumerate(family.coordinates)
+    periodic = {number: axis for number, axis in axes if family.is_periodic(axis)}
+    if not periodic:
+        return domain
+    # It needs SciPy, which takes long to load.
+    from kryloset.fem.periodic import close_mesh
+
+    try:
+        closed = close_mesh(domain, periodic)
+    except ValueError as error:
+        raise FamilyError(f"{where}: {error}") from None
+    for number, axis in periodic.items():
+        low, high = closed.ends[number]
+        period = family.end_of(axis) - family.coordinates[axis][0]
+        if abs(high - low - period) > POINT_ROUNDING * period:
+            raise FamilyError(
+                f"{where} returned a mesh from {low:g} to {high:g} along {axis}, which is periodic "
+                f"with the period {period:g} of the grid: `coordinates` has equidistant points "
+                "there, and leaves out the end, which is the first point again"
+            )
+    return closed

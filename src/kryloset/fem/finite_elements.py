@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 from dolfinx import fem
-from dolfinx.mesh import Mesh
 from numpy.typing import NDArray
 
 from kryloset.config import GridPoints
-from kryloset.errors import DataError, FamilyError
+from kryloset.errors import ConfigError, DataError, FamilyError
 from kryloset.fem.coefficients import Coefficients
+from kryloset.fem.family_mesh import FamilyMesh
 from kryloset.fem.grids import Grids, Name
 from kryloset.fem.group.values import GroupValues
 from kryloset.fem.part import Part
 from kryloset.fem.stored_lanes import StoredLanes
+from kryloset.fem.tags import write_tags
 from kryloset.fem.unknowns import Unknowns
 from kryloset.problems.base import Array, Instance, Variable
 from kryloset.problems.checks.coverage import require_seen, require_within
@@ -40,7 +41,7 @@ class FiniteElements:
         masks: As `Discretisation.masks` returns them, on every process.
     """
 
-    def __init__(self, family: FiniteElementFamily, domain: Mesh) -> None:
+    def __init__(self, family: FiniteElementFamily, domain: FamilyMesh) -> None:
         """Build what the instances share.
 
         Args:
@@ -58,15 +59,15 @@ class FiniteElements:
         self._grids = Grids(family)
         self._unknowns = {variable.name for variable in family.unknowns}
         self.parts = self._make_parts()
+        self._coefficients = Coefficients(family, domain, self._grids)
+        self.parameters = self._coefficients.by_name
         stored = self.write(np.zeros_like(fem.Function(self.space).x.array))
         # With a mesh for each instance the unknowns include nodes and cells, which are not here.
         if stored and not any(variable.ragged for variable in family.unknowns):
+            stored |= self.nodal_parameters(self._coefficients.zeros)
             check_stored(family, stored, one_state=True)
         self.meshes = self._make_meshes()
         self.masks = self._make_masks()
-
-        self._coefficients = Coefficients(family, domain, self._grids)
-        self.parameters = self._coefficients.by_name
         self.changing: list[Any] = list(self.parameters.values())
         self._own = GroupValues(self.changing, 1)
         nodes, on_grid = self.parts[0].unknowns.points, self._coefficients.on_grid
@@ -115,6 +116,25 @@ class FiniteElements:
             at_points = values if part.nodal else part.evaluations[None](values)
             stored |= self._fields_of(part, at_points, None)
         return stored
+
+    def nodal_parameters(self, instance: Instance) -> dict[str, Array]:
+        """Return the parameters at the nodes of the mesh, if the family is to store them.
+
+        Args:
+            instance: The parameters.
+
+        Raises:
+            ConfigError: The nodes of the mesh are the points of the grid.
+        """
+        if not self.family.mesh.nodal_parameters:
+            return {}
+        found = self._coefficients.at_nodes(instance)
+        if not found:
+            raise ConfigError(
+                "mesh.nodal_parameters: the nodes of the mesh are the points of the grid, where "
+                "parameters are stored already: remove the key"
+            )
+        return found
 
     def write_lanes(self, arrays: Array) -> list[dict[str, Array]]:
         """Return what `write` returns, for several solutions. Serial.
@@ -303,7 +323,7 @@ class FiniteElements:
                 )
 
     def _make_meshes(self) -> dict[str, Array]:
-        """Return nodes and cells of each part, on rank 0."""
+        """Return nodes and cells of each part, and what is tagged, on rank 0."""
         meshes: dict[str, Any] = {}
         for part in self.parts:
             name, cells = part.fields[0].name, part.unknowns.cells()
@@ -311,7 +331,16 @@ class FiniteElements:
                 meshes |= {f"{name}_points": part.unknowns.points, f"{name}_cells": cells}
                 if part.unknowns.tangents is not None:
                     meshes[f"{name}_tangents"] = part.unknowns.tangents
-        return meshes
+        if self.family.mesh.nodal_parameters:
+            same = self.parts[0].unknowns.points
+            for name, unknowns in self._coefficients.nodes().items():
+                cells = unknowns.cells()
+                if cells is not None and not np.array_equal(unknowns.points, same):
+                    meshes |= {f"{name}_points": unknowns.points, f"{name}_cells": cells}
+        tags = write_tags(self.domain)
+        if twice := tags.keys() & meshes.keys():
+            raise self._fault(f"two parts of the mesh are named {', '.join(twice)}: rename a tag")
+        return meshes | tags
 
     def _make_masks(self) -> dict[Name, NDArray[np.int8]]:
         """Return the masks of the grids that the mesh does not cover. Collective."""

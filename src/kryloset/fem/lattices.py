@@ -41,6 +41,7 @@ class _Level(NamedTuple):
     Attributes:
         axes: Coordinates along each axis; numbers of the points of the finest lattice if they are
             equidistant.
+        ends: Of each axis: its last coordinate or, if it is periodic, where its first comes again.
         ranks: (points,), the process that owns each point, in C order of the points.
         numbers: (points, components), global number of each unknown.
         free: (points, components), whether it is not prescribed. Prescribed ones are zero, and have
@@ -49,6 +50,7 @@ class _Level(NamedTuple):
     """
 
     axes: tuple[Array, ...]
+    ends: tuple[float, ...]
     ranks: NDArray[np.int64]
     numbers: NDArray[np.int64]
     free: NDArray[np.bool_]
@@ -93,8 +95,14 @@ def _finest_level(elements: FiniteElements, boundary: BoundaryValues) -> _Level:
     free = np.concatenate(comm.allgather(~prescribed[: owned * block])).reshape(-1, block)
     sizes = np.array([len(part) for part in points])
     order = np.argsort(np.concatenate(points))
+    lines, closed = elements.family.coordinates, elements.family.is_periodic
+    axes = tuple(map(_numbered, lines.values()))
+    ends = tuple(
+        len(line) if closed(name) else line[-1] for name, line in zip(lines, axes, strict=True)
+    )
     return _Level(
-        tuple(map(_numbered, elements.family.coordinates.values())),
+        axes,
+        ends,
         np.repeat(np.arange(comm.size), sizes)[order],
         order[:, None] * block + np.arange(block),
         free[order],
@@ -113,7 +121,10 @@ def _coarsen(level: _Level) -> "tuple[_Level, scipy.sparse.csr_array]":
 
     Unknowns stay on the process that owns their point, and are prescribed if that point is.
     """
-    kept = [_every_second(len(axis)) for axis in level.axes]
+    kept = [
+        _every_second(len(axis), closed=axis[-1] < end)
+        for axis, end in zip(level.axes, level.ends, strict=True)
+    ]
     axes = tuple(axis[places] for axis, places in zip(level.axes, kept, strict=True))
     shape = tuple(map(len, level.axes))
     points = np.ravel_multi_index(np.meshgrid(*kept, indexing="ij"), shape).ravel()
@@ -125,16 +136,23 @@ def _coarsen(level: _Level) -> "tuple[_Level, scipy.sparse.csr_array]":
     counted = np.cumsum(free[order].ravel()).reshape(free.shape) - 1
     numbers = np.empty_like(counted)
     numbers[order] = counted
-    return _Level(axes, ranks, numbers, free, sizes), _interpolate(axes, level.axes)
+    coarse = _Level(axes, level.ends, ranks, numbers, free, sizes)
+    return coarse, _interpolate(axes, level.axes, level.ends)
 
 
-def _every_second(count: int) -> NDArray[np.int64]:
-    """Return 0, 2, 4, ... and the last number, or all of them if there are few."""
+def _every_second(count: int, *, closed: bool) -> NDArray[np.int64]:
+    """Return 0, 2, 4, ... and the last number, or all of them if there are few.
+
+    A closed axis needs no last number: beyond it comes the first.
+    """
     step = 2 if count > SHORTEST else 1
-    return np.unique(np.append(np.arange(0, count, step), count - 1))
+    every = np.arange(0, count, step)
+    return every if closed else np.unique(np.append(every, count - 1))
 
 
-def _interpolate(coarse: tuple[Array, ...], fine: tuple[Array, ...]) -> "scipy.sparse.csr_array":
+def _interpolate(
+    coarse: tuple[Array, ...], fine: tuple[Array, ...], ends: tuple[float, ...]
+) -> "scipy.sparse.csr_array":
     """Return the piecewise linear functions of one lattice at the points of another.
 
     In the cell with corner c and edges e_i, the point c + sum_i t_i e_i with t sorted so that
@@ -145,7 +163,8 @@ def _interpolate(coarse: tuple[Array, ...], fine: tuple[Array, ...]) -> "scipy.s
         (fine points, coarse points), each in C order.
     """
     cells, fractions = [], []
-    for lattice, points in zip(coarse, fine, strict=True):
+    for lattice, points, end in zip(coarse, fine, ends, strict=True):
+        lattice = np.unique(np.append(lattice, end))
         cell = np.clip(np.searchsorted(lattice, points, side="right") - 1, 0, len(lattice) - 2)
         cells.append(cell)
         fractions.append((points - lattice[cell]) / np.diff(lattice)[cell])
@@ -153,12 +172,12 @@ def _interpolate(coarse: tuple[Array, ...], fine: tuple[Array, ...]) -> "scipy.s
         np.stack(np.meshgrid(*along, indexing="ij"), axis=-1).reshape(-1, len(fine))
         for along in (cells, fractions)
     )
-    sizes = list(map(len, coarse))
-    strides = np.array([np.prod(sizes[axis + 1 :], dtype=np.int64) for axis in range(len(sizes))])
+    sizes = tuple(map(len, coarse))
     order = np.argsort(-t, axis=1, kind="stable")
     weights = -np.diff(np.take_along_axis(t, order, axis=1), axis=1, prepend=1.0, append=0.0)
-    steps = np.cumsum(strides[order], axis=1)
-    columns = (corner @ strides)[:, None] + np.hstack((np.zeros((len(t), 1), np.int64), steps))
+    steps = np.cumsum(np.eye(len(sizes), dtype=np.int64)[order], axis=1)
+    corners = corner[:, None] + np.pad(steps, ((0, 0), (1, 0), (0, 0)))
+    columns = np.ravel_multi_index(tuple(np.moveaxis(corners, -1, 0)), sizes, mode="wrap")
     rows = np.repeat(np.arange(len(t)), len(fine) + 1)
     there = weights.ravel() > 0
     entries = weights.ravel()[there], (rows[there], columns.ravel()[there])

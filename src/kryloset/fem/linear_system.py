@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kryloset.errors import ConfigError
 from kryloset.fem.boundary import BoundaryValues
+from kryloset.fem.family_mesh import ends_of
 from kryloset.fem.packing import Packing
 from kryloset.krylov.scaling import norm_of
 from kryloset.problems.base import Array, OperatorTraits
@@ -186,12 +187,15 @@ def rigid_body_motions(space: fem.FunctionSpace) -> PETSc.NullSpace:
     """Return the translations and rotations of a space of displacements, orthonormal.
 
     Algebraic multigrid needs them to be fast for elasticity (Vanek, Mandel, Brezina, Computing
-    56, 1996).
+    56, 1996). A rotation that moves points along a periodic axis is no function on a closed mesh.
     """
     dimension = space.mesh.geometry.dim
+    periodic = set(ends_of(space.mesh))
     motions = [lambda x, i=i: np.eye(dimension)[i][:, None] + 0 * x[:1] for i in range(dimension)]
     for i in range(dimension):
         for j in range(i):
+            if periodic & {i, j}:
+                continue
 
             def rotation(x: Array, i: int = i, j: int = j) -> Array:
                 turned = np.zeros((dimension, x.shape[1]))

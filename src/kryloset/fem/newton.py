@@ -122,7 +122,7 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
                 "mesh or a larger solver.tolerance"
             )
         self._relative = [relative]
-        return [self.elements.write(self._x.array_r)]
+        return self.with_parameters(instances, [self.elements.write(self._x.array_r)])
 
     def _solve_group(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
         """Run Newton's method for all instances at once."""
@@ -145,7 +145,7 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
             len(instances), solve_checked, tolerance=solve.tolerance, margin=_MARGIN, steps=_STEPS
         )
         self._relative = group.relative
-        return self.elements.write_lanes(u[:, : len(instances)])
+        return self.with_parameters(instances, self.elements.write_lanes(u[:, : len(instances)]))
 
     def _declare(self, matrix: PETSc.Mat) -> None:
         """Declare to PETSc what is known of a Jacobian."""

@@ -19,10 +19,12 @@ from mpi4py import MPI
 import basix.ufl
 import numpy as np
 from dolfinx import fem, mesh
+from dolfinx.mesh import RefinementOption
 
 from kryloset.fem.accuracy import COARSE, SolveStrictly, relative_errors
-from kryloset.fem.domain import make_domain
+from kryloset.fem.domain import close_domain, make_open_domain
 from kryloset.fem.evaluation import Evaluation
+from kryloset.fem.family_mesh import FamilyMesh
 from kryloset.fem.finite_elements import FiniteElements
 from kryloset.fem.grids import Grids
 from kryloset.fem.unknowns import Unknowns
@@ -74,9 +76,8 @@ class Refinement:
 
 def _refine(family: FiniteElementFamily) -> FiniteElementFamily:
     """Return a family on a refined mesh, with the coefficient functions of the first one."""
-    domain = make_domain(family, MPI.COMM_SELF)
-    domain.topology.create_entities(1)
-    refined, _, _ = mesh.refine(domain)
+    opened = make_open_domain(family, MPI.COMM_SELF)
+    domain, refined = close_domain(family, opened), _halve_edges(opened)
     finer = copy(family)
     # No node but those of the grid is stored, so nothing is said of how many others there are.
     dofs = tuple(degrees_of_freedom(field, ragged=True) for field in family.fields)
@@ -88,6 +89,20 @@ def _refine(family: FiniteElementFamily) -> FiniteElementFamily:
     return finer
 
 
+def _halve_edges(domain: FamilyMesh) -> FamilyMesh:
+    """Return a refined mesh with the tags of the first one."""
+    domain.topology.create_entities(1)
+    tags = domain.cell_tags, domain.facet_tags
+    if tags == (None, None):
+        return FamilyMesh(mesh.refine(domain)[0])
+    refined, *parents = mesh.refine(domain, option=RefinementOption.parent_cell_and_facet)
+    for topology in (domain.topology, refined.topology):
+        topology.create_connectivity(topology.dim - 1, topology.dim)
+        topology.create_connectivity(topology.dim, topology.dim - 1)
+    cells, facets = (t and mesh.transfer_meshtag(t, refined, *parents) for t in tags)
+    return FamilyMesh(refined, cells, facets, domain.groups)
+
+
 class _InitialStates:
     """Returns initial states as fields on the grid, also those that have degrees of freedom.
 
@@ -95,7 +110,7 @@ class _InitialStates:
     those of parameters do.
     """
 
-    def __init__(self, family: EvolutionFamily, domain: mesh.Mesh) -> None:
+    def __init__(self, family: EvolutionFamily, domain: FamilyMesh) -> None:
         self._family = family
         self._domain = domain
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What discretisations whose instances share one mesh have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,8 +63,15 @@ class SharedMeshDiscretisation(Discretisation):
         return self.elements.resample(points, instance, solution)
 
     def evaluate(self, instance: Instance, solution: Instance) -> dict[str, Array]:
-        """Evaluate again the fields whose nodes are not the points of the grid."""
-        return self.elements.evaluate(solution)
+        """Evaluate again what is not at the points of the grid or the nodes of the mesh."""
+        return self.elements.evaluate(solution) | self.elements.nodal_parameters(instance)
+
+    def with_parameters(
+        self, instances: Sequence[Instance], stored: Sequence[dict[str, Array]]
+    ) -> list[dict[str, Array]]:
+        """Return what is stored of each solution, with parameters at nodes where these are, too."""
+        pairs = zip(instances, stored, strict=True)
+        return [{**one, **self.elements.nodal_parameters(i)} if one else one for i, one in pairs]
 
     def forgotten(self) -> list[str]:
         """Return the parameters that change no solution."""

@@ -10,6 +10,7 @@ from petsc4py import PETSc
 from dolfinx.mesh import Mesh
 
 from kryloset.fem.domain import make_domain
+from kryloset.fem.family_mesh import FamilyMesh
 from kryloset.fem.finite_elements import FiniteElements
 from kryloset.fem.form_checks import read_weak_form
 from kryloset.fem.group import GroupValues
@@ -41,7 +42,8 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
             FamilyError: Its forms cannot be compiled, or its fields and unknowns cannot be stored.
         """
         self._family = family
-        elements = FiniteElements(family, domain or make_domain(family, comm))
+        made = FamilyMesh(domain) if domain else make_domain(family, comm)
+        elements = FiniteElements(family, made)
         weak = read_weak_form(family, WeakForm, elements.space, elements.parameters)
         with blamed(family, "weak_form"):
             self.system = LinearSystem(elements.space, weak, family.operator, elements.changing)
@@ -74,7 +76,7 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
         matrix, rhs = self.assemble(instance)
         self.check_nullspace(matrix)
         solution = self.system.remove_nullspace(solve(matrix, rhs))
-        return [self.elements.write(solution.array_r)]
+        return self.with_parameters(instances, [self.elements.write(solution.array_r)])
 
     def _solve_group(self, instances: Sequence[Instance], solve: Solve) -> list[dict[str, Array]]:
         lanes = self.width(len(instances))
@@ -87,7 +89,7 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
         operator, rhs = group.update(len(instances))
         self.check_nullspace(operator)
         x = group.solution(solve(operator, rhs))
-        return self.elements.write_lanes(x[:, : len(instances)])
+        return self.with_parameters(instances, self.elements.write_lanes(x[:, : len(instances)]))
 
     def _declare(self, matrix: PETSc.Mat) -> None:
         self.system.declare(matrix)

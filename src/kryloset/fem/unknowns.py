@@ -14,10 +14,8 @@ from dolfinx.mesh import Mesh
 from numpy.typing import NDArray
 
 from kryloset.errors import DataError, FamilyError
+from kryloset.fem.family_mesh import EQUAL_WITHIN, wrap
 from kryloset.problems.base import Array
-
-EQUAL_WITHIN = 1e-9
-"""Fraction of the domain's extent by which equal coordinates may differ through rounding."""
 
 
 def sort_positions(positions: Array) -> NDArray[np.int64]:
@@ -223,7 +221,7 @@ def _nodes(space: fem.FunctionSpace) -> Array:
     """Return the keys by which the nodes here are sorted: coordinates first."""
     nodes: Array = space.tabulate_dof_coordinates()
     if not space.ufl_element().discontinuous:
-        return nodes
+        return wrap(space.mesh, nodes)
     midpoints = np.zeros_like(nodes)
     midpoints[space.dofmap.list] = _cell_vertices(space.mesh).mean(axis=1)[:, None]
     return np.hstack((nodes, midpoints))
@@ -236,7 +234,7 @@ def _edge_midpoints(space: fem.FunctionSpace) -> Array:
     index_map = space.dofmap.index_map
     midpoints = np.zeros((index_map.size_local + index_map.num_ghosts, 3))
     midpoints[space.dofmap.list] = vertices[:, edges].mean(axis=2)
-    return midpoints
+    return wrap(space.mesh, midpoints)
 
 
 def _tangents(space: fem.FunctionSpace) -> Array:

@@ -16,6 +16,7 @@ from kryloset.library.labels import join_parameters, label
 from kryloset.problems.base import Family, Variable
 from kryloset.problems.catalogue import describe_settings, describe_variables
 from kryloset.problems.checks.declarations import check_class
+from kryloset.problems.checks.periodic import describe_equation
 from kryloset.problems.registry import family_class, make_family
 from kryloset.run.draw import draw_instances
 
@@ -60,7 +61,7 @@ class ConfiguredFamily:
         tree = label(config, self.problem, range(config.count), instances)
         drawn = join_parameters(tree, self.problem)
         return drawn.assign_attrs(
-            title=self.problem.summary, equation=self.problem.equation, seed=config.seed
+            title=self.problem.summary, equation=describe_equation(self.problem), seed=config.seed
         )
 
     def configuration(self, **keys: Any) -> DatasetConfig:
@@ -96,14 +97,14 @@ class ConfiguredFamily:
         fields = ", ".join(map(_in_short, problem.fields))
         return (
             f"kryloset.family({self.name!r}{settings})\n"
-            f"  {problem.equation}\n"
+            f"  {describe_equation(problem)}\n"
             f"  draws {draws}; solves for {fields}"
         )
 
     def _describe(self) -> str:
         problem = self.problem
         lines = [
-            problem.summary, "", f"  {problem.equation}", "",
+            problem.summary, "", f"  {describe_equation(problem)}", "",
             *describe_variables(problem), "", "Settings of the family, with their values:",
             *describe_settings(problem.settings), "", "Settings of the grid, with their values:",
             *describe_settings(problem.mesh), "",

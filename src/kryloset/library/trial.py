@@ -20,6 +20,7 @@ from kryloset.library.families import ConfiguredFamily, family
 from kryloset.library.traits import Trait, assemble, check_traits
 from kryloset.problems import Discretisation, Family, Instance
 from kryloset.problems.checks.coverage import INSIDE, blank, respects
+from kryloset.problems.checks.periodic import describe_equation
 from kryloset.run.draw import draw_instances
 from kryloset.run.solve import stored_fields
 from kryloset.run.solve_record import SolveRecord, solve_in_order
@@ -156,7 +157,7 @@ def describe(trial: Trial) -> str:
     seconds = record.seconds + record.seconds_assemble
     lines = [
         f"{trial.family.name}, instance 0 of seed {trial.config.seed}, {grid} points",
-        f"  {problem.equation}",
+        f"  {describe_equation(problem)}",
         "",
         *_table(rows),
         f"  {'domain':10}  {_domain(trial.inside, problem)}",

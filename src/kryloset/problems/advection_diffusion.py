@@ -22,6 +22,7 @@ from kryloset.problems.tools.gaussian import (
     require_resolved,
     smoothness_setting,
 )
+from kryloset.problems.tools.periodic import require_boundary
 from kryloset.sampling import GaussianField, exponential, logarithm
 
 INVERSE_ESTIMATE = {1: 1 / 3, 2: 1 / 24}
@@ -95,6 +96,7 @@ class AdvectionDiffusion(SteadyFamily):
         "psi, f and g Gaussian fields"
     )
     mesh_keys = ("points", "sides", "spacing")
+    may_be_periodic = ("x", "y")
     Settings = AdvectionDiffusionSettings
     parameters = (
         Variable("eps", "diffusivity", "1", (), "log"),
@@ -108,15 +110,17 @@ class AdvectionDiffusion(SteadyFamily):
     def check(self) -> None:
         """Refuse more modes than the grid resolves."""
         require_resolved(self.settings.modes, self.mesh, self.grid_points, "dirichlet")
+        require_boundary(self, "where u has prescribed values")
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw the Peclet number, and the fields at the points of the grid."""
         settings, points, sides = self.settings, self.grid_points, self.sides
         bounds = logarithm([settings.peclet_low, settings.peclet_high])
         boundary: Boundary = "dirichlet" if settings.closed else "neumann"
-        stream = gaussian_field(settings, sides, boundary=boundary)
+        periodic = self.mesh.periodic
+        stream = gaussian_field(settings, sides, boundary=boundary, periodic=periodic)
         psi = stream.draw(generator, points) / _mean_speed(stream, sides)
-        other = replace(stream, smoothness=2.0, boundary="neumann")
+        other = replace(gaussian_field(settings, sides, periodic=periodic), smoothness=2.0)
         return {
             "eps": exponential(-generator.uniform(*bounds)),
             "psi": psi,
@@ -154,8 +158,8 @@ class AdvectionDiffusion(SteadyFamily):
 
         if self.mesh.spacing != "equidistant":
             return ufl.MinCellEdgeLength(domain)
-        axes = zip(self.sides, self.mesh.points_along(2), strict=True)
-        return min(side / ((points - 1) // self.mesh.degree) for side, points in axes)
+        axes = zip(self.sides, map(self.cells_along, self.coordinates), strict=True)
+        return min(side / cells for side, cells in axes)
 
 
 @lru_cache(maxsize=16)
@@ -165,7 +169,6 @@ def _mean_speed(stream: GaussianField, sides: tuple[float, ...]) -> float:
     The gradients of the modes are orthogonal. Each component is larger than its mode by the factor
     $\pi$ times its number of half waves, over the side.
     """
-    begin = 1 if stream.boundary == "dirichlet" else 0
-    half_waves = begin + np.arange(stream.modes)
-    square = (half_waves[:, None] / sides[0]) ** 2 + (half_waves / sides[1]) ** 2
+    along_x, along_y = stream.half_waves
+    square = (along_x[:, None] / sides[0]) ** 2 + (along_y / sides[1]) ** 2
     return float(np.pi * np.sqrt(fsum((square * stream.scales**2).flat)))

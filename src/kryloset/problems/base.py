@@ -184,8 +184,7 @@ class Family(ABC):
         summary: One line for `kryloset families`.
         equation: The equation with its boundary conditions, in plain text.
         dimensions: The space dimensions that it is written for, the default first.
-        mesh_keys: Which of `points` (as a list), `sides` and `spacing` of the mesh it is written
-            for. A configuration with others is refused.
+        mesh_keys: Which of `points` (as a list), `sides` and `spacing` it is written for.
         Settings: A `Section` with the configuration keys of the family.
         parameters: The variables that `draw` returns.
         fields: The fields of a solution, on the grid.
@@ -197,6 +196,7 @@ class Family(ABC):
             depends on its own discretisation alone. A family that overrides `discretise` needs
             none.
         boundary_conditions: The boundary conditions, for readers of the dataset.
+        may_be_periodic: The axes that `mesh.periodic` may name.
 
     The `__init__` of a subclass may set those that depend on the settings.
 
@@ -217,6 +217,7 @@ class Family(ABC):
     operator: OperatorTraits = OperatorTraits()
     discretisation: str = ""
     boundary_conditions: tuple[BoundaryCondition, ...] = ()
+    may_be_periodic: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: Any, mesh: MeshConfig) -> None:
         """Keep the settings and put the variables on the grid. Nothing is built yet."""
@@ -233,17 +234,22 @@ class Family(ABC):
         """Ascending coordinates of the grid by axis, in the order of the axes."""
 
     def further_grid(self, points: GridPoints) -> dict[str, Array]:
-        """Return the coordinates of one of `mesh.grids`: equidistant between the same end points.
-
-        Args:
-            points: Number of points along each axis.
-        """
+        """Return the coordinates of one of `mesh.grids`: equidistant between the same ends."""
         lines = self.coordinates
         counts = (points,) * len(lines) if isinstance(points, int) else points
         return {
-            axis: np.linspace(line[0], line[-1], count)
-            for (axis, line), count in zip(lines.items(), counts, strict=True)
+            a: np.linspace(line[0], self.end_of(a), count, endpoint=not self.is_periodic(a))
+            for (a, line), count in zip(lines.items(), counts, strict=True)
         }
+
+    def is_periodic(self, axis: str) -> bool:
+        """Return whether an axis is periodic, so that the grid leaves out its end."""
+        return axis in self.mesh.periodic
+
+    def end_of(self, axis: str) -> float:
+        """Return the end of an axis: its last point, or where the first one comes again."""
+        line = self.coordinates[axis]
+        return float(line[-1] + (line[1] - line[0]) * self.is_periodic(axis))
 
     @property
     def times(self) -> Array | None:
@@ -258,8 +264,7 @@ class Family(ABC):
         by number, adds a parameter `index`: `draw(self, generator, index)`.
 
         Raises:
-            DataError: What was drawn is not a valid instance, such as a polygon that crosses
-                itself. The caller adds the number of the instance.
+            DataError: What was drawn is not a valid instance. The caller adds its number.
         """
 
     def discretise(self, comm: "MPI.Comm") -> "Discretisation":
@@ -318,8 +323,7 @@ class Discretisation(ABC):
             where fields are NaN.
 
         Raises:
-            DataError: An instance is not valid, such as one with a negative conductivity. The
-                caller adds its number.
+            DataError: An instance is not valid. The caller adds its number.
         """
 
     @abstractmethod

@@ -44,7 +44,10 @@ def describe_variables(family: Family | type[Family]) -> list[str]:
             )
     traits = vars(family.operator).items()
     known = [trait.replace("_", " ") for trait, holds in traits if holds not in (False, "none")]
-    return [*lines, f"  operator: {', '.join(known) or 'nothing is known of it'}"]
+    lines.append(f"  operator: {', '.join(known) or 'nothing is known of it'}")
+    if family.may_be_periodic:
+        lines.append(f"  may be periodic along {', '.join(family.may_be_periodic)}")
+    return lines
 
 
 def describe_settings(settings: BaseModel) -> list[str]:

@@ -11,7 +11,14 @@ from pydantic import Field, model_validator
 
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError, DataError
-from kryloset.problems.base import Array, BoundaryCondition, Instance, OperatorTraits, Variable
+from kryloset.problems.base import (
+    AXES,
+    Array,
+    BoundaryCondition,
+    Instance,
+    OperatorTraits,
+    Variable,
+)
 from kryloset.problems.finite_element import SteadyFamily, WeakForm
 from kryloset.problems.tools.gaussian import (
     gaussian_field,
@@ -19,6 +26,7 @@ from kryloset.problems.tools.gaussian import (
     require_resolved,
     smoothness_setting,
 )
+from kryloset.problems.tools.periodic import has_boundary
 from kryloset.problems.tools.quadrature import least_at_quadrature, quadrature
 from kryloset.sampling import GaussianField, Line, Lognormal, TwoValued
 
@@ -85,12 +93,16 @@ class Darcy(SteadyFamily):
     Find u with u = 0 on the boundary and, for all v that vanish there,
 
     $$ \int_\Omega k\, \nabla u \cdot \nabla v = \int_\Omega f\, v . $$
+
+    If all axes are periodic there is no boundary, and u is determined up to a constant: its degrees
+    of freedom have mean zero.
     """
 
     summary = "Darcy flow in a square or cube, lognormal or two-valued permeability"
     equation = "-div(k grad u) = f in (0, 1)^d, u = 0 on the boundary"
     dimensions = (2, 3)
     mesh_keys = ("points", "sides", "spacing")
+    may_be_periodic = AXES
     Settings = DarcySettings
     parameters: tuple[Variable, ...] = (Variable("k", "permeability", transform="log"),)
     fields = (Variable("u", "hydraulic head"),)
@@ -109,10 +121,17 @@ class Darcy(SteadyFamily):
             )
             for axis, line in self.coordinates.items()
         )
+        if not has_boundary(self):
+            self.operator = replace(self.operator, nullspace="constants")
 
     def check(self) -> None:
         """Refuse fields that do not fit the domain or the grid."""
         settings = self.settings
+        if settings.source and not has_boundary(self):
+            raise ConfigError(
+                f"parameters.source {settings.source:g}: with periodic axes alone nothing flows "
+                "out, so that the source needs the mean zero: take source 0 and a source_deviation"
+            )
         require_resolved(settings.modes, self.mesh, self._k_points)
         if settings.smoothness <= self.dimension / 2:
             raise ConfigError(
@@ -185,4 +204,10 @@ class Darcy(SteadyFamily):
                 return Lognormal(self._gaussian(settings.log_deviation, settings.length))
 
     def _gaussian(self, deviation: float, length: float | tuple[float, ...]) -> GaussianField:
-        return gaussian_field(self.settings, self.sides, deviation=deviation, length=length)
+        return gaussian_field(
+            self.settings,
+            self.sides,
+            periodic=self.mesh.periodic,
+            deviation=deviation,
+            length=length,
+        )

@@ -85,6 +85,7 @@ class Elasticity(SteadyFamily):
     )
     dimensions = (2, 3)
     mesh_keys = ("points", "sides", "spacing")
+    may_be_periodic = ("y", "z")
     Settings = ElasticitySettings
     parameters = (
         Variable("E", "Young's modulus", transform="log"),
@@ -118,7 +119,9 @@ class Elasticity(SteadyFamily):
             DataError: As `check_instance`.
         """
         settings = self.settings
-        log_modulus = gaussian_field(settings, self.sides, deviation=settings.log_deviation)
+        log_modulus = gaussian_field(
+            settings, self.sides, periodic=self.mesh.periodic, deviation=settings.log_deviation
+        )
         instance = {
             "E": Lognormal(log_modulus).draw(generator, self.grid_points),
             "traction": settings.traction * generator.standard_normal(self.dimension),

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError
-from kryloset.problems.base import AXES, Array, Family, Instance
+from kryloset.problems.base import AXES, Array, Family, Instance, Variable
 from kryloset.problems.lattice import lines_of, midpoints_of, spread_over
 from kryloset.sampling import Line
 
@@ -41,8 +41,8 @@ class Dirichlet:
 
     Attributes:
         value: A number, or one of the parameters: a Constant, or a Function on that part's space.
-        where: Marks the points x, shape (3, points), that are on that part; None for the whole
-            boundary.
+        where: Marks the points x, shape (3, points), that are on that part; or the tag of its
+            facets, a number or a name; None for the whole boundary.
         part: Number of the sub-space of a mixed space.
         component: Number of the component of a vector; None to prescribe `value` for each.
         nodal: Whether values are prescribed at the nodes that `where` marks instead of on facets,
@@ -50,7 +50,7 @@ class Dirichlet:
     """
 
     value: Any = 0.0
-    where: Callable[[Array], NDArray[np.bool_]] | None = None
+    where: Callable[[Array], NDArray[np.bool_]] | str | int | None = None
     part: int | None = None
     component: int | None = None
     nodal: bool = False
@@ -98,6 +98,13 @@ class Step(NamedTuple):
     time: "fem.Constant"
 
 
+def at_nodes(parameter: Variable, *, ragged: bool = False) -> Variable:
+    """Return the variable with the values of a parameter at the nodes of the mesh."""
+    axis, words = f"{parameter.name}_node", f"{parameter.long_name} at the nodes of the mesh"
+    name, units = f"{parameter.name}_nodes", parameter.units
+    return Variable(name, words, units, (axis,), rank=parameter.rank, ragged=ragged)
+
+
 class FiniteElementFamily(Family):
     """A family whose fields are finite element functions, by default on a box.
 
@@ -107,8 +114,13 @@ class FiniteElementFamily(Family):
     """
 
     def __init__(self, settings: Any, mesh: MeshConfig) -> None:
-        """Name the sides of another box than the unit square or cube in all texts."""
+        """Name the sides of another box in all texts, and declare parameters at nodes."""
         super().__init__(settings, mesh)
+        if mesh.nodal_parameters:
+            ragged = any(variable.ragged for variable in self.unknowns)
+            axes = set(self.coordinates)
+            on_grid = [v for v in self.parameters if v.axes and set(v.axes) <= axes]
+            self.unknowns = (*self.unknowns, *(at_nodes(v, ragged=ragged) for v in on_grid))
         if mesh.sides is not None:
             self.equation = self._restate(self.equation)
             self.parameters = tuple(
@@ -154,8 +166,8 @@ class FiniteElementFamily(Family):
     def coordinates(self) -> dict[str, Array]:
         """Coordinates of the grid along each axis, boundaries included.
 
-        A subclass may return points that are not equidistant, and a different number of points
-        along each axis.
+        The end of a periodic axis is left out. A subclass may return points that are not
+        equidistant, except along a periodic axis, and a different number of points along each axis.
         """
         return {
             axis: spread_over(line, 0.0, side)
@@ -177,10 +189,16 @@ class FiniteElementFamily(Family):
         """
         from scipy.interpolate import RegularGridInterpolator
 
-        axes = tuple(self.coordinates.values())
+        axes = list(self.coordinates.values())
+        for number, axis in enumerate(self.coordinates):
+            if self.is_periodic(axis):
+                # The last point comes again before the first, and the first after the last.
+                line, period = axes[number], self.end_of(axis) - axes[number][0]
+                axes[number] = np.array([line[-1] - period, *line, line[0] + period])
+                values = np.take(values, range(-1, len(line) + 1), axis=number, mode="wrap")
         # A node on the boundary may be outside the grid by a rounding.
         within = np.clip(points, [axis[0] for axis in axes], [axis[-1] for axis in axes])
-        return np.asarray(RegularGridInterpolator(axes, values)(within))
+        return np.asarray(RegularGridInterpolator(tuple(axes), values)(within))
 
     @property
     def components(self) -> int:
@@ -199,8 +217,9 @@ class FiniteElementFamily(Family):
         from dolfinx import mesh
 
         lines = list(self.coordinates.values())
-        cells = [self._cells_along(axis) for axis in self.coordinates]
-        corners = [np.array([line[end] for line in lines]) for end in (0, -1)]
+        cells = [self.cells_along(axis) for axis in self.coordinates]
+        ends = [self.end_of(axis) for axis in self.coordinates]
+        corners = [np.array([line[0] for line in lines]), np.array(ends)]
         match self.dimension:
             case 1:
                 domain = mesh.create_interval(comm, cells[0], np.ravel(corners))
@@ -209,22 +228,28 @@ class FiniteElementFamily(Family):
             case _:
                 domain = mesh.create_box(comm, corners, cells)
         if self.mesh.spacing != "equidistant":
-            for number, (line, count) in enumerate(zip(lines, cells, strict=True)):
+            for number, (line, end, count) in enumerate(zip(lines, ends, cells, strict=True)):
                 # Of an equidistant vertex, its number along the axis.
-                along = (domain.geometry.x[:, number] - line[0]) * (count / (line[-1] - line[0]))
-                vertices = line[:: self.mesh.degree]
+                along = (domain.geometry.x[:, number] - line[0]) * (count / (end - line[0]))
+                vertices = np.unique(np.append(line[:: self.mesh.degree], end))
                 domain.geometry.x[:, number] = vertices[np.rint(along).astype(np.intp)]
         return domain
 
-    def _cells_along(self, axis: str) -> int:
+    def cells_along(self, axis: str) -> int:
+        """Return the number of cells of the default mesh along an axis.
+
+        Raises:
+            ConfigError: The number of points along it does not fit cells of `mesh.degree`.
+        """
         points, degree = len(self.coordinates[axis]), self.mesh.degree
-        if (points - 1) % degree:
+        intervals = points if self.is_periodic(axis) else points - 1
+        if intervals % degree:
             raise ConfigError(
                 f"{type(self).__name__}.coordinates: {points} points along {axis} do not fit "
                 f"mesh.degree {degree}: a cell has {degree + 1} points a side, so take "
                 f"{points + 1}, or make a mesh of your own"
             )
-        return (points - 1) // degree
+        return intervals // degree
 
     def make_element(self, cell: str) -> Any:
         """Return the element of the solution: Lagrange of `mesh.degree` with all components.

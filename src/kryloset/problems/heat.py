@@ -80,6 +80,7 @@ class Heat(EvolutionFamily):
     summary = "Heat in a square plate of random conductivity, in time"
     equation = "c u_t = div(k grad u) + f in (0, 1)^2, u = 0 on the boundary, u = u0 at t = 0"
     mesh_keys = ("points", "sides", "spacing")
+    may_be_periodic = ("x", "y")
     Settings = HeatSettings
     parameters: tuple[Variable, ...] = (
         Variable("k", "conductivity", "W/(m K)", transform="log"),
@@ -105,15 +106,23 @@ class Heat(EvolutionFamily):
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw k and u0 at the points of the grid; then f, if there is a source."""
         settings, points, sides = self.settings, self.grid_points, self.sides
-        log_k = gaussian_field(settings, sides, deviation=settings.log_deviation)
+        log_k = gaussian_field(
+            settings, sides, periodic=self.mesh.periodic, deviation=settings.log_deviation
+        )
         k = Lognormal(log_k).draw(generator, points)
         initial = gaussian_field(
-            settings, sides, deviation=settings.initial_deviation, boundary="dirichlet"
+            settings,
+            sides,
+            periodic=self.mesh.periodic,
+            deviation=settings.initial_deviation,
+            boundary="dirichlet",
         )
         u0 = initial.draw(generator, points)
         if not settings.source_deviation:
             return {"k": k, "u0": u0}
-        source = gaussian_field(settings, sides, deviation=settings.source_deviation)
+        source = gaussian_field(
+            settings, sides, periodic=self.mesh.periodic, deviation=settings.source_deviation
+        )
         return {"k": k, "u0": u0, "f": source.draw(generator, points)}
 
     def initial_state(self, instance: Instance) -> dict[str, Array]:

@@ -19,6 +19,7 @@ from kryloset.problems.tools.gaussian import (
     require_resolved,
     smoothness_setting,
 )
+from kryloset.problems.tools.periodic import require_boundary
 from kryloset.problems.tools.resonance import find_detuning
 from kryloset.sampling import count_resolved, exponential, hyperbolic_tangent
 
@@ -129,7 +130,9 @@ class Waves(SteadyFamily):
 
     def draw_medium(self, generator: "np.random.Generator") -> Array:
         """Draw k at the points of the grid."""
-        g = gaussian_field(self.settings, self.sides).draw(generator, self.grid_points)
+        g = gaussian_field(self.settings, self.sides, periodic=self.mesh.periodic).draw(
+            generator, self.grid_points
+        )
         return np.asarray(self.wavenumber * (1 + self.settings.variation * hyperbolic_tangent(g)))
 
     def integrate_inside(self, u: Any, v: Any, k: Any) -> Any:
@@ -141,12 +144,17 @@ class Waves(SteadyFamily):
 
     def _draw_source(self, generator: "np.random.Generator") -> Array:
         if self.settings.source == "field":
-            field = gaussian_field(self.settings, self.sides, boundary="dirichlet")
+            field = gaussian_field(
+                self.settings, self.sides, periodic=self.mesh.periodic, boundary="dirichlet"
+            )
             return field.draw(generator, self.grid_points)
         width = self.settings.source_width / self.settings.wavelengths
         axes = zip(self.coordinates.values(), self.sides, strict=True)
-        distances = np.ix_(*(x - side * generator.uniform() for x, side in axes))
-        square = sum(distance**2 for distance in distances)
+        along = [abs(x - side * generator.uniform()) for x, side in axes]
+        for number, (axis, side) in enumerate(zip(self.coordinates, self.sides, strict=True)):
+            if self.is_periodic(axis):
+                along[number] = np.minimum(along[number], side - along[number])
+        square = sum(distance**2 for distance in np.ix_(*along))
         return np.asarray(exponential(-square / (2 * width**2)) / (2 * np.pi * width**2))
 
 
@@ -173,11 +181,17 @@ class HelmholtzAbsorbing(Waves):
         "lap u + k^2 u = f in (0, 1)^2, du/dn = i k u on the boundary, u = u_real + i u_imag, "
         "k = k0 (1 + variation tanh g), g a Gaussian field"
     )
+    may_be_periodic = ("x", "y")
     Settings = WaveSettings
     fields = (
         Variable("u_real", "real part"),
         Variable("u_imag", "imaginary part"),
     )
+
+    def check(self) -> None:
+        """Refuse also a domain from which waves cannot leave."""
+        super().check()
+        require_boundary(self, "through which waves leave")
 
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:
         """Return the symmetric form of two by two blocks, without prescribed values."""

@@ -54,7 +54,8 @@ class KuramotoSivashinskySettings(Section):
 class KuramotoSivashinsky(EvolutionFamily):
     r"""u = u_xx = 0 at both ends, in mixed form with $w = -u_{xx}$, and w = 0 there too.
 
-    The odd extension of u has the period `2 side`. From states n - 1 and n find u and w at
+    The odd extension of u has the period `2 side`. If x is periodic, u has the period `side`
+    instead, and no ends. From states n - 1 and n find u and w at
     n + 1, zero at the ends, such that, for all v and z that are zero there,
 
     $$ \frac{1}{\tau} (u^{n+1} - u^n, v) - (\bar u_x, v_x) + (\bar w_x, v_x)
@@ -75,6 +76,7 @@ class KuramotoSivashinsky(EvolutionFamily):
     )
     dimensions = (1,)
     mesh_keys = ("points",)
+    may_be_periodic = ("x",)
     Settings = KuramotoSivashinskySettings
     parameters = (Variable("u0", "initial state"),)
     fields = (Variable("u", "velocity"), Variable("w", "minus u_xx"))
@@ -90,10 +92,12 @@ class KuramotoSivashinsky(EvolutionFamily):
     def check(self) -> None:
         """Refuse grids and time steps that are too coarse for growing waves."""
         settings, (points,) = self.settings, self.mesh.points_along(1)
-        if settings.side > SPACING * (points - 1):
+        closed = self.is_periodic("x")
+        if settings.side > SPACING * (points - (not closed)):
+            needed = int(np.ceil(settings.side / SPACING)) + (not closed)
             raise ConfigError(
                 f"mesh.points {points} are too few for waves 8.9 long on parameters.side "
-                f"{settings.side:g}: take at least {int(np.ceil(settings.side / SPACING)) + 1}"
+                f"{settings.side:g}: take at least {needed}"
             )
         require_resolved(settings.modes, self.mesh, self.grid_points, "dirichlet")
         if settings.final_time > LONGEST_STEP * settings.steps:
@@ -106,13 +110,20 @@ class KuramotoSivashinsky(EvolutionFamily):
         """Draw the initial state."""
         settings = self.settings
         field = gaussian_field(
-            settings, self.sides, deviation=settings.deviation, boundary="dirichlet"
+            settings,
+            self.sides,
+            deviation=settings.deviation,
+            boundary="dirichlet",
+            periodic=self.mesh.periodic,
         )
         return {"u0": field.draw(generator, self.grid_points)}
 
     def initial_state(self, instance: Instance) -> dict[str, Array]:
-        """Return u0, and minus the second derivative of its sine series."""
+        """Return u0, and minus the second derivative of its sine or Fourier series."""
         u = np.asarray(instance["u0"])
+        if self.is_periodic("x"):
+            waves = 2 * np.pi * np.arange(len(u) // 2 + 1) / self.settings.side
+            return {"u": u, "w": scipy.fft.irfft(waves**2 * scipy.fft.rfft(u), len(u))}
         waves = np.pi * np.arange(1, len(u) - 1) / self.settings.side
         w = scipy.fft.idst(waves**2 * scipy.fft.dst(u[1:-1], type=1), type=1)
         return {"u": u, "w": np.pad(w, 1)}

@@ -40,8 +40,12 @@ def lines_of(mesh: MeshConfig, dimension: int) -> tuple[Line, ...]:
     counts = mesh.points_along(dimension)
     of_axes = spacings_along(mesh, dimension)
     return tuple(
-        count if spacing == "equidistant" else _places(spacing, count, mesh.degree)
-        for spacing, count in zip(of_axes, counts, strict=True)
+        _places(spacing, count, mesh.degree)
+        if spacing != "equidistant"
+        else np.arange(count) / count
+        if axis in mesh.periodic
+        else count
+        for axis, spacing, count in zip("xyz", of_axes, counts, strict=False)
     )
 
 
@@ -62,13 +66,16 @@ def spread_over(line: Line, low: float, high: float) -> Array:
 
 def midpoints_of(line: Line, degree: int) -> Array:
     """Return the places of the middles of cells along an axis, from 0 to 1."""
-    vertices = spread_over(line, 0.0, 1.0)[::degree]
-    return (vertices[:-1] + vertices[1:]) / 2
+    # A periodic axis has no point at its end.
+    vertices = np.unique(np.append(spread_over(line, 0.0, 1.0)[::degree], 1.0))
+    return np.asarray((vertices[:-1] + vertices[1:]) / 2)
 
 
 def vertices_of(family: Family) -> dict[str, Array]:
     """Return the coordinates of the vertices of a family's lattice by axis."""
-    return {axis: line[:: family.mesh.degree] for axis, line in family.coordinates.items()}
+    degree = family.mesh.degree
+    lines = family.coordinates.items()
+    return {a: np.unique(np.append(line[::degree], family.end_of(a))) for a, line in lines}
 
 
 def cell_centres_of(family: Family) -> dict[str, Array]:

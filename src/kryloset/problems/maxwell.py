@@ -21,6 +21,7 @@ from pydantic import Field
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError
 from kryloset.problems.base import (
+    AXES,
     Array,
     BoundaryCondition,
     OperatorTraits,
@@ -64,6 +65,7 @@ class Maxwell(SteadyFamily):
     )
     dimensions = (2, 3)
     mesh_keys = ("points", "sides", "spacing")
+    may_be_periodic = AXES
     Settings = MaxwellSettings
     parameters = (
         Variable("nu", "reluctivity", transform="log"),
@@ -99,7 +101,7 @@ class Maxwell(SteadyFamily):
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw the reluctivity, then the components of H, each with deviation 1."""
         settings, points = self.settings, self.grid_points
-        source = gaussian_field(settings, self.sides)
+        source = gaussian_field(settings, self.sides, periodic=self.mesh.periodic)
         nu = Lognormal(replace(source, deviation=settings.log_deviation)).draw(generator, points)
         if self.dimension == 2:
             return {"nu": nu, "H": source.draw(generator, points)}

@@ -44,6 +44,7 @@ class NeumannPoisson(SteadyFamily):
     summary = "Poisson's equation in an insulated square, up to a constant: a singular matrix"
     equation = "-lap u = f in (0, 1)^2, du/dn = 0 on the boundary, f a Gaussian field of mean zero"
     mesh_keys = ("points", "sides", "spacing")
+    may_be_periodic = ("x", "y")
     Settings = NeumannPoissonSettings
     parameters = (Variable("f", "source"),)
     fields = (Variable("u", "potential"),)
@@ -58,7 +59,12 @@ class NeumannPoisson(SteadyFamily):
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw f at the points of the grid."""
-        field = gaussian_field(self.settings, self.sides, deviation=self.settings.deviation)
+        field = gaussian_field(
+            self.settings,
+            self.sides,
+            periodic=self.mesh.periodic,
+            deviation=self.settings.deviation,
+        )
         return {"f": field.draw(generator, self.grid_points)}
 
     def weak_form(self, space: Any, parameters: Mapping[str, Any]) -> WeakForm:

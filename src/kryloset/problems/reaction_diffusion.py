@@ -18,6 +18,7 @@ from kryloset.problems.tools.gaussian import (
     require_resolved,
     smoothness_setting,
 )
+from kryloset.problems.tools.periodic import require_boundary
 from kryloset.problems.tools.quadrature import quadrature
 from kryloset.sampling import exponential
 
@@ -60,6 +61,7 @@ class ReactionDiffusion(NonlinearFamily):
     summary = "Diffusion with a cubic reaction, nonlinear, in a square of random diffusivity"
     equation = "-div(k grad u) + r u^3 = f in (0, 1)^2, u = 0 on the boundary"
     mesh_keys = ("points", "sides", "spacing")
+    may_be_periodic = ("x", "y")
     Settings = ReactionDiffusionSettings
     parameters = (
         Variable("k", "diffusivity", transform="log"),
@@ -75,11 +77,12 @@ class ReactionDiffusion(NonlinearFamily):
     def check(self) -> None:
         """Refuse more modes than the grid resolves."""
         require_resolved(self.settings.modes, self.mesh, self.grid_points)
+        require_boundary(self, "where Newton's method, which begins at u = 0, needs one")
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw k, then f, at the points of the grid."""
         settings, points = self.settings, self.grid_points
-        field = gaussian_field(settings, self.sides)
+        field = gaussian_field(settings, self.sides, periodic=self.mesh.periodic)
         k = exponential(settings.log_deviation * field.draw(generator, points))
         return {"k": k, "f": settings.source_deviation * field.draw(generator, points)}
 

@@ -16,7 +16,8 @@ from kryloset.problems.base import Family
 from kryloset.problems.checks.declarations import check_class, check_declarations
 from kryloset.problems.checks.mistakes import blamed
 from kryloset.problems.checks.own_files import import_file, source_files
-from kryloset.problems.finite_element import FiniteElementFamily
+from kryloset.problems.checks.periodic import check_periodic
+from kryloset.problems.finite_element import EvolutionFamily, FiniteElementFamily
 from kryloset.problems.lattice import check_lattice, spacings_along
 from kryloset.problems.refinable import require_refinable
 
@@ -122,6 +123,7 @@ def make_family(
     check_declarations(family, name)
     if isinstance(family, FiniteElementFamily) and (mesh.sides or mesh.spacing != "equidistant"):
         check_lattice(mesh, family.sides)
+    check_periodic(family, name)
     with blamed(family, "check"):
         family.check()
     return family
@@ -149,6 +151,12 @@ def _check_mesh(kind: type[Family], name: str, mesh: MeshConfig) -> None:
         default = isinstance(given, int) or given is None or given == "equidistant"
         if not default and key not in kind.mesh_keys:
             raise ConfigError(f"mesh.{key} {plain(given)}: family {name!r} {reason}")
+    steady = issubclass(kind, FiniteElementFamily) and not issubclass(kind, EvolutionFamily)
+    if mesh.nodal_parameters and not steady:
+        raise ConfigError(
+            f"mesh.nodal_parameters: family {name!r} has time steps or a discretisation of its "
+            "own, whose parameters are stored on the grid alone: remove the key"
+        )
     entries: list[tuple[str, Any]] = [("points", mesh.points), ("sides", mesh.sides)]
     entries += [("spacing", spacings_along(mesh, dimension)), *(("grids", g) for g in mesh.grids)]
     for key, given in entries:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from kryloset.sampling.portable import multiply, power, sine_of_fraction, sine_of_half_turns
 
 type Array = NDArray[np.float64]
+#: Condition on a face: zero normal derivative, zero, or equal to the opposite face.
+type Boundary = Literal["neumann", "dirichlet", "periodic"]
 #: The points of an axis: their number if they are equidistant and include both ends; otherwise
 #: their places from 0 to 1, ascending.
 type Line = int | Array
@@ -57,7 +59,7 @@ class GaussianField:
         length: $\ell > 0$, correlation length in sides of the domain, or one for each axis.
         modes: $M \ge 2$, number of modes along each axis.
         dimension: $d$, 1, 2 or 3.
-        boundary: The boundary condition on all faces.
+        boundary: The boundary condition on all faces, or one for the faces across each axis.
 
     Raises:
         ValueError: A setting is out of its range.
@@ -68,14 +70,17 @@ class GaussianField:
     length: float | tuple[float, ...] = 1 / 3
     modes: int = 32
     dimension: int = 2
-    boundary: Literal["neumann", "dirichlet", "periodic"] = "neumann"
+    boundary: Boundary | tuple[Boundary, ...] = "neumann"
 
     def __post_init__(self) -> None:
         """Refuse settings out of range."""
         if self.dimension not in (1, 2, 3):
             raise ValueError(f"dimension {self.dimension} is not 1, 2 or 3")
-        if self.boundary not in _BASES:
-            raise ValueError(f"boundary {self.boundary!r} is not one of {', '.join(_BASES)}")
+        if len(self.boundaries) != self.dimension or not set(self.boundaries) <= _BASES.keys():
+            raise ValueError(
+                f"boundary {self.boundary!r} is not one of {', '.join(_BASES)}, nor one for each "
+                f"of {self.dimension} axes"
+            )
         if not self.smoothness > self.dimension / 2:
             raise ValueError(
                 f"smoothness {self.smoothness} is not more than dimension / 2 = "
@@ -97,6 +102,18 @@ class GaussianField:
         if isinstance(self.length, tuple):
             return self.length
         return (self.length,) * self.dimension
+
+    @property
+    def boundaries(self) -> tuple[Boundary, ...]:
+        """Boundary condition on the faces across each axis."""
+        if isinstance(self.boundary, tuple):
+            return self.boundary
+        return (self.boundary,) * self.dimension
+
+    @property
+    def half_waves(self) -> list[NDArray[np.int64]]:
+        """Numbers of half waves of the functions along each axis, in the order of `scales`."""
+        return [_BASES[boundary].half_waves(self.modes) for boundary in self.boundaries]
 
     @property
     def scales(self) -> Array:
@@ -124,14 +141,16 @@ class GaussianField:
         lines = (points,) * self.dimension if isinstance(points, int | np.integer) else points
         if len(lines) != self.dimension:
             raise ValueError(f"{len(lines)} axes of points do not fit dimension {self.dimension}")
-        least, finest = _BASES[self.boundary].least_points(self.modes), count_resolved(lines)
-        if finest < least:
-            raise ValueError(
-                f"{self.modes} modes need at least {least} points a side, not {finest}"
-            )
+        for line, boundary in zip(lines, self.boundaries, strict=True):
+            least, finest = _BASES[boundary].least_points(self.modes), count_resolved([line])
+            if finest < least:
+                raise ValueError(
+                    f"{self.modes} modes need at least {least} points a side, not {finest}"
+                )
         coefficients = self.scales * generator.standard_normal(self.scales.shape)
         keys = [int(x) if np.ndim(x) == 0 else np.asarray(x, np.float64).tobytes() for x in lines]
-        return _sum_products(coefficients, [_tables(self.boundary, self.modes, x) for x in keys])
+        axes = zip(self.boundaries, keys, strict=True)
+        return _sum_products(coefficients, [_tables(each, self.modes, x) for each, x in axes])
 
 
 def count_resolved(lines: Sequence[Line]) -> int:
@@ -164,9 +183,9 @@ class _Basis(NamedTuple):
 # A family makes its fields for each instance anew. What they share is kept.
 @lru_cache(maxsize=64)
 def _scales(field: GaussianField) -> Array:
-    half_waves = _BASES[field.boundary].half_waves(field.modes)
     # Relative to the first length, so that equal lengths give exact integers.
-    axes = [length / field.lengths[0] * half_waves for length in field.lengths]
+    along = zip(field.lengths, field.half_waves, strict=True)
+    axes = [length / field.lengths[0] * half_waves for length, half_waves in along]
     squares = sum(axis * axis for axis in np.ix_(*axes))
     first = field.lengths[0]
     eigenvalues = power(np.pi**2 * squares + 1 / (first * first), -field.smoothness)

@@ -65,7 +65,9 @@ def require_within(family: Family, nodes: Array, *, parameters: bool) -> None:
     """
     box = _corners(family)
     rounding = POINT_ROUNDING * np.ptp(box, axis=0).max()
-    if (nodes < box[0] - rounding).any() or (nodes > box[1] + rounding).any():
+    outside = (nodes < box[0] - rounding) | (nodes > box[1] + rounding)
+    # What is on a periodic axis comes again beyond its end.
+    if outside[:, [axis not in family.mesh.periodic for axis in family.coordinates]].any():
         beyond = f"the mesh, {_box(nodes)}, reaches beyond the grid, {_box(box)}"
         if parameters:
             raise FamilyError(

@@ -11,7 +11,7 @@ default, and draws from `gaussian_field(settings, sides)`:
         modes: int = modes_setting(16, "log k")
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
@@ -19,9 +19,17 @@ from pydantic import Field
 
 from kryloset.config import MeshConfig, plain
 from kryloset.errors import ConfigError
+from kryloset.problems.base import AXES
 from kryloset.sampling import GaussianField, Line, count_resolved
 
 type Boundary = Literal["neumann", "dirichlet"]
+
+#: By boundary condition, from the points of an axis with both ends to the modes it resolves.
+_MOST: Mapping[str, Callable[[int], int]] = {
+    "neumann": lambda points: points - 1,
+    "dirichlet": lambda points: points - 2,
+    "periodic": lambda points: points // 2,
+}
 
 
 class GaussianSettings(Protocol):
@@ -86,6 +94,7 @@ def gaussian_field(
     deviation: float = 1.0,
     length: float | tuple[float, ...] | None = None,
     boundary: Boundary = "neumann",
+    periodic: Sequence[str] = (),
 ) -> GaussianField:
     """Return the Gaussian field that settings describe.
 
@@ -95,6 +104,7 @@ def gaussian_field(
         deviation: Standard deviation, averaged over the domain.
         length: Correlation length, if it is not that of the settings.
         boundary: The boundary condition.
+        periodic: Axes along which the field is periodic instead.
     """
     field = GaussianField(
         deviation=deviation,
@@ -102,12 +112,19 @@ def gaussian_field(
         length=settings.length if length is None else length,
         modes=settings.modes,
         dimension=len(sides),
-        boundary=boundary,
+        boundary=_across_axes(len(sides), boundary, periodic) if periodic else boundary,
     )
     if all(side == 1 for side in sides):
         return field
     lengths = zip(field.lengths, sides, strict=True)
     return replace(field, length=tuple(length / side for length, side in lengths))
+
+
+def _across_axes(
+    dimension: int, boundary: Boundary, periodic: Sequence[str]
+) -> tuple[Boundary | Literal["periodic"], ...]:
+    """Return the boundary condition across each axis."""
+    return tuple("periodic" if axis in periodic else boundary for axis in AXES[:dimension])
 
 
 def require_resolved(
@@ -124,7 +141,8 @@ def require_resolved(
     Raises:
         ConfigError: There are too many modes.
     """
-    most = count_resolved(points) - (2 if boundary == "dirichlet" else 1)
+    across = _across_axes(len(points), boundary, mesh.periodic)
+    most = min(_MOST[b](count_resolved([line])) for b, line in zip(across, points, strict=True))
     if modes > most:
         spaced = "" if mesh.spacing == "equidistant" else f" with spacing {plain(mesh.spacing)}"
         raise ConfigError(
