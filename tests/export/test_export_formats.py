@@ -236,3 +236,13 @@ def test_deepxde_archives_have_rows_and_points(small, exported):
         np.testing.assert_allclose(np.unique(train["X_train1"][:, 0]), dataset.times, rtol=1e-6)
     about = json.loads((folder / "provenance.json").read_text())
     assert about["exported_from"] == "heat.h5"
+
+
+def test_deepxde_has_only_points_in_the_domain(small, exported):
+    folder = exported("thermal", "deepxde")
+    train = np.load(folder / "thermal_train.npz")
+    with Dataset(small("thermal")) as dataset:
+        count = int(dataset.inside(0).sum())
+    assert 0 < count < 81
+    assert train["X_train1"].shape == (count, 2) and train["y_train"].shape == (2, count)
+    assert np.isfinite(train["y_train"]).all()

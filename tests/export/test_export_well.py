@@ -13,6 +13,7 @@ pytest.importorskip("the_well.data")
 
 import torch
 from the_well.data import WellDataset
+from the_well.data.datasets import DeltaWellDataset
 from the_well.data.normalization import RMSNormalization, ZScoreNormalization
 
 from kryloset.dataset.reader import Dataset
@@ -72,3 +73,14 @@ def test_its_statistics_normalise_the_training_split(name, kind, exported):
         np.testing.assert_allclose(values[inside].mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose((values[inside] ** 2).mean(axis=0), 1, rtol=1e-5)
     assert set(stats) == {f"{k}{d}" for k in ("mean", "std", "rms") for d in ("", "_delta")}
+
+
+def test_its_statistics_normalise_steps(exported):
+    folder = exported("navier_stokes", "well")
+    well = DeltaWellDataset(
+        path=str(folder), well_split_name="train", use_normalization=True,
+        normalization_type=ZScoreNormalization,
+    )  # fmt: skip
+    steps = torch.stack([sample["output_fields"] for sample in well]).flatten(0, -2).numpy()
+    np.testing.assert_allclose(steps.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(steps.std(axis=0), 1, rtol=1e-4)

@@ -18,7 +18,7 @@ from kryloset.export.selection import GridView, Selection
 from kryloset.problems.checks.coverage import INSIDE
 
 #: Bytes of a row group, which a reader holds in memory.
-_GROUP = 2**25
+_GROUP = 2**24
 
 
 class HuggingFace(Format):
@@ -109,7 +109,7 @@ def _card(selection: Selection) -> str:
         ],
     }
     if "license" in selection.origin:
-        head["license"] = selection.origin["license"]
+        head["license"] = selection.origin["license"].lower()  # as the hub spells it
     about = selection.dataset.file.attrs
     lines = "".join(f"- {key}: {value}\n" for key, value in selection.origin.items())
     return (
