@@ -7,6 +7,7 @@
 UV_VERSION := 0.13.9
 CORES := all
 DATASET :=
+FORCE :=
 TESTS :=
 CONFIG := $(if $(DATASET),config/families/$(DATASET).yaml,config/config.yaml)
 
@@ -31,7 +32,7 @@ quote = '$(subst ','\'',$(1))'
 PARALLEL := --numprocesses logical --dist worksteal
 # --configfile takes every word up to the next option, so no target may follow it directly.
 SNAKEMAKE := $(BIN)/python workflow/scripts/run.py $(BIN)/snakemake \
-  --configfile $(call quote,$(CONFIG)) --cores $(CORES)
+  $(if $(FORCE),--config force=true) --configfile $(call quote,$(CONFIG)) --cores $(CORES)
 SUMMARY := $(BIN)/python workflow/scripts/summary.py $(call quote,$(CONFIG))
 export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 # Without compiled modules kept, each of many processes would compile them again.
@@ -43,6 +44,7 @@ help: ## List the targets (the default).
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 	@echo "DATASET=name makes the small dataset of a family: $(FAMILIES)."
 	@echo "CONFIG=file.yaml uses another configuration; CORES=n limits the jobs that run at a time."
+	@echo "FORCE=yes overwrites a dataset of another family that has the same name."
 	@echo "TESTS=tests/krylov runs the fast tests of one package."
 
 run: configured $(ENVIRONMENT) ## Make and check the datasets of CONFIG and write their reports.

@@ -63,13 +63,15 @@ def sort(
     output: Output,
     chunks: Annotated[int | None, typer.Option(help="Chunks, if not the configured.")] = None,
     threads: Annotated[int, typer.Option(help="Most processes that draw at once.")] = 1,
+    earlier: Annotated[Path | None, typer.Option(help="Dataset whose instances are kept.")] = None,
 ) -> None:
     """Draw the instances, sort them by similarity and divide them into chunks."""
     keep_blas_to_one_thread()
     from kryloset.given.opening import load_resolved
     from kryloset.run import sort as stage
 
-    stage.run(load_resolved(config, name), name, output=output, chunks=chunks, threads=threads)
+    found = load_resolved(config, name)
+    stage.run(found, name, output=output, chunks=chunks, threads=threads, earlier=earlier)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -121,9 +123,7 @@ def merge(
     output: Output,
     check: Annotated[Path, typer.Option(help="JSON of the checks.", show_default=False)],
     timings: Annotated[Path, typer.Option(help="JSON of seconds.", show_default=False)],
-    choices: Annotated[
-        Path, typer.Option(help="JSON of the recorded selection.", show_default=False)
-    ],
+    choices: Annotated[Path, typer.Option(help="JSON of the selection.", show_default=False)],
     chunks: Annotated[list[Path], typer.Argument(help="Files of `kryloset solve`.")],
 ) -> None:
     """Assemble verified chunks into one dataset, in the drawn order, and check the whole."""

@@ -30,6 +30,24 @@ STAGES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "train": (("merge",), ("training",)),
 }
 
+#: Keys of which no solution depends but within the tolerance: instances are kept when they change.
+#: A new key is not among them until someone has thought about it.
+FREE = frozenset(
+    {
+        "count",
+        "chunks",
+        "sort",
+        "features",
+        "splits",
+        "storage",
+        "refinement",
+        "about",
+        "comparison",
+        "training",
+        "instances",  # which are compared one by one
+    }
+)
+
 
 def keys_of(stage: str) -> frozenset[str]:
     """Return the keys on which the files of a stage depend, including those of earlier stages.

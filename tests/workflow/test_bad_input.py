@@ -115,7 +115,9 @@ def test_a_dataset_name_of_another_family_is_refused(folder: Path):
             continue
         said = refused(folder, *run)
         assert "data/tiny holds a dataset of another family, heat;" in said
-        assert "give the one of darcy another name, or move or remove that folder" in said
+        assert "give the one of darcy another name, move or remove that folder, or over" in said
+        force = "pathvars={results: data}", "force=true"
+        assert snakemake("-n", "--config", *force, cwd=folder).code == 0
         (made / "dataset.h5").unlink()
         assert snakemake(*run, cwd=folder).code == 0
 

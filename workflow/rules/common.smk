@@ -72,22 +72,33 @@ def require_same_families():
     """Stop if a dataset would overwrite one of another family."""
     for name, dataset in DATASETS.items():
         folder = folder_of("results") / name
-        before = made_of(folder, name)
+        before = made_of(folder)
         if before not in (None, dataset.family):
             raise WorkflowError(
                 f"datasets.{name}: {folder} holds a dataset of another family, {before}; give the "
-                f"one of {dataset.family} another name, or move or remove that folder"
+                f"one of {dataset.family} another name, move or remove that folder, or overwrite "
+                "it with --config force=true (make run FORCE=yes)"
             )
 
 
-def made_of(folder, name):
-    """Return the family of the dataset in a folder; None if there is no dataset."""
-    if not (folder / "dataset.h5").exists():
+def made_of(folder):
+    """Return the family of which a folder has instances; None if it has none.
+
+    Chunks count, too: hours may have gone into them. A dataset may have been copied there alone,
+    or by a version with other keys.
+    """
+    dataset = folder / "dataset.h5"
+    if not (dataset.exists() or (folder / "chunks").exists()):
         return None
-    try:
-        return load_dataset(folder / "config/sort.yaml", name).family
-    except KrylosetError:
-        return None
+    with suppress(KrylosetError, AttributeError, KeyError, TypeError, ValueError):
+        (made,) = read_yaml(folder / "config/sort.yaml")["datasets"].values()
+        return made["family"]
+    with suppress(KrylosetError):
+        from kryloset.dataset.reader import Dataset
+
+        with Dataset(dataset) as data:
+            return data.config.family
+    return None
 
 
 def mark_changes():
@@ -176,15 +187,18 @@ def require_filled_chunks():
             )
 
 
+# Only for this run, so it is no key of a configuration.
+FORCE = config.pop("force", False)
 DATASETS = checked_datasets()
 FAMILIES = {name: load_family(dataset) for name, dataset in DATASETS.items()}
 DATASETS = {name: with_chunks(name, dataset) for name, dataset in DATASETS.items()}
 RESOLVED = {name: dump_dataset(name, dataset) for name, dataset in DATASETS.items()}
 require_writable("results", "logs", "benchmarks")
-require_same_families()
 workflow.scattergather(**{name: dataset.chunks for name, dataset in DATASETS.items()})
 require_filled_chunks()
 if workflow.is_main_process:
+    if not FORCE:
+        require_same_families()
     mark_changes()
 
 
@@ -231,6 +245,11 @@ def code(stage):
 def chunks(wildcards):
     """Return the number of chunks of a dataset."""
     return chunk_count(wildcards.dataset)
+
+
+def earlier_dataset(wildcards):
+    """Return the dataset that may be there, of which instances are kept."""
+    return folder_of("results") / wildcards.dataset / "dataset.h5"
 
 
 def launcher(wildcards, resources):

@@ -29,6 +29,7 @@ rule resolve_config:
         "printf '%s' {params.text:q} > {output:q} 2> {log:q}"
 
 
+# The dataset of before is no input: without it, all instances are drawn and solved.
 rule sort_instances:
     input:
         config="<results>/{dataset}/config/sort.yaml",
@@ -49,8 +50,10 @@ rule sort_instances:
     params:
         code=code("sort"),
         chunks=chunks,
+        earlier=earlier_dataset,
     message:
         "{wildcards.dataset}: draw and sort the instances"
     shell:
         "kryloset sort {input.config:q} {wildcards.dataset}"
-        " --chunks {params.chunks:q} --threads {threads} --output {output:q} 2> {log:q}"
+        " --chunks {params.chunks:q} --threads {threads} --earlier {params.earlier:q}"
+        " --output {output:q} 2> {log:q}"

@@ -76,6 +76,7 @@ def differences(
         versions = dict(provenance["versions"].attrs)
         code = {stage: provenance["code"].attrs[stage] for stage in _STAGES}
         digest = provenance.attrs["parameters"]
+        earlier = str(provenance["earlier"].asstr()[()]) if "earlier" in provenance else None
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise DataError(f"a part of it is missing: {error}") from None
     if "kryloset" not in versions:
@@ -83,7 +84,7 @@ def differences(
     with h5py.File("skeleton", "w", driver="core", backing_store=False, libver=LIBVER) as expected:
         write_skeleton(
             expected, data.name, data.config, family, first | grids, rows, solver, reasons, code,
-            digest, meshes, shared, strategies, versions, data.choices(),
+            digest, meshes, shared, strategies, versions, data.choices(), earlier,
         )  # fmt: skip
         return [
             *_structures(read_structure(stored), read_structure(expected, hollow=True)),

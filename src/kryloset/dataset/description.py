@@ -3,7 +3,7 @@
 """Describe a dataset file to people."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,16 +170,23 @@ def _spread(distances: NDArray[np.float64]) -> str:
     )
 
 
-def _provenance(dataset: Dataset) -> list[Sequence[str]]:
-    versions = ", ".join(f"{name} {v}" for name, v in dataset.provenance().versions.items())
-    given = dataset.config.instances
-    read = f"{', '.join(given.names)} from {given.file}, SHA-256 {given.sha256}"
-    return [
-        ("seed", str(dataset.config.seed)),
-        *([("instances", read)] if given.file else []),
-        ("versions", versions),
-        *dataset.about.items(),
-    ]
+def _provenance(dataset: Dataset) -> Sequence[Sequence[str]]:
+    provenance, given, first = dataset.provenance(), dataset.config.instances, 0
+    rows = [("seed", str(dataset.config.seed))]
+    if given.file:
+        read = f"{', '.join(given.names)} from {given.file}, SHA-256 {given.sha256}"
+        rows.append(("instances", read))
+    rows.append(("versions", _versions(provenance.versions)))
+    rows += dataset.about.items()
+    for run in provenance.earlier:
+        told = f"instances {first} to {run.instances - 1} by {_versions(run.versions)}"
+        rows.append(("kept", told))
+        first = run.instances
+    return rows
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{program} {version}" for program, version in versions.items())
 
 
 def _table(title: str, rows: Sequence[Sequence[Any]]) -> str:

@@ -181,7 +181,12 @@ class Frame:
             attributes["flag_meanings"] = " ".join(meanings.values())
 
     def provenance(
-        self, name: str, code: Mapping[str, str], parameters: str, choices: str | None
+        self,
+        name: str,
+        code: Mapping[str, str],
+        parameters: str,
+        choices: str | None,
+        earlier: str | None,
     ) -> None:
         """Write everything that is needed to make the file again."""
         group = self.file.create_group("provenance")
@@ -199,6 +204,8 @@ class Frame:
             group.require_group("versions").attrs[program] = version
         for stage, identity in code.items():
             group.require_group("code").attrs[stage] = identity
+        if earlier:
+            self.text("provenance/earlier", earlier)
 
     def meshes(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write the mesh that all instances share, if there is one."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import GridPoints, name_points, parse_config
+from kryloset.dataset.earlier import Earlier, parse_earlier
 from kryloset.dataset.integrity import read_seals
 from kryloset.dataset.layout import (
     CHOICES,
@@ -45,6 +46,7 @@ class Provenance:
         versions: Versions by program.
         code: Identity of the code by stage.
         parameters: Digest of the parameters.
+        earlier: The runs that made the instances that were kept from earlier datasets.
     """
 
     config: str
@@ -52,6 +54,7 @@ class Provenance:
     versions: Mapping[str, str]
     code: Mapping[str, str]
     parameters: str
+    earlier: tuple[Earlier, ...]
 
 
 def _described[Method: Callable[..., Any]](method: Method) -> Method:
@@ -140,12 +143,17 @@ class Dataset:
     def provenance(self) -> Provenance:
         """Return where the dataset comes from."""
         group = self.file["provenance"]
+        earlier: tuple[Earlier, ...] = ()
+        if "earlier" in group:
+            source = f"{self.file.filename}: /provenance/earlier"
+            earlier = parse_earlier(group["earlier"].asstr()[()], source)
         return Provenance(
             config=self.config_text,
             family=group["family"].asstr()[()] if "family" in group else None,
             versions=dict(group["versions"].attrs),
             code=dict(group["code"].attrs),
             parameters=str(group.attrs["parameters"]),
+            earlier=earlier,
         )
 
     @_described

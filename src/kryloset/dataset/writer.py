@@ -59,6 +59,7 @@ def write_dataset(
     versions: dict[str, str] | None = None,
     choices: str | None = None,
     refinement: Mapping[str, NDArray[np.float64]] | None = None,
+    earlier: str | None = None,
 ) -> None:
     """Write a dataset file in one pass over the instances.
 
@@ -82,6 +83,8 @@ def write_dataset(
         versions: Versions of the programs that made the dataset, if not those that are here.
         choices: The recorded selections as JSON; None if the solver was fixed.
         refinement: By field, distances of the first instances to their solutions on a refined mesh.
+        earlier: What `earlier.dump_earlier` returns for the runs that made kept instances; None if
+            none were kept.
 
     Raises:
         DataError: An array does not have the shape of its variable.
@@ -92,7 +95,7 @@ def write_dataset(
         file.attrs[CREATED] = provenance.time_of_making()
         writer.describe(name)
         writer.solver(solver, reasons, dict(enumerate(strategies)))
-        writer.provenance(name, code, parameters, choices)
+        writer.provenance(name, code, parameters, choices, earlier)
         writer.data(instances, masks or {}, moments)
         writer.meshes(meshes or {})
         writer.refinement(refinement or {})
@@ -116,6 +119,7 @@ def write_skeleton(
     strategies: Sequence[str],
     versions: Mapping[str, str],
     choices: str | None,
+    earlier: str | None,
 ) -> None:
     """Write all of a dataset file except the parameters and solutions of its instances.
 
@@ -135,6 +139,7 @@ def write_skeleton(
         strategies: The labels of the strategies in /solver/way.
         versions: Versions of the programs that made the dataset.
         choices: The recorded selections, as for `write_dataset`.
+        earlier: As for `write_dataset`.
 
     Raises:
         DataError: An array does not have the shape of its variable.
@@ -142,7 +147,7 @@ def write_skeleton(
     writer = _Writer(file, config, family, versions)
     writer.describe(name)
     writer.solver(solver, reasons, dict(enumerate(strategies)))
-    writer.provenance(name, code, parameters, choices)
+    writer.provenance(name, code, parameters, choices, earlier)
     writer.skeleton(first, rows, masks)
     writer.meshes(meshes)
     solved = min(config.refinement.instances, config.count)

@@ -10,6 +10,7 @@ from mpi4py import MPI
 
 import numpy as np
 
+from kryloset.dataset.earlier import count_kept
 from kryloset.dataset.guard import in_child
 from kryloset.dataset.integrity import damage, read_seals
 from kryloset.dataset.opening import open_hdf5
@@ -140,8 +141,8 @@ def _parameters(data: Dataset, family: Family) -> Content:
 
 
 def _solver(data: Dataset, residuals: Sequence[float]) -> str:
-    tolerance = data.config.solver.tolerance
-    return check_all_records(data.solver(), residuals, tolerance, len(data.strategies()))
+    tolerance, kept = data.config.solver.tolerance, count_kept(data.provenance().earlier)
+    return check_all_records(data.solver(), residuals, tolerance, len(data.strategies()), kept)
 
 
 def _mesh(data: Dataset, discretisation: Discretisation) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,21 +30,30 @@ from kryloset.run.solver import read_choices
 
 @dataclass(frozen=True)
 class Chunk:
-    """A contiguous part of the sorted instances, which one job solves.
+    """A contiguous part of the sorted instances, which one job solves but for those it keeps.
 
     Attributes:
         name: Such as `1-of-2`.
-        instances: Drawn numbers of the instances, in solving order.
+        instances: Drawn numbers of the instances, in their order.
         output: The file that they are written to.
+        kept: How many instances of the dataset are kept from an earlier one: those with the
+            smallest numbers. A chunk has its own last.
     """
 
     name: str
     instances: NDArray[np.int64]
     output: Path
+    kept: int = 0
 
     @classmethod
-    def of(cls, order: StagedFile, name: str, output: Path) -> Self:
+    def of(cls, order: StagedFile, name: str, output: Path, kept: int = 0) -> Self:
         """Return a chunk of an open `order.h5`.
+
+        Args:
+            order: The file.
+            name: Name of the chunk.
+            output: The file that it is written to.
+            kept: As the attribute.
 
         Raises:
             DataError: The name is not that of a chunk, or the instances were divided into another
@@ -60,11 +70,17 @@ class Chunk:
                 "sort again with the number of chunks that you solve"
             )
         permutation = order.array(files.PERMUTATION)
-        return cls(name, np.asarray(permutation[bounds[number - 1] : bounds[number]]), output)
+        instances = np.asarray(permutation[bounds[number - 1] : bounds[number]])
+        return cls(name, instances, output, kept)
 
     def __len__(self) -> int:
-        """Return the number of instances."""
-        return len(self.instances)
+        """Return the number of instances that are solved."""
+        return len(self.solved)
+
+    @cached_property
+    def solved(self) -> NDArray[np.int64]:
+        """Drawn numbers of the instances that are solved, in solving order."""
+        return self.instances[self.instances >= self.kept]
 
     def is_solved(self, fingerprint: str) -> bool:
         """Return whether the file is there and was made by the work that a fingerprint names."""
@@ -83,32 +99,31 @@ class Chunk:
             number: Number of the group, from 0 on.
             size: Number of instances in each group; the last may have fewer.
         """
-        return self.instances[number * size : (number + 1) * size]
+        return self.solved[number * size : (number + 1) * size]
 
     def record(self, begin: int, solved: Sequence[SolveRecord]) -> dict[str, NDArray[Any]]:
         """Return what the solves of a group took, by the paths of the arrays in the file.
 
         Args:
-            begin: Place of the first instance in the chunk.
+            begin: Place of the first instance among those that are solved.
             solved: What the solve of each took.
         """
         quantities = (
             "iterations", "operator_applications", "preconditioner_applications", "systems",
             "escalations", "reason", "true_residual",
         )  # fmt: skip
-        parts = ("setup", "rebuild", "iterate", "assemble")
         predecessors = [self._predecessor(begin + i, one) for i, one in enumerate(solved)]
         return {
             files.INSTANCE: _column(solved, "instance"),
             **{files.solver(name): _column(solved, name) for name in quantities},
             files.solver("way"): _column(solved, "strategy"),
             files.solver("predecessor"): np.array(predecessors),
-            **{files.seconds(part): _column(solved, f"seconds_{part}") for part in parts},
+            **{files.seconds(part): _column(solved, f"seconds_{part}") for part in files.PARTS},
         }
 
     def _predecessor(self, position: int, solved: SolveRecord) -> int:
         """Return the instance whose space an instance at some place used, or -1."""
-        return int(self.instances[position - 1]) if position and solved.recycled else -1
+        return int(self.solved[position - 1]) if position and solved.recycled else -1
 
 
 class Encoder:
@@ -148,9 +163,20 @@ class Encoder:
             own = slice(number * DIGEST, (number + 1) * DIGEST)
             digests, path = b"".join(each[own] for each in drawn), files.parameter(key)
             found[path] = self._encode(path, key, instances, digests)
-        for key in fields[0]:
-            found[files.field(key)] = self._encode(files.field(key), key, fields)
-        return found
+        return found | self.fields(fields)
+
+    def fields(
+        self, fields: Sequence[Mapping[str, NDArray[Any]]]
+    ) -> dict[str, NDArray[Any] | Encoded]:
+        """Return the rows of fields and unknowns of a group, as `rows` does."""
+        return {files.field(k): self._encode(files.field(k), k, fields) for k in fields[0]}
+
+    def stored(self, path: str, rows: NDArray[Any] | Encoded) -> NDArray[Any] | Encoded:
+        """Return rows from another file, encoded as those of the first group."""
+        if not isinstance(rows, Encoded):
+            return rows
+        storage = self._storages.setdefault(path, rows.storage)
+        return rows if rows.storage == storage else storage.encode(rows.decode(), rows.digests)
 
     def _encode(
         self,
@@ -206,6 +232,8 @@ def fingerprint(
         digest.update(read_choices(config.solver.replayed).encode())
     digest.update(chunk.instances.tobytes())
     digest.update(order.array(files.DRAWN)[chunk.instances].tobytes())
+    if chunk.kept:
+        digest.update(f"{chunk.kept} {order.seal(files.kept(None))}".encode())
     return digest.hexdigest()
 
 
@@ -213,7 +241,7 @@ def write_chunk(
     chunk: Chunk,
     journal: Journal,
     family: Family,
-    attributes: Mapping[str, str],
+    attributes: Mapping[str, str | float],
     selection: str | None = None,
 ) -> None:
     """Make the file of a complete journal, whole or not at all.
@@ -229,8 +257,10 @@ def write_chunk(
     Raises:
         DataError: A record is missing, or the file cannot be written.
     """
-    if journal.instances != len(chunk):
-        raise DataError(f"{journal.folder} has {journal.instances} of {len(chunk)} instances")
+    if journal.instances != len(chunk.instances):
+        raise DataError(
+            f"{journal.folder} has {journal.instances} of {len(chunk.instances)} instances"
+        )
     ragged = {files.field(variable.name) for variable in family.unknowns if variable.ragged}
     with journal.finish(chunk.output) as file:
         file.describe(attributes)

@@ -119,6 +119,7 @@ def draw_all(
     reduce: Reduction,
     workers: int = 1,
     given: Given | None = None,
+    known: Sequence[Instance] = (),
 ) -> tuple[NDArray[np.uint8], Array]:
     """Draw all instances of a dataset a block at a time, and keep their digests and features.
 
@@ -129,6 +130,7 @@ def draw_all(
         reduce: Makes the features of the instances of a block.
         workers: Most processes that draw at once; fewer if they would have few blocks each.
         given: The parameters that are not drawn; None if all are.
+        known: The first instances, if they are known. They are not drawn.
 
     Returns:
         The digest of each instance, (count, 32), and its features, (count, d).
@@ -141,7 +143,7 @@ def draw_all(
     # The first instance sets the lengths of axes that the grid does not have, for all processes.
     length = block_length(draw(seed, 0))
     blocks = [range(begin, min(begin + length, count)) for begin in range(0, count, length)]
-    job = _Job(family, seed, draw, reduce, given)
+    job = _Job(family, seed, draw, reduce, given, known)
     variety = Variety()
     digests = np.empty((count, DIGEST), np.uint8)
     features: list[Array] = []
@@ -175,11 +177,17 @@ class _Job:
     draw: Drawing
     reduce: Reduction
     given: Given | None
+    known: Sequence[Instance]
 
     def __call__(self, numbers: Sequence[int]) -> _Block:
         """Draw the instances with some numbers."""
-        instances = [self.draw(self.seed, number) for number in numbers]
-        _require_reproducible(self.family, self.seed, numbers[-1], instances[-1], self.given)
+        count = len(self.known)
+        instances = [
+            self.known[number] if number < count else self.draw(self.seed, number)
+            for number in numbers
+        ]
+        if numbers[-1] >= count:
+            _require_reproducible(self.family, self.seed, numbers[-1], instances[-1], self.given)
         digests = [digest_instance(instance.values()) for instance in instances]
         variety = Variety()
         for number, instance, digest in zip(numbers, instances, digests, strict=True):

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Every name inside the files that a stage hands to the next; `dataset.layout` has the dataset's.
 
-- `order.h5`: `/drawn`, `/permutation`, `/bounds`, `/features`, `/steps` and `/steps_given`.
+- `order.h5`: `/drawn`, `/permutation`, `/bounds`, `/features`, `/steps` and `/steps_given`; if
+  instances are kept from an earlier dataset, also `/kept/<grid>` and `/earlier`.
 - A chunk: `/instance`, `/parameters/<name>`, `/fields/<name>`, `/solver/<quantity>` and
   `/seconds/<part>`, a row an instance; `/mesh/<name>` and `/mask/<grid>`, which its instances
   share; and `/choices`.
@@ -31,6 +32,13 @@ METHOD = "method"
 FEATURES_KIND = "features_kind"
 SECONDS_SORT = "seconds"
 SECONDS_FEATURES = "seconds_features"
+#: The group of the digests of kept instances, (kept, 32) of uint8. A chunk has an attribute of that
+#: name: how many instances of the dataset are kept.
+KEPT = "kept"
+#: The runs that made them, as text; `dataset.earlier` has its form.
+EARLIER = "earlier"
+#: The earlier dataset, relative to the folder of order.h5.
+SOURCE = "source"
 
 # A chunk: its arrays, groups and attributes.
 #: The drawn number of the instance in each row.
@@ -38,6 +46,8 @@ INSTANCE = "instance"
 PARAMETERS = "parameters"
 FIELDS = "fields"
 SECONDS = "seconds"
+#: The parts of the work of a solve, of which a chunk has the seconds.
+PARTS = ("setup", "rebuild", "iterate", "assemble")
 MESH = "mesh"
 MASK = "mask"
 #: The name of the mask of the dataset's own grid; the others have the names of their groups.
@@ -89,6 +99,16 @@ def mesh(name: str) -> str:
 def mask(points: GridPoints | None) -> str:
     """Return the path of the mask of a further grid, or of the dataset's own grid for None."""
     return f"{MASK}/{OWN_GRID if points is None else grid_group(points)}"
+
+
+def kept(points: int | None) -> str:
+    """Return the path of the digests of kept instances.
+
+    Args:
+        points: Those of their values on a further grid; for None, those of their solutions on the
+            dataset's own grid and of their solve records.
+    """
+    return f"{KEPT}/{OWN_GRID if points is None else grid_group(points)}"
 
 
 def is_shared(path: str) -> bool:

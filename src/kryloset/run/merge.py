@@ -36,6 +36,7 @@ from kryloset.run.checks.whole import (
     read_verified,
 )
 from kryloset.run.inputs import open_order, require_made_from, require_same
+from kryloset.run.keeping import release
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +137,7 @@ def run(
                 add_moments(evidence), versions(_joined(files, names.PETSC)),
                 recorded if recorded != "{}" else None,
                 join_refinement(config, evidence, [field.name for field in family.fields]),
+                _earlier(files, sorted_),
             )  # fmt: skip
             report = check_whole(
                 config, evidence, sorted_.array(names.DRAWN), *_verify(part, output)
@@ -144,6 +146,7 @@ def run(
     report.write(check)
     write_text_whole(timings, json.dumps(times) + "\n")
     write_text_whole(choices, recorded + "\n")
+    release(order)
     logger.info("%s: %d instances, %.1f MB", output, config.count, output.stat().st_size / 1e6)
 
 
@@ -207,6 +210,22 @@ def _places(
 def _and_more(instances: NDArray[np.int64]) -> str:
     """Return the end of a message that names the first instance of several."""
     return f", and {len(instances) - 1} more" if len(instances) > 1 else ""
+
+
+def _earlier(files: Sequence[StagedFile], order: StagedFile) -> str | None:
+    """Return the runs that made the instances that are kept; None if none are.
+
+    Raises:
+        DataError: A chunk keeps instances, and another one solved them.
+    """
+    counts = {int(file.attrs.get(names.KEPT, 0)): file.path for file in files}
+    if len(counts) > 1:
+        one, other = (counts[count] for count in sorted(counts)[:2])
+        raise DataError(
+            f"{other} keeps instances of an earlier dataset, and {one} was solved without it: "
+            "remove the chunks and run again"
+        )
+    return order.text(names.EARLIER) if any(counts) and names.EARLIER in order else None
 
 
 def _solver(places: _Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:

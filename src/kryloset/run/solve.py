@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Solve one chunk of the sorted instances, recycling from each group to the next.
 
-Neighbours in the order are solved in groups, as many at once as solver and discretisation take. The
+Neighbours in the order are solved in groups, as many at once as solver and discretisation take.
+Instances that are kept from an earlier dataset are copied after them (`kryloset.run.kept`). The
 stage may be killed at any moment, and resumes where it stopped: each group is appended to a journal
 once it is solved and verified, and the state of the solver is saved beside the journal every
 second. The resumed run gives the same numbers, bit for bit, as one that was never interrupted,
@@ -12,28 +13,31 @@ unless measured seconds choose the solver.
 import json
 import logging
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mpi4py import MPI
 
-from kryloset.config import DatasetConfig, dump_dataset, plain
+from kryloset.config import DatasetConfig, dump_dataset
 from kryloset.dataset.journal import Journal
-from kryloset.errors import DataError
 from kryloset.fem.discretise import discretise
 from kryloset.given.opening import open_parameters
 from kryloset.krylov import AutomaticState, ResumableSolver, State
 from kryloset.krylov.names import Lanes
 from kryloset.problems import Discretisation, Family, Instance, load_family
-from kryloset.problems.checks.stored import check_masks, check_resampled, check_stored
+from kryloset.problems.checks.stored import check_masks, check_stored
 from kryloset.progress import track
 from kryloset.provenance import petsc_version, stage_identity
 from kryloset.run import files
 from kryloset.run.checkpoint import Checkpoints, working_folder
 from kryloset.run.chunk import Chunk, Encoder, fingerprint, record_shared, write_chunk
+from kryloset.run.copying import copy_kept
 from kryloset.run.draw import Drawn
+from kryloset.run.further_grids import evaluate_further
 from kryloset.run.inputs import open_order
+from kryloset.run.keeping import open_kept
 from kryloset.run.solve_record import Solution, solve_group
 from kryloset.run.solver import make_solver, read_selection, strategy_labels
 
@@ -73,29 +77,35 @@ def run(
     family = load_family(config)
     settings = config.solver.model_copy(update={"lanes": _width(config, family, comm)})
     solver = make_solver(settings, family, read_selection(settings, chunk))
-    with open_order(order, config) as sorted_:
-        part = Chunk.of(sorted_, chunk, output)
+    with open_order(order, config) as sorted_, ExitStack() as stack:
+        kept = stack.enter_context(open_kept(sorted_, config, family)) if comm.rank == 0 else None
+        part = Chunk.of(sorted_, chunk, output, comm.bcast(kept.count if kept else 0))
         drawn = Drawn(family, config.seed, sorted_, open_parameters(config, family))
         job = _Job(config, family, solver, drawn, part, comm)
         if comm.rank > 0:
             job.solve_rest(None)
             return
         work = fingerprint(part, sorted_, config, family, comm.size)
-        with Journal(working_folder(output), work, len(part)) as journal:
+        with Journal(working_folder(output), work, len(part.instances)) as journal:
             # Only a job that waited for another one finds the chunk solved.
             if part.is_solved(work):
                 logger.info("chunk %s was solved while this job waited for it", chunk)
                 comm.bcast(None)
             else:
                 state = job.solve_rest(journal)
-                attributes = {
+                labels = strategy_labels(settings, state)
+                attributes: dict[str, str | float] = {
                     files.CONFIG: dump_dataset(name, config),
                     files.CODE: stage_identity("solve", family),
                     files.DRAWN: sorted_.seal(files.DRAWN),
                     files.FINGERPRINT: work,
                     files.PETSC: petsc_version(),
-                    files.STRATEGIES: json.dumps(strategy_labels(settings, state)),
+                    files.STRATEGIES: json.dumps(labels),
                 }
+                if kept is not None:
+                    attributes[files.KEPT] = kept.count
+                    attributes[files.STRATEGIES] = json.dumps([*labels, *kept.ways()])
+                    copy_kept(part, journal, kept, config, family, len(labels))
                 selection = state.recording.to_json() if isinstance(state, AutomaticState) else None
                 write_chunk(part, journal, family, attributes, selection)
             journal.discard()
@@ -140,7 +150,7 @@ class _Job:
             if 0 < done < len(groups):
                 logger.info(
                     "chunk %s resumes at instance %d (position %d)",
-                    self.chunk.name, self.chunk.instances[done * size], done * size,
+                    self.chunk.name, self.chunk.solved[done * size], done * size,
                 )  # fmt: skip
         checkpoints.start_clock()
         rest = groups[done:]
@@ -203,21 +213,10 @@ def stored_fields(
         DataError: The discretisation cannot be evaluated on further grids.
         FamilyError: An array is not what the family declares.
     """
-    grids = config.mesh.grids
-    try:
-        resampled = {p: discretisation.resample(p, instance, solution) for p in grids}
-    except NotImplementedError as error:
-        raise DataError(
-            f"mesh.grids {plain(grids)}: family {config.family} cannot be evaluated on "
-            f"further grids ({error}); leave `grids` empty"
-        ) from error
     if check:
         check_stored(family, solution)
         check_masks(family, discretisation.masks())
-        for points, arrays in resampled.items():
-            check_resampled(family, points, arrays)
-    return solution | {
-        files.on_grid(points, name): values
-        for points, arrays in resampled.items()
-        for name, values in arrays.items()
-    }
+    grids = config.mesh.grids
+    return solution | evaluate_further(
+        grids, family, discretisation, instance, solution, check=check
+    )

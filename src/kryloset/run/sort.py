@@ -19,11 +19,13 @@ from kryloset.dataset.staged import create_staged
 from kryloset.given.opening import open_parameters
 from kryloset.ordering import ORDERS, partition, steps
 from kryloset.problems import Family, load_family
+from kryloset.problems.checks.drawing import Drawing
 from kryloset.provenance import stage_identity
 from kryloset.run import files
 from kryloset.run.chunking import choose_chunks, count_processors
 from kryloset.run.draw import Drawn, Instances, draw_all
 from kryloset.run.features import NOTHING, choose_reduction, make_features, read_parts
+from kryloset.run.keeping import find_kept, keep, keep_last
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,13 @@ CHUNK_SIZE_TOLERANCE = 0.02
 
 
 def run(
-    config: DatasetConfig, name: str, *, output: Path, chunks: int | None = None, threads: int = 1
+    config: DatasetConfig,
+    name: str,
+    *,
+    output: Path,
+    chunks: int | None = None,
+    threads: int = 1,
+    earlier: Path | None = None,
 ) -> None:
     """Draw `config.count` instances and order them so that neighbours resemble each other.
 
@@ -60,6 +68,8 @@ def run(
         chunks: Number of chunks; by default that of the configuration, or one that suits the
             processors of this machine.
         threads: Most processes that draw at once. The file does not depend on it.
+        earlier: The dataset that was made before. If it fits, its instances are kept
+            (`kryloset.run.keeping`): they are not drawn again, and come last in their chunks.
 
     Raises:
         ConfigError: The family or its settings are wrong; there are more chunks than instances;
@@ -83,7 +93,12 @@ def run(
     reduce = choose_reduction(kind, family, drawn, config.count)
     # PETSc and MPI do not survive a fork.
     workers = 1 if kind == "solutions" else threads
-    digests, features = draw_all(family, config.seed, config.count, reduce, workers, given)
+    with find_kept(earlier, output, config, family, Drawing(family, given)) as kept:
+        known = kept.known(config) if kept else ()
+        digests, features = draw_all(
+            family, config.seed, config.count, reduce, workers, given, known
+        )
+        keeping = keep(kept, digests, output, earlier, config) if kept and earlier else None
     read = time.perf_counter()
     permutation = ORDERS[method](features)
     seconds, seconds_features = time.perf_counter() - read, read - began
@@ -94,6 +109,9 @@ def run(
         along,
         tolerance=CHUNK_SIZE_TOLERANCE,
     )
+    if keeping is not None:
+        permutation = keep_last(permutation, bounds, keeping.count)
+        along = steps(features, permutation)
     logger.info(
         "%s order of %d instances in %.2f s, drawing and features (%s) in %.2f s: "
         "path %.4g, as drawn %.4g",
@@ -110,6 +128,8 @@ def run(
                 files.SECONDS_FEATURES: seconds_features,
             }
         )
+        if keeping is not None:
+            keeping.write(written)
         written.array(files.DRAWN, digests)
         written.array(files.PERMUTATION, permutation)
         written.array(files.BOUNDS, bounds)

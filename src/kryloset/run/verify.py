@@ -12,23 +12,27 @@ from pathlib import Path
 from mpi4py import MPI
 
 from kryloset.config import DatasetConfig
+from kryloset.dataset.earlier import parse_earlier
 from kryloset.dataset.layout import SOLVER
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError
 from kryloset.fem.discretise import discretise
 from kryloset.given.opening import open_parameters
-from kryloset.problems import Discretisation, load_family
+from kryloset.problems import Discretisation, Family, load_family
 from kryloset.problems.checks.coverage import INSIDE
 from kryloset.progress import track
+from kryloset.provenance import stage_identity
 from kryloset.run import files
 from kryloset.run.checks.contents import Finite, NotConstant, Shapes, Statistics
 from kryloset.run.checks.group import read_chunk, read_masks
-from kryloset.run.checks.outcome import Check, attempt, examine_groups, require_passed
+from kryloset.run.checks.kept import OnlySolved, check_kept
+from kryloset.run.checks.outcome import Check, Content, attempt, examine_groups, require_passed
 from kryloset.run.checks.recomputed import Grids, Parameters, Residuals, check_mesh
 from kryloset.run.checks.refined import Refined
 from kryloset.run.checks.solver_records import check_records
 from kryloset.run.checks.verified import Verified
 from kryloset.run.inputs import open_order, require_made_from, require_same
+from kryloset.run.keeping import kept_grids
 
 
 def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Verified:
@@ -61,35 +65,58 @@ def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Ver
         numbers = file.array(files.INSTANCE)
         given = open_parameters(config, family)
         groups = read_chunk(file, family, config.mesh.grids)
+        contents: dict[str, Content] = {
+            "shapes": Shapes(family),
+            "finite": Finite(family),
+            "not constant": NotConstant(family),
+            "statistics": statistics,
+            "parameters": Parameters(family, config.seed, sorted_.array(files.DRAWN), given=given),
+            "residuals": residuals,
+            "grids": Grids(discretisation),
+            **({"refinement": refined} if wanted else {}),
+        }
+        kept, grids = int(file.attrs.get(files.KEPT, 0)), kept_grids(sorted_, config)
+        trusted = 0 if _made_by_other_code(sorted_, family) else kept
+        if trusted:
+            new = len(grids) <= len(config.mesh.grids)
+            again = {"statistics", "refinement", *(["grids"] if new else [])}
+            contents |= {
+                name: OnlySolved(content, trusted)
+                for name, content in contents.items()
+                if name not in again
+            }
         checks = examine_groups(
-            track(groups, f"verifying {chunk.name}", len(numbers), amount=len),
-            {
-                "shapes": Shapes(family),
-                "finite": Finite(family),
-                "not constant": NotConstant(family),
-                "statistics": statistics,
-                "parameters": Parameters(
-                    family, config.seed, sorted_.array(files.DRAWN), given=given
-                ),
-                "residuals": residuals,
-                "grids": Grids(discretisation),
-                **({"refinement": refined} if wanted else {}),
-            },
+            track(groups, f"verifying {chunk.name}", len(numbers), amount=len), contents
         )
-        checks.append(attempt("solver", lambda: _solver(file, residuals, config)))
+        checks.append(attempt("solver", lambda: _solver(file, residuals, config, kept, trusted)))
         checks.append(attempt("mesh", lambda: _mesh(file, discretisation)))
+        if kept:
+            checks.append(attempt("kept", lambda: check_kept(file, sorted_, family, grids, kept)))
         require_passed(chunk, checks)
-        found = _evidence(config, file, checks, residuals, statistics, refined)
+        found = _evidence(config, file, checks, residuals, statistics, refined, trusted)
     found.write(output)
     return found
 
 
-def _solver(file: StagedFile, residuals: Residuals, config: DatasetConfig) -> str:
-    """Check the solve records of a chunk."""
+def _made_by_other_code(order: StagedFile, family: Family) -> bool:
+    """Return whether kept instances were solved by other code, whose results are checked again."""
+    runs = (
+        parse_earlier(order.text(files.EARLIER), str(order.path)) if files.EARLIER in order else ()
+    )
+    return any(run.code.get("solve") != stage_identity("solve", family) for run in runs)
+
+
+def _solver(
+    file: StagedFile, residuals: Residuals, config: DatasetConfig, kept: int, trusted: int
+) -> str:
+    """Check the solve records of a chunk, but for those of instances whose checks are trusted."""
     told = {name: file.array(files.solver(name)) for name in SOLVER if files.solver(name) in file}
     strategies = len(json.loads(file.attrs[files.STRATEGIES]))
     numbers = file.array(files.INSTANCE)
-    return check_records(told, numbers, residuals.found, config.solver.tolerance, strategies)
+    mine = numbers >= trusted
+    told = {name: column[mine] for name, column in told.items()}
+    tolerance = config.solver.tolerance
+    return check_records(told, numbers[mine], residuals.found, tolerance, strategies, kept)
 
 
 def _mesh(file: StagedFile, discretisation: Discretisation) -> str:
@@ -106,11 +133,13 @@ def _evidence(
     residuals: Residuals,
     statistics: Statistics,
     refined: Refined,
+    trusted: int,
 ) -> Verified:
-    assert residuals.worst is not None
+    kept = file.array(files.INSTANCE) < trusted
+    told = file.array(files.solver("true_residual"))[kept]
+    worst = max([*residuals.found, *told.tolist()])
     names = tuple(check.name for check in checks)
-    count, worst = len(residuals.found), residuals.worst
     return Verified(
-        file.whole_seal, file.checksums(), count, names, worst, config.splits, statistics.moments,
-        refined.found,
+        file.whole_seal, file.checksums(), len(kept), len(told), names, worst, config.splits,
+        statistics.moments, refined.found,
     )  # fmt: skip

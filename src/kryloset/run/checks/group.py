@@ -58,6 +58,22 @@ class Group:
         yield None, {**self.parameters, **self.solution}
         yield from self.resampled.items()
 
+    def of(self, rows: NDArray[np.int64]) -> "Group":
+        """Return some of the instances."""
+        if len(rows) == len(self):
+            return self
+        return Group(
+            self.numbers[rows],
+            {name: values[rows] for name, values in self.parameters.items()},
+            [self.digests[row] for row in rows.tolist()],
+            {name: values[rows] for name, values in self.solution.items()},
+            {
+                points: {name: values[rows] for name, values in arrays.items()}
+                for points, arrays in self.resampled.items()
+            },
+            self.inside,
+        )
+
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
         """Yield number, parameters and solution of each instance."""
         for row, number in enumerate(self.numbers.tolist()):

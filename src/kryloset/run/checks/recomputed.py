@@ -137,6 +137,8 @@ class Residuals:
     def finish(self) -> str:
         """Return what was found."""
         self._faults.refuse()
+        if not self.found:
+            return "no instance was solved"
         return (
             f"at most {max(self.found):.3g} in {len(self.found)} instances, "
             f"tolerance {self._tolerance:.3g}"

@@ -22,6 +22,7 @@ def check_records(
     residuals: Sequence[float],
     tolerance: float,
     strategies: int,
+    kept: int = 0,
 ) -> str:
     """Check that the solve records of some instances fit their residuals and each other.
 
@@ -35,6 +36,8 @@ def check_records(
         residuals: The recomputed residuals; fewer than instances if recomputing failed.
         tolerance: Tolerance of the solver.
         strategies: Number of the strategies that have a name.
+        kept: How many instances of the dataset are kept from an earlier one: those with the
+            smallest numbers. Their predecessors are kept, too, and were solved in another order.
 
     Returns:
         What was found.
@@ -51,13 +54,14 @@ def check_records(
             (int(numbers[i]), f"{stored[i]:.3g}, recomputed {residual[i]:.3g}") for i in wrong
         )
         faults.refuse()
-    steps = np.diff(told["chunk"], prepend=-1) if "chunk" in told else _first(len(numbers))
-    before = np.where(steps == 1, -1, np.roll(numbers, 1))
-    taken = told["predecessor"]
+    taken, solved = told["predecessor"], numbers >= kept
+    chunks = told["chunk"][solved] if "chunk" in told else None
+    unlike = (taken < -1) | (taken >= kept)
+    unlike[solved] = (taken[solved] != -1) & (taken[solved] != _before(numbers[solved], chunks))
     counts = [name for name in told if name not in ("true_residual", "reason", "predecessor")]
     reason = np.where(told["systems"] > 0, int(Reason.CONVERGED), 0)
     impossible = {
-        "a predecessor that was not solved just before": (taken != -1) & (taken != before),
+        "a predecessor that was not solved just before": unlike,
         "a reason other than convergence": told["reason"] != reason,
         "a strategy without a name": told["way"] >= strategies,
         **{f"{name} below 0": told[name] < 0 for name in counts},
@@ -68,11 +72,13 @@ def check_records(
     return "residuals as recomputed; predecessors fit"
 
 
-def _first(count: int) -> NDArray[np.int64]:
-    """Return 1 for the first instance of a chunk, and 0 for the others."""
-    steps = np.zeros(count, np.int64)
-    steps[0] = 1
-    return steps
+def _before(numbers: NDArray[np.int64], chunks: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Return the instance before each in its chunk, -1 for the first; None is one chunk."""
+    before = np.roll(numbers, 1)
+    before[:1] = -1
+    if chunks is not None:
+        before[1:][np.diff(chunks) != 0] = -1
+    return before
 
 
 def check_order(told: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
@@ -97,7 +103,11 @@ def check_order(told: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
 
 
 def check_all_records(
-    told: Mapping[str, NDArray[Any]], residuals: Sequence[float], tolerance: float, strategies: int
+    told: Mapping[str, NDArray[Any]],
+    residuals: Sequence[float],
+    tolerance: float,
+    strategies: int,
+    kept: int,
 ) -> str:
     """Check the solve records of a dataset; arguments as of `check_records`, in the drawn order."""
     order = check_order(told)
@@ -105,5 +115,5 @@ def check_all_records(
     recomputed = np.array(residuals)
     if len(recomputed) == len(order):
         recomputed = recomputed[order]
-    check_records(sorted_, order, recomputed.tolist(), tolerance, strategies)
+    check_records(sorted_, order, recomputed.tolist(), tolerance, strategies, kept)
     return "residuals as recomputed; order, chunks and predecessors fit"

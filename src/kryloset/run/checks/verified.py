@@ -21,6 +21,8 @@ class Verified:
         seal: The digest of everything in its file.
         checksums: The digest of the checksums of its rows, which are merged without being read.
         instances: Number of its instances.
+        kept: Number of those that are kept from an earlier dataset and passed the checks there.
+            Here their digests were compared.
         checks: Names of the checks that they passed.
         residual_max: Largest true relative residual, recomputed.
         splits: The fractions that the configuration had, which decide the training split.
@@ -33,6 +35,7 @@ class Verified:
     seal: str
     checksums: str
     instances: int
+    kept: int
     checks: tuple[str, ...]
     residual_max: float
     splits: Mapping[str, float]

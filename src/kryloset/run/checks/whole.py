@@ -110,7 +110,10 @@ def check_whole(
     """
     count, worst = config.count, max(chunk.residual_max for chunk in verified)
     chunks = f"{len(verified)} chunks" if len(verified) > 1 else "1 chunk"
-    every = f"{count} instances of {chunks}, each verified from its file"
+    kept = sum(chunk.kept for chunk in verified)
+    every = f"{count - kept} instances of {chunks}, each verified from its file"
+    if kept:
+        every += f"; {kept} were kept, whose digests are those of the dataset where they were"
     # Two chunks may have instances that are the same.
     wrong = [f"instances {first} and {index}" for first, index in equal_keys(first_bytes(drawn))]
     refuse("parameters that are the same", wrong)
