@@ -156,6 +156,27 @@ def check(
 
 
 @app.command(rich_help_panel=STAGES)
+def extend(
+    dataset: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
+    count: Annotated[
+        int | None, typer.Option(help="Number of instances, more or fewer.", show_default=False)
+    ] = None,
+    grid: Annotated[
+        list[int] | None,
+        typer.Option(help="Points a side of a further grid; can be given several times."),
+    ] = None,
+    run_family: Annotated[
+        bool, typer.Option("--run-family", help="Run the text of a family of one's own in it.")
+    ] = False,
+) -> None:
+    """Draw and solve further instances of a dataset from its file alone; a killed one resumes."""
+    keep_blas_to_one_thread()
+    from kryloset.run import extend as stages
+
+    typer.echo(stages.run(dataset, count=count, grids=grid or (), run_family=run_family))
+
+
+@app.command(rich_help_panel=STAGES)
 def compare(config: Config, name: Name, order: Order, output: Output) -> None:
     """Solve the same instances with and without recycling, side by side."""
     keep_blas_to_one_thread()
