@@ -164,6 +164,12 @@ class Frame:
             long_name = f"instances of the split {name}, ascending"
             self.array(f"splits/{name}", indices, (), long_name=long_name).make_scale(name)
 
+    def statistics(self, statistics: Mapping[str, Mapping[str, float]]) -> None:
+        """Write the statistics of the training split."""
+        for name, numbers in statistics.items():
+            self.file.create_group(f"statistics/{name}").attrs.update(numbers)
+        self.file["statistics"].attrs["split"] = "train"
+
     def solver(
         self,
         quantities: Mapping[str, NDArray[Any]],

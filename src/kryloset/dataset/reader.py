@@ -3,8 +3,7 @@
 """Read a dataset file."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import GridPoints, name_points, parse_config
-from kryloset.dataset.earlier import Earlier, parse_earlier
 from kryloset.dataset.integrity import read_seals
 from kryloset.dataset.layout import (
     CHOICES,
@@ -29,32 +27,12 @@ from kryloset.dataset.layout import (
     mask_key,
 )
 from kryloset.dataset.opening import describable, open_hdf5, require_readable
+from kryloset.dataset.origin import Provenance, read_provenance
 from kryloset.dataset.ragged import offsets_path, read_rows
 from kryloset.dataset.structure import CREATED
 from kryloset.errors import DataError
 from kryloset.problems.checks.coverage import INSIDE, select
 from kryloset.yaml_text import parse_yaml
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a dataset comes from: what it takes to make it again.
-
-    Attributes:
-        config: The YAML text of its configuration.
-        family: The source of the user's own family; None for a family of the package.
-        versions: Versions by program.
-        code: Identity of the code by stage.
-        parameters: Digest of the parameters.
-        earlier: The runs that made the instances that were kept from earlier datasets.
-    """
-
-    config: str
-    family: str | None
-    versions: Mapping[str, str]
-    code: Mapping[str, str]
-    parameters: str
-    earlier: tuple[Earlier, ...]
 
 
 def _described[Method: Callable[..., Any]](method: Method) -> Method:
@@ -142,19 +120,7 @@ class Dataset:
     @_described
     def provenance(self) -> Provenance:
         """Return where the dataset comes from."""
-        group = self.file["provenance"]
-        earlier: tuple[Earlier, ...] = ()
-        if "earlier" in group:
-            source = f"{self.file.filename}: /provenance/earlier"
-            earlier = parse_earlier(group["earlier"].asstr()[()], source)
-        return Provenance(
-            config=self.config_text,
-            family=group["family"].asstr()[()] if "family" in group else None,
-            versions=dict(group["versions"].attrs),
-            code=dict(group["code"].attrs),
-            parameters=str(group.attrs["parameters"]),
-            earlier=earlier,
-        )
+        return read_provenance(self.file)
 
     @_described
     def choices(self) -> str | None:

@@ -219,7 +219,7 @@ class _Writer(Frame):
             self.arrays(instances, masks, dict.fromkeys(train, moments))
         else:
             self.arrays(instances, masks)
-        self._write_statistics({name: moments[name].summary() for name in names})
+        self.statistics({name: moments[name].summary() for name in names})
 
     def arrays(
         self,
@@ -271,7 +271,7 @@ class _Writer(Frame):
         names = [v.name for v in (*self.family.parameters, *self.family.fields)]
         nothing = Moments()
         nothing.add(np.zeros(1))
-        self._write_statistics(dict.fromkeys(names, nothing.summary()))
+        self.statistics(dict.fromkeys(names, nothing.summary()))
 
     def _write_masks(self, masks: Mapping[str, NDArray[np.int8]]) -> dict[str, Placement]:
         """Make the groups of all variables, and write the masks that all instances share."""
@@ -302,11 +302,6 @@ class _Writer(Frame):
             every = (*placements.values(), *shared.values())
             found = [p.variable.name for p in every if p.path.startswith(group)]
             write_strings(self.file[group], "field_names", found)
-
-    def _write_statistics(self, statistics: Mapping[str, Mapping[str, float]]) -> None:
-        for name, numbers in statistics.items():
-            self.file.create_group(f"statistics/{name}").attrs.update(numbers)
-        self.file["statistics"].attrs["split"] = "train"
 
     def _read(self, placement: Placement, row: Row) -> NDArray[Any]:
         """Return the stored form of an instance's row, with one time for a steady solution."""

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
-from kryloset.dataset.reader import Dataset, Provenance
+from kryloset.dataset.origin import Provenance
+from kryloset.dataset.reader import Dataset
 from kryloset.problems import Family, Variable
 from kryloset.problems.checks.coverage import blank
 

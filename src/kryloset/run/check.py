@@ -10,10 +10,10 @@ from mpi4py import MPI
 
 import numpy as np
 
-from kryloset.dataset.earlier import count_kept
 from kryloset.dataset.guard import in_child
 from kryloset.dataset.integrity import damage, read_seals
 from kryloset.dataset.opening import open_hdf5
+from kryloset.dataset.origin import count_kept
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError, KrylosetError
 from kryloset.fem.accuracy import Accuracy, measure, measured

@@ -10,7 +10,7 @@ from mpi4py import MPI
 
 from numpy.typing import NDArray
 
-from kryloset.config import DatasetConfig
+from kryloset.config import DatasetConfig, GridPoints
 from kryloset.dataset.encoding import Encoded
 from kryloset.dataset.journal import Journal
 from kryloset.errors import DataError
@@ -69,7 +69,7 @@ def copy_kept(
 
 
 def _evaluate(
-    grids: Sequence[int],
+    grids: Sequence[GridPoints],
     family: Family,
     discretisation: Discretisation,
     kept: Kept,

@@ -101,7 +101,7 @@ def mask(points: GridPoints | None) -> str:
     return f"{MASK}/{OWN_GRID if points is None else grid_group(points)}"
 
 
-def kept(points: int | None) -> str:
+def kept(points: GridPoints | None) -> str:
     """Return the path of the digests of kept instances.
 
     Args:

@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 
+from kryloset.config import GridPoints, plain
 from kryloset.errors import DataError
 from kryloset.problems import Discretisation, Family, Instance
 from kryloset.problems.checks.stored import check_resampled
@@ -12,7 +13,7 @@ from kryloset.run.solve_record import Solution
 
 
 def evaluate_further(
-    grids: Sequence[int],
+    grids: Sequence[GridPoints],
     family: Family,
     discretisation: Discretisation,
     instance: Instance,
@@ -23,7 +24,7 @@ def evaluate_further(
     """Evaluate a solution on further grids, without solving anything.
 
     Args:
-        grids: Points a side of each.
+        grids: Points of each.
         family: The family.
         discretisation: Its discretisation.
         instance: The parameters.
@@ -41,7 +42,7 @@ def evaluate_further(
         resampled = {p: discretisation.resample(p, instance, solution) for p in grids}
     except NotImplementedError as error:
         raise DataError(
-            f"mesh.grids {list(grids)}: family {type(family).__name__} cannot be evaluated on "
+            f"mesh.grids {plain(tuple(grids))}: family {type(family).__name__} cannot be evaluated on "
             f"further grids ({error}); leave `grids` empty"
         ) from error
     if check:

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import DatasetConfig
-from kryloset.dataset.earlier import dump_earlier
+from kryloset.config import DatasetConfig, GridPoints
 from kryloset.dataset.integrity import digest_instance
+from kryloset.dataset.origin import dump_earlier
 from kryloset.dataset.staged import StagedFile, StagedWriter
 from kryloset.errors import DataError
 from kryloset.problems import Family
@@ -206,6 +206,6 @@ def open_kept(order: StagedFile, config: DatasetConfig, family: Family) -> Itera
         yield kept
 
 
-def kept_grids(order: StagedFile, config: DatasetConfig) -> list[int | None]:
+def kept_grids(order: StagedFile, config: DatasetConfig) -> list[GridPoints | None]:
     """Return the grids of which kept instances have digests, None for the dataset's own."""
     return [points for points in (None, *config.mesh.grids) if files.kept(points) in order]

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from kryloset.config import DatasetConfig
-from kryloset.dataset.earlier import Earlier, keep_first
+from kryloset.config import DatasetConfig, GridPoints
 from kryloset.dataset.encoding import Encoded
 from kryloset.dataset.integrity import DIGEST, digest_row
 from kryloset.dataset.layout import PLACES, SOLVER, place
+from kryloset.dataset.origin import Earlier, keep_first
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.staged import StagedFile
 from kryloset.dependence import FREE
@@ -138,7 +138,7 @@ class Kept:
         """Return the digest of each instance's parameters, (count, 32)."""
         return self._digest_rows([self._path(v.name) for v in self._family.parameters])
 
-    def digests(self, points: int | None = None) -> NDArray[np.uint8]:
+    def digests(self, points: GridPoints | None = None) -> NDArray[np.uint8]:
         """Return the digest of what is kept of each instance, (count, 32), as `files.kept` has it.
 
         Args:
@@ -176,7 +176,7 @@ class Kept:
         return list(self._ways.values())
 
     def rows(
-        self, numbers: Sequence[int], grids: Sequence[int], first_way: int
+        self, numbers: Sequence[int], grids: Sequence[GridPoints], first_way: int
     ) -> dict[str, NDArray[Any] | Encoded]:
         """Return what a chunk has of some instances, a row each, by paths.
 
@@ -220,15 +220,15 @@ class Kept:
             return np.where(column < self.count, column, -1)
         return column
 
-    def _keys(self, points: int | None) -> list[str]:
-        return solution_keys(self._family, self._own_mask, points, self.grids.get(points or 0, ()))
+    def _keys(self, points: GridPoints | None) -> list[str]:
+        return solution_keys(self._family, self._own_mask, points, self.grids.get(points, ()) if points else ())
 
     def _path(self, key: str) -> str:
         return place(self._family, key).path
 
 
 def solution_keys(
-    family: Family, own_mask: bool, points: int | None, names: Sequence[str]
+    family: Family, own_mask: bool, points: GridPoints | None, names: Sequence[str]
 ) -> list[str]:
     """Return the keys of what an instance has on a grid, in the order in which it is digested.
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from mpi4py import MPI
 
 from kryloset.config import DatasetConfig
-from kryloset.dataset.earlier import parse_earlier
 from kryloset.dataset.layout import SOLVER
+from kryloset.dataset.origin import parse_earlier
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError
 from kryloset.fem.discretise import discretise

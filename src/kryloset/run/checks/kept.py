@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.config import GridPoints
 from kryloset.dataset.layout import SOLVER
 from kryloset.dataset.staged import StagedFile
 from kryloset.problems import Family
@@ -43,7 +44,7 @@ class OnlySolved:
 
 
 def check_kept(
-    chunk: StagedFile, order: StagedFile, family: Family, grids: Sequence[int | None], kept: int
+    chunk: StagedFile, order: StagedFile, family: Family, grids: Sequence[GridPoints | None], kept: int
 ) -> str:
     """Check that kept instances are those of the earlier dataset, by their digests.
 

@@ -1,11 +1,13 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What made the instances that a dataset kept from the datasets before it."""
+"""Where a dataset comes from: what made it, and the instances that it kept from others."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+
+import h5py
 
 from kryloset.errors import DataError
 
@@ -25,6 +27,27 @@ class Earlier:
     code: Mapping[str, str]
     versions: Mapping[str, str]
     choices: str | None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a dataset comes from: what it takes to make it again.
+
+    Attributes:
+        config: The YAML text of its configuration.
+        family: The source of the user's own family; None for a family of the package.
+        versions: Versions by program.
+        code: Identity of the code by stage.
+        parameters: Digest of the parameters.
+        earlier: The runs that made the instances that were kept from earlier datasets.
+    """
+
+    config: str
+    family: str | None
+    versions: Mapping[str, str]
+    code: Mapping[str, str]
+    parameters: str
+    earlier: tuple[Earlier, ...]
 
 
 def count_kept(runs: Sequence[Earlier]) -> int:
@@ -64,3 +87,24 @@ def parse_earlier(text: str, source: str) -> tuple[Earlier, ...]:
     except (ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{source} is not a list of earlier runs: {error}") from None
     return runs
+
+
+def read_provenance(file: h5py.File) -> Provenance:
+    """Return what an open dataset says of its origin.
+
+    Raises:
+        DataError: A part is not what the writer writes; HDF5 and h5py raise other types.
+    """
+    group = file["provenance"]
+    earlier: tuple[Earlier, ...] = ()
+    if "earlier" in group:
+        source = f"{file.filename}: /provenance/earlier"
+        earlier = parse_earlier(group["earlier"].asstr()[()], source)
+    return Provenance(
+        config=str(group["config"].asstr()[()]),
+        family=group["family"].asstr()[()] if "family" in group else None,
+        versions=dict(group["versions"].attrs),
+        code=dict(group["code"].attrs),
+        parameters=str(group.attrs["parameters"]),
+        earlier=earlier,
+    )
