@@ -162,8 +162,8 @@ def extend(
         int | None, typer.Option(help="Number of instances, more or fewer.", show_default=False)
     ] = None,
     grid: Annotated[
-        list[int] | None,
-        typer.Option(help="Points a side of a further grid; can be given several times."),
+        list[str] | None,
+        typer.Option(help="Points of a further grid, as 33 or 129x65; can be given several times."),
     ] = None,
     run_family: Annotated[
         bool, typer.Option("--run-family", help="Run the text of a family of one's own in it.")
@@ -171,9 +171,11 @@ def extend(
 ) -> None:
     """Draw and solve further instances of a dataset from its file alone; a killed one resumes."""
     keep_blas_to_one_thread()
+    from kryloset.config import parse_points
     from kryloset.run import extend as stages
 
-    typer.echo(stages.run(dataset, count=count, grids=grid or (), run_family=run_family))
+    grids = [parse_points(points) for points in grid or ()]
+    typer.echo(stages.run(dataset, count=count, grids=grids, run_family=run_family))
 
 
 @app.command(rich_help_panel=STAGES)

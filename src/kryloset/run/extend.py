@@ -12,7 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
 from pathlib import Path
 
-from kryloset.config import DatasetConfig, dump_dataset, load_dataset, parse_config
+from kryloset.config import (
+    DatasetConfig,
+    GridPoints,
+    dump_dataset,
+    load_dataset,
+    parse_config,
+    plain,
+)
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.restore import restore
 from kryloset.errors import ConfigError, DataError
@@ -24,14 +31,18 @@ from kryloset.run.inputs import open_order
 
 
 def run(
-    path: Path, *, count: int | None = None, grids: Sequence[int] = (), run_family: bool = False
+    path: Path,
+    *,
+    count: int | None = None,
+    grids: Sequence[GridPoints] = (),
+    run_family: bool = False,
 ) -> str:
     """Draw and solve further instances of a dataset, or keep its first ones alone.
 
     Args:
         path: The dataset, which is replaced once the extended one is complete and verified.
         count: Number of instances; by default as many as there are.
-        grids: Points a side of further grids on which solutions are evaluated.
+        grids: Points of further grids on which solutions are evaluated.
         run_family: Whether the text of a user's own family in the dataset may be run.
 
     Returns:
@@ -68,7 +79,9 @@ def run(
     return f"{path}: {config.count} instances, of which {min(before.count, config.count)} were kept"
 
 
-def _extended(name: str, before: DatasetConfig, count: int, grids: Sequence[int]) -> DatasetConfig:
+def _extended(
+    name: str, before: DatasetConfig, count: int, grids: Sequence[GridPoints]
+) -> DatasetConfig:
     """Return the configuration of the extended dataset, after its checks."""
     further = list(dict.fromkeys([*before.mesh.grids, *grids]))
     if count == before.count and len(further) == len(before.mesh.grids):
@@ -77,7 +90,7 @@ def _extended(name: str, before: DatasetConfig, count: int, grids: Sequence[int]
         )
     tree = before.model_dump(mode="json")
     tree["count"] = count
-    tree["mesh"]["grids"] = further
+    tree["mesh"]["grids"] = plain(tuple(further))
     if before.chunks != "auto":
         tree["chunks"] = min(before.chunks, count)
     # Choices of the run before are about other systems.

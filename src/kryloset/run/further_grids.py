@@ -42,8 +42,8 @@ def evaluate_further(
         resampled = {p: discretisation.resample(p, instance, solution) for p in grids}
     except NotImplementedError as error:
         raise DataError(
-            f"mesh.grids {plain(tuple(grids))}: family {type(family).__name__} cannot be evaluated on "
-            f"further grids ({error}); leave `grids` empty"
+            f"mesh.grids {plain(tuple(grids))}: family {type(family).__name__} cannot be evaluated "
+            f"on further grids ({error}); leave `grids` empty"
         ) from error
     if check:
         for points, arrays in resampled.items():

@@ -221,7 +221,9 @@ class Kept:
         return column
 
     def _keys(self, points: GridPoints | None) -> list[str]:
-        return solution_keys(self._family, self._own_mask, points, self.grids.get(points, ()) if points else ())
+        return solution_keys(
+            self._family, self._own_mask, points, self.grids.get(points, ()) if points else ()
+        )
 
     def _path(self, key: str) -> str:
         return place(self._family, key).path

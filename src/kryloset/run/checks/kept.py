@@ -44,7 +44,11 @@ class OnlySolved:
 
 
 def check_kept(
-    chunk: StagedFile, order: StagedFile, family: Family, grids: Sequence[GridPoints | None], kept: int
+    chunk: StagedFile,
+    order: StagedFile,
+    family: Family,
+    grids: Sequence[GridPoints | None],
+    kept: int,
 ) -> str:
     """Check that kept instances are those of the earlier dataset, by their digests.
 
