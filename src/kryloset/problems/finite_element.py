@@ -25,7 +25,6 @@ from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError
 from kryloset.problems.base import AXES, Array, Family, Instance, Variable
 from kryloset.problems.lattice import lines_of, midpoints_of, spread_over
-from kryloset.sampling import Line
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     import ufl
     from dolfinx import fem
     from dolfinx.mesh import Mesh
+
+    from kryloset.sampling import Line
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class FiniteElementFamily(Family):
         return self.mesh.sides or (1.0,) * self.dimension
 
     @property
-    def grid_points(self) -> tuple[Line, ...]:
+    def grid_points(self) -> "tuple[Line, ...]":
         """The points of each axis, where random fields are drawn.
 
         An axis is the number of its points, if they are equidistant and include both ends.
@@ -155,7 +156,7 @@ class FiniteElementFamily(Family):
         return lines_of(self.mesh, self.dimension)
 
     @property
-    def cell_points(self) -> tuple[Line, ...]:
+    def cell_points(self) -> "tuple[Line, ...]":
         """The centres of the cells along each axis, in fractions of the side.
 
         Random fields for parameters with placement `cells` are drawn there.

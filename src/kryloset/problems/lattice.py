@@ -15,6 +15,7 @@ The hyperbolic tangent is the usual stretching for boundary layers (Vinokur, J. 
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +24,16 @@ from kryloset.config import MeshConfig, plain
 from kryloset.config.mesh import AxisSpacing
 from kryloset.errors import ConfigError
 from kryloset.problems.base import Array, Family, cell_axis
-from kryloset.sampling import Line, hyperbolic_tangent, logarithm
-from kryloset.sampling.portable import sine_of_fraction
+
+if TYPE_CHECKING:
+    from kryloset.sampling import Line
 
 NARROWEST = 1e-6
 """Least distance of two points, in parts of the longest side: nodes that are closer count as
 one."""
 
 
-def lines_of(mesh: MeshConfig, dimension: int) -> tuple[Line, ...]:
+def lines_of(mesh: MeshConfig, dimension: int) -> "tuple[Line, ...]":
     """Return the points of each axis: their number if they are equidistant, else their places.
 
     Raises:
@@ -57,14 +59,14 @@ def spacings_along(mesh: MeshConfig, dimension: int) -> tuple[AxisSpacing, ...]:
     return (spacing,) * dimension
 
 
-def spread_over(line: Line, low: float, high: float) -> Array:
+def spread_over(line: "Line", low: float, high: float) -> Array:
     """Return the coordinates of the points of an axis between two ends."""
     if isinstance(line, int):
         return np.linspace(low, high, line)
     return low + (high - low) * line
 
 
-def midpoints_of(line: Line, degree: int) -> Array:
+def midpoints_of(line: "Line", degree: int) -> Array:
     """Return the places of the middles of cells along an axis, from 0 to 1."""
     # A periodic axis has no point at its end.
     vertices = np.unique(np.append(spread_over(line, 0.0, 1.0)[::degree], 1.0))
@@ -125,6 +127,10 @@ def check_lattice(mesh: MeshConfig, sides: Sequence[float]) -> None:
 
 def _places(spacing: AxisSpacing, count: int, degree: int) -> Array:
     """Return the points of an axis, from 0 to 1. Those between vertices are midpoints."""
+    # Imported here, since whoever only reads a dataset should not load SciPy.
+    from kryloset.sampling import hyperbolic_tangent, logarithm
+    from kryloset.sampling.portable import sine_of_fraction
+
     if isinstance(spacing, tuple):
         return _listed(np.array(spacing, np.float64), count, degree)
     intervals = (count - 1) // degree
