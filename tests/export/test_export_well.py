@@ -6,18 +6,19 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from small_sets import NAMES
+from small_sets import NAMES, make_small
 
 pytest.importorskip("torch")
 pytest.importorskip("the_well.data")
 
 import torch
 from the_well.data import WellDataset
-from the_well.data.datasets import DeltaWellDataset
+from the_well.data.datasets import BoundaryCondition, DeltaWellDataset
 from the_well.data.normalization import RMSNormalization, ZScoreNormalization
 
 from kryloset.dataset.reader import Dataset
 from kryloset.export.selection import GridView
+from kryloset.run import export
 
 
 def load(folder, split, steady, **options):
@@ -84,3 +85,12 @@ def test_its_statistics_normalise_steps(exported):
     steps = torch.stack([sample["output_fields"] for sample in well]).flatten(0, -2).numpy()
     np.testing.assert_allclose(steps.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(steps.std(axis=0), 1, rtol=1e-4)
+
+
+def test_its_loader_knows_periodic_axes(tmp_path):
+    mesh = {"points": 8, "periodic": ["x"]}
+    file = make_small(tmp_path / "closed.h5", "darcy", mesh=mesh, parameters={"modes": 3})
+    export.run(file, to="well", output=tmp_path / "dummy")
+    sides = load(tmp_path / "dummy", "train", True)[0]["boundary_conditions"]
+    along_x, along_y = BoundaryCondition.PERIODIC.value, BoundaryCondition.WALL.value
+    assert sides.tolist() == [[along_x] * 2, [along_y] * 2]
