@@ -64,6 +64,21 @@ def test_the_estimate_agrees_with_the_error_on_a_finer_grid(name):
     assert 0.3 * expected <= found <= 5 * expected
 
 
+@pytest.mark.parametrize("degree", [1, 2])
+def test_a_closed_grid_has_a_coarser_one(degree):
+    """Of the order of the elements: the estimate falls by 2^(p + 1) on twice as many points."""
+    errors = []
+    for points in (16, 32):
+        mesh = {"points": points, "degree": degree, "periodic": ["x", "y"]}
+        config = DatasetConfig(family="neumann_poisson", mesh=mesh, parameters={"modes": 3})
+        family = load_family(config)
+        _, instance, solution = solved(family)
+        found = estimate_discretisation(family, instance, solution)
+        assert found is not None
+        errors.append(found["u"])
+    assert errors[0] / errors[1] == pytest.approx(2 ** (degree + 1), rel=0.4)
+
+
 def test_a_family_for_one_grid_has_no_estimate(monkeypatch, caplog):
     family = load("darcy", 9, modes=4)
     _, instance, solution = solved(family)

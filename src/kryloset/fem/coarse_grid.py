@@ -172,8 +172,10 @@ def scale_points(mesh: MeshConfig, part: float) -> GridPoints:
     """Return about a part of the points of a grid along each axis."""
 
     def scale(points: int) -> int:
-        # Elements of degree 2 have a node between two of the grid's corners.
-        return mesh.degree * max(round(part * (points - 1) / mesh.degree), 1) + 1
+        # Elements of degree 2 have a node between two of the grid's corners, so that the number of
+        # points is odd, or even along a periodic axis, which has none at its end.
+        last = 1 if mesh.degree == 1 else points % 2
+        return mesh.degree * max(round(part * (points - last) / mesh.degree), 1) + last
 
     points = mesh.points
     return scale(points) if isinstance(points, int) else tuple(map(scale, points))
