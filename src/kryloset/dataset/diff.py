@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kryloset.dataset.integrity import digest_instance, read_seals
 from kryloset.dataset.layout import SAMPLE_VARYING, SOLVER, grid_group
-from kryloset.dataset.opening import describable
+from kryloset.dataset.opening import describable, require_rows
 from kryloset.dataset.ragged import offsets_path
 from kryloset.dataset.reader import Dataset
 from kryloset.problems.checks.coverage import INSIDE
@@ -111,8 +111,10 @@ def compare(first: Path, second: Path, tolerance: float | None = None) -> Differ
         DataError: A file is missing, damaged or not a dataset.
     """
     with Dataset(first) as a, Dataset(second) as b:
+        for one in (a, b):
+            _require_rows(one)
         if tolerance is None:
-            tolerance = max(data.config.solver.allowed_error for data in (a, b))
+            tolerance = max(one.config.solver.allowed_error for one in (a, b))
         pairs = _pair(_digests(a), _digests(b))
         making = {
             "Configuration": _mappings(_configuration(a), _configuration(b)),
@@ -131,6 +133,17 @@ def compare(first: Path, second: Path, tolerance: float | None = None) -> Differ
         }
         equal = pairs.complete and not splits and not others and max(apart, worst) <= tolerance
     return Difference(first, second, tolerance, making, data, equal)
+
+
+def _require_rows(data: Dataset) -> None:
+    """Refuse a file whose arrays do not have a row for each instance."""
+    with describable(data.path):
+        paths = [data.array(name).name for name in _names(data)]
+        offsets = [offsets_path(path) for path in paths if offsets_path(path) in data.file]
+        rows = [path for path in paths if offsets_path(path) not in data.file]
+    every = [*rows, *(f"solver/{name}" for name in SOLVER)]
+    require_rows(data.path, data.file, every, data.config.count)
+    require_rows(data.path, data.file, offsets, data.config.count + 1)
 
 
 def _mappings(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:
@@ -178,8 +191,9 @@ def _digests(data: Dataset) -> NDArray[np.void]:
 def _parts(data: Dataset, names: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield ranges of instances of which some arrays fit in memory together."""
     step = min(_rows_in_part(data, name) for name in names)
-    for begin in range(0, len(data), step):
-        yield begin, min(begin + step, len(data))
+    count = data.config.count
+    for begin in range(0, count, step):
+        yield begin, min(begin + step, count)
 
 
 def _rows_in_part(data: Dataset, name: str) -> int:

@@ -3,7 +3,7 @@
 """Open HDF5 files of unknown origin, with errors for people."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -63,6 +63,25 @@ def _read_texts(file: h5py.File) -> None:
         if isinstance(node, h5py.Dataset) and h5py.check_string_dtype(node.dtype):
             progress()
             node[()]
+
+
+def require_rows(path: Path, file: h5py.File, arrays: Iterable[str], count: int) -> None:
+    """Make sure that arrays have a row for each instance, before their rows are gone through.
+
+    Args:
+        path: The file, for messages.
+        file: The same, open.
+        arrays: Paths of arrays, which are not ragged.
+        count: Number of the instances.
+
+    Raises:
+        DataError: One is missing or has another length.
+    """
+    with describable(path):
+        lengths = {array: len(file[array]) for array in arrays}
+    wrong = [f"{length} of {array}" for array, length in lengths.items() if length != count]
+    if wrong:
+        raise DataError(f"{path} is damaged: for {count} instances it has {', '.join(wrong)}")
 
 
 @contextmanager

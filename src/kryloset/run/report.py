@@ -11,6 +11,8 @@ import numpy as np
 
 from kryloset.dataset.atomic import write_text_whole, write_whole
 from kryloset.dataset.described import DescribedFamily
+from kryloset.dataset.layout import SOLVER
+from kryloset.dataset.opening import describable, require_rows
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError
@@ -35,7 +37,9 @@ def run(dataset: Path, output: Path, *, figures: Path | None = None, **others: P
         DataError: A file is missing or damaged.
     """
     findings = read_findings(dataset, **others)
-    illustrations = illustrate(findings)
+    # Numbers that were changed may be ones that cannot be drawn.
+    with describable(dataset):
+        illustrations = illustrate(findings)
     if figures is not None:
         for illustration in illustrations.values():
             with write_whole(figures / f"{illustration.name}.svg") as part:
@@ -70,6 +74,8 @@ def read_findings(
     """
     with Dataset(dataset) as data:
         data.require_unchanged_texts()
+        records = [files.solver(quantity) for quantity in SOLVER]
+        require_rows(dataset, data.file, records, data.config.count)
         solver, provenance = data.solver(), data.provenance()
         permutation = check_order(solver)
         chunk = solver["chunk"][permutation]
