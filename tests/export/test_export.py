@@ -3,7 +3,6 @@
 """What is exported: the part that was asked for, whole, or nothing."""
 
 import json
-import subprocess
 import sys
 import tracemalloc
 
@@ -17,6 +16,8 @@ from kryloset.dataset.layout import SOLVER
 from kryloset.dataset.writer import write_dataset
 from kryloset.errors import KrylosetError
 from kryloset.export.deepxde import DeepXDE
+from kryloset.export.formats import FORMATS, load_format
+from kryloset.extras import MissingLibraryError, advised
 from kryloset.problems import load_family
 from kryloset.run import export
 
@@ -128,18 +129,18 @@ def test_memory_does_not_grow_with_the_instances(to, large, tmp_path):
     assert peak("0:40") < peak("0:4") + 8 * 65**2 * 8  # eight of 2 x 36 more arrays
 
 
-@pytest.mark.parametrize("library", ["zarr", "pyarrow", "meshio"])
-def test_a_missing_library_is_named_with_its_extra(library, small, tmp_path):
-    to = {"zarr": "zarr", "pyarrow": "huggingface", "meshio": "vtk"}[library]
-    arguments = ["kryloset", "export", str(small("darcy")), "--to", to, "--output", "out"]
-    program = (
-        f"import sys; sys.modules['{library}'] = None; sys.argv = {arguments}\n"
-        "from kryloset.__main__ import main; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert f"`{library}`, which is not installed" in done.stderr
-    assert "pip install 'kryloset[export]'" in done.stderr
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize(
+    ("to", "library", "extra"),
+    [
+        ("zarr", "zarr", "export"),
+        ("huggingface", "pyarrow", "export"),
+        ("vtk", "meshio", "export"),
+        ("neuraloperator", "torch", "learn"),
+    ],
+)
+def test_a_missing_library_is_named_with_its_extra(to, library, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, f"kryloset.export.{FORMATS[to].partition(':')[0]}", False)
+    words = rf"`{library}`, which is not installed.*pip install 'kryloset\[{extra}\]'"
+    with pytest.raises(MissingLibraryError, match=words), advised():
+        load_format(to)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A folder of The Well: a file for each split, and the statistics for normalisation."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from kryloset.dataset.statistics import Moments
 from kryloset.export.base import Format
 from kryloset.export.selection import GridView, Selection
 from kryloset.problems.checks.coverage import INSIDE
+
+#: Bytes of the states in one HDF5 chunk, or one state.
+_CHUNK = 2**16
 
 type Numbers = dict[str, float | list[float]]
 
@@ -102,19 +106,19 @@ class _File:
 
     def _function(self, name: str, *, time: bool) -> None:
         """Write a function on the grid: (sample, [time,] *grid [, component])."""
-        view, rank = self.view, self.view.rank(name)
-        steps = len(view.dataset.file["time"]) if time else 0
-        shape = view.whole(name, self.instances[0]).shape
-        shape = (*([steps] if time else []), *shape[len(shape) - len(view.shape) - rank :])
+        view, rank, dtype = self.view, self.view.rank(name), self.selection.dtype
+        state = (*view.shape, *([len(view.shape)] if rank else []))
+        times = len(view.dataset.file["time"])
+        # Training reads a few steps of one instance.
+        steps = min(times, max(1, _CHUNK // (math.prod(state) * dtype.itemsize)))
         array = self.file.create_dataset(
             f"t{rank}_fields/{name}",
-            (len(self.instances), *shape),
-            self.selection.dtype,
-            # Training reads a few steps of one instance.
-            chunks=(1, *([1] if time else []), *shape[time:]),
+            (len(self.instances), *([times] if time else []), *state),
+            dtype,
+            chunks=(1, *([steps] if time else []), *state),
         )
         for row, instance in enumerate(self.instances):
-            array[row] = view.whole(name, instance).reshape(shape)
+            array[row] = view.whole(name, instance).reshape(array.shape[1:])
         self._describe(array, name)
         array.attrs["dim_varying"] = np.ones(len(view.shape), np.bool_)
         array.attrs["symmetric"] = False
