@@ -17,6 +17,8 @@ from kryloset.fem.coarse_grid import Restriction, make_coarse
 from kryloset.problems import Dirichlet, SteadyFamily, Variable, WeakForm, load_family
 from kryloset.problems.checks.declarations import check_declarations
 from kryloset.problems.checks.drawing import Drawing
+from kryloset.report.figures import samples
+from kryloset.report.pictures import make_pictures, plane
 from kryloset.sampling import generator
 
 
@@ -138,3 +140,16 @@ def test_only_scalar_parameters_are_in_cells() -> None:
 def test_cells_resolve_fewer_modes_than_points() -> None:
     with pytest.raises(ConfigError, match="take at most 8 modes"):
         darcy(modes=9, mesh={"points": 17, "degree": 2, "sides": None})
+
+
+def test_cells_along_a_periodic_axis_reach_its_end() -> None:
+    family = darcy(mesh={"points": [16, 9], "periodic": ["x"], "grids": [[9, 5]]})
+    discretisation: Any = family.discretise(MPI.COMM_SELF)
+    instance = family.draw(generator(0, 1))
+    assert instance["k"].shape == (16, 8)
+    (solution,) = discretisation.solve([instance], solve_directly)
+    assert discretisation.residual(instance, solution) < 1e-8
+    assert set(np.unique(discretisation.resample((9, 5), instance, solution)["k"])) == {3.0, 12.0}
+    (row,) = make_pictures(family, family.parameters[0], instance["k"][None])
+    mesh = samples([row], [0], plane(family)).axes[0].collections[0]
+    assert mesh.get_coordinates()[0, -1, 0] == 2.0 and mesh.get_array().shape == (8, 16)

@@ -46,12 +46,14 @@ class Pictures:
             domain.
         computed: Whether it is part of the solution, not a parameter.
         logarithmic: Whether the scale is logarithmic.
+        vertices: For values in cells, the vertices along each axis.
     """
 
     label: str
     values: Array
     computed: bool
     logarithmic: bool = False
+    vertices: tuple[Array, ...] = ()
 
 
 @styled
@@ -118,8 +120,8 @@ def _graphs(
     for row, pictures in zip(grid, rows, strict=True):
         for axis, values in zip(row, pictures.values, strict=True):
             colour = (BLUE, VERMILION)[pictures.computed]
-            if len(values) < len(x):
-                axis.stairs(values, _vertices(x, len(values)), color=colour, baseline=None)
+            if pictures.vertices:
+                axis.stairs(values, pictures.vertices[0], color=colour, baseline=None)
             else:
                 axis.plot(x, values, color=colour)
             axis.set(xlim=(x[0], x[-1]), yscale="log" if pictures.logarithmic else "linear")
@@ -147,7 +149,10 @@ def _maps(
         norm = LogNorm(low, high) if pictures.logarithmic else Normalize(low, high)
         colours = {"norm": norm, "cmap": COLOUR_MAPS[pictures.computed]}
         for begin, values in zip(begins, pictures.values, strict=True):
-            image = _map(axis, x + begin, y, values.T, colours)
+            if pictures.vertices:
+                image = _map_cells(axis, begin, pictures.vertices, values.T, colours)
+            else:
+                image = _map(axis, x + begin, y, values.T, colours)
             size = x[-1] - x[0], y[-1] - y[0]
             image.set_clip_path(Rectangle((x[0] + begin, y[0]), *size, transform=axis.transData))
         axis.set(xlim=(x[0], x[-1] + begins[-1]), ylim=(y[0], y[-1]), xticks=[], yticks=[])
@@ -185,12 +190,7 @@ def _name_powers(axis: Axes) -> None:
 
 
 def _map(axis: Axes, x: Array, y: Array, values: Array, colours: Mapping[str, Any]) -> Any:
-    """Draw a function of two variables, shape (y, x), at its grid points or in cells."""
-    if values.shape != (len(y), len(x)):
-        rows, columns = values.shape
-        axis.set_aspect("equal")
-        vertices = _vertices(x, columns), _vertices(y, rows)
-        return axis.pcolormesh(*vertices, values, rasterized=True, **colours)
+    """Draw a function of two variables, shape (y, x), at its grid points."""
     if not (_equidistant(x) and _equidistant(y)):
         axis.set_aspect("equal")
         return axis.pcolormesh(x, y, values, shading="nearest", rasterized=True, **colours)
@@ -200,9 +200,13 @@ def _map(axis: Axes, x: Array, y: Array, values: Array, colours: Mapping[str, An
     return axis.imshow(values, origin="lower", extent=extent, interpolation="bilinear", **colours)
 
 
-def _vertices(line: Array, cells: int) -> Array:
-    """Return the vertices of cells among the points of an axis."""
-    return line[:: (len(line) - 1) // cells]
+def _map_cells(
+    axis: Axes, begin: float, vertices: Sequence[Array], values: Array, colours: Mapping[str, Any]
+) -> Any:
+    """Draw values in the cells between vertices, shape (y, x), from an offset along x."""
+    axis.set_aspect("equal")
+    x, y, *_ = vertices
+    return axis.pcolormesh(x + begin, y, values, rasterized=True, **colours)
 
 
 def _equidistant(line: Array) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.problems import Family, Variable
-from kryloset.problems.lattice import cell_centres_of
+from kryloset.problems.lattice import cell_centres_of, vertices_of
 from kryloset.report.figures import Pictures
 
 type Array = NDArray[np.float64]
@@ -47,8 +47,10 @@ def make_pictures(family: Family, variable: Variable, values: Array) -> list[Pic
         states = {
             f"{label}, time {family.times[n]:g}": values[:, n] for n in sorted({0, last // 2, last})
         }
+    in_cells = variable.placement == "cells"
+    vertices = tuple(vertices_of(family).values()) if in_cells else ()
     return [
-        Pictures(state, shown, computed, variable.transform == "log")
+        Pictures(state, shown, computed, variable.transform == "log", vertices)
         for state, shown in states.items()
     ]
 
