@@ -16,7 +16,7 @@ from kryloset.learn.baselines import fit_linear, fit_mean
 from kryloset.learn.data import FieldPairs, Scaling
 from kryloset.learn.metrics import measure, relative_h1, relative_l2
 from kryloset.learn.models import Operator, build_fno, load_model
-from kryloset.learn.norms import derive
+from kryloset.learn.norms import derive, square_h1, square_l2
 from kryloset.learn.training import make_loss
 from kryloset.run import evaluate, train
 
@@ -100,6 +100,21 @@ def test_the_error_of_a_constant_is_exact_beside_a_hole():
     truth = np.where(HOLE, np.nan, 2.0)[None, None]
     for norm in (relative_l2, relative_h1):
         np.testing.assert_allclose(norm(truth + 1, truth, GRID), 0.5, rtol=1e-12)
+
+
+def test_norms_on_a_periodic_axis_are_exact_for_waves_and_know_no_beginning():
+    """The integral of sin^2 is 1/2; differences of second order have a known factor."""
+    x = np.arange(12) / 12
+    closed = (np.append(x, 1.0), np.linspace(0, 1, 3))
+    wave = np.repeat(np.sin(2 * np.pi * x + 0.3)[:, None], 3, axis=1)[None, None]
+    axes = [torch.from_numpy(points) for points in closed]
+    outside = torch.zeros(wave.shape, dtype=torch.bool)
+    slope = np.sin(2 * np.pi / 12) * 12
+    for shift in (0, 5):
+        values = torch.from_numpy(np.roll(wave, shift, axis=2))
+        assert float(square_l2(values, outside, axes)) == pytest.approx(1 / 2, rel=1e-12)
+        found = float(square_h1(values, outside, axes))
+        assert found == pytest.approx((1 + slope**2) / 2, rel=1e-12)
 
 
 @pytest.fixture(scope="module", params=["shared", "own"])

@@ -328,6 +328,15 @@ class Dataset:
         axes = self.file["dimensions"].attrs["spatial_dims"]
         return {axis: self.file[axis][:] for axis in axes}
 
+    @property
+    def closed_coordinates(self) -> dict[str, NDArray[np.float64]]:
+        """Coordinates of the grid, with the end of each periodic axis, where its first point is."""
+        periodic = self.config.mesh.periodic
+        return {
+            axis: np.append(x, x[-1] + x[1] - x[0]) if axis in periodic else x
+            for axis, x in self.coordinates.items()
+        }
+
     @_described
     def coordinates_on(self, points: GridPoints | None = None) -> dict[str, NDArray[np.float64]]:
         """Return the coordinates of a further grid, or of the dataset's own grid for None."""

@@ -128,6 +128,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         masked: Whether the last input is the mask of the domain.
         logarithmic: For each input, whether a network should see its logarithm.
         coordinates: Coordinates of the grid, one array per axis.
+        closed_coordinates: The same, with the end of each periodic axis: for `metrics`.
         instances: The instances of the split, as numbers in drawn order.
         digest: SHA-256 of the digests of everything in the file.
 
@@ -153,6 +154,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
                 has = f"{states} states" if states > 1 else "no time steps"
                 raise DataError(f"{path} has {has}: there are no two that are {steps} steps apart")
             self.coordinates = tuple(dataset.coordinates.values())
+            self.closed_coordinates = tuple(dataset.closed_coordinates.values())
             given = [name for name in dataset.parameters if is_on_grid(dataset, name)]
             if steps is not None:
                 given.extend(dataset.fields)

@@ -28,7 +28,7 @@ def relative_l2(prediction: Array, truth: Array, coordinates: Sequence[Array]) -
     Args:
         prediction: Predicted functions p, (N, K, *grid).
         truth: True functions u, of the same shape.
-        coordinates: Coordinates of the grid, one array per axis.
+        coordinates: Coordinates of the grid, one array per axis, with the end of a periodic one.
     """
     return _relative(square_l2, prediction, truth, coordinates)
 
@@ -42,7 +42,7 @@ def relative_h1(prediction: Array, truth: Array, coordinates: Sequence[Array]) -
     Args:
         prediction: Predicted functions p, (N, K, *grid).
         truth: True functions u, of the same shape.
-        coordinates: Coordinates of the grid, one array per axis.
+        coordinates: Coordinates of the grid, one array per axis, with the end of a periodic one.
     """
     return _relative(square_h1, prediction, truth, coordinates)
 

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Integrals and derivatives of functions on a grid that may extend beyond the domain.
 
-Functions are tensors (N, K, *grid). Their values at points outside the domain are ignored.
+Functions are tensors (N, K, *grid). Their values at points outside the domain are ignored. If there
+is one coordinate more than points along an axis, the axis is periodic: the last coordinate is its
+end, where the first point comes again.
 """
 
 from collections.abc import Sequence
@@ -21,6 +23,8 @@ def integrate(values: Tensor, outside: Tensor, coordinates: Sequence[Tensor]) ->
     """
     integrals = torch.where(outside, 0, values)
     for points in reversed(coordinates):
+        if len(points) > integrals.shape[-1]:
+            integrals = torch.cat((integrals, integrals[..., :1]), dim=-1)
         integrals = torch.trapezoid(integrals, points, dim=-1)
     return integrals
 
@@ -35,7 +39,7 @@ def square_h1(values: Tensor, outside: Tensor, coordinates: Sequence[Tensor]) ->
 
     Derivatives are differences of second order along each axis: central where both neighbours of
     a point are in the domain, otherwise one-sided with three points, or with two if the domain has
-    no more.
+    no more. The ends of a periodic axis are neighbours.
     """
     known = torch.where(outside, torch.nan, values)
     density = torch.where(outside, 0, values).square()
@@ -54,6 +58,11 @@ def derive(values: Tensor, points: Tensor, axis: int) -> Tensor:
         points: Coordinates along the axis.
         axis: The axis.
     """
+    if len(points) > (count := values.shape[axis]):
+        before = values.narrow(axis, count - 1, 1)
+        around = torch.cat((before, values, values.narrow(axis, 0, 1)), dim=axis)
+        first = points[:1] - points[-1:] + points[-2:-1]
+        return derive(around, torch.cat((first, points)), axis).narrow(axis, 1, count)
     steps = points.diff()
     slopes = values.movedim(axis, -1).diff(dim=-1) / steps
     left, right, before, after = slopes[..., :-1], slopes[..., 1:], steps[:-1], steps[1:]

@@ -106,7 +106,7 @@ class Training:
         self.operator = Operator(Scaling.fit(train), network).to(self.device)
         self.shuffle = torch.Generator().manual_seed(settings.seed)
         self.loader = DataLoader(train, settings.batch_size, shuffle=True, generator=self.shuffle)
-        self.loss = make_loss(settings.loss, train.coordinates)
+        self.loss = make_loss(settings.loss, train.closed_coordinates)
         self.optimiser = torch.optim.AdamW(
             self.operator.parameters(),
             lr=settings.learning_rate,
@@ -151,7 +151,7 @@ class Training:
             self.optimiser.step()
             self.schedule.step()
             found = prediction.detach().cpu().numpy()
-            errors.append(relative_l2(found, batch["y"].numpy(), self.valid.coordinates))
+            errors.append(relative_l2(found, batch["y"].numpy(), self.valid.closed_coordinates))
         return float(np.concatenate(errors).mean())
 
     def _save(self) -> None:
@@ -190,7 +190,7 @@ def error(operator: Operator, pairs: FieldPairs) -> float:
     with torch.no_grad():
         for batch in DataLoader(pairs, BATCH):
             prediction = operator(batch["x"].to(device)).cpu().numpy()
-            errors.append(relative_l2(prediction, batch["y"].numpy(), pairs.coordinates))
+            errors.append(relative_l2(prediction, batch["y"].numpy(), pairs.closed_coordinates))
     return float(np.concatenate(errors).mean())
 
 

@@ -98,5 +98,5 @@ def _errors(predict: Callable[[Array], Array], pairs: FieldPairs) -> dict[str, f
     batches = []
     for batch in DataLoader(pairs, BATCH):
         x, y = batch["x"].numpy(), batch["y"].numpy()
-        batches.append(measure(predict(x), y, pairs.coordinates))
+        batches.append(measure(predict(x), y, pairs.closed_coordinates))
     return {key: float(np.concatenate([b[key] for b in batches]).mean()) for key in batches[0]}
