@@ -13,10 +13,12 @@ import pytest
 from pointwise_runs import make_run
 
 from kryloset import provenance
-from kryloset.config import DatasetConfig
+from kryloset.config import DatasetConfig, load_config
 from kryloset.dataset.description import describe
-from kryloset.dataset.integrity import read_seals
+from kryloset.dataset.integrity import SEALS, Digests, read_seals
+from kryloset.dataset.origin import Earlier, dump_earlier
 from kryloset.dataset.reader import Dataset
+from kryloset.dataset.restore import restore
 from kryloset.errors import ConfigError, KrylosetError
 from kryloset.run import check, solve, sort
 from kryloset.run.report import run as report
@@ -126,6 +128,29 @@ def test_a_dataset_replays_what_it_was_made_by(tmp_path):
         assert data.choices() == choices
         for path in ("t0_fields/u", "solver/way"):
             assert data.file[path][:].tobytes() == before.file[path][:].tobytes()
+
+
+def test_a_dataset_is_restored_with_its_choices_unless_it_grew(tmp_path):
+    first = make(tmp_path / "one", "measure")
+    restore(first, tmp_path / "again")
+    (restored,) = load_config(tmp_path / "again/config/config.yaml").datasets.values()
+    assert restored.solver.policy == "replay choices.json"
+    with Dataset(first) as data:
+        told = data.provenance()
+        assert (tmp_path / "again/choices.json").read_text() == data.choices()
+    runs = [Earlier(4, told.code, told.versions, None)]
+    with h5py.File(first, "r+") as file:
+        file["provenance/earlier"] = dump_earlier(runs)
+        del file[SEALS]
+        digests = Digests()
+        for name in ("config", "choices", "earlier"):
+            digests.add(f"provenance/{name}", file[f"provenance/{name}"][()])
+        digests.seal(file)
+    restore(first, tmp_path / "grown")
+    (restored,) = load_config(tmp_path / "grown/config/config.yaml").datasets.values()
+    assert restored.solver.policy == "measure"
+    with pytest.raises(KrylosetError, match="several runs made the dataset"):
+        make(tmp_path / "two", f"replay {first}")
 
 
 def test_a_dataset_of_a_fixed_solver_has_nothing_to_replay(tmp_path):

@@ -21,8 +21,11 @@ def restore(path: Path, folder: Path) -> str:
     """Write `config/config.yaml`, the files of a user's own family and the recorded selections.
 
     The configuration replays the selections, if there are any, so that the solutions are the same
-    bit for bit. No file is executed. The family file is written to the path in the configuration,
-    or directly into the folder if that path is absolute or leaves the folder.
+    bit for bit. Those of a dataset that grew are of several runs, which no single one can replay:
+    the fastest methods are then found again.
+
+    No file is executed. The family file is written to the path in the configuration, or directly
+    into the folder if that path is absolute or leaves the folder.
 
     Args:
         path: The dataset's file.
@@ -38,7 +41,7 @@ def restore(path: Path, folder: Path) -> str:
     with Dataset(path) as data:
         data.require_unchanged_texts()
         name, config, sources = data.name, data.config, data.family_sources()
-        choices = data.choices()
+        choices, grown = data.choices(), bool(data.provenance().earlier)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists already: name a new folder, or an empty one")
     base = PurePosixPath()
@@ -51,10 +54,12 @@ def restore(path: Path, folder: Path) -> str:
             )
     for place, text in sources.items():
         write_text_whole(folder / base / place, text)
-    if choices is not None:
+    policy = "measure"
+    if choices is not None and not grown:
         write_text_whole(folder / CHOICES, choices)
-        replaying = config.solver.model_copy(update={"policy": f"replay {CHOICES}"})
-        config = config.model_copy(update={"solver": replaying})
+        policy = f"replay {CHOICES}"
+    solver = config.solver.model_copy(update={"policy": policy})
+    config = config.model_copy(update={"solver": solver})
     write_text_whole(folder / "config/config.yaml", dump_dataset(name, config, keys_of("merge")))
     options = f"--directory {shlex.quote(str(folder))}"
     return "".join([*_missing(config, folder), command(options)])

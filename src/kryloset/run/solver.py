@@ -105,7 +105,9 @@ def read_choices(path: Path) -> str:
         raise _unreadable(path, error) from None
     with Dataset(path) as data:
         data.require_unchanged_texts()
-        found = data.choices()
+        found, grown = data.choices(), data.provenance().earlier
+    if grown:
+        raise _unreadable(path, "several runs made the dataset, which grew, and none chose for all")
     if found is None:
         raise _unreadable(path, "the dataset has no choices, since its solver was fixed")
     return found
