@@ -101,6 +101,20 @@ def test_false_traits_are_faults(traits, form, wrong, tmp_path):
     assert ("Everything fits." in text) == (not wrong)
 
 
+@pytest.mark.parametrize("draw", ["uniform(1, 2, points)", "uniform() * np.ones(points) + x"])
+def test_a_parameter_that_jumps_where_an_axis_closes_is_a_fault(draw, tmp_path):
+    """One that is rough everywhere is none."""
+    name = write(tmp_path, "symmetric=True, definite=True")
+    file = tmp_path / "own.py"
+    x = "x = np.linspace(0, 3, points[0])[:, None]"
+    text = file.read_text().replace("uniform(1, 2, points)", draw, 1)
+    text = text.replace("        return {", f"        {x}\n        return {{", 1)
+    text = text.replace("    operator", '    may_be_periodic = ("x",)\n    operator', 1)
+    file.write_text(f"import numpy as np\n{text}")
+    faults = trial.run(name, {"points": 12, "periodic": ["x"]}).faults
+    assert [fault.split(" by ")[0] for fault in faults] == ["k jumps"] * ("x" in draw)
+
+
 def test_the_command_fails_if_there_is_a_fault(tmp_path):
     name = write(tmp_path, "symmetric=True", f"{DIFFUSION} + u.dx(0) * v")
     command = ["try", name, "--points", "9", "--picture", str(tmp_path / "own.png")]

@@ -30,6 +30,9 @@ from kryloset.yaml_text import parse_yaml
 #: How much larger a residual may be after a fresh assembly, which rounds in another order.
 ROUNDED = 1.1
 
+#: How much larger the step of a parameter may be where an axis closes than between other points.
+JUMP = 3.0
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -73,7 +76,26 @@ class Trial:
                 right = respects(values, self.inside, variable.rank)
             if not right:
                 found.append(f"{variable.name} has values that are not finite in the domain")
-        return found
+        return found + _jumps(self.family.problem, self.instance)
+
+
+def _jumps(problem: Family, instance: Instance) -> list[str]:
+    """Return which parameters jump where a periodic axis closes, and nowhere else."""
+    found = []
+    for variable in problem.parameters:
+        values = np.asarray(instance[variable.name])
+        for place, axis in enumerate(variable.axes):
+            if axis not in problem.mesh.periodic:
+                continue
+            inside = abs(np.diff(values, axis=place)).max()
+            across = abs(values.take(0, place) - values.take(-1, place)).max()
+            if across > JUMP * inside:
+                found.append(
+                    f"{variable.name} jumps by {across:.2g} where the periodic axis {axis} closes, "
+                    f"and by at most {inside:.2g} between other points: draw it periodic, as a "
+                    "GaussianField with the boundary `periodic` is"
+                )
+    return found
 
 
 def read_settings(words: Sequence[str]) -> dict[str, Any]:
