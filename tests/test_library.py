@@ -411,7 +411,8 @@ def test_solutions_are_laid_out_as_the_workflow_does(settings, tmp_path):
             if group == "/solver":
                 found = found.drop_vars(["seconds", "strategy", "part"])
             if group == "/":
-                found.attrs |= {key: wanted.attrs[key] for key in ("history", "dataset_name")}
+                of_the_run = ("history", "dataset_name", "date_created")
+                found.attrs |= {key: wanted.attrs[key] for key in of_the_run}
             assert found.identical(wanted), group
 
 

@@ -71,7 +71,7 @@ def samples(
     """
     ends = [line[-1] - line[0] for line in coordinates.values()]
     # A wide domain has lower pictures, though not too low for their labels.
-    tall = float(np.clip(ends[1] / ends[0], 0.6, 2.0)) if len(ends) == 2 else 1.0
+    tall = float(np.clip(ends[1] / ends[0], 0.75, 2.0)) if len(ends) == 2 else 1.0
     figure = Figure(figsize=(1.5 * len(instances) + 0.9, 1.6 * tall * len(rows) + 0.3))
     draw = _graphs if len(coordinates) == 1 else _maps
     draw(figure, rows, instances, coordinates)
