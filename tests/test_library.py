@@ -22,7 +22,8 @@ import kryloset
 from kryloset.dataset.integrity import digest_instance
 from kryloset.errors import ConfigError, DataError, KrylosetError
 from kryloset.krylov import Automatic, SequenceSolver, Structure
-from kryloset.run import solve, sort
+from kryloset.library import loading
+from kryloset.run import one_process, solve, sort
 from merging import merge_verified
 
 ROOT = Path(__file__).parents[1]
@@ -522,3 +523,20 @@ def test_a_file_that_is_not_a_dataset_is_refused(tmp_path, dataset):
     damaged.write_bytes(dataset.read_bytes()[:5000])
     with pytest.raises(DataError, match="damaged"):
         kryloset.open(damaged)
+
+
+def test_a_small_dataset_is_made_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "cache_folder", lambda: tmp_path)
+    with kryloset.load("poisson") as tree:
+        assert tree["t0_fields/u"].sizes["sample"] == 16
+        assert tree["solver/true_residual"].max() <= 1e-8
+        made = Path(tree.encoding["source"])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [made]
+    monkeypatch.setattr(one_process, "make", None)
+    with kryloset.load("poisson") as tree:
+        assert Path(tree.encoding["source"]) == made
+
+
+def test_small_datasets_are_those_of_the_workflow():
+    with pytest.raises(ConfigError, match=r"no small dataset 'stokes': take one of .*, darcy, .*"):
+        kryloset.load("stokes")

@@ -10,7 +10,8 @@ In a notebook or a script:
     instances = family.draw(count=100, seed=0)
     data = kryloset.solve(family, instances, tolerance=1e-8)
 
-`solve_sequence` solves matrices of your own, and `open` opens a dataset that the workflow made.
+`solve_sequence` solves matrices of your own, `open` opens a dataset that the workflow made, and
+`load` a small one of a family, which it makes at the first call.
 These names are imported when they are first used: FEniCSx is needed by `family` and `solve`,
 xarray by `open`, and for `kryloset.krylov` PETSc and NumPy are enough.
 """
@@ -22,9 +23,9 @@ from kryloset.extras import advised
 from kryloset.version import __version__
 
 if TYPE_CHECKING:
-    from kryloset.library import family, open, solve, solve_sequence
+    from kryloset.library import family, load, open, solve, solve_sequence
 
-__all__ = ["__version__", "family", "open", "solve", "solve_sequence"]
+__all__ = ["__version__", "family", "load", "open", "solve", "solve_sequence"]
 
 
 def __getattr__(name: str) -> Any:

@@ -45,7 +45,7 @@ def compile_library(
     """
     compiler, version = _find_compiler()
     made = "\0".join([*made_of, *flags, version, processor()])
-    library = _cache() / f"{name}-{hashlib.sha256(made.encode()).hexdigest()[:16]}.so"
+    library = cache_folder() / f"{name}-{hashlib.sha256(made.encode()).hexdigest()[:16]}.so"
     if library.exists():
         return library
     with _beside(library) as output:
@@ -73,7 +73,7 @@ def read_declarations(declarations: str) -> Any:
 
     made = f"{_cffi_backend.__version__}\0{declarations}"
     name = f"interface_{hashlib.sha256(made.encode()).hexdigest()[:16]}"
-    module = _cache() / f"{name}.py"
+    module = cache_folder() / f"{name}.py"
     if not module.exists():
         from cffi import FFI
         from cffi.recompiler import make_py_source
@@ -118,8 +118,8 @@ def open_functions(source: Path, declarations: str, otherwise: str) -> Functions
         return None
 
 
-def _cache() -> Path:
-    """Return the folder of what is compiled at first use."""
+def cache_folder() -> Path:
+    """Return the folder of what is made at first use and kept for the user."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kryloset"
 
 

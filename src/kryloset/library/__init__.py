@@ -3,8 +3,9 @@
 """Kryloset in a notebook or a script: what `import kryloset` offers."""
 
 from kryloset.library.families import family
+from kryloset.library.loading import load
 from kryloset.library.opening import open
 from kryloset.library.sequences import solve_sequence
 from kryloset.library.solving import solve
 
-__all__ = ["family", "open", "solve", "solve_sequence"]
+__all__ = ["family", "load", "open", "solve", "solve_sequence"]

@@ -25,9 +25,10 @@ from kryloset.dataset.restore import restore
 from kryloset.errors import ConfigError, DataError
 from kryloset.problems import load_family
 from kryloset.provenance import family_sources
-from kryloset.run import files, merge, solve, sort, verify
+from kryloset.run import files, sort
 from kryloset.run.chunking import choose_chunks
 from kryloset.run.inputs import open_order
+from kryloset.run.one_process import finish
 
 
 def run(
@@ -128,7 +129,6 @@ def _family_there(
 
 
 def _make(config: DatasetConfig, name: str, path: Path, folder: Path) -> None:
-    # One process solves one chunk after another, each with what the solves before it left.
     order, chunks = folder / "order.h5", choose_chunks(config, load_family(config), workers=1)
     if not _is_sorted(order, config):
         sort.run(config, name, output=order, chunks=chunks, earlier=path)
@@ -139,23 +139,7 @@ def _make(config: DatasetConfig, name: str, path: Path, folder: Path) -> None:
                 "parameters are now drawn otherwise, by another version of the code or kind of "
                 "processor; make a dataset with another seed"
             )
-    names = [f"{number}-of-{chunks}" for number in range(1, chunks + 1)]
-    solved = [folder / "chunks" / f"{chunk}.h5" for chunk in names]
-    verified = [folder / "verified" / f"{chunk}.json" for chunk in names]
-    for chunk, output, evidence in zip(names, solved, verified, strict=True):
-        solve.run(config, name, order=order, chunk=chunk, output=output)
-        verify.run(config, order=order, chunk=output, output=evidence)
-    merge.run(
-        config,
-        name,
-        order=order,
-        chunks=solved,
-        verified=verified,
-        output=path,
-        check=folder / "check.json",
-        timings=folder / "timings.json",
-        choices=folder / "choices.json",
-    )
+    finish(config, name, order=order, chunks=chunks, folder=folder, output=path)
 
 
 def _is_sorted(order: Path, config: DatasetConfig) -> bool:
