@@ -162,8 +162,7 @@ def test_a_notebook_needs_nothing_of_the_workflow(dataset):
 def test_a_command_names_the_missing_extra(library, extra, tmp_path):
     program = WITHOUT.format(blocked=[library]) + (
         "from kryloset.__main__ import main\n"
-        "sys.argv = ['kryloset', 'report', 'c.yaml', 'n', *(f'--{o}={o}' for o in "
-        "'order data timings check comparison figures output'.split())]\n"
+        "sys.argv = ['kryloset', 'report', 'dataset.h5']\n"
         "main()"
     )
     done = subprocess.run(
