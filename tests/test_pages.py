@@ -15,6 +15,7 @@ from pathlib import Path
 from mpi4py import MPI
 from petsc4py import PETSc
 
+import h5py
 import matplotlib
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from typer.main import get_command
 from documentation import ROOT, read_blocks, read_calls
 from kryloset.cli import app
 from kryloset.config import DatasetConfig, load_config
+from kryloset.dataset.failures import Failure, dump_failures
 from kryloset.krylov.files.sequence import check_sequence
 from kryloset.run import solve, sort
 from merging import merge_verified
@@ -121,6 +123,17 @@ def test_two_datasets_are_read_as_one(results):
     names = {}
     exec(program, names)
     assert names["train"]["k"].sizes["sample"] == 4  # two halves of four
+
+
+def test_failures_are_listed(results, capsys):
+    (program,) = read_blocks("docs/how-to/failures.md")
+    exec(program, {})
+    assert not capsys.readouterr().out
+    with h5py.File("results/darcy/dataset.h5", "r+") as file:
+        text = dump_failures([Failure(3, 0, "draw", "resonance")])
+        file.create_dataset("provenance/failures", data=text, dtype=h5py.string_dtype())
+    exec(program, {})
+    assert capsys.readouterr().out == "3 0 draw resonance\n"
 
 
 CONFIGURATIONS = [

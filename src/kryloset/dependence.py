@@ -8,6 +8,9 @@ configuration, and a dataset to store the keys that make it again.
 
 from collections.abc import Mapping
 
+#: Keys that decide whether a run goes on, and nothing about an instance that did not fail.
+LENIENCE = ("on_failure", "failure_limit")
+
 #: By stage: the stages whose files it reads, and the keys that it reads itself.
 STAGES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "sort": (
@@ -16,6 +19,7 @@ STAGES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "family",
             "parameters",
             "instances",
+            *LENIENCE,
             "mesh",
             "count",
             "seed",
@@ -45,6 +49,7 @@ FREE = frozenset(
         "comparison",
         "training",
         "instances",  # which are compared one by one
+        *LENIENCE,
     }
 )
 

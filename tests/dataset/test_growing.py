@@ -90,9 +90,9 @@ def watched(monkeypatch):
     def watch(grown: Grown) -> Grown:
         solve_group, draw = solve.solve_group, Drawing.__call__
 
-        def solving(discretisation, solver, state, instances):
+        def solving(discretisation, solver, state, instances, redraw):
             grown.solved += [number for number, _ in instances]
-            return solve_group(discretisation, solver, state, instances)
+            return solve_group(discretisation, solver, state, instances, redraw)
 
         def drawing(self, seed, index):
             grown.drawn.append(index)

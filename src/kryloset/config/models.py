@@ -146,6 +146,9 @@ class TrainingConfig(Section):
 
 #: The smallest fraction is one instance of the largest `count`.
 Fraction = Annotated[float, Field(ge=1e-9, le=1)]
+#: A number, or a share of the instances.
+Share = Annotated[int, Field(ge=1, le=10**9)] | Annotated[float, Field(gt=0, lt=1)]
+DEFAULT_LIMIT = 0.01
 
 
 class DatasetConfig(Section):
@@ -174,6 +177,19 @@ class DatasetConfig(Section):
         exclude_if=lambda instances: instances.file is None,
         description="Parameters of the instances that lie in a file of yours "
         "(docs/how-to/instances.md).",
+    )
+    on_failure: Literal["stop", "redraw"] = Field(
+        "stop",
+        exclude_if=lambda chosen: chosen == "stop",
+        description="What happens if an instance that is drawn is none of the family, or cannot be "
+        "solved. stop: the run stops and names it; redraw: another one is drawn for its number, "
+        "and the file lists what failed and why (docs/how-to/failures.md).",
+    )
+    failure_limit: Share = Field(
+        DEFAULT_LIMIT,
+        exclude_if=lambda limit: limit == DEFAULT_LIMIT,
+        description="How many failures `on_failure: redraw` allows before the run stops: a number, "
+        "or a share of `count`, of which at least one is allowed.",
     )
     mesh: MeshConfig = Field(default_factory=MeshConfig, description="Grid and finite elements.")
     sort: Literal["auto", "greedy", "hilbert", "or_opt", "spanning_tree", "given"] = Field(
@@ -253,6 +269,23 @@ class DatasetConfig(Section):
                 "as published: leave the key out, or take method gcrodr"
             )
         return self
+
+    @model_validator(mode="after")
+    def _redrawn_are_drawn(self) -> "DatasetConfig":
+        if self.on_failure == "redraw" and self.instances.file is not None:
+            raise ValueError(
+                "on_failure redraw contradicts instances, whose file has nothing to draw again: "
+                "leave one of the keys out"
+            )
+        return self
+
+    @property
+    def failures_allowed(self) -> int:
+        """How many instances may fail before the run stops."""
+        if self.on_failure == "stop":
+            return 0
+        limit = self.failure_limit
+        return limit if isinstance(limit, int) else max(1, int(limit * self.count))
 
     @model_validator(mode="after")
     def _counts_fit(self) -> "DatasetConfig":

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import GridPoints
+from kryloset.dataset.failures import dump_failures, require_consecutive
 from kryloset.dataset.integrity import SEALS
-from kryloset.dataset.layout import LIBVER, SOLVER, grid_group, mask_key
+from kryloset.dataset.layout import LIBVER, SOLVER, TEXTS, grid_group, mask_key
 from kryloset.dataset.ragged import offsets_path
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.structure import read_structure
@@ -76,7 +77,11 @@ def differences(
         versions = dict(provenance["versions"].attrs)
         code = {stage: provenance["code"].attrs[stage] for stage in _STAGES}
         digest = provenance.attrs["parameters"]
-        earlier = str(provenance["earlier"].asstr()[()]) if "earlier" in provenance else None
+        texts = {key: str(provenance[key].asstr()[()]) for key in TEXTS if key in provenance}
+        failures = data.provenance().failures
+        require_consecutive(failures, data.config.count)
+        if failures:
+            texts["failures"] = dump_failures(failures)
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise DataError(f"a part of it is missing: {error}") from None
     if "kryloset" not in versions:
@@ -84,7 +89,7 @@ def differences(
     with h5py.File("skeleton", "w", driver="core", backing_store=False, libver=LIBVER) as expected:
         write_skeleton(
             expected, data.name, data.config, family, first | grids, rows, solver, reasons, code,
-            digest, meshes, shared, strategies, versions, data.choices(), earlier,
+            digest, meshes, shared, strategies, versions, texts,
         )  # fmt: skip
         return [
             *_structures(read_structure(stored), read_structure(expected, hollow=True)),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import count_points
+from kryloset.dataset.failures import describe_failures
 from kryloset.dataset.layout import SOLUTIONS, grid_group
 from kryloset.dataset.opening import describable, open_hdf5, require_readable
 from kryloset.dataset.reader import Dataset
@@ -182,6 +183,8 @@ def _provenance(dataset: Dataset) -> Sequence[Sequence[str]]:
         told = f"instances {first} to {run.instances - 1} by {_versions(run.versions)}"
         rows.append(("kept", told))
         first = run.instances
+    if provenance.failures:
+        rows.append(("failures", describe_failures(provenance.failures)))
     return rows
 
 

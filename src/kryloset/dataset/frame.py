@@ -14,7 +14,6 @@ from kryloset.config import DatasetConfig, count_points, dump_dataset
 from kryloset.dataset.integrity import DIGEST, TABLES, Digests, table_path
 from kryloset.dataset.layout import (
     CHECKSUM,
-    CHOICES,
     COMPONENT,
     FILTERS,
     FLOAT,
@@ -191,8 +190,7 @@ class Frame:
         name: str,
         code: Mapping[str, str],
         parameters: str,
-        choices: str | None,
-        earlier: str | None,
+        texts: Mapping[str, str],
     ) -> None:
         """Write everything that is needed to make the file again."""
         group = self.file.create_group("provenance")
@@ -204,14 +202,12 @@ class Frame:
             self.text(f"provenance/modules/{file}" if number else "provenance/family", source)
         if sources:
             self.file["provenance/family"].attrs["file"] = next(iter(sources))
-        if choices is not None:
-            self.text(CHOICES, choices)
+        for key, text in texts.items():
+            self.text(f"provenance/{key}", text)
         for program, version in self.versions.items():
             group.require_group("versions").attrs[program] = version
         for stage, identity in code.items():
             group.require_group("code").attrs[stage] = identity
-        if earlier:
-            self.text("provenance/earlier", earlier)
 
     def meshes(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write the mesh that all instances share, if there is one."""

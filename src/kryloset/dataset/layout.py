@@ -96,6 +96,9 @@ WELL_GROUPS = ("t0_fields", "t1_fields", "t2_fields", "scalars")
 ROLES = ("parameters", "fields", "unknowns")
 #: The group of the estimates of the discretisation error, by field.
 REFINEMENT = "refinement"
+#: Texts that /provenance has only where they say something, each as JSON: the recorded selections,
+#: the runs that made kept instances, and what failed and was drawn again.
+TEXTS = ("choices", "earlier", "failures")
 #: Path of the recorded selections of all chunks, a text as in `choices.json`.
 CHOICES = "provenance/choices"
 #: Attributes that say whether an array differs between instances and between times.

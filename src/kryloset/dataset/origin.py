@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import h5py
 
+from kryloset.dataset.failures import Failure, parse_failures
 from kryloset.errors import DataError
 
 
@@ -40,6 +41,7 @@ class Provenance:
         code: Identity of the code by stage.
         parameters: Digest of the parameters.
         earlier: The runs that made the instances that were kept from earlier datasets.
+        failures: What failed and was drawn again, ascending by instance and attempt.
     """
 
     config: str
@@ -48,6 +50,7 @@ class Provenance:
     code: Mapping[str, str]
     parameters: str
     earlier: tuple[Earlier, ...]
+    failures: tuple[Failure, ...]
 
 
 def count_kept(runs: Sequence[Earlier]) -> int:
@@ -96,15 +99,14 @@ def read_provenance(file: h5py.File) -> Provenance:
         DataError: A part is not what the writer writes; HDF5 and h5py raise other types.
     """
     group = file["provenance"]
-    earlier: tuple[Earlier, ...] = ()
-    if "earlier" in group:
-        source = f"{file.filename}: /provenance/earlier"
-        earlier = parse_earlier(group["earlier"].asstr()[()], source)
+    names, where = ("earlier", "failures"), f"{file.filename}: /provenance/"
+    lists = {name: str(group[name].asstr()[()]) if name in group else "[]" for name in names}
     return Provenance(
         config=str(group["config"].asstr()[()]),
         family=group["family"].asstr()[()] if "family" in group else None,
         versions=dict(group["versions"].attrs),
         code=dict(group["code"].attrs),
         parameters=str(group.attrs["parameters"]),
-        earlier=earlier,
+        earlier=parse_earlier(lists["earlier"], f"{where}earlier"),
+        failures=parse_failures(lists["failures"], f"{where}failures"),
     )

@@ -57,9 +57,8 @@ def write_dataset(
     strategies: Sequence[str] = (),
     moments: Mapping[str, Moments] | None = None,
     versions: dict[str, str] | None = None,
-    choices: str | None = None,
+    texts: Mapping[str, str] = MappingProxyType({}),
     refinement: Mapping[str, NDArray[np.float64]] | None = None,
-    earlier: str | None = None,
 ) -> None:
     """Write a dataset file in one pass over the instances.
 
@@ -81,10 +80,8 @@ def write_dataset(
         strategies: The labels of the strategies in /solver/way, numbered from 0.
         moments: Those of parameters and fields over the training split, if they are known.
         versions: Versions of the programs that made the dataset, if not those that are here.
-        choices: The recorded selections as JSON; None if the solver was fixed.
+        texts: Those of `layout.TEXTS` that there are.
         refinement: By field, distances of the first instances to their solutions on a refined mesh.
-        earlier: What `earlier.dump_earlier` returns for the runs that made kept instances; None if
-            none were kept.
 
     Raises:
         DataError: An array does not have the shape of its variable.
@@ -95,7 +92,7 @@ def write_dataset(
         file.attrs[CREATED] = provenance.time_of_making()
         writer.describe(name)
         writer.solver(solver, reasons, dict(enumerate(strategies)))
-        writer.provenance(name, code, parameters, choices, earlier)
+        writer.provenance(name, code, parameters, texts)
         writer.data(instances, masks or {}, moments)
         writer.meshes(meshes or {})
         writer.refinement(refinement or {})
@@ -118,8 +115,7 @@ def write_skeleton(
     masks: Mapping[str, NDArray[np.int8]],
     strategies: Sequence[str],
     versions: Mapping[str, str],
-    choices: str | None,
-    earlier: str | None,
+    texts: Mapping[str, str],
 ) -> None:
     """Write all of a dataset file except the parameters and solutions of its instances.
 
@@ -138,8 +134,7 @@ def write_skeleton(
         masks: The masks that instances share, as for `write_dataset`.
         strategies: The labels of the strategies in /solver/way.
         versions: Versions of the programs that made the dataset.
-        choices: The recorded selections, as for `write_dataset`.
-        earlier: As for `write_dataset`.
+        texts: As for `write_dataset`.
 
     Raises:
         DataError: An array does not have the shape of its variable.
@@ -147,7 +142,7 @@ def write_skeleton(
     writer = _Writer(file, config, family, versions)
     writer.describe(name)
     writer.solver(solver, reasons, dict(enumerate(strategies)))
-    writer.provenance(name, code, parameters, choices, earlier)
+    writer.provenance(name, code, parameters, texts)
     writer.skeleton(first, rows, masks)
     writer.meshes(meshes)
     solved = min(config.refinement.instances, config.count)

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from kryloset.dataset.failures import describe_failures
 from kryloset.dataset.layout import place
 from kryloset.report import figures, pictures, wording
 from kryloset.report.findings import Findings
@@ -96,6 +97,7 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
         order_sentence=order
         and wording.describe_order(order.method, order.steps.sum(), order.steps_given.sum()),
         provenance=findings.provenance,
+        failures_sentence=describe_failures(findings.provenance.failures),
         refinement_sentence=findings.refinement
         and wording.describe_refinement(findings.refinement, comparison and comparison["accuracy"]),
         metrics=metrics,

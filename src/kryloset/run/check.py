@@ -41,13 +41,14 @@ from kryloset.run.checks.outcome import (
     require_passed,
 )
 from kryloset.run.checks.recomputed import Grids, Residuals, SameParameters, check_mesh
+from kryloset.run.checks.redrawn import check_redrawn
 from kryloset.run.checks.refined import Refined
 from kryloset.run.checks.solver_records import check_all_records
 
 #: The checks of the numbers, as they are told.
 _ORDER = (
     "finite", "not constant", "no duplicates", "splits", "statistics", "parameters", "residuals",
-    "solver", "grids", "mesh", "refinement",
+    "solver", "grids", "mesh", "refinement", "failures",
 )  # fmt: skip
 
 
@@ -97,7 +98,8 @@ def examine(path: Path) -> CheckReport:
         found, residuals = _contents(data, family, discretisation)
         right = all(check.passed for check in found)
         accuracy = _accuracy(data, family, discretisation, residuals.found) if right else None
-        return CheckReport((whole, described, *found), residuals.worst, seals, accuracy)
+        failures = data.provenance().failures
+        return CheckReport((whole, described, *found), residuals.worst, seals, accuracy, failures)
 
 
 def _contents(
@@ -128,7 +130,12 @@ def _contents(
     splits = attempt("splits", lambda: check_splits(config, data.splits()))
     solver = attempt("solver", lambda: _solver(data, residuals.found))
     mesh = attempt("mesh", lambda: _mesh(data, discretisation))
-    by_name = {check.name: check for check in (*passed, splits, solver, mesh)}
+    passed += [splits, solver, mesh]
+    failures = data.provenance().failures
+    if failures:
+        work = partial(check_redrawn, family, config.seed, failures)
+        passed.append(attempt("failures", work))
+    by_name = {check.name: check for check in passed}
     return [by_name[name] for name in _ORDER if name in by_name], residuals
 
 
@@ -137,7 +144,8 @@ def _parameters(data: Dataset, family: Family) -> Content:
         given = find_given(data, family)
     except KrylosetError as error:
         return Failed(error)
-    return SameParameters(family, data.config.seed, data.provenance().parameters, given)
+    stored, seed = data.provenance(), data.config.seed
+    return SameParameters(family, seed, stored.parameters, given, stored.failures)
 
 
 def _solver(data: Dataset, residuals: Sequence[float]) -> str:

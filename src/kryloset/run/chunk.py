@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from kryloset.config import Compression, DatasetConfig
 from kryloset.dataset.encoding import Encoded, Storage
+from kryloset.dataset.failures import Failure, dump_failures, parse_failures
 from kryloset.dataset.integrity import DIGEST
 from kryloset.dataset.journal import Journal
 from kryloset.dataset.layout import Placement, place, stored_row
 from kryloset.dataset.staged import StagedFile
-from kryloset.dependence import keys_of
+from kryloset.dependence import LENIENCE, keys_of
 from kryloset.errors import DataError
 from kryloset.problems import Discretisation, Family, family_files
 from kryloset.provenance import stage_identity
@@ -224,7 +225,7 @@ def fingerprint(
         processes: Number of processes that share each solve.
     """
     digest = hashlib.sha256()
-    settings = config.model_dump_json(include=set(keys_of("solve")))
+    settings = config.model_dump_json(include=set(keys_of("solve").difference(LENIENCE)))
     digest.update(f"{settings} {stage_identity('solve', family)} {processes}".encode())
     for name, file in family_files(config).items():
         digest.update(name.encode() + file.read_bytes())
@@ -235,6 +236,17 @@ def fingerprint(
     if chunk.kept:
         digest.update(f"{chunk.kept} {order.seal(files.kept(None))}".encode())
     return digest.hexdigest()
+
+
+def recorded_failures(journal: Journal) -> list[Failure]:
+    """Return what failed as the records of a journal were solved.
+
+    Raises:
+        DataError: A record is damaged.
+    """
+    texts = (record[files.FAILURES] for record in journal.records() if files.FAILURES in record)
+    found = (parse_failures(str(text), str(journal.folder)) for text in texts)
+    return [failure for failures in found for failure in failures]
 
 
 def write_chunk(
@@ -266,9 +278,12 @@ def write_chunk(
         file.describe(attributes)
         if selection is not None:
             file.text(files.SELECTION, selection)
+        failures = recorded_failures(journal)
+        if failures:
+            file.text(files.FAILURES, dump_failures(failures))
         for record in journal.records():
             for path, values in record.items():
-                if isinstance(values, Encoded):
+                if isinstance(values, Encoded) or path == files.FAILURES:
                     continue  # It is there already.
                 if path in ragged:
                     for row in values:

@@ -6,13 +6,15 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mpi4py import MPI
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole
-from kryloset.errors import KrylosetError
+from kryloset.dataset.failures import Failures
+from kryloset.errors import ConfigError, KrylosetError
 from kryloset.fem.accuracy import Accuracy, measured
 from kryloset.fem.accuracy import measure as measure_accuracy
 from kryloset.fem.discretise import discretise
@@ -25,7 +27,7 @@ from kryloset.run.chunking import expect_seconds
 from kryloset.run.comparison import choose_methods, measure, summarise
 from kryloset.run.draw import Drawn
 from kryloset.run.features import choose_reduction
-from kryloset.run.inputs import open_order
+from kryloset.run.inputs import open_order, read_failures
 from kryloset.run.solve_record import SolveRecord, solve_group
 from kryloset.run.solver import make_solver
 
@@ -66,7 +68,9 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
     family = load_family(config)
     with open_order(order, config) as sorted_:
         numbers = sorted_.array(files.PERMUTATION)[: config.comparison.instances].tolist()
-        given = Drawn(family, config.seed, sorted_, open_parameters(config, family))
+        failures = Failures(config.failures_allowed, read_failures(sorted_))
+        parameters = open_parameters(config, family)
+        given = Drawn(family, config.seed, sorted_, parameters, failures)
         drawn = given.instances(numbers)
         instances = list(zip(numbers, drawn, strict=True))
         methods = choose_methods(config.solver, family, str(sorted_.attrs[files.METHOD]))
@@ -84,7 +88,20 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
     expected = FIRST * len(methods) * expect_seconds(family)
     first = min(FIRST if expected < config.comparison.seconds else 1, len(numbers))
     began = time.process_time()
-    records, turns = compare_within(seconds, compare, len(numbers), first)
+    try:
+        records, turns = compare_within(seconds, compare, len(numbers), first)
+    except KrylosetError as error:
+        if not config.failures_allowed or isinstance(error, ConfigError):
+            raise
+        # The dataset has others in the place of those that cannot be solved.
+        solved = _solved(config, family, discretisation, instances)
+        if not solved:
+            raise
+        logger.warning("compared without what is not solved: %s", error)
+        numbers, instances = [numbers[i] for i in solved], [instances[i] for i in solved]
+        features = None if features is None else features[solved]
+        first = min(first, len(solved))
+        records, turns = compare_within(seconds, compare, len(solved), first)
     numbers = numbers[: len(turns)]
     several = measured(family) if time.process_time() - began < seconds else 1
     accuracy = _accuracy(config, family, discretisation, instances[:several])
@@ -106,6 +123,21 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
         )  # fmt: skip
     if accuracy is not None:
         accuracy.log()
+
+
+def _solved(
+    config: DatasetConfig,
+    family: Family,
+    discretisation: Discretisation,
+    instances: Sequence[tuple[int, Instance]],
+) -> list[int]:
+    """Return the places of the instances that the solver of the dataset solves."""
+    solver, places = make_solver(config.solver, family), []
+    for place, instance in enumerate(instances):
+        with suppress(KrylosetError):
+            solve_group(discretisation, solver, solver.init(), [instance])
+            places.append(place)
+    return places
 
 
 def compare_within(

@@ -1,16 +1,21 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Draw instances, each from (seed, index) alone: in turn, or again wherever they are needed."""
+"""Draw instances, each from (seed, index) alone: in turn, or again wherever they are needed.
+
+One that failed is drawn by its next attempt, if the run allows failures.
+"""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.dataset.failures import Failure, Failures
 from kryloset.dataset.integrity import DIGEST, digest_instance, digest_rows
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError, FamilyError
@@ -51,6 +56,10 @@ class Drawn:
         seed: Seed of the dataset.
         order: An open `order.h5`. Then instances are compared with those that were sorted.
         given: The parameters that are not drawn; None if all are.
+        failures: What failed before; None if nothing has, and nothing may.
+
+    Attributes:
+        failures: What has failed so far.
     """
 
     def __init__(
@@ -59,13 +68,31 @@ class Drawn:
         seed: int,
         order: StagedFile | None = None,
         given: Given | None = None,
+        failures: Failures | None = None,
     ) -> None:
         """Draw nothing yet."""
+        self.failures = Failures() if failures is None else failures
+        self._sorted = dict(self.failures.attempts)
         self._family = family
         self._seed = seed
-        self._draw = Drawing(family, given)
+        self._draw = Drawing(family, given, self.failures.attempts)
         self._given = given
         self._order = order
+
+    def redraw(self, index: int, error: Exception) -> dict[str, Array]:
+        """Draw another instance for the number of one that could not be solved.
+
+        Args:
+            index: The number.
+            error: Why it could not.
+
+        Raises:
+            DataError: More instances have failed than may.
+            Exception: The error itself, if none may.
+        """
+        self.failures.add(index, "solve", error)
+        logger.warning("instance %d is drawn again: %s", index, error)
+        return self.instances([index])[0]
 
     def instances(self, indices: Sequence[int]) -> list[dict[str, Array]]:
         """Draw some instances.
@@ -88,11 +115,13 @@ class Drawn:
             DataError: As `instances`.
             FamilyError: As `instances`.
         """
-        found = [self._draw(self._seed, index) for index in indices]
+        found = [draw_valid(self._draw, self._seed, index, self.failures) for index in indices]
         rows = [digest_rows(instance.values()) for instance in found]
         if self._order is not None:
-            digests = self._order.array(files.DRAWN)
+            digests, attempts = self._order.array(files.DRAWN), self.failures.attempts
             for index, digested in zip(indices, rows, strict=True):
+                if attempts[index] > self._sorted.get(index, 0):
+                    continue  # It failed since.
                 if sha256(digested).digest() != digests[index].tobytes():
                     if self._given is not None:
                         raise DataError(
@@ -112,6 +141,26 @@ class Drawn:
         return found, rows
 
 
+def draw_valid(draw: Drawing, seed: int, index: int, failures: Failures) -> dict[str, Array]:
+    """Draw an instance, by its next attempt as often as it is none of the family.
+
+    Args:
+        draw: Draws it by the attempt that `failures` says.
+        seed: Seed of the dataset.
+        index: Number of the instance.
+        failures: Takes what fails.
+
+    Raises:
+        DataError: It is none, and no more instances may fail.
+        FamilyError: As `Drawing`.
+    """
+    while True:
+        try:
+            return draw(seed, index)
+        except DataError as error:
+            failures.add(index, "draw", error)
+
+
 def draw_all(
     family: Family,
     seed: int,
@@ -120,6 +169,7 @@ def draw_all(
     workers: int = 1,
     given: Given | None = None,
     known: Sequence[Instance] = (),
+    failures: Failures | None = None,
 ) -> tuple[NDArray[np.uint8], Array]:
     """Draw all instances of a dataset a block at a time, and keep their digests and features.
 
@@ -131,6 +181,7 @@ def draw_all(
         workers: Most processes that draw at once; fewer if they would have few blocks each.
         given: The parameters that are not drawn; None if all are.
         known: The first instances, if they are known. They are not drawn.
+        failures: What failed before, to which is added what fails now; None if nothing may.
 
     Returns:
         The digest of each instance, (count, 32), and its features, (count, d).
@@ -139,11 +190,12 @@ def draw_all(
         DataError: As `draw_instances`.
         FamilyError: As `draw_instances`.
     """
-    draw = Drawing(family, given)
+    failures = Failures() if failures is None else failures
+    draw = Drawing(family, given, failures.attempts)
     # The first instance sets the lengths of axes that the grid does not have, for all processes.
-    length = block_length(draw(seed, 0))
+    length = block_length(draw_valid(draw, seed, 0, failures))
     blocks = [range(begin, min(begin + length, count)) for begin in range(0, count, length)]
-    job = _Job(family, seed, draw, reduce, given, known)
+    job = _Job(family, seed, draw, reduce, given, known, failures)
     variety = Variety()
     digests = np.empty((count, DIGEST), np.uint8)
     features: list[Array] = []
@@ -155,17 +207,19 @@ def draw_all(
             digests[numbers.start : numbers.stop] = block.digests
             features.append(block.features)
             variety.update(block.variety)
+            failures.update(block.failures)
     _require_variety(family, seed, variety, given)
     return digests, np.concatenate(features)
 
 
 @dataclass(frozen=True)
 class _Block:
-    """What is kept of a block of instances: digests (n, 32), features (n, d) and variety."""
+    """What is kept of a block of instances: digests (n, 32), features (n, d) and the rest."""
 
     digests: NDArray[np.uint8]
     features: Array
     variety: Variety
+    failures: list[Failure]
 
 
 @dataclass(frozen=True)
@@ -178,22 +232,29 @@ class _Job:
     reduce: Reduction
     given: Given | None
     known: Sequence[Instance]
+    failures: Failures
 
     def __call__(self, numbers: Sequence[int]) -> _Block:
         """Draw the instances with some numbers."""
-        count = len(self.known)
+        count, before = len(self.known), len(self.failures)
         instances = [
-            self.known[number] if number < count else self.draw(self.seed, number)
+            self.known[number]
+            if number < count
+            else draw_valid(self.draw, self.seed, number, self.failures)
             for number in numbers
         ]
         if numbers[-1] >= count:
-            _require_reproducible(self.family, self.seed, numbers[-1], instances[-1], self.given)
+            _require_reproducible(
+                self.family, self.seed, numbers[-1], instances[-1], self.given,
+                self.failures.attempts,
+            )  # fmt: skip
         digests = [digest_instance(instance.values()) for instance in instances]
         variety = Variety()
         for number, instance, digest in zip(numbers, instances, digests, strict=True):
             variety.add(number, instance, digest)
         table = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
-        return _Block(table, self.reduce(numbers, instances), variety)
+        failed = self.failures.since(before)
+        return _Block(table, self.reduce(numbers, instances), variety, failed)
 
 
 def block_length(instance: Instance) -> int:
@@ -228,14 +289,19 @@ def draw_instances(family: Family, seed: int, count: int) -> Iterator[dict[str, 
 
 
 def _require_reproducible(
-    family: Family, seed: int, index: int, instance: Instance, given: Given | None = None
+    family: Family,
+    seed: int,
+    index: int,
+    instance: Instance,
+    given: Given | None = None,
+    attempts: Mapping[int, int] = MappingProxyType({}),
 ) -> None:
     """Refuse a `draw` that depends on anything but its generator.
 
     Raises:
         FamilyError: Another object of the family draws a different instance from the same index.
     """
-    again = Drawing(type(family)(family.settings, family.mesh), given)(seed, index)
+    again = Drawing(type(family)(family.settings, family.mesh), given, attempts)(seed, index)
     for name, values in again.items():
         if values.tobytes() != instance[name].tobytes():
             raise FamilyError(

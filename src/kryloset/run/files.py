@@ -3,10 +3,11 @@
 """Every name inside the files that a stage hands to the next; `dataset.layout` has the dataset's.
 
 - `order.h5`: `/drawn`, `/permutation`, `/bounds`, `/features`, `/steps` and `/steps_given`; if
-  instances are kept from an earlier dataset, also `/kept/<grid>` and `/earlier`.
+  instances are kept from an earlier dataset, also `/kept/<grid>` and `/earlier`, and if some
+  failed, `/failures`.
 - A chunk: `/instance`, `/parameters/<name>`, `/fields/<name>`, `/solver/<quantity>` and
   `/seconds/<part>`, a row an instance; `/mesh/<name>` and `/mask/<grid>`, which its instances
-  share; and `/choices`.
+  share; `/choices`; and `/failures`.
 """
 
 from kryloset.config import GridPoints
@@ -22,6 +23,9 @@ CODE = "code"
 #: that name: the digest of the whole array.
 DRAWN = "drawn"
 PERMUTATION = "permutation"
+#: The instances that failed, as text, if there are any: in order.h5 as they were drawn, in a chunk
+#: since. `dataset.failures` has its form.
+FAILURES = "failures"
 #: Chunk c holds the positions BOUNDS[c] to BOUNDS[c + 1] - 1.
 BOUNDS = "bounds"
 FEATURES = "features"

@@ -7,11 +7,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kryloset.config import DatasetConfig, parse_config
+from kryloset.dataset.failures import Failure, parse_failures
 from kryloset.dataset.staged import StagedFile
 from kryloset.dependence import keys_of
 from kryloset.errors import DataError
 from kryloset.run import files
 from kryloset.yaml_text import parse_yaml
+
+
+def read_failures(file: StagedFile) -> tuple[Failure, ...]:
+    """Return what failed when a file was made.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    if files.FAILURES not in file:
+        return ()
+    return parse_failures(file.text(files.FAILURES), str(file.path))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ So nothing is mixed, whatever happens to the earlier dataset in between.
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from kryloset.dataset.origin import dump_earlier
 from kryloset.dataset.staged import StagedFile, StagedWriter
 from kryloset.errors import DataError
 from kryloset.problems import Family
-from kryloset.problems.checks.drawing import Drawing
+from kryloset.problems.checks.drawing import Drawing, Given
 from kryloset.run import files
 from kryloset.run.kept import ORDER, Kept
 
@@ -63,7 +64,7 @@ class Keeping:
 
 @contextmanager
 def find_kept(
-    earlier: Path | None, order: Path, config: DatasetConfig, family: Family, draw: Drawing
+    earlier: Path | None, order: Path, config: DatasetConfig, family: Family, given: Given | None
 ) -> Iterator[Kept | None]:
     """Open an earlier dataset, if a new one keeps instances of it.
 
@@ -76,19 +77,21 @@ def find_kept(
         order: The `order.h5` that will be made.
         config: The new dataset.
         family: Its family.
-        draw: Draws its instances.
+        given: The parameters that are not drawn; None if all are.
     """
     names = [] if earlier is None else [earlier, order.with_name(LINK)]
     with ExitStack() as stack:
         path = next((path for path in names if path.exists()), None)
-        yield None if path is None else _fitting(stack, path, config, family, draw)
+        yield None if path is None else _fitting(stack, path, config, family, given)
 
 
 def _fitting(
-    stack: ExitStack, path: Path, config: DatasetConfig, family: Family, draw: Drawing
+    stack: ExitStack, path: Path, config: DatasetConfig, family: Family, given: Given | None
 ) -> Kept | None:
     try:
         kept = stack.enter_context(Kept(path, family, config.count))
+        attempts = Counter(failure.instance for failure in kept.failures())
+        draw = Drawing(family, given, attempts)
         why = kept.why_not(config) or _why_again(kept, config, draw)
     except DataError as error:
         why = str(error)

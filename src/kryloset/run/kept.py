@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from kryloset.config import DatasetConfig, GridPoints
 from kryloset.dataset.encoding import Encoded
+from kryloset.dataset.failures import Failure
 from kryloset.dataset.integrity import DIGEST, digest_row
 from kryloset.dataset.layout import PLACES, SOLVER, place
 from kryloset.dataset.origin import Earlier, keep_first
@@ -133,6 +134,10 @@ class Kept:
         """
         same = self.config.instances == config.instances and self.is_of_code("sort")
         return KeptParameters(self) if same else ()
+
+    def failures(self) -> tuple[Failure, ...]:
+        """Return the failures before the attempts by which the instances were drawn."""
+        return tuple(one for one in self._provenance.failures if one.instance < self.count)
 
     def drawn(self) -> NDArray[np.uint8]:
         """Return the digest of each instance's parameters, (count, 32)."""

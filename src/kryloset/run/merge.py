@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole, write_whole
 from kryloset.dataset.encoding import Encoded
+from kryloset.dataset.failures import dump_failures
 from kryloset.dataset.integrity import damage, read_seals
 from kryloset.dataset.layout import PLACES, SOLVER, Placement, mask_key, place
 from kryloset.dataset.reader import read_statistics
@@ -37,6 +39,7 @@ from kryloset.run.checks.whole import (
 )
 from kryloset.run.inputs import open_order, require_made_from, require_same
 from kryloset.run.keeping import release
+from kryloset.run.redrawn import read_redrawn
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +125,14 @@ def run(
             part: places.gather(names.seconds(part)).tolist()
             for part in files[0].names(names.SECONDS)
         }
+        drawn, failures = read_redrawn(sorted_, files, config, family)
         recorded = json.dumps(_recorded_selections(places))
+        texts = {
+            "choices": recorded if recorded != "{}" else "",
+            "earlier": _earlier(files, sorted_),
+            "failures": dump_failures(failures) if len(failures) else "",
+        }
+        texts = {key: text for key, text in texts.items() if text}
         with write_whole(output) as part:
             masks = _masks(files)
             instances = _instances(places, family, config)
@@ -133,15 +143,12 @@ def run(
             }
             write_dataset(
                 part, name, config, family, instances, solver, MEANINGS, code,
-                sorted_.seal(names.DRAWN), _shared(files, names.MESH), masks, strategies,
+                sha256(drawn).hexdigest(), _shared(files, names.MESH), masks, strategies,
                 add_moments(evidence), versions(_joined(files, names.PETSC)),
-                recorded if recorded != "{}" else None,
+                texts,
                 join_refinement(config, evidence, [field.name for field in family.fields]),
-                _earlier(files, sorted_),
             )  # fmt: skip
-            report = check_whole(
-                config, evidence, sorted_.array(names.DRAWN), *_verify(part, output)
-            )
+            report = check_whole(config, evidence, drawn, failures, *_verify(part, output))
         times = {"sort": float(sorted_.attrs[names.SECONDS_SORT]), "instances": seconds}
     report.write(check)
     write_text_whole(timings, json.dumps(times) + "\n")
@@ -212,8 +219,8 @@ def _and_more(instances: NDArray[np.int64]) -> str:
     return f", and {len(instances) - 1} more" if len(instances) > 1 else ""
 
 
-def _earlier(files: Sequence[StagedFile], order: StagedFile) -> str | None:
-    """Return the runs that made the instances that are kept; None if none are.
+def _earlier(files: Sequence[StagedFile], order: StagedFile) -> str:
+    """Return the runs that made the instances that are kept; nothing if none are.
 
     Raises:
         DataError: A chunk keeps instances, and another one solved them.
@@ -225,7 +232,7 @@ def _earlier(files: Sequence[StagedFile], order: StagedFile) -> str | None:
             f"{other} keeps instances of an earlier dataset, and {one} was solved without it: "
             "remove the chunks and run again"
         )
-    return order.text(names.EARLIER) if any(counts) and names.EARLIER in order else None
+    return order.text(names.EARLIER) if any(counts) and names.EARLIER in order else ""
 
 
 def _solver(places: _Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:

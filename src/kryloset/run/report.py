@@ -13,6 +13,7 @@ from kryloset.dataset.atomic import write_text_whole, write_whole
 from kryloset.dataset.described import DescribedFamily
 from kryloset.dataset.layout import SOLVER
 from kryloset.dataset.opening import describable, require_rows
+from kryloset.dataset.origin import Provenance
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError
@@ -87,7 +88,7 @@ def read_findings(
             size=dataset.stat().st_size,
             permutation=permutation,
             bounds=np.append(np.flatnonzero(np.diff(chunk, prepend=-1)), len(chunk)),
-            order=None if order is None else _read_order(order, provenance.parameters),
+            order=None if order is None else _read_order(order, provenance),
             solver=solver,
             strategies=data.strategies(),
             splits={key: len(values) for key, values in data.splits().items()},
@@ -102,18 +103,20 @@ def read_findings(
         )
 
 
-def _read_order(path: Path, drawn: str) -> Order:
+def _read_order(path: Path, provenance: Provenance) -> Order:
     """Read how the instances were sorted.
 
     Args:
         path: `order.h5`.
-        drawn: Digest of the parameters that the dataset was made from.
+        provenance: Has the digest of the dataset's parameters.
 
     Raises:
         DataError: The file is missing or damaged, or it is the order of other parameters.
     """
     with StagedFile(path) as file:
-        if file.seal(files.DRAWN) != drawn:
+        # Others took the place of instances that failed since they were sorted.
+        redrawn = any(failure.stage == "solve" for failure in provenance.failures)
+        if file.seal(files.DRAWN) != provenance.parameters and not redrawn:
             raise DataError(f"{path} is the order of other parameters; make it again")
         return Order(
             method=str(file.attrs[files.METHOD]),

@@ -7,6 +7,7 @@ the matrix, and a direct method solves the system. `kryloset check` verifies all
 solves nothing.
 """
 
+from collections import Counter
 from functools import cache, partial
 from pathlib import Path
 
@@ -66,7 +67,9 @@ def run(path: Path, number: int) -> list[Check]:
         with describable(path):
             family, discretisation = make()
             rows = attempt("stored rows", partial(_rows, data, number))
-            instance = Drawing(family, find_given(data, family))(data.config.seed, number)
+            attempts = Counter(failure.instance for failure in data.provenance().failures)
+            draw = Drawing(family, find_given(data, family), attempts)
+            instance = draw(data.config.seed, number)
             parameters = attempt(
                 "parameters", partial(_parameters, data.instance(number), instance)
             )

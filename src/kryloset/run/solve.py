@@ -20,7 +20,10 @@ from typing import Any
 
 from mpi4py import MPI
 
+import numpy as np
+
 from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.dataset.failures import Failures, dump_failures
 from kryloset.dataset.journal import Journal
 from kryloset.fem.discretise import discretise
 from kryloset.given.opening import open_parameters
@@ -32,11 +35,18 @@ from kryloset.progress import track
 from kryloset.provenance import petsc_version, stage_identity
 from kryloset.run import files
 from kryloset.run.checkpoint import Checkpoints, working_folder
-from kryloset.run.chunk import Chunk, Encoder, fingerprint, record_shared, write_chunk
+from kryloset.run.chunk import (
+    Chunk,
+    Encoder,
+    fingerprint,
+    record_shared,
+    recorded_failures,
+    write_chunk,
+)
 from kryloset.run.copying import copy_kept
 from kryloset.run.draw import Drawn
 from kryloset.run.further_grids import evaluate_further
-from kryloset.run.inputs import open_order
+from kryloset.run.inputs import open_order, read_failures
 from kryloset.run.keeping import open_kept
 from kryloset.run.solve_record import Solution, solve_group
 from kryloset.run.solver import make_solver, read_selection, strategy_labels
@@ -72,7 +82,7 @@ def run(
             instance do not describe one; or the recorded selection to replay is missing.
         FamilyError: An instance that is drawn again is not the one that was sorted.
         KrylosetError: An instance, which is named, was not solved to the tolerance and is not
-            stored; or the operator is not what the family declares.
+            stored, nor another one in its place; or the operator is not what the family declares.
     """
     family = load_family(config)
     settings = config.solver.model_copy(update={"lanes": _width(config, family, comm)})
@@ -80,7 +90,9 @@ def run(
     with open_order(order, config) as sorted_, ExitStack() as stack:
         kept = stack.enter_context(open_kept(sorted_, config, family)) if comm.rank == 0 else None
         part = Chunk.of(sorted_, chunk, output, comm.bcast(kept.count if kept else 0))
-        drawn = Drawn(family, config.seed, sorted_, open_parameters(config, family))
+        failures = Failures(config.failures_allowed, read_failures(sorted_))
+        given = open_parameters(config, family)
+        drawn = Drawn(family, config.seed, sorted_, given, failures)
         job = _Job(config, family, solver, drawn, part, comm)
         if comm.rank > 0:
             job.solve_rest(None)
@@ -152,6 +164,8 @@ class _Job:
                     "chunk %s resumes at instance %d (position %d)",
                     self.chunk.name, self.chunk.solved[done * size], done * size,
                 )  # fmt: skip
+        failures = self.drawn.failures
+        failures.update(self.comm.bcast(None if journal is None else recorded_failures(journal)))
         checkpoints.start_clock()
         rest = groups[done:]
         bar = track(
@@ -161,9 +175,14 @@ class _Job:
         for number in rest if journal is None else bar:
             indices = self.chunk.group(number, size).tolist()
             instances, digests = self.drawn.digested(indices)
+            before = len(failures)
             solutions, records, state = solve_group(
-                discretisation, self.solver, state, list(zip(indices, instances, strict=True))
-            )
+                discretisation, self.solver, state, list(zip(indices, instances, strict=True)),
+                self.drawn.redraw,
+            )  # fmt: skip
+            failed = failures.since(before)
+            if failed:  # Others took the place of some.
+                instances, digests = self.drawn.digested(indices)
             # Only the first record has what instances share, which is gathered by all processes.
             shared = {} if number else record_shared(discretisation)
             if journal is not None:
@@ -177,6 +196,8 @@ class _Job:
                     )
                 ]  # fmt: skip
                 record = self.chunk.record(number * size, records)
+                if failed:
+                    record[files.FAILURES] = np.array(dump_failures(failed))
                 rows = encoder.rows(instances, fields, digests)
                 journal.append(record | rows | shared, len(records))
             checkpoints.save_if_due(state, number + 1, last=number + 1 == len(groups))

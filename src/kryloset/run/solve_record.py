@@ -4,7 +4,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import batched
 from typing import Any
@@ -14,7 +14,7 @@ from petsc4py import PETSc
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.errors import DataError, KrylosetError
+from kryloset.errors import ConfigError, DataError, KrylosetError
 from kryloset.krylov import AutomaticState, LaneResult, ResumableSolver, State, solve_or_escalate
 from kryloset.krylov.ensemble.matrix import ensemble_of
 from kryloset.problems import Discretisation, Instance
@@ -26,6 +26,8 @@ FALLBACK = "fallback"
 
 #: The solution of one instance: its fields and unknowns by name.
 type Solution = dict[str, NDArray[Any]]
+#: Draws another instance for the number of one that an error names, or raises an error.
+type Redraw = Callable[[int, Exception], Instance]
 
 
 @dataclass
@@ -200,6 +202,7 @@ def solve_group(
     solver: ResumableSolver[Any],
     state: State,
     instances: Sequence[tuple[int, Instance]],
+    redraw: Redraw | None = None,
 ) -> tuple[list[Solution], list[SolveRecord], State]:
     """Solve a group of neighbours; if that fails, each of them alone.
 
@@ -210,6 +213,7 @@ def solve_group(
         solver: Solves them.
         state: Its state after the group before.
         instances: Number and parameters of each instance.
+        redraw: Draws another one for an instance that is not solved; None if none is drawn.
 
     Returns:
         Solutions, solve records and the state after the group.
@@ -219,19 +223,27 @@ def solve_group(
         KrylosetError: An instance, which is named, was not solved to the tolerance.
     """
     numbers, parameters = zip(*instances, strict=True)
-    solve = RecordedSolve(solver, state, numbers)
-    try:
-        return solve.solve(discretisation, parameters), solve.records, solve.state
-    except KrylosetError as error:
-        if len(instances) == 1:
+    while True:
+        solve = RecordedSolve(solver, state, numbers)
+        try:
+            return solve.solve(discretisation, parameters), solve.records, solve.state
+        except KrylosetError as error:
+            if len(instances) > 1:
+                names = ", ".join(map(str, numbers))
+                logger.warning(
+                    "instances %s are solved one at a time, not together: %s", names, error
+                )
+                break
             kind = DataError if isinstance(error, DataError) else KrylosetError
-            raise kind(f"instance {numbers[0]}: {error}") from error
-        names = ", ".join(map(str, numbers))
-        logger.warning("instances %s are solved one at a time, not together: %s", names, error)
+            named = kind(f"instance {numbers[0]}: {error}")
+            # Another instance does not mend a family.
+            if redraw is None or isinstance(error, ConfigError):
+                raise named from error
+            parameters = (redraw(numbers[0], named),)
     solutions: list[Solution] = []
     records: list[SolveRecord] = []
     for instance in instances:
-        found, taken, state = solve_group(discretisation, solver, state, [instance])
+        found, taken, state = solve_group(discretisation, solver, state, [instance], redraw)
         taken[0].escalations += 1
         solutions += found
         records += taken

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.dataset.failures import Failures, dump_failures
 from kryloset.dataset.layout import require_storable
 from kryloset.dataset.staged import create_staged
 from kryloset.given.opening import open_parameters
 from kryloset.ordering import ORDERS, partition, steps
 from kryloset.problems import Family, load_family
-from kryloset.problems.checks.drawing import Drawing
 from kryloset.provenance import stage_identity
 from kryloset.run import files
 from kryloset.run.chunking import choose_chunks, count_processors
@@ -75,7 +75,8 @@ def run(
         ConfigError: The family or its settings are wrong; there are more chunks than instances;
             `features` is `solutions` and the family has no coarse grid; or the file of
             `instances` is another one than it was.
-        DataError: A parameter is not finite or does not describe an instance; the file of
+        DataError: A parameter is not finite or does not describe an instance, and no more instances
+            may fail; the file of
             `instances` cannot be read or does not fit; or the family has variables that cannot be
             stored.
         FamilyError: `draw` did not return the parameters, or did not take all randomness from its
@@ -88,15 +89,16 @@ def run(
     given = open_parameters(config, family)
     if given is not None:
         given.digest()  # The file may have changed since the configuration was made.
-    drawn = Drawn(family, config.seed, given=given)
-    kind = _choose_features(config, method, family, drawn)
-    reduce = choose_reduction(kind, family, drawn, config.count)
-    # PETSc and MPI do not survive a fork.
-    workers = 1 if kind == "solutions" else threads
-    with find_kept(earlier, output, config, family, Drawing(family, given)) as kept:
+    with find_kept(earlier, output, config, family, given) as kept:
+        failures = Failures(config.failures_allowed, kept.failures() if kept else ())
+        drawn = Drawn(family, config.seed, given=given, failures=failures)
+        kind = _choose_features(config, method, family, drawn)
+        reduce = choose_reduction(kind, family, drawn, config.count)
+        # PETSc and MPI do not survive a fork.
+        workers = 1 if kind == "solutions" else threads
         known = kept.known(config) if kept else ()
         digests, features = draw_all(
-            family, config.seed, config.count, reduce, workers, given, known
+            family, config.seed, config.count, reduce, workers, given, known, failures
         )
         keeping = keep(kept, digests, output, earlier, config) if kept and earlier else None
     read = time.perf_counter()
@@ -130,6 +132,8 @@ def run(
         )
         if keeping is not None:
             keeping.write(written)
+        if len(failures):
+            written.text(files.FAILURES, dump_failures(failures))
         written.array(files.DRAWN, digests)
         written.array(files.PERMUTATION, permutation)
         written.array(files.BOUNDS, bounds)

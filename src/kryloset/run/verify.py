@@ -33,6 +33,7 @@ from kryloset.run.checks.solver_records import check_records
 from kryloset.run.checks.verified import Verified
 from kryloset.run.inputs import open_order, require_made_from, require_same
 from kryloset.run.keeping import kept_grids
+from kryloset.run.redrawn import read_redrawn
 
 
 def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Verified:
@@ -64,13 +65,14 @@ def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Ver
         refined = Refined(family, config.solver.tolerance, wanted)
         numbers = file.array(files.INSTANCE)
         given = open_parameters(config, family)
+        drawn, failures = read_redrawn(sorted_, [file], config, family)
         groups = read_chunk(file, family, config.mesh.grids)
         contents: dict[str, Content] = {
             "shapes": Shapes(family),
             "finite": Finite(family),
             "not constant": NotConstant(family),
             "statistics": statistics,
-            "parameters": Parameters(family, config.seed, sorted_.array(files.DRAWN), given=given),
+            "parameters": Parameters(family, config.seed, drawn, given, [*failures]),
             "residuals": residuals,
             "grids": Grids(discretisation),
             **({"refinement": refined} if wanted else {}),

@@ -5,7 +5,8 @@
 Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011)
 is a function of a key and a counter. With (seed, index) as the key, instance `index`
 does not depend on chunks or order, and the first 100 of 1,000 instances are those of
-a set of 100.
+a set of 100. What replaces an instance that failed has the same key: the last of the four words of
+its counter begins with the number of the attempt. So no two streams overlap, each of 2^194 words.
 """
 
 from typing import Any
@@ -16,19 +17,22 @@ import numpy as np
 _SPLITS = 2**64 - 1
 
 
-def generator(seed: int, index: int) -> "np.random.Generator":
+def generator(seed: int, index: int, attempt: int = 0) -> "np.random.Generator":
     """Return the generator of one instance.
 
     Args:
         seed: Seed of the dataset, 0 <= seed < 2^64.
         index: Number of the instance, 0 <= index < 2^64 - 1.
+        attempt: How often the instance was drawn before and failed, 0 <= attempt < 2^64.
 
     Raises:
         ValueError: A number is out of range.
     """
     if not 0 <= index < _SPLITS:
         raise ValueError(f"instance {index} is not in [0, 2^64 - 1)")
-    return _keyed(seed, index)
+    if not 0 <= attempt < 2**64:
+        raise ValueError(f"attempt {attempt} is not in [0, 2^64)")
+    return _keyed(seed, index, attempt)
 
 
 def split_generator(seed: int) -> "np.random.Generator":
@@ -36,11 +40,12 @@ def split_generator(seed: int) -> "np.random.Generator":
     return _keyed(seed, _SPLITS)
 
 
-def _keyed(seed: int, index: int) -> "np.random.Generator":
+def _keyed(seed: int, index: int, attempt: int = 0) -> "np.random.Generator":
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed {seed} is not in [0, 2^64)")
     from kryloset.sampling.key import Key
 
     # NumPy's type hints know no seeds but its own.
     key: Any = Key(seed, index)
-    return np.random.Generator(np.random.Philox(key))
+    # The counter is that of NumPy's: its first word counts fastest.
+    return np.random.Generator(np.random.Philox(key, counter=attempt << 192))

@@ -8,6 +8,7 @@ again both use it, so that neither stores or accepts what the other would refuse
 
 from collections.abc import Callable, Collection, Mapping
 from inspect import signature
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,15 +56,22 @@ class Given(Protocol):
 class Drawing:
     """Draws the instances of a family, each from (seed, index) alone."""
 
-    def __init__(self, family: Family, given: Given | None = None) -> None:
+    def __init__(
+        self,
+        family: Family,
+        given: Given | None = None,
+        attempts: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
         """Take the shapes from the grid. Along other axes the first instance sets the lengths.
 
         Args:
             family: The family.
             given: The parameters that are not drawn; None if all are.
+            attempts: How often instances were drawn before and failed, by their numbers.
         """
         self._family = family
         self._given = given
+        self._attempts = attempts
         self._numbered = "index" in signature(family.draw).parameters
         self._coordinates, self._centres = family.coordinates, cell_centres_of(family)
         self._where = f"`draw` of {describe_class(family)}"
@@ -129,7 +137,8 @@ class Drawing:
         number = {"index": index} if self._numbered else {}
         try:
             with blamed(self._family, "draw", doing=f"instance {index}"):
-                drawn = draw(generator(seed, index), **number)
+                attempt = self._attempts.get(index, 0)
+                drawn = draw(generator(seed, index, attempt), **number)
         except DataError as error:
             raise DataError(f"instance {index}: {error}") from error
         return self._require_names(f"instance {index}: {self._where}", drawn)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kryloset.dataset.atomic import write_text_whole
+from kryloset.dataset.failures import Failure
 from kryloset.errors import DataError, KrylosetError
 from kryloset.run.checks.group import Group
 
@@ -44,12 +45,14 @@ class CheckReport:
         residual_max: Largest true relative residual, recomputed; None if that was impossible.
         digests: SHA-256 by path, as stored in the file; empty if the file is damaged.
         accuracy: What the tolerance means for the error, measured; None if it was not.
+        failures: What failed and was drawn again.
     """
 
     checks: tuple[Check, ...]
     residual_max: float | None
     digests: dict[str, str]
     accuracy: "Accuracy | None" = None
+    failures: tuple[Failure, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -61,6 +64,8 @@ class CheckReport:
         tree: dict[str, Any] = {"passed": self.passed, **asdict(self)}
         if self.accuracy is not None:
             tree["accuracy"] = self.accuracy.as_json()
+        if not self.failures:
+            del tree["failures"]
         write_text_whole(path, json.dumps(tree, indent=2) + "\n")
 
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Checks that draw, assemble and evaluate again what is stored."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import GridPoints, count_points
+from kryloset.dataset.failures import Failure
 from kryloset.errors import DataError
 from kryloset.problems import Discretisation, Family
 from kryloset.problems.checks.drawing import Drawing, Given
@@ -30,6 +32,7 @@ class Parameters:
         seed: int,
         sorted_: NDArray[np.uint8] | None = None,
         given: Given | None = None,
+        failures: Sequence[Failure] = (),
     ) -> None:
         """Begin without instances.
 
@@ -38,8 +41,9 @@ class Parameters:
             seed: Seed of the dataset.
             sorted_: The digests of all instances that were sorted, (count, 32), if they are known.
             given: The parameters that were not drawn.
+            failures: What failed before the instances were drawn that are stored.
         """
-        self._draw = Drawing(family, given)
+        self._draw = Drawing(family, given, Counter(failure.instance for failure in failures))
         self._seed = seed
         self._sorted = sorted_
         self._count = 0
@@ -76,7 +80,14 @@ class Parameters:
 class SameParameters(Parameters):
     """Checks also the digest of all parameters of a dataset."""
 
-    def __init__(self, family: Family, seed: int, digest: str, given: Given | None = None) -> None:
+    def __init__(
+        self,
+        family: Family,
+        seed: int,
+        digest: str,
+        given: Given | None = None,
+        failures: Sequence[Failure] = (),
+    ) -> None:
         """Begin without instances.
 
         Args:
@@ -84,8 +95,9 @@ class SameParameters(Parameters):
             seed: Seed of the dataset.
             digest: The stored digest of the digests of all instances.
             given: The parameters that were not drawn.
+            failures: As of `Parameters`.
         """
-        super().__init__(family, seed, given=given)
+        super().__init__(family, seed, given=given, failures=failures)
         self._stored = digest
         self._digest = sha256()
 

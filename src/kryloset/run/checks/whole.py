@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Checks of a whole dataset, whose chunks were verified one by one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
+from kryloset.dataset.failures import Failure, describe_failures
 from kryloset.dataset.splits import split_indices
 from kryloset.dataset.staged import StagedFile
 from kryloset.dataset.statistics import Moments
@@ -91,6 +92,7 @@ def check_whole(
     config: DatasetConfig,
     verified: Sequence[Verified],
     drawn: NDArray[np.uint8],
+    failures: Iterable[Failure],
     statistics: Mapping[str, Mapping[str, float]],
     digests: dict[str, str],
 ) -> CheckReport:
@@ -102,6 +104,7 @@ def check_whole(
         config: The dataset.
         verified: What the verification of each chunk left.
         drawn: The digest of each instance, (count, 32), in the drawn order.
+        failures: What failed and was drawn again.
         statistics: Those of the dataset, by name of a parameter or field.
         digests: Those of the dataset, by path.
 
@@ -131,7 +134,10 @@ def check_whole(
         Check("order", True, "each instance once, in the drawn order"),
         Check("splits", True, f"{sizes}: those of seed {config.seed}"),
     ]
-    return CheckReport(tuple(checks), worst, digests)
+    redrawn = tuple(sorted(failures))
+    if redrawn:
+        checks.append(Check("failures", True, describe_failures(redrawn)))
+    return CheckReport(tuple(checks), worst, digests, failures=redrawn)
 
 
 def first_bytes(digests: NDArray[np.uint8]) -> NDArray[Any]:

@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Checks of the instances that failed and were drawn again."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from kryloset.dataset.failures import Failure, describe_failures
+from kryloset.errors import DataError
+from kryloset.problems import Family
+from kryloset.problems.checks.drawing import Drawing
+from kryloset.run.checks.failures import Faults
+
+
+def check_redrawn(family: Family, seed: int, failures: Sequence[Failure]) -> str:
+    """Check that what failed as it was drawn still fails.
+
+    Whether what failed as it was solved could be solved by other means is not asked.
+
+    Args:
+        family: The family.
+        seed: Seed of the dataset.
+        failures: The failures, each of the next attempt of an instance.
+    """
+    attempts: Counter[int] = Counter()
+    draw, faults = (
+        Drawing(family, attempts=attempts),
+        Faults("failures of instances that are valid"),
+    )
+    for failure in failures:
+        if failure.stage == "draw" and not _fails(draw, seed, failure.instance):
+            faults.add([(failure.instance, f"attempt {failure.attempt}")])
+        attempts[failure.instance] += 1
+    faults.refuse()
+    return describe_failures(failures)
+
+
+def _fails(draw: Drawing, seed: int, index: int) -> bool:
+    try:
+        draw(seed, index)
+    except DataError:
+        return True
+    return False
