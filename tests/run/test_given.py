@@ -194,6 +194,32 @@ def test_values_at_centres_of_cells_go_on_to_the_boundary(tmp_path: Path):
     assert found["k"][0, 0] == k[0, 0, 0]
 
 
+def test_resampling_goes_around_a_periodic_axis(tmp_path: Path):
+    wave = 2 + np.cos(2 * np.pi * np.arange(32) / 32)
+    k = np.stack([wave[:, None] + np.linspace(0, 1, POINTS) + number for number in range(COUNT)])
+    mesh = {"points": [16, POINTS], "periodic": ["x"]}
+    instances = {"file": str(tmp_path / "k.h5"), "resample": "linear"}
+    write_hdf5(tmp_path / "k.h5", k=k)
+    (found,) = drawn(made(instances=instances, mesh=mesh), 1)
+    np.testing.assert_array_equal(found["k"], k[1, ::2])
+    # From half as many, the last point lies between the last and the first of the file.
+    write_hdf5(tmp_path / "k.h5", k=k[:, ::4])
+    (found,) = drawn(made(instances=instances, mesh=mesh), 1)
+    np.testing.assert_allclose(found["k"][-1], (k[1, 28] + k[1, 0]) / 2, rtol=1e-15)
+
+
+def test_cells_of_a_file_lie_beside_those_of_the_family(tmp_path: Path):
+    there, finer = ((np.arange(cells) + 0.5) / cells for cells in (8, 24))
+    k = np.stack([bilinear(finer, finer) + number for number in range(COUNT)])
+    write_hdf5(tmp_path / "k.h5", k=k)
+    config = made(
+        instances={"file": str(tmp_path / "k.h5"), "resample": "linear"},
+        parameters=DARCY["parameters"] | {"placement": "cells"},
+    )
+    (found,) = drawn(config, 1)
+    np.testing.assert_allclose(found["k"], bilinear(there, there) + 1, rtol=1e-15)
+
+
 def labelled(path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["k"] = K

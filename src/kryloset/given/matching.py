@@ -19,7 +19,7 @@ from kryloset.dataset.layout import ROLES, WELL_GROUPS
 from kryloset.errors import ConfigError, DataError
 from kryloset.given.formats import FileArray
 from kryloset.given.resampling import Places, resample
-from kryloset.problems.base import Array, Family, Variable
+from kryloset.problems.base import Array, Family, Variable, cell_axis
 from kryloset.problems.checks.drawing import draw_example
 from kryloset.problems.checks.shapes import fits, format_shape
 from kryloset.problems.lattice import cell_centres_of
@@ -157,7 +157,13 @@ class _Fit:
         self._arrays = arrays
         self._variable, self._array, self._index = variable, array, index
         centres = cell_centres_of(family)
-        self._grid = {**family.coordinates, **centres}
+        self._grid, self._centres = {**family.coordinates, **centres}, centres
+        self._ends: dict[str, tuple[float, float]] = {}
+        self._periodic: set[str] = set()
+        for axis, line in family.coordinates.items():
+            both = (axis, cell_axis(axis))
+            self._ends |= dict.fromkeys(both, (line[0], family.end_of(axis)))
+            self._periodic |= set(both) if family.is_periodic(axis) else set()
         self._where = f"{path}: {array.name!r}, for the parameter {variable.name!r},"
         lengths = variable.lengths(family.coordinates, centres)
         if None in lengths:
@@ -281,7 +287,9 @@ class _Fit:
                     "`instances: {file: ..., resample: linear}` (or nearest)"
                 )
             try:
-                along[place] = Places.of(axis, wanted, there, kind)
+                low, high = self._ends[axis]
+                period = high - low if axis in self._periodic else None
+                along[place] = Places.of(axis, wanted, there, kind, period)
             except DataError as error:
                 raise DataError(f"{self._where} cannot be resampled: {error}") from None
         return along
@@ -296,7 +304,11 @@ class _Fit:
         line = self._grid[axis]
         if length == len(line):
             return line
-        return np.linspace(line[0], line[-1], length)
+        low, high = self._ends[axis]
+        if axis in self._centres:
+            return low + (high - low) * (np.arange(length) + 0.5) / length
+        # The grid leaves out the end of a periodic axis, and so does the file.
+        return np.linspace(low, high, length, endpoint=axis not in self._periodic)
 
 
 def _close(one: Array, other: Array) -> bool:

@@ -37,6 +37,7 @@ class Places:
         wanted: NDArray[np.float64],
         there: NDArray[np.float64],
         kind: Literal["linear", "nearest"],
+        period: float | None = None,
     ) -> "Places":
         """Find the points.
 
@@ -45,6 +46,7 @@ class Places:
             wanted: Coordinates at which values are wanted, ascending.
             there: Coordinates at which there are values, ascending.
             kind: How values between neighbours are made.
+            period: Length of the axis if it is periodic; None if it is not.
 
         Raises:
             DataError: A wanted point is farther than a cell from all that are there.
@@ -53,6 +55,8 @@ class Places:
             raise DataError(f"it has one point along {axis}: two are needed to interpolate")
         if not (np.diff(there) > 0).all():
             raise DataError(f"its coordinates along {axis} do not ascend")
+        if period is not None:
+            wanted, there = _unroll(axis, wanted, there, period)
         lower = np.clip(np.searchsorted(there, wanted, side="right") - 1, 0, len(there) - 2)
         weight = (wanted - there[lower]) / (there[lower + 1] - there[lower])
         if weight.min() < -1 - _SAME or weight.max() > 2 + _SAME:
@@ -66,6 +70,24 @@ class Places:
         return cls(lower, np.clip(np.where(exact, near, weight), 0.0, 1.0))
 
 
+def _unroll(
+    axis: str, wanted: NDArray[np.float64], there: NDArray[np.float64], period: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return points of a periodic axis within the period that begins with the first one there.
+
+    The first point comes again at the end of what is there, if it is not there yet.
+    """
+    gap = there[0] + period - there[-1]
+    if gap > 2 * np.diff(there).max():
+        raise DataError(
+            f"its points along {axis} are in [{there[0]:g}, {there[-1]:g}], and those of the grid "
+            f"go once around a period of {period:g}: give values on the whole grid"
+        )
+    if gap > _SAME * period:
+        there = np.append(there, there[0] + period)
+    return there[0] + (wanted - there[0]) % period, there
+
+
 def resample(values: NDArray[Any], along: Mapping[int, Places]) -> NDArray[np.float64]:
     """Return values at other points.
 
@@ -76,6 +98,7 @@ def resample(values: NDArray[Any], along: Mapping[int, Places]) -> NDArray[np.fl
     found = np.asarray(values, np.float64)
     for axis, places in along.items():
         weight = places.weight.reshape(-1, *[1] * (found.ndim - 1 - axis))
-        below, above = (found.take(places.lower + step, axis) for step in (0, 1))
+        # Above the last point of a periodic axis is the first.
+        below, above = (found.take(places.lower + step, axis, mode="wrap") for step in (0, 1))
         found = below * (1 - weight) + above * weight
     return found
