@@ -152,11 +152,11 @@ class Darcy(SteadyFamily):
         Raises:
             DataError: As `check_instance`.
         """
-        settings, points = self.settings, self.grid_points
+        settings = self.settings
         instance = {"k": self._permeability().draw(generator, self._k_points)}
         if settings.source_deviation:
             f = self._gaussian(settings.source_deviation, settings.source_length)
-            instance["f"] = settings.source + f.draw(generator, points)
+            instance["f"] = settings.source + f.draw(generator, self.grid_points)
         self.check_instance(instance)
         return instance
 

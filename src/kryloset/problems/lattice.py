@@ -40,6 +40,9 @@ def lines_of(mesh: MeshConfig, dimension: int) -> "tuple[Line, ...]":
         ConfigError: `mesh.spacing` lists other points than `mesh.points` and `mesh.degree` need.
     """
     counts = mesh.points_along(dimension)
+    # Asked for with every instance that is drawn.
+    if mesh.spacing == "equidistant" and not mesh.periodic:
+        return counts
     of_axes = spacings_along(mesh, dimension)
     return tuple(
         _places(spacing, count, mesh.degree)

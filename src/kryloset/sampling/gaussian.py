@@ -141,16 +141,10 @@ class GaussianField:
         lines = (points,) * self.dimension if isinstance(points, int | np.integer) else points
         if len(lines) != self.dimension:
             raise ValueError(f"{len(lines)} axes of points do not fit dimension {self.dimension}")
-        for line, boundary in zip(lines, self.boundaries, strict=True):
-            least, finest = _BASES[boundary].least_points(self.modes), count_resolved([line])
-            if finest < least:
-                raise ValueError(
-                    f"{self.modes} modes need at least {least} points a side, not {finest}"
-                )
-        coefficients = self.scales * generator.standard_normal(self.scales.shape)
-        keys = [int(x) if np.ndim(x) == 0 else np.asarray(x, np.float64).tobytes() for x in lines]
-        axes = zip(self.boundaries, keys, strict=True)
-        return _sum_products(coefficients, [_tables(each, self.modes, x) for each, x in axes])
+        axes = zip(self.boundaries, lines, strict=True)
+        tables = [_tables(boundary, self.modes, _key(line)) for boundary, line in axes]
+        scales = self.scales
+        return _sum_products(scales * generator.standard_normal(scales.shape), tables)
 
 
 def count_resolved(lines: Sequence[Line]) -> int:
@@ -195,6 +189,13 @@ def _scales(field: GaussianField) -> Array:
     return scales
 
 
+def _key(line: Line) -> int | bytes:
+    """Return the points of an axis as a key: their number, or the bytes of their places."""
+    if isinstance(line, int | np.integer):
+        return int(line)
+    return np.asarray(line, np.float64).tobytes()
+
+
 @lru_cache(maxsize=16)
 def _tables(boundary: str, modes: int, points: int | bytes) -> tuple[Array, Array]:
     """Return the functions at the points of an axis, (points, functions), and the transpose.
@@ -202,9 +203,15 @@ def _tables(boundary: str, modes: int, points: int | bytes) -> tuple[Array, Arra
     Args:
         boundary: The boundary condition.
         modes: Number of modes.
-        points: Number of equidistant points, or the bytes of their places.
+        points: As `_key` returns them.
+
+    Raises:
+        ValueError: There are so few points that modes would alias.
     """
     basis = _BASES[boundary]
+    finest = count_resolved([np.frombuffer(points) if isinstance(points, bytes) else points])
+    if finest < (least := basis.least_points(modes)):
+        raise ValueError(f"{modes} modes need at least {least} points a side, not {finest}")
     half_waves = basis.half_waves(modes)
     if isinstance(points, bytes):
         half_turns = np.outer(np.frombuffer(points), half_waves)

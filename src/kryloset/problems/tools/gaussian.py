@@ -114,7 +114,7 @@ def gaussian_field(
         dimension=len(sides),
         boundary=_across_axes(len(sides), boundary, periodic) if periodic else boundary,
     )
-    if all(side == 1 for side in sides):
+    if min(sides) == max(sides) == 1:
         return field
     lengths = zip(field.lengths, sides, strict=True)
     return replace(field, length=tuple(length / side for length, side in lengths))
