@@ -20,7 +20,7 @@ from merging import merge_verified
 #: Steady on a lattice, with degrees of freedom of its own, in time, nonlinear, and on own meshes.
 FAMILIES = {
     "darcy": {"modes": 4},
-    "navier_stokes": {},
+    "navier_stokes": {"modes": 4, "reynolds": 50.0, "steps": 8, "final_time": 0.1},
     "heat": {"steps": 3, "modes": 4},
     "reaction_diffusion": {"modes": 4},
     "thermal": {"outline": "drawn"},
@@ -31,7 +31,8 @@ def make(folder: Path, family: str, **parameters) -> Path:
     """Make a dataset of two instances."""
     config = DatasetConfig.model_validate(
         {
-            "family": family, "count": 2, "chunks": 1, "mesh": {"points": 9},
+            "family": family, "count": 2, "chunks": 1,
+            "mesh": {"points": 9, "degree": 2 if family == "navier_stokes" else 1},
             "parameters": parameters, "splits": {"train": 1.0},
         }
     )  # fmt: skip
