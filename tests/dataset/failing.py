@@ -6,6 +6,7 @@ from pointwise import Pointwise, PointwiseDivision
 
 from kryloset.config.section import Section
 from kryloset.errors import DataError, KrylosetError
+from kryloset.problems.darcy import Darcy
 
 
 class Settings(Section):
@@ -51,6 +52,15 @@ class FailingDivision(PointwiseDivision):
     def evaluate(self, instance, solution):
         """Return what is stored."""
         return {}
+
+
+class Steep(Darcy):
+    """Darcy flow whose matrix overflows for some instances."""
+
+    def draw(self, generator):
+        """Make a quarter of the permeabilities as large as numbers can be."""
+        k = super().draw(generator)["k"]
+        return {"k": k * (1.7e308 / k.max()) if generator.random() < 0.25 else k}
 
 
 class Wrong(Failing, axes=("x",)):

@@ -214,6 +214,27 @@ def test_the_comparison_goes_on_without_what_fails(made: Path, tmp_path: Path) -
     assert not failed.intersection(compared)
 
 
+def test_a_lane_that_fails_harms_no_neighbour(tmp_path: Path) -> None:
+    """Sixteen at once: they are solved alone, and those without a finite matrix drawn again."""
+    changes = {"family": FAMILY.replace("Failing", "Steep"), "mesh": {"points": 9}, "chunks": 1}
+    changes |= {"parameters": {"modes": 8}, "sort": "given"}
+    changes |= {"solver": {}}
+    with np.errstate(over="ignore"):
+        path = make(tmp_path, **changes)
+        config = DatasetConfig(**GIVEN | changes)
+        compare.run(config, "set", order=tmp_path / "order.h5", output=tmp_path / "c.json")
+    failed = {one.instance for one in read_failures(path)}
+    assert 0 < len(failed) < 12
+    assert all("NaN or infinite" in one.reason for one in read_failures(path))
+    check.run(path)
+    with Dataset(path) as data:
+        assert data.array("k")[:].max() < 1e300
+        assert data.solver()["escalations"].all()  # They were in groups with one that failed.
+    compared = json.loads((tmp_path / "c.json").read_text())
+    assert not failed.intersection(compared["instances"])
+    assert compared["methods"][0]["unconverged"] == 0  # of the solver of the dataset
+
+
 def test_the_limit_stops_the_run_and_names_what_failed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"(?s)3 instances failed, and 2 may.*resonance"):
         make(tmp_path, failure_limit=2, parameters={"drawing": 0.5})

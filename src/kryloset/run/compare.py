@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from mpi4py import MPI
@@ -88,20 +87,21 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
     expected = FIRST * len(methods) * expect_seconds(family)
     first = min(FIRST if expected < config.comparison.seconds else 1, len(numbers))
     began = time.process_time()
+    found = None
     try:
-        records, turns = compare_within(seconds, compare, len(numbers), first)
+        found = compare_within(seconds, compare, len(numbers), first)
     except KrylosetError as error:
         if not config.failures_allowed or isinstance(error, ConfigError):
             raise
+    if config.failures_allowed and not _all_converged(found, methods[0].name):
         # The dataset has others in the place of those that cannot be solved.
         solved = _solved(config, family, discretisation, instances)
-        if not solved:
-            raise
-        logger.warning("compared without what is not solved: %s", error)
         numbers, instances = [numbers[i] for i in solved], [instances[i] for i in solved]
         features = None if features is None else features[solved]
         first = min(first, len(solved))
-        records, turns = compare_within(seconds, compare, len(solved), first)
+        found = compare_within(seconds, compare, len(solved), first)
+    assert found is not None
+    records, turns = found
     numbers = numbers[: len(turns)]
     several = measured(family) if time.process_time() - began < seconds else 1
     accuracy = _accuracy(config, family, discretisation, instances[:several])
@@ -125,18 +125,32 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
         accuracy.log()
 
 
+def _all_converged(found: Compared | None, own: str) -> bool:
+    """Return whether the solver of the dataset reached the tolerance for all instances."""
+    return found is not None and all(record.converged for record in found[0][own])
+
+
 def _solved(
     config: DatasetConfig,
     family: Family,
     discretisation: Discretisation,
     instances: Sequence[tuple[int, Instance]],
 ) -> list[int]:
-    """Return the places of the instances that the solver of the dataset solves."""
+    """Return the places of the instances that the solver of the dataset solves.
+
+    Raises:
+        KrylosetError: There are none.
+    """
     solver, places = make_solver(config.solver, family), []
     for place, instance in enumerate(instances):
-        with suppress(KrylosetError):
+        try:
             solve_group(discretisation, solver, solver.init(), [instance])
             places.append(place)
+        except KrylosetError as error:
+            logger.warning("compared without an instance that is not solved: %s", error)
+            last = error
+    if not places:
+        raise last
     return places
 
 
