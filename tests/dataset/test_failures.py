@@ -26,6 +26,7 @@ from kryloset.run.checks.redrawn import check_redrawn
 from kryloset.sampling import generator
 from merging import merge_verified
 
+SLOW = pytest.mark.slow
 FAMILY = f"{Path(__file__).parent / 'failing.py'}:Failing"
 GIVEN = {
     "family": FAMILY, "count": 12, "chunks": 2, "seed": 5, "mesh": {"points": 5},
@@ -107,7 +108,7 @@ def test_failures_harm_no_other_instance(made: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"chunks": 3, "sort": "given"}, pytest.param({"chunks": 1}, marks=pytest.mark.slow)],
+    [{"chunks": 3, "sort": "given"}, pytest.param({"chunks": 1}, marks=SLOW)],
 )
 def test_instances_do_not_depend_on_chunks_or_order(made: Path, tmp_path: Path, changes) -> None:
     other = make(tmp_path, **changes)
@@ -115,7 +116,7 @@ def test_instances_do_not_depend_on_chunks_or_order(made: Path, tmp_path: Path, 
     assert parameters(other) == parameters(made)
 
 
-@pytest.mark.slow
+@SLOW
 def test_a_larger_set_keeps_what_was_drawn_again(made: Path, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     shutil.copytree(made.parent, folder)
@@ -146,7 +147,7 @@ def test_checks_information_and_report_tell_failures(made: Path, tmp_path: Path)
     assert all(one.passed for one in reproduce.run(made, last))
 
 
-@pytest.mark.parametrize("stage", ["draw", "solve"])
+@pytest.mark.parametrize("stage", ["draw", pytest.param("solve", marks=SLOW)])
 def test_a_forged_attempt_is_found(made: Path, tmp_path: Path, stage: str) -> None:
     """The record of a failure is taken out, or one is added."""
     found = read_failures(made)
@@ -180,7 +181,7 @@ class Killed(BaseException):
     """The end of a process."""
 
 
-@pytest.mark.parametrize("after", [1, 2])
+@pytest.mark.parametrize("after", [2, pytest.param(1, marks=SLOW)])
 def test_a_killed_run_resumes_with_what_failed(
     made: Path, tmp_path: Path, monkeypatch, after: int
 ) -> None:
