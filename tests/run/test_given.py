@@ -20,7 +20,8 @@ from kryloset.dataset.staged import StagedFile
 from kryloset.errors import ConfigError, DataError, FamilyError
 from kryloset.given.opening import open_parameters, resolve
 from kryloset.problems import FAMILIES, load_family
-from kryloset.run import check, draw, solve, sort
+from kryloset.publish.card import write_card
+from kryloset.run import check, draw, reproduce, solve, sort
 from kryloset.run.draw import Drawn
 from kryloset.sampling import generator
 from merging import merge_verified
@@ -347,6 +348,21 @@ def test_without_its_file_a_dataset_is_checked_by_its_digests(
     assert not failed
     assert "6 instances: k not compared with k.npy (SHA-256 " in detail
     assert detail.endswith("f drawn again from seed 0, bit for bit")
+
+
+def test_reproduce_and_the_card_say_what_needs_the_file(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def told() -> str:
+        (found,) = [c.detail for c in reproduce.run(dataset, 3) if c.name == "parameters"]
+        return found
+
+    monkeypatch.chdir(dataset.parent)
+    assert told() == "k read again from k.npy, bit for bit; f: bit for bit"
+    monkeypatch.chdir(tmp_path)
+    assert told().startswith("k not compared with k.npy (SHA-256 ")
+    with Dataset(dataset) as data:
+        assert "The values of k were read from `k.npy` (SHA-256 `" in write_card(data, {})
 
 
 def test_another_file_of_the_same_name_fails_the_check(

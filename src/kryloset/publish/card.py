@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from kryloset.config import count_points
+from kryloset.config import InstancesConfig, count_points
 from kryloset.dataset.description import read_quantity, read_title
 from kryloset.dataset.layout import grid_group
 from kryloset.dataset.reader import Dataset
@@ -51,7 +51,7 @@ def write_card(data: Dataset, files: Mapping[str, tuple[str, int]]) -> str:
         _section("Splits", _splits(data)),
         _section("Files", _files(files)),
         _section("Load it", _LOAD),
-        _section("Make it again", _AGAIN),
+        _section("Make it again", _AGAIN + _given(data.config.instances)),
         _section("Licence and citation", _rights(about)),
     ]
     return "\n\n".join(parts) + "\n"
@@ -80,6 +80,17 @@ _AGAIN = """The file holds its configuration and its seed. `kryloset restore dat
 writes them to a folder and prints the command that makes the dataset there; `kryloset check
 dataset.h5` verifies every parameter and every residual from the file alone. `sha256sum --check
 SHA256SUMS` compares the files with those that were published."""
+
+
+def _given(instances: InstancesConfig) -> str:
+    """Return which file is needed for all of that, if parameters were read from one."""
+    if instances.file is None:
+        return ""
+    return (
+        f"\n\nThe values of {', '.join(instances.names)} were read from `{instances.file}` "
+        f"(SHA-256 `{instances.sha256}`). It is needed to make the dataset again. Without it, "
+        "`kryloset check` compares these values with their stored digests."
+    )
 
 
 def _section(title: str, text: str) -> str:

@@ -22,7 +22,7 @@ from kryloset.errors import DataError
 from kryloset.fem.accuracy import relative_errors, stricter
 from kryloset.fem.discretise import discretise
 from kryloset.problems import Discretisation, Family, Instance
-from kryloset.problems.checks.drawing import Drawing
+from kryloset.problems.checks.drawing import Drawing, Given
 from kryloset.run.checks.description import check_description
 from kryloset.run.checks.family import load_same_family
 from kryloset.run.checks.given import find_given
@@ -68,10 +68,11 @@ def run(path: Path, number: int) -> list[Check]:
             family, discretisation = make()
             rows = attempt("stored rows", partial(_rows, data, number))
             attempts = Counter(failure.instance for failure in data.provenance().failures)
-            draw = Drawing(family, find_given(data, family), attempts)
+            given = find_given(data, family)
+            draw = Drawing(family, given, attempts)
             instance = draw(data.config.seed, number)
             parameters = attempt(
-                "parameters", partial(_parameters, data.instance(number), instance)
+                "parameters", partial(_parameters, data.instance(number), instance, given)
             )
             solved = _Solved(data, number, family, discretisation, instance)
             residual = attempt("residual", solved.compare_residuals)
@@ -96,7 +97,7 @@ def _rows(data: Dataset, number: int) -> str:
     return f"{count} arrays have the digests that were sealed"
 
 
-def _parameters(stored: Instance, drawn: Instance) -> str:
+def _parameters(stored: Instance, drawn: Instance, given: Given | None) -> str:
     """Compare the parameters: bit for bit, or within the rounding of another machine."""
     apart = {
         name: float(np.abs(values - stored[name]).max() / (np.abs(stored[name]).max() or 1.0))
@@ -108,7 +109,11 @@ def _parameters(stored: Instance, drawn: Instance) -> str:
         raise DataError(f"{told} of its largest value: another instance than that of the seed")
     if apart:
         return f"{told} of its largest value: another processor or library rounds otherwise"
-    return f"{', '.join(drawn)}: bit for bit"
+    read = frozenset() if given is None else given.names
+    parts = [] if given is None else [f"{', '.join(sorted(read))} {given.told}"]
+    if again := [name for name in drawn if name not in read]:
+        parts.append(f"{', '.join(again)}: bit for bit")
+    return "; ".join(parts)
 
 
 class _Solved:
