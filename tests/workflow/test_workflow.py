@@ -17,7 +17,7 @@ ALL = {
     "compare_solvers": 1,
     "merge_chunks": 1,
     "report_dataset": 1,
-    "resolve_config": 5,
+    "resolve_config": 4,
     "solve_chunk": 2,
     "sort_instances": 1,
     "verify_chunk": 2,
