@@ -23,6 +23,8 @@ from kryloset.errors import DataError, KrylosetError
 from kryloset.problems import load_family
 from kryloset.run import check, checkpoint, compare, report, reproduce, solve, sort
 from kryloset.run.checks.redrawn import check_redrawn
+from kryloset.run.draw import Drawn
+from kryloset.run.inputs import open_order
 from kryloset.sampling import generator
 from merging import merge_verified
 
@@ -250,13 +252,14 @@ def test_all_chunks_together_have_the_limit(tmp_path: Path) -> None:
     assert all((tmp_path / f"{i}-of-2.h5").exists() for i in (1, 2))
 
 
-def test_a_run_that_stopped_goes_on_where_it_was(tmp_path: Path, monkeypatch) -> None:
+def test_a_run_that_stopped_goes_on_where_it_was(tmp_path: Path, monkeypatch, caplog) -> None:
     """The groups before the failure are not solved again when failures are allowed."""
     settings = {"chunks": 1, "parameters": {"solving": 0.1}, "sort": "given"}
     first = expected(12, 0.0, 0.1)[0][0]
     monkeypatch.setattr(checkpoint, "SAVE_EVERY", 0.0)
     with pytest.raises(KrylosetError, match=f"instance {first}: nu .* diverges"):
         make(tmp_path, on_failure="stop", **settings)
+    assert "`on_failure: redraw` draws another instance" in caplog.text
     assert first >= 4
     solved, solve_group = [], solve.solve_group
 
@@ -267,6 +270,17 @@ def test_a_run_that_stopped_goes_on_where_it_was(tmp_path: Path, monkeypatch) ->
     monkeypatch.setattr(solve, "solve_group", noting)
     make(tmp_path, **settings)
     assert solved == [*range(first // 4 * 4, 12)]
+
+
+def test_an_instance_that_was_sorted_must_still_be_valid(tmp_path: Path) -> None:
+    """Another kind of machine must not leave out what the order has."""
+    config = DatasetConfig(**GIVEN | {"parameters": {}})
+    sort.run(config, "set", output=tmp_path / "order.h5")
+    other = load_family(DatasetConfig(**GIVEN | {"parameters": {"drawing": 0.999}}))
+    with open_order(tmp_path / "order.h5", config) as order:
+        drawn = Drawn(other, 5, order, failures=Failures(99))
+        with pytest.raises(DataError, match=r"instance 0: .* is a resonance"):
+            drawn.instances([0])
 
 
 def test_a_family_that_is_wrong_is_not_drawn_again(tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ failures alone say by which attempt an instance was drawn.
 """
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
 from kryloset.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 type Stage = Literal["draw", "solve"]
 
@@ -87,6 +90,7 @@ class Failures:
             Exception: The error itself, if none is allowed.
         """
         if not self._allowed:
+            logger.warning("the run stops; `on_failure: redraw` draws another instance instead")
             raise error
         reason = str(error).removeprefix(f"instance {instance}: ")
         self._append(Failure(instance, self.attempts[instance], stage, reason))

@@ -104,6 +104,16 @@ class Drawn:
         """
         return self.digested(indices)[0]
 
+    def _is_sorted(self, index: int) -> bool:
+        """Return whether an instance is the one that was sorted, and has not failed since."""
+        return self.failures.attempts[index] == self._sorted.get(index, 0)
+
+    def _draw_one(self, index: int) -> dict[str, Array]:
+        """Draw an instance. One that was sorted was valid then."""
+        if self._order is not None and self._is_sorted(index):
+            return self._draw(self._seed, index)
+        return draw_valid(self._draw, self._seed, index, self.failures)
+
     def digested(self, indices: Sequence[int]) -> tuple[list[dict[str, Array]], list[bytes]]:
         """Draw some instances, and return with them the digests of their parameters.
 
@@ -115,13 +125,13 @@ class Drawn:
             DataError: As `instances`.
             FamilyError: As `instances`.
         """
-        found = [draw_valid(self._draw, self._seed, index, self.failures) for index in indices]
+        found = [self._draw_one(index) for index in indices]
         rows = [digest_rows(instance.values()) for instance in found]
         if self._order is not None:
-            digests, attempts = self._order.array(files.DRAWN), self.failures.attempts
+            digests = self._order.array(files.DRAWN)
             for index, digested in zip(indices, rows, strict=True):
-                if attempts[index] > self._sorted.get(index, 0):
-                    continue  # It failed since.
+                if not self._is_sorted(index):
+                    continue
                 if sha256(digested).digest() != digests[index].tobytes():
                     if self._given is not None:
                         raise DataError(
