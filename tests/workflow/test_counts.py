@@ -63,6 +63,8 @@ def test_a_dataset_grows_and_shrinks_and_keeps_its_rows_bit_for_bit(folder: Path
         np.testing.assert_array_equal(second[name][:64], values, err_msg=name)
     assert not seconds(folder)[:64].any() and (seconds(folder)[64:] > 0).all()
     assert check.run(made).passed
+    report = (folder / "results/tiny/report.html").read_text()
+    assert "The first 64 were kept from an earlier dataset." in report
     again = snakemake("--cores", "2", cwd=folder)
     assert "Nothing to be done" in again.output
     grow(folder, count=80)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from kryloset.dataset.failures import describe_failures
 from kryloset.dataset.layout import place
+from kryloset.dataset.origin import count_kept
 from kryloset.report import figures, pictures, wording
 from kryloset.report.findings import Findings
 from kryloset.report.numerals import scientific
@@ -98,6 +99,7 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
         and wording.describe_order(order.method, order.steps.sum(), order.steps_given.sum()),
         provenance=findings.provenance,
         failures_sentence=describe_failures(findings.provenance.failures),
+        kept=count_kept(findings.provenance.earlier),
         refinement_sentence=findings.refinement
         and wording.describe_refinement(findings.refinement, comparison and comparison["accuracy"]),
         metrics=metrics,
