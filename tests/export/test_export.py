@@ -112,6 +112,38 @@ def large(tmp_path_factory):
     return path
 
 
+OWN = """
+from kryloset.problems import SteadyFamily, Variable
+
+class Own(SteadyFamily):
+    summary = equation = "own"
+    parameters = (Variable("k", "k"), Variable("nu", "nu", dimensions=()))
+    fields = (Variable("u", "u"),)
+    def draw(self, generator): ...
+    def weak_form(self, space, parameters): ...
+"""
+
+
+def test_a_number_named_as_the_function_of_pdebench_is_not_lost(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    splits = {"train": 0.5, "test": 0.5}
+    config = DatasetConfig(
+        family=f"{tmp_path}/own.py:Own", count=2, mesh={"points": 3}, splits=splits
+    )
+    numbers = np.random.default_rng(0).random((2, 2, 3, 3))
+    instances = [{"k": k, "nu": np.float64(row), "u": u} for row, (k, u) in enumerate(numbers)]
+    zeros = {key: np.zeros(2) for key in SOLVER}
+    path = tmp_path / "own.h5"
+    write_dataset(
+        path, "own", config, load_family(config), instances, zeros, {0: "converged"}, {}, ""
+    )
+    export.run(path, to="pdebench", output=tmp_path / "out", instances="1", precision="float64")
+    (made,) = (tmp_path / "out").glob("*.hdf5")
+    with h5py.File(made) as file:
+        assert file["nu"][:].tolist() == [1.0]
+        np.testing.assert_array_equal(file["k"][0], numbers[1, 0])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("to", ["well", "pdebench", "deepxde", "netcdf", "zarr"])
 def test_memory_does_not_grow_with_the_instances(to, large, tmp_path):

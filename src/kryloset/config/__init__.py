@@ -14,6 +14,7 @@ from kryloset.config.mesh import (
     name_points,
     parse_points,
     plain,
+    points_of,
 )
 from kryloset.config.models import (
     ComparisonConfig,
@@ -52,4 +53,5 @@ __all__ = [
     "parse_config",
     "parse_points",
     "plain",
+    "points_of",
 ]

@@ -74,7 +74,6 @@ class MeshConfig(Section):
         "side, or a list with one for each axis. They are equidistant. The finite element "
         "functions are evaluated there exactly.",
     )
-
     nodal_parameters: bool = Field(
         False,
         exclude_if=lambda chosen: not chosen,
@@ -128,17 +127,6 @@ class MeshConfig(Section):
         """Return the number of points along each axis."""
         return (self.points,) * dimension if isinstance(self.points, int) else self.points
 
-    @property
-    def cells(self) -> int:
-        """Mesh cells per side.
-
-        Raises:
-            TypeError: The axes have a number of points each.
-        """
-        if isinstance(self.points, tuple):
-            raise TypeError(f"mesh.points {plain(self.points)} has a number for each axis")
-        return (self.points - 1) // self.degree
-
 
 def _are_fractions(given: Any) -> bool:
     """Return whether these are points in fractions of a side."""
@@ -151,6 +139,11 @@ def _are_fractions(given: Any) -> bool:
 def plain(points: Any) -> Any:
     """Return points as a configuration has them, with lists for tuples."""
     return [plain(one) for one in points] if isinstance(points, tuple) else points
+
+
+def points_of(shape: tuple[int, ...]) -> GridPoints:
+    """Return the points of a grid as a configuration has them: a number if all axes have it."""
+    return shape[0] if len(set(shape)) == 1 else shape
 
 
 def name_points(points: GridPoints) -> str:

@@ -74,10 +74,7 @@ def _points(view: GridView, inside: NDArray[np.bool_] | None) -> NDArray[np.floa
 
 def _branch(view: GridView, instance: int) -> NDArray[Any]:
     """Return all parameters of an instance in one row."""
-    given = (view.dataset.instance(instance) if view.points is None else {}) | {
-        name: view.values(name, instance) for name in view.parameters
-    }
-    return np.concatenate([np.ravel(values) for values in given.values()])
+    return np.concatenate([np.ravel(values) for values in view.given(instance).values()])
 
 
 def _solution(view: GridView, instance: int, inside: NDArray[np.bool_] | None) -> NDArray[Any]:

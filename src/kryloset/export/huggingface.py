@@ -55,10 +55,8 @@ def _file(split: str) -> str:
 def _row(view: GridView, instance: int, dtype: np.dtype[Any]) -> dict[str, NDArray[Any]]:
     """Return the columns of an instance."""
     row: dict[str, NDArray[Any]] = {"instance": np.asarray(instance)}
-    given = view.dataset.instance(instance) if view.points is None else {}
-    names = (*view.parameters, *view.fields)
-    row |= {name: values.astype(dtype) for name, values in given.items()}
-    row |= {name: view.values(name, instance).astype(dtype) for name in names}
+    fields = {name: view.values(name, instance) for name in view.fields}
+    row |= {name: values.astype(dtype) for name, values in (view.given(instance) | fields).items()}
     if (inside := view.inside(instance)) is not None:
         row[INSIDE.name] = inside
     return row

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kryloset.config import name_points
+from kryloset.config import name_points, points_of
 from kryloset.errors import DataError
 from kryloset.export.base import Format
 from kryloset.export.selection import Array, GridView, Selection
@@ -33,7 +33,7 @@ class NeuralOperator(Format):
                     f"{selection.dataset.file.filename}: no parameter is a number or a function on "
                     "the grid, so a neural operator would have no input"
                 )
-            sides = name_points(view.shape if len(set(view.shape)) > 1 else view.shape[0])
+            sides = name_points(points_of(view.shape))
             for split, instances in selection.splits.items():
                 target = path / f"{selection.dataset.name}_{split}_{sides}.pt"
                 _write(view, instances.tolist(), selection.dtype, target)

@@ -20,8 +20,8 @@ class PDEBench(Format):
 
     `tensor` is the solution (instance, time, *grid) if it is one function. Otherwise each component
     is an array of its own name, as in PDEBench's files of compressible flow. `nu` is the parameter
-    (instance, *grid) if one alone varies along all axes; other parameters have their names. The
-    axes are `t-coordinate`, `x-coordinate` and so on.
+    (instance, *grid) if one alone varies along all axes and no other has that name; all others have
+    their names. The axes are `t-coordinate`, `x-coordinate` and so on.
     """
 
     def write(self, selection: Selection, path: Path) -> None:
@@ -51,7 +51,7 @@ def _arrays(view: GridView, instance: int) -> Mapping[str, NDArray[Any]]:
     """Return all arrays of an instance by name, a steady solution with one time."""
     found = dict(_named(view, view.parameters, instance))
     functions = [name for name in found if found[name].shape == view.shape]
-    if len(functions) == 1:
+    if len(functions) == 1 and "nu" not in found:
         found["nu"] = found.pop(functions[0])
     states = {
         name: values if values.ndim > len(view.shape) else values[np.newaxis]

@@ -144,6 +144,19 @@ class GridView:
         values: Array = self.dataset.rows(variable.key, instance, instance + 1)[0]
         return values[cells_of_points(self.dataset)] if variable.in_cells else values
 
+    def given(self, instance: int) -> dict[str, Array]:
+        """Return the parameters of an instance, each as `values`.
+
+        On the dataset's own grid there are also those with axes of their own, as they are stored.
+        """
+        found = {}
+        for name in self.dataset.parameters:
+            if name in self._variables:
+                found[name] = self.values(name, instance)
+            elif self.points is None:
+                found[name] = self.dataset.rows(name, instance, instance + 1)[0]
+        return found
+
     def whole(self, name: str, instance: int) -> Array:
         """Return a variable of an instance at all points of the grid.
 

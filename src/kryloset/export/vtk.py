@@ -112,8 +112,8 @@ def _periods(dataset: Dataset) -> dict[int, float]:
     """Return the periods of periodic axes by their numbers."""
     periodic = dataset.config.mesh.periodic
     return {
-        number: len(line) * float(line[1] - line[0])
-        for number, (axis, line) in enumerate(dataset.coordinates.items())
+        number: float(line[-1] - line[0])
+        for number, (axis, line) in enumerate(dataset.closed_coordinates.items())
         if axis in periodic
     }
 

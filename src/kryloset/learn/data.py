@@ -57,7 +57,7 @@ class _Quantity:
         """Read the description of a quantity on the grid."""
         array, axes = dataset.array(name), tuple(dataset.coordinates)
         varying = axes_varying(dataset, name)
-        vector = array.parent.name == "/t1_fields"
+        vector = bool(dataset.rank(name))
         return cls(
             tuple(f"{name}_{axis}" for axis in axes) if vector else (name,),
             array.name,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import GridPoints, name_points
+from kryloset.config import GridPoints, name_points, points_of
 from kryloset.dataset.atomic import write_folder_whole, write_whole
 from kryloset.dataset.integrity import identity
 from kryloset.dataset.opening import describable
@@ -121,7 +121,7 @@ def _choose_grids(
     dataset: Dataset, path: Path, named: Sequence[str], *, several: bool
 ) -> tuple[GridPoints | None, ...]:
     """Return the points of each further grid, None for the dataset's own grid."""
-    own = name_points(dataset.grid if len(set(dataset.grid)) > 1 else dataset.grid[0])
+    own = name_points(points_of(dataset.grid))
     there: dict[str, GridPoints | None] = {own: None}
     further = dataset.config.mesh.grids
     there |= {name_points(points): points for points in further if name_points(points) != own}
