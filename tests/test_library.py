@@ -536,6 +536,13 @@ def test_a_small_dataset_is_made_once(tmp_path, monkeypatch):
         assert Path(tree.encoding["source"]) == made
 
 
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(loading, "cache_folder", lambda: tmp_path / "file")
+    with pytest.raises(DataError, match=r"file/datasets cannot be written .*: set XDG_CACHE_HOME"):
+        kryloset.load("poisson")
+
+
 def test_small_datasets_are_those_of_the_workflow():
     with pytest.raises(ConfigError, match=r"no small dataset 'stokes': take one of .*, darcy, .*"):
         kryloset.load("stokes")

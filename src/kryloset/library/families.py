@@ -121,7 +121,7 @@ def family(name: str | type[Family], **settings: Any) -> ConfiguredFamily:
         name: A family that `kryloset families` lists, such as "darcy"; a file of your own, as
             "path/to/file.py:Class"; or a class that derives from `kryloset.problems.Family`.
         settings: Those of the family, and those of the grid: points, sides, spacing, degree,
-            dimension, grids.
+            periodic, dimension, grids, nodal_parameters.
             `help(kryloset.family("darcy"))` lists them with units and defaults.
 
     Returns:

@@ -11,7 +11,7 @@ import xarray
 
 from kryloset.compiler import cache_folder
 from kryloset.config import dump_dataset, load_dataset
-from kryloset.errors import ConfigError
+from kryloset.errors import ConfigError, DataError
 from kryloset.library.opening import open
 from kryloset.problems import load_family
 from kryloset.provenance import stage_identity
@@ -48,8 +48,15 @@ def load(name: str = "darcy") -> xarray.DataTree:
         # Without FEniCSx, a dataset that is there can be opened.
         from kryloset.run import one_process
 
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        # Several processes may make it at once.
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            # Several processes may make it at once.
+            aside = tempfile.TemporaryDirectory(dir=kept.parent)
+        except OSError as error:
+            raise DataError(
+                f"{kept.parent} cannot be written ({error.strerror}): set XDG_CACHE_HOME to a "
+                "folder that can"
+            ) from None
+        with aside as folder:
             os.replace(one_process.make(config, name, Path(folder)), kept)
     return open(kept)
