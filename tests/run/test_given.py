@@ -21,7 +21,7 @@ from kryloset.errors import ConfigError, DataError, FamilyError
 from kryloset.given.opening import open_parameters, resolve
 from kryloset.problems import FAMILIES, load_family
 from kryloset.publish.card import write_card
-from kryloset.run import check, draw, reproduce, solve, sort
+from kryloset.run import check, draw, files, reproduce, solve, sort
 from kryloset.run.draw import Drawn
 from kryloset.sampling import generator
 from merging import merge_verified
@@ -380,6 +380,19 @@ def test_a_dataset_is_itself_such_a_file_and_makes_the_same(dataset: Path, tmp_p
     assert config.instances.names == {"k": "t0_fields/k", "f": "t0_fields/f"}
     with Dataset(make(config, tmp_path)) as again, Dataset(dataset) as first:
         assert again.provenance().parameters == first.provenance().parameters
+
+
+def test_rows_that_are_added_to_a_file_keep_the_instances(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    more = np.concatenate([K, 1 + K[:2]])
+    for count, rows, kept in ((6, more, True), (8, more, True), (6, more[::-1], False)):
+        np.save("k.npy", rows)
+        config = resolve(made(instances="k.npy", count=count))
+        sort.run(config, "set", output=tmp_path / "order.h5", earlier=dataset)
+        with StagedFile(tmp_path / "order.h5") as order:
+            assert (files.kept(None) in order) == kept
 
 
 def test_restore_says_which_file_is_needed(dataset: Path, tmp_path: Path):
