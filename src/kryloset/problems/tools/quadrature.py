@@ -43,10 +43,12 @@ def least_at_quadrature(k: Array) -> float:
     """Return the least value of the quadratic interpolant of k at the quadrature points.
 
     Args:
-        k: Values at the points of the grid, an odd number along each of three axes. Every second
-            point along each axis is a vertex. Each cuboid is divided into six tetrahedra around its
-            diagonal.
+        k: Values at the points of the grid, an odd number along each of three axes, or an even one
+            if the axis is periodic. Every second point along each axis is a vertex. Each cuboid is
+            divided into six tetrahedra around its diagonal.
     """
+    # The last cells along a periodic axis end at its first points.
+    k = np.pad(k, [(0, 1 - length % 2) for length in k.shape], mode="wrap")
 
     def at(offset: Array) -> Array:
         corners = zip(offset.astype(int), k.shape, strict=True)
