@@ -76,7 +76,16 @@ def test_a_closed_grid_has_a_coarser_one(degree):
         found = estimate_discretisation(family, instance, solution)
         assert found is not None
         errors.append(found["u"])
-    assert errors[0] / errors[1] == pytest.approx(2 ** (degree + 1), rel=0.4)
+    assert errors[0] / errors[1] == pytest.approx(2 ** (degree + 1), rel=0.2)
+
+
+def test_a_refined_grid_has_no_estimate_however_small_it_is():
+    mesh = {"points": 17, "sides": [1e-6, 1e-6], "spacing": {"walls": 1.05}}
+    family = load_family(
+        DatasetConfig(family="neumann_poisson", mesh=mesh, parameters={"modes": 3})
+    )
+    _, instance, solution = solved(family)
+    assert estimate_discretisation(family, instance, solution) is None
 
 
 def test_a_family_for_one_grid_has_no_estimate(monkeypatch, caplog):

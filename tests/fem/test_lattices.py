@@ -81,18 +81,19 @@ def test_linear_functions_are_interpolated_exactly(points, degree):
     assert len(fine) <= 200
 
 
-def test_linear_functions_are_interpolated_exactly_on_points_at_any_distances():
-    mesh = {"points": [33, 18], "sides": [2.0, 0.5], "spacing": ["chebyshev", {"walls": 5.0}]}
+@pytest.mark.parametrize(("points", "sides"), [(33, [2.0, 0.5]), (257, [1e-6, 1e-6])])
+def test_linear_functions_are_interpolated_exactly_on_points_at_any_distances(points, sides):
+    mesh = {"points": [points, 18], "sides": sides, "spacing": ["chebyshev", {"walls": 5.0}]}
     config = {"family": "neumann_poisson", "mesh": mesh, "parameters": {"modes": 4}}
     family = load_family(DatasetConfig(**config))
     discretisation = family.discretise(MPI.COMM_SELF)
     matrix, nodes = discretisation.system.matrix, discretisation.elements.parts[0].unknowns
     axes = list(family.coordinates.values())
-    fine = nodes.points[nodes.numbers] @ [1.0, -2.0] + 3.0
+    fine = nodes.points[nodes.numbers] @ [1.0, -2.0] / sides[0] + 3.0
     for interpolation in matrix.getAttr("interpolations")():
         axes = [np.unique([*line[::2], line[-1]]) for line in axes]
         x, y = np.meshgrid(*axes, indexing="ij")
-        coarse = (x - 2.0 * y).ravel() + 3.0
+        coarse = (x - 2.0 * y).ravel() / sides[0] + 3.0
         np.testing.assert_allclose(to_csr(interpolation) @ coarse, fine, atol=1e-12)
         fine = coarse
     assert len(fine) <= 200

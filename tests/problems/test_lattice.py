@@ -215,6 +215,35 @@ def test_the_detuning_of_a_constant_medium_in_a_rectangle_is_known() -> None:
     assert find_detuning(np.full((65, 33), k), (a, b)) == pytest.approx(distance, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    "mesh",
+    [
+        {"points": [601, 601], "spacing": "chebyshev"},
+        {"points": [129, 601], "sides": [1e-6, 2e-6]},
+        {"points": [129, 64], "sides": [1e-2, 10.0], "periodic": ["y"]},
+    ],
+)
+def test_the_next_points_are_not_on_a_side_however_close_they_are(mesh: Any) -> None:
+    family = load_family(DatasetConfig(family="neumann_poisson", mesh=mesh))
+    assert isinstance(family, FiniteElementFamily)
+    for number, (axis, line) in enumerate(family.coordinates.items()):
+        along = np.unique(np.append(line, family.end_of(axis)))
+        points = np.zeros((3, len(along)))
+        points[number] = along
+        first, last = (np.flatnonzero(family.on_side(axis, end)(points)) for end in (0, 1))
+        assert list(first) == [0] and list(last) == [len(along) - 1]
+
+
+def test_a_tiny_box_is_pulled_at_one_side_alone() -> None:
+    side, mesh = 1e-6, {"points": [129, 5], "sides": [1e-6, 1e-6]}
+    settings = {"weight": 0.0, "modes": 3}
+    family = load_family(DatasetConfig(family="elasticity", mesh=mesh, parameters=settings))
+    instance = family.draw(generator(0, 0))
+    _, rhs = family.discretise(MPI.COMM_SELF).assemble(instance)
+    load = rhs.array.real.reshape(-1, 2).sum(axis=0)
+    np.testing.assert_allclose(load, side * instance["traction"], rtol=1e-9)
+
+
 def test_texts_name_the_sides_of_the_box() -> None:
     family = load_family(DatasetConfig(mesh={"sides": [2.0, 0.5]}))
     assert family.equation == "-div(k grad u) = f in (0, 2) x (0, 0.5), u = 0 on the boundary"
@@ -222,6 +251,12 @@ def test_texts_name_the_sides_of_the_box() -> None:
         "u = 0 on x = 0 and x = 2",
         "u = 0 on y = 0 and y = 0.5",
     ]
+
+    class Inner(Quadratic):
+        equation = "u = 0 on x = 1, x = 1/2, x = 1.5 and x = 1."
+
+    inner = Inner(Inner.Settings(), MeshConfig(points=9, sides=[2.0, 0.5]))
+    assert inner.equation == "u = 0 on x = 2, x = 1/2, x = 1.5 and x = 2."
     square = load_family(DatasetConfig())
     assert square.equation == "-div(k grad u) = f in (0, 1)^d, u = 0 on the boundary"
 
@@ -242,3 +277,8 @@ def test_texts_name_the_sides_of_the_box() -> None:
 def test_what_does_not_fit_is_refused_before_anything_is_made(mesh: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_family(DatasetConfig(mesh=mesh))
+
+
+def test_a_list_without_spacings_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\[\] is no spacing"):
+        MeshConfig(spacing=[])

@@ -85,7 +85,7 @@ class MeshConfig(Section):
     @field_validator("spacing", mode="before")
     @classmethod
     def _spacing_is_known(cls, spacing: Any) -> Any:
-        several = isinstance(spacing, list | tuple) and not _are_fractions(spacing)
+        several = isinstance(spacing, list | tuple) and spacing and not _are_fractions(spacing)
         for of_axis in spacing if several else (spacing,):
             if of_axis in ("equidistant", "chebyshev") or _are_fractions(of_axis):
                 continue

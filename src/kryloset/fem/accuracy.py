@@ -27,6 +27,7 @@ from kryloset.fem.discretise import discretise
 from kryloset.krylov import SequenceSolver, solve_or_escalate
 from kryloset.krylov.scaling import norm_of
 from kryloset.problems.base import Array, Discretisation, Family, Instance, OperatorTraits
+from kryloset.problems.checks.coverage import POINT_ROUNDING
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +198,8 @@ def estimate_discretisation(
     try:
         coarse = _coarsen(family)
         for axis, line in coarse.further_grid(points).items():
-            if not np.allclose(line, family.coordinates[axis]):
+            rounding = POINT_ROUNDING * np.ptp(line)
+            if not np.allclose(line, family.coordinates[axis], rtol=0, atol=rounding):
                 raise ConfigError(f"points along {axis} are not equidistant")
         restricted = Restriction(family, coarse)(instance)
         discretisation = discretise(coarse, MPI.COMM_SELF)
@@ -208,9 +210,14 @@ def estimate_discretisation(
         # A user's family may be written for one grid.
         logger.info("the discretisation error was not estimated: %s", error)
         return None
-    most, fewer = (max(of.mesh.points_along(1)) for of in (family, coarse))
-    ratio = (most - 1) / (fewer - 1)
+    ratio = _most_intervals(family) / _most_intervals(coarse)
     return {name: e / (ratio ** (family.mesh.degree + 1) - 1) for name, e in errors.items()}
+
+
+def _most_intervals(family: Family) -> int:
+    """Return the number of intervals along the axis that has most."""
+    lines = family.coordinates.items()
+    return max(len(line) - (not family.is_periodic(axis)) for axis, line in lines)
 
 
 def _coarsen(family: Family) -> Family:

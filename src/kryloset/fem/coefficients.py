@@ -150,9 +150,10 @@ class Coefficients:
         mesh = self._domain
         middles = mesh.geometry.x[mesh.geometry.dofmaps[0]].mean(axis=1)
         inside = cells_at(self._family, middles[:, : len(self._grids.axes)])
-        shape = self._shape_of_cells()
         places = np.empty(len(function.x.array), np.int64)
-        places[function.function_space.dofmap.list[:, 0]] = np.ravel_multi_index(inside, shape)
+        places[function.function_space.dofmap.list[:, 0]] = np.ravel_multi_index(
+            inside, self._cells
+        )
         return places
 
     def _check_shapes(self, name: str, variable: Variable | None, given: Sequence[Array]) -> None:
@@ -234,11 +235,13 @@ class Coefficients:
     def _example(self) -> Instance:
         return draw_example(self._family)
 
-    def _shape_of_cells(self) -> tuple[int, ...]:
+    @cached_property
+    def _cells(self) -> tuple[int, ...]:
+        """The number of cells of the lattice along each axis."""
         return tuple(len(line) - 1 for line in vertices_of(self._family).values())
 
     def _shape_of(self, variable: Variable) -> tuple[int, ...]:
         if variable.placement == "cells":
-            return self._shape_of_cells()
+            return self._cells
         shape = tuple(len(self._grids.axes[axis]) for axis in variable.axes)
         return (*shape, self._family.dimension) if variable.rank else shape

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from kryloset.fem.boundary import BoundaryValues
 from kryloset.fem.finite_elements import FiniteElements
 from kryloset.problems.base import Array
+from kryloset.problems.lattice import is_equidistant
 
 COARSEST = 200
 """Number of unknowns on the coarsest lattice that is small enough to factor."""
@@ -112,8 +113,7 @@ def _finest_level(elements: FiniteElements, boundary: BoundaryValues) -> _Level:
 
 def _numbered(line: Array) -> Array:
     """Return the numbers of equidistant points, whose quotients are exact; or the points."""
-    steps = np.diff(line)
-    return np.arange(len(line), dtype=float) if np.allclose(steps, steps[0]) else line
+    return np.arange(len(line), dtype=float) if is_equidistant(line) else line
 
 
 def _coarsen(level: _Level) -> "tuple[_Level, scipy.sparse.csr_array]":

@@ -60,8 +60,11 @@ def write_tags(domain: FamilyMesh) -> dict[str, Numbers]:
         `facets_<name>`, (n, 2): of each facet the number of a cell, the first of two, and of the
             corner of that cell that is not on the facet; ascending.
     """
+    parts = list(domain.tagged_parts())
+    if not parts:
+        return {}
     found, ranks = {}, np.argsort(order_cells(domain))
-    for name, tags, tag in domain.tagged_parts():
+    for name, tags, tag in parts:
         chosen, cells, places = locate_tags(domain, tags)
         entities = domain.topology.index_map(tags.dim).local_to_global(tags.indices[chosen])
         if tags.dim == 0:

@@ -156,7 +156,9 @@ class Elasticity(SteadyFamily):
         strain = ufl.inner(_strain(u), _strain(v))
         energy = 2 * mu * strain + lame * ufl.div(u) * ufl.div(v)
         work = self._work(space.mesh, v, parameters["traction"])
-        return WeakForm(parameters["E"] * energy * self._dx, work, (Dirichlet(where=_clamped),))
+        return WeakForm(
+            parameters["E"] * energy * self._dx, work, (Dirichlet(where=self.on_side("x", 0)),)
+        )
 
     @property
     def _dx(self) -> Any:
@@ -169,8 +171,8 @@ class Elasticity(SteadyFamily):
         import ufl
         from dolfinx import mesh
 
-        facet, end = domain.topology.dim - 1, self.sides[0]
-        pulled = mesh.locate_entities_boundary(domain, facet, lambda x: np.isclose(x[0], end))
+        facet = domain.topology.dim - 1
+        pulled = mesh.locate_entities_boundary(domain, facet, self.on_side("x", 1))
         tags = mesh.meshtags(domain, facet, pulled, np.ones(len(pulled), np.int32))
         ds = ufl.Measure("ds", domain, 1, subdomain_data=tags)
         weight = -self.settings.weight * v[self.dimension - 1]
@@ -224,14 +226,10 @@ class IncompressibleElasticity(Elasticity):
         a = modulus / (1 + nu) * ufl.inner(_strain(u), _strain(v))
         a -= p * ufl.div(v) + ufl.div(u) * q + compliance * p * q
         work = self._work(space.mesh, v, parameters["traction"])
-        return WeakForm(a * self._dx, work, (Dirichlet(where=_clamped, part=0),))
+        return WeakForm(a * self._dx, work, (Dirichlet(where=self.on_side("x", 0), part=0),))
 
 
 def _strain(u: Any) -> Any:
     import ufl
 
     return ufl.sym(ufl.grad(u))
-
-
-def _clamped(x: Array) -> Any:
-    return np.isclose(x[0], 0)

@@ -16,7 +16,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from kryloset.config import MeshConfig, Section
 from kryloset.errors import ConfigError
 from kryloset.problems.base import AXES, Array, Family, Instance, Variable
-from kryloset.problems.lattice import lines_of, midpoints_of, spread_over
+from kryloset.problems.lattice import ROUNDING, lines_of, midpoints_of, spread_over, vertices_of
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -138,7 +138,8 @@ class FiniteElementFamily(Family):
         box = " x ".join(f"(0, {side:g})" for side in sides.values())
         text = re.sub(r"\(0, 1\)\^[23d]", box, text)
         for axis, side in sides.items():
-            text = re.sub(rf"\b{axis} = 1\b", f"{axis} = {side:g}", text)
+            # Not the beginning of 1/2 or of 1.5.
+            text = re.sub(rf"\b{axis} = 1(?![./]?\w)", f"{axis} = {side:g}", text)
         return text
 
     @property
@@ -174,6 +175,18 @@ class FiniteElementFamily(Family):
             axis: spread_over(line, 0.0, side)
             for axis, side, line in zip(AXES, self.sides, self.grid_points, strict=False)
         }
+
+    def on_side(self, axis: str, end: Literal[0, 1]) -> Callable[[Array], NDArray[np.bool_]]:
+        """Return a function that marks points on a side of the box, for `where` of a condition.
+
+        Args:
+            axis: The axis across that side.
+            end: 0 for the side where the axis begins, 1 for that where it ends.
+        """
+        lines, number = self.coordinates, list(self.coordinates).index(axis)
+        place = self.end_of(axis) if end else lines[axis][0]
+        rounding = ROUNDING * max(self.end_of(each) - line[0] for each, line in lines.items())
+        return lambda x: np.asarray(abs(x[number] - place) <= rounding)
 
     def between_points(self, values: Array, points: Array) -> Array:
         """Interpolate between the points of the grid, linearly along each axis.
@@ -229,10 +242,10 @@ class FiniteElementFamily(Family):
             case _:
                 domain = mesh.create_box(comm, corners, cells)
         if self.mesh.spacing != "equidistant":
-            for number, (line, end, count) in enumerate(zip(lines, ends, cells, strict=True)):
+            for number, vertices in enumerate(vertices_of(self).values()):
                 # Of an equidistant vertex, its number along the axis.
-                along = (domain.geometry.x[:, number] - line[0]) * (count / (end - line[0]))
-                vertices = np.unique(np.append(line[:: self.mesh.degree], end))
+                scale = cells[number] / (vertices[-1] - vertices[0])
+                along = (domain.geometry.x[:, number] - vertices[0]) * scale
                 domain.geometry.x[:, number] = vertices[np.rint(along).astype(np.intp)]
         return domain
 

@@ -32,6 +32,9 @@ NARROWEST = 1e-6
 """Least distance of two points, in parts of the longest side: nodes that are closer count as
 one."""
 
+ROUNDING = 1e-3 * NARROWEST
+"""Difference of coordinates that are equal but for rounding, in parts of the longest side."""
+
 
 def lines_of(mesh: MeshConfig, dimension: int) -> "tuple[Line, ...]":
     """Return the points of each axis: their number if they are equidistant, else their places.
@@ -69,6 +72,12 @@ def spread_over(line: "Line", low: float, high: float) -> Array:
     return low + (high - low) * line
 
 
+def is_equidistant(line: Array) -> bool:
+    """Return whether points along an axis are equidistant but for rounding."""
+    steps = np.diff(line)
+    return bool(np.allclose(steps, steps[0], rtol=1e-6, atol=0))
+
+
 def midpoints_of(line: "Line", degree: int) -> Array:
     """Return the places of the middles of cells along an axis, from 0 to 1."""
     # A periodic axis has no point at its end.
@@ -103,7 +112,7 @@ def cells_at(family: Family, points: Array) -> tuple[NDArray[np.int64], ...]:
     found = []
     for x, along in zip(vertices_of(family).values(), points.T, strict=True):
         # A point that is beyond a vertex by rounding is at that vertex.
-        places = np.searchsorted(x, along - 1e-3 * NARROWEST * (x[-1] - x[0]))
+        places = np.searchsorted(x, along - ROUNDING * (x[-1] - x[0]))
         found.append(np.clip(places - 1, 0, len(x) - 2))
     return tuple(found)
 

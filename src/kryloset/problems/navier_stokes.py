@@ -192,13 +192,11 @@ class NavierStokes(EvolutionFamily):
             + psi.dx(1) * v[0]
             - psi.dx(0) * v[1]
         )
-        top = self.sides[1]
+        left, bottom = self.on_side("x", 0), self.on_side("y", 0)
         boundary = (
             Dirichlet(part=0),
-            Dirichlet(parameters["lid"], lambda x: np.isclose(x[1], top), part=0, component=0),
-            Dirichlet(
-                part=1, where=lambda x: np.isclose(x[0], 0) & np.isclose(x[1], 0), nodal=True
-            ),
+            Dirichlet(parameters["lid"], self.on_side("y", 1), part=0, component=0),
+            Dirichlet(part=1, where=lambda x: left(x) & bottom(x), nodal=True),
         )
         return WeakForm(a * ufl.dx, rhs * ufl.dx, boundary)
 

@@ -77,12 +77,11 @@ class Poisson(SteadyFamily):
 
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         a = ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx
-        right, top = self.sides
         boundary = (
-            Dirichlet(parameters["left"], lambda x: np.isclose(x[0], 0)),
-            Dirichlet(parameters["right"], lambda x: np.isclose(x[0], right)),
-            Dirichlet(parameters["bottom"], lambda x: np.isclose(x[1], 0)),
-            Dirichlet(parameters["top"], lambda x: np.isclose(x[1], top)),
+            Dirichlet(parameters["left"], self.on_side("x", 0)),
+            Dirichlet(parameters["right"], self.on_side("x", 1)),
+            Dirichlet(parameters["bottom"], self.on_side("y", 0)),
+            Dirichlet(parameters["top"], self.on_side("y", 1)),
         )
         return WeakForm(a, ufl.inner(parameters["f"], v) * ufl.dx, boundary)
 

@@ -143,14 +143,17 @@ def _check_mesh(kind: type[Family], name: str, mesh: MeshConfig) -> None:
         )
     dimension = mesh.dimension or kind.dimensions[0]
     several: dict[str, tuple[Any, str]] = {
-        "points": (mesh.points, "takes one number of points for all axes"),
-        "sides": (mesh.sides, "determines its domain itself"),
-        "spacing": (mesh.spacing, "is written for equidistant points"),
+        "points": (mesh.points, "takes one number of points for all axes: give one"),
+        "sides": (mesh.sides, "determines its domain itself: remove the key"),
+        "spacing": (mesh.spacing, "is written for equidistant points: remove the key"),
     }
     for key, (given, reason) in several.items():
         default = isinstance(given, int) or given is None or given == "equidistant"
         if not default and key not in kind.mesh_keys:
-            raise ConfigError(f"mesh.{key} {plain(given)}: family {name!r} {reason}")
+            raise ConfigError(
+                f"mesh.{key} {plain(given)}: family {name!r} {reason}. A family of your own that "
+                f"is written for it has {key!r} among its `mesh_keys`"
+            )
     steady = issubclass(kind, FiniteElementFamily) and not issubclass(kind, EvolutionFamily)
     if mesh.nodal_parameters and not steady:
         raise ConfigError(

@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from kryloset.problems.lattice import is_equidistant
 from kryloset.report.numerals import raise_digits
 from kryloset.report.theme import BLUE, INK, MUTED, SERIES, VERMILION, styled
 
@@ -191,7 +192,7 @@ def _name_powers(axis: Axes) -> None:
 
 def _map(axis: Axes, x: Array, y: Array, values: Array, colours: Mapping[str, Any]) -> Any:
     """Draw a function of two variables, shape (y, x), at its grid points."""
-    if not (_equidistant(x) and _equidistant(y)):
+    if not (is_equidistant(x) and is_equidistant(y)):
         axis.set_aspect("equal")
         return axis.pcolormesh(x, y, values, shading="nearest", rasterized=True, **colours)
     # Values belong to grid points, so pixels reach half a cell beyond the outermost points.
@@ -207,11 +208,6 @@ def _map_cells(
     axis.set_aspect("equal")
     x, y, *_ = vertices
     return axis.pcolormesh(x + begin, y, values, rasterized=True, **colours)
-
-
-def _equidistant(line: Array) -> bool:
-    steps = np.diff(line)
-    return bool(np.allclose(steps, steps[0], rtol=1e-6, atol=0))
 
 
 @styled

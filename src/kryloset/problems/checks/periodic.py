@@ -2,11 +2,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Periodic axes: which ones a family may have, and what its file says of their boundaries."""
 
-import numpy as np
-
 from kryloset.errors import ConfigError
 from kryloset.problems.base import BoundaryCondition, Family
 from kryloset.problems.finite_element import FiniteElementFamily
+from kryloset.problems.lattice import is_equidistant
 
 FEWEST = 3
 """Least number of cells along a periodic axis. With two, both would have the same corners."""
@@ -34,8 +33,7 @@ def check_periodic(family: Family, name: str) -> None:
                 + ". A family of your own declares the axes that may be periodic in "
                 "`may_be_periodic`; its fields along them must be periodic, too"
             )
-        steps = np.diff(family.coordinates[axis])
-        if not np.allclose(steps, steps[0], rtol=1e-6, atol=0):
+        if not is_equidistant(family.coordinates[axis]):
             raise ConfigError(f"{where} has points along it that are not equidistant")
     if not (family.mesh.periodic and isinstance(family, FiniteElementFamily)):
         return
