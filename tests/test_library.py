@@ -544,5 +544,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
 
 
 def test_small_datasets_are_those_of_the_workflow():
-    with pytest.raises(ConfigError, match=r"no small dataset 'stokes': take one of .*, darcy, .*"):
-        kryloset.load("stokes")
+    for name in ("stokes", "../config"):
+        told = f"no small dataset '{name}': take one of .*, darcy, .*"
+        with pytest.raises(ConfigError, match=told):
+            kryloset.load(name)

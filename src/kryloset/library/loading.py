@@ -35,11 +35,11 @@ def load(name: str = "darcy") -> xarray.DataTree:
         ConfigError: There is no small dataset of that name.
         DataError: The cache cannot be written.
     """
-    file = find_snakefile().parents[1] / "config/families" / f"{name}.yaml"
-    there = sorted(path.stem for path in file.parent.glob("*.yaml"))
+    folder = find_snakefile().parents[1] / "config/families"
+    there = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in there:
         raise ConfigError(f"there is no small dataset {name!r}: take one of {', '.join(there)}")
-    config = load_dataset(file, name)
+    config = load_dataset(folder / f"{name}.yaml", name)
     family = load_family(config)
     codes = (stage_identity(stage, family) for stage in ("sort", "solve", "verify", "merge"))
     identity = hashlib.sha256(" ".join((dump_dataset(name, config), *codes)).encode())
@@ -57,6 +57,6 @@ def load(name: str = "darcy") -> xarray.DataTree:
                 f"{kept.parent} cannot be written ({error.strerror}): set XDG_CACHE_HOME to a "
                 "folder that can"
             ) from None
-        with aside as folder:
-            os.replace(one_process.make(config, name, Path(folder)), kept)
+        with aside as place:
+            os.replace(one_process.make(config, name, Path(place)), kept)
     return open(kept)
