@@ -305,12 +305,14 @@ def test_checks_of_kept_instances_are_repeated_where_other_code_solved_them(
 def test_a_kept_row_that_is_not_the_earlier_one_is_named(small: Grown):
     small.sort(count=6)
     (chunk,) = small.solve()
-    with changed(chunk) as file:
-        row = file["instance"][:].tolist().index(2)
-        file["fields/u"][row] *= 1 + 1e-9
     order, output = small.folder / "order.h5", small.folder / "verified.json"
-    with pytest.raises(DataError, match=r"kept: .*: instance 2: its digest differs"):
-        verify.run(small.config, order=order, chunk=chunk, output=output)
+    for array in ("fields/u", "parameters/k", "parameters/nu", "solver/iterations"):
+        forged = shutil.copy(chunk, small.folder / "forged.h5")
+        with changed(forged) as file:
+            row = file["instance"][:].tolist().index(2)
+            file[array][row] += 1
+        with pytest.raises(DataError, match=r"kept: .*: instance 2: its digest differs"):
+            verify.run(small.config, order=order, chunk=forged, output=output)
 
 
 def test_a_damaged_earlier_dataset_is_not_copied(small: Grown):

@@ -3,6 +3,7 @@
 """Checks of instances that a chunk keeps from an earlier dataset."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,25 +55,29 @@ def check_kept(
 
     Args:
         chunk: The chunk, whose rows were compared with their digests.
-        order: `order.h5`, which has the digests of what is kept.
+        order: `order.h5`, which has the digests of parameters and of what is kept.
         family: The family.
         grids: Grids of which it has them, None for the dataset's own.
         kept: How many instances of the dataset are kept: those with the smallest numbers.
     """
     numbers = chunk.array(files.INSTANCE)
-    rows = np.flatnonzero(numbers < kept)
+    rows = np.flatnonzero(numbers < kept).tolist()
     faults = Faults("instances that are not those that were kept")
+
+    def compare(told: str, paths: Sequence[str], columns: Sequence[NDArray[Any]] = ()) -> None:
+        digests = order.array(told)
+        for row in rows:
+            found = digest_parts(chunk, paths, [column[row] for column in columns], row)
+            if found != digests[numbers[row]].tobytes():
+                faults.add([(int(numbers[row]), "its digest differs")])
+
+    compare(files.DRAWN, [files.parameter(variable.name) for variable in family.parameters])
     own = files.field(INSIDE.name) in chunk
     for points in grids:
         names = chunk.names(files.fields_on_grid(points)) if points else []
         paths = [files.field(key) for key in solution_keys(family, own, points, names)]
         columns = [] if points else [_column(chunk, name) for name in RECORDED]
-        told = order.array(files.kept(points))
-        for row in rows.tolist():
-            number = int(numbers[row])
-            found = digest_parts(chunk, paths, [column[row] for column in columns], row)
-            if found != told[number].tobytes():
-                faults.add([(number, "its digest differs")])
+        compare(files.kept(points), paths, columns)
     faults.refuse()
     return f"{len(rows)} instances kept as they were, by their digests"
 
