@@ -6,14 +6,17 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from kryloset.config import DatasetConfig
 from kryloset.errors import DataError
+from kryloset.report.page import illustrate
 from kryloset.run import report
 
 SECTIONS = {
@@ -117,6 +120,14 @@ def test_every_figure_is_described_and_follows_the_theme(page):
     for drawing in re.findall(r"<svg.*?</svg>", page.text, flags=re.DOTALL):
         assert "var(--ink)" in drawing
         assert "#1b1f24" not in drawing
+
+
+def test_every_label_is_inside_its_figure(run_files, training_files):
+    findings = report.read_findings(**run_files, **training_files)
+    findings = replace(findings, refinement={"u": np.geomspace(1e-3, 1e-2, 4)})
+    for name, drawing in illustrate(findings).items():
+        (width, height), box = drawing.figure.get_size_inches(), drawing.figure.get_tightbbox()
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, name
 
 
 def test_figures_are_files_too(pages):

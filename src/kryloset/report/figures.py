@@ -284,6 +284,7 @@ def refinement(distances: Mapping[str, Array], tolerance: float) -> Figure:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _name_powers(axis)
     _legend(axis)
+    _leave_room(figure, 0.6, top=0.35)
     return figure
 
 
