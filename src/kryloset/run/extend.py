@@ -143,9 +143,9 @@ def _make(config: DatasetConfig, name: str, path: Path, folder: Path) -> None:
 
 
 def _is_sorted(order: Path, config: DatasetConfig) -> bool:
-    """Return whether a killed extension has left the order."""
+    """Return whether a killed extension has left an order that keeps instances."""
     try:
-        with open_order(order, config):
-            return True
+        with open_order(order, config) as sorted_:
+            return files.kept(None) in sorted_
     except DataError:
         return False
