@@ -136,7 +136,7 @@ class Encoder:
         compression: As of `choose_filters`.
     """
 
-    def __init__(self, family: Family, journal: Journal, compression: Compression = "auto") -> None:
+    def __init__(self, family: Family, journal: Journal, compression: Compression) -> None:
         """Find how the rows of the first group were stored."""
         self._family = family
         self._compression = compression
