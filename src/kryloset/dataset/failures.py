@@ -116,6 +116,11 @@ class Failures:
             )
 
 
+def count_attempts(failures: Iterable[Failure]) -> Counter[int]:
+    """Return by instance how often it failed, and so which attempt is the one that is stored."""
+    return Counter(failure.instance for failure in failures)
+
+
 def describe_failures(failures: Sequence[Failure]) -> str:
     """Say how many instances failed at which stage."""
     drawn = sum(failure.stage == "draw" for failure in failures)

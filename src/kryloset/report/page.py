@@ -29,7 +29,6 @@ PARTS = {
     "setup": "set up preconditioners",
     "rebuild": "rebuild recycled subspaces",
     "iterate": "iterate",
-    "write": "write",
 }
 
 

@@ -39,7 +39,7 @@ SECONDS_FEATURES = "seconds_features"
 #: The group of the digests of kept instances, (kept, 32) of uint8. A chunk has an attribute of that
 #: name: how many instances of the dataset are kept.
 KEPT = "kept"
-#: The runs that made them, as text; `dataset.earlier` has its form.
+#: The runs that made them, as text; `dataset.origin` has its form.
 EARLIER = "earlier"
 #: The earlier dataset, relative to the folder of order.h5.
 SOURCE = "source"

@@ -9,7 +9,6 @@ So nothing is mixed, whatever happens to the earlier dataset in between.
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig, GridPoints
+from kryloset.dataset.failures import count_attempts
 from kryloset.dataset.integrity import digest_instance
 from kryloset.dataset.origin import dump_earlier
 from kryloset.dataset.staged import StagedFile, StagedWriter
@@ -90,8 +90,7 @@ def _fitting(
 ) -> Kept | None:
     try:
         kept = stack.enter_context(Kept(path, family, config.count))
-        attempts = Counter(failure.instance for failure in kept.failures())
-        draw = Drawing(family, given, attempts)
+        draw = Drawing(family, given, count_attempts(kept.failures()))
         why = kept.why_not(config) or _why_again(kept, config, draw)
     except DataError as error:
         why = str(error)

@@ -28,7 +28,7 @@ from kryloset.provenance import commit, family_sources, stage_identity, versions
 from kryloset.run import files
 
 ORDER = ("sort", "features", "chunks")
-"""Keys of which the order of the instances depends."""
+"""Keys on which the order of the instances depends."""
 
 RECORDED = tuple(name for name in SOLVER if name not in (*PLACES, "way"))
 """Quantities of a solve record that a kept instance keeps; merging numbers places and ways anew."""

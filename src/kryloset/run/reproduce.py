@@ -7,7 +7,6 @@ the matrix, and a direct method solves the system. `kryloset check` verifies all
 solves nothing.
 """
 
-from collections import Counter
 from functools import cache, partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from mpi4py import MPI
 
 import numpy as np
 
+from kryloset.dataset.failures import count_attempts
 from kryloset.dataset.integrity import changed_rows
 from kryloset.dataset.opening import describable
 from kryloset.dataset.reader import Dataset
@@ -67,7 +67,7 @@ def run(path: Path, number: int) -> list[Check]:
         with describable(path):
             family, discretisation = make()
             rows = attempt("stored rows", partial(_rows, data, number))
-            attempts = Counter(failure.instance for failure in data.provenance().failures)
+            attempts = count_attempts(data.provenance().failures)
             given = find_given(data, family)
             draw = Drawing(family, given, attempts)
             instance = draw(data.config.seed, number)

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Checks that draw, assemble and evaluate again what is stored."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import GridPoints, count_points
-from kryloset.dataset.failures import Failure
+from kryloset.dataset.failures import Failure, count_attempts
 from kryloset.errors import DataError
 from kryloset.problems import Discretisation, Family
 from kryloset.problems.checks.drawing import Drawing, Given
@@ -43,7 +42,7 @@ class Parameters:
             given: The parameters that were not drawn.
             failures: What failed before the instances were drawn that are stored.
         """
-        self._draw = Drawing(family, given, Counter(failure.instance for failure in failures))
+        self._draw = Drawing(family, given, count_attempts(failures))
         self._seed = seed
         self._sorted = sorted_
         self._count = 0

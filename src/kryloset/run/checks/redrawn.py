@@ -23,10 +23,8 @@ def check_redrawn(family: Family, seed: int, failures: Sequence[Failure]) -> str
         failures: The failures, each of the next attempt of an instance.
     """
     attempts: Counter[int] = Counter()
-    draw, faults = (
-        Drawing(family, attempts=attempts),
-        Faults("failures of instances that are valid"),
-    )
+    draw = Drawing(family, attempts=attempts)
+    faults = Faults("failures of instances that are valid")
     for failure in failures:
         if failure.stage == "draw" and not _fails(draw, seed, failure.instance):
             faults.add([(failure.instance, f"attempt {failure.attempt}")])
