@@ -3,6 +3,7 @@
 """Write the dataset card, the README.md that hubs show; its head is that of Hugging Face."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -50,31 +51,15 @@ def write_card(data: Dataset, files: Mapping[str, tuple[str, int]]) -> str:
         _section("Variables", _variables(data)),
         _section("Splits", _splits(data)),
         _section("Files", _files(files)),
-        _section("Load it", _LOAD),
+        _section("Load it", _LOAD.read_text(encoding="utf-8").strip()),
         _section("Make it again", _AGAIN + _given(data.config.instances)),
         _section("Licence and citation", _rights(about)),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-_LOAD = """With xarray:
-
-```python
-import xarray
-
-tree = xarray.open_datatree("dataset.h5", engine="h5netcdf")
-train = tree["t0_fields"].isel(sample=tree["splits/train"].values)
-```
-
-With PyTorch and Kryloset (`pip install 'kryloset[learn]'`):
-
-```python
-from kryloset.torch import FieldPairs
-
-train = FieldPairs("dataset.h5", "train")
-```
-
-h5py and the loaders of The Well read the file too."""
+#: How to load a dataset: the same for all.
+_LOAD = Path(__file__).with_suffix(".md")
 
 _AGAIN = """The file holds its configuration and its seed. `kryloset restore dataset.h5 again`
 writes them to a folder and prints the command that makes the dataset there; `kryloset check
