@@ -145,6 +145,12 @@ class Coefficients:
             found[name] = places.astype(np.int64)
         return found
 
+    @cached_property
+    def _cells_of_grids(self) -> dict[GridPoints, tuple[NDArray[np.int64], ...]]:
+        """By further grid, the cell of the lattice that contains each point."""
+        grids = self._family.mesh.grids
+        return {grid: cells_at(self._family, self._grids.points(grid)) for grid in grids}
+
     def _cells_of(self, function: fem.Function) -> NDArray[np.int64]:
         """Return the cell of the lattice that contains the middle of each cell of the mesh."""
         mesh = self._domain
@@ -193,8 +199,7 @@ class Coefficients:
         found: dict[str, Array] = {}
         for name, variable in self.on_grid.items():
             if variable.placement == "cells":
-                cells = cells_at(self._family, self._grids.points(points))
-                values = np.asarray(instance[name])[cells]
+                values = np.asarray(instance[name])[self._cells_of_grids[points]]
                 found[name] = values.reshape(self._grids.lengths(points))
                 continue
             if variable.axes != tuple(self._grids.axes):
