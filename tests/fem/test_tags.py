@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Tags of cells and facets, which a family's mesh brings along: in forms, in conditions, stored."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from mpi4py import MPI
 
@@ -16,7 +16,7 @@ from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.errors import ConfigError, FamilyError
 from kryloset.fem.family_mesh import FamilyMesh
 from kryloset.fem.periodic import close_mesh
-from kryloset.fem.tags import write_tags
+from kryloset.fem.tags import read_mesh, write_tags
 from kryloset.problems import Dirichlet, SteadyFamily, Variable, WeakForm, load_family
 from kryloset.problems.registry import make_family
 
@@ -167,6 +167,18 @@ def test_names_of_gmsh_are_those_of_the_tags() -> None:
     instance = {"k": np.array([2.0, 1.0]), "q": np.array(3.0)}
     (solution,) = discretisation.solve([instance], solve_directly)
     np.testing.assert_allclose(solution["u_dofs"], 1.5 * stored["u_points"][:, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["in/out", "7"])
+def test_names_that_a_file_cannot_tell_apart_are_refused(name: str) -> None:
+    class Found(NamedTuple):
+        mesh: Any
+        cell_tags: Any
+        facet_tags: Any
+        physical_groups: Any
+
+    with pytest.raises(ValueError, match=f"a group named '{name}'.*rename it"):
+        read_mesh(Found(*tag_square(MPI.COMM_SELF), {name: (1, LEFT)}))
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,10 @@ def read_mesh(returned: Any) -> FamilyMesh | None:
     groups = {name: (int(of), int(tag)) for name, (of, tag) in named.items() if name}
     if unfit := [name for name in groups if {"/", "\0"} & set(name)]:
         raise ValueError(f"a group named {unfit[0]!r}, which no file can hold: rename it")
+    if numbers := [name for name in groups if name.isdigit()]:
+        raise ValueError(
+            f"a group named {numbers[0]!r}, as in a file what has that tag and no name: rename it"
+        )
     cell_tags, facet_tags = tags
     return FamilyMesh(domain, cell_tags, facet_tags, groups)
 
