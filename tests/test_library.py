@@ -543,7 +543,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
         kryloset.load("poisson")
 
 
-def test_small_datasets_are_those_of_the_workflow():
+def test_an_unknown_small_dataset_is_refused():
     for name in ("stokes", "../config"):
         told = f"no small dataset '{name}': take one of .*, darcy, .*"
         with pytest.raises(ConfigError, match=told):

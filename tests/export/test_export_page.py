@@ -2,15 +2,19 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The commands and programs of docs/how-to/export.md run as they are printed."""
 
+import re
 import shlex
 import sys
+from typing import get_type_hints
 
 import numpy as np
 import pytest
 from small_sets import make_small
 
-from documentation import read_blocks
+from documentation import ROOT, read_blocks
 from kryloset.__main__ import main
+from kryloset.export.formats import FORMATS
+from kryloset.inspection import export
 
 PAGE = "docs/how-to/export.md"
 #: The libraries that a command or a program of the page needs, by a word in it.
@@ -47,6 +51,13 @@ def test_the_commands_and_programs_run_in_order(folder, monkeypatch):
             exec(block, names)
             if "u" in names:
                 assert np.isfinite(names.pop("u")).all()
+
+
+def test_the_page_and_the_help_list_all_formats():
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / PAGE).read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(FORMATS)
+    option = get_type_hints(export, include_extras=True)["to"].__metadata__[0]
+    assert set(re.findall(r"\w+", option.help)) - {"or"} == set(FORMATS)
 
 
 def is_there(module):
