@@ -69,6 +69,7 @@ train: configured $(LEARNING) ## Train a neural operator on each dataset of CONF
 
 publish: configured $(ENVIRONMENT) ## Make the folders to publish of the datasets of CONFIG.
 	@$(SNAKEMAKE) publish
+	@$(SUMMARY) publish
 
 bench: $(PEERS) ## Compare Kryloset with hand-written scripts (two hours): results/yardstick/.
 	@$(SNAKEMAKE) yardstick

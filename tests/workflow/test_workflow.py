@@ -147,3 +147,18 @@ def test_lint_finds_nothing(folder: Path):
     run = snakemake("--lint", cwd=folder)
     assert run.code == 0
     assert "Congratulations" in run.output
+
+
+@pytest.mark.slow
+def test_the_folder_to_publish_follows_the_dataset(folder: Path):
+    published = folder / "results/tiny/published"
+    configured = folder / "config/config.yaml"
+    for licence in ("CC-BY-4.0", "CC0-1.0"):
+        tree = yaml.safe_load(configured.read_text())
+        tree["datasets"]["tiny"]["about"] = {"license": licence}
+        configured.write_text(yaml.safe_dump(tree))
+        made = snakemake("--cores", "2", "publish", cwd=folder)
+        assert made.code == 0, made.output
+        assert f"Licence: {licence}." in (published / "README.md").read_text()
+        assert published.joinpath("dataset.h5").samefile(folder / "results/tiny/dataset.h5")
+    assert "solve_chunk" not in made.jobs()

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Print a short summary of each dataset: what was made, how it was verified, how to open it.
 
-After training, print the errors of the operator and of the two baselines instead.
+After training, print the errors of the operator and of the two baselines instead; of folders to
+publish, where they are.
 """
 
 import json
@@ -57,14 +58,23 @@ def summarise_training(name: str, dataset: DatasetConfig, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def main(config: Path, *, trained: bool) -> None:
+def summarise_published(name: str, dataset: DatasetConfig, folder: Path) -> str:
+    """Return where the folder to publish is, and what describes it."""
+    return f"{name}: {folder}/published is ready to upload, described by its README.md"
+
+
+#: What is said by the target that was made; of another one, how the dataset was made.
+SUMMARIES = {"train": summarise_training, "publish": summarise_published}
+
+
+def main(config: Path, target: str) -> None:
     """Print the summary of every dataset of a configuration."""
     found = load_config(config)
     results = Path(found.pathvars.get("results", "results"))
-    say = summarise_training if trained else summarise
+    say = SUMMARIES.get(target, summarise)
     for name, dataset in found.datasets.items():
         print(say(name, dataset, results / name))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), trained="train" in sys.argv[2:])
+    main(Path(sys.argv[1]), "".join(sys.argv[2:]))
