@@ -52,3 +52,5 @@ def test_the_summary_names_the_grid_of_the_file(
     assert f"set: 4 instances of {settings['family']} {grid} 2, test 2)" in run.stdout
     assert "  warning   The tolerance leaves much.\n" in run.stdout
     assert "9 checks passed, largest true relative residual 3.0e-09" in run.stdout
+    run = subprocess.run([*command, "publish"], cwd=tmp_path, capture_output=True, text=True)
+    assert run.stdout.startswith("set: results/set/published is ready to upload")
