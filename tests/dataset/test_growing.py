@@ -23,6 +23,7 @@ from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.problems.checks.drawing import Drawing
 from kryloset.run import check, files, keeping, kept, solve, sort, verify
+from kryloset.run.checks.contents import Finite
 from kryloset.run.checks.recomputed import Residuals
 from merging import merge_verified
 
@@ -176,13 +177,21 @@ def test_a_smaller_count_keeps_the_first_and_solves_nothing(tmp_path: Path, watc
     "family", [pytest.param("Various", marks=SLOW), pytest.param("Meshed", marks=SLOW), "Moving"]
 )
 def test_a_grid_that_comes_later_is_evaluated_and_nothing_is_solved(
-    tmp_path: Path, watched, family: str
+    tmp_path: Path, watched, monkeypatch, family: str
 ):
     grown = watched(various(tmp_path, family))
     grown.make()
-    before = grown.rows()
+    before, checked, add = grown.rows(), set(), Finite.add
+
+    def counted(self, group):
+        checked.update(group.numbers.tolist())
+        add(self, group)
+
+    monkeypatch.setattr(Finite, "add", counted)
     grown.make(mesh={"points": 5, "grids": [9, 3]})
     assert not grown.solved
+    # Values on the new grid are checked as those of instances that are solved.
+    assert checked == {0, 1, 2, 3}
     assert_kept(before, grown.rows(), 4)
     assert any(name.startswith("grid_9") for name in grown.rows())
     assert check.run(grown.path).passed

@@ -81,7 +81,7 @@ def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Ver
         trusted = 0 if _made_by_other_code(sorted_, family) else kept
         if trusted:
             new = len(grids) <= len(config.mesh.grids)
-            again = {"statistics", "refinement", *(["grids"] if new else [])}
+            again = {"statistics", "refinement", *(["shapes", "finite", "grids"] if new else [])}
             contents |= {
                 name: OnlySolved(content, trusted)
                 for name, content in contents.items()
