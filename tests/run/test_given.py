@@ -271,6 +271,22 @@ def test_what_does_not_fit_is_refused_before_anything_is_drawn(name: str, tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("units", "same"),
+    [("W/(m K)", True), ("W / ( m*K )", True), ("W/(m·K)", True), ("W/(mK)", False)],
+)
+def test_units_may_be_spelt_otherwise_but_are_the_same(units: str, same: bool, tmp_path: Path):
+    path = write_hdf5(tmp_path / "k.h5", k=K)
+    with h5py.File(path, "r+") as file:
+        file["k"].attrs["units"] = units
+    config = made(family="heat", parameters={"modes": 4}, instances=str(path))
+    if same:
+        assert resolve(config).instances.names == {"k": "k"}
+    else:
+        with pytest.raises(DataError, match="convert the values"):
+            resolve(config)
+
+
+@pytest.mark.parametrize(
     ("place", "value", "message"),
     [
         ((3, 0, 0), np.nan, r"instance 3: parameter 'k', row 3 of 'k' in .*k.h5, is not finite"),

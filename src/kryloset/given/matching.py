@@ -316,6 +316,7 @@ def _close(one: Array, other: Array) -> bool:
 
 
 def _plain_units(units: str) -> str:
-    """Return units without what has no meaning in them."""
-    plain = units.replace("**", "^").replace(" ", "").replace("*", "").replace("·", "")
+    """Return units with one spelling of products, which are not prefixes: m s is no ms."""
+    plain = re.sub(r"[\s*·]+", " ", units.replace("**", "^")).strip()
+    plain = re.sub(r" ?([/()^]) ?", r"\1", plain)
     return "1" if plain.lower() in ("", "1", "-", "none", "dimensionless") else plain
