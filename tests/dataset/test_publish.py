@@ -66,7 +66,14 @@ def test_a_sample_of_large_instances_is_coarse(made, tmp_path, monkeypatch, room
     with xarray.open_datatree(tmp_path / "sample.h5", engine="h5netcdf") as part:
         groups = [part[name].to_dataset() for name in ("t0_fields", "scalars") if name in part]
         assert sum(group.nbytes for group in groups) <= 2 * room
-        assert part.attrs["comment"] == told and "neighbouring points" in told
+        assert part.attrs["comment"] == told and "points along each axis" in told
+
+
+def test_what_instances_share_counts_once():
+    shared = {"soil": ("x", np.zeros(1000)), "u": (("sample", "x"), np.zeros((50, 1000)))}
+    groups = {"t0_fields": xarray.Dataset(shared)}
+    assert [sample._bytes(groups, 1, n) for n in (1, 2)] == [16_000, 24_000]
+    assert sample._bytes(groups, 10, 1) == 1_600
 
 
 def test_a_sample_that_is_too_large_is_refused(made, tmp_path, monkeypatch):

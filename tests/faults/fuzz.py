@@ -4,9 +4,9 @@
 
 `python tests/faults/fuzz.py --count 5000` damages 5,000 files, with a new seed each time, which
 is printed; `--seed` makes the same ones again, `--only N` one of them. Each is given to
-`kryloset check`, `info`, `info --config`, `reproduce`, `report`, `restore` and `diff` and to what
-reads datasets, or to `kryloset config`, in a process of its own. What is found is kept in
-`fuzz-findings/`.
+`kryloset check`, `info` and `info --config`, to what reads datasets, and to one of `reproduce`,
+`report`, `restore` and `diff`, or to `kryloset config`, in a process of its own. What is found is
+kept in `fuzz-findings/`.
 """
 
 # ruff: noqa: E402  (what other tests have must be in reach first)
