@@ -16,6 +16,7 @@ import pytest
 
 from kryloset.config import DatasetConfig
 from kryloset.errors import DataError
+from kryloset.report import figures
 from kryloset.report.page import illustrate
 from kryloset.run import report
 
@@ -128,6 +129,18 @@ def test_every_label_is_inside_its_figure(run_files, training_files):
     for name, drawing in illustrate(findings).items():
         (width, height), box = drawing.figure.get_size_inches(), drawing.figure.get_tightbbox()
         assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, name
+
+
+@pytest.mark.parametrize("scale", [1.28e-4, 0.04, 35, 715, 12_300])
+def test_numbers_of_bars_are_inside_their_figure_whatever_their_size(scale):
+    labels = ["assembly", "factorisation", "solution"]
+    values = [scale, scale / 3, scale / 9]
+    for figure in (
+        figures.seconds(dict(zip(labels, values, strict=True))),
+        figures.comparison(labels, values, values, own=1),
+    ):
+        (width, height), box = figure.get_size_inches(), figure.get_tightbbox()
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
 
 
 def test_figures_are_files_too(pages):

@@ -27,6 +27,9 @@ WIDTH = 22
 #: Inches of a character along its line, and of a line, at 9 points.
 CHARACTER, LINE = 0.075, 0.16
 
+#: Inches right of bars, where half of the last tick's number is, and the end of a long bar's number.
+BESIDE = 0.45
+
 #: From the beginning of a map to that of the next, in its lengths.
 GAP = 1.06
 
@@ -293,7 +296,7 @@ def seconds(parts: Mapping[str, float]) -> Figure:
     """Draw the total seconds of each part of the work."""
     figure = Figure(figsize=(7.2, 0.32 * len(parts) + 0.7))
     _bars(figure.subplots(), list(parts), list(parts.values()), "total seconds", [BLUE])
-    _leave_room(figure, _longest(parts))
+    _leave_room(figure, _longest(parts), right=BESIDE)
     return figure
 
 
@@ -314,7 +317,7 @@ def comparison(
     colours = [BLUE if index == own else MUTED for index in range(len(labels))]
     _bars(left, labels, counts, "iterations (median)", colours)
     _bars(right, labels, [1e3 * t for t in times], "milliseconds (median)", colours)
-    _leave_room(figure, _longest(labels))
+    _leave_room(figure, _longest(labels), right=BESIDE, between=0.2)
     return figure
 
 
