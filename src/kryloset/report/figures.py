@@ -27,7 +27,7 @@ WIDTH = 22
 #: Inches of a character along its line, and of a line, at 9 points.
 CHARACTER, LINE = 0.075, 0.16
 
-#: Inches right of bars, where half of the last tick's number is, and the end of a long bar's number.
+#: Inches right of bars, for half of the last tick's number and the end of a long bar's number.
 BESIDE = 0.45
 
 #: From the beginning of a map to that of the next, in its lengths.
