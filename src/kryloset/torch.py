@@ -6,6 +6,6 @@ from kryloset.extras import advised
 
 with advised():
     from kryloset.learn.data import FieldPairs, Scaling
-    from kryloset.learn.models import Operator, load_model
+    from kryloset.learn.operator import Operator, load_model
 
 __all__ = ["FieldPairs", "Operator", "Scaling", "load_model"]

@@ -8,7 +8,7 @@ from documentation import read_blocks
 
 pytest.importorskip("torch")
 
-from kryloset.learn.models import describe, save_model, weights
+from kryloset.learn.operator import describe, save_model, weights
 from kryloset.learn.training import Training
 from kryloset.torch import FieldPairs
 

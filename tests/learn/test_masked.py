@@ -15,8 +15,8 @@ from reaction_data import make_data
 from kryloset.learn.baselines import fit_linear, fit_mean
 from kryloset.learn.data import FieldPairs, Scaling
 from kryloset.learn.metrics import measure, relative_h1, relative_l2
-from kryloset.learn.models import Operator, build_fno, load_model
 from kryloset.learn.norms import derive, square_h1, square_l2
+from kryloset.learn.operator import Operator, build_fno, load_model
 from kryloset.learn.training import make_loss
 from kryloset.run import evaluate, train
 

@@ -14,7 +14,7 @@ from kryloset.errors import DataError, KrylosetError
 from kryloset.learn.baselines import fit_mean
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.metrics import relative_l2
-from kryloset.learn.models import build_fno, load_model, save_model, weights
+from kryloset.learn.operator import build_fno, load_model, save_model, weights
 from kryloset.learn.training import Training, error
 
 

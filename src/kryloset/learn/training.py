@@ -25,8 +25,8 @@ from kryloset.dataset.atomic import write_whole
 from kryloset.errors import KrylosetError
 from kryloset.learn.data import FieldPairs, Scaling
 from kryloset.learn.metrics import relative_l2
-from kryloset.learn.models import Operator, build_fno, describe, weights
 from kryloset.learn.norms import square_h1
+from kryloset.learn.operator import Operator, build_fno, describe, weights
 from kryloset.progress import track
 
 type Array = NDArray[np.float64]

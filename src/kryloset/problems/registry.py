@@ -72,7 +72,7 @@ def family_class(name: str) -> type[Family]:
         module, attribute = FAMILIES[name]
         found: type[Family] = getattr(importlib.import_module(module), attribute)
         return found
-    candidate = getattr(import_file(Path(path), name), attribute, None)
+    candidate = getattr(import_file(Path(path), "family", name), attribute, None)
     if not (isinstance(candidate, type) and issubclass(candidate, Family)):
         raise ConfigError(
             f"family {name!r}: {path} has no class {attribute!r} that derives from "

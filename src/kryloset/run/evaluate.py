@@ -19,7 +19,7 @@ from kryloset.errors import DataError
 from kryloset.learn.baselines import fit_linear, fit_mean
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.metrics import measure
-from kryloset.learn.models import load_model
+from kryloset.learn.operator import load_model
 from kryloset.learn.training import BATCH
 from kryloset.progress import track
 

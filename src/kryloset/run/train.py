@@ -9,7 +9,7 @@ from pathlib import Path
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.learn.data import FieldPairs
-from kryloset.learn.models import save_model
+from kryloset.learn.operator import save_model
 from kryloset.learn.training import Training
 from kryloset.problems import load_family
 from kryloset.provenance import stage_identity

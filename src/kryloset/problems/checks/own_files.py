@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Imports a user's family file and the modules beside it.
+"""Imports a user's file, with a family or a model, and the modules beside it.
 
 A file in a package is imported as a module of that package, so that relative imports work. Any
 other file is imported alone. Its folder is searched for modules after all installed ones.
@@ -17,53 +17,59 @@ from functools import lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from kryloset.errors import ConfigError, FamilyError
 from kryloset.problems.checks.mistakes import describe_error, exits_raise, last_place
 
-#: What the last import of a family file left behind: the folder that was added to `sys.path`, and
-#: the names of new modules beside the file.
-_searched: list[str] = []
-_imported: list[str] = []
+#: What a file is imported for.
+type Kind = Literal["family", "model"]
+
+#: What the last import of a file of each kind left behind: the folder that was added to `sys.path`,
+#: and the names of new modules beside the file.
+_searched: dict[Kind, list[str]] = {"family": [], "model": []}
+_imported: dict[Kind, list[str]] = {"family": [], "model": []}
 
 
-def import_file(path: Path, family: str) -> ModuleType:
-    """Import a family file and the modules beside it again.
+def import_file(path: Path, kind: Kind, name: str) -> ModuleType:
+    """Import a file and the modules beside it again.
 
     Args:
         path: The file.
-        family: Name of the family in the configuration, for messages.
+        kind: What it is imported for.
+        name: Name of the family or model in the configuration, for messages.
 
     Raises:
-        ConfigError: The file is missing, or a module beside it has the name of an installed one.
-        FamilyError: The import failed.
+        ConfigError: The file is missing, a module beside it has the name of an installed one, or
+            the import failed; a `FamilyError` if that of a family did.
     """
+    named = f"{kind} {name!r}"
     if not os.path.isfile(path):  # which answers for any path
         raise ConfigError(
-            f"family {family!r}: there is no file {path} in {Path.cwd()}; "
+            f"{named}: there is no file {path} in {Path.cwd()}; "
             "name it relative to the working directory"
         )
     if path.suffix != ".py":
-        raise ConfigError(
-            f"family {family!r}: {path} is not a Python file: its name must end in .py"
-        )
-    _search(path, family)
+        raise ConfigError(f"{named}: {path} is not a Python file: its name must end in .py")
+    _search(path, kind, named)
     place = next(iter(source_files(path)))
     alone = "/" not in place
     # A unique name, since files in other folders or modules may have the same one.
     digest = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:16]
-    name = f"{path.stem}_{digest}" if alone else _module_name(place)
-    # DOLFINx and PETSc need mpi4py to load MPI first. The file need not do so.
-    importlib.import_module("mpi4py.MPI")
+    module = f"{path.stem}_{digest}" if alone else _module_name(place)
+    if kind == "family":
+        # DOLFINx and PETSc need mpi4py to load MPI first. The file need not do so.
+        importlib.import_module("mpi4py.MPI")
     try:
         with exits_raise():
-            return _import_alone(path, name) if alone else importlib.import_module(name)
+            return _import_alone(path, module) if alone else importlib.import_module(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        line = last_place(error, {name, *_imported})
+        line = last_place(error, {module, *_imported[kind]})
         where = f"{path} cannot be imported" + (f", {line}" if line else "")
-        raise FamilyError(f"family {family!r}: {where}: {describe_error(error)}") from error
+        mistake = FamilyError if kind == "family" else ConfigError
+        raise mistake(f"{named}: {where}: {describe_error(error)}") from error
 
 
 def _import_alone(path: Path, name: str) -> ModuleType:
@@ -81,17 +87,17 @@ def _import_alone(path: Path, name: str) -> ModuleType:
 
 
 def source_files(path: Path) -> dict[str, Path]:
-    """Return a family file and all modules beside it that it imports, directly or indirectly.
+    """Return a user's file and all modules beside it that it imports, directly or indirectly.
 
     Imports inside functions count. Installed modules do not, nor does anything that is imported
     by other means than an import statement.
 
     Args:
-        path: The family file.
+        path: The user's file.
 
     Returns:
         The files by their paths relative to the folder that imports start from, with slashes; the
-        family file comes first.
+        user's file comes first.
     """
     root = _root(path)
     own = Path(os.path.abspath(path))
@@ -102,7 +108,7 @@ def source_files(path: Path) -> dict[str, Path]:
         if file not in found:
             found.append(file)
             waiting += _named_in(file, root)
-    # Relative if the family file's path is, so that they stay the same when the folder moves.
+    # Relative if the path of the user's file is, so that they stay the same when the folder moves.
     return {
         file.relative_to(root).as_posix(): file
         if path.is_absolute()
@@ -125,30 +131,30 @@ def _module_name(place: str | Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _search(path: Path, family: str) -> None:
-    """Search the folder of a file for modules, and no longer that of the previous file.
+def _search(path: Path, kind: Kind, named: str) -> None:
+    """Search the folder of a file for modules, and no longer that of the previous one of its kind.
 
     Modules that were imported from the previous folder are forgotten, since they would be taken
     for those of this file.
     """
-    sys.path[:] = [folder for folder in sys.path if folder not in _searched]
-    for name in _imported:
+    sys.path[:] = [folder for folder in sys.path if folder not in _searched[kind]]
+    for name in _imported[kind]:
         sys.modules.pop(name, None)
     root, places = _root(path), list(source_files(path))
     for place in places:
         own = root / place.partition("/")[0]
-        # The family file itself is imported under another name, unless it is in a package.
+        # The file itself is imported under another name, unless it is in a package.
         if place != path.name and (other := _installed(own)):
             raise ConfigError(
-                f"family {family!r}: it imports {own.stem!r} from {own}, but there is {other} of "
+                f"{named}: it imports {own.stem!r} from {own}, but there is {other} of "
                 "that name: rename yours"
             )
-    _searched[:] = [str(root)] if str(root) not in sys.path else []
-    sys.path += _searched
+    _searched[kind] = [str(root)] if str(root) not in sys.path else []
+    sys.path += _searched[kind]
     # Importing a module imports the packages that contain it.
     parts = [_module_name(place).split(".") for place in places]
     names = {".".join(name[: length + 1]) for name in parts for length in range(len(name))}
-    _imported[:] = names - sys.modules.keys()
+    _imported[kind] = list(names - sys.modules.keys())
     importlib.invalidate_caches()
 
 

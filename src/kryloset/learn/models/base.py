@@ -1,0 +1,199 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a network of a neural operator is: one on the points of a grid, or one on any points.
+
+A network maps channels of about unit size to such channels. `Operator` scales physical functions
+for it and scales the result back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from kryloset.config.section import Section
+from kryloset.problems.checks.coverage import INSIDE
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a network maps between.
+
+    Attributes:
+        inputs: Names of the C input channels. If the last one is `inside`, it is the mask of the
+            domain: 1 inside and 0 outside, where the other inputs are 0 and outputs do not matter.
+        outputs: Names of the K output channels.
+        coordinates: Coordinates of the points of the grid of training, one array per axis.
+        periodic: Whether an axis is periodic, for each of them.
+        dimensions: Number of axes of space.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    coordinates: tuple[NDArray[np.float64], ...]
+    periodic: tuple[bool, ...]
+    dimensions: int
+
+    @property
+    def masked(self) -> bool:
+        """Whether the last input channel is the mask of the domain."""
+        return self.inputs[-1] == INSIDE.name
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """The points of a batch of instances, one instance after another.
+
+    Attributes:
+        positions: (P, D), in [0, 1] along each axis of the domain's box.
+        instance: (P,), int64: which instance of the batch a point belongs to, ascending.
+        count: Number of instances of the batch.
+        edges: (2, E), int64: pairs of neighbouring points in the mesh or the grid, each in both
+            directions.
+    """
+
+    positions: Tensor
+    instance: Tensor
+    count: int
+    edges: Tensor
+
+    def to(self, device: torch.device) -> "Points":
+        """Return the same points on another device."""
+        return replace(
+            self,
+            positions=self.positions.to(device),
+            instance=self.instance.to(device),
+            edges=self.edges.to(device),
+        )
+
+
+class Network(nn.Module):  # type: ignore[misc]
+    """What grid models and point models have in common; derive from one of these.
+
+    A class is made by `Class(settings, task)`, whose `settings` is one of its own `Settings`.
+    torch's global generator draws the weights. The first line of its docstring describes it in
+    `kryloset models`.
+
+    Attributes:
+        learning_rate: Learning rate that suits the network where the configuration names none.
+    """
+
+    learning_rate: ClassVar[float] = 1e-3
+
+    class Settings(Section):
+        """The keys of `training.settings` for this network, with defaults and descriptions."""
+
+
+class GridModel(Network):
+    """A network between functions on a grid."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return outputs (N, K, *grid) for inputs (N, C, *grid), both of about unit size.
+
+        The grid may have other numbers of points than that of training, unless the class says
+        otherwise. Coordinates are not among the channels: see `with_coordinates`.
+        """
+        raise NotImplementedError
+
+
+class PointModel(Network):
+    """A network between functions on points, which may differ from instance to instance."""
+
+    def forward(self, x: Tensor, points: Points) -> Tensor:
+        """Return outputs (P, K) for inputs (P, C), both of about unit size."""
+        raise NotImplementedError
+
+
+class OnGrid(nn.Module):  # type: ignore[misc]
+    """A network on points as one on a grid, whose neighbours are those along the axes.
+
+    Points outside the domain are left out, and outputs there are 0.
+
+    Args:
+        network: The network on points.
+        task: What it maps between.
+    """
+
+    def __init__(self, network: PointModel, task: Task) -> None:
+        """Keep the network."""
+        super().__init__()
+        self.network = network
+        self.task = task
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return outputs (N, K, *grid) for inputs (N, C, *grid)."""
+        inside = x[:, -1] != 0 if self.task.masked else torch.ones_like(x[:, 0], dtype=torch.bool)
+        found = self.network(x.movedim(1, -1)[inside], grid_points(self.task, inside))
+        outputs = found.new_zeros((*inside.shape, found.shape[-1]))
+        outputs[inside] = found
+        return outputs.movedim(-1, 1)
+
+
+def unit_coordinates(task: Task, x: Tensor) -> Tensor:
+    """Return the coordinates of the points of a function's grid in [0, 1]: (D, *grid).
+
+    A grid with another number of points than that of training divides an axis as that one does:
+    equally, or into linearly interpolated parts. The last point of a periodic axis lies before 1,
+    which is its first one again.
+
+    Args:
+        task: Has the grid of training.
+        x: Any function (N, C, *grid), whose type and device the result gets.
+    """
+    axes = [
+        torch.as_tensor(_unit_axis(points, periodic, count), dtype=x.dtype, device=x.device)
+        for points, periodic, count in zip(
+            task.coordinates, task.periodic, x.shape[2:], strict=True
+        )
+    ]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))
+
+
+def with_coordinates(task: Task, x: Tensor) -> Tensor:
+    """Return a function with its unit coordinates as further channels: (N, C + D, *grid)."""
+    coordinates = unit_coordinates(task, x)
+    return torch.cat((x, coordinates.expand(len(x), *coordinates.shape)), dim=1)
+
+
+def grid_points(task: Task, inside: Tensor) -> Points:
+    """Return the points of a grid, where neighbours are those along the axes.
+
+    Args:
+        task: Has the grid of training.
+        inside: (N, *grid), whether a point is one, for each of N instances. The points come in the
+            order of `inside.nonzero()`.
+    """
+    number = torch.full(inside.shape, -1, dtype=torch.int64, device=inside.device)
+    number[inside] = torch.arange(int(inside.sum()), device=inside.device)
+    pairs = []
+    for axis, periodic in enumerate(task.periodic, start=1):
+        count = inside.shape[axis] - (not periodic)
+        here = number.narrow(axis, 0, count)
+        there = number.roll(-1, axis).narrow(axis, 0, count)
+        both = (here >= 0) & (there >= 0)
+        pairs.append(torch.stack((here[both], there[both])))
+    forward = torch.cat(pairs, dim=1)
+    positions = unit_coordinates(task, inside[:, None].to(torch.get_default_dtype()))
+    return Points(
+        positions=positions.movedim(0, -1).expand(*inside.shape, -1)[inside],
+        instance=inside.nonzero()[:, 0],
+        count=len(inside),
+        edges=torch.cat((forward, forward.flip(0)), dim=1),
+    )
+
+
+def _unit_axis(points: NDArray[np.float64], periodic: bool, count: int) -> Sequence[float]:
+    """Return an axis divided into so many points as described in `unit_coordinates`."""
+    known = len(points)
+    length = (points[-1] - points[0]) * (known / (known - 1) if periodic else 1)
+    places = (points - points[0]) / length
+    if periodic:
+        places = np.append(places, 1.0)
+        at = np.arange(count) * (known / count)
+    else:
+        at = np.linspace(0, known - 1, count)
+    return np.interp(at, np.arange(len(places)), places).tolist()
