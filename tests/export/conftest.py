@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from small_sets import make_small
 
 from kryloset.run import export
+from small_sets import make_small
 
 
 @pytest.fixture(scope="session")

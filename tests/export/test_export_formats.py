@@ -8,11 +8,11 @@ import h5py
 import numpy as np
 import pytest
 import xarray
-from small_sets import make_small
 
 from kryloset.dataset.reader import Dataset
 from kryloset.export.edge_mesh import EdgeMesh
 from kryloset.run import export
+from small_sets import make_small
 
 FAMILIES = [
     "darcy",

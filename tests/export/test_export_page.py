@@ -9,12 +9,12 @@ from typing import get_type_hints
 
 import numpy as np
 import pytest
-from small_sets import make_small
 
 from documentation import ROOT, read_blocks
 from kryloset.__main__ import main
 from kryloset.export.formats import FORMATS
 from kryloset.inspection import export
+from small_sets import make_small
 
 PAGE = "docs/how-to/export.md"
 #: The libraries that a command or a program of the page needs, by a word in it.

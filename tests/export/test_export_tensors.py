@@ -15,9 +15,8 @@ from kryloset.errors import DataError
 
 def test_load_darcy_flow_small_reads_it(small, tmp_path, monkeypatch):
     darcy = pytest.importorskip("neuralop.data.datasets.darcy")
-    from small_sets import make_small
-
     from kryloset.run import export
+    from small_sets import make_small
 
     mesh = {"points": 16, "grids": [32]}
     source = make_small(tmp_path / "darcy.h5", "darcy", mesh=mesh, parameters={"modes": 8})

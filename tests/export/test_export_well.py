@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+
 from small_sets import NAMES, make_small
 
 pytest.importorskip("torch")
