@@ -1,0 +1,264 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Pairs of functions at the nodes of a mesh, which may be another one for each instance."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kryloset.dataset.cells import axes_varying, is_in_cells, is_on_grid
+from kryloset.dataset.integrity import identity
+from kryloset.dataset.layout import SAMPLE_VARYING, TIME_VARYING
+from kryloset.dataset.ragged import offsets_path, read_rows
+from kryloset.dataset.reader import Dataset
+from kryloset.errors import DataError
+from kryloset.learn.interpolation import GridInterpolation
+from kryloset.learn.point_batch import PointBatch
+from kryloset.learn.simplices import SimplexMesh
+
+type Array = NDArray[np.float64]
+
+#: The input channel that marks nodes on the boundary of the mesh.
+BOUNDARY = "boundary"
+
+#: Fraction of an axis by which a node may be beyond a vertex of the lattice by rounding.
+_ROUNDING = 1e-9
+
+
+class MeshPairs(torch.utils.data.Dataset[PointBatch]):  # type: ignore[misc]
+    """The instances of one split as pairs of parameters and solution at the nodes of their meshes.
+
+    An item is a `PointBatch` of one instance, in float32 and physical units, with one channel for
+    each parameter and each field of the solution, and for each component of a vector. All
+    instances share a mesh, or each has its own. The solution of a trajectory is its last state.
+
+    A parameter on the grid is read at the nodes where the file has it there
+    (`mesh.nodal_parameters`), and otherwise interpolated from the grid, as the forms of the family
+    do. One in cells of the lattice is that of the cell around a node, the lower one between two. A
+    number is constant. A parameter with axes of its own, such as the corners of a polygon, is left
+    out: it shows in the mesh. The input `boundary` is 1 at nodes on the boundary of the mesh,
+    `on_<tag>` at nodes on tagged facets, and `in_<tag>` at nodes of tagged cells.
+
+    Items are read on demand. Each process opens the file by itself, so a `DataLoader` may have
+    workers; its `collate_fn` is `PointBatch.join`.
+
+    Args:
+        path: The dataset's file.
+        split: One of its splits, such as `train`.
+
+    Attributes:
+        inputs: Names of the input channels.
+        outputs: Names of the output channels.
+        logarithmic: For each input, whether a network should see its logarithm.
+        coordinates: Coordinates of the grid, one array per axis: the box around all meshes.
+        periodic: Whether each axis is periodic.
+        shared: Whether all instances share a mesh.
+        instances: The instances of the split, as numbers in drawn order.
+        digest: SHA-256 of the digests of everything in the file.
+
+    Raises:
+        DataError: The file is missing, damaged or not a dataset; it has no such split, no mesh, or
+            a field that has no values at the nodes of the first one.
+    """
+
+    def __init__(self, path: Path | str, split: str) -> None:
+        """Read the description of the dataset, but no fields."""
+        self.path = Path(path)
+        self.split = split
+        with Dataset(self.path) as dataset:
+            splits = dataset.splits()
+            if split not in splits:
+                raise DataError(
+                    f"{path} has no split `{split}`: it has {', '.join(splits)}; "
+                    "add it under `splits` and make the dataset again"
+                )
+            _require_nodes(dataset)
+            reader = _Reader(dataset)
+            self.inputs, self.outputs = reader.inputs, reader.outputs
+            self.logarithmic = reader.logarithmic
+            self.coordinates = tuple(dataset.coordinates.values())
+            axes = dataset.coordinates
+            self.periodic = tuple(axis in dataset.config.mesh.periodic for axis in axes)
+            self.shared = reader.shared is not None
+            self.instances = splits[split]
+            self.digest = identity(dataset.file)
+        self._opened: tuple[int, _Reader] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.instances)
+
+    def __getitem__(self, item: int) -> PointBatch:
+        """Return the pair of one instance."""
+        mesh, x, y = self._reader.read(self._instance(item))
+        low, high = self._reader.box
+        return PointBatch.of(mesh, (mesh.points - low) / (high - low), x, y)
+
+    def arrays(self, item: int) -> tuple[Array, Array]:
+        """Return one pair as stored: arrays (P, C) and (P, K) in float64."""
+        _, x, y = self._reader.read(self._instance(item))
+        return x, y
+
+    def mesh(self, item: int) -> SimplexMesh:
+        """Return the mesh of one instance."""
+        return self._reader.mesh(self._instance(item))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Drop the open file: the process that unpickles opens its own."""
+        return self.__dict__ | {"_opened": None}
+
+    def _instance(self, item: int) -> int:
+        if not -len(self) <= item < len(self):
+            raise IndexError(f"{self.path}: the split {self.split} has {len(self)} items")
+        return int(self.instances[item])
+
+    @property
+    def _reader(self) -> "_Reader":
+        # After a fork, HDF5 must not use a file that the parent process opened.
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = os.getpid(), _Reader(Dataset(self.path))
+        return self._opened[1]
+
+
+def _require_nodes(dataset: Dataset) -> None:
+    """Make sure that all fields have values at the nodes of the first one."""
+    path, meshes = dataset.path, {*dataset.meshes(), *dataset.unknowns}
+    first, *others = dataset.fields
+    instead = "train on the grid (training.on: grid)"
+    if f"{first}_points" not in meshes:
+        raise DataError(f"{path} has no mesh of `{first}`, so there are no nodes: {instead}")
+    if f"{first}_tangents" in meshes:
+        raise DataError(
+            f"{path}: `{first}` is in edge elements, which have no values at nodes: {instead}"
+        )
+    for other in others:
+        if f"{other}_points" in meshes:
+            raise DataError(
+                f"{path}: `{other}` has nodes of its own, and not those of `{first}`: {instead}"
+            )
+
+
+class _Reader:
+    """Reads parameters and solution of an instance at its nodes, from a file that stays open.
+
+    Attributes:
+        inputs: Names of the input channels.
+        outputs: Names of the output channels.
+        logarithmic: For each input, whether a network should see its logarithm.
+        shared: The mesh that all instances share, if they do.
+        box: Lowest and highest coordinates along each axis.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        """Find what there is to read."""
+        self._dataset = dataset
+        self._first = dataset.fields[0]
+        self._dofs = f"{self._first}_dofs" if f"{self._first}_dofs" in dataset.unknowns else None
+        closed, periodic = dataset.closed_coordinates, dataset.config.mesh.periodic
+        self._axes = tuple(closed.values())
+        self.box = tuple(np.array([line[end] for line in self._axes]) for end in (0, -1))
+        self._periods = {
+            number: float(line[-1] - line[0])
+            for number, (axis, line) in enumerate(closed.items())
+            if axis in periodic
+        }
+        meshes = dataset.meshes()
+        self.shared: SimplexMesh | None = None
+        self._marks: dict[str, Callable[[SimplexMesh], NDArray[np.bool_]]] = {
+            BOUNDARY: lambda mesh: mesh.boundary
+        }
+        if f"{self._first}_points" in meshes:
+            self.shared = self._make_mesh(*(meshes[f"{self._first}_{n}"] for n in _MESH))
+            for name, part in meshes.items():
+                kind, _, tag = name.partition("_")
+                if kind == "facets":
+                    self._marks[f"on_{tag}"] = partial(SimplexMesh.on_facets, facets=part)
+                elif kind == "cells":
+                    self._marks[f"in_{tag}"] = partial(SimplexMesh.in_cells, cells=part)
+        self._parameters = [n for n in dataset.parameters if is_on_grid(dataset, n)]
+        channels = {n: self._channels(n) for n in (*self._parameters, *dataset.fields)}
+        of_parameters = [(n, c) for n in self._parameters for c in channels[n]]
+        self.inputs = (*(c for _, c in of_parameters), *self._marks)
+        self.outputs = tuple(c for n in dataset.fields for c in channels[n])
+        self.logarithmic = (
+            *(dataset.array(n).attrs.get("transform") == "log" for n, _ in of_parameters),
+            *(False for _ in self._marks),
+        )
+        #: Marks and interpolation of the mesh that was read last, which may be the next one, too.
+        self._known: tuple[SimplexMesh, Array, GridInterpolation] | None = None
+
+    def read(self, instance: int) -> tuple[SimplexMesh, Array, Array]:
+        """Return the mesh of an instance, its inputs (P, C) and its outputs (P, K)."""
+        mesh = self.mesh(instance)
+        if self._known is None or self._known[0] is not mesh:
+            found = np.column_stack([mark(mesh) for mark in self._marks.values()])
+            between = GridInterpolation(self._axes, mesh.points, self._dataset.grid)
+            self._known = mesh, found.astype(np.float64), between
+        _, marks, between = self._known
+        given = [self._parameter(name, instance, mesh, between) for name in self._parameters]
+        return mesh, np.column_stack([*given, marks]), self._solution(instance, len(mesh.points))
+
+    def mesh(self, instance: int) -> SimplexMesh:
+        """Return the mesh of an instance."""
+        if self.shared is not None:
+            return self.shared
+        return self._make_mesh(*(self._row(f"{self._first}_{name}", instance) for name in _MESH))
+
+    def _make_mesh(self, points: Array, cells: NDArray[np.int64]) -> SimplexMesh:
+        return SimplexMesh(points, cells.astype(np.int64), self._periods)
+
+    def _channels(self, name: str) -> tuple[str, ...]:
+        if not self._dataset.rank(name):
+            return (name,)
+        return tuple(f"{name}_{axis}" for axis in self._dataset.coordinates)
+
+    def _solution(self, instance: int, nodes: int) -> Array:
+        names = self._dataset.fields if self._dofs is None else (self._dofs,)
+        return np.column_stack([self._row(name, instance).reshape(nodes, -1) for name in names])
+
+    def _parameter(
+        self, name: str, instance: int, mesh: SimplexMesh, between: GridInterpolation
+    ) -> Array:
+        """Return a parameter at the nodes, (P, components)."""
+        dataset, nodes = self._dataset, len(mesh.points)
+        at_nodes = f"{name}_nodes"
+        if at_nodes in dataset.unknowns and f"mesh/{name}_points" not in dataset.file:
+            return self._row(at_nodes, instance).reshape(nodes, -1)
+        values, components = self._row(name, instance), len(self._channels(name))
+        if is_in_cells(dataset, name):
+            return values[self._cells_at(mesh.points)][:, None]
+        varying = axes_varying(dataset, name)
+        if not any(varying):
+            return np.broadcast_to(values.reshape(-1), (nodes, components))
+        lengths = [n if varies else 1 for n, varies in zip(dataset.grid, varying, strict=True)]
+        whole = np.broadcast_to(values.reshape(*lengths, -1), (*dataset.grid, components))
+        if self._dofs is None:
+            return whole.reshape(nodes, components)
+        return between(np.moveaxis(whole, -1, 0)).T
+
+    def _cells_at(self, points: Array) -> tuple[NDArray[np.int64], ...]:
+        """Return for each axis which cell of the lattice contains each point, (P,)."""
+        degree, found = self._dataset.config.mesh.degree, []
+        for line, along in zip(self._axes, points.T, strict=True):
+            vertices = line[::degree]
+            places = np.searchsorted(vertices, along - _ROUNDING * (line[-1] - line[0]))
+            found.append(np.clip(places - 1, 0, len(vertices) - 2))
+        return tuple(found)
+
+    def _row(self, name: str, instance: int) -> NDArray[Any]:
+        """Return an array's row of an instance, of a trajectory the last state."""
+        array = self._dataset.array(name)
+        if offsets_path(array.name) in self._dataset.file:
+            return read_rows(self._dataset.file, array.name, instance)
+        place = (instance,) if array.attrs[SAMPLE_VARYING] else ()
+        return np.asarray(array[(*place, *((-1,) if array.attrs[TIME_VARYING] else ()))])
+
+
+#: The arrays of a mesh.
+_MESH = ("points", "cells")

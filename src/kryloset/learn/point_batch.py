@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Functions at the nodes of meshes, one instance after another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kryloset.learn.models.base import Points
+from kryloset.learn.simplices import SimplexMesh
+
+type Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class PointBatch:
+    """The pairs of some instances at the nodes of their meshes, one instance after another.
+
+    Attributes:
+        x: (P, C), inputs in physical units.
+        y: (P, K), outputs in physical units.
+        points: The nodes and their neighbours.
+        weights: (P,), weights of the nodes in integrals over the domain, in physical units.
+        cells: (n, D + 1), the nodes at the corners of the cells.
+        volumes: (n,), lengths, areas or volumes of the cells.
+        gradients: (n, D + 1, D), in each cell the gradients of the linear functions of its corners.
+    """
+
+    x: Tensor
+    y: Tensor
+    points: Points
+    weights: Tensor
+    cells: Tensor
+    volumes: Tensor
+    gradients: Tensor
+
+    @classmethod
+    def of(cls, mesh: SimplexMesh, positions: Array, x: Array, y: Array) -> "PointBatch":
+        """Return the pair of one instance in float32.
+
+        Args:
+            mesh: Its mesh.
+            positions: (P, D), its nodes in [0, 1].
+            x: (P, C), its inputs.
+            y: (P, K), its outputs.
+        """
+
+        def single(values: Array) -> Tensor:
+            return torch.from_numpy(values.astype(np.float32))
+
+        count = len(positions)
+        points = Points(
+            positions=single(positions),
+            instance=torch.zeros(count, dtype=torch.int64),
+            count=1,
+            edges=torch.from_numpy(mesh.edges),
+        )
+        return cls(
+            x=single(x),
+            y=single(y),
+            points=points,
+            weights=single(mesh.weights),
+            cells=torch.from_numpy(mesh.corners),
+            volumes=single(mesh.volumes),
+            gradients=single(mesh.gradients),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence["PointBatch"]) -> "PointBatch":
+        """Return one batch of several: a `DataLoader` makes a batch by it."""
+        points = [part.points for part in parts]
+        first_node = np.cumsum([0, *(len(part.x) for part in parts)])[:-1].tolist()
+        first = np.cumsum([0, *(p.count for p in points)])[:-1].tolist()
+        edges = [p.edges + begin for p, begin in zip(points, first_node, strict=True)]
+        cells = [part.cells + begin for part, begin in zip(parts, first_node, strict=True)]
+        instances = [p.instance + begin for p, begin in zip(points, first, strict=True)]
+        return cls(
+            x=torch.cat([part.x for part in parts]),
+            y=torch.cat([part.y for part in parts]),
+            points=Points(
+                positions=torch.cat([p.positions for p in points]),
+                instance=torch.cat(instances),
+                count=sum(p.count for p in points),
+                edges=torch.cat(edges, dim=1),
+            ),
+            weights=torch.cat([part.weights for part in parts]),
+            cells=torch.cat(cells),
+            volumes=torch.cat([part.volumes for part in parts]),
+            gradients=torch.cat([part.gradients for part in parts]),
+        )
+
+    def to(self, device: torch.device) -> "PointBatch":
+        """Return the same pairs on another device."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
