@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 #: Module and class of each network of the package, by its name. Modules are imported when used.
 MODELS = {
+    "cgs": ("kryloset.learn.models.graph_solver", "GraphSolver"),
     "fno": ("kryloset.learn.models.fno", "FNO"),
+    "gino": ("kryloset.learn.models.gino", "GINO"),
 }
 
 
