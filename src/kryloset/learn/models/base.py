@@ -54,12 +54,14 @@ class Points:
         count: Number of instances of the batch.
         edges: (2, E), int64: pairs of neighbouring points in the mesh or the grid, each in both
             directions.
+        grid: If the points of each instance are all those of a grid, in C order: its shape.
     """
 
     positions: Tensor
     instance: Tensor
     count: int
     edges: Tensor
+    grid: tuple[int, ...] | None = None
 
     def to(self, device: torch.device) -> "Points":
         """Return the same points on another device."""
@@ -183,6 +185,7 @@ def grid_points(task: Task, inside: Tensor) -> Points:
         instance=inside.nonzero()[:, 0],
         count=len(inside),
         edges=torch.cat((forward, forward.flip(0)), dim=1),
+        grid=None if task.masked else tuple(inside.shape[1:]),
     )
 
 

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 #: Module and class of each network of the package, by its name. Modules are imported when used.
 MODELS = {
     "cgs": ("kryloset.learn.models.graph_solver", "GraphSolver"),
+    "deeponet": ("kryloset.learn.models.deeponet", "DeepONet"),
     "fno": ("kryloset.learn.models.fno", "FNO"),
     "gino": ("kryloset.learn.models.gino", "GINO"),
+    "transolver": ("kryloset.learn.models.transolver", "Transolver"),
 }
 
 
