@@ -199,4 +199,4 @@ def _unit_axis(points: NDArray[np.float64], periodic: bool, count: int) -> Seque
         at = np.arange(count) * (known / count)
     else:
         at = np.linspace(0, known - 1, count)
-    return np.interp(at, np.arange(len(places)), places).tolist()
+    return [float(place) for place in np.interp(at, np.arange(len(places)), places)]
