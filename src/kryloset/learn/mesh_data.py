@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kryloset.dataset.cells import axes_varying, is_in_cells, is_on_grid
 from kryloset.dataset.integrity import identity
 from kryloset.dataset.layout import SAMPLE_VARYING, TIME_VARYING
-from kryloset.dataset.ragged import offsets_path, read_rows
+from kryloset.dataset.ragged import offsets_path
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.learn.interpolation import GridInterpolation
@@ -23,6 +23,8 @@ from kryloset.learn.point_batch import PointBatch
 from kryloset.learn.simplices import SimplexMesh
 
 type Array = NDArray[np.float64]
+#: Reads a parameter of an instance at the nodes of its mesh, (P, components).
+type _Parameter = Callable[[int, SimplexMesh, GridInterpolation], Array]
 
 #: The input channel that marks nodes on the boundary of the mesh.
 BOUNDARY = "boundary"
@@ -161,7 +163,8 @@ class _Reader:
         self._first = dataset.fields[0]
         self._dofs = f"{self._first}_dofs" if f"{self._first}_dofs" in dataset.unknowns else None
         closed, periodic = dataset.closed_coordinates, dataset.config.mesh.periodic
-        self._axes = tuple(closed.values())
+        self._axes, self._grid = tuple(closed.values()), dataset.grid
+        self._vertices = [line[:: dataset.config.mesh.degree] for line in self._axes]
         self.box = tuple(np.array([line[end] for line in self._axes]) for end in (0, -1))
         self._periods = {
             number: float(line[-1] - line[0])
@@ -181,15 +184,17 @@ class _Reader:
                     self._marks[f"on_{tag}"] = partial(SimplexMesh.on_facets, facets=part)
                 elif kind == "cells":
                     self._marks[f"in_{tag}"] = partial(SimplexMesh.in_cells, cells=part)
-        self._parameters = [n for n in dataset.parameters if is_on_grid(dataset, n)]
-        channels = {n: self._channels(n) for n in (*self._parameters, *dataset.fields)}
-        of_parameters = [(n, c) for n in self._parameters for c in channels[n]]
-        self.inputs = (*(c for _, c in of_parameters), *self._marks)
-        self.outputs = tuple(c for n in dataset.fields for c in channels[n])
-        self.logarithmic = (
-            *(dataset.array(n).attrs.get("transform") == "log" for n, _ in of_parameters),
-            *(False for _ in self._marks),
-        )
+        given = [name for name in dataset.parameters if is_on_grid(dataset, name)]
+        channels = {name: self._channels(name) for name in (*given, *dataset.fields)}
+        self.inputs = (*(c for name in given for c in channels[name]), *self._marks)
+        self.outputs = tuple(c for name in dataset.fields for c in channels[name])
+        logarithmic = [self._is_logarithmic(name) for name in given for _ in channels[name]]
+        self.logarithmic = (*logarithmic, *(False for _ in self._marks))
+        # To find an array and its attributes takes ten times as long as to read an instance of it.
+        self._parameters = [self._parameter(name, len(channels[name])) for name in given]
+        solution = dataset.fields if self._dofs is None else (self._dofs,)
+        self._solution = [self._rows(name) for name in solution]
+        self._own = [] if self.shared else [self._rows(f"{self._first}_{name}") for name in _MESH]
         #: Marks and interpolation of the mesh that was read last, which may be the next one, too.
         self._known: tuple[SimplexMesh, Array, GridInterpolation] | None = None
 
@@ -198,17 +203,17 @@ class _Reader:
         mesh = self.mesh(instance)
         if self._known is None or self._known[0] is not mesh:
             found = np.column_stack([mark(mesh) for mark in self._marks.values()])
-            between = GridInterpolation(self._axes, mesh.points, self._dataset.grid)
+            between = GridInterpolation(self._axes, mesh.points, self._grid)
             self._known = mesh, found.astype(np.float64), between
         _, marks, between = self._known
-        given = [self._parameter(name, instance, mesh, between) for name in self._parameters]
-        return mesh, np.column_stack([*given, marks]), self._solution(instance, len(mesh.points))
+        nodes = len(mesh.points)
+        given = [parameter(instance, mesh, between) for parameter in self._parameters]
+        solution = [rows(instance).reshape(nodes, -1) for rows in self._solution]
+        return mesh, np.column_stack([*given, marks]), np.column_stack(solution)
 
     def mesh(self, instance: int) -> SimplexMesh:
         """Return the mesh of an instance."""
-        if self.shared is not None:
-            return self.shared
-        return self._make_mesh(*(self._row(f"{self._first}_{name}", instance) for name in _MESH))
+        return self.shared or self._make_mesh(*(rows(instance) for rows in self._own))
 
     def _make_mesh(self, points: Array, cells: NDArray[np.int64]) -> SimplexMesh:
         return SimplexMesh(points, cells.astype(np.int64), self._periods)
@@ -218,46 +223,59 @@ class _Reader:
             return (name,)
         return tuple(f"{name}_{axis}" for axis in self._dataset.coordinates)
 
-    def _solution(self, instance: int, nodes: int) -> Array:
-        names = self._dataset.fields if self._dofs is None else (self._dofs,)
-        return np.column_stack([self._row(name, instance).reshape(nodes, -1) for name in names])
+    def _is_logarithmic(self, name: str) -> bool:
+        return bool(self._dataset.array(name).attrs.get("transform") == "log")
 
-    def _parameter(
-        self, name: str, instance: int, mesh: SimplexMesh, between: GridInterpolation
-    ) -> Array:
-        """Return a parameter at the nodes, (P, components)."""
-        dataset, nodes = self._dataset, len(mesh.points)
-        at_nodes = f"{name}_nodes"
+    def _parameter(self, name: str, components: int) -> _Parameter:
+        """Return what reads a parameter at the nodes, (P, components)."""
+        dataset, at_nodes = self._dataset, f"{name}_nodes"
         if at_nodes in dataset.unknowns and f"mesh/{name}_points" not in dataset.file:
-            return self._row(at_nodes, instance).reshape(nodes, -1)
-        values, components = self._row(name, instance), len(self._channels(name))
+            stored = self._rows(at_nodes)
+            return lambda instance, mesh, _: stored(instance).reshape(len(mesh.points), -1)
+        rows = self._rows(name)
         if is_in_cells(dataset, name):
-            return values[self._cells_at(mesh.points)][:, None]
+            return lambda instance, mesh, _: rows(instance)[self._cells_at(mesh.points)][:, None]
         varying = axes_varying(dataset, name)
         if not any(varying):
-            return np.broadcast_to(values.reshape(-1), (nodes, components))
-        lengths = [n if varies else 1 for n, varies in zip(dataset.grid, varying, strict=True)]
-        whole = np.broadcast_to(values.reshape(*lengths, -1), (*dataset.grid, components))
-        if self._dofs is None:
-            return whole.reshape(nodes, components)
-        return between(np.moveaxis(whole, -1, 0)).T
+            return lambda instance, mesh, _: np.broadcast_to(
+                rows(instance).reshape(-1), (len(mesh.points), components)
+            )
+        lengths = [n if varies else 1 for n, varies in zip(self._grid, varying, strict=True)]
+
+        def on_grid(instance: int, mesh: SimplexMesh, between: GridInterpolation) -> Array:
+            values = rows(instance).reshape(*lengths, -1)
+            whole = np.broadcast_to(values, (*self._grid, components))
+            if self._dofs is None:
+                return whole.reshape(len(mesh.points), components)
+            return between(np.moveaxis(whole, -1, 0)).T
+
+        return on_grid
 
     def _cells_at(self, points: Array) -> tuple[NDArray[np.int64], ...]:
         """Return for each axis which cell of the lattice contains each point, (P,)."""
-        degree, found = self._dataset.config.mesh.degree, []
-        for line, along in zip(self._axes, points.T, strict=True):
-            vertices = line[::degree]
-            places = np.searchsorted(vertices, along - _ROUNDING * (line[-1] - line[0]))
-            found.append(np.clip(places - 1, 0, len(vertices) - 2))
+        found = []
+        for vertices, along in zip(self._vertices, points.T, strict=True):
+            reach = _ROUNDING * (vertices[-1] - vertices[0])
+            found.append(
+                np.clip(np.searchsorted(vertices, along - reach) - 1, 0, len(vertices) - 2)
+            )
         return tuple(found)
 
-    def _row(self, name: str, instance: int) -> NDArray[Any]:
-        """Return an array's row of an instance, of a trajectory the last state."""
+    def _rows(self, name: str) -> Callable[[int], NDArray[Any]]:
+        """Return what reads an array's row of an instance, of a trajectory the last state."""
         array = self._dataset.array(name)
-        if offsets_path(array.name) in self._dataset.file:
-            return read_rows(self._dataset.file, array.name, instance)
-        place = (instance,) if array.attrs[SAMPLE_VARYING] else ()
-        return np.asarray(array[(*place, *((-1,) if array.attrs[TIME_VARYING] else ()))])
+        if (offsets := offsets_path(array.name)) in self._dataset.file:
+            ends = self._dataset.file[offsets][:].tolist()
+            return lambda instance: np.asarray(array[ends[instance] : ends[instance + 1]])
+        state = (-1,) if array.attrs[TIME_VARYING] else ()
+        if not array.attrs[SAMPLE_VARYING]:
+            same = np.asarray(array[(*state, ...)])
+            return lambda _: same
+        if array.ndim == 1:
+            # An HDF5 chunk has the numbers of many instances.
+            numbers = np.asarray(array[:])
+            return lambda instance: np.asarray(numbers[instance])
+        return lambda instance: np.asarray(array[(instance, *state)])
 
 
 #: The arrays of a mesh.

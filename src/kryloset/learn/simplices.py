@@ -91,7 +91,9 @@ class SimplexMesh:
         corners = self.corners
         facets = [np.delete(corners, k, axis=1) for k in range(corners.shape[1])]
         every = np.sort(np.concatenate(facets), axis=1)
-        _, first, counts = np.unique(every, axis=0, return_index=True, return_counts=True)
+        # A number for each facet, since rows are compared slowly. It fits 64 bits up to 2e6 nodes.
+        keys = every @ len(self.points) ** np.arange(every.shape[1])
+        _, first, counts = np.unique(keys, return_index=True, return_counts=True)
         opposite, cells = np.divmod(first[counts == 1], len(corners))
         return self.on_facets(np.stack((cells, opposite), axis=1))
 
