@@ -8,6 +8,7 @@ UV_VERSION := 0.13.9
 CORES := all
 DATASET :=
 FORCE :=
+MODELS :=
 TESTS :=
 CONFIG := $(if $(DATASET),config/families/$(DATASET).yaml,config/config.yaml)
 
@@ -32,7 +33,8 @@ quote = '$(subst ','\'',$(1))'
 PARALLEL := --numprocesses logical --dist worksteal
 # --configfile takes every word up to the next option, so no target may follow it directly.
 SNAKEMAKE := $(BIN)/python workflow/scripts/run.py $(BIN)/snakemake \
-  $(if $(FORCE),--config force=true) --configfile $(call quote,$(CONFIG)) --cores $(CORES)
+  $(if $(FORCE)$(MODELS),--config $(if $(FORCE),force=true) $(if $(MODELS),models=$(call quote,$(MODELS)))) \
+  --configfile $(call quote,$(CONFIG)) --cores $(CORES)
 SUMMARY := $(BIN)/python workflow/scripts/summary.py $(call quote,$(CONFIG))
 export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 # Without compiled modules kept, each of many processes would compile them again.
@@ -45,6 +47,7 @@ help: ## List the targets (the default).
 	@echo "DATASET=name makes the small dataset of a family: $(FAMILIES)."
 	@echo "CONFIG=file.yaml uses another configuration; CORES=n limits the jobs that run at a time."
 	@echo "FORCE=yes overwrites a dataset of another family that has the same name."
+	@echo "MODELS=\"fno mine.py:Net\" trains these models, of those that kryloset models lists or your own."
 	@echo "TESTS=tests/krylov runs the fast tests of one package."
 
 run: configured $(ENVIRONMENT) ## Make and check the datasets of CONFIG and write their reports.
@@ -63,7 +66,7 @@ fuzz: $(ENVIRONMENT) ## Damage 5,000 files at random; none may cause a hang or a
 complex: $(COMPLEX) ## Run the solvers' tests with a PETSc of complex numbers.
 	@.venv-complex/bin/pytest $(PARALLEL) tests/krylov
 
-train: configured $(LEARNING) ## Train a neural operator on each dataset of CONFIG (installs 5 GB of torch).
+train: configured $(LEARNING) ## Train neural operators on each dataset of CONFIG (installs 5 GB of torch).
 	@$(SNAKEMAKE) train
 	@$(SUMMARY) train
 

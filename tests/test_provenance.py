@@ -15,7 +15,8 @@ from kryloset.problems import load_family
 from kryloset.provenance import closure
 
 ROOT = Path(__file__).parents[1]
-STAGES = ("sort", "solve", "verify", "merge", "check", "compare", "report", "train", "evaluate")
+STAGES = ("sort", "solve", "verify", "merge", "check", "compare", "report")
+STAGES += ("train", "evaluate", "baselines", "tabulate")
 IDENTITIES = """
 from kryloset.config import DatasetConfig
 from kryloset.problems import load_family
@@ -66,7 +67,7 @@ EDITS = {
     "problems/darcy.py": set(STAGES),
     "problems/heat.py": set(),
     "report/page.html.jinja": {"report"},
-    "learn/baselines.py": {"evaluate"},
+    "learn/baselines.py": {"baselines"},
     "cli.py": set(),
     "config/render.md": set(),
 }

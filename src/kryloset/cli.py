@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The command line: every stage by itself. `inspection` and `benches` have the other commands."""
+"""The command line: every stage. `inspection`, `learning` and `benches` have the other commands."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +10,9 @@ import typer
 from kryloset.benches import benches
 from kryloset.inspection import inspection
 from kryloset.krylov.names import METHODS, PRECONDITIONERS
+from kryloset.learning import learning
 from kryloset.sections import Sections
-from kryloset.threads import keep_blas_to_one_thread, let_idle_threads_sleep
+from kryloset.threads import keep_blas_to_one_thread
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,12 +26,11 @@ Config = Annotated[Path, typer.Argument(help="The configuration, a YAML file.", 
 Name = Annotated[str, typer.Argument(help="Which of its datasets.", show_default=False)]
 Output = Annotated[Path, typer.Option(help="The file to write.", show_default=False)]
 Order = Annotated[Path, typer.Option(help="File of `kryloset sort`.", show_default=False)]
-Data = Annotated[Path, typer.Option(help="A dataset, of `kryloset merge`.", show_default=False)]
-Model = Annotated[Path, typer.Option(help="A model, of `kryloset train`.", show_default=False)]
 
 STAGES, SEQUENCES, MEASUREMENTS = "Stages", "Without a PDE", "Measurements"
 
 app.add_typer(inspection)
+app.add_typer(learning)
 app.add_typer(benches, name="bench", rich_help_panel=MEASUREMENTS)
 
 
@@ -51,8 +51,8 @@ def start(
 ) -> None:
     """Datasets for neural operators by recycling Krylov solvers.
 
-    The stages in order: sort, solve, verify, merge, report; train and evaluate go on
-    from the dataset. `snakemake` runs them all.
+    The stages in order: sort, solve, verify, merge, report; train, evaluate, baselines and
+    tabulate go on from the dataset. `snakemake` runs them all.
     """
 
 
@@ -189,34 +189,6 @@ def compare(config: Config, name: Name, order: Order, output: Output) -> None:
 
 
 @app.command(rich_help_panel=STAGES)
-def train(
-    config: Config,
-    name: Name,
-    data: Data,
-    model: Annotated[Path, typer.Option(help="The model to write.", show_default=False)],
-    history: Annotated[
-        Path, typer.Option(help="The JSON to write, a row an epoch.", show_default=False)
-    ],
-) -> None:
-    """Train a Fourier neural operator on a dataset (needs the extra `learn`)."""
-    let_idle_threads_sleep()
-    from kryloset.given.opening import load_resolved
-    from kryloset.run import train as stage
-
-    stage.run(load_resolved(config, name), data=data, model=model, history=history)
-
-
-@app.command(rich_help_panel=STAGES)
-def evaluate(config: Config, name: Name, data: Data, model: Model, output: Output) -> None:
-    """Measure a model beside the mean predictor and a linear one, on every split."""
-    let_idle_threads_sleep()
-    from kryloset.given.opening import load_resolved
-    from kryloset.run import evaluate as stage
-
-    stage.run(load_resolved(config, name), data=data, model=model, metrics=output)
-
-
-@app.command(rich_help_panel=STAGES)
 def report(
     dataset: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
     output: Annotated[
@@ -227,8 +199,7 @@ def report(
     timings: Annotated[Path | None, typer.Option(help="JSON of `kryloset merge`.")] = None,
     check: Annotated[Path | None, typer.Option(help="JSON of merge or `kryloset check`.")] = None,
     comparison: Annotated[Path | None, typer.Option(help="JSON of `kryloset compare`.")] = None,
-    metrics: Annotated[Path | None, typer.Option(help="JSON of `kryloset evaluate`.")] = None,
-    history: Annotated[Path | None, typer.Option(help="JSON of `kryloset train`.")] = None,
+    models: Annotated[Path | None, typer.Option(help="JSON of `kryloset tabulate`.")] = None,
 ) -> None:
     """Show a dataset on one page, and how it was made as far as files of the run are given."""
     from kryloset.run import report as stage
@@ -241,8 +212,7 @@ def report(
         timings=timings,
         check=check,
         comparison=comparison,
-        metrics=metrics,
-        history=history,
+        models=models,
     )
 
 

@@ -28,8 +28,10 @@ def config(
 
     from kryloset.config import Config, load_config
     from kryloset.given.opening import resolve_config
+    from kryloset.learn.models.registry import check_names
 
     found = resolve_config(Config() if file is None else load_config(file))
+    check_names(found)
     tree = found.model_dump(mode="json", exclude={"pathvars"} if not found.pathvars else None)
     if name is not None:
         if name not in found.datasets:

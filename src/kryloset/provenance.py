@@ -112,7 +112,7 @@ def _beside(folder: Path) -> Mapping[str, list[Path]]:
     return found
 
 
-def stage_identity(stage: str, family: Family) -> str:
+def stage_identity(stage: str, family: Family, *others: str) -> str:
     """Return the identity of the code by which a stage treats a family and its discretisation.
 
     It covers the modules of the stage, of the family with its base classes, and, if the stage
@@ -122,6 +122,7 @@ def stage_identity(stage: str, family: Family) -> str:
     Args:
         stage: A module of `kryloset.run`.
         family: The family of the dataset.
+        others: Further modules that the stage imports by name, such as that of a network.
 
     Returns:
         As `code_identity`.
@@ -131,7 +132,7 @@ def stage_identity(stage: str, family: Family) -> str:
     if DISCRETISES in closure(module):
         used.add(family.discretisation.partition(":")[0])
     own = sorted(name for name in used if name.split(".")[0] == "kryloset")
-    return code_identity(module, *own)
+    return code_identity(module, *own, *others)
 
 
 def family_sources(dataset: DatasetConfig) -> dict[str, str]:

@@ -32,7 +32,11 @@ def make_data(path: Path, masks: list[np.ndarray] | None = None, **settings) -> 
             "count": 40,
             "mesh": {"points": 9},
             "splits": {"train": 0.6, "valid": 0.2, "test": 0.2},
-            "training": {"epochs": 4, "width": 6, "modes": 6, "layers": 2, "batch_size": 7},
+            "training": {
+                "epochs": 4,
+                "batch_size": 7,
+                "settings": {"fno": {"width": 6, "modes": 6, "layers": 2}},
+            },
         }
         | settings
     )

@@ -15,8 +15,9 @@ from reaction_data import make_data
 from kryloset.learn.baselines import fit_linear, fit_mean
 from kryloset.learn.data import FieldPairs, Scaling
 from kryloset.learn.metrics import measure, relative_h1, relative_l2
+from kryloset.learn.models.fno import FNO
 from kryloset.learn.norms import derive, square_h1, square_l2
-from kryloset.learn.operator import Operator, build_fno, load_model
+from kryloset.learn.operator import Operator, build_network, describe, load_model
 from kryloset.learn.training import make_loss
 from kryloset.run import evaluate, train
 
@@ -159,7 +160,7 @@ def test_inputs_outside_the_domain_change_no_output(masked):
     data, _ = masked
     pairs = FieldPairs(data.path, "train")
     torch.manual_seed(0)
-    network = build_fno(data.config.training, 2, len(pairs.inputs), 1)
+    network = build_network(describe(pairs, data.config.training, FNO), FNO)
     operator = Operator(Scaling.fit(pairs), network)
     x = torch.stack([pairs[item]["x"] for item in range(3)])
     outside = (x[:, -1:] == 0).expand(-1, len(pairs.inputs) - 1, -1, -1)

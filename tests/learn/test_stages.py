@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""From a dataset's file to `model.pt`, `history.json` and `metrics.json`."""
+"""From a dataset's file to models, their errors and the table of them."""
 
 import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,22 +14,44 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from own_models import Pointwise
 from reaction_data import make_data
 
 from kryloset.config import dump_dataset
 from kryloset.dataset.splits import split_indices
-from kryloset.errors import DataError
-from kryloset.run import evaluate, train
+from kryloset.errors import ConfigError, DataError
+from kryloset.run import baselines, evaluate, tabulate, train
 from kryloset.torch import FieldPairs, load_model
 
 
 @pytest.fixture(scope="module")
-def folder(data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    model, history = folder / "model.pt", folder / "history.json"
-    train.run(data.config, data=data.path, model=model, history=history)
-    evaluate.run(data.config, data=data.path, model=model, metrics=folder / "metrics.json")
+def config(data):
+    """The dataset with two models, one of which lies in a file, and two seeds."""
+    own = f"{Path(__file__).with_name('own_models.py')}:Pointwise"
+    training = data.config.training.model_copy(
+        update={"model": ("fno", own), "seeds": (0, 3), "epochs": 2}
+    )
+    return data.config.model_copy(update={"training": training})
+
+
+@pytest.fixture(scope="module")
+def models(data, config, tmp_path_factory):
+    """The folder of all that is trained and measured."""
+    folder = tmp_path_factory.mktemp("run") / "models"
+    for network in ("fno", "Pointwise"):
+        for seed in (0, 3):
+            files, which = folder / network / str(seed), {"network": network}
+            model, history = files / "model.pt", files / "history.json"
+            train.run(config, data=data.path, model=model, history=history, seed=seed, **which)
+            metrics = files / "metrics.json"
+            evaluate.run(config, data=data.path, model=model, metrics=metrics, **which)
+    baselines.run(config, data=data.path, output=folder / "baselines.json")
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(models):
+    return models / "fno/0"
 
 
 def read(path):
@@ -39,31 +62,76 @@ def test_training_leaves_only_its_outputs(folder):
     assert {p.name for p in folder.iterdir()} == {"model.pt", "history.json", "metrics.json"}
 
 
-def test_history_has_one_entry_per_epoch(data, folder):
+def test_history_has_one_entry_per_epoch(config, folder):
     history = read(folder / "history.json")
     assert set(history) == {"train", "valid", "seconds"}
-    assert {len(values) for values in history.values()} == {data.config.training.epochs}
+    assert {len(values) for values in history.values()} == {config.training.epochs}
 
 
-def test_metrics_have_each_error_of_each_predictor_on_each_split(data, folder):
-    metrics = read(folder / "metrics.json")
-    for predictor in ("fno", "mean", "linear"):
-        assert set(metrics[predictor]) == {"train", "valid", "test"}
-        for errors in metrics[predictor].values():
+def test_each_error_of_each_predictor_is_measured_on_each_split(config, models):
+    found = read(models / "baselines.json")
+    measured = [read(path)["errors"] for path in models.glob("*/*/metrics.json")]
+    assert len(measured) == 4
+    for splits in (*measured, *found["errors"].values()):
+        assert set(splits) == {"train", "valid", "test"}
+        for errors in splits.values():
             assert set(errors) == {"relative_l2", "relative_h1", "vrmse"}
             assert all(value > 0 for value in errors.values())
-    assert metrics["instances"] == {
-        split: len(i) for split, i in split_indices(data.config).items()
-    }
+    assert found["instances"] == {split: len(i) for split, i in split_indices(config).items()}
     # The mean is one of the linear predictors among which the valid split chooses.
-    assert metrics["linear"]["valid"]["relative_l2"] < metrics["mean"]["valid"]["relative_l2"]
+    linear, mean = (found["errors"][name]["valid"]["relative_l2"] for name in ("linear", "mean"))
+    assert linear < mean
+
+
+def test_the_table_has_mean_and_spread_of_all_models(config, models):
+    output = models.parent / "models.json"
+    tabulate.run(config, models=models, output=output)
+    table = read(output)
+    assert list(table["models"]) == ["fno", "Pointwise"]
+    errors = [
+        read(models / f"fno/{seed}/metrics.json")["errors"]["test"]["relative_l2"]
+        for seed in (0, 3)
+    ]
+    assert [e["test"]["relative_l2"] for e in table["models"]["fno"]["errors"]] == errors
+    assert errors[0] != errors[1]
+    mean, deviation = np.mean(errors), np.std(errors, ddof=1)
+    first, *lines = output.with_suffix(".md").read_text().splitlines()
+    assert first.startswith("Errors on the split test (8 instances), mean ± standard deviation")
+    assert f"| fno | {mean:.4f} ± {deviation:.4f} |" in "\n".join(lines)
+    (models / "fno/3/metrics.json").rename(models / "aside")
+    try:
+        with pytest.raises(DataError, match=r"fno/3/metrics\.json cannot be read: .*; make it"):
+            tabulate.run(config, models=models, output=output)
+    finally:
+        (models / "aside").rename(models / "fno/3/metrics.json")
+
+
+def test_a_choice_between_models_and_seeds_is_asked_for(data, config, tmp_path):
+    files = {"model": tmp_path / "model.pt", "history": tmp_path / "history.json"}
+    for choice, message in (
+        ({}, "training.model is not one alone: choose one of fno, Pointwise"),
+        ({"network": "unet"}, "training.model has no 'unet'"),
+        ({"network": "fno"}, "training.seeds is not one alone: choose one of 0, 3"),
+        ({"network": "fno", "seed": 1}, "training.seeds has no 1"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            train.run(config, data=data.path, **files, **choice)
+
+
+def test_a_network_of_ones_own_is_loaded_by_its_class_alone(models):
+    path = models / "Pointwise/0/model.pt"
+    with pytest.raises(DataError, match=r"load_model\(.*model\.pt', Pointwise\)"):
+        load_model(path)
+    operator = load_model(path, Pointwise)
+    assert operator.about["settings"] == {"width": 4}
+    assert operator(torch.ones(2, 3, 5, 7)).shape == (2, 1, 5, 7)
 
 
 def test_metrics_agree_with_the_history_and_the_model(data, folder):
     metrics, history = read(folder / "metrics.json"), read(folder / "history.json")
     best = min(history["valid"])
-    assert metrics["fno"]["valid"]["relative_l2"] == pytest.approx(best, rel=1e-5)
-    assert metrics["seconds_training"] == pytest.approx(sum(history["seconds"]))
+    assert metrics["errors"]["valid"]["relative_l2"] == pytest.approx(best, rel=1e-5)
+    assert metrics["seconds"] == pytest.approx(sum(history["seconds"]))
     operator, pairs = load_model(folder / "model.pt"), FieldPairs(data.path, "test")
     assert operator.about["best_epoch"] == history["valid"].index(best) + 1
     x, y = pairs.stack(range(len(pairs)))
@@ -73,7 +141,7 @@ def test_metrics_agree_with_the_history_and_the_model(data, folder):
     rule[[0, -1]] /= 2
     rule[:, [0, -1]] /= 2
     ratios = np.sqrt((rule * deviation**2).sum((1, 2, 3)) / (rule * y**2).sum((1, 2, 3)))
-    assert metrics["fno"]["test"]["relative_l2"] == pytest.approx(ratios.mean(), rel=1e-5)
+    assert metrics["errors"]["test"]["relative_l2"] == pytest.approx(ratios.mean(), rel=1e-5)
 
 
 def test_model_of_another_dataset_is_refused(data, folder, tmp_path):

@@ -14,7 +14,7 @@ from kryloset.errors import DataError, KrylosetError
 from kryloset.learn.baselines import fit_mean
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.metrics import relative_l2
-from kryloset.learn.operator import build_fno, load_model, save_model, weights
+from kryloset.learn.operator import load_model, save_model, weights
 from kryloset.learn.training import Training, error
 
 
@@ -64,7 +64,7 @@ def test_training_beats_the_mean_predictor(begin):
 
 @pytest.mark.parametrize("loss", ["l2", "h1"])
 def test_same_seed_gives_the_same_weights(begin, loss):
-    first, second, other = begin(loss=loss), begin(loss=loss), begin(loss=loss, seed=1)
+    first, second, other = begin(loss=loss), begin(loss=loss), begin(loss=loss, seeds=[1])
     drawn = weights(other.operator)
     assert not same(weights(first.operator), drawn)
     first.run()
@@ -95,8 +95,8 @@ def test_a_killed_training_resumes_to_the_same_weights(begin, epoch, step):
 def test_a_checkpoint_of_another_training_is_ignored(begin):
     begin().run()
     assert begin().record.epochs == 4
-    assert begin(width=8).record.epochs == 0
-    assert begin(seed=1).record.epochs == 0
+    assert begin(settings={"fno": {"width": 8}}).record.epochs == 0
+    assert begin(seeds=[1]).record.epochs == 0
     assert begin(code="edited").record.epochs == 0
 
 
@@ -120,7 +120,8 @@ def test_divergence_is_an_error_that_names_the_key(begin):
 
 
 def test_smallest_training_runs(begin):
-    record = begin(epochs=1, batch_size=1000, modes=1, layers=1, width=2).run()
+    smallest = {"fno": {"modes": 1, "layers": 1, "width": 2}}
+    record = begin(epochs=1, batch_size=1000, settings=smallest).run()
     assert np.isfinite(record.valid).all()
 
 
@@ -136,14 +137,6 @@ def test_model_is_rebuilt_from_its_file_alone(begin, tmp_path):
     assert loaded.about["dataset"] == training.valid.digest
     # The operator accepts functions on a finer grid.
     assert loaded(torch.ones(2, 3, 20, 24)).shape == (2, 1, 20, 24)
-
-
-@pytest.mark.parametrize("dimensions", [1, 2, 3])
-def test_operator_maps_functions_in_any_dimension(dimensions):
-    settings = TrainingConfig(width=2, modes=4, layers=1)
-    network = build_fno(settings, dimensions, in_channels=2, out_channels=3)
-    grid = (8, 9, 10)[:dimensions]
-    assert network(torch.ones(5, 2, *grid)).shape == (5, 3, *grid)
 
 
 def test_l2_loss_is_the_mean_relative_error(begin):

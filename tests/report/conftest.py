@@ -9,6 +9,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 import pytest
+from trained import trained_models
 
 from kryloset.config import DatasetConfig
 from kryloset.run import compare, solve, sort
@@ -58,21 +59,7 @@ def run_files(config, make_files, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def training_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Files as training and evaluation write them, with round numbers."""
-    folder = tmp_path_factory.mktemp("training")
-    errors = {"fno": 0.05, "mean": 0.4, "linear": 0.2}
-    metrics = {
-        name: {
-            split: {"relative_l2": error, "relative_h1": 2 * error, "vrmse": 3 * error}
-            for split in ("train", "valid", "test")
-        }
-        for name, error in errors.items()
-    }
-    metrics["instances"] = {"train": 4, "valid": 2, "test": 2}
-    metrics |= {"linear_settings": {"rank": 3, "penalty": 0.1}}
-    metrics |= {"parameters": 12345, "seconds_training": 6.5}
-    history = {"train": [0.5, 0.1, 0.04], "valid": [0.5, 0.2, 0.05], "seconds": [1.0, 1.0, 1.0]}
-    paths = {"metrics": folder / "metrics.json", "history": folder / "history.json"}
-    paths["metrics"].write_text(json.dumps(metrics))
-    paths["history"].write_text(json.dumps(history))
-    return paths
+    """The further input of a report with training."""
+    path = tmp_path_factory.mktemp("training") / "models.json"
+    path.write_text(json.dumps(trained_models({"fno": [0.05]})))
+    return {"models": path}

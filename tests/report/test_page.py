@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from trained import trained_models
 
 from kryloset.config import DatasetConfig
 from kryloset.errors import DataError
@@ -187,8 +188,23 @@ def test_page_shows_a_training_if_there_was_one(pages):
     )
     assert "made without results of training" in plain
     assert "made without results of training" not in trained
-    assert "0.05: 4 times smaller than that of the linear predictor, and 8 times smaller" in trained
-    assert "12,345 weights" in trained
+    assert "the relative L2 error of fno, 0.05: 4 times smaller than that of the linear" in trained
+    assert ", and 8 times smaller than that of the mean of the training split." in trained
+    assert "fno has 12,345 weights, and its training took 6.5 s." in trained
+
+
+def test_page_compares_several_models_by_mean_and_spread(run_files, tmp_path):
+    models = {"fno": [0.04, 0.06], "Net": [0.1, 0.3]} | {f"m{n}": [0.5, 0.5] for n in range(8)}
+    (tmp_path / "models.json").write_text(json.dumps(trained_models(models)))
+    given = run_files | {"models": tmp_path / "models.json"}
+    drawing = illustrate(report.read_findings(**given))["training"]
+    (width, height), box = drawing.figure.get_size_inches(), drawing.figure.get_tightbbox()
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+    report.run(**given, output=tmp_path / "r.html")
+    text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
+    assert "the least relative L2 error is that of fno, 0.05: 4 times smaller" in text
+    assert '<td class="figure">0.0500 ± 0.0141</td>' in text
+    assert 'Net</th><td class="figure">0.2000 ± 0.1414</td>' in text
 
 
 def test_same_files_give_the_same_page(run_files, pages, tmp_path):

@@ -3,6 +3,7 @@
 """The sentences of the report agree with the figures."""
 
 import pytest
+from trained import trained_models
 
 from kryloset.report.wording import (
     compare_iterations,
@@ -108,14 +109,13 @@ def test_medians_of_zero_are_compared_without_a_number(zero):
 
 
 def test_a_training_error_of_zero_is_put_into_words():
-    metrics = {name: {"test": {"relative_l2": 0.0}} for name in ("fno", "linear", "mean")}
-    assert "larger than that of the mean of the training split" in describe_training(
-        metrics, "test"
-    )
-    metrics["mean"] = {"test": {"relative_l2": 0.5}}
-    assert ", and smaller than that of the mean of the training split" in describe_training(
-        metrics, "test"
-    )
+    models = trained_models({"fno": [0.0]})
+    models["baselines"]["mean"] = models["models"]["fno"]["errors"][0]
+    sentence, _ = describe_training(models, "test")
+    assert "larger than that of the mean of the training split" in sentence
+    models = trained_models({"fno": [0.0]})
+    sentence, _ = describe_training(models, "test")
+    assert ", and smaller than that of the mean of the training split" in sentence
 
 
 def test_the_order_is_put_into_words():

@@ -40,6 +40,14 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"splits": {"train": 0.5, "Te st": 0.5}},
         ["datasets.tiny.splits.Te st", "lower-case letters"],
     ),
+    "unknown model": (
+        {"training": {"model": ["fno", "fnoo"]}},
+        ["datasets.tiny.training: model 'fnoo' is unknown", "take one of", "fno"],
+    ),
+    "settings of an unknown model": (
+        {"training": {"settings": {"fnoo": {"width": 4}}}},
+        ["datasets.tiny.training.settings.fnoo: there is no such model"],
+    ),
     "more chunks than instances": (
         {"chunks": 9},
         ["datasets.tiny", "chunks 9 is more than count 8", "at most 8"],

@@ -107,11 +107,10 @@ USES = {
         "batch_size": 2,
         "learning_rate": 0.1,
         "weight_decay": 0.1,
-        "modes": 2,
-        "width": 2,
-        "layers": 1,
+        "model": ["fno"],
+        "settings": {"fno": {"width": 2}},
         "loss": "h1",
-        "seed": 1,
+        "seeds": [1],
     },
 }
 #: Further changes, by name.

@@ -27,7 +27,7 @@ def test_a_users_plate_with_a_hole_is_made_and_verified(folder: Path):
         "mesh": {"points": 17, "grids": [9]},
         "solver": {"method": "cg"},
         "parameters": {},
-        "training": {"epochs": 1, "width": 4, "modes": 4},
+        "training": {"epochs": 1, "settings": {"fno": {"width": 4, "modes": 4}}},
     }
     config = {"datasets": {"plate": TINY | plate}}
     (folder / "config/config.yaml").write_text(yaml.safe_dump(config))
@@ -37,7 +37,7 @@ def test_a_users_plate_with_a_hole_is_made_and_verified(folder: Path):
     assert json.loads((results / "check.json").read_text())["passed"]
     assert (results / "report.html").is_file()
     if TRAINING:
-        assert "NaN" not in (results / "metrics.json").read_text()
+        assert "NaN" not in (results / "models.json").read_text()
     with Dataset(results / "dataset.h5") as data:
         x, y = np.meshgrid(*2 * [np.linspace(0, 1, 17)], indexing="ij")
         distance = np.hypot(x - 0.5, y - 0.5)

@@ -101,7 +101,7 @@ def test_a_finished_run_has_nothing_to_do(project: Project):
             {"comparison": {"instances": 3}},
             {"resolve_config", "compare_solvers", "report_dataset", "all"},
         ),
-        ({"training": {"seed": 7}}, set()),
+        ({"training": {"seeds": [7]}}, set()),
     ],
     ids=["splits", "solver", "comparison", "training"],
 )

@@ -72,7 +72,16 @@ def test_chosen_chunks_stay_when_the_cores_change(folder: Path):
 
 def test_training_has_a_target_of_its_own(folder: Path):
     jobs = snakemake("-n", "train", cwd=folder).jobs()
-    assert {"train_fno", "evaluate_fno", "report_training"} <= jobs.keys()
+    assert {"train_model", "evaluate_model", "tabulate_models", "report_training"} <= jobs.keys()
+
+
+def test_a_run_trains_the_models_that_it_asks_for(folder: Path):
+    jobs = snakemake("-n", "train", "--config", "models=fno uno", cwd=folder).jobs()
+    assert jobs["train_model"] == jobs["evaluate_model"] == 2 * jobs["tabulate_models"]
+    run = snakemake("-n", "train", "--config", "models=fno fnoo", cwd=folder)
+    assert run.code == 1 and "training: model 'fnoo' is unknown" in run.output
+    run = snakemake("-n", "train", "--config", "models=fno fno", cwd=folder)
+    assert run.code == 1 and "'fno' is there twice" in run.output
 
 
 def test_benches_have_a_target_of_their_own_and_fill_one_page(folder: Path):
@@ -99,7 +108,7 @@ def test_the_quick_benches_fill_one_page(folder: Path):
     assert len(rows) >= 40 and all(isinstance(row, dict) for row in rows)
 
 
-@pytest.mark.parametrize(("target", "rule"), [("run", "report_dataset"), ("train", "train_fno")])
+@pytest.mark.parametrize(("target", "rule"), [("run", "report_dataset"), ("train", "train_model")])
 def test_make_targets_run_their_rules(target: str, rule: str, folder: Path):
     config = folder / "config/config.yaml"
     command = ["make", "--dry-run", "--always-make", target, f"CONFIG={config}"]

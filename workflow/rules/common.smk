@@ -5,14 +5,21 @@ import sys
 import threading
 from contextlib import suppress
 from fcntl import LOCK_SH, flock
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from kryloset.config import dump_dataset, load_dataset, parse_config
+from kryloset.config import dump_dataset, label_of, load_dataset, parse_config
 from kryloset.dependence import STAGES, keys_of
 from kryloset.errors import KrylosetError
 from kryloset.given.opening import resolve_config
+from kryloset.learn.models.registry import (
+    check_names,
+    check_training,
+    model_files,
+    model_modules,
+)
 from kryloset.problems import family_files, load_family
 from kryloset.provenance import stage_identity
 from kryloset.run.chunking import choose_chunks, count_values
@@ -58,9 +65,27 @@ def checked_datasets():
         for file in map(Path, workflow.overwrite_configfiles or ["config/config.yaml"]):
             if file.is_file():
                 read_yaml(file)
-        return resolve_config(parse_config(config)).datasets
+        found = resolve_config(parse_config(config))
+        check_names(found)
+        return (found if MODELS is None else with_models(found)).datasets
     except KrylosetError as error:
         raise WorkflowError(str(error)) from None
+
+
+def with_models(found):
+    """Return a configuration that trains the models that this run asks for."""
+    models, tree = str(MODELS).split(), found.model_dump(mode="json")
+    for dataset in tree["datasets"].values():
+        training = dataset["training"]
+        settings = {
+            label: training["settings"][label]
+            for label in map(label_of, models)
+            if label in training["settings"]
+        }
+        training.update(model=models, settings=settings)
+    changed = parse_config(tree, "MODELS")
+    check_names(changed)
+    return changed
 
 
 def folder_of(pathvar):
@@ -108,23 +133,47 @@ def mark_changes():
     copied or renamed. The markers are kept outside the results, which a dry run must not touch.
     """
     for name, dataset in DATASETS.items():
-        for stage in STAGES:
+        for stage in (*STAGES, *trainings(name)):
             path = f".snakemake/settings/{name}/{stage}"
             mark = Path(workflow.modifier.modify_path(path))
             mark.parent.mkdir(parents=True, exist_ok=True)
             mark.touch()
             file = folder_of("results") / name / "config" / f"{stage}.yaml"
-            if is_written(file, name, dataset, stage):
+            if is_written(file, name, stage):
                 os.utime(mark, (0, 0))
 
 
-def is_written(file, name, dataset, stage):
+def is_written(file, name, stage):
     """Return whether a stage's configuration file has the settings of a dataset."""
     try:
         before = load_dataset(file, name)
     except KrylosetError:
         return False
-    return all(getattr(before, key) == getattr(dataset, key) for key in keys_of(stage))
+    now = staged(name, stage)
+    return all(getattr(before, key) == getattr(now, key) for key in staged_keys(stage))
+
+
+def trainings(name):
+    """Return the trainings of a dataset, each a stage such as `train.fno.0`: model and seed."""
+    training = DATASETS[name].training
+    return [
+        f"train.{label}.{seed}" for label in training.labels for seed in training.seeds
+    ]
+
+
+def staged(name, stage):
+    """Return the configuration of a dataset as a stage reads it: one training has one model."""
+    dataset, (_, *chosen) = DATASETS[name], stage.split(".")
+    if not chosen:
+        return dataset
+    label, seed = chosen
+    training = dataset.training.only(label, int(seed))
+    return dataset.model_copy(update={"training": training})
+
+
+def staged_keys(stage):
+    """Return the keys on which a stage, or a training, depends."""
+    return set(keys_of(stage.partition(".")[0]))
 
 
 def require_writable(*pathvars):
@@ -188,11 +237,10 @@ def require_filled_chunks():
 
 
 # Only for this run, so it is no key of a configuration.
-FORCE = config.pop("force", False)
+FORCE, MODELS = config.pop("force", False), config.pop("models", None)
 DATASETS = checked_datasets()
 FAMILIES = {name: load_family(dataset) for name, dataset in DATASETS.items()}
 DATASETS = {name: with_chunks(name, dataset) for name, dataset in DATASETS.items()}
-RESOLVED = {name: dump_dataset(name, dataset) for name, dataset in DATASETS.items()}
 require_writable("results", "logs", "benchmarks")
 workflow.scattergather(**{name: dataset.chunks for name, dataset in DATASETS.items()})
 require_filled_chunks()
@@ -204,7 +252,9 @@ if workflow.is_main_process:
 
 wildcard_constraints:
     dataset="|".join(DATASETS),
-    stage="[a-z]+",
+    stage=r"[a-z]+(\.\w+\.[0-9]+)?",
+    model=r"\w+",
+    seed="[0-9]+",
 
 
 # Each stage reads its own configuration file. The file is rewritten when a key that the
@@ -220,8 +270,8 @@ wildcard_constraints:
 
 def settings(wildcards):
     """Return the settings of a stage; Snakemake rewrites its file when they change."""
-    return DATASETS[wildcards.dataset].model_dump(
-        mode="json", include=set(keys_of(wildcards.stage))
+    return staged(wildcards.dataset, wildcards.stage).model_dump(
+        mode="json", include=staged_keys(wildcards.stage)
     )
 
 
@@ -230,7 +280,7 @@ def resolved_config(wildcards, output):
 
     It takes `output` because Snakemake ignores changes of params that are functions of it.
     """
-    return RESOLVED[wildcards.dataset]
+    return dump_dataset(wildcards.dataset, staged(wildcards.dataset, wildcards.stage))
 
 
 def code(stage):
@@ -265,7 +315,22 @@ def folder_of_verified(wildcards, input):
 
 def training_figures(wildcards, input):
     """Return the options that add the training results to a report."""
-    return ["--metrics", input.metrics, "--history", input.history]
+    return ["--models", input.models]
+
+
+def training_code(stage):
+    """Return a params function like `code`, for a stage that uses a model of the package."""
+
+    def identify(wildcards):
+        modules = model_modules(model_named(wildcards))
+        return stage_identity(stage, FAMILIES[wildcards.dataset], *modules)
+
+    return identify
+
+
+def folder_of_models(wildcards, input):
+    """Return the folder of what was measured of all models."""
+    return Path(input.baselines).parent
 
 
 def bench_length(wildcards):
@@ -291,6 +356,41 @@ def given_instances(wildcards):
     """Return the file that a dataset takes parameters from, if any."""
     file = DATASETS[wildcards.dataset].instances.file
     return [file] if file else []
+
+
+@cache
+def checked_training(name):
+    """Return what is trained on a dataset; stop if there is no such model or setting."""
+    training = DATASETS[name].training
+    try:
+        check_training(training)
+    except KrylosetError as error:
+        raise WorkflowError(f"datasets.{name}: {error}") from None
+    return training
+
+
+def model_named(wildcards):
+    """Return the model that results call by the wildcard."""
+    return checked_training(wildcards.dataset).labels[wildcards.model]
+
+
+def model_source(wildcards):
+    """Return the user's file of a model and the local modules that it imports."""
+    return list(map(str, model_files(model_named(wildcards)).values()))
+
+
+def of_trainings(file):
+    """Return an input function for a file of each training of a dataset."""
+
+    def find(wildcards):
+        training = checked_training(wildcards.dataset)
+        return [
+            f"<results>/{wildcards.dataset}/models/{label}/{seed}/{file}"
+            for label in training.labels
+            for seed in training.seeds
+        ]
+
+    return find
 
 
 def solved_chunks(wildcards):

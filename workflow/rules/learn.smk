@@ -1,17 +1,22 @@
-# Train a Fourier neural operator on a dataset and evaluate it (needs torch).
+# Train neural operators on a dataset and evaluate them (needs torch).
 
 
-rule train_fno:
+rule train_model:
     input:
-        config="<results>/{dataset}/config/train.yaml",
+        config="<results>/{dataset}/config/train.{model}.{seed}.yaml",
+        model=model_source,
         dataset="<results>/{dataset}/dataset.h5",
     output:
-        model=ensure("<results>/{dataset}/model.pt", non_empty=True),
-        history=ensure("<results>/{dataset}/history.json", non_empty=True),
+        model=ensure(
+            "<results>/{dataset}/models/{model}/{seed}/model.pt", non_empty=True
+        ),
+        history=ensure(
+            "<results>/{dataset}/models/{model}/{seed}/history.json", non_empty=True
+        ),
     log:
-        "<logs>/{dataset}/train_fno.log",
+        "<logs>/{dataset}/train_model/{model}.{seed}.log",
     benchmark:
-        "<benchmarks>/{dataset}/train_fno.tsv"
+        "<benchmarks>/{dataset}/train_model/{model}.{seed}.tsv"
     conda:
         "../../envs/learn.yaml"
     threads: 8
@@ -19,25 +24,26 @@ rule train_fno:
         mem_mb=array_memory,
         runtime=solver_minutes,
     params:
-        code=code("train"),
+        code=training_code("train"),
     message:
-        "{wildcards.dataset}: train a neural operator"
+        "{wildcards.dataset}: train {wildcards.model} with the seed {wildcards.seed}"
     shell:
         "kryloset train {input.config:q} {wildcards.dataset} --data {input.dataset:q}"
         " --model {output.model:q} --history {output.history:q} 2> {log:q}"
 
 
-rule evaluate_fno:
+rule evaluate_model:
     input:
-        config="<results>/{dataset}/config/train.yaml",
+        config="<results>/{dataset}/config/train.{model}.{seed}.yaml",
+        network=model_source,
         dataset="<results>/{dataset}/dataset.h5",
-        model="<results>/{dataset}/model.pt",
+        model="<results>/{dataset}/models/{model}/{seed}/model.pt",
     output:
-        ensure("<results>/{dataset}/metrics.json", non_empty=True),
+        ensure("<results>/{dataset}/models/{model}/{seed}/metrics.json", non_empty=True),
     log:
-        "<logs>/{dataset}/evaluate_fno.log",
+        "<logs>/{dataset}/evaluate_model/{model}.{seed}.log",
     benchmark:
-        "<benchmarks>/{dataset}/evaluate_fno.tsv"
+        "<benchmarks>/{dataset}/evaluate_model/{model}.{seed}.tsv"
     conda:
         "../../envs/learn.yaml"
     threads: 8
@@ -45,9 +51,63 @@ rule evaluate_fno:
         mem_mb=array_memory,
         runtime=array_minutes,
     params:
-        code=code("evaluate"),
+        code=training_code("evaluate"),
     message:
-        "{wildcards.dataset}: evaluate the neural operator"
+        "{wildcards.dataset}: evaluate {wildcards.model} with the seed {wildcards.seed}"
     shell:
         "kryloset evaluate {input.config:q} {wildcards.dataset} --data {input.dataset:q}"
         " --model {input.model:q} --output {output:q} 2> {log:q}"
+
+
+rule evaluate_baselines:
+    input:
+        config="<results>/{dataset}/config/merge.yaml",
+        dataset="<results>/{dataset}/dataset.h5",
+    output:
+        ensure("<results>/{dataset}/models/baselines.json", non_empty=True),
+    log:
+        "<logs>/{dataset}/evaluate_baselines.log",
+    benchmark:
+        "<benchmarks>/{dataset}/evaluate_baselines.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    threads: 8
+    resources:
+        mem_mb=array_memory,
+        runtime=array_minutes,
+    params:
+        code=code("baselines"),
+    message:
+        "{wildcards.dataset}: evaluate the baselines"
+    shell:
+        "kryloset baselines {input.config:q} {wildcards.dataset} --data {input.dataset:q}"
+        " --output {output:q} 2> {log:q}"
+
+
+rule tabulate_models:
+    input:
+        config="<results>/{dataset}/config/train.yaml",
+        baselines="<results>/{dataset}/models/baselines.json",
+        metrics=of_trainings("metrics.json"),
+        history=of_trainings("history.json"),
+    output:
+        table=ensure("<results>/{dataset}/models.json", non_empty=True),
+        text=ensure("<results>/{dataset}/models.md", non_empty=True),
+    log:
+        "<logs>/{dataset}/tabulate_models.log",
+    benchmark:
+        "<benchmarks>/{dataset}/tabulate_models.tsv"
+    conda:
+        "../../envs/kryloset.yaml"
+    threads: 1
+    resources:
+        mem_mb=record_memory,
+        runtime=array_minutes,
+    params:
+        code=code("tabulate"),
+        models=folder_of_models,
+    message:
+        "{wildcards.dataset}: put the errors of all models into one table"
+    shell:
+        "kryloset tabulate {input.config:q} {wildcards.dataset} --models {params.models:q}"
+        " --output {output.table:q} 2> {log:q}"

@@ -75,8 +75,7 @@ use rule report_dataset as report_training with:
         timings="<results>/{dataset}/timings.json",
         check="<results>/{dataset}/check.json",
         comparison="<results>/{dataset}/comparison.json",
-        metrics="<results>/{dataset}/metrics.json",
-        history="<results>/{dataset}/history.json",
+        models="<results>/{dataset}/models.json",
     output:
         page=report(
             "<results>/{dataset}/training.html",

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Print a short summary of each dataset: what was made, how it was verified, how to open it.
 
-After training, print the errors of the operator and of the two baselines instead; of folders to
+After training, print the errors of the operators and of the baselines instead; of folders to
 publish, where they are.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 
 from kryloset.config import DatasetConfig, load_config
 from kryloset.dataset.reader import Dataset
+from kryloset.report.wording import MEASURES, tell_errors
 
 
 def summarise(name: str, dataset: DatasetConfig, folder: Path) -> str:
@@ -45,15 +46,15 @@ def _warn(accuracy: Mapping[str, Any] | None) -> str:
 
 def summarise_training(name: str, dataset: DatasetConfig, folder: Path) -> str:
     """Return the errors on the last split, unseen in training, one line per predictor."""
-    metrics = json.loads((folder / "metrics.json").read_text())
+    models = json.loads((folder / "models.json").read_text())
     split = list(dataset.splits)[-1]
     lines = [f"{name}: errors on the split {split}, more in {folder}/training.html"]
-    predictors = {"fno": "neural operator", "linear": "linear model", "mean": "mean solution"}
-    for key, predictor in predictors.items():
-        errors = metrics[key][split]
+    found = tell_errors(models, split)
+    width = max(map(len, found))
+    for predictor, errors in found.items():
+        named = zip(MEASURES.values(), errors, strict=True)
         lines.append(
-            f"  {predictor:16} relative L2 {errors['relative_l2']:.3f}, "
-            f"relative H1 {errors['relative_h1']:.3f}, VRMSE {errors['vrmse']:.3f}"
+            f"  {predictor:{width}}  " + ", ".join(f"{title} {error}" for title, error in named)
         )
     return "\n".join(lines)
 

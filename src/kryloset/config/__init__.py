@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The configuration of a run. It is checked before any work.
 
-`models`, `mesh`, `instances` and `solver` define the keys with their defaults, bounds and
-descriptions, `read` reads them from YAML, and `render` writes the files that document them.
+`models`, `mesh`, `instances`, `solver` and `training` define the keys with their defaults, bounds
+and descriptions, `read` reads them from YAML, and `render` writes the files that document them.
 """
 
 from kryloset.config.instances import InstancesConfig
@@ -21,7 +21,6 @@ from kryloset.config.models import (
     Compression,
     Config,
     DatasetConfig,
-    TrainingConfig,
 )
 from kryloset.config.read import (
     describe,
@@ -32,6 +31,7 @@ from kryloset.config.read import (
 )
 from kryloset.config.section import Section
 from kryloset.config.solver import SolverConfig
+from kryloset.config.training import TrainingConfig, label_of
 
 __all__ = [
     "ComparisonConfig",
@@ -47,6 +47,7 @@ __all__ = [
     "count_points",
     "describe",
     "dump_dataset",
+    "label_of",
     "load_config",
     "load_dataset",
     "name_points",

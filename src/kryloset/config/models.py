@@ -17,21 +17,14 @@ from pydantic import (
 
 from kryloset.config.instances import InstancesConfig
 from kryloset.config.mesh import MeshConfig
-from kryloset.config.section import Section, plain_path, plain_text
+from kryloset.config.section import Section, plain_class, plain_path, plain_text
 from kryloset.config.solver import SolverConfig
+from kryloset.config.training import TrainingConfig
 
 #: Whether gzip compresses the arrays of instances; `auto` if that is worth its time.
 Compression = Literal["auto", "always", "never"]
 #: What the name of a dataset or a split may be: it names a folder or a group.
 NAME = r"^[a-z][a-z0-9_]{0,99}$"
-
-
-def _plain_family(family: str) -> str:
-    """Refuse a family in a file whose path is not plain."""
-    path, colon, _ = family.rpartition(":")
-    if colon:
-        plain_path(path)
-    return family
 
 
 class StorageConfig(Section):
@@ -119,31 +112,6 @@ class AboutConfig(Section):
     )
 
 
-class TrainingConfig(Section):
-    """The Fourier neural operator trained by `make train`; the defaults suit two CPU cores."""
-
-    epochs: int = Field(30, ge=1, le=100_000, description="Passes over the training split.")
-    batch_size: int = Field(8, ge=1, le=65_536, description="Instances per step of the optimiser.")
-    learning_rate: float = Field(
-        1e-2, gt=0, le=1, description="Peak learning rate of AdamW under the one-cycle schedule."
-    )
-    weight_decay: float = Field(1e-4, ge=0, le=1, description="Decoupled weight decay of AdamW.")
-    modes: int = Field(
-        24,
-        ge=1,
-        le=1024,
-        description="Fourier modes along each axis, limited by those that the grid has.",
-    )
-    width: int = Field(16, ge=2, le=1024, description="Hidden channels of the operator.")
-    layers: int = Field(4, ge=1, le=64, description="Fourier layers.")
-    loss: Literal["l2", "h1"] = Field(
-        "l2", description="Training loss: relative L2 or relative H1 norm of the error."
-    )
-    seed: int = Field(
-        0, ge=0, lt=2**63, description="Seed of the initial weights and of the batches."
-    )
-
-
 #: The smallest fraction is one instance of the largest `count`.
 Fraction = Annotated[float, Field(ge=1e-9, le=1)]
 #: A number, or a share of the instances.
@@ -154,7 +122,7 @@ DEFAULT_LIMIT = 0.01
 class DatasetConfig(Section):
     """One dataset: what is drawn, and how it is solved and split."""
 
-    family: Annotated[str, AfterValidator(_plain_family)] = Field(
+    family: Annotated[str, AfterValidator(plain_class)] = Field(
         "darcy",
         min_length=1,
         description="A family that `kryloset families` lists, or `path/to/file.py:Class`: a class "
@@ -248,7 +216,7 @@ class DatasetConfig(Section):
         default_factory=ComparisonConfig, description="Comparison of methods in the report."
     )
     training: TrainingConfig = Field(
-        default_factory=TrainingConfig, description="The neural operator (`make train`)."
+        default_factory=TrainingConfig, description="The neural operators (`make train`)."
     )
 
     @model_validator(mode="before")

@@ -59,3 +59,13 @@ def plain_path(path: str) -> str:
             "file systems allow at most 255 bytes in a name and 4095 in a path: take a shorter path"
         )
     return path
+
+
+def plain_class(name: str) -> str:
+    """Return a name, or `path/to/file.py:Class`; refuse a file whose path is not plain."""
+    path, colon, attribute = name.rpartition(":")
+    if colon:
+        plain_path(path)
+        if not attribute.isidentifier():
+            raise ValueError("what follows the last colon is no class: write path/to/file.py:Class")
+    return name

@@ -22,6 +22,7 @@ from kryloset.dataset.reader import Dataset
 from kryloset.dataset.rows import ReadRow, read_rows
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
+from kryloset.learn.models.base import Task
 from kryloset.problems.checks.coverage import INSIDE
 
 type Array = NDArray[np.float64]
@@ -191,6 +192,18 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
     def grid(self) -> tuple[int, ...]:
         """Points along each axis."""
         return tuple(len(axis) for axis in self.coordinates)
+
+    @property
+    def task(self) -> Task:
+        """What a network maps between that learns from these pairs."""
+        ends = zip(self.coordinates, self.closed_coordinates, strict=True)
+        return Task(
+            inputs=self.inputs,
+            outputs=self.outputs,
+            coordinates=self.coordinates,
+            periodic=tuple(len(closed) > len(points) for points, closed in ends),
+            dimensions=len(self.grid),
+        )
 
     def __len__(self) -> int:
         """Return the number of items."""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The Fourier neural operator between physical functions, and its model file."""
+"""A neural operator between physical functions, and its file."""
 
 import pickle
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from neuralop.models import FNO
 from torch import Tensor, nn
 
 from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
 from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs, Scaling
-from kryloset.problems.checks.coverage import INSIDE
+from kryloset.learn.models.base import Network, OnGrid, PointModel, Task
+from kryloset.learn.models.registry import model_class, read_settings
 
 
 class Operator(nn.Module):  # type: ignore[misc]
@@ -45,32 +45,6 @@ class Operator(nn.Module):  # type: ignore[misc]
         return torch.where(x[:, -1:] != 0, result, torch.nan) if self.scaling.masked else result
 
 
-def build_fno(
-    settings: TrainingConfig, dimensions: int, in_channels: int, out_channels: int
-) -> nn.Module:
-    """Build a Fourier neural operator; torch's global generator draws its weights.
-
-    Li et al., "Fourier Neural Operator for Parametric Partial Differential Equations",
-    ICLR 2021, as implemented in the library `neuraloperator`: pointwise lifting of the input
-    channels, Fourier layers with channel mixing, and pointwise projection to the output channels.
-    The coordinates of the points are additional channels.
-
-    Args:
-        settings: Modes, width and layers.
-        dimensions: Number of axes of the grid.
-        in_channels: Channels C of the input.
-        out_channels: Channels K of the output.
-    """
-    return FNO(
-        n_modes=(settings.modes,) * dimensions,
-        in_channels=in_channels,
-        out_channels=out_channels,
-        hidden_channels=settings.width,
-        n_layers=settings.layers,
-        positional_embedding="grid",
-    )
-
-
 def weights(module: nn.Module) -> dict[str, Tensor]:
     """Return the parameters and buffers by name, without metadata."""
     # `neuraloperator` adds its constructor's arguments. Some are functions, which torch refuses to
@@ -78,15 +52,38 @@ def weights(module: nn.Module) -> dict[str, Tensor]:
     return {key: value for key, value in module.state_dict().items() if key != "_metadata"}
 
 
-def describe(pairs: FieldPairs, settings: TrainingConfig) -> dict[str, Any]:
-    """Return the metadata that identify a model and are needed to build it again."""
+def describe(pairs: FieldPairs, training: TrainingConfig, kind: type[Network]) -> dict[str, Any]:
+    """Return the metadata that identify a model and are needed to build it again.
+
+    Args:
+        pairs: What it learns from.
+        training: The configuration of this training alone, of `TrainingConfig.only`.
+        kind: Class of the network.
+
+    Raises:
+        ConfigError: As `read_settings`.
+    """
+    ((label, name),) = training.labels.items()
+    settings = read_settings(kind, name, training.settings.get(label, {}))
     return {
-        "inputs": list(pairs.inputs),
-        "outputs": list(pairs.outputs),
-        "dimensions": len(pairs.grid),
+        "model": name,
         "settings": settings.model_dump(),
+        **pairs.task.describe(),
+        "training": training.model_dump(exclude={"model", "settings"}),
         "dataset": pairs.digest,
     }
+
+
+def build_network(about: Mapping[str, Any], kind: type[Network]) -> nn.Module:
+    """Build the network that metadata describe; torch's global generator draws its weights.
+
+    Args:
+        about: Metadata, as of `describe`.
+        kind: Class of the network.
+    """
+    task = Task.read(about)
+    network = kind(read_settings(kind, about["model"], about["settings"]), task)
+    return OnGrid(network, task) if isinstance(network, PointModel) else network
 
 
 def save_model(path: Path, about: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
@@ -99,34 +96,43 @@ def save_model(path: Path, about: Mapping[str, Any], state: Mapping[str, Tensor]
         torch.save({"about": dict(about), "weights": dict(state)}, part)
 
 
-def load_model(path: Path | str) -> Operator:
-    """Build a trained operator from its file.
+def load_model(path: Path | str, network: type[Network] | None = None) -> Operator:
+    """Build a trained operator from its file, on the CPU.
 
-    Its `about` contains the names of inputs and outputs, the settings, the digest of the dataset
-    and the history of the training.
+    Its `about` has the name and the settings of the model, the channels and the grid of training
+    as in `Task`, the configuration of the training, and the digest of the dataset.
+
+    Args:
+        path: The file.
+        network: The class of the network, if it is one of your own. No file is executed because
+            a model names it.
 
     Raises:
-        DataError: The file is missing, damaged, or not a model of Kryloset.
+        DataError: The file is missing, damaged, or not a model of Kryloset; or its network is
+            not one of the package, and no class is given.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         about, state = content["about"], content["weights"]
+        name, task = about["model"], Task.read(about)
     except FileNotFoundError:
         raise DataError(f"there is no file {path}; `make train` makes it") from None
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged or not a model of Kryloset: {error}") from None
-    channels = len(about["inputs"]), len(about["outputs"])
-    network = build_fno(TrainingConfig(**about["settings"]), about["dimensions"], *channels)
+        raise DataError(
+            f"{path} is damaged or not a model of Kryloset, or of an earlier version, which has to "
+            f"be trained again: {error}"
+        ) from None
+    if network is None and ":" in name:
+        raise DataError(
+            f"{path} has a network of somebody's own, {name}: import its class and give it, as in "
+            f"load_model({str(path)!r}, {name.rpartition(':')[2]})"
+        )
+    channels = len(task.inputs), len(task.outputs)
     # Placeholders of the right shapes; the weights contain the true values.
     inputs, outputs = ([(0.0, 1.0)] * count for count in channels)
-    scaling = Scaling(
-        [False] * channels[0],
-        inputs,
-        outputs,
-        about["dimensions"],
-        masked=about["inputs"][-1] == INSIDE.name,
-    )
-    operator = Operator(scaling, network)
+    logarithmic = [False] * channels[0]
+    scaling = Scaling(logarithmic, inputs, outputs, task.dimensions, masked=task.masked)
+    operator = Operator(scaling, build_network(about, network or model_class(name)))
     operator.load_state_dict(state)
     operator.eval()
     operator.about = about

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Train a Fourier neural operator. A killed training resumes after its last finished epoch.
+"""Train a neural operator. A killed training resumes after its last finished epoch.
 
 This loop replaces the `Trainer` of `neuraloperator`, which changes the learning rate only between
 epochs, forgets the best validation error when it resumes, and prints.
@@ -24,17 +24,16 @@ from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
 from kryloset.errors import KrylosetError
 from kryloset.learn.data import FieldPairs, Scaling
+from kryloset.learn.measuring import BATCH
 from kryloset.learn.metrics import relative_l2
+from kryloset.learn.models.registry import model_class
 from kryloset.learn.norms import square_h1
-from kryloset.learn.operator import Operator, build_fno, describe, weights
+from kryloset.learn.operator import Operator, build_network, describe, weights
 from kryloset.progress import track
 
 type Array = NDArray[np.float64]
 
 logger = logging.getLogger(__name__)
-
-#: Batch size for evaluation. It affects memory but not results.
-BATCH = 32
 
 
 @dataclass
@@ -74,7 +73,7 @@ class Training:
     Args:
         train: The pairs to learn from.
         valid: The pairs that select the best epoch.
-        settings: Network, optimiser, seed.
+        settings: Network, optimiser, seed: the configuration of this training alone.
         checkpoint: File to which the state is saved after each epoch. If it has a state of the same
             training, that training is resumed; any other state is overwritten.
         code: Identity of the code. A training with other code is another training.
@@ -97,23 +96,23 @@ class Training:
         self.settings = settings
         self.checkpoint = checkpoint
         self.code = code
-        self.about = describe(train, settings)
+        (name,), (seed,) = settings.models, settings.seeds
+        kind = model_class(name)
+        self.about = describe(train, settings, kind)
         self.record = Record()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        torch.manual_seed(settings.seed)
-        dimensions = len(train.grid)
-        network = build_fno(settings, dimensions, len(train.inputs), len(train.outputs))
+        torch.manual_seed(seed)
+        network = build_network(self.about, kind)
         self.operator = Operator(Scaling.fit(train), network).to(self.device)
-        self.shuffle = torch.Generator().manual_seed(settings.seed)
+        self.shuffle = torch.Generator().manual_seed(seed)
         self.loader = DataLoader(train, settings.batch_size, shuffle=True, generator=self.shuffle)
         self.loss = make_loss(settings.loss, train.closed_coordinates)
+        self.rate = settings.learning_rate or kind.learning_rate
         self.optimiser = torch.optim.AdamW(
-            self.operator.parameters(),
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
+            self.operator.parameters(), lr=self.rate, weight_decay=settings.weight_decay
         )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, settings.learning_rate, total_steps=settings.epochs * len(self.loader)
+            self.optimiser, self.rate, total_steps=settings.epochs * len(self.loader)
         )
         self._resume()
 
@@ -144,7 +143,7 @@ class Training:
             if not torch.isfinite(loss):
                 raise KrylosetError(
                     f"training diverged in epoch {epoch}: lower training.learning_rate, which is "
-                    f"{self.settings.learning_rate:g}"
+                    f"{self.rate:g}"
                 )
             self.optimiser.zero_grad()
             loss.backward()

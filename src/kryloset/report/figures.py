@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The figures of the report, drawn from plain arrays."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from textwrap import fill
 from typing import Any
 
@@ -347,18 +349,21 @@ def _legend(axis: Axes) -> None:
 
 
 @styled
-def training(curves: Mapping[str, Array], label: str) -> Figure:
-    """Draw the loss of each split over the epochs, on a logarithmic scale."""
-    figure = Figure(figsize=(7.2, 2.8))
+def training(curves: Mapping[str, Array]) -> Figure:
+    """Draw errors over the epochs, on a logarithmic scale."""
+    rows = math.ceil(len(curves) / 3)
+    figure = Figure(figsize=(7.2, 2.6 + 0.2 * rows))
     axis = figure.subplots()
-    for (split, values), colour in zip(curves.items(), SERIES.values(), strict=False):
-        axis.semilogy(np.arange(1, len(values) + 1), values, ".-", color=colour, label=split)
-    axis.set(xlabel="epoch", ylabel=label)
+    styles = product(("-", "--", ":"), SERIES.values())
+    for (name, values), (line, colour) in zip(curves.items(), styles, strict=False):
+        epochs = np.arange(1, len(values) + 1)
+        axis.semilogy(epochs, values, f".{line}", color=colour, label=name)
+    axis.set(xlabel="epoch", ylabel="relative L2 error")
     axis.grid(which="both")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     low, high = axis.get_ylim()
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else NullFormatter())
     _legend(axis)
-    _leave_room(figure, 0.6, top=0.35)
+    _leave_room(figure, 0.6, top=0.15 + 0.2 * rows)
     return figure

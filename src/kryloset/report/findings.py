@@ -63,8 +63,7 @@ class Findings:
         timings: Content of `timings.json`.
         check: Content of `check.json`.
         comparison: Content of `comparison.json`.
-        metrics: Content of `metrics.json`.
-        history: Content of `history.json`.
+        models: Content of `models.json`.
     """
 
     name: str
@@ -84,8 +83,7 @@ class Findings:
     timings: Mapping[str, Any] | None
     check: Mapping[str, Any] | None
     comparison: Mapping[str, Any] | None
-    metrics: Mapping[str, Any] | None
-    history: Mapping[str, Any] | None
+    models: Mapping[str, Any] | None
 
     def values(self, variable: Variable, instances: list[int]) -> Array:
         """Read a variable that is defined on the whole grid, for a few instances.

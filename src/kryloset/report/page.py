@@ -85,7 +85,7 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
     """Return the page as text."""
     environment = make_environment()
     environment.filters |= {"size": _size, "scientific": scientific, "ratio": _ratio}
-    comparison, order, metrics = findings.comparison, findings.order, findings.metrics
+    comparison, order, models = findings.comparison, findings.order, findings.models
     held_out = "test" if "test" in findings.splits else list(findings.splits)[-1]
     return environment.get_template("page.html.jinja").render(
         findings=findings,
@@ -101,15 +101,11 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
         kept=count_kept(findings.provenance.earlier),
         refinement_sentence=findings.refinement
         and wording.describe_refinement(findings.refinement, comparison and comparison["accuracy"]),
-        metrics=metrics,
+        models=models,
         held_out=held_out,
-        training_sentence=metrics and wording.describe_training(metrics, held_out),
-        predictors={
-            "fno": "Fourier neural operator",
-            "linear": "linear predictor",
-            "mean": "mean of the training split",
-        },
-        measures={"relative_l2": "relative L2", "relative_h1": "relative H1", "vrmse": "VRMSE"},
+        training_sentences=models and wording.describe_training(models, held_out),
+        errors=models and {split: wording.tell_errors(models, split) for split in findings.splits},
+        measures=list(wording.MEASURES.values()),
         iterations=float(np.median(findings.solver["iterations"])),
         residual=float(findings.solver["true_residual"].max()),
         strategies=_strategies(findings),
@@ -230,14 +226,19 @@ def _comparison(findings: Findings) -> Illustration | None:
 
 
 def _training(findings: Findings) -> Illustration | None:
-    if findings.history is None:
+    if findings.models is None:
         return None
-    curves = {split: np.asarray(findings.history[split]) for split in ("train", "valid")}
-    told = ", ".join(f"{values[-1]:.3g} on {split}" for split, values in curves.items())
+    histories = {label: model["history"][0] for label, model in findings.models["models"].items()}
+    if len(histories) == 1:
+        ((label, history),) = histories.items()
+        curves = {f"{label}, {split}": history[split] for split in ("train", "valid")}
+    else:
+        curves = {label: history["valid"] for label, history in histories.items()}
+    told = ", ".join(f"{name} {values[-1]:.3g}" for name, values in curves.items())
     return Illustration(
         "training",
-        figures.training(curves, "relative L2 error"),
-        f"Relative L2 error by epoch; after the last epoch {told}.",
+        figures.training({name: np.asarray(values) for name, values in curves.items()}),
+        f"Relative L2 error by epoch; after the last epoch: {told}.",
     )
 
 

@@ -4,10 +4,13 @@
 
 import math
 from collections.abc import Mapping
+from statistics import mean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kryloset.report.numerals import spread
 
 #: Ratios closer to 1 than this count as equal: repeated runs differ by as much.
 SAME = 0.05
@@ -154,19 +157,55 @@ def describe_order(method: str, length: float, length_given: float) -> str:
 BASELINES = {"linear": "the linear predictor", "mean": "the mean of the training split"}
 
 
-def describe_training(metrics: Mapping[str, Any], split: str) -> str:
-    """Return a sentence that compares the neural operator with the baselines on a split."""
-    errors = {name: metrics[name][split]["relative_l2"] for name in ("fno", "linear", "mean")}
+#: The errors of tables, by their keys.
+MEASURES = {"relative_l2": "relative L2", "relative_h1": "relative H1", "vrmse": "VRMSE"}
+
+
+def describe_training(models: Mapping[str, Any], split: str) -> list[str]:
+    """Return sentences that compare the operators with the baselines on a split, and their costs.
+
+    Args:
+        models: Content of `models.json`.
+        split: The split.
+    """
+    errors = {
+        label: mean([of_seed[split]["relative_l2"] for of_seed in model["errors"]])
+        for label, model in models["models"].items()
+    }
+    best = min(errors, key=lambda label: errors[label])
 
     def versus(name: str) -> str:
-        word = "smaller" if errors["fno"] < errors[name] else "larger"
-        times = _times(ratio_of(errors[name], errors["fno"]))
-        return f"{times}{word} than that of {BASELINES[name]}"
+        error = models["baselines"][name][split]["relative_l2"]
+        word = "smaller" if errors[best] < error else "larger"
+        return f"{_times(ratio_of(error, errors[best]))}{word} than that of {BASELINES[name]}"
 
-    return (
-        f"On the split {split}, the relative L2 error of the neural operator is "
-        f"{errors['fno']:.3g}: {versus('linear')}, and {versus('mean')}."
-    )
+    least = "the least relative L2 error is that" if len(errors) > 1 else "the relative L2 error"
+    compared = ", and ".join(map(versus, BASELINES))
+    costs = [
+        f"{label} has {model['parameters'][0]:,} weights, and its training took "
+        f"{mean(model['seconds']):.3g} s"
+        for label, model in models["models"].items()
+    ]
+    return [
+        f"On the split {split}, {least} of {best}, {errors[best]:.3g}: {compared}.",
+        f"{'; '.join(costs)}.",
+    ]
+
+
+def tell_errors(models: Mapping[str, Any], split: str) -> dict[str, list[str]]:
+    """Return the errors on a split, by predictor, as texts in the order of `MEASURES`.
+
+    Args:
+        models: Content of `models.json`.
+        split: The split.
+    """
+    runs = {label: model["errors"] for label, model in models["models"].items()}
+    for name, errors in models["baselines"].items():
+        runs[BASELINES[name].removeprefix("the ")] = [errors]
+    return {
+        name: [spread([of_seed[split][key] for of_seed in errors]) for key in MEASURES]
+        for name, errors in runs.items()
+    }
 
 
 def _number(value: float) -> str:

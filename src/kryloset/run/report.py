@@ -56,8 +56,7 @@ def read_findings(
     timings: Path | None = None,
     check: Path | None = None,
     comparison: Path | None = None,
-    metrics: Path | None = None,
-    history: Path | None = None,
+    models: Path | None = None,
 ) -> Findings:
     """Read a dataset, and what is given of the other files of its run.
 
@@ -67,8 +66,7 @@ def read_findings(
         timings: `timings.json`.
         check: `check.json`.
         comparison: `comparison.json`.
-        metrics: `metrics.json`, where an operator was trained.
-        history: `history.json`, alike.
+        models: `models.json`, where operators were trained.
 
     Raises:
         DataError: One is missing or damaged.
@@ -98,8 +96,7 @@ def read_findings(
             timings=_load(timings),
             check=_load(check),
             comparison=_load(comparison),
-            metrics=_load(metrics),
-            history=_load(history),
+            models=_load(models),
         )
 
 

@@ -1,14 +1,16 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Train a Fourier neural operator on a dataset."""
+"""Train a neural operator on a dataset."""
 
 import json
 import logging
+from hashlib import sha256
 from pathlib import Path
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.learn.data import FieldPairs
+from kryloset.learn.models.registry import check_training, model_files, model_modules
 from kryloset.learn.operator import save_model
 from kryloset.learn.training import Training
 from kryloset.problems import load_family
@@ -17,7 +19,15 @@ from kryloset.provenance import stage_identity
 logger = logging.getLogger(__name__)
 
 
-def run(config: DatasetConfig, *, data: Path, model: Path, history: Path) -> None:
+def run(
+    config: DatasetConfig,
+    *,
+    data: Path,
+    model: Path,
+    history: Path,
+    network: str | None = None,
+    seed: int | None = None,
+) -> None:
     """Train on the split `train` and keep the weights that are best on `valid`.
 
     A training that was killed continues after the last epoch that it finished. Until the
@@ -29,18 +39,26 @@ def run(config: DatasetConfig, *, data: Path, model: Path, history: Path) -> Non
         model: File to write: weights, scaling, settings and the dataset's digest.
         history: JSON file to write: relative L2 errors `train` and `valid`, and
             `seconds`, each a list with one number for each epoch.
+        network: Which of the configured models is trained; None if there is only one.
+        seed: Which of the configured seeds it is trained with; None if there is only one.
 
     Raises:
+        ConfigError: There is no such model, seed or setting, or a choice has to be made.
         KrylosetError: torch is not installed, or the training diverged.
         DataError: The dataset cannot be read or has no split `valid`.
     """
+    settings = config.training.only(network, seed)
+    check_training(settings)
+    (name,) = settings.models
+    own = b"".join(path.read_bytes() for path in model_files(name).values())
     checkpoint = model.with_name(model.name + ".checkpoint")
     training = Training(
         FieldPairs(data, "train"),
         FieldPairs(data, "valid"),
-        config.training,
+        settings,
         checkpoint=checkpoint,
-        code=stage_identity("train", load_family(config)),
+        code=stage_identity("train", load_family(config), *model_modules(name))
+        + sha256(own).hexdigest(),
     )
     record = training.run()
     curves = {"train": record.train, "valid": record.valid, "seconds": record.seconds}

@@ -6,9 +6,9 @@ A network maps channels of about unit size to such channels. `Operator` scales p
 for it and scales the result back.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -42,6 +42,16 @@ class Task:
     def masked(self) -> bool:
         """Whether the last input channel is the mask of the domain."""
         return self.inputs[-1] == INSIDE.name
+
+    def describe(self) -> dict[str, Any]:
+        """Return the attributes as plain values, for a model's file."""
+        return vars(self) | {"coordinates": [axis.tolist() for axis in self.coordinates]}
+
+    @classmethod
+    def read(cls, description: Mapping[str, Any]) -> Self:
+        """Return the task that a model's file describes, perhaps beside other things."""
+        told = {field.name: description[field.name] for field in fields(cls)}
+        return cls(**told | {"coordinates": tuple(map(np.asarray, told["coordinates"]))})
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +199,7 @@ def grid_points(task: Task, inside: Tensor) -> Points:
     )
 
 
-def _unit_axis(points: NDArray[np.float64], periodic: bool, count: int) -> Sequence[float]:
+def _unit_axis(points: NDArray[np.float64], periodic: bool, count: int) -> NDArray[np.float64]:
     """Return an axis divided into so many points as described in `unit_coordinates`."""
     known = len(points)
     length = (points[-1] - points[0]) * (known / (known - 1) if periodic else 1)
@@ -199,4 +209,4 @@ def _unit_axis(points: NDArray[np.float64], periodic: bool, count: int) -> Seque
         at = np.arange(count) * (known / count)
     else:
         at = np.linspace(0, known - 1, count)
-    return [float(place) for place in np.interp(at, np.arange(len(places)), places)]
+    return np.asarray(np.interp(at, np.arange(len(places)), places))

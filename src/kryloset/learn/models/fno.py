@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The Fourier neural operator."""
 
+from typing import Any
+
 import neuralop.models
 from pydantic import Field
 from torch import Tensor
@@ -31,8 +33,8 @@ class FNO(GridModel):
         width: int = Field(16, ge=2, le=1024, description="Hidden channels.")
         layers: int = Field(4, ge=1, le=64, description="Fourier layers.")
 
-    def __init__(self, settings: Settings, task: Task) -> None:
-        """Draw the weights."""
+    def __init__(self, settings: Settings, task: Task, **further: Any) -> None:
+        """Draw the weights; the library's FNO gets the further arguments."""
         super().__init__()
         self.network = neuralop.models.FNO(
             n_modes=(settings.modes,) * task.dimensions,
@@ -41,6 +43,7 @@ class FNO(GridModel):
             hidden_channels=settings.width,
             n_layers=settings.layers,
             positional_embedding="grid",
+            **further,
         )
 
     def forward(self, x: Tensor) -> Tensor:

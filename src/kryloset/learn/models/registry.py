@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from kryloset.config import Section, describe
+from kryloset.config import Config, Section, TrainingConfig, describe
 from kryloset.errors import ConfigError
 from kryloset.extras import advised
-from kryloset.problems.checks.own_files import import_file
+from kryloset.problems.checks.own_files import import_file, source_files
 
 if TYPE_CHECKING:
     from kryloset.learn.models.base import Network
@@ -26,7 +26,9 @@ MODELS = {
     "deeponet": ("kryloset.learn.models.deeponet", "DeepONet"),
     "fno": ("kryloset.learn.models.fno", "FNO"),
     "gino": ("kryloset.learn.models.gino", "GINO"),
+    "tfno": ("kryloset.learn.models.tfno", "TFNO"),
     "transolver": ("kryloset.learn.models.transolver", "Transolver"),
+    "uno": ("kryloset.learn.models.uno", "UNO"),
 }
 
 
@@ -43,11 +45,7 @@ def model_class(name: str) -> "type[Network]":
     path, colon, attribute = name.rpartition(":")
     with advised():
         if not colon:
-            if name not in MODELS:
-                raise ConfigError(
-                    f"model {name!r} is unknown: take one of {', '.join(MODELS)}, "
-                    "or name a file of your own as path/to/file.py:Class"
-                )
+            _require_known(name)
             module, attribute = MODELS[name]
             found: type[Network] = getattr(importlib.import_module(module), attribute)
             return found
@@ -57,7 +55,7 @@ def model_class(name: str) -> "type[Network]":
     if not (isinstance(candidate, type) and issubclass(candidate, GridModel | PointModel)):
         raise ConfigError(
             f"model {name!r}: {path} has no class {attribute!r} that derives from GridModel or "
-            "PointModel of kryloset.learn.models.base; see docs/how-to/training.md"
+            "PointModel of kryloset.learn.models.base; see docs/how-to/models.md"
         )
     return candidate
 
@@ -78,3 +76,58 @@ def read_settings(kind: "type[Network]", name: str, given: Mapping[str, Any]) ->
     except ValidationError as error:
         keys = {key: key for key in kind.Settings.model_fields}
         raise ConfigError(describe(error, f"settings of model {name}", keys)) from None
+
+
+def model_files(name: str) -> dict[str, Path]:
+    """Return the user's file with a network, and the modules beside it that it imports.
+
+    Returns:
+        As `source_files`; empty for a network of the package.
+    """
+    path, colon, _ = name.rpartition(":")
+    return source_files(Path(path)) if colon else {}
+
+
+def model_modules(name: str) -> tuple[str, ...]:
+    """Return the module of the package that defines a network, for the identity of the code."""
+    return () if ":" in name else (MODELS[name][0],)
+
+
+def check_names(config: Config) -> None:
+    """Refuse names of networks that there are not, in any dataset, without loading torch.
+
+    Raises:
+        ConfigError: A model or settings have no such name; the message has the key.
+    """
+    for dataset, settings in config.datasets.items():
+        training = settings.training
+        for name in training.models:
+            try:
+                _require_known(name)
+            except ConfigError as error:
+                raise ConfigError(f"datasets.{dataset}.training: {error}") from None
+        for label in training.settings.keys() - training.labels.keys() - MODELS.keys():
+            raise ConfigError(
+                f"datasets.{dataset}.training.settings.{label}: there is no such model: "
+                f"take one of {', '.join(MODELS)}, or the class of one of your own"
+            )
+
+
+def _require_known(name: str) -> None:
+    if ":" not in name and name not in MODELS:
+        raise ConfigError(
+            f"model {name!r} is unknown: take one of {', '.join(MODELS)}, "
+            "or name a file of your own as path/to/file.py:Class"
+        )
+
+
+def check_training(training: TrainingConfig) -> None:
+    """Refuse networks that there are not, and settings that they do not have, before any work.
+
+    Raises:
+        ConfigError: As `model_class` and `read_settings`.
+        MissingLibraryError: There are settings to check, and torch is not installed.
+    """
+    for label, name in training.labels.items():
+        if name not in MODELS or label in training.settings:
+            read_settings(model_class(name), name, training.settings.get(label, {}))

@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The part of a dataset's configuration that says which neural operators are trained on it."""
+
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from kryloset.config.section import Section, plain_class
+from kryloset.errors import ConfigError
+
+#: A name that `kryloset models` lists, or `path/to/file.py:Class`.
+type Model = Annotated[str, Field(min_length=1), AfterValidator(plain_class)]
+type Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class TrainingConfig(Section):
+    """The neural operators trained by `make train`; the defaults suit two CPU cores."""
+
+    model: Model | tuple[Model, ...] = Field(
+        "fno",
+        description="A model that `kryloset models` lists, or `path/to/file.py:Class`: a class in "
+        "a file of your own, with a path relative to the working directory; or a list of them.",
+    )
+    settings: dict[str, dict[str, Any]] = Field(
+        {},
+        description="Settings of models that differ from their defaults, by name of the model "
+        "(for one of your own, its class), as in {fno: {modes: 16}}; `kryloset models NAME` lists "
+        "them.",
+    )
+    seeds: tuple[Seed, ...] = Field(
+        (0,),
+        min_length=1,
+        max_length=1000,
+        description="Seeds of the initial weights and of the batches. Each model is trained once "
+        "with each of them.",
+    )
+    epochs: int = Field(30, ge=1, le=100_000, description="Passes over the training split.")
+    batch_size: int = Field(8, ge=1, le=65_536, description="Instances per step of the optimiser.")
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="Peak learning rate of AdamW under the one-cycle schedule. null: that of the "
+        "model, which `kryloset models NAME` tells.",
+    )
+    weight_decay: float = Field(1e-4, ge=0, le=1, description="Decoupled weight decay of AdamW.")
+    loss: Literal["l2", "h1"] = Field(
+        "l2", description="Training loss: relative L2 or relative H1 norm of the error."
+    )
+
+    @model_validator(mode="after")
+    def _each_training_is_one(self) -> "TrainingConfig":
+        for key, values in (("model", [*map(label_of, self.models)]), ("seeds", [*self.seeds])):
+            twice = [value for value, count in Counter(values).items() if count > 1]
+            if twice or not values:
+                told = f"{twice[0]!r} is there twice" if twice else "the list is empty"
+                raise ValueError(f"{key}: {told}, so give each once, under a name of its own")
+        return self
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models, of which there may be one alone."""
+        return (self.model,) if isinstance(self.model, str) else self.model
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The models by what results call them."""
+        return {label_of(model): model for model in self.models}
+
+    def only(self, label: str | None = None, seed: int | None = None) -> "TrainingConfig":
+        """Return the configuration of a single training, which no other model or seed affects.
+
+        Args:
+            label: Which model, as `labels` calls it; None if there is only one.
+            seed: Which seed; None if there is only one.
+
+        Raises:
+            ConfigError: There is no such model or seed, or a choice has to be made.
+        """
+        chosen = _choose("model", list(self.labels), label)
+        settings = self.settings.get(chosen)
+        return self.model_copy(
+            update={
+                "model": self.labels[chosen],
+                "settings": {chosen: settings} if settings else {},
+                "seeds": (_choose("seeds", list(self.seeds), seed),),
+            }
+        )
+
+
+def label_of(model: str) -> str:
+    """Return what results call a model: its name, or the class of one's own."""
+    return model.rpartition(":")[2]
+
+
+def _choose[T](key: str, there: list[T], wanted: T | None) -> T:
+    if wanted is None and len(there) == 1:
+        return there[0]
+    if wanted is None or wanted not in there:
+        asked = "is not one alone" if wanted is None else f"has no {wanted!r}"
+        raise ConfigError(f"training.{key} {asked}: choose one of {', '.join(map(str, there))}")
+    return wanted

@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The commands that train neural operators and measure them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kryloset.threads import let_idle_threads_sleep
+
+PANEL = "Learning (needs the extra `learn`)"
+
+#: They belong to the command line itself, not to a group of their own.
+learning = typer.Typer()
+
+Config = Annotated[Path, typer.Argument(help="The configuration, a YAML file.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="Which of its datasets.", show_default=False)]
+Data = Annotated[Path, typer.Option(help="A dataset, of `kryloset merge`.", show_default=False)]
+Network = Annotated[
+    str | None, typer.Option(help="Which of the configured models.", show_default=False)
+]
+Output = Annotated[Path, typer.Option(help="The JSON to write.", show_default=False)]
+
+
+@learning.command(rich_help_panel=PANEL)
+def models(
+    name: Annotated[
+        str | None, typer.Argument(help="A model, or FILE.py:Class, for its settings.")
+    ] = None,
+) -> None:
+    """List the models that can be trained, or describe one."""
+    from kryloset.learn.models.catalogue import describe_model, list_models
+
+    typer.echo(list_models() if name is None else describe_model(name))
+
+
+@learning.command(rich_help_panel=PANEL)
+def train(
+    config: Config,
+    name: Name,
+    data: Data,
+    model: Annotated[Path, typer.Option(help="The model to write.", show_default=False)],
+    history: Annotated[
+        Path, typer.Option(help="The JSON to write, a row an epoch.", show_default=False)
+    ],
+    network: Network = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Which of the configured seeds.", show_default=False)
+    ] = None,
+) -> None:
+    """Train a neural operator on a dataset; a killed training resumes."""
+    let_idle_threads_sleep()
+    from kryloset.given.opening import load_resolved
+    from kryloset.run import train as stage
+
+    found = load_resolved(config, name)
+    stage.run(found, data=data, model=model, history=history, network=network, seed=seed)
+
+
+@learning.command(rich_help_panel=PANEL)
+def evaluate(
+    config: Config,
+    name: Name,
+    data: Data,
+    model: Annotated[Path, typer.Option(help="A model, of `kryloset train`.", show_default=False)],
+    output: Output,
+    network: Network = None,
+) -> None:
+    """Measure a model on every split."""
+    let_idle_threads_sleep()
+    from kryloset.given.opening import load_resolved
+    from kryloset.run import evaluate as stage
+
+    found = load_resolved(config, name)
+    stage.run(found, data=data, model=model, metrics=output, network=network)
+
+
+@learning.command(rich_help_panel=PANEL)
+def baselines(config: Config, name: Name, data: Data, output: Output) -> None:
+    """Measure on every split what models are compared with: a mean and a linear predictor."""
+    let_idle_threads_sleep()
+    from kryloset.given.opening import load_resolved
+    from kryloset.run import baselines as stage
+
+    stage.run(load_resolved(config, name), data=data, output=output)
+
+
+@learning.command(rich_help_panel=PANEL)
+def tabulate(
+    config: Config,
+    name: Name,
+    models: Annotated[
+        Path,
+        typer.Option(help="Folder of what was measured, as MODEL/SEED/.", show_default=False),
+    ],
+    output: Output,
+) -> None:
+    """Put the errors of all trained models into one table, as JSON and as Markdown beside it."""
+    from kryloset.given.opening import load_resolved
+    from kryloset.run import tabulate as stage
+
+    stage.run(load_resolved(config, name), models=models, output=output)

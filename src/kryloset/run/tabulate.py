@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Put the errors of all trained operators into one table, beside those of the baselines."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from kryloset.config import DatasetConfig
+from kryloset.dataset.atomic import write_text_whole
+from kryloset.errors import DataError
+from kryloset.report.wording import MEASURES, tell_errors
+
+
+def run(config: DatasetConfig, *, models: Path, output: Path) -> None:
+    """Gather what `kryloset train`, `evaluate` and `baselines` wrote.
+
+    Args:
+        config: The dataset; its `training` names the models and the seeds.
+        models: Folder with `baselines.json`, and with `history.json` and `metrics.json` in
+            MODEL/SEED/ for each of them.
+        output: JSON file to write. Beside it, a table as Markdown is written, `.md`.
+
+    Raises:
+        DataError: A file is missing or damaged.
+    """
+    seeds = [*config.training.seeds]
+    baselines = _load(models / "baselines.json")
+    table = {
+        "instances": baselines["instances"],
+        "models": {
+            label: {"seeds": seeds} | _gather([models / label / str(seed) for seed in seeds])
+            for label in config.training.labels
+        },
+        "baselines": baselines["errors"],
+        "settings": baselines["settings"],
+    }
+    write_text_whole(output, json.dumps(table, indent=2) + "\n")
+    write_text_whole(output.with_suffix(".md"), "\n".join(_write(table)))
+
+
+def _gather(folders: list[Path]) -> dict[str, Any]:
+    """Return what is known of a model, each as a list with an entry for each seed."""
+    metrics = [_load(folder / "metrics.json") for folder in folders]
+    gathered: dict[str, Any] = {key: [of_seed[key] for of_seed in metrics] for key in metrics[0]}
+    return gathered | {"history": [_load(folder / "history.json") for folder in folders]}
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}; make it again") from None
+
+
+def _write(table: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of the Markdown: a table for each split, the last one first."""
+    costs = {
+        label: (f"{model['parameters'][0]:,}", f"{mean(model['seconds']):.3g}")
+        for label, model in table["models"].items()
+    }
+    several = any(len(model["seeds"]) > 1 for model in table["models"].values())
+    over = ", mean ± standard deviation over the seeds" if several else ""
+    head = ["predictor", *MEASURES.values(), "weights", "seconds"]
+    for split, count in reversed(table["instances"].items()):
+        yield f"Errors on the split {split} ({count} instances){over}:\n"
+        yield f"| {' | '.join(head)} |"
+        yield f"| --- |{' ---: |' * (len(head) - 1)}"
+        for name, errors in tell_errors(table, split).items():
+            yield f"| {' | '.join([name, *errors, *costs.get(name, ('', ''))])} |"
+        yield ""

@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Several models are trained and compared in one run, and a further one trains no other again."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("torch")
+
+from running import TINY, snakemake
+
+NET = """
+from torch import nn
+from kryloset.learn.models.base import GridModel
+class Net(GridModel):
+    def __init__(self, settings, task):
+        super().__init__()
+        self.map = nn.Conv2d(len(task.inputs), len(task.outputs), 1)
+    def forward(self, x):
+        return self.map(x)
+"""
+
+
+def configure(folder: Path, **training: object) -> None:
+    """Write the configuration of a tiny dataset."""
+    small = {"epochs": 1, "settings": {"fno": {"width": 4, "modes": 4}}}
+    tree = {"datasets": {"tiny": TINY | {"training": small | training}}}
+    (folder / "config/config.yaml").write_text(yaml.safe_dump(tree))
+
+
+def pending(folder: Path, *arguments: str) -> dict[str, int]:
+    """Return the number of jobs by rule that a run would do."""
+    run = snakemake("-n", "train", *arguments, cwd=folder)
+    assert run.code == 0, run.output
+    return run.jobs()
+
+
+@pytest.mark.slow
+def test_models_and_seeds_are_compared_and_trained_once(folder: Path):
+    configure(folder, model=["fno", "mine.py:Net"], seeds=[0, 1])
+    (folder / "mine.py").write_text(NET)
+    run = snakemake("train", "--cores", "2", cwd=folder)
+    assert run.code == 0, run.output
+    results = folder / "results/tiny"
+    table = json.loads((results / "models.json").read_text())
+    assert {label: len(m["errors"]) for label, m in table["models"].items()} == {"fno": 2, "Net": 2}
+    assert "| Net | " in (results / "models.md").read_text()
+    assert "Net" in (results / "training.html").read_text()
+    assert pending(folder) == {}
+    configure(folder, model=["fno", "mine.py:Net", "uno"], seeds=[0, 1])
+    assert pending(folder)["train_model"] == 2
+    configure(folder, model=["fno", "mine.py:Net"], seeds=[0, 1, 2])
+    assert pending(folder)["train_model"] == 2
+    configure(folder, model=["fno", "mine.py:Net"], seeds=[0])
+    assert "train_model" not in pending(folder)
+    assert "train_model" not in pending(folder, "--config", "models=fno")
+    configure(folder, model=["fno", "mine.py:Net"], settings={"fno": {"width": 2}}, seeds=[0, 1])
+    assert pending(folder)["train_model"] == 2
+    configure(folder, model=["fno", "mine.py:Net"], seeds=[0, 1])
+    (folder / "mine.py").write_text(f"{NET}\n")
+    assert pending(folder)["train_model"] == 2
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"settings": {"fno": {"with": 4}}}, "with: no such key: is `width` meant?"),
+        ({"model": "none.py:Net"}, "there is no file none.py"),
+        ({"model": "mine.py:Other"}, "mine.py has no class 'Other'"),
+        ({"model": "broken.py:Net"}, "broken.py cannot be imported"),
+    ],
+)
+def test_a_wrong_model_is_refused_before_anything_is_solved(
+    folder: Path, training: dict[str, object], message: str
+):
+    configure(folder, **training)
+    (folder / "mine.py").write_text(NET)
+    (folder / "broken.py").write_text("import no_such_module")
+    run = snakemake("train", "--cores", "1", cwd=folder)
+    assert run.code == 1
+    assert "datasets.tiny" in run.output and message in run.output
+    assert not (folder / "results/tiny").exists()
