@@ -4,6 +4,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from mpi4py import MPI
 
@@ -207,6 +208,38 @@ def test_detuning_of_a_constant_medium_is_that_of_the_known_eigenvalues() -> Non
     for k in (3.0, 17.3, 50.0):
         expected = abs(squares - k**2).min() / (4 * np.pi)
         assert find_detuning(np.full((129, 129), k)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("periodic", [(True, False), (False, True)])
+def test_detuning_between_two_walls_is_that_of_the_known_eigenvalues(periodic: Any) -> None:
+    """Waves exp(2 pi i m x) along the periodic axis, sines between the walls."""
+    m = np.arange(60)
+    squares = np.pi**2 * ((2 * m[:, None]) ** 2 + (m[1:] / 0.5) ** 2)
+    sides = tuple(1.0 if closed else 0.5 for closed in periodic)
+    shape = tuple(128 if closed else 65 for closed in periodic)
+    for k in (7.0, 17.3, 50.0):
+        expected = abs(squares - k**2).min() * 0.5 / (4 * np.pi)
+        found = find_detuning(np.full(shape, k), sides, periodic)
+        assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_detuning_does_not_depend_on_where_a_periodic_medium_begins() -> None:
+    config = DatasetConfig.model_validate(
+        {"family": "helmholtz", "mesh": {"points": [32, 33], "periodic": ["x"]},
+         "parameters": {"wavelengths": 1.2, "modes": 8}}
+    )  # fmt: skip
+    family = load_family(config)
+    instance = family.draw(generator(0, 0))
+    detuning = find_detuning(instance["k"], periodic=(True, False))
+    assert detuning >= family.settings.clearance
+    moved = np.roll(instance["k"], 5, axis=0)
+    assert find_detuning(moved, periodic=(True, False)) == pytest.approx(detuning, rel=1e-9)
+    discretisation = family.discretise(MPI.COMM_SELF)
+    u, other = (
+        discretisation.solve([each], solve_directly)[0]["u"]
+        for each in (instance, {name: np.roll(v, 5, axis=0) for name, v in instance.items()})
+    )
+    np.testing.assert_allclose(other, np.roll(u, 5, axis=0), rtol=0, atol=1e-9 * abs(u).max())
 
 
 def test_detuning_of_a_drawn_medium_is_that_of_finite_differences() -> None:

@@ -222,6 +222,34 @@ def finite_differences(instance: Instance, reynolds: float, time: float) -> NDAr
     return np.stack(velocity(vorticity)[1:], axis=-1)
 
 
+class Couette(NavierStokes):
+    """A channel along x that begins with the linear profile between its walls."""
+
+    def initial_state(self, instance: Instance) -> dict[str, NDArray[np.float64]]:
+        """Return the velocity (y, 0)."""
+        _, y = np.meshgrid(*self.coordinates.values(), indexing="ij")
+        return super().initial_state(instance) | {"u": np.stack([y, 0 * y], axis=-1)}
+
+
+def test_a_periodic_channel_keeps_the_flow_of_couette_and_has_no_beginning() -> None:
+    mesh = MeshConfig(points=(8, 9), degree=2, periodic=("x",))
+    settings = {"reynolds": 10.0, "steps": 8, "final_time": 0.1, "modes": 4, "force": 1.0}
+    channel = Couette(NavierStokesSettings.model_validate(settings), mesh)
+    channel.check()
+    psi = channel.draw(generator(0, 0))["psi"]
+    discretisation = channel.discretise(MPI.COMM_SELF)
+
+    def flow(force: NDArray[np.float64]) -> NDArray[np.float64]:
+        instance = {"psi": force, "lid": np.ones(8)}
+        return discretisation.solve([instance], SolveFactored())[0]["u"]
+
+    still = flow(np.zeros_like(psi))
+    np.testing.assert_allclose(still, np.broadcast_to(still[0], still.shape), atol=1e-12)
+    driven = flow(psi)
+    assert abs(driven - still).max() > 1e-3
+    np.testing.assert_allclose(flow(np.roll(psi, 2, 0)), np.roll(driven, 2, 1), atol=1e-12)
+
+
 def test_drawn_instance_approaches_finite_differences() -> None:
     differences = []
     for points, steps in ((17, 60), (33, 120), (65, 240)):

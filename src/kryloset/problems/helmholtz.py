@@ -109,7 +109,7 @@ class Waves(SteadyFamily):
                 f"degree {degree}: take at least {_coarsest(needed, degree)}"
                 f"{self._on_a_side}, or less of parameters.wavelengths"
             )
-        require_resolved(settings.modes, self.mesh, self.grid_points, "dirichlet")
+        require_resolved(self, self.grid_points, "dirichlet")
 
     @property
     def intervals(self) -> float:
@@ -226,12 +226,14 @@ class Helmholtz(Waves):
     )
     # Resonances are found on equidistant points.
     mesh_keys = ("points", "sides")
+    may_be_periodic = ("x", "y")
     Settings = HelmholtzSettings
     fields = (Variable("u", "amplitude"),)
 
     def check(self) -> None:
         """Refuse a grid that does not resolve the waves, or that moves resonances too far."""
         super().check()
+        require_boundary(self, "which reflects the waves")
         degree, k = self.mesh.degree, self.wavenumber
         # The mean distance between resonances, relative to k^2.
         allowed = 0.5 * self.settings.clearance * 4 * np.pi / k**2
@@ -245,6 +247,10 @@ class Helmholtz(Waves):
                 "parameters.wavelengths"
             )
 
+    def _detuning(self, k: Array) -> float:
+        """Return the distance of waves from resonance."""
+        return find_detuning(k, self.sides, tuple(map(self.is_periodic, self.coordinates)))
+
     def check_instance(self, instance: Instance) -> None:
         """Refuse waves at resonance.
 
@@ -254,7 +260,7 @@ class Helmholtz(Waves):
         k = np.asarray(instance["k"])
         if not (k > 0).all():
             raise DataError("the wavenumber k is not positive everywhere: correct how it is made")
-        detuning = find_detuning(k, self.sides)
+        detuning = self._detuning(k)
         if detuning < self.settings.clearance:
             raise DataError(
                 f"the waves are at resonance: k^2 is {detuning:.2g} mean distances of resonances "
@@ -279,7 +285,7 @@ class Helmholtz(Waves):
         """
         for _ in range(ATTEMPTS):
             k = super().draw_medium(generator)
-            if find_detuning(k, self.sides) >= self.settings.clearance:
+            if self._detuning(k) >= self.settings.clearance:
                 return k
         raise DataError(
             f"all of {ATTEMPTS} drawn media are closer to a resonance than parameters.clearance "

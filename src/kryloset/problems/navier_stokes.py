@@ -90,6 +90,8 @@ class NavierStokes(EvolutionFamily):
         "on the side y = 1 and 0 on the others"
     )
     mesh_keys = ("points", "sides", "spacing")
+    # The lid is the side y = 1. Its profile and the initial flow continue along x.
+    may_be_periodic = ("x",)
     Settings = NavierStokesSettings
     parameters = (
         Variable("psi", "force's stream function"),
@@ -115,9 +117,13 @@ class NavierStokes(EvolutionFamily):
                 "mesh.degree 1: velocities are of degree 2 and pressures of degree 1: take 2, "
                 "with an odd mesh.points"
             )
-        require_resolved(settings.modes, self.mesh, self.grid_points, "dirichlet")
+        require_resolved(self, self.grid_points, "dirichlet")
         # Layers are thinnest at the walls, where a refined grid is finest.
-        at_walls = max(max(line[1], 1 - line[-2]) * side for line, side in self._axes())
+        at_walls = max(
+            max(line[1], 1 - line[-2]) * side
+            for axis, (line, side) in zip("xy", self._axes(), strict=True)
+            if not self.is_periodic(axis)
+        )
         if settings.reynolds * at_walls > GRID_REYNOLDS * (1 + 1e-9):
             needed = 2 * int(np.ceil(settings.reynolds / GRID_REYNOLDS / 2)) + 1
             on = "" if set(self.sides) == {1.0} else " on a length of 1"
@@ -138,8 +144,9 @@ class NavierStokes(EvolutionFamily):
         """Draw the force's stream function, and the speed of the lid's profile 16 x^2 (1 - x)^2."""
         settings = self.settings
         stream = gaussian_field(
-            settings, self.sides, deviation=settings.force, boundary="dirichlet"
-        )
+            settings, self.sides, deviation=settings.force, boundary="dirichlet",
+            periodic=self.mesh.periodic,
+        )  # fmt: skip
         psi = stream.draw(generator, self.grid_points)
         (x, _), _ = self._axes()
         return {"psi": psi, "lid": generator.uniform(*settings.lid) * 16 * (x * (1 - x)) ** 2}
