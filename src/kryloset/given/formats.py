@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
@@ -103,7 +103,22 @@ def _readable(path: Path) -> Iterator[None]:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
+def _read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return the shape of an array of NumPy, whether it is in Fortran's order, and its type.
+
+    What NumPy says of a damaged header is advice to trust the file.
+    """
+    try:
+        return _HEADERS[np.lib.format.read_magic(file)](file)
+    except (KeyError, ValueError):
+        raise DataError(f"{where} is damaged, or no array that numpy.save wrote") from None
+
+
 def _list_npy(path: Path) -> list[FileArray]:
+    with path.open("rb") as file:
+        shape, _, dtype = _read_header(file, str(path))
+    if dtype.hasobject:  # It has no bytes to map; what it holds is refused by its type.
+        return [FileArray(path.stem, shape, dtype, lambda _: np.empty(0))]
     values = np.load(path, mmap_mode="r", allow_pickle=False)
     return [FileArray(path.stem, values.shape, values.dtype, values.__getitem__)]
 
@@ -113,7 +128,7 @@ def _list_npz(path: Path) -> list[FileArray]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             with archive.open(member) as file:
-                shape, _, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+                shape, _, dtype = _read_header(file, f"{path}, {member},")
             load = partial(_extract, path, member)
             found.append(_unpacked(path, member.removesuffix(".npy"), shape, dtype, load))
     return found

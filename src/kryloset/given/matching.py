@@ -233,6 +233,8 @@ class _Fit:
                 f"{self._where} has the shape {array.shape}, so that its last axis counts the "
                 "instances: the first must, so write numpy.moveaxis(values, -1, 0)"
             )
+        if not rows:
+            raise DataError(f"{self._where} has no instances: its first axis has the length 0")
         if rows < self._count:
             raise DataError(
                 f"{self._where} has {rows} instances along its first axis, and count is "

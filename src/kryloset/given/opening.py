@@ -49,7 +49,9 @@ def resolve(dataset: DatasetConfig) -> DatasetConfig:
         return dataset
     from kryloset.given.parameters import GivenParameters
 
-    return GivenParameters(dataset, load_family(dataset)).complete()
+    complete = GivenParameters(dataset, load_family(dataset)).complete()
+    load_family(complete)  # Its settings must fit what is still drawn.
+    return complete
 
 
 def load_resolved(path: Path, name: str) -> DatasetConfig:

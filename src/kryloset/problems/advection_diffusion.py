@@ -15,7 +15,6 @@ from kryloset.config import Section
 from kryloset.problems.base import Array, OperatorTraits, Variable
 from kryloset.problems.finite_element import Dirichlet, SteadyFamily, WeakForm
 from kryloset.problems.tools.gaussian import (
-    Boundary,
     gaussian_field,
     length_setting,
     modes_setting,
@@ -23,7 +22,7 @@ from kryloset.problems.tools.gaussian import (
     smoothness_setting,
 )
 from kryloset.problems.tools.periodic import require_boundary
-from kryloset.sampling import GaussianField, exponential, logarithm
+from kryloset.sampling import Boundary, GaussianField, exponential, logarithm
 
 INVERSE_ESTIMATE = {1: 1 / 3, 2: 1 / 24}
 """m by degree of the elements, at most 2 C where C h^2 |lap v|^2 <= |grad v|^2 on each cell.
@@ -109,7 +108,7 @@ class AdvectionDiffusion(SteadyFamily):
 
     def check(self) -> None:
         """Refuse more modes than the grid resolves."""
-        require_resolved(self.settings.modes, self.mesh, self.grid_points, "dirichlet")
+        require_resolved(self, self.grid_points, "dirichlet")
         require_boundary(self, "where u has prescribed values")
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:

@@ -9,7 +9,7 @@ systems, and their solutions into fields.
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -204,6 +204,7 @@ class Family(ABC):
         settings: An instance of `Settings`.
         mesh: Grid and elements.
         dimension: Number of space dimensions.
+        given: Names of the parameters that are read from a file, and not drawn.
     """
 
     summary: ClassVar[str]
@@ -218,6 +219,7 @@ class Family(ABC):
     discretisation: str = ""
     boundary_conditions: tuple[BoundaryCondition, ...] = ()
     may_be_periodic: ClassVar[tuple[str, ...]] = ()
+    given: Collection[str] = ()
 
     def __init__(self, settings: Any, mesh: MeshConfig) -> None:
         """Keep the settings and put the variables on the grid. Nothing is built yet."""

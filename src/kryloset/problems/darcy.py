@@ -132,7 +132,7 @@ class Darcy(SteadyFamily):
                 f"parameters.source {settings.source:g}: with periodic axes alone nothing flows "
                 "out, so that the source needs the mean zero: take source 0 and a source_deviation"
             )
-        require_resolved(settings.modes, self.mesh, self._k_points)
+        require_resolved(self, self._k_points)
         if settings.smoothness <= self.dimension / 2:
             raise ConfigError(
                 f"parameters.smoothness {settings.smoothness} is not more than "

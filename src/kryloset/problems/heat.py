@@ -101,7 +101,7 @@ class Heat(EvolutionFamily):
 
     def check(self) -> None:
         """Refuse more modes than the grid resolves."""
-        require_resolved(self.settings.modes, self.mesh, self.grid_points, "dirichlet")
+        require_resolved(self, self.grid_points, "dirichlet")
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw k and u0 at the points of the grid; then f, if there is a source."""

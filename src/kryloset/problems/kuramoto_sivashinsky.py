@@ -99,7 +99,7 @@ class KuramotoSivashinsky(EvolutionFamily):
                 f"mesh.points {points} are too few for waves 8.9 long on parameters.side "
                 f"{settings.side:g}: take at least {needed}"
             )
-        require_resolved(settings.modes, self.mesh, self.grid_points, "dirichlet")
+        require_resolved(self, self.grid_points, "dirichlet")
         if settings.final_time > LONGEST_STEP * settings.steps:
             raise ConfigError(
                 f"parameters.steps {settings.steps}: time steps longer than {LONGEST_STEP} do not "

@@ -96,7 +96,7 @@ class Maxwell(SteadyFamily):
                 f"mesh.degree {self.mesh.degree}: family `maxwell` has edge elements of lowest "
                 "order only: take degree 1"
             )
-        require_resolved(self.settings.modes, self.mesh, self.grid_points)
+        require_resolved(self, self.grid_points)
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw the reluctivity, then the components of H, each with deviation 1."""

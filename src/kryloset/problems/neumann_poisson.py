@@ -55,7 +55,7 @@ class NeumannPoisson(SteadyFamily):
 
     def check(self) -> None:
         """Refuse more modes than the grid resolves."""
-        require_resolved(self.settings.modes, self.mesh, self.grid_points)
+        require_resolved(self, self.grid_points)
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw f at the points of the grid."""

@@ -76,7 +76,7 @@ class ReactionDiffusion(NonlinearFamily):
 
     def check(self) -> None:
         """Refuse more modes than the grid resolves."""
-        require_resolved(self.settings.modes, self.mesh, self.grid_points)
+        require_resolved(self, self.grid_points)
         require_boundary(self, "where Newton's method, which begins at u = 0, needs one")
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:

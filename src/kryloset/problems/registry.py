@@ -9,7 +9,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kryloset.config import Config, DatasetConfig, MeshConfig, SolverConfig, describe, plain
+from kryloset.config import (
+    Config,
+    DatasetConfig,
+    InstancesConfig,
+    MeshConfig,
+    SolverConfig,
+    describe,
+    plain,
+)
 from kryloset.errors import ConfigError
 from kryloset.krylov.names import check_available, check_fit
 from kryloset.problems.base import Family
@@ -89,8 +97,9 @@ def load_family(dataset: DatasetConfig) -> Family:
         ConfigError: The family or one of its settings is not valid.
     """
     family = make_family(
-        family_class(dataset.family), dataset.family, dataset.parameters, dataset.mesh
-    )
+        family_class(dataset.family), dataset.family, dataset.parameters, dataset.mesh,
+        dataset.instances,
+    )  # fmt: skip
     check_solver(family, dataset.family, dataset.solver)
     if dataset.refinement.instances:
         require_refinable(family)
@@ -98,7 +107,11 @@ def load_family(dataset: DatasetConfig) -> Family:
 
 
 def make_family(
-    kind: type[Family], name: str, parameters: Mapping[str, Any], mesh: MeshConfig
+    kind: type[Family],
+    name: str,
+    parameters: Mapping[str, Any],
+    mesh: MeshConfig,
+    instances: InstancesConfig | None = None,
 ) -> Family:
     """Make a family from its class.
 
@@ -107,6 +120,7 @@ def make_family(
         name: What messages call it.
         parameters: Its own settings by name.
         mesh: Grid and elements.
+        instances: The file of parameters that are not drawn, if there is one.
 
     Raises:
         ConfigError: A setting is wrong, or settings and mesh do not fit together.
@@ -124,6 +138,10 @@ def make_family(
     if isinstance(family, FiniteElementFamily) and (mesh.sides or mesh.spacing != "equidistant"):
         check_lattice(mesh, family.sides)
     check_periodic(family, name)
+    if instances is not None and instances.file is not None:
+        # Until the file was looked at, it may have all parameters.
+        all_ = [variable.name for variable in family.parameters]
+        family.given = instances.names if instances.names and instances.sha256 else all_
     with blamed(family, "check"):
         family.check()
     return family

@@ -157,7 +157,7 @@ class Thermal(SteadyFamily):
             except DataError as error:
                 raise ConfigError(f"parameters.outline: {error}") from None
         if self.settings.conductivity == "lognormal":
-            require_resolved(self.settings.modes, self.mesh, self.grid_points)
+            require_resolved(self, self.grid_points)
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Array]:
         """Draw temperatures and flux; then the polygon and the conductivity, if they are random.

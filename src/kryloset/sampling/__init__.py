@@ -3,7 +3,7 @@
 """Random generators that depend on (seed, index) alone, and random fields."""
 
 from kryloset.sampling.chebyshev import ChebyshevSeries
-from kryloset.sampling.gaussian import GaussianField, Line, count_resolved
+from kryloset.sampling.gaussian import Boundary, GaussianField, Line, count_resolved
 from kryloset.sampling.generator import generator, split_generator
 from kryloset.sampling.karhunen_loeve import KarhunenLoeve
 from kryloset.sampling.linear_elements import p1_matrices
@@ -19,6 +19,7 @@ from kryloset.sampling.portable import (
 )
 
 __all__ = [
+    "Boundary",
     "ChebyshevSeries",
     "GaussianField",
     "KarhunenLoeve",

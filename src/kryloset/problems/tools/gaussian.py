@@ -13,16 +13,14 @@ default, and draws from `gaussian_field(settings, sides)`:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from pydantic import Field
 
-from kryloset.config import MeshConfig, plain
+from kryloset.config import plain
 from kryloset.errors import ConfigError
-from kryloset.problems.base import AXES
-from kryloset.sampling import GaussianField, Line, count_resolved
-
-type Boundary = Literal["neumann", "dirichlet"]
+from kryloset.problems.base import AXES, Family
+from kryloset.sampling import Boundary, GaussianField, Line, count_resolved
 
 #: By boundary condition, from the points of an axis with both ends to the modes it resolves.
 _MOST: Mapping[str, Callable[[int], int]] = {
@@ -122,25 +120,27 @@ def gaussian_field(
 
 def _across_axes(
     dimension: int, boundary: Boundary, periodic: Sequence[str]
-) -> tuple[Boundary | Literal["periodic"], ...]:
+) -> tuple[Boundary, ...]:
     """Return the boundary condition across each axis."""
     return tuple("periodic" if axis in periodic else boundary for axis in AXES[:dimension])
 
 
 def require_resolved(
-    modes: int, mesh: MeshConfig, points: Sequence[Line], boundary: Boundary = "neumann"
+    family: Family, points: Sequence[Line], boundary: Boundary = "neumann"
 ) -> None:
-    """Refuse a series with more modes along an axis than the grid resolves.
+    """Refuse a series with more modes along an axis than the grid resolves, if any is drawn.
 
     Args:
-        modes: Modes along each axis.
-        mesh: The mesh, which the message names.
-        points: Where the field is drawn, along each axis. The widest spacing counts.
-        boundary: The boundary condition of the field.
+        family: The family, whose settings have the `modes` of its fields.
+        points: Where the fields are drawn, along each axis. The widest spacing counts.
+        boundary: The boundary condition of the fields.
 
     Raises:
         ConfigError: There are too many modes.
     """
+    if all(v.name in family.given for v in family.parameters if v.axes):
+        return
+    modes, mesh = family.settings.modes, family.mesh
     across = _across_axes(len(points), boundary, mesh.periodic)
     most = min(_MOST[b](count_resolved([line])) for b, line in zip(across, points, strict=True))
     if modes > most:
