@@ -12,6 +12,7 @@ import xarray
 import yaml
 from pointwise_runs import make_run
 
+from kryloset.dataset.card import write_card
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.publish import sample
@@ -82,6 +83,27 @@ def test_a_sample_that_is_too_large_is_refused(made, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="bytes, more than 100"):
         publish.run(dataset, tmp_path / "published")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("licence", "head"),
+    [
+        (None, {}),
+        ("CC-BY-4.0", {"license": "cc-by-4.0"}),
+        ("ODC-By-1.0", {"license": "odc-by"}),
+        ("LGPL-3.0-or-later", {"license": "lgpl-3.0"}),
+        (
+            "CC-BY-4.0 OR CC0-1.0",
+            {"license": "other", "license_name": "CC-BY-4.0 OR CC0-1.0"},
+        ),
+        ("LicenseRef-Mine", {"license": "other", "license_name": "LicenseRef-Mine"}),
+    ],
+)
+def test_the_head_has_the_licence_as_the_hub_lists_it(tmp_path, licence, head):
+    dataset = make_run(tmp_path, count=8, chunks=1, about={"license": licence}).merge()
+    with Dataset(dataset) as data:
+        found = next(yaml.safe_load_all(write_card(data, 8, {}, {}).split("---\n")[1]))
+    assert {key: text for key, text in found.items() if key.startswith("license")} == head
 
 
 def test_statistics_and_description_are_those_of_the_dataset(made):

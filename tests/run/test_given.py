@@ -3,6 +3,7 @@
 """Parameters that lie in a file are those of the dataset, whatever the format of the file."""
 
 import logging
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from kryloset.dataset.reader import Dataset
 from kryloset.dataset.restore import restore
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import ConfigError, DataError, FamilyError
+from kryloset.fem.coarse_grid import make_coarse
 from kryloset.given.opening import open_parameters, resolve
 from kryloset.problems import FAMILIES, load_family
-from kryloset.publish.card import write_card
+from kryloset.publish.folder import describe_folder
 from kryloset.run import check, draw, files, reproduce, solve, sort
 from kryloset.run.draw import Drawn
 from kryloset.sampling import generator
@@ -236,6 +238,7 @@ def with_units(path: Path) -> None:
 
 HALF = np.linspace(0, 0.5, POINTS)
 REFUSALS: dict[str, tuple[Callable[[Path], object], dict[str, object], str]] = {
+    "no rows": (lambda p: write_hdf5(p, k=K[:0]), {}, "no instances: its first axis has the len"),
     "rows": (lambda p: write_hdf5(p, k=K[:4]), {}, "4 instances .* count is 6: set count to 4"),
     "complex": (lambda p: write_hdf5(p, k=K + 1j), {}, "complex numbers: write their real"),
     "text": (lambda p: write_hdf5(p, k=np.full(6, b"a")), {}, "values of the type"),
@@ -378,7 +381,7 @@ def test_reproduce_and_the_card_say_what_needs_the_file(
     monkeypatch.chdir(tmp_path)
     assert told().startswith("k not compared with k.npy (SHA-256 ")
     with Dataset(dataset) as data:
-        assert "The values of k were read from `k.npy` (SHA-256 `" in write_card(data, {})
+        assert "The values of k were read from `k.npy` (SHA-256 `" in describe_folder(data, {})
 
 
 def test_another_file_of_the_same_name_fails_the_check(
@@ -439,3 +442,36 @@ def test_draw_is_handed_the_number_of_the_instance(tmp_path: Path):
     assert [float(instance["a"]) for instance in found] == [12.0, 10.0]
     with pytest.raises(FamilyError, match=r"Own, draw, instance 3, line .*FileNotFoundError"):
         Drawn(load_family(config), 0).instances([3])
+
+
+def test_modes_need_not_fit_the_grid_of_what_is_given(tmp_path: Path, monkeypatch):
+    """By default `modes` are 32, more than the 9 points resolve."""
+    monkeypatch.chdir(tmp_path)
+    np.save("k.npy", K)
+    config = made(instances="k.npy", parameters={}, mesh={"points": POINTS})
+    with pytest.raises(ConfigError, match=r"parameters.modes 32 does not fit mesh.points"):
+        load_family(config.model_copy(update={"instances": InstancesConfig()}))
+    np.testing.assert_array_equal(drawn(config, 2)[0]["k"], K[2])
+    assert make_coarse(load_family(resolve(config)), 5).mesh.points == 5
+    # A source that is drawn with these modes is another matter.
+    source = config.model_copy(update={"parameters": {"source_deviation": 1.0}})
+    with pytest.raises(ConfigError, match=r"parameters.modes 32 does not fit mesh.points"):
+        resolve(source)
+
+
+@pytest.mark.parametrize("name", ["k.npy", "k.npz"])
+def test_objects_and_damaged_files_of_numpy_are_refused_without_advice_to_trust_them(
+    tmp_path: Path, monkeypatch, name: str
+):
+    monkeypatch.chdir(tmp_path)
+    save = np.save if name == "k.npy" else np.savez
+    save(name, **{"arr" if name == "k.npy" else "k": np.array([None] * COUNT)})
+    with pytest.raises(DataError, match="values of the type object: write numbers"):
+        resolve(made(instances=name))
+    if name == "k.npy":
+        Path(name).write_bytes(b"no array")
+    else:
+        with zipfile.ZipFile(name, "w") as archive:
+            archive.writestr("k.npy", b"no array")
+    with pytest.raises(DataError, match=r"is damaged, or no array that numpy.save wrote$"):
+        resolve(made(instances=name))

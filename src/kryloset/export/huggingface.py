@@ -9,13 +9,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import yaml
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from kryloset.dataset.card import write_card
 from kryloset.export.base import Format
 from kryloset.export.selection import GridView, Selection
 from kryloset.problems.checks.coverage import INSIDE
+
+_LOAD = (
+    "`datasets.load_dataset(FOLDER)` returns the splits. A row is an instance, and a column a "
+    "parameter or a field of the solution."
+)
 
 #: Bytes of a row group, which a reader holds in memory.
 _GROUP = 2**24
@@ -45,7 +50,12 @@ class HuggingFace(Format):
                         rows = []
                 if rows:
                     writer.write_table(_table(rows, schema))
-        (path / "README.md").write_text(_card(selection), encoding="utf-8")
+        files = [{"split": split, "path": _file(split)} for split in selection.splits]
+        head = {"configs": [{"config_name": "default", "data_files": files}]}
+        origin = "".join(f"- {key}: {value}\n" for key, value in selection.origin.items())
+        sections = {"Load it": _LOAD, "Where it comes from": origin.rstrip()}
+        card = write_card(selection.dataset, len(selection.instances), head, sections)
+        (path / "README.md").write_text(card, encoding="utf-8")
 
 
 def _file(split: str) -> str:
@@ -94,23 +104,3 @@ def _nested(values: NDArray[Any]) -> pa.Array:
         offsets = np.arange(count + 1, dtype=np.int32) * np.int32(values.shape[axis])
         found = pa.ListArray.from_arrays(pa.array(offsets), found)
     return found
-
-
-def _card(selection: Selection) -> str:
-    """Return the dataset card: its head lists the files of each split."""
-    head: dict[str, Any] = {
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": s, "path": _file(s)} for s in selection.splits],
-            }
-        ],
-    }
-    if "license" in selection.origin:
-        head["license"] = selection.origin["license"].lower()  # as the hub spells it
-    about = selection.dataset.file.attrs
-    lines = "".join(f"- {key}: {value}\n" for key, value in selection.origin.items())
-    return (
-        f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n"
-        f"# {about['title']}\n\n{about['equation']}\n\n{lines}"
-    )

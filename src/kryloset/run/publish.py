@@ -12,9 +12,11 @@ from pathlib import Path
 import yaml
 
 from kryloset.dataset.atomic import write_folder_whole
+from kryloset.dataset.card import summarise
 from kryloset.dataset.reader import Dataset, read_statistics
 from kryloset.errors import DataError
-from kryloset.publish import card, croissant
+from kryloset.publish import croissant
+from kryloset.publish.folder import describe_folder
 from kryloset.publish.instances import read_columns, write_table
 from kryloset.publish.sample import write_sample
 
@@ -54,10 +56,10 @@ def run(dataset: Path, output: Path) -> None:
             name: (text, (folder / name).stat().st_size, _digest(folder / name))
             for name, text in contents.items()
         }
-        tree = croissant.describe(data, card.summarise(data), files, TABLE, columns)
+        tree = croissant.describe(data, summarise(data), files, TABLE, columns)
         _write(folder / CROISSANT, json.dumps(tree, indent=1) + "\n")
         sizes = {name: (text, size) for name, (text, size, _) in files.items()}
-        _write(folder / CARD, card.write_card(data, sizes))
+        _write(folder / CARD, describe_folder(data, sizes))
         digests = {name: digest for name, (_, _, digest) in files.items()}
         digests |= {name: _digest(folder / name) for name in (CARD, CROISSANT)}
         _write(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in digests.items()))

@@ -1,61 +1,33 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Write the dataset card, the README.md that hubs show; its head is that of Hugging Face."""
+"""The dataset card of a published folder: what is in the file, and how to load it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kryloset.config import InstancesConfig, count_points
-from kryloset.dataset.description import read_quantity, read_title
+from kryloset.dataset.card import write_card
+from kryloset.dataset.description import read_quantity
 from kryloset.dataset.layout import grid_group
 from kryloset.dataset.reader import Dataset
 
-#: Hugging Face's words for the number of instances, by the number of digits less one.
-_SIZES = ("n<1K", "n<1K", "n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M")
 
-
-def summarise(data: Dataset) -> str:
-    """Return in a few sentences what a dataset holds and how far it was verified."""
-    title, equation = read_title(data)
-    residual, tolerance = data.solver()["true_residual"].max(), data.config.solver.tolerance
-    points = " x ".join(map(str, data.grid))
-    states = "" if data.times is None else f", with states at {len(data.times)} times"
-    return (
-        f"{title}: {equation}. {len(data)} instances on a grid of {points} points{states}, solved "
-        f"with finite elements. The true relative residual of every stored solution is at most "
-        f"{residual:.2g} (tolerance {tolerance:.2g}); it was computed again from the matrix, the "
-        "solution and the right-hand side."
-    )
-
-
-def write_card(data: Dataset, files: Mapping[str, tuple[str, int]]) -> str:
-    """Return the card as Markdown.
+def describe_folder(data: Dataset, files: Mapping[str, tuple[str, int]]) -> str:
+    """Return the card of a published folder.
 
     Args:
         data: The dataset.
         files: By the name of each file beside the card, its description and its bytes.
     """
-    about = data.about
-    licence = about.get("licence")
-    head: dict[str, Any] = {} if licence is None else {"license": licence.lower()}
-    digits = min(len(str(len(data))) - 1, len(_SIZES) - 1)
-    head |= {"pretty_name": data.name, "size_categories": [_SIZES[digits]]}
-    head["tags"] = ["pde", "neural operators", "finite elements"]
-    parts = [
-        f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
-        f"# {data.name}",
-        summarise(data),
-        _section("Variables", _variables(data)),
-        _section("Splits", _splits(data)),
-        _section("Files", _files(files)),
-        _section("Load it", _LOAD.read_text(encoding="utf-8").strip()),
-        _section("Make it again", _AGAIN + _given(data.config.instances)),
-        _section("Licence and citation", _rights(about)),
-    ]
-    return "\n\n".join(parts) + "\n"
+    sections = {
+        "Variables": _variables(data),
+        "Splits": _splits(data),
+        "Files": _files(files),
+        "Load it": _LOAD.read_text(encoding="utf-8").strip(),
+        "Make it again": _AGAIN + _given(data.config.instances),
+    }
+    return write_card(data, len(data), {}, sections)
 
 
 #: How to load a dataset: the same for all.
@@ -76,10 +48,6 @@ def _given(instances: InstancesConfig) -> str:
         f"(SHA-256 `{instances.sha256}`). It is needed to make the dataset again. Without it, "
         "`kryloset check` compares these values with their stored digests."
     )
-
-
-def _section(title: str, text: str) -> str:
-    return f"## {title}\n\n{text}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -112,11 +80,3 @@ def _splits(data: Dataset) -> str:
 def _files(files: Mapping[str, tuple[str, int]]) -> str:
     rows = [(f"`{name}`", text, f"{size:,}") for name, (text, size) in files.items()]
     return _table(("file", "content", "bytes"), rows)
-
-
-def _rights(about: Mapping[str, str]) -> str:
-    licence = about.get("licence", "No licence is stated: nobody may use the data without asking")
-    told = [f"Licence: {licence}." if "licence" in about else f"{licence}."]
-    told += [f"Made by {about['creator'].rstrip('.')}."] if "creator" in about else []
-    told += [f"Please cite {about['references'].rstrip('.')}."] if "references" in about else []
-    return " ".join(told)
