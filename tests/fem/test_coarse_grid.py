@@ -12,7 +12,7 @@ import pytest
 from directly import solve_directly
 from kryloset.config import DatasetConfig
 from kryloset.errors import ConfigError
-from kryloset.fem.coarse_grid import CoarseGrid
+from kryloset.fem.coarse_grid import CoarseGrid, Restriction, make_coarse, scale_points
 from kryloset.problems import Family, load_family
 from kryloset.sampling import generator
 
@@ -81,3 +81,20 @@ def test_instances_with_meshes_of_their_own_are_refused() -> None:
     family = load_family(DatasetConfig(family="thermal", parameters={"outline": "drawn"}))
     with pytest.raises(ConfigError, match=r"a mesh of its own.*take parameters"):
         CoarseGrid(family)
+
+
+def test_a_half_of_a_periodic_grid_is_nested_in_it() -> None:
+    family = make("maxwell", points=[32, 33], periodic=["x"])
+    assert scale_points(family, 0.5) == (16, 17)
+    coarse = make_coarse(family, scale_points(family, 0.5))
+    instance = family.draw(generator(0, 0))
+    for name, values in Restriction(family, coarse)(instance).items():
+        np.testing.assert_allclose(values, instance[name][::2, ::2], atol=1e-14)
+
+
+def test_interpolation_along_a_long_axis_takes_little_memory() -> None:
+    """Two numbers a point, and not a matrix of all points."""
+    family = make("kuramoto_sivashinsky", points=65_537)
+    restrict = Restriction(family, make_coarse(family, 2_049))
+    x = np.linspace(0.0, 1.0, 65_537)
+    np.testing.assert_allclose(restrict({"u0": 2 * x})["u0"], 2 * x[::32], atol=1e-12)

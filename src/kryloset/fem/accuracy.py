@@ -226,7 +226,7 @@ def _coarsen(family: Family) -> Family:
     Raises:
         ConfigError: Its `check` refuses both.
     """
-    half, most = (scale_points(family.mesh, part) for part in (0.5, 0.75))
+    half, most = (scale_points(family, part) for part in (0.5, 0.75))
     try:
         return make_coarse(family, half, grids=(family.mesh.points,))
     except ConfigError:

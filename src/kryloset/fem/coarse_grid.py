@@ -8,7 +8,7 @@ from petsc4py import PETSc
 import numpy as np
 import scipy
 
-from kryloset.config import GridPoints, MeshConfig, count_points
+from kryloset.config import GridPoints, count_points
 from kryloset.errors import ConfigError, DataError
 from kryloset.fem.discretise import discretise
 from kryloset.problems.base import Array, Family, Instance, Variable, cell_axis
@@ -119,9 +119,9 @@ class Restriction:
     def _restrict(self, variable: Variable, values: Array) -> Array:
         for place, axis in enumerate(variable.axes):
             if axis in self._weights:
-                values = np.moveaxis(
-                    np.tensordot(self._weights[axis], values, axes=(1, place)), 0, place
-                )
+                along = np.moveaxis(values, place, 0)
+                coarse = self._weights[axis] @ along.reshape(len(along), -1)
+                values = np.moveaxis(coarse.reshape(-1, *along.shape[1:]), 0, place)
         return np.asarray(values)
 
 
@@ -140,6 +140,7 @@ def make_coarse(family: Family, points: GridPoints, grids: tuple[GridPoints, ...
         raise ConfigError(f"there is no coarser grid than {count_points(points)}")
     mesh = family.mesh.model_copy(update={"points": points, "grids": grids})
     coarse = type(family)(family.settings, mesh)
+    coarse.given = family.given
     coarse.check()
     return coarse
 
@@ -152,7 +153,7 @@ def _coarsen(family: Family) -> Family:
         if points >= longest:
             break
         try:
-            return make_coarse(family, scale_points(family.mesh, (points - 1) / (longest - 1)))
+            return make_coarse(family, scale_points(family, (points - 1) / (longest - 1)))
         except ConfigError as error:
             refused = str(error)
     raise ConfigError(
@@ -162,25 +163,34 @@ def _coarsen(family: Family) -> Family:
     )
 
 
-def _overlaps(fine: Array, coarse: Array) -> Array:
+def _overlaps(fine: Array, coarse: Array) -> "scipy.sparse.csr_array":
     """Return the part of each coarse cell that lies in each fine one, (coarse, fine)."""
-    ends = np.minimum.outer(coarse[1:], fine[1:]), np.maximum.outer(coarse[:-1], fine[:-1])
-    return np.asarray(np.maximum(ends[0] - ends[1], 0) / np.diff(coarse)[:, None])
+    ends = np.unique(np.concatenate([fine, coarse]))
+    middles = (ends[1:] + ends[:-1]) / 2
+    cells = [np.searchsorted(line[1:-1], middles) for line in (coarse, fine)]
+    parts = np.diff(ends) / np.diff(coarse)[cells[0]]
+    return scipy.sparse.csr_array((parts, cells), (len(coarse) - 1, len(fine) - 1))
 
 
-def scale_points(mesh: MeshConfig, part: float) -> GridPoints:
-    """Return about a part of the points of a grid along each axis."""
+def scale_points(family: Family, part: float) -> GridPoints:
+    """Return about a part of the points of a family's grid along each axis.
 
-    def scale(points: int) -> int:
-        # Elements of degree 2 have a node between two of the grid's corners, so that the number of
-        # points is odd, or even along a periodic axis, which has none at its end.
-        last = 1 if mesh.degree == 1 else points % 2
-        return mesh.degree * max(round(part * (points - last) / mesh.degree), 1) + last
+    Elements of degree 2 have a node between two corners, so that the number of points is odd, or
+    even along a periodic axis, which has none at its end.
+    """
+    points, degree = family.mesh.points, family.mesh.degree
+    scaled = []
+    for axis, count in zip(family.coordinates, family.mesh.points_along(3), strict=False):
+        last = 0 if family.is_periodic(axis) else 1
+        scaled.append(degree * max(round(part * (count - last) / degree), 1) + last)
+    return max(scaled) if isinstance(points, int) else tuple(scaled)
 
-    points = mesh.points
-    return scale(points) if isinstance(points, int) else tuple(map(scale, points))
 
-
-def _interpolation(fine: Array, coarse: Array) -> Array:
+def _interpolation(fine: Array, coarse: Array) -> "scipy.sparse.csr_array":
     """Return the nonnegative weights of linear interpolation, (coarse, fine)."""
-    return np.stack([np.interp(coarse, fine, unit) for unit in np.eye(len(fine))], axis=1)
+    left = np.clip(np.searchsorted(fine, coarse, side="right") - 1, 0, len(fine) - 2)
+    right = np.clip((coarse - fine[left]) / np.diff(fine)[left], 0.0, 1.0)
+    weights, columns = np.stack([1 - right, right]), np.stack([left, left + 1])
+    rows = np.broadcast_to(np.arange(len(coarse)), columns.shape)
+    entries = weights.ravel(), (rows.ravel(), columns.ravel())
+    return scipy.sparse.csr_array(entries, (len(coarse), len(fine)))
