@@ -52,6 +52,8 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
         (of_dataset(mesh={"points": -64}), ["datasets.one.mesh.points", "-64"]),
         (of_dataset(mesh={"points": [65, 64], "degree": 2}), ["points 64", "odd number", "65"]),
         (of_dataset(mesh={"grids": [[9, 5], [9, 5]]}), ["repeats a grid"]),
+        (of_dataset(mesh={"points": 64, "grids": [[64, 64]]}), ["or names that of points 64"]),
+        (of_dataset(mesh={"grids": [33, [33, 33]], "spacing": "chebyshev"}), ["repeats a grid"]),
         (of_dataset(mesh={"sides": [1, 0]}), ["datasets.one.mesh.sides.1", "0.000001"]),
         (of_dataset(mesh={"spacing": "chebychev"}), ["'chebychev' is no spacing", "chebyshev"]),
         (of_dataset(mesh={"spacing": {"walls": 1}}), ["is no spacing", "above 1"]),
@@ -273,3 +275,8 @@ def test_auto_takes_sixteen_lanes_and_other_methods_one():
 def test_lanes_that_a_solver_does_not_have_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         SolverConfig(lanes=8, **settings)
+
+
+def test_an_equidistant_grid_of_as_many_points_is_another_one() -> None:
+    mesh = {"points": 65, "spacing": ["equidistant", "chebyshev"], "grids": [65]}
+    assert parse_config(of_dataset(mesh=mesh), "a").datasets["one"].mesh.grids == (65,)

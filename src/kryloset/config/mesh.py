@@ -116,7 +116,11 @@ class MeshConfig(Section):
 
     @model_validator(mode="after")
     def _grids_differ(self) -> "MeshConfig":
-        if len({self.points, *self.grids}) <= len(self.grids):
+        grids = [points_of(g) if isinstance(g, tuple) else g for g in (*self.grids, self.points)]
+        spacings = self.spacing if isinstance(self.spacing, tuple) else (self.spacing,)
+        if any(spacing != "equidistant" for spacing in spacings):
+            grids.pop()  # The further grids are equidistant, and that of `points` is not.
+        if len(set(grids)) < len(grids):
             raise ValueError(
                 f"grids {plain(self.grids)} repeats a grid, or names that of points "
                 f"{plain(self.points)}: list each further grid once"

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from kryloset.config import name_points, points_of
 from kryloset.errors import DataError
 from kryloset.export.base import Format
-from kryloset.export.selection import Array, GridView, Selection
+from kryloset.export.selection import Array, GridView, Selection, name_grids
 
 
 class NeuralOperator(Format):
@@ -26,6 +25,7 @@ class NeuralOperator(Format):
 
     def write(self, selection: Selection, path: Path) -> None:
         """Write a file for each grid and split."""
+        names = {points: name for name, points in name_grids(selection.dataset).items()}
         for points in selection.grids:
             view = selection.on(points)
             if not view.parameters:
@@ -33,9 +33,8 @@ class NeuralOperator(Format):
                     f"{selection.dataset.file.filename}: no parameter is a number or a function on "
                     "the grid, so a neural operator would have no input"
                 )
-            sides = name_points(points_of(view.shape))
             for split, instances in selection.splits.items():
-                target = path / f"{selection.dataset.name}_{split}_{sides}.pt"
+                target = path / f"{selection.dataset.name}_{split}_{names[points]}.pt"
                 _write(view, instances.tolist(), selection.dtype, target)
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import GridPoints, name_points, points_of
+from kryloset.config import GridPoints
 from kryloset.dataset.atomic import write_folder_whole, write_whole
 from kryloset.dataset.integrity import identity
 from kryloset.dataset.opening import describable
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import ConfigError, DataError
 from kryloset.export.formats import load_format
-from kryloset.export.selection import Selection
+from kryloset.export.selection import Selection, name_grids
 from kryloset.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -121,10 +121,7 @@ def _choose_grids(
     dataset: Dataset, path: Path, named: Sequence[str], *, several: bool
 ) -> tuple[GridPoints | None, ...]:
     """Return the points of each further grid, None for the dataset's own grid."""
-    own = name_points(points_of(dataset.grid))
-    there: dict[str, GridPoints | None] = {own: None}
-    further = dataset.config.mesh.grids
-    there |= {name_points(points): points for points in further if name_points(points) != own}
+    there = name_grids(dataset)
     for points in named:
         if points not in there:
             raise DataError(
