@@ -12,6 +12,7 @@ import h5py
 import pytest
 import yaml
 from pointwise_runs import make_run
+from test_growing import Grown, assert_kept
 
 from kryloset.config import load_config
 from kryloset.dataset.restore import command, restore
@@ -72,6 +73,29 @@ def test_a_changed_text_is_not_restored(made: Path, tmp_path: Path):
     with pytest.raises(DataError, match=r"/provenance/modules/lib/parts.py was changed"):
         restore(made, tmp_path / "again")
     assert not (tmp_path / "again").exists()
+
+
+def test_a_set_that_grew_is_made_again_by_its_runs(tmp_path: Path, monkeypatch):
+    """With the choices of each, so that its solutions are the same bit for bit."""
+    given = {
+        "family": "darcy", "count": 4, "chunks": 1, "mesh": {"points": 17},
+        "parameters": {"modes": 8}, "splits": {"train": 0.5, "test": 0.5},
+    }  # fmt: skip
+    grown = Grown(tmp_path, given)
+    grown.make()
+    grown.make(count=9, chunks=2)
+    told = restore(grown.path, tmp_path / "again")
+    one, other = told.split(" && ")
+    assert one.endswith(f"--configfile {tmp_path}/again/config/1.yaml")
+    assert "--configfile" not in other
+    monkeypatch.chdir(tmp_path / "again")
+    again = Grown(tmp_path / "again/results", {})
+    again.folder.mkdir()
+    for name, count, chunks in (("1", 4, 1), ("config", 9, 2)):
+        (run,) = load_config(Path(f"config/{name}.yaml")).datasets.values()
+        assert (run.count, run.chunks) == (count, chunks) and run.solver.replayed.exists()
+        again.make(**run.model_dump())
+    assert_kept(grown.rows(), again.rows(), 9)
 
 
 @pytest.mark.parametrize("activated", [True, False])

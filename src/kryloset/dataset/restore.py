@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Restore the configuration and a user's own family from a dataset file, to make it again."""
 
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.config import DatasetConfig, RefinementConfig, dump_dataset
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.dataset.reader import Dataset
 from kryloset.dependence import keys_of
@@ -15,14 +16,16 @@ from kryloset.snakefile import command
 
 #: Where the recorded selections are written, in the folder.
 CHOICES = "choices.json"
+#: Where the workflow looks for its configuration, in the folder.
+_CONFIG = "config/config.yaml"
 
 
 def restore(path: Path, folder: Path) -> str:
     """Write `config/config.yaml`, the files of a user's own family and the recorded selections.
 
     The configuration replays the selections, if there are any, so that the solutions are the same
-    bit for bit. Those of a dataset that grew are of several runs, which no single one can replay:
-    the fastest methods are then found again.
+    bit for bit. A dataset that grew is made by as many runs as it was: each has a configuration
+    with its count and its selections, `config/1.yaml` and so on, the last one `config/config.yaml`.
 
     No file is executed. The family file is written to the path in the configuration, or directly
     into the folder if that path is absolute or leaves the folder.
@@ -32,7 +35,7 @@ def restore(path: Path, folder: Path) -> str:
         folder: The folder to write to, new or empty.
 
     Returns:
-        The command for the next step.
+        The command for the next step; for a dataset that grew, one for each run, joined by `&&`.
 
     Raises:
         DataError: The file is damaged or not a dataset, or it names files outside of the folder, or
@@ -41,7 +44,7 @@ def restore(path: Path, folder: Path) -> str:
     with Dataset(path) as data:
         data.require_unchanged_texts()
         name, config, sources = data.name, data.config, data.family_sources()
-        choices, grown = data.choices(), bool(data.provenance().earlier)
+        choices, earlier = data.choices(), data.provenance().earlier
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists already: name a new folder, or an empty one")
     base = PurePosixPath()
@@ -54,15 +57,39 @@ def restore(path: Path, folder: Path) -> str:
             )
     for place, text in sources.items():
         write_text_whole(folder / base / place, text)
-    policy = "measure"
-    if choices is not None and not grown:
-        write_text_whole(folder / CHOICES, choices)
-        policy = f"replay {CHOICES}"
+    there = f"--directory {shlex.quote(str(folder))}"
+    commands = []
+    for number, run in enumerate(earlier, start=1):
+        before = config.model_copy(
+            update={"count": run.instances, "refinement": RefinementConfig()}
+        )
+        place = f"config/{number}.yaml"
+        _write_run(folder, place, name, before, run.choices, f"choices-{number}.json")
+        commands.append(command(f"{there} --configfile {shlex.quote(str(folder / place))}"))
+    _write_run(folder, _CONFIG, name, config, choices, CHOICES)
+    commands.append(command(there))
+    return "".join([*_missing(config, folder), " && \\\n".join(commands)])
+
+
+def _write_run(
+    folder: Path,
+    place: str,
+    name: str,
+    config: DatasetConfig,
+    choices: str | None,
+    replayed: str,
+) -> None:
+    """Write the configuration of a run at a place, and its selections as the file it replays."""
+    policy, update = "measure", {}
+    if choices is not None:
+        write_text_whole(folder / replayed, choices)
+        policy = f"replay {replayed}"
+        # Selections are those of a chunk, and another machine may choose another number of chunks.
+        chunk = re.search(r'"\d+-of-(\d+)"', choices)
+        update = {} if chunk is None else {"chunks": int(chunk[1])}
     solver = config.solver.model_copy(update={"policy": policy})
-    config = config.model_copy(update={"solver": solver})
-    write_text_whole(folder / "config/config.yaml", dump_dataset(name, config, keys_of("merge")))
-    options = f"--directory {shlex.quote(str(folder))}"
-    return "".join([*_missing(config, folder), command(options)])
+    config = config.model_copy(update={"solver": solver, **update})
+    write_text_whole(folder / place, dump_dataset(name, config, keys_of("merge")))
 
 
 def _missing(config: DatasetConfig, folder: Path) -> Iterator[str]:
