@@ -76,6 +76,9 @@ def test_what_cannot_be_extended_is_told(alone: Grown):
         extend.run(alone.path, count=4, grids=[3])
     with pytest.raises(ConfigError, match=r"splits.train 0.5 of count 1 is less than an instance"):
         extend.run(alone.path, count=1)
+    with pytest.raises(ConfigError, match="a grid of 4 x 7 x 2 points has 3 axes, and the dataset"):
+        extend.run(alone.path, grids=[(4, 7, 2)])
+    assert [path.name for path in alone.folder.iterdir()] == ["dataset.h5"]
     (alone.folder / "order.h5").touch()
     with pytest.raises(DataError, match="raise `count` of set in its configuration"):
         extend.run(alone.path, count=6)

@@ -26,7 +26,7 @@ ARRAYS = {
 
 @pytest.fixture
 def file(tmp_path):
-    """A file with the arrays; the last state of the trajectories has a chunk of its own."""
+    """A file with the arrays; trajectories have several HDF5 chunks, the last one not full."""
     with h5py.File(tmp_path / "rows.h5", "w", libver=LIBVER) as file:
         for name, rows in ARRAYS.items():
             storage = Storage.of(rows[0], times=name in ("trajectory", "vector"))

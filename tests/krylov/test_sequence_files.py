@@ -204,9 +204,9 @@ def test_a_matrix_in_place_of_a_vector(file: Path):
 @pytest.mark.parametrize(
     ("there", "message"),
     [
-        ("", "A_0.dat is missing: a sequence is"),
-        ("A_0 A_1", "rhs_0.dat is missing: a sequence is"),
-        ("rhs_0 rhs_1", "A_0.dat is missing: a sequence is"),
+        ("", "A_0 is missing: a sequence is"),
+        ("A_0 A_1", "rhs_0 is missing: a sequence is"),
+        ("rhs_0 rhs_1", "A_0 is missing: a sequence is"),
         ("A_1 A_2 rhs_0", "A_0.dat is missing before A_1.dat"),
         ("A_0 A_1 A_3 rhs_0", "A_2.dat is missing between A_1.dat and A_3.dat"),
         ("A_0 rhs_0 rhs_1 rhs_10", "rhs_2.dat is missing between rhs_1.dat and rhs_10.dat"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from kryloset.config import (
     DatasetConfig,
     GridPoints,
+    count_points,
     dump_dataset,
     load_dataset,
     parse_config,
@@ -60,11 +61,18 @@ def run(
     with Dataset(path) as data:
         data.require_unchanged_texts()
         name, before, sources = data.name, data.config, data.family_sources()
+        axes = len(data.grid)
     if path.with_name("order.h5").exists():
         raise DataError(
             f"{path} belongs to a workflow: raise `count` of {name} in its configuration and run "
             "it again, or extend a copy in another folder"
         )
+    for points in grids:
+        if isinstance(points, tuple) and len(points) != axes:
+            raise ConfigError(
+                f"a grid of {count_points(points)} has {len(points)} axes, and the dataset has "
+                f"{axes}: name the points along each of them, or one number for all"
+            )
     config = _extended(name, before, before.count if count is None else count, grids)
     folder = path.with_name(f"{path.name}.working")
     # Whatever an earlier extension to another dataset left would only be in the way.

@@ -175,7 +175,7 @@ def _numbered(folder: Path, names: list[str], kind: str) -> list[Path]:
     if not there:
         formats = {kind: ", ".join(FORMATS[kind]) for kind in FORMATS}
         raise DataError(
-            f"{folder}: {kind}_0.dat is missing: a sequence is A_0, A_1, ... ({formats['A']}) and "
+            f"{folder}: {kind}_0 is missing: a sequence is A_0, A_1, ... ({formats['A']}) and "
             f"rhs_0, rhs_1, ... ({formats['rhs']})"
         )
     return files
