@@ -132,7 +132,7 @@ class Storage:
             shuffled = np.frombuffer(zlib.decompress(memoryview(piece)[:-CHECKED]), np.uint8)
             size = np.dtype(self.dtype).itemsize
             piece = shuffled.reshape(size, -1).T.tobytes()
-        return np.frombuffer(piece, self.dtype, prod(self.chunk)).reshape(self.chunk)
+        return np.ndarray(self.chunk, self.dtype, piece)
 
 
 class _Encoding(Iterable[bytes]):

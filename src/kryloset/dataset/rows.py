@@ -7,6 +7,7 @@ times as long as reading the bytes.
 """
 
 import os
+from array import array as buffer
 from collections.abc import Callable
 from typing import Any
 
@@ -44,15 +45,17 @@ class Rows:
         self._name = array.name
         self._descriptor = descriptor
         self._storage = Storage.stored(array)
-        self._parts = len(self._storage.corners())
-        #: Where each HDF5 chunk begins, and its length.
-        self._places = np.zeros((len(array) * self._parts, 2), np.int64)
-        self._checked = np.zeros(len(self._places), np.bool_)
-        length = self._storage.chunk[0]
+        self._parts, self._length = len(self._storage.corners()), self._storage.chunk[0]
+        #: Where each HDF5 chunk begins, and its length. An array of NumPy would take longer to give
+        #: a number than the rest of this module to read a row.
+        count = len(array) * self._parts
+        self._begins, self._sizes = (buffer("q", bytes(8 * count)) for _ in range(2))
+        self._checked = bytearray(count)
 
         def note(chunk: Any) -> None:
             row, state, *_ = chunk.chunk_offset
-            self._places[row * self._parts + state // length] = chunk.byte_offset, chunk.size
+            number = row * self._parts + state // self._length
+            self._begins[number], self._sizes[number] = chunk.byte_offset, chunk.size
 
         array.id.chunk_iter(note)
 
@@ -62,23 +65,24 @@ class Rows:
         Raises:
             DataError: It does not have its checksum.
         """
-        begin, length = row * self._parts, self._storage.chunk[0]
-        if state is not None:
-            values: NDArray[Any] = self._part(begin + state // length)[state % length]
-            return values
         if self._parts == 1:
-            return self._part(row)
+            whole = self._part(row)
+            return whole if state is None else whole[state]
+        begin = row * self._parts
+        if state is not None:
+            values: NDArray[Any] = self._part(begin + state // self._length)[state % self._length]
+            return values
         parts = [self._part(begin + part) for part in range(self._parts)]
         return np.concatenate(parts)[: self._storage.shape[0]]
 
     def _part(self, number: int) -> NDArray[Any]:
         """Return what an HDF5 chunk holds."""
-        place, size = self._places[number]
-        data = os.pread(self._descriptor, size, place)
+        size = self._sizes[number]
+        data = os.pread(self._descriptor, size, self._begins[number])
         if not self._checked[number]:
             if size <= CHECKED or fletcher32(memoryview(data)[:-CHECKED]) != data[-CHECKED:]:
                 raise DataError(f"{self._name}, row {number // self._parts} is damaged")
-            self._checked[number] = True
+            self._checked[number] = 1
         return self._storage.decode_chunk(data)
 
 

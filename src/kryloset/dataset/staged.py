@@ -285,7 +285,7 @@ class StagedFile:
         encoded = self.encoded(path, number)
         try:
             return encoded.decode()[0]
-        except (ValueError, zlib.error) as error:
+        except (TypeError, ValueError, zlib.error) as error:
             raise DataError(
                 f"{self.path} is damaged: row {number} of {path} cannot be read: {error}; make "
                 "the file again"
