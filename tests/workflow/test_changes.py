@@ -92,6 +92,7 @@ CHANGES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         {"solver": {"petsc_options": {"pc_factor_mat_ordering_type": "rcm"}}},
     ),
     "storage.compression": ({}, {"storage": {"compression": "always"}}),
+    "storage.precision": ({}, {"storage": {"precision": "float32"}}),
     "about.title": ({}, {"about": {"title": "Flow"}}),
     "about.creator": ({}, {"about": {"creator": "A. Author"}}),
     "about.license": ({}, {"about": {"license": "CC0-1.0"}}),

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import Compression
+from kryloset.config import Compression, StorageConfig
 from kryloset.dataset.journal import Journal
 from kryloset.errors import KrylosetError
 from kryloset.krylov import Solver, State
@@ -160,7 +160,9 @@ class Chunk:
         """Open the journal for that many instances."""
         self._family, self._folder = family, folder
         self._journal = Journal(folder / "journal", "bench", count)
-        self._encoder = chunks.Encoder(family, self._journal, compression)
+        self._encoder = chunks.Encoder(
+            family, self._journal, StorageConfig(compression=compression)
+        )
         self._saved = time.monotonic()
 
     def write(self, first: int, solutions: Sequence[Instance], solve: Sequential) -> None:

@@ -17,10 +17,14 @@ from kryloset.config.mesh import (
     points_of,
 )
 from kryloset.config.models import (
+    FLOAT32_ROUNDING,
     ComparisonConfig,
     Compression,
     Config,
     DatasetConfig,
+    Precision,
+    RefinementConfig,
+    StorageConfig,
 )
 from kryloset.config.read import (
     describe,
@@ -34,6 +38,7 @@ from kryloset.config.solver import SolverConfig
 from kryloset.config.training import TrainingConfig, label_of
 
 __all__ = [
+    "FLOAT32_ROUNDING",
     "ComparisonConfig",
     "Compression",
     "Config",
@@ -41,8 +46,11 @@ __all__ = [
     "GridPoints",
     "InstancesConfig",
     "MeshConfig",
+    "Precision",
+    "RefinementConfig",
     "Section",
     "SolverConfig",
+    "StorageConfig",
     "TrainingConfig",
     "count_points",
     "describe",

@@ -23,6 +23,10 @@ from kryloset.config.training import TrainingConfig
 
 #: Whether gzip compresses the arrays of instances; `auto` if that is worth its time.
 Compression = Literal["auto", "always", "never"]
+#: The type of the numbers of instances in the file.
+Precision = Literal["float64", "float32"]
+#: The largest relative error of a number that is rounded to float32.
+FLOAT32_ROUNDING = 2.0**-24
 #: What the name of a dataset or a split may be: it names a folder or a group.
 NAME = r"^[a-z][a-z0-9_]{0,99}$"
 
@@ -37,6 +41,18 @@ class StorageConfig(Section):
         "all, though it leaves four fifths of a smooth function and takes longer than solving "
         "(docs/measurements/whole.md); never: none. Nothing is lost either way.",
     )
+    precision: Precision = Field(
+        "float64",
+        exclude_if=lambda precision: precision == "float64",
+        description="Type of the numbers of instances in the file. float32: half the bytes. "
+        "Parameters are rounded when they are drawn, and solutions after they were solved in "
+        "float64; the file says which residual that leaves (docs/reference/dataset.md).",
+    )
+
+    @property
+    def rounds(self) -> bool:
+        """Whether solutions are rounded when they are stored."""
+        return self.precision != "float64"
 
 
 class RefinementConfig(Section):
@@ -246,6 +262,11 @@ class DatasetConfig(Section):
                 "leave one of the keys out"
             )
         return self
+
+    @property
+    def allowed_error(self) -> float:
+        """Relative L2 distance up to which stored solutions agree."""
+        return self.solver.allowed_error + (FLOAT32_ROUNDING if self.storage.rounds else 0.0)
 
     @property
     def failures_allowed(self) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kryloset.config import GridPoints
 from kryloset.dataset.failures import dump_failures, require_consecutive
 from kryloset.dataset.integrity import SEALS
-from kryloset.dataset.layout import LIBVER, SOLVER, TEXTS, grid_group, mask_key
+from kryloset.dataset.layout import LIBVER, TEXTS, grid_group, mask_key, recorded
 from kryloset.dataset.ragged import offsets_path
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.structure import read_structure
@@ -71,7 +71,7 @@ def differences(
             for v in family.unknowns
             if v.ragged
         }
-        solver = {name: stored[f"solver/{name}"][:] for name in SOLVER}
+        solver = {name: stored[f"solver/{name}"][:] for name in recorded(data.config.storage)}
         strategies = stored["solver/way"].attrs["flag_meanings"].split()
         provenance = stored["provenance"]
         versions = dict(provenance["versions"].attrs)

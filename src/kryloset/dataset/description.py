@@ -156,6 +156,11 @@ def _solver(dataset: Dataset) -> list[Sequence[str]]:
     return [
         ("method", f"{settings.method}, preconditioner {settings.preconditioner}"),
         ("true residual", f"at most {residual.max():.3g}, tolerance {settings.tolerance:.3g}"),
+        *(
+            ("in float32", f"at most {solver[name].max():.3g}, as stored")
+            for name in ("stored_residual",)
+            if name in solver
+        ),
         ("iterations", f"{iterations.sum()} in all, {iterations.mean():.1f} an instance"),
         ("recycled", f"{recycled} of {len(dataset)} instances, from the one solved before"),
         ("escalations", f"{solver['escalations'].sum()}"),

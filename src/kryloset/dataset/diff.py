@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.dataset.integrity import digest_instance, read_seals
-from kryloset.dataset.layout import SAMPLE_VARYING, SOLVER, grid_group
+from kryloset.dataset.layout import SAMPLE_VARYING, grid_group, narrow, recorded
 from kryloset.dataset.opening import describable, require_rows
 from kryloset.dataset.ragged import offsets_path
 from kryloset.dataset.reader import Dataset
@@ -114,7 +114,7 @@ def compare(first: Path, second: Path, tolerance: float | None = None) -> Differ
         for one in (a, b):
             _require_rows(one)
         if tolerance is None:
-            tolerance = max(one.config.solver.allowed_error for one in (a, b))
+            tolerance = max(one.config.allowed_error for one in (a, b))
         pairs = _pair(_digests(a), _digests(b))
         making = {
             "Configuration": _mappings(_configuration(a), _configuration(b)),
@@ -141,7 +141,7 @@ def _require_rows(data: Dataset) -> None:
         paths = [data.array(name).name for name in _names(data)]
         offsets = [offsets_path(path) for path in paths if offsets_path(path) in data.file]
         rows = [path for path in paths if offsets_path(path) not in data.file]
-    every = [*rows, *(f"solver/{name}" for name in SOLVER)]
+    every = [*rows, *(f"solver/{name}" for name in recorded(data.config.storage))]
     require_rows(data.path, data.file, every, data.config.count)
     require_rows(data.path, data.file, offsets, data.config.count + 1)
 
@@ -181,7 +181,7 @@ def _programs(data: Dataset) -> dict[str, str]:
 def _digests(data: Dataset) -> NDArray[np.void]:
     """Return the digest of each instance's parameters, as one value."""
     found = b"".join(
-        digest_instance(rows)
+        digest_instance(narrow(rows, data.config.storage.precision))
         for begin, end in _parts(data, data.parameters)
         for rows in zip(*(data.rows(n, begin, end) for n in data.parameters), strict=True)
     )
@@ -340,7 +340,7 @@ def _records(a: Dataset, b: Dataset, pairs: Pairs) -> list[str]:
     # Numbers of strategies are those of a file; their names are compared.
     ways = [data.strategies() for data in (a, b)]
     lines = []
-    for name in SOLVER:
+    for name in [name for name in mine if name in theirs]:
         one, other = mine[name][pairs.first], theirs[name][pairs.second]
         if name == "way":
             one, other = (

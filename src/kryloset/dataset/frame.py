@@ -29,11 +29,12 @@ from kryloset.dataset.layout import (
     Placement,
     grid_coordinates,
     grid_group,
+    recorded,
     stored_type,
 )
 from kryloset.dataset.splits import split_indices
 from kryloset.dependence import keys_of
-from kryloset.problems.base import BoundaryCondition, Family
+from kryloset.problems.base import BoundaryCondition, Family, cell_axis
 from kryloset.problems.checks.periodic import describe_boundaries, describe_equation
 from kryloset.problems.lattice import cell_centres_of
 
@@ -119,8 +120,11 @@ class Frame:
             self.scale("time", np.asarray(family.times, dtype=FLOAT), "time")
         for axis, values in family.coordinates.items():
             self.scale(axis, np.asarray(values, dtype=FLOAT), f"coordinate {axis}")
-        for axis, values in cell_centres_of(family).items():
-            self.scale(axis, np.asarray(values, dtype=FLOAT), f"centres of cells along {axis[:-5]}")
+        centres = cell_centres_of(family)
+        for axis in family.coordinates if centres else ():
+            cells = cell_axis(axis)
+            values = np.asarray(centres[cells], dtype=FLOAT)
+            self.scale(cells, values, f"centres of cells along {axis}")
         if any(variable.rank for role in ROLES for variable in getattr(family, role)):
             self.scale(COMPONENT, np.arange(count), "component of a vector, along each axis")
         for points in self.config.mesh.grids:
@@ -177,7 +181,8 @@ class Frame:
     ) -> None:
         """Write the solve records."""
         self.file.create_group("solver").attrs["tolerance"] = self.config.solver.tolerance
-        for name, (dtype, long_name) in SOLVER.items():
+        for name in recorded(self.config.storage):
+            dtype, long_name = SOLVER[name]
             values = np.asarray(quantities[name], dtype=dtype)
             self.array(f"solver/{name}", values, ("sample",), long_name=long_name, units="1")
         for name, meanings in (("reason", reasons), ("way", strategies)):
@@ -288,8 +293,9 @@ class Frame:
 
     def name_mask(self, placement: Placement, mask: Placement) -> None:
         """Write where a field has values, and what it has elsewhere, by the conventions of CF."""
-        attributes = self.file[placement.path].attrs
-        attributes["_FillValue"] = np.array([np.nan], FLOAT)
+        array = self.file[placement.path]
+        attributes = array.attrs
+        attributes["_FillValue"] = np.array([np.nan], array.dtype)
         group, _, name = mask.path.rpartition("/")
         same = placement.path.startswith(f"{group}/")
         attributes["ancillary_variables"] = name if same else f"/{mask.path}"

@@ -8,7 +8,7 @@ arrays. Dimension scales are at the root, where xarray looks for them. The Well 
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import Compression, GridPoints, name_points, parse_points
+from kryloset.config import (
+    Compression,
+    GridPoints,
+    Precision,
+    StorageConfig,
+    name_points,
+    parse_points,
+)
 from kryloset.errors import DataError
 from kryloset.problems.base import Family, Variable
 from kryloset.problems.checks.coverage import INSIDE
@@ -61,18 +68,21 @@ def choose_filters(values: NDArray[Any], compression: Compression = "auto") -> M
     return FILTERS if size <= WORTHWHILE * octets.size else CHECKSUM
 
 
-#: Solutions are stored as they were computed. Rounded to float32 they would have a relative
-#: residual of about 1e-7 times the condition number, and the file alone would not show that they
-#: solve their equations.
 FLOAT = np.dtype("<f8")
+#: The types of parameters and solutions. All other real numbers are `FLOAT`.
+_FLOATS: Mapping[Precision, np.dtype[Any]] = MappingProxyType(
+    {"float64": FLOAT, "float32": np.dtype("<f4")}
+)
 INTEGER = np.dtype("<i8")
 #: Truth values are stored as 1 and 0: netCDF has no booleans, so xarray could not save them again.
 TRUTH = np.dtype("i1")
 
-#: The solve records in /solver, a number for each instance: name -> (type, long name).
+#: The solve records in /solver, a number for each instance: name -> (type, long name). `recorded`
+#: says which a dataset has.
 SOLVER: Mapping[str, tuple[np.dtype[Any], str]] = MappingProxyType(
     {
         "true_residual": (FLOAT, "true relative residual ||b - A x|| / ||b||"),
+        "stored_residual": (FLOAT, "the same of the solution as it is stored, in float32"),
         "iterations": (INTEGER, "Krylov iterations"),
         "operator_applications": (INTEGER, "products with A, rebuilding included"),
         "preconditioner_applications": (INTEGER, "applications of the preconditioner"),
@@ -87,6 +97,13 @@ SOLVER: Mapping[str, tuple[np.dtype[Any], str]] = MappingProxyType(
 )
 #: Quantities that merging adds; the others are in the chunks.
 PLACES = ("chunk", "position")
+#: Quantities that only a dataset has whose solutions are rounded.
+_ROUNDED = ("stored_residual",)
+
+
+def recorded(storage: StorageConfig) -> list[str]:
+    """Return the quantities of `SOLVER` that a dataset has."""
+    return [name for name in SOLVER if storage.rounds or name not in _ROUNDED]
 
 
 #: Groups that The Well requires, even if they are empty.
@@ -180,17 +197,35 @@ def _axis(family: Family, grid: str, group: str, axis: str) -> str:
     return axis if shared else f"{group}/{axis}"
 
 
-def stored_type(values: NDArray[Any]) -> np.dtype[Any]:
+def stored_type(values: NDArray[Any], precision: Precision = "float64") -> np.dtype[Any]:
     """Return the type in which numbers are stored: integers and masks keep theirs."""
     dtype = np.asarray(values).dtype
     if dtype == TRUTH:
         return dtype
-    return INTEGER if dtype.kind in "iu" else FLOAT
+    return INTEGER if dtype.kind in "iu" else _FLOATS[precision]
 
 
-def stored_row(family: Family, placement: Placement, values: NDArray[Any]) -> NDArray[Any]:
-    """Return an instance's row as it is stored: a steady solution has one time."""
-    row = np.asarray(values, dtype=stored_type(values))
+def narrow(arrays: Iterable[NDArray[Any]], precision: Precision) -> list[NDArray[Any]]:
+    """Return arrays in the types in which they are stored, of which digests are made."""
+    return [np.asarray(values, dtype=stored_type(values, precision)) for values in arrays]
+
+
+def widen(values: NDArray[Any]) -> NDArray[Any]:
+    """Return stored numbers in the type in which they are computed with."""
+    return values.astype(FLOAT) if values.dtype == _FLOATS["float32"] else values
+
+
+def stored_row(
+    family: Family, placement: Placement, values: NDArray[Any], precision: Precision
+) -> NDArray[Any]:
+    """Return an instance's row as it is stored: a steady solution has one time.
+
+    Ragged arrays, which are meshes of single instances, are not rounded: conditions hold on their
+    sides.
+    """
+    if placement.variable.ragged:
+        precision = "float64"
+    row = np.asarray(values, dtype=stored_type(values, precision))
     return row[np.newaxis] if family.times is None and "time" in placement.axes else row
 
 

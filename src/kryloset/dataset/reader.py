@@ -20,11 +20,12 @@ from kryloset.dataset.layout import (
     REFINEMENT,
     ROLES,
     SAMPLE_VARYING,
-    SOLVER,
     TIME_VARYING,
     WELL_GROUPS,
     grid_group,
     mask_key,
+    recorded,
+    widen,
 )
 from kryloset.dataset.opening import describable, open_hdf5, require_readable
 from kryloset.dataset.origin import Provenance, read_provenance
@@ -150,8 +151,8 @@ class Dataset:
 
     @_described
     def solver(self) -> dict[str, NDArray[Any]]:
-        """Return the quantities of `layout.SOLVER`, a number for each instance."""
-        return {name: self.file[f"solver/{name}"][:] for name in SOLVER}
+        """Return the quantities of `layout.recorded`, a number for each instance."""
+        return {name: self.file[f"solver/{name}"][:] for name in recorded(self.config.storage)}
 
     @_described
     def strategies(self) -> dict[int, str]:
@@ -263,7 +264,9 @@ class Dataset:
 
     @_described
     def rows(self, name: str, begin: int, end: int) -> NDArray[Any]:
-        """Return the values of neighbouring instances, without an axis of time if it is steady.
+        """Return the values of neighbouring instances, in double precision.
+
+        If the problem is steady, there is no axis of time.
 
         Args:
             name: As for `array`.
@@ -277,8 +280,8 @@ class Dataset:
             self._found[name] = (array, ragged, steady)
         array, ragged, steady = self._found[name]
         if ragged:
-            return read_rows(self.file, array.name, begin)[np.newaxis]
-        values = np.asarray(array[begin:end])
+            return widen(read_rows(self.file, array.name, begin)[np.newaxis])
+        values = widen(np.asarray(array[begin:end]))
         return np.asarray(values[:, 0]) if steady else values
 
     @_described

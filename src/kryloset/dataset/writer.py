@@ -302,7 +302,7 @@ class _Writer(Frame):
         """Return the stored form of an instance's row, with one time for a steady solution."""
         if isinstance(row, Encoded):
             return row.decode()[0]
-        return stored_row(self.family, placement, row)
+        return stored_row(self.family, placement, row, self.config.storage.precision)
 
     def _values(self, placement: Placement, index: int, row: Row) -> NDArray[Any]:
         """Return the stored form of an instance's row, which fits the axes of the array."""

@@ -12,7 +12,7 @@ import xarray
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
-from kryloset.dataset.layout import SOLVER, mask_key
+from kryloset.dataset.layout import mask_key, recorded
 from kryloset.errors import ConfigError
 from kryloset.extras import advised
 from kryloset.fem.discretise import discretise
@@ -158,7 +158,7 @@ class _Solved:
         }
         quantities = {
             quantity: found[quantity] if quantity in found else self._column(files.solver(quantity))
-            for quantity in SOLVER
+            for quantity in recorded(self._config.storage)
         }
         masks = {
             mask_key("" if points is None else files.on_grid(points, "")): mask

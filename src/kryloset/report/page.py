@@ -108,6 +108,7 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
         measures=list(wording.MEASURES.values()),
         iterations=float(np.median(findings.solver["iterations"])),
         residual=float(findings.solver["true_residual"].max()),
+        stored_residual=findings.solver.get("stored_residual", np.zeros(1)).max(),
         strategies=_strategies(findings),
         escalated=int((findings.solver["escalations"] > 0).sum()),
         seconds=findings.timings and sum(_parts(findings.timings).values()),

@@ -43,6 +43,7 @@ from kryloset.run.checks.outcome import (
 from kryloset.run.checks.recomputed import Grids, Residuals, SameParameters, check_mesh
 from kryloset.run.checks.redrawn import check_redrawn
 from kryloset.run.checks.refined import Refined
+from kryloset.run.checks.rounding import find_rounded
 from kryloset.run.checks.solver_records import check_all_records
 
 #: The checks of the numbers, as they are told.
@@ -109,7 +110,8 @@ def _contents(
     config = data.config
     stored = {v.name: data.statistics(v.name) for v in (*family.parameters, *family.fields)}
     duplicates = NoDuplicates()
-    residuals = Residuals(discretisation, config.solver.tolerance)
+    rounded = find_rounded(config, family)
+    residuals = Residuals(discretisation, config.solver.tolerance, rounded)
     solved = min(config.refinement.instances, config.count)
     refined = Refined(family, config.solver.tolerance, solved, data.refinement())
     passed = examine_groups(
@@ -123,7 +125,7 @@ def _contents(
             "statistics": SameStatistics(family, config, stored),
             "parameters": _parameters(data, family),
             "residuals": residuals,
-            "grids": Grids(discretisation),
+            "grids": Grids(discretisation, rounded),
             **({"refinement": refined} if solved else {}),
         },
     )
@@ -144,8 +146,10 @@ def _parameters(data: Dataset, family: Family) -> Content:
         given = find_given(data, family)
     except KrylosetError as error:
         return Failed(error)
-    stored, seed = data.provenance(), data.config.seed
-    return SameParameters(family, seed, stored.parameters, given, stored.failures)
+    stored, config = data.provenance(), data.config
+    return SameParameters(
+        family, config.seed, stored.parameters, given, stored.failures, config.storage.precision
+    )
 
 
 def _solver(data: Dataset, residuals: Sequence[float]) -> str:

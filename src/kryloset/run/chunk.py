@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import Compression, DatasetConfig
+from kryloset.config import DatasetConfig, StorageConfig
 from kryloset.dataset.encoding import Encoded, Storage
 from kryloset.dataset.failures import Failure, dump_failures, parse_failures
 from kryloset.dataset.integrity import DIGEST
@@ -133,13 +133,13 @@ class Encoder:
     Args:
         family: The family of the instances.
         journal: Records of the groups before, perhaps none.
-        compression: As of `choose_filters`.
+        storage: How they are stored.
     """
 
-    def __init__(self, family: Family, journal: Journal, compression: Compression) -> None:
+    def __init__(self, family: Family, journal: Journal, storage: StorageConfig) -> None:
         """Find how the rows of the first group were stored."""
         self._family = family
-        self._compression = compression
+        self._storage = storage
         first: Mapping[str, NDArray[Any] | Encoded] = next(journal.records(), {})
         self._storages = {
             path: rows.storage for path, rows in first.items() if isinstance(rows, Encoded)
@@ -189,12 +189,13 @@ class Encoder:
         if path not in self._placements:
             self._placements[path] = place(self._family, key)
         placement = self._placements[path]
-        rows = [stored_row(self._family, placement, one[key]) for one in group]
+        precision = self._storage.precision
+        rows = [stored_row(self._family, placement, one[key], precision) for one in group]
         if not placement.has_rows or placement.variable.ragged:
             return np.stack(rows)
         if path not in self._storages:
-            times = "time" in placement.axes
-            self._storages[path] = Storage.of(rows[0], times=times, compression=self._compression)
+            times, compression = "time" in placement.axes, self._storage.compression
+            self._storages[path] = Storage.of(rows[0], times=times, compression=compression)
         try:
             return self._storages[path].encode(rows, digests)
         except DataError as error:

@@ -69,7 +69,7 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
         numbers = sorted_.array(files.PERMUTATION)[: config.comparison.instances].tolist()
         failures = Failures(config.failures_allowed, read_failures(sorted_))
         parameters = open_parameters(config, family)
-        given = Drawn(family, config.seed, sorted_, parameters, failures)
+        given = Drawn(family, config.seed, sorted_, parameters, failures, config.storage.precision)
         drawn = given.instances(numbers)
         instances = list(zip(numbers, drawn, strict=True))
         methods = choose_methods(config.solver, family, str(sorted_.attrs[files.METHOD]))

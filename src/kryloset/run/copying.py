@@ -51,7 +51,7 @@ def copy_kept(
     unshared = not len(journal)
     discretisation = discretise(family, MPI.COMM_SELF) if new or unshared else None
     shared = record_shared(discretisation) if discretisation and unshared else {}
-    encoder = Encoder(family, journal, config.storage.compression)
+    encoder = Encoder(family, journal, config.storage)
     size = 1 if any(variable.ragged for variable in family.unknowns) else LANES[-1]
     for group in batched(numbers, size):
         try:

@@ -6,17 +6,18 @@ One that failed is drawn by its next attempt, if the run allows failures.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kryloset.config import Precision
 from kryloset.dataset.failures import Failure, Failures
 from kryloset.dataset.integrity import DIGEST, digest_instance, digest_rows
+from kryloset.dataset.layout import narrow
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError, FamilyError
 from kryloset.problems import Family, Instance
@@ -57,6 +58,7 @@ class Drawn:
         order: An open `order.h5`. Then instances are compared with those that were sorted.
         given: The parameters that are not drawn; None if all are.
         failures: What failed before; None if nothing has, and nothing may.
+        precision: As of `Drawing`.
 
     Attributes:
         failures: What has failed so far.
@@ -69,13 +71,14 @@ class Drawn:
         order: StagedFile | None = None,
         given: Given | None = None,
         failures: Failures | None = None,
+        precision: Precision = "float64",
     ) -> None:
         """Draw nothing yet."""
         self.failures = Failures() if failures is None else failures
         self._sorted = dict(self.failures.attempts)
         self._family = family
         self._seed = seed
-        self._draw = Drawing(family, given, self.failures.attempts)
+        self._draw = Drawing(family, given, self.failures.attempts, precision)
         self._given = given
         self._order = order
 
@@ -126,7 +129,8 @@ class Drawn:
             FamilyError: As `instances`.
         """
         found = [self._draw_one(index) for index in indices]
-        rows = [digest_rows(instance.values()) for instance in found]
+        precision = self._draw.precision
+        rows = [digest_rows(narrow(instance.values(), precision)) for instance in found]
         if self._order is not None:
             digests = self._order.array(files.DRAWN)
             for index, digested in zip(indices, rows, strict=True):
@@ -180,6 +184,7 @@ def draw_all(
     given: Given | None = None,
     known: Sequence[Instance] = (),
     failures: Failures | None = None,
+    precision: Precision = "float64",
 ) -> tuple[NDArray[np.uint8], Array]:
     """Draw all instances of a dataset a block at a time, and keep their digests and features.
 
@@ -192,6 +197,7 @@ def draw_all(
         given: The parameters that are not drawn; None if all are.
         known: The first instances, if they are known. They are not drawn.
         failures: What failed before, to which is added what fails now; None if nothing may.
+        precision: As of `Drawing`.
 
     Returns:
         The digest of each instance, (count, 32), and its features, (count, d).
@@ -201,7 +207,7 @@ def draw_all(
         FamilyError: As `draw_instances`.
     """
     failures = Failures() if failures is None else failures
-    draw = Drawing(family, given, failures.attempts)
+    draw = Drawing(family, given, failures.attempts, precision)
     # The first instance sets the lengths of axes that the grid does not have, for all processes.
     length = block_length(draw_valid(draw, seed, 0, failures))
     blocks = [range(begin, min(begin + length, count)) for begin in range(0, count, length)]
@@ -254,11 +260,15 @@ class _Job:
             for number in numbers
         ]
         if numbers[-1] >= count:
-            _require_reproducible(
-                self.family, self.seed, numbers[-1], instances[-1], self.given,
-                self.failures.attempts,
+            again = Drawing(
+                type(self.family)(self.family.settings, self.family.mesh),
+                self.given, self.failures.attempts, self.draw.precision,
             )  # fmt: skip
-        digests = [digest_instance(instance.values()) for instance in instances]
+            _require_reproducible(
+                self.family, again(self.seed, numbers[-1]), instances[-1], numbers[-1]
+            )
+        precision = self.draw.precision
+        digests = [digest_instance(narrow(one.values(), precision)) for one in instances]
         variety = Variety()
         for number, instance, digest in zip(numbers, instances, digests, strict=True):
             variety.add(number, instance, digest)
@@ -294,24 +304,23 @@ def draw_instances(family: Family, seed: int, count: int) -> Iterator[dict[str, 
         instance = draw(seed, index)
         variety.add(index, instance, digest_instance(instance.values()))
         yield instance
-    _require_reproducible(family, seed, index, instance)
+    again = Drawing(type(family)(family.settings, family.mesh))
+    _require_reproducible(family, again(seed, index), instance, index)
     _require_variety(family, seed, variety)
 
 
-def _require_reproducible(
-    family: Family,
-    seed: int,
-    index: int,
-    instance: Instance,
-    given: Given | None = None,
-    attempts: Mapping[int, int] = MappingProxyType({}),
-) -> None:
+def _require_reproducible(family: Family, again: Instance, instance: Instance, index: int) -> None:
     """Refuse a `draw` that depends on anything but its generator.
 
+    Args:
+        family: The family.
+        again: The instance as another object of the family draws it.
+        instance: The instance.
+        index: Its number.
+
     Raises:
-        FamilyError: Another object of the family draws a different instance from the same index.
+        FamilyError: They differ.
     """
-    again = Drawing(type(family)(family.settings, family.mesh), given, attempts)(seed, index)
     for name, values in again.items():
         if values.tobytes() != instance[name].tobytes():
             raise FamilyError(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from kryloset.config import DatasetConfig, GridPoints
 from kryloset.dataset.failures import count_attempts
 from kryloset.dataset.integrity import digest_instance
+from kryloset.dataset.layout import narrow
 from kryloset.dataset.origin import dump_earlier
 from kryloset.dataset.staged import StagedFile, StagedWriter
 from kryloset.errors import DataError
@@ -90,7 +91,8 @@ def _fitting(
 ) -> Kept | None:
     try:
         kept = stack.enter_context(Kept(path, family, config.count))
-        draw = Drawing(family, given, count_attempts(kept.failures()))
+        precision = config.storage.precision
+        draw = Drawing(family, given, count_attempts(kept.failures()), precision)
         why = kept.why_not(config) or _why_again(kept, config, draw)
     except DataError as error:
         why = str(error)
@@ -104,13 +106,16 @@ def _why_again(kept: Kept, config: DatasetConfig, draw: Drawing) -> str | None:
     """Return why instances that could be kept are solved again; None if they are kept."""
     drawn = kept.drawn()
     for index in (0, kept.count - 1):
-        if digest_instance(draw(config.seed, index).values()) != drawn[index].tobytes():
+        now = narrow(draw(config.seed, index).values(), draw.precision)
+        if digest_instance(now) != drawn[index].tobytes():
             return f"instance {index} is now drawn otherwise"
     before = kept.config
     if before.count != config.count or {*before.mesh.grids} != {*config.mesh.grids}:
         return None
     if any(getattr(before, key) != getattr(config, key) for key in ORDER):
         return "its order was another"
+    if before.storage != config.storage:
+        return "it was stored otherwise"
     return None if kept.is_of_code("sort", "solve") else "the code has changed since it was made"
 
 

@@ -16,7 +16,7 @@ from kryloset.config import DatasetConfig, GridPoints
 from kryloset.dataset.encoding import Encoded
 from kryloset.dataset.failures import Failure
 from kryloset.dataset.integrity import DIGEST, digest_row
-from kryloset.dataset.layout import PLACES, SOLVER, place
+from kryloset.dataset.layout import PLACES, place, recorded, widen
 from kryloset.dataset.origin import Earlier, keep_first
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.staged import StagedFile
@@ -29,9 +29,6 @@ from kryloset.run import files
 
 ORDER = ("sort", "features", "chunks")
 """Keys on which the order of the instances depends."""
-
-RECORDED = tuple(name for name in SOLVER if name not in (*PLACES, "way"))
-"""Quantities of a solve record that a kept instance keeps; merging numbers places and ways anew."""
 
 
 class Kept:
@@ -102,6 +99,8 @@ class Kept:
             return config.mesh.model_dump(exclude={"grids"})
         if key == "solver":
             return config.solver.model_dump(exclude={"policy"})
+        if key == "storage":
+            return config.storage.precision
         return getattr(config, key)
 
     def is_of_code(self, *stages: str) -> bool:
@@ -150,7 +149,7 @@ class Kept:
             points: Points a side of a further grid; None for the dataset's own.
         """
         paths = [self._path(key) for key in self._keys(points)]
-        columns = [] if points else [self._column(name) for name in RECORDED]
+        columns = [] if points else [self._column(name) for name in kept_quantities(self.config)]
         return self._digest_rows(paths, columns)
 
     def _digest_rows(
@@ -165,14 +164,14 @@ class Kept:
     def parameters(self, index: int) -> dict[str, Array]:
         """Return the parameters of an instance, as they were drawn."""
         paths = {v.name: self._path(v.name) for v in self._family.parameters}
-        return {name: np.asarray(self._file.row(path, index)) for name, path in paths.items()}
+        return {name: widen(self._file.row(path, index)) for name, path in paths.items()}
 
     def solution(self, index: int) -> dict[str, Array]:
         """Return the solution of an instance, as `Discretisation.solve` returned it."""
         steady = self._family.times is None
         found = {}
         for key in self._keys(None):
-            row = self._file.row(self._path(key), index)
+            row = widen(self._file.row(self._path(key), index))
             found[key] = row[0] if steady and "time" in place(self._family, key).axes else row
         return found
 
@@ -202,7 +201,10 @@ class Kept:
             files.INSTANCE: np.array(rows),
             **{files.parameter(name): self._stored(name, rows) for name in drawn},
             **{files.field(key): self._stored(key, rows) for key in keys},
-            **{files.solver(name): self._column(name)[rows] for name in RECORDED},
+            **{
+                files.solver(name): self._column(name)[rows]
+                for name in kept_quantities(self.config)
+            },
             files.solver("way"): first_way + np.array(ways),
             **{files.seconds(part): np.zeros(len(rows)) for part in files.PARTS},
         }
@@ -232,6 +234,14 @@ class Kept:
 
     def _path(self, key: str) -> str:
         return place(self._family, key).path
+
+
+def kept_quantities(config: DatasetConfig) -> list[str]:
+    """Return the quantities of a solve record that a kept instance keeps.
+
+    Merging numbers places and ways anew.
+    """
+    return [name for name in recorded(config.storage) if name not in (*PLACES, "way")]
 
 
 def solution_keys(

@@ -20,7 +20,7 @@ from kryloset.dataset.atomic import write_text_whole, write_whole
 from kryloset.dataset.encoding import Encoded
 from kryloset.dataset.failures import dump_failures
 from kryloset.dataset.integrity import damage, read_seals
-from kryloset.dataset.layout import PLACES, SOLVER, Placement, mask_key, place
+from kryloset.dataset.layout import PLACES, Placement, mask_key, place, recorded
 from kryloset.dataset.reader import read_statistics
 from kryloset.dataset.staged import StagedFile
 from kryloset.dataset.writer import write_dataset
@@ -241,7 +241,7 @@ def _solver(places: _Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:
     Raises:
         DataError: An instance's true residual is not within the tolerance.
     """
-    stored = [quantity for quantity in SOLVER if quantity not in PLACES]
+    stored = [quantity for quantity in recorded(config.storage) if quantity not in PLACES]
     solver = {quantity: places.gather(names.solver(quantity)) for quantity in stored}
     # Written so that a NaN is found, too.
     unsolved = np.flatnonzero(~(solver["true_residual"] <= config.solver.tolerance))

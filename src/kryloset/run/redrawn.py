@@ -41,7 +41,8 @@ def read_redrawn(
         failures.update(read_failures(chunk))
     again = sorted({failure.instance for failure in failures.since(sorted_)})
     if again:
-        _, rows = Drawn(family, config.seed, failures=failures).digested(again)
+        drawn = Drawn(family, config.seed, failures=failures, precision=config.storage.precision)
+        _, rows = drawn.digested(again)
         digests = digests.copy()
         digests[again] = [np.frombuffer(sha256(row).digest(), np.uint8) for row in rows]
     return digests, failures

@@ -11,7 +11,7 @@ import numpy as np
 
 from kryloset.dataset.atomic import write_text_whole, write_whole
 from kryloset.dataset.described import DescribedFamily
-from kryloset.dataset.layout import SOLVER
+from kryloset.dataset.layout import recorded
 from kryloset.dataset.opening import describable, require_rows
 from kryloset.dataset.origin import Provenance
 from kryloset.dataset.reader import Dataset
@@ -73,7 +73,7 @@ def read_findings(
     """
     with Dataset(dataset) as data:
         data.require_unchanged_texts()
-        records = [files.solver(quantity) for quantity in SOLVER]
+        records = [files.solver(quantity) for quantity in recorded(data.config.storage)]
         require_rows(dataset, data.file, records, data.config.count)
         solver, provenance = data.solver(), data.provenance()
         permutation = check_order(solver)

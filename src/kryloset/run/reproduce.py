@@ -27,6 +27,7 @@ from kryloset.run.checks.description import check_description
 from kryloset.run.checks.family import load_same_family
 from kryloset.run.checks.given import find_given
 from kryloset.run.checks.outcome import Check, attempt
+from kryloset.run.checks.rounding import allowed, find_rounded, moved
 from kryloset.run.checks.solver_records import RESIDUAL_ROUNDING
 
 #: How far parameters may be from the stored ones, relative to the largest value: another kind of
@@ -69,7 +70,7 @@ def run(path: Path, number: int) -> list[Check]:
             rows = attempt("stored rows", partial(_rows, data, number))
             attempts = count_attempts(data.provenance().failures)
             given = find_given(data, family)
-            draw = Drawing(family, given, attempts)
+            draw = Drawing(family, given, attempts, data.config.storage.precision)
             instance = draw(data.config.seed, number)
             parameters = attempt(
                 "parameters", partial(_parameters, data.instance(number), instance, given)
@@ -136,30 +137,36 @@ class _Solved:
         instance: Instance,
     ) -> None:
         """Solve it again."""
-        self._solver = data.config.solver
-        self._recorded = float(data.solver()["true_residual"][number])
+        self._config = data.config
+        quantity = "stored_residual" if data.config.storage.rounds else "true_residual"
+        self._recorded = float(data.solver()[quantity][number])
         self._stored = data.solution(number)
-        strict = stricter(family, self._solver.tolerance)
+        strict = stricter(family, self._config.solver.tolerance)
         (self._again,) = discretisation.solve([instance], strict)
         self._residuals = [
             discretisation.residual(instance, one) for one in (self._stored, self._again)
         ]
+        self._rounding = 0.0
+        if rounded := find_rounded(data.config, family):
+            far = discretisation.residual(instance, moved(self._stored, rounded, number))
+            self._rounding = allowed(far)
 
     def compare_residuals(self) -> str:
         """Check the residual of the stored solution: in the tolerance, and the recorded one."""
         found, again = self._residuals
-        tolerance = self._solver.tolerance
+        tolerance = self._config.solver.tolerance
         told = f"{found:.2e} (recorded {self._recorded:.2e}), {again:.0e} when solved again"
         # Written so that a NaN is refused, too.
-        if not found <= tolerance:
+        if not found <= tolerance + self._rounding:
             raise DataError(f"{told}: the tolerance is {tolerance:.0e}")
         if not abs(found - self._recorded) <= RESIDUAL_ROUNDING * (found + tolerance):
             raise DataError(f"{told}: not the recorded one")
-        return f"{told}, tolerance {tolerance:.0e}"
+        rounded = ", and no more than rounding to float32 adds" if self._rounding else ""
+        return f"{told}, tolerance {tolerance:.0e}{rounded}"
 
     def compare(self) -> str:
         """Compare the solutions, in the L2 norm of the grid or of the degrees of freedom."""
-        stored, again, allowed = self._stored, self._again, self._solver.allowed_error
+        stored, again, allowed = self._stored, self._again, self._config.allowed_error
         other = [name for name, values in again.items() if values.shape != stored[name].shape]
         errors = relative_errors({n: v for n, v in again.items() if n not in other}, stored)
         told = ", ".join(f"{name} by {error:.1e}" for name, error in errors.items())

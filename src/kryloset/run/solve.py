@@ -15,6 +15,7 @@ import logging
 import math
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from kryloset.progress import track
 from kryloset.provenance import petsc_version, stage_identity
 from kryloset.run import files
 from kryloset.run.checkpoint import Checkpoints, working_folder
+from kryloset.run.checks.rounding import as_stored, find_rounded
 from kryloset.run.chunk import (
     Chunk,
     Encoder,
@@ -92,7 +94,7 @@ def run(
         part = Chunk.of(sorted_, chunk, output, comm.bcast(kept.count if kept else 0))
         failures = Failures(config.failures_allowed, read_failures(sorted_))
         given = open_parameters(config, family)
-        drawn = Drawn(family, config.seed, sorted_, given, failures)
+        drawn = Drawn(family, config.seed, sorted_, given, failures, config.storage.precision)
         job = _Job(config, family, solver, drawn, part, comm)
         if comm.rank > 0:
             job.solve_rest(None)
@@ -143,6 +145,11 @@ class _Job:
     chunk: Chunk
     comm: MPI.Comm
 
+    @cached_property
+    def _alone(self) -> Discretisation:
+        """The discretisation on one process, which computes residuals of what is stored."""
+        return discretise(self.family, MPI.COMM_SELF)
+
     def solve_rest(self, journal: Journal | None) -> State:
         """Solve the groups that rank 0's journal lacks; return the last state. Collective."""
         initial: State = self.solver.init()
@@ -158,12 +165,13 @@ class _Job:
         groups = range(math.ceil(len(self.chunk) / size))
         if journal is not None:
             journal.truncate(done)
-            encoder = Encoder(self.family, journal, self.config.storage.compression)
+            encoder = Encoder(self.family, journal, self.config.storage)
             if 0 < done < len(groups):
                 logger.info(
                     "chunk %s resumes at instance %d (position %d)",
                     self.chunk.name, self.chunk.solved[done * size], done * size,
                 )  # fmt: skip
+        rounded = find_rounded(self.config, self.family)
         failures = self.drawn.failures
         failures.update(self.comm.bcast(None if journal is None else recorded_failures(journal)))
         checkpoints.start_clock()
@@ -196,6 +204,13 @@ class _Job:
                     )
                 ]  # fmt: skip
                 record = self.chunk.record(number * size, records)
+                if rounded:
+                    record[files.solver("stored_residual")] = np.array(
+                        [
+                            self._alone.residual(instance, as_stored(solution, rounded))
+                            for instance, solution in zip(instances, solutions, strict=True)
+                        ]
+                    )
                 if failed:
                     record[files.FAILURES] = np.array(dump_failures(failed))
                 rows = encoder.rows(instances, fields, digests)

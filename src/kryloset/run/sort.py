@@ -91,15 +91,17 @@ def run(
         given.digest()  # The file may have changed since the configuration was made.
     with find_kept(earlier, output, config, family, given) as kept:
         failures = Failures(config.failures_allowed, kept.failures() if kept else ())
-        drawn = Drawn(family, config.seed, given=given, failures=failures)
+        precision = config.storage.precision
+        drawn = Drawn(family, config.seed, given=given, failures=failures, precision=precision)
         kind = _choose_features(config, method, family, drawn)
         reduce = choose_reduction(kind, family, drawn, config.count)
         # PETSc and MPI do not survive a fork.
         workers = 1 if kind == "solutions" else threads
         known = kept.known(config) if kept else ()
         digests, features = draw_all(
-            family, config.seed, config.count, reduce, workers, given, known, failures
-        )
+            family, config.seed, config.count, reduce, workers, given, known, failures,
+            precision,
+        )  # fmt: skip
         keeping = keep(kept, digests, output, earlier, config) if kept and earlier else None
     read = time.perf_counter()
     permutation = ORDERS[method](features)

@@ -7,6 +7,7 @@ Instances are drawn again and residuals come from DOLFINx's own assembly, in one
 """
 
 import json
+from functools import partial
 from pathlib import Path
 
 from mpi4py import MPI
@@ -29,6 +30,7 @@ from kryloset.run.checks.kept import OnlySolved, check_kept
 from kryloset.run.checks.outcome import Check, Content, attempt, examine_groups, require_passed
 from kryloset.run.checks.recomputed import Grids, Parameters, Residuals, check_mesh
 from kryloset.run.checks.refined import Refined
+from kryloset.run.checks.rounding import find_rounded
 from kryloset.run.checks.solver_records import check_records
 from kryloset.run.checks.verified import Verified
 from kryloset.run.inputs import open_order, require_made_from, require_same
@@ -59,7 +61,8 @@ def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Ver
         require_made_from(file, sorted_)
         require_same(file, config, "solve")
         discretisation = discretise(family, MPI.COMM_SELF)
-        residuals = Residuals(discretisation, config.solver.tolerance)
+        rounded = find_rounded(config, family)
+        residuals = Residuals(discretisation, config.solver.tolerance, rounded)
         statistics = Statistics(family, config)
         wanted = config.refinement.instances
         refined = Refined(family, config.solver.tolerance, wanted)
@@ -72,9 +75,11 @@ def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Ver
             "finite": Finite(family),
             "not constant": NotConstant(family),
             "statistics": statistics,
-            "parameters": Parameters(family, config.seed, drawn, given, [*failures]),
+            "parameters": Parameters(
+                family, config.seed, drawn, given, [*failures], config.storage.precision
+            ),
             "residuals": residuals,
-            "grids": Grids(discretisation),
+            "grids": Grids(discretisation, rounded),
             **({"refinement": refined} if wanted else {}),
         }
         kept, grids = int(file.attrs.get(files.KEPT, 0)), kept_grids(sorted_, config)
@@ -93,7 +98,8 @@ def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Ver
         checks.append(attempt("solver", lambda: _solver(file, residuals, config, kept, trusted)))
         checks.append(attempt("mesh", lambda: _mesh(file, discretisation)))
         if kept:
-            checks.append(attempt("kept", lambda: check_kept(file, sorted_, family, grids, kept)))
+            work = partial(check_kept, file, sorted_, family, config, grids, kept)
+            checks.append(attempt("kept", work))
         require_passed(chunk, checks)
         found = _evidence(config, file, checks, residuals, statistics, refined, trusted)
     found.write(output)
@@ -138,7 +144,8 @@ def _evidence(
     trusted: int,
 ) -> Verified:
     kept = file.array(files.INSTANCE) < trusted
-    told = file.array(files.solver("true_residual"))[kept]
+    quantity = "stored_residual" if config.storage.rounds else "true_residual"
+    told = file.array(files.solver(quantity))[kept]
     worst = max([*residuals.found, *told.tolist()])
     names = tuple(check.name for check in checks)
     return Verified(

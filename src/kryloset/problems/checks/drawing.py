@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from kryloset.config import Precision
 from kryloset.errors import DataError, FamilyError
 from kryloset.problems.base import Array, Family, Instance, Variable
 from kryloset.problems.checks.mistakes import blamed, describe_class
@@ -61,6 +62,7 @@ class Drawing:
         family: Family,
         given: Given | None = None,
         attempts: Mapping[int, int] = MappingProxyType({}),
+        precision: Precision = "float64",
     ) -> None:
         """Take the shapes from the grid. Along other axes the first instance sets the lengths.
 
@@ -68,7 +70,9 @@ class Drawing:
             family: The family.
             given: The parameters that are not drawn; None if all are.
             attempts: How often instances were drawn before and failed, by their numbers.
+            precision: The type to whose values parameters are rounded.
         """
+        self.precision = precision
         self._family = family
         self._given = given
         self._attempts = attempts
@@ -85,7 +89,7 @@ class Drawing:
             index: Number of the instance.
 
         Returns:
-            Its parameters by name, in the family's order, float64.
+            Its parameters by name, in the family's order, float64, with values of `precision`.
 
         Raises:
             DataError: What was drawn or given is not a valid instance, or is not finite.
@@ -163,7 +167,7 @@ class Drawing:
     def _read_drawn(self, index: int, variable: Variable, drawn: Any) -> Array:
         """Return a drawn parameter as float64, if that loses nothing."""
         named = f"instance {index}: {self._where}: parameter {variable.name!r}"
-        values = _to_numbers(named, drawn)
+        values = _to_numbers(named, drawn, self.precision)
         _require_admissible(named, variable, values, "correct `draw` or its settings")
         lengths = self._lengths[variable.name]
         if not fits(values.shape, lengths):
@@ -181,7 +185,7 @@ class Drawing:
         assert self._given is not None
         place = self._given.place(variable.name, index)
         named = f"instance {index}: parameter {variable.name!r}, {place},"
-        values = _to_numbers(named, found)
+        values = _to_numbers(named, found, self.precision)
         _require_admissible(named, variable, values, "correct it, or leave the instance out")
         lengths = self._lengths[variable.name]
         if not fits(values.shape, lengths):
@@ -207,7 +211,7 @@ def _require_admissible(named: str, variable: Variable, values: Array, remedy: s
         )
 
 
-def _to_numbers(named: str, drawn: Any) -> Array:
+def _to_numbers(named: str, drawn: Any, precision: Precision) -> Array:
     # Only a masked array has a mask, and NumPy's module for them takes long to load.
     if hasattr(drawn, "mask") and np.ma.is_masked(drawn):
         raise FamilyError(f"{named} is a masked array: return numbers everywhere")
@@ -228,7 +232,20 @@ def _to_numbers(named: str, drawn: Any) -> Array:
                 f"{named} has the integer {values[lost].flat[0]}, beyond 2^53, where float64 "
                 "cannot represent every integer: return floats, or smaller integers"
             )
-    return numbers
+    return numbers if precision == "float64" else _rounded(named, numbers)
+
+
+def _rounded(named: str, values: Array) -> Array:
+    """Return values of float32, as float64."""
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = values.astype(np.float32).astype(np.float64)
+    lost = np.isfinite(values) & (~np.isfinite(rounded) | ((rounded == 0) & (values != 0)))
+    if lost.any():
+        raise DataError(
+            f"{named} has the value {values[lost].flat[0]:g}, which float32 does not have: use "
+            "other units, or set storage.precision to float64"
+        )
+    return rounded
 
 
 def draw_example(family: Family) -> dict[str, Array]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kryloset.config import GridPoints, plain
 from kryloset.dataset.integrity import digest_instance
-from kryloset.dataset.layout import place, points_of_group
+from kryloset.dataset.layout import narrow, place, points_of_group, widen
 from kryloset.dataset.opening import describable
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.staged import StagedFile
@@ -128,7 +128,9 @@ def read_dataset(data: Dataset, family: Family) -> Iterator[Group]:
                 points: {n: data.rows(files.on_grid(points, n), begin, end) for n in names}
                 for points, names in grids.items()
             }
-            digests = list(map(digest_instance, zip(*parameters.values(), strict=True)))
+            precision = data.config.storage.precision
+            rows = zip(*parameters.values(), strict=True)
+            digests = [digest_instance(narrow(row, precision)) for row in rows]
         inside = masks | _own_masks(solution, resampled)
         yield Group(np.arange(begin, end), parameters, digests, solution, resampled, inside)
 
@@ -162,7 +164,7 @@ def read_chunk(file: StagedFile, family: Family, grids: Sequence[GridPoints]) ->
     }
 
     def read(paths: Mapping[str, str], begin: int, end: int) -> dict[str, NDArray[Any]]:
-        found = {name: file.rows(path, begin, end) for name, path in paths.items()}
+        found = {name: widen(file.rows(path, begin, end)) for name, path in paths.items()}
         # All solutions are stored with an axis of time.
         return {name: rows[:, 0] if name in steady else rows for name, rows in found.items()}
 

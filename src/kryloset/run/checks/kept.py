@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import GridPoints
+from kryloset.config import DatasetConfig, GridPoints
 from kryloset.dataset.layout import SOLVER
 from kryloset.dataset.staged import StagedFile
 from kryloset.problems import Family
@@ -17,7 +17,7 @@ from kryloset.run import files
 from kryloset.run.checks.failures import Faults
 from kryloset.run.checks.group import Group
 from kryloset.run.checks.outcome import Content
-from kryloset.run.kept import RECORDED, digest_parts, solution_keys
+from kryloset.run.kept import digest_parts, kept_quantities, solution_keys
 
 
 class OnlySolved:
@@ -48,6 +48,7 @@ def check_kept(
     chunk: StagedFile,
     order: StagedFile,
     family: Family,
+    config: DatasetConfig,
     grids: Sequence[GridPoints | None],
     kept: int,
 ) -> str:
@@ -57,6 +58,7 @@ def check_kept(
         chunk: The chunk, whose rows were compared with their digests.
         order: `order.h5`, which has the digests of parameters and of what is kept.
         family: The family.
+        config: The dataset.
         grids: Grids of which it has them, None for the dataset's own.
         kept: How many instances of the dataset are kept: those with the smallest numbers.
     """
@@ -76,7 +78,7 @@ def check_kept(
     for points in grids:
         names = chunk.names(files.fields_on_grid(points)) if points else []
         paths = [files.field(key) for key in solution_keys(family, own, points, names)]
-        columns = [] if points else [_column(chunk, name) for name in RECORDED]
+        columns = [] if points else [_column(chunk, name) for name in kept_quantities(config)]
         compare(files.kept(points), paths, columns)
     faults.refuse()
     return f"{len(rows)} instances kept as they were, by their digests"

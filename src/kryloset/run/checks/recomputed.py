@@ -2,20 +2,22 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Checks that draw, assemble and evaluate again what is stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import GridPoints, count_points
+from kryloset.config import FLOAT32_ROUNDING, GridPoints, Precision, count_points
 from kryloset.dataset.failures import Failure, count_attempts
 from kryloset.errors import DataError
-from kryloset.problems import Discretisation, Family
+from kryloset.problems import Discretisation, Family, Instance
 from kryloset.problems.checks.drawing import Drawing, Given
 from kryloset.run.checks.failures import Faults, refuse
 from kryloset.run.checks.group import Group, on_grid, row_of
+from kryloset.run.checks.rounding import allowed, moved
 
 #: Error allowed in values on further grids and in points of a mesh, relative to the largest: their
 #: rounding depends on the processor.
@@ -32,6 +34,7 @@ class Parameters:
         sorted_: NDArray[np.uint8] | None = None,
         given: Given | None = None,
         failures: Sequence[Failure] = (),
+        precision: Precision = "float64",
     ) -> None:
         """Begin without instances.
 
@@ -41,8 +44,9 @@ class Parameters:
             sorted_: The digests of all instances that were sorted, (count, 32), if they are known.
             given: The parameters that were not drawn.
             failures: What failed before the instances were drawn that are stored.
+            precision: As of `Drawing`.
         """
-        self._draw = Drawing(family, given, count_attempts(failures))
+        self._draw = Drawing(family, given, count_attempts(failures), precision)
         self._seed = seed
         self._sorted = sorted_
         self._count = 0
@@ -86,6 +90,7 @@ class SameParameters(Parameters):
         digest: str,
         given: Given | None = None,
         failures: Sequence[Failure] = (),
+        precision: Precision = "float64",
     ) -> None:
         """Begin without instances.
 
@@ -95,8 +100,9 @@ class SameParameters(Parameters):
             digest: The stored digest of the digests of all instances.
             given: The parameters that were not drawn.
             failures: As of `Parameters`.
+            precision: As of `Parameters`.
         """
-        super().__init__(family, seed, given=given, failures=failures)
+        super().__init__(family, seed, given=given, failures=failures, precision=precision)
         self._stored = digest
         self._digest = sha256()
 
@@ -117,16 +123,31 @@ class SameParameters(Parameters):
 class Residuals:
     """Checks that every solution solves its equations, assembled anew.
 
+    One that is rounded must solve them but for the rounding.
+
     Attributes:
         found: The true relative residual of each instance, in the order in which they were seen.
     """
 
-    def __init__(self, discretisation: Discretisation, tolerance: float) -> None:
-        """Begin without instances."""
+    def __init__(
+        self,
+        discretisation: Discretisation,
+        tolerance: float,
+        rounded: Collection[str] = (),
+    ) -> None:
+        """Begin without instances.
+
+        Args:
+            discretisation: The discretisation of the family.
+            tolerance: Tolerance of the solver.
+            rounded: Names of the arrays that are rounded to float32.
+        """
         self.found: list[float] = []
         self._discretisation = discretisation
         self._tolerance = tolerance
-        self._faults = Faults(f"true relative residuals above the tolerance {tolerance:.3g}")
+        self._rounded = rounded
+        more = " and what rounding to float32 adds" if rounded else ""
+        self._faults = Faults(f"true relative residuals above the tolerance {tolerance:.3g}{more}")
 
     @property
     def worst(self) -> float | None:
@@ -142,26 +163,35 @@ class Residuals:
         for number, instance, solution in group:
             residual = self._discretisation.residual(instance, solution)
             self.found.append(residual)
-            if not residual <= self._tolerance:
+            if not residual <= self._tolerance + self._rounding(number, instance, solution):
                 self._faults.add([(number, f"{residual:.3g}")])
+
+    def _rounding(self, number: int, instance: Instance, solution: Instance) -> float:
+        """Return what rounding may add to a residual."""
+        if not self._rounded:
+            return 0.0
+        far = moved(solution, self._rounded, number)
+        return allowed(self._discretisation.residual(instance, far))
 
     def finish(self) -> str:
         """Return what was found."""
         self._faults.refuse()
         if not self.found:
             return "no instance was solved"
+        rounded = ", and no more than rounding to float32 adds" if self._rounded else ""
         return (
             f"at most {max(self.found):.3g} in {len(self.found)} instances, "
-            f"tolerance {self._tolerance:.3g}"
+            f"tolerance {self._tolerance:.3g}{rounded}"
         )
 
 
 class Grids:
     """Checks that evaluating the solutions again gives the stored values on all grids."""
 
-    def __init__(self, discretisation: Discretisation) -> None:
-        """Begin without instances."""
+    def __init__(self, discretisation: Discretisation, rounded: Collection[str] = ()) -> None:
+        """Begin without instances; `rounded` are the names of arrays in float32."""
         self._discretisation = discretisation
+        self._rounded = rounded
         self._seen: tuple[GridPoints, ...] = ()
         self._faults = Faults("values on grids that are not those of the functions")
 
@@ -175,12 +205,15 @@ class Grids:
         for place, (number, instance, solution) in enumerate(group):
             again = self._discretisation.evaluate(instance, solution)
             own = {name: solution[name] for name in again if name in solution}
-            self._faults.add((number, name) for name in _differing(own, again))
+            other = moved(solution, self._rounded, number) if self._rounded else {}
+            far = self._discretisation.evaluate(instance, other) if other else {}
+            self._faults.add((number, name) for name in _differing(own, again, far))
             for points, arrays in group.resampled.items():
                 expected = self._discretisation.resample(points, instance, solution)
+                far = self._discretisation.resample(points, instance, other) if other else {}
                 self._faults.add(
                     (number, on_grid(points, name))
-                    for name in _differing(row_of(arrays, place), expected)
+                    for name in _differing(row_of(arrays, place), expected, far)
                 )
 
     def finish(self) -> str:
@@ -225,9 +258,17 @@ def _same_mask(stored: NDArray[Any] | None, expected: NDArray[np.int8] | None) -
 
 
 def _differing(
-    stored: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]
+    stored: Mapping[str, NDArray[Any]],
+    expected: Mapping[str, NDArray[Any]],
+    far: Mapping[str, NDArray[Any]] = MappingProxyType({}),
 ) -> list[str]:
-    """Return the names of the arrays that differ by more than rounding."""
+    """Return the names of the arrays that differ by more than rounding.
+
+    Args:
+        stored: The stored arrays.
+        expected: What they should be.
+        far: If they are rounded to float32, what is expected of the solution `moved`.
+    """
 
     def same(name: str) -> bool:
         if name not in stored or name not in expected:
@@ -238,6 +279,10 @@ def _differing(
         # Both are NaN outside the domain.
         outside = np.isnan(other)
         scale = float(np.abs(other).max(initial=0.0, where=~outside)) * EVALUATION_ROUNDING
+        if name in far:
+            apart = np.abs(np.asarray(far[name]) - other)
+            scale += allowed(float(apart.max(initial=0.0, where=~outside)))
+            scale += FLOAT32_ROUNDING * float(np.abs(other).max(initial=0.0, where=~outside))
         near = np.abs(mine - other) <= scale
         return bool(np.where(outside, np.isnan(mine), near).all())
 

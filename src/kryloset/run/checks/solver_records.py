@@ -45,7 +45,9 @@ def check_records(
     Raises:
         DataError: A record is impossible. The message says which, and names its instances.
     """
-    residual, stored = np.array(residuals), told["true_residual"]
+    # What is stored is the rounded solution, if there is one.
+    stored = told.get("stored_residual", told["true_residual"])
+    residual = np.array(residuals)
     if len(residual) == len(stored):
         allowed = RESIDUAL_ROUNDING * (np.maximum(stored, residual) + tolerance)
         wrong = np.flatnonzero(~((stored >= 0) & (np.abs(stored - residual) <= allowed)))
@@ -58,7 +60,8 @@ def check_records(
     chunks = told["chunk"][solved] if "chunk" in told else None
     unlike = (taken < -1) | (taken >= kept)
     unlike[solved] = (taken[solved] != -1) & (taken[solved] != _before(numbers[solved], chunks))
-    counts = [name for name in told if name not in ("true_residual", "reason", "predecessor")]
+    others = ("true_residual", "stored_residual", "reason", "predecessor")
+    counts = [name for name in told if name not in others]
     reason = np.where(told["systems"] > 0, int(Reason.CONVERGED), 0)
     impossible = {
         "a predecessor that was not solved just before": unlike,
@@ -66,6 +69,9 @@ def check_records(
         "a strategy without a name": told["way"] >= strategies,
         **{f"{name} below 0": told[name] < 0 for name in counts},
     }
+    if "stored_residual" in told:
+        unsolved = ~((told["true_residual"] >= 0) & (told["true_residual"] <= tolerance))
+        impossible["a residual above the tolerance before rounding"] = unsolved
     faults = Faults("solve records that are impossible")
     faults.add((int(i), what) for what, where in impossible.items() for i in numbers[where])
     faults.refuse()

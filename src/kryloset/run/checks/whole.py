@@ -122,9 +122,10 @@ def check_whole(
     refuse("parameters that are the same", wrong)
     check_statistics(add_moments(verified), statistics)
     sizes = ", ".join(f"{name} {len(split)}" for name, split in split_indices(config).items())
+    rounded = ", and no more than rounding to float32 adds" if config.storage.rounds else ""
     details = {
         "residuals": f"at most {worst:.3g} in {count} instances, tolerance "
-        f"{config.solver.tolerance:.3g}",
+        f"{config.solver.tolerance:.3g}{rounded}",
         "statistics": "those of the training split, from the moments of each chunk",
     }
     checks = [
