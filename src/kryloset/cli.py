@@ -200,6 +200,9 @@ def report(
     check: Annotated[Path | None, typer.Option(help="JSON of merge or `kryloset check`.")] = None,
     comparison: Annotated[Path | None, typer.Option(help="JSON of `kryloset compare`.")] = None,
     models: Annotated[Path | None, typer.Option(help="JSON of `kryloset tabulate`.")] = None,
+    predictions: Annotated[
+        list[Path] | None, typer.Option(help="HDF5 of `kryloset evaluate`; several times.")
+    ] = None,
 ) -> None:
     """Show a dataset on one page, and how it was made as far as files of the run are given."""
     from kryloset.run import report as stage
@@ -213,6 +216,7 @@ def report(
         check=check,
         comparison=comparison,
         models=models,
+        predictions=predictions or (),
     )
 
 

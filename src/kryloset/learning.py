@@ -20,6 +20,13 @@ Data = Annotated[Path, typer.Option(help="A dataset, of `kryloset merge`.", show
 Network = Annotated[
     str | None, typer.Option(help="Which of the configured models.", show_default=False)
 ]
+Grids = Annotated[
+    list[str] | None,
+    typer.Option(help="Points of a grid, as 33 or 129x65; several times. [default: all grids]"),
+]
+Splits = Annotated[
+    list[str] | None, typer.Option(help="A split; several times. [default: all splits]")
+]
 Output = Annotated[Path, typer.Option(help="The JSON to write.", show_default=False)]
 
 
@@ -60,30 +67,52 @@ def train(
 
 @learning.command(rich_help_panel=PANEL)
 def evaluate(
-    config: Config,
-    name: Name,
+    model: Annotated[
+        Path, typer.Argument(help="A model, of `kryloset train`.", show_default=False)
+    ],
     data: Data,
-    model: Annotated[Path, typer.Option(help="A model, of `kryloset train`.", show_default=False)],
     output: Output,
-    network: Network = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="HDF5 file to write, for `kryloset report`.")
+    ] = None,
+    grid: Grids = None,
+    split: Splits = None,
+    network: Annotated[
+        str | None, typer.Option(help="The network as FILE.py:Class, if it is one of your own.")
+    ] = None,
 ) -> None:
-    """Measure a model on every split."""
+    """Measure a model on splits and grids of a dataset, that it was trained on or another one."""
     let_idle_threads_sleep()
-    from kryloset.given.opening import load_resolved
     from kryloset.run import evaluate as stage
 
-    found = load_resolved(config, name)
-    stage.run(found, data=data, model=model, metrics=output, network=network)
+    stage.run(
+        model,
+        data=data,
+        metrics=output,
+        predictions=predictions,
+        grids=grid or (),
+        splits=split or (),
+        network=network,
+    )
 
 
 @learning.command(rich_help_panel=PANEL)
-def baselines(config: Config, name: Name, data: Data, output: Output) -> None:
-    """Measure on every split what models are compared with: a mean and a linear predictor."""
+def baselines(
+    dataset: Annotated[
+        Path, typer.Argument(help="The dataset that they learn from.", show_default=False)
+    ],
+    output: Output,
+    on: Annotated[
+        Path | None, typer.Option(help="Another dataset, on which they are measured.")
+    ] = None,
+    grid: Grids = None,
+    split: Splits = None,
+) -> None:
+    """Measure what models are compared with: a linear map, the nearest neighbour, the mean."""
     let_idle_threads_sleep()
-    from kryloset.given.opening import load_resolved
     from kryloset.run import baselines as stage
 
-    stage.run(load_resolved(config, name), data=data, output=output)
+    stage.run(dataset, output=output, on=on, grids=grid or (), splits=split or ())
 
 
 @learning.command(rich_help_panel=PANEL)

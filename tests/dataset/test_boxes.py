@@ -14,7 +14,7 @@ from kryloset.dataset.description import describe
 from kryloset.dataset.reader import Dataset
 from kryloset.export.selection import GridView
 from kryloset.problems import load_family
-from kryloset.report.figures import samples
+from kryloset.report.gallery import gallery
 from kryloset.report.pictures import make_pictures, pictured, plane
 
 MESH = {
@@ -76,7 +76,7 @@ def test_cells_are_drawn_as_cells(made):
         for variable in pictured(family):
             values = data.rows(variable.name, 0, 2)
             rows += make_pictures(family, variable, values)
-    figure = samples(rows, [0, 1], plane(family))
+    figure = gallery(rows, ["first", "second"], plane(family))
     meshes = figure.axes[0].collections
     assert [mesh.get_array().shape for mesh in meshes] == [(4, 8), (4, 8)]
     np.testing.assert_allclose(meshes[0].get_coordinates()[0, :, 0], family.coordinates["x"])

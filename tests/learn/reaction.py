@@ -62,4 +62,19 @@ class Reaction(Family):
         return u.reshape(shape)
 
 
+class Uniform(Reaction):
+    """The same with the source 1, so that all parameters are on further grids."""
+
+    parameters = Reaction.parameters[::2]
+
+    def draw(self, generator):
+        """Leave out f."""
+        drawn = super().draw(generator)
+        return {name: drawn[name] for name in ("k", "nu")}
+
+    def solve(self, k, nu):
+        """Return u for f = 1."""
+        return super().solve(k, np.ones(k.shape[1]), nu)
+
+
 _LOW, _HIGH = slice(None, -1), slice(1, None)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.interpolate import RegularGridInterpolator
 
 from kryloset.config import DatasetConfig
-from kryloset.dataset.layout import SOLVER
+from kryloset.dataset.layout import SOLVER, grid_group
 from kryloset.dataset.writer import write_dataset
 from kryloset.problems import load_family
 from kryloset.sampling import generator
@@ -24,11 +25,19 @@ class Data:
     solutions: list[np.ndarray]
 
 
+def family_of(name: str) -> str:
+    """Return a family of `reaction.py` as a configuration has it."""
+    return f"{Path(__file__).parent / 'reaction.py'}:{name}"
+
+
 def make_data(path: Path, masks: list[np.ndarray] | None = None, **settings) -> Data:
-    """Make the file; `masks` mark the points in the domain of each instance."""
+    """Make the file; `masks` mark the points in the domain of each instance.
+
+    Functions on further grids are interpolated linearly.
+    """
     config = DatasetConfig.model_validate(
         {
-            "family": f"{Path(__file__).parent / 'reaction.py'}:Reaction",
+            "family": family_of("Reaction"),
             "count": 40,
             "mesh": {"points": 9},
             "splits": {"train": 0.6, "valid": 0.2, "test": 0.2},
@@ -44,6 +53,15 @@ def make_data(path: Path, masks: list[np.ndarray] | None = None, **settings) -> 
     parameters = [family.draw(generator(config.seed, i)) for i in range(config.count)]
     solutions = [family.solve(**p) for p in parameters]
     instances = [p | {"u": u} for p, u in zip(parameters, solutions, strict=True)]
+    for points in config.mesh.grids:
+        lines = np.meshgrid(*family.further_grid(points).values(), indexing="ij")
+        for instance in instances:
+            for variable in (*family.parameters, *family.fields):
+                if variable.axes == tuple(family.coordinates):
+                    values = RegularGridInterpolator(
+                        tuple(family.coordinates.values()), instance[variable.name]
+                    )
+                    instance[f"{grid_group(points)}/{variable.name}"] = values(tuple(lines))
     shared = {}
     if masks is not None:
         for instance, mask in zip(instances, masks, strict=True):

@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Theorems on the mean and the linear predictor."""
+"""Theorems on the mean, the linear predictor and the nearest neighbour."""
 
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
-from kryloset.learn.baselines import fit_linear, fit_mean
+from kryloset.learn.baselines import fit_linear, fit_mean, fit_nearest
 
 
 def affine_data(generator, count):
@@ -71,3 +71,22 @@ def test_linear_predictor_is_chosen_by_the_valid_split():
     unrelated = generator.standard_normal((400, 1, 5, 2)), 3 + generator.random((400, 1, 2, 2))
     # If the outputs do not depend on the inputs, the mean is best.
     assert fit_linear(noisy, unrelated).rank == 0
+
+
+def test_the_nearest_neighbour_knows_what_it_has_seen_and_no_input_is_nearer():
+    generator = np.random.default_rng(5)
+    (x, y), (new, _) = curved_data(generator, 20), curved_data(generator, 10)
+    nearest = fit_nearest(x, y)
+    np.testing.assert_array_equal(nearest(x), y)
+    found = nearest(new)
+    assert found.shape == (10, 1, 4, 1)
+    for input_, output in zip(new, found, strict=True):
+        distances = np.linalg.norm((x - input_).reshape(20, -1), axis=1)
+        np.testing.assert_array_equal(output, y[distances.argmin()])
+
+
+def test_the_nearest_neighbour_does_not_depend_on_the_order_of_the_instances():
+    generator = np.random.default_rng(6)
+    (x, y), (new, _) = curved_data(generator, 20), curved_data(generator, 10)
+    order = generator.permutation(20)
+    np.testing.assert_array_equal(fit_nearest(x[order], y[order])(new), fit_nearest(x, y)(new))

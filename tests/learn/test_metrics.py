@@ -9,10 +9,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kryloset.learn.metrics import measure, relative_h1, relative_l2, vrmse
+from kryloset.learn.measuring import measure
+from kryloset.learn.metrics import boundary, maximum, relative_h1, relative_l2, vrmse
 
 GRID = (np.linspace(0, 2, 9), np.linspace(0, 1, 12))
-ERRORS = ("relative_l2", "relative_h1", "vrmse")
+ERRORS = ("relative_l2", "relative_h1", "vrmse", "maximum", "low", "middle")
 
 
 def functions(seed, fields=2):
@@ -33,7 +34,7 @@ def test_the_error_is_zero_only_for_the_truth(name):
     assert np.argwhere(found > 0).tolist() == [[1, 0]]
 
 
-@pytest.mark.parametrize("name", ["relative_l2", "relative_h1"])
+@pytest.mark.parametrize("name", ["relative_l2", "relative_h1", "maximum", "boundary", "low"])
 @pytest.mark.parametrize("factor", [-1.0, 1e-6, 1e6])
 def test_relative_errors_do_not_depend_on_the_unit_of_the_field(name, factor):
     prediction, truth = functions(0), functions(1)
@@ -42,7 +43,7 @@ def test_relative_errors_do_not_depend_on_the_unit_of_the_field(name, factor):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("error", [relative_l2, relative_h1])
+@pytest.mark.parametrize("error", [relative_l2, relative_h1, lambda p, u, _: maximum(p, u)])
 def test_predicting_zero_has_a_relative_error_of_one(error):
     truth = functions(0)
     np.testing.assert_allclose(error(0 * truth, truth, GRID), 1, rtol=1e-14)
@@ -82,6 +83,29 @@ def test_h1_error_of_sines_converges_with_second_order():
     orders = np.log2(np.divide(deviations[:-1], deviations[1:]))
     np.testing.assert_allclose(orders, 2, atol=0.05)
     assert deviations[-1] < 1e-4
+
+
+def test_the_boundary_error_is_that_of_boundary_points_alone():
+    """It is their root mean square, by that of the truth in the whole domain."""
+    truth, prediction = functions(0), functions(1)
+    edge = np.ones(truth.shape[2:], bool)
+    edge[1:-1, 1:-1] = False
+    inner = np.where(edge, truth, prediction)
+    assert (boundary(inner, truth, GRID) == 0).all()
+    outer = np.where(edge, truth + 0.5, truth)
+    expected = 0.5 / np.sqrt(np.square(truth).mean(axis=(2, 3)))
+    np.testing.assert_allclose(boundary(outer, truth, GRID), expected, rtol=1e-12)
+
+
+def test_points_beside_a_hole_are_on_the_boundary_and_ends_of_a_periodic_axis_are_not():
+    truth = functions(0)
+    truth[:, :, 4, 5] = np.nan
+    beside = np.zeros(truth.shape[2:], bool)
+    beside[[3, 5, 4, 4], [5, 5, 4, 6]] = True
+    closed = [np.append(line, 2 * line[-1] - line[-2]) for line in GRID]
+    assert (boundary(np.where(beside, truth, 0), truth, closed) == 0).all()
+    assert (boundary(np.where(beside, 0, truth), truth, closed) > 0).all()
+    assert np.isnan(boundary(functions(1), functions(0), closed)).all()
 
 
 def test_predicting_the_mean_has_a_vrmse_of_almost_one():

@@ -23,6 +23,11 @@ from kryloset.errors import ConfigError, DataError
 from kryloset.run import baselines, evaluate, tabulate, train
 from kryloset.torch import FieldPairs, load_model
 
+#: What the evaluation writes.
+MEASURED = {"metrics": "metrics.json", "predictions": "predictions.h5"}
+#: The errors that it measures.
+ERRORS = {"relative_l2", "relative_h1", "vrmse", "maximum", "boundary", "low", "middle", "high"}
+
 
 @pytest.fixture(scope="module")
 def config(data):
@@ -43,9 +48,10 @@ def models(data, config, tmp_path_factory):
             files, which = folder / network / str(seed), {"network": network}
             model, history = files / "model.pt", files / "history.json"
             train.run(config, data=data.path, model=model, history=history, seed=seed, **which)
-            metrics = files / "metrics.json"
-            evaluate.run(config, data=data.path, model=model, metrics=metrics, **which)
-    baselines.run(config, data=data.path, output=folder / "baselines.json")
+            written = {name: files / file for name, file in MEASURED.items()}
+            own = config.training.labels[network] if network == "Pointwise" else None
+            evaluate.run(model, data=data.path, network=own, **written)
+    baselines.run(data.path, output=folder / "baselines.json")
     return folder
 
 
@@ -59,7 +65,8 @@ def read(path):
 
 
 def test_training_leaves_only_its_outputs(folder):
-    assert {p.name for p in folder.iterdir()} == {"model.pt", "history.json", "metrics.json"}
+    names = {"model.pt", "history.json", *MEASURED.values()}
+    assert {p.name for p in folder.iterdir()} == names
 
 
 def test_history_has_one_entry_per_epoch(config, folder):
@@ -70,17 +77,25 @@ def test_history_has_one_entry_per_epoch(config, folder):
 
 def test_each_error_of_each_predictor_is_measured_on_each_split(config, models):
     found = read(models / "baselines.json")
-    measured = [read(path)["errors"] for path in models.glob("*/*/metrics.json")]
+    assert list(found) == ["linear", "nearest", "mean"]
+    measured = [read(path) for path in models.glob("*/*/metrics.json")]
     assert len(measured) == 4
-    for splits in (*measured, *found["errors"].values()):
-        assert set(splits) == {"train", "valid", "test"}
-        for errors in splits.values():
-            assert set(errors) == {"relative_l2", "relative_h1", "vrmse"}
-            assert all(value > 0 for value in errors.values())
-    assert found["instances"] == {split: len(i) for split, i in split_indices(config).items()}
+    for predictor in (*measured, *found.values()):
+        assert predictor["instances"] == {s: len(i) for s, i in split_indices(config).items()}
+        assert predictor["calibration"] is None and predictor["grids"] == {}
+        for split, errors in predictor["errors"].items():
+            assert set(errors) == ERRORS
+            # All functions are 0 on the boundary but for those of the operators.
+            assert all(value >= 0 for value in errors.values())
+            quantiles = predictor["quantiles"][split]
+            for name, error in errors.items():
+                assert [*quantiles[name].values()] == sorted(quantiles[name].values())
+                assert quantiles[name]["min"] <= error <= quantiles[name]["max"]
     # The mean is one of the linear predictors among which the valid split chooses.
-    linear, mean = (found["errors"][name]["valid"]["relative_l2"] for name in ("linear", "mean"))
+    linear, mean = (found[name]["errors"]["valid"]["relative_l2"] for name in ("linear", "mean"))
     assert linear < mean
+    # Measured in single precision, it has seen each instance.
+    assert found["nearest"]["errors"]["train"]["relative_l2"] < 1e-6
 
 
 def test_the_table_has_mean_and_spread_of_all_models(config, models):
@@ -142,18 +157,6 @@ def test_metrics_agree_with_the_history_and_the_model(data, folder):
     rule[:, [0, -1]] /= 2
     ratios = np.sqrt((rule * deviation**2).sum((1, 2, 3)) / (rule * y**2).sum((1, 2, 3)))
     assert metrics["errors"]["test"]["relative_l2"] == pytest.approx(ratios.mean(), rel=1e-5)
-
-
-def test_model_of_another_dataset_is_refused(data, folder, tmp_path):
-    other = make_data(tmp_path / "other.h5", seed=1)
-    with pytest.raises(DataError, match="was not trained on"):
-        evaluate.run(
-            other.config,
-            data=other.path,
-            model=folder / "model.pt",
-            metrics=tmp_path / "metrics.json",
-        )
-    assert not (tmp_path / "metrics.json").exists()
 
 
 def test_dataset_without_a_valid_split_is_refused(tmp_path):

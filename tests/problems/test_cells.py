@@ -17,7 +17,7 @@ from kryloset.fem.coarse_grid import Restriction, make_coarse
 from kryloset.problems import Dirichlet, SteadyFamily, Variable, WeakForm, load_family
 from kryloset.problems.checks.declarations import check_declarations
 from kryloset.problems.checks.drawing import Drawing
-from kryloset.report.figures import samples
+from kryloset.report.gallery import gallery
 from kryloset.report.pictures import make_pictures, plane
 from kryloset.sampling import generator
 
@@ -151,5 +151,5 @@ def test_cells_along_a_periodic_axis_reach_its_end() -> None:
     assert discretisation.residual(instance, solution) < 1e-8
     assert set(np.unique(discretisation.resample((9, 5), instance, solution)["k"])) == {3.0, 12.0}
     (row,) = make_pictures(family, family.parameters[0], instance["k"][None])
-    mesh = samples([row], [0], plane(family)).axes[0].collections[0]
+    mesh = gallery([row], ["instance 1"], plane(family)).axes[0].collections[0]
     assert mesh.get_coordinates()[0, -1, 0] == 2.0 and mesh.get_array().shape == (8, 16)

@@ -16,6 +16,9 @@ import pytest
 from trained import trained_models
 
 from kryloset.config import DatasetConfig
+from kryloset.dataset.integrity import identity
+from kryloset.dataset.predictions import Predictions, write_predictions
+from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.report import figures
 from kryloset.report.page import illustrate
@@ -189,7 +192,11 @@ def test_page_shows_a_training_if_there_was_one(pages):
     assert "made without results of training" in plain
     assert "made without results of training" not in trained
     assert "the relative L2 error of fno, 0.05: 4 times smaller than that of the linear" in trained
+    assert ", 6 times smaller than that of the nearest neighbour in the training split" in trained
     assert ", and 8 times smaller than that of the mean of the training split." in trained
+    assert "the relative L2 error of fno is at most 0.25" in trained
+    assert "On the split test this holds for 50% and 50% of the instances." in trained
+    assert "on the split test by the points of the grid" in trained
     assert "fno has 12,345 weights, and its training took 6.5 s." in trained
 
 
@@ -205,6 +212,26 @@ def test_page_compares_several_models_by_mean_and_spread(run_files, tmp_path):
     assert "the least relative L2 error is that of fno, 0.05: 4 times smaller" in text
     assert '<td class="figure">0.0500 ± 0.0141</td>' in text
     assert 'Net</th><td class="figure">0.2000 ± 0.1414</td>' in text
+
+
+def test_page_shows_predictions_on_its_dataset_alone(run_files, training_files, tmp_path):
+    with Dataset(run_files["dataset"]) as data:
+        coordinates, digest = data.coordinates, identity(data.file)
+    truth = np.random.default_rng(0).random((3, 1, 17, 17))
+    found = Predictions(
+        "fno", digest, "test", ("u",), coordinates, np.array([1, 0, 2]), np.array([0.1, 0.2, 0.3]),
+        truth, truth + 1,
+    )  # fmt: skip
+    write_predictions(tmp_path / "p.h5", found)
+    given = run_files | training_files | {"predictions": [tmp_path / "p.h5"]}
+    report.run(**given, output=tmp_path / "r.html", figures=tmp_path / "figures")
+    page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert (tmp_path / "figures/predictions-fno.svg").exists()
+    (label,) = (label for label in page.figures if label.startswith("Truth, prediction of fno"))
+    assert "worst instance 2 with a relative L2 error of 0.3" in label
+    write_predictions(tmp_path / "p.h5", replace(found, dataset="0" * 64))
+    with pytest.raises(DataError, match="has predictions on another dataset"):
+        report.run(**given, output=tmp_path / "r.html")
 
 
 def test_same_files_give_the_same_page(run_files, pages, tmp_path):

@@ -110,7 +110,7 @@ def test_medians_of_zero_are_compared_without_a_number(zero):
 
 def test_a_training_error_of_zero_is_put_into_words():
     models = trained_models({"fno": [0.0]})
-    models["baselines"]["mean"] = models["models"]["fno"]["errors"][0]
+    models["baselines"]["mean"]["errors"] = models["models"]["fno"]["errors"]
     sentence, _ = describe_training(models, "test")
     assert "larger than that of the mean of the training split" in sentence
     models = trained_models({"fno": [0.0]})

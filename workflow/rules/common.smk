@@ -315,7 +315,8 @@ def folder_of_verified(wildcards, input):
 
 def training_figures(wildcards, input):
     """Return the options that add the training results to a report."""
-    return ["--models", input.models]
+    pictures = [word for path in input.predictions for word in ("--predictions", path)]
+    return ["--models", input.models, *pictures]
 
 
 def training_code(stage):
@@ -391,6 +392,21 @@ def of_trainings(file):
         ]
 
     return find
+
+
+def own_network(wildcards):
+    """Return the option that names a user's own network."""
+    name = model_named(wildcards)
+    return ["--network", name] if ":" in name else []
+
+
+def first_predictions(wildcards):
+    """Return the predictions of each model of a dataset with its first seed."""
+    training = checked_training(wildcards.dataset)
+    return [
+        f"<results>/{wildcards.dataset}/models/{label}/{training.seeds[0]}/predictions.h5"
+        for label in training.labels
+    ]
 
 
 def solved_chunks(wildcards):

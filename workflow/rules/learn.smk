@@ -34,12 +34,16 @@ rule train_model:
 
 rule evaluate_model:
     input:
-        config="<results>/{dataset}/config/train.{model}.{seed}.yaml",
         network=model_source,
         dataset="<results>/{dataset}/dataset.h5",
         model="<results>/{dataset}/models/{model}/{seed}/model.pt",
     output:
-        ensure("<results>/{dataset}/models/{model}/{seed}/metrics.json", non_empty=True),
+        metrics=ensure(
+            "<results>/{dataset}/models/{model}/{seed}/metrics.json", non_empty=True
+        ),
+        predictions=ensure(
+            "<results>/{dataset}/models/{model}/{seed}/predictions.h5", non_empty=True
+        ),
     log:
         "<logs>/{dataset}/evaluate_model/{model}.{seed}.log",
     benchmark:
@@ -52,17 +56,17 @@ rule evaluate_model:
         runtime=array_minutes,
     params:
         code=training_code("evaluate"),
+        network=own_network,
     message:
         "{wildcards.dataset}: evaluate {wildcards.model} with the seed {wildcards.seed}"
     shell:
-        "kryloset evaluate {input.config:q} {wildcards.dataset} --data {input.dataset:q}"
-        " --model {input.model:q} --output {output:q} 2> {log:q}"
+        "kryloset evaluate {input.model:q} --data {input.dataset:q} {params.network:q}"
+        " --output {output.metrics:q} --predictions {output.predictions:q} 2> {log:q}"
 
 
 rule evaluate_baselines:
     input:
-        config="<results>/{dataset}/config/merge.yaml",
-        dataset="<results>/{dataset}/dataset.h5",
+        "<results>/{dataset}/dataset.h5",
     output:
         ensure("<results>/{dataset}/models/baselines.json", non_empty=True),
     log:
@@ -80,8 +84,7 @@ rule evaluate_baselines:
     message:
         "{wildcards.dataset}: evaluate the baselines"
     shell:
-        "kryloset baselines {input.config:q} {wildcards.dataset} --data {input.dataset:q}"
-        " --output {output:q} 2> {log:q}"
+        "kryloset baselines {input:q} --output {output:q} 2> {log:q}"
 
 
 rule tabulate_models:

@@ -76,6 +76,7 @@ use rule report_dataset as report_training with:
         check="<results>/{dataset}/check.json",
         comparison="<results>/{dataset}/comparison.json",
         models="<results>/{dataset}/models.json",
+        predictions=first_predictions,
     output:
         page=report(
             "<results>/{dataset}/training.html",

@@ -15,7 +15,7 @@ from typing import Any
 
 from kryloset.config import DatasetConfig, load_config
 from kryloset.dataset.reader import Dataset
-from kryloset.report.wording import MEASURES, tell_errors
+from kryloset.report.measured import MEASURES, tell_errors
 
 
 def summarise(name: str, dataset: DatasetConfig, folder: Path) -> str:

@@ -334,10 +334,16 @@ class Dataset:
     @property
     def closed_coordinates(self) -> dict[str, NDArray[np.float64]]:
         """Coordinates of the grid, with the end of each periodic axis, where its first point is."""
+        return self.closed_coordinates_on()
+
+    def closed_coordinates_on(
+        self, points: GridPoints | None = None
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return `closed_coordinates` of a further grid, or of the dataset's own grid for None."""
         periodic = self.config.mesh.periodic
         return {
             axis: np.append(x, x[-1] + x[1] - x[0]) if axis in periodic else x
-            for axis, x in self.coordinates.items()
+            for axis, x in self.coordinates_on(points).items()
         }
 
     @_described

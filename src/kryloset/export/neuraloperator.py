@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from kryloset.dataset.grids import name_grids
 from kryloset.errors import DataError
 from kryloset.export.base import Format
-from kryloset.export.selection import Array, GridView, Selection, name_grids
+from kryloset.export.selection import Array, GridView, Selection
 
 
 class NeuralOperator(Format):

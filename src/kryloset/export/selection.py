@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.config import GridPoints, name_points, points_of
+from kryloset.config import GridPoints
 from kryloset.dataset.cells import axes_varying, cells_of_points, is_in_cells, is_on_grid
 from kryloset.dataset.layout import grid_group
 from kryloset.dataset.reader import Dataset
@@ -46,20 +46,6 @@ class Selection:
     def on(self, points: GridPoints | None) -> "GridView":
         """Return the dataset on one of the grids."""
         return GridView(self.dataset, points)
-
-
-def name_grids(dataset: Dataset) -> dict[str, GridPoints | None]:
-    """Return the points of each further grid by its name, and None for the dataset's own grid.
-
-    The name of a grid is its points, such as `33`. An equidistant grid with as many points as the
-    dataset's own has the name of its group, such as `grid_65`.
-    """
-    own = name_points(points_of(dataset.grid))
-    found: dict[str, GridPoints | None] = {own: None}
-    for points in dataset.config.mesh.grids:
-        name = name_points(points)
-        found[grid_group(points) if name == own else name] = points
-    return found
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Baselines for a neural operator: the mean solution, and a linear map.
+"""Baselines for a neural operator: the mean solution, a linear map and the nearest neighbour.
 
-Both minimise the sum of squared relative errors over the training split. Relative errors are also
-what is compared with the operator. Points outside an instance's domain, where outputs are NaN, are
-ignored.
+The first two minimise the sum of squared relative errors over the training split. Relative errors
+are also what is compared with the operator. Points outside an instance's domain, where outputs are
+NaN, are ignored.
 """
 
 from dataclasses import dataclass
@@ -49,6 +49,33 @@ class Affine:
         """Return the outputs (N, K, *grid) for inputs (N, C, *grid)."""
         scores = (x.reshape(len(x), -1) - self.origin) @ self.inputs
         return (self.value + scores @ self.outputs.T).reshape(-1, *self.shape)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The solution of the known instance whose input is nearest in the Euclidean norm.
+
+    An operator that is no better has learned less than its training split itself says.
+
+    Attributes:
+        inputs: Known inputs, flattened, (M, C · points).
+        outputs: Their solutions, (M, K, *grid), 0 outside the domain.
+    """
+
+    inputs: Array
+    outputs: Array
+
+    def __call__(self, x: Array) -> Array:
+        """Return the outputs (N, K, *grid) for inputs (N, C, *grid)."""
+        # ||x - a||² without ||x||², which is the same for all a.
+        products = x.reshape(len(x), -1) @ self.inputs.T
+        distances = np.square(self.inputs).sum(axis=1) - 2 * products
+        return np.asarray(self.outputs[distances.argmin(axis=1)])
+
+
+def fit_nearest(x: Array, y: Array) -> Nearest:
+    """Return the nearest neighbour among inputs (M, C, *grid) with solutions (M, K, *grid)."""
+    return Nearest(x.reshape(len(x), -1), _continue(y)[0].reshape(y.shape))
 
 
 def fit_mean(x: Array, y: Array) -> Affine:

@@ -4,105 +4,29 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kryloset.dataset.cells import axes_varying, cells_of_points, is_in_cells, is_on_grid
+from kryloset.config import GridPoints, name_points
 from kryloset.dataset.integrity import identity
-from kryloset.dataset.layout import SAMPLE_VARYING, TIME_VARYING
 from kryloset.dataset.opening import open_hdf5
 from kryloset.dataset.reader import Dataset
-from kryloset.dataset.rows import ReadRow, read_rows
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
 from kryloset.learn.models.base import Task
+from kryloset.learn.quantities import Quantity, has_quantity
 from kryloset.problems.checks.coverage import INSIDE
 
 type Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class _Quantity:
-    """A parameter or field of the file. It has one channel, or one for each component of a vector.
-
-    Attributes:
-        channels: Names of the channels.
-        place: Path of its array.
-        shape: Shape of one component of one instance, which broadcasts to the grid.
-        own: Whether each instance has its own values.
-        moving: Whether its array has an axis of times.
-        vector: Whether its array has an axis of components.
-        logarithmic: Whether a network should see its logarithm.
-        cells: For values in cells, the places in an instance's array of those at the points of the
-            grid; a point between two cells takes that of the lower one.
-    """
-
-    channels: tuple[str, ...]
-    place: str
-    shape: tuple[int, ...]
-    own: bool
-    moving: bool
-    vector: bool
-    logarithmic: bool
-    cells: tuple[NDArray[np.int64], ...] | None = None
-
-    @classmethod
-    def find(cls, dataset: Dataset, name: str) -> Self:
-        """Read the description of a quantity on the grid."""
-        array, axes = dataset.array(name), tuple(dataset.coordinates)
-        varying = axes_varying(dataset, name)
-        vector = bool(dataset.rank(name))
-        return cls(
-            tuple(f"{name}_{axis}" for axis in axes) if vector else (name,),
-            array.name,
-            tuple(n if varies else 1 for n, varies in zip(dataset.grid, varying, strict=True)),
-            bool(array.attrs[SAMPLE_VARYING]),
-            bool(array.attrs[TIME_VARYING]),
-            vector,
-            array.attrs.get("transform") == "log",
-            cells_of_points(dataset) if is_in_cells(dataset, name) else None,
-        )
-
-    def open(self, file: h5py.File, descriptor: int) -> Callable[[int, int], Array]:
-        """Return what reads an instance's channels at a time, which broadcast to (C, *grid).
-
-        To find an array and its attributes takes ten times as long as to read an instance of it, so
-        that is done once, and numbers are read at once: an HDF5 chunk has those of many instances.
-
-        Args:
-            file: The open file.
-            descriptor: The same file, as the system knows it.
-        """
-        array: Any = file[self.place]
-        shape = (len(self.channels), *self.shape)
-        rows = self._rows(array, descriptor)
-
-        def read(instance: int, time: int) -> Array:
-            values = rows(instance, time if self.moving else None)
-            if self.cells is not None:
-                values = values[self.cells]
-            return (np.moveaxis(values, -1, 0) if self.vector else values).reshape(shape)
-
-        return read
-
-    def _rows(self, array: h5py.Dataset, descriptor: int) -> ReadRow:
-        if self.own and set(self.shape) != {1}:
-            return read_rows(array, descriptor)
-        values = array[...]
-        if self.own:
-            return lambda row, state: np.asarray(values[row if state is None else (row, state)])
-        return lambda _, state: np.asarray(values[() if state is None else state])
-
-
 class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[misc]
-    """The instances of one split as pairs of parameters and solution on the grid of the file.
+    """The instances of one split as pairs of parameters and solution on a grid of the file.
 
     An item is `{"x": (C, *grid), "y": (K, *grid)}` in float32 and physical units, with one channel
     for each parameter and each field of the solution, and for each component of a vector. A
@@ -121,6 +45,8 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         path: The dataset's file.
         split: One of its splits, such as `train`.
         steps: Time steps from x to y.
+        points: Points of a further grid of the file, such as 33 for `/grid_33`; by default its own
+            grid. A parameter along only some of the axes is not on a further grid.
 
     Attributes:
         inputs: Names of the input channels: names of parameters and states, with `_x`, `_y` or
@@ -128,18 +54,26 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         outputs: Names of the output channels, formed in the same way.
         masked: Whether the last input is the mask of the domain.
         logarithmic: For each input, whether a network should see its logarithm.
+        axes: Names of the axes of the grid.
         coordinates: Coordinates of the grid, one array per axis.
         closed_coordinates: The same, with the end of each periodic axis: for `metrics`.
         instances: The instances of the split, as numbers in drawn order.
         digest: SHA-256 of the digests of everything in the file.
 
     Raises:
-        DataError: The file is missing, damaged or not a dataset; it has no such split, or no two
-            states that are so many steps apart; no parameter is a number or a function on the
-            grid; or a field of the solution is not defined on the whole grid.
+        DataError: The file is missing, damaged or not a dataset; it has no such split or grid, or
+            no two states that are so many steps apart; no parameter is a number or a function on
+            the grid; or a field of the solution is not defined on the whole grid.
     """
 
-    def __init__(self, path: Path | str, split: str, *, steps: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        split: str,
+        *,
+        steps: int | None = None,
+        points: GridPoints | None = None,
+    ) -> None:
         """Read the description of the dataset, but no fields."""
         self.path = Path(path)
         self.split = split
@@ -154,18 +88,26 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             if steps is not None and not 1 <= steps < states:
                 has = f"{states} states" if states > 1 else "no time steps"
                 raise DataError(f"{path} has {has}: there are no two that are {steps} steps apart")
-            self.coordinates = tuple(dataset.coordinates.values())
-            self.closed_coordinates = tuple(dataset.closed_coordinates.values())
-            given = [name for name in dataset.parameters if is_on_grid(dataset, name)]
+            further = dataset.config.mesh.grids
+            if points is not None and points not in further:
+                has = ", ".join(map(name_points, further)) or "none"
+                raise DataError(
+                    f"{path} has no further grid of {name_points(points)} points: it has {has}; "
+                    f"`kryloset extend {path} --grid {name_points(points)}` adds it"
+                )
+            self.axes = tuple(dataset.coordinates)
+            self.coordinates = tuple(dataset.coordinates_on(points).values())
+            self.closed_coordinates = tuple(dataset.closed_coordinates_on(points).values())
+            given = [name for name in dataset.parameters if has_quantity(dataset, name, points)]
             if steps is not None:
                 given.extend(dataset.fields)
             # A domain that differs between instances is an input, too.
             nothing = not given and dataset.masked != "own"
-            self.masked = dataset.inside(0) is not None
+            self.masked = dataset.inside(0, points) is not None
             if self.masked:
                 given.append(INSIDE.name)
-            self._inputs = [_Quantity.find(dataset, name) for name in given]
-            self._outputs = [_Quantity.find(dataset, name) for name in dataset.fields]
+            self._inputs = [Quantity.find(dataset, name, points) for name in given]
+            self._outputs = [Quantity.find(dataset, name, points) for name in dataset.fields]
             self.inputs = tuple(c for quantity in self._inputs for c in quantity.channels)
             self.outputs = tuple(c for quantity in self._outputs for c in quantity.channels)
             self.logarithmic = tuple(q.logarithmic for q in self._inputs for _ in q.channels)
@@ -271,9 +213,7 @@ class _Opened:
         outputs: What reads each of the outputs.
     """
 
-    def __init__(
-        self, path: Path, inputs: Sequence[_Quantity], outputs: Sequence[_Quantity]
-    ) -> None:
+    def __init__(self, path: Path, inputs: Sequence[Quantity], outputs: Sequence[Quantity]) -> None:
         """Open the file, which is closed when nothing refers to it any more."""
         self.process = os.getpid()
         self._hdf5, self._file = open_hdf5(path), path.open("rb", buffering=0)

@@ -21,6 +21,9 @@ from kryloset.learn.norms import square_h1, square_l2
 
 type Array = NDArray[np.float64]
 
+#: Instances that are measured at once. It affects memory but not results.
+BATCH = 32
+
 
 def relative_l2(prediction: Array, truth: Array, coordinates: Sequence[Array]) -> Array:
     """Return the relative L² error ||p - u|| / ||u|| with ||u||² = ∫ u² dx.
@@ -75,15 +78,51 @@ def vrmse(prediction: Array, truth: Array, epsilon: float = 1e-7) -> Array:
     return np.asarray(np.sqrt(error / (variance + epsilon)).squeeze(axes))
 
 
-def measure(
-    prediction: Array, truth: Array, coordinates: Sequence[Array]
-) -> dict[str, NDArray[np.float64]]:
-    """Return all errors by name, as arrays (N, K). Arguments are as for `relative_h1`."""
-    return {
-        "relative_l2": relative_l2(prediction, truth, coordinates),
-        "relative_h1": relative_h1(prediction, truth, coordinates),
-        "vrmse": vrmse(prediction, truth),
-    }
+def maximum(prediction: Array, truth: Array) -> Array:
+    """Return the relative error in the maximum norm, max |p - u| / max |u| over the points.
+
+    Args:
+        prediction: Predicted functions p, (N, K, *grid).
+        truth: True functions u, of the same shape.
+    """
+    axes, outside = tuple(range(2, truth.ndim)), np.isnan(truth)
+
+    def norm(values: Array) -> Array:
+        return np.asarray(np.abs(np.where(outside, 0, values)).max(axis=axes))
+
+    return np.asarray(norm(prediction - truth) / norm(truth))
+
+
+def boundary(prediction: Array, truth: Array, coordinates: Sequence[Array]) -> Array:
+    """Return the root mean square of p - u at the boundary, relative to that of u in the domain.
+
+    The points of the boundary are those at the ends of an axis that is not periodic, and those
+    beside a point outside the domain. The denominator is a mean over all points of the domain,
+    since solutions often vanish on the boundary. The numerator is bRMSE of PDEBench (Takamoto et
+    al., NeurIPS 2022). It is NaN if there is no boundary, as where all axes are periodic.
+
+    Args:
+        prediction: Predicted functions p, (N, K, *grid).
+        truth: True functions u, of the same shape.
+        coordinates: Coordinates of the grid, one array per axis, with the end of a periodic one.
+    """
+    axes, inside = tuple(range(2, truth.ndim)), ~np.isnan(truth)
+    beside = np.zeros_like(inside)
+    for axis, line in zip(axes, coordinates, strict=True):
+        for shift, end in ((1, 0), (-1, -1)):
+            neighbour = np.roll(inside, shift, axis)
+            if len(line) == truth.shape[axis]:
+                np.moveaxis(neighbour, axis, 0)[end] = False
+            beside |= inside & ~neighbour
+
+    def mean_square(values: Array, where: NDArray[np.bool_]) -> Array:
+        count = where.sum(axis=axes)
+        total = np.square(np.where(where, values, 0)).sum(axis=axes)
+        nothing = np.full(count.shape, np.nan)
+        return np.asarray(np.divide(total, count, where=count > 0, out=nothing))
+
+    found = mean_square(prediction - truth, beside) / mean_square(truth, inside)
+    return np.asarray(np.sqrt(found))
 
 
 def _relative(

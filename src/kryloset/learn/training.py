@@ -24,8 +24,7 @@ from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
 from kryloset.errors import KrylosetError
 from kryloset.learn.data import FieldPairs, Scaling
-from kryloset.learn.measuring import BATCH
-from kryloset.learn.metrics import relative_l2
+from kryloset.learn.metrics import BATCH, relative_l2
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.norms import square_h1
 from kryloset.learn.operator import Operator, build_network, describe, weights

@@ -239,7 +239,7 @@ def draw_picture(trial: Trial, path: Path) -> bool:
     Raises:
         DataError: The file cannot be written.
     """
-    from kryloset.report.figures import samples
+    from kryloset.report.gallery import gallery
     from kryloset.report.pictures import make_pictures, pictured, plane
 
     problem = trial.family.problem
@@ -252,7 +252,7 @@ def draw_picture(trial: Trial, path: Path) -> bool:
     if not rows:
         return False
     try:
-        samples(rows, [0], plane(problem)).savefig(path, dpi=150)
+        gallery(rows, ["instance 0"], plane(problem)).savefig(path, dpi=150)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be written: {error}") from None
     return True

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The content of a report, read from the files of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.origin import Provenance
+from kryloset.dataset.predictions import Predictions
 from kryloset.dataset.reader import Dataset
 from kryloset.problems import Family, Variable
 from kryloset.problems.checks.coverage import blank
@@ -64,6 +65,7 @@ class Findings:
         check: Content of `check.json`.
         comparison: Content of `comparison.json`.
         models: Content of `models.json`.
+        predictions: Those of models, perhaps none.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Findings:
     check: Mapping[str, Any] | None
     comparison: Mapping[str, Any] | None
     models: Mapping[str, Any] | None
+    predictions: Sequence[Predictions]
 
     def values(self, variable: Variable, instances: list[int]) -> Array:
         """Read a variable that is defined on the whole grid, for a few instances.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The report as a single HTML file that loads no other files."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,9 +15,11 @@ from matplotlib.figure import Figure
 from kryloset.dataset.failures import describe_failures
 from kryloset.dataset.layout import place
 from kryloset.dataset.origin import count_kept
-from kryloset.report import figures, pictures, wording
+from kryloset.report import figures, measured, pictures, wording
 from kryloset.report.findings import Findings
+from kryloset.report.gallery import gallery
 from kryloset.report.numerals import scientific
+from kryloset.report.predictions import describe_predictions, draw_predictions
 from kryloset.report.theme import VARIABLES, encode, inline
 
 #: Instances in the gallery.
@@ -66,6 +68,7 @@ def illustrate(findings: Findings) -> dict[str, Illustration]:
         _seconds(findings),
         _comparison(findings),
         _training(findings),
+        *_predictions(findings),
     ]
     return {drawing.name: drawing for drawing in drawings if drawing is not None}
 
@@ -104,8 +107,8 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
         models=models,
         held_out=held_out,
         training_sentences=models and wording.describe_training(models, held_out),
-        errors=models and {split: wording.tell_errors(models, split) for split in findings.splits},
-        measures=list(wording.MEASURES.values()),
+        measured=measured,
+        details=[*measured.QUANTILES.values(), *measured.PARTS.values()],
         iterations=float(np.median(findings.solver["iterations"])),
         residual=float(findings.solver["true_residual"].max()),
         stored_residual=findings.solver.get("stored_residual", np.zeros(1)).max(),
@@ -143,7 +146,7 @@ def _samples(findings: Findings) -> Illustration | None:
         for row in pictures.make_pictures(family, v, findings.values(v, instances))
     ]
     plane = pictures.plane(family)
-    figure = figures.samples(rows, instances, plane)
+    figure = gallery(rows, [f"instance {number}" for number in instances], plane)
     kind = "Graphs" if len(plane) == 1 else "Maps"
     names = " and ".join(row.label for row in rows)
     shown = ", ".join(map(str, instances))
@@ -241,6 +244,12 @@ def _training(findings: Findings) -> Illustration | None:
         figures.training({name: np.asarray(values) for name, values in curves.items()}),
         f"Relative L2 error by epoch; after the last epoch: {told}.",
     )
+
+
+def _predictions(findings: Findings) -> Iterator[Illustration]:
+    for found in findings.predictions:
+        name = f"predictions-{found.label}"
+        yield Illustration(name, draw_predictions(found), describe_predictions(found))
 
 
 def _size(count: int) -> str:

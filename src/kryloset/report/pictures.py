@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kryloset.problems import Family, Variable
 from kryloset.problems.lattice import cell_centres_of, vertices_of
-from kryloset.report.figures import Pictures
+from kryloset.report.gallery import Pictures
 
 type Array = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kryloset.report.numerals import spread
+from kryloset.report.measured import BASELINES
 
 #: Ratios closer to 1 than this count as equal: repeated runs differ by as much.
 SAME = 0.05
@@ -153,14 +153,6 @@ def describe_order(method: str, length: float, length_given: float) -> str:
     )
 
 
-#: The predictors that a neural operator is compared with.
-BASELINES = {"linear": "the linear predictor", "mean": "the mean of the training split"}
-
-
-#: The errors of tables, by their keys.
-MEASURES = {"relative_l2": "relative L2", "relative_h1": "relative H1", "vrmse": "VRMSE"}
-
-
 def describe_training(models: Mapping[str, Any], split: str) -> list[str]:
     """Return sentences that compare the operators with the baselines on a split, and their costs.
 
@@ -175,12 +167,13 @@ def describe_training(models: Mapping[str, Any], split: str) -> list[str]:
     best = min(errors, key=lambda label: errors[label])
 
     def versus(name: str) -> str:
-        error = models["baselines"][name][split]["relative_l2"]
+        error = models["baselines"][name]["errors"][0][split]["relative_l2"]
         word = "smaller" if errors[best] < error else "larger"
         return f"{_times(ratio_of(error, errors[best]))}{word} than that of {BASELINES[name]}"
 
     least = "the least relative L2 error is that" if len(errors) > 1 else "the relative L2 error"
-    compared = ", and ".join(map(versus, BASELINES))
+    *others, last = map(versus, BASELINES)
+    compared = f"{', '.join(others)}, and {last}"
     costs = [
         f"{label} has {model['parameters'][0]:,} weights, and its training took "
         f"{mean(model['seconds']):.3g} s"
@@ -190,22 +183,6 @@ def describe_training(models: Mapping[str, Any], split: str) -> list[str]:
         f"On the split {split}, {least} of {best}, {errors[best]:.3g}: {compared}.",
         f"{'; '.join(costs)}.",
     ]
-
-
-def tell_errors(models: Mapping[str, Any], split: str) -> dict[str, list[str]]:
-    """Return the errors on a split, by predictor, as texts in the order of `MEASURES`.
-
-    Args:
-        models: Content of `models.json`.
-        split: The split.
-    """
-    runs = {label: model["errors"] for label, model in models["models"].items()}
-    for name, errors in models["baselines"].items():
-        runs[BASELINES[name].removeprefix("the ")] = [errors]
-    return {
-        name: [spread([of_seed[split][key] for of_seed in errors]) for key in MEASURES]
-        for name, errors in runs.items()
-    }
 
 
 def _number(value: float) -> str:

@@ -1,68 +1,135 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Measure a mean and a linear predictor on every split, beside which operators are shown."""
+"""Measure what neural operators are compared with, on the splits and the grids of a dataset."""
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole
-from kryloset.learn.baselines import fit_linear, fit_mean
+from kryloset.errors import DataError
+from kryloset.learn.baselines import fit_linear, fit_mean, fit_nearest
 from kryloset.learn.data import FieldPairs, Scaling
-from kryloset.learn.measuring import Array, Predictor, measure_splits
+from kryloset.learn.measuring import (
+    Array,
+    Predictor,
+    arrange,
+    describe,
+    measure_splits,
+    open_splits,
+)
 
 logger = logging.getLogger(__name__)
 
-LINEAR_INSTANCES = 2000
-"""Largest number of instances to which the linear predictor is fitted. It needs them all in memory,
-and more of them hardly reduce its error."""
+BASELINES = ("linear", "nearest", "mean")
+"""Their names."""
+
+MOST_INSTANCES = 2000
+"""Largest number of instances to which the baselines are fitted. They need them all in memory, and
+more of them hardly reduce the error of the linear one."""
 
 
-def run(config: DatasetConfig, *, data: Path, output: Path) -> None:
-    """Fit the baselines and measure them on every split.
+def run(
+    data: Path,
+    *,
+    output: Path,
+    on: Path | None = None,
+    grids: Sequence[str] = (),
+    splits: Sequence[str] = (),
+) -> None:
+    """Fit the baselines and measure them.
 
     Args:
-        config: The dataset.
-        data: The dataset's file.
-        output: JSON file to write: for each baseline, by split, the means of the errors of
-            `kryloset.learn.metrics`; the numbers of instances, and the settings of the linear one.
+        data: The dataset whose splits `train` and `valid` they are fitted to.
+        output: JSON file to write, as docs/how-to/measuring.md describes it.
+        on: The dataset on which they are measured, if it is another one.
+        grids: Names of grids of that file; by default all of them.
+        splits: Splits of that file; by default all of them.
 
     Raises:
         KrylosetError: torch is not installed.
-        DataError: The dataset cannot be read or has no split `valid`.
+        DataError: A dataset cannot be read, or has no such grid or split; or the two differ in
+            their channels or grids.
     """
-    splits = {split: FieldPairs(data, split) for split in config.splits}
-    scaling = Scaling.fit(splits["train"])
+    known = open_splits(data, grids, ("train", "valid"))
+    found: dict[str, dict[str, Any]] = {name: {} for name in BASELINES}
+    settings: Mapping[str, Any] = {}
+    for points, pairs in open_splits(on or data, grids, splits).items():
+        if difference := _difference(known.get(points, {}), pairs):
+            raise DataError(
+                f"{on} does not fit {data} on {points} points: {difference}; choose another grid "
+                "with --grid"
+            )
+        fitted = _fit(known[points])
+        settings = settings or fitted.settings
+        for name, predict in fitted.predictors.items():
+            measured = measure_splits(predict, pairs)
+            found[name][points] = describe(measured, fitted.deviations)
+            told = ", ".join(f"{key} {of.relative_l2.mean():.4f}" for key, of in measured.items())
+            logger.info("%s on %s points: relative L2 error %s", name, points, told)
+    trained_on = {"trained_on": next(iter(known.values()))["train"].digest}
+    tree = {
+        name: arrange(of, on or data, {**settings.get(name, {}), **trained_on})
+        for name, of in found.items()
+    }
+    write_text_whole(output, json.dumps(tree, indent=2, allow_nan=False) + "\n")
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """The baselines of a dataset on one of its grids.
+
+    Attributes:
+        predictors: The baselines by name.
+        settings: What was chosen on `valid`, by name of the baseline.
+        deviations: Standard deviation of each field over the training split, (K,).
+    """
+
+    predictors: Mapping[str, Predictor]
+    settings: Mapping[str, Mapping[str, float]]
+    deviations: Array
+
+
+def _fit(known: Mapping[str, FieldPairs]) -> _Fitted:
+    """Fit the baselines to the splits `train` and `valid`."""
+    scaling = Scaling.fit(known["train"])
 
     def encode(x: Array) -> Array:
         encoded: Array = scaling.encode(torch.from_numpy(x)).numpy()
         return encoded
 
-    known = {split: _sample(FieldPairs(data, split)) for split in ("train", "valid")}
-    encoded = {split: (encode(x), y) for split, (x, y) in known.items()}
-    mean = fit_mean(*encoded["train"])
+    samples = {split: _sample(pairs) for split, pairs in known.items()}
+    encoded = {split: (encode(x), y) for split, (x, y) in samples.items()}
+    mean, nearest = fit_mean(*encoded["train"]), fit_nearest(*encoded["train"])
     linear = fit_linear(encoded["train"], encoded["valid"])
     predictors: dict[str, Predictor] = {
         "linear": lambda x: linear(encode(x)),
+        "nearest": lambda x: nearest(encode(x)),
         "mean": lambda x: mean(encode(x)),
     }
-    errors = {name: measure_splits(predict, splits) for name, predict in predictors.items()}
-    found = {
-        "errors": errors,
-        "instances": {split: len(pairs) for split, pairs in splits.items()},
-        "settings": {"linear": {"rank": linear.rank, "penalty": linear.penalty}},
-    }
-    write_text_whole(output, json.dumps(found, indent=2) + "\n")
-    for name, means in errors.items():
-        told = ", ".join(f"{split} {mean['relative_l2']:.4f}" for split, mean in means.items())
-        logger.info("relative L2 error of %s: %s", name, told)
+    settings = {"linear": {"rank": linear.rank, "penalty": linear.penalty}}
+    return _Fitted(predictors, settings, scaling.output_std.numpy().ravel())
+
+
+def _difference(known: Mapping[str, FieldPairs], pairs: Mapping[str, FieldPairs]) -> str:
+    """Return how the channels or the points of two datasets differ; nothing if they fit."""
+    if not known:
+        return "the grid is not in both"
+    one, other = next(iter(known.values())), next(iter(pairs.values()))
+    if (one.inputs, one.outputs) != (other.inputs, other.outputs):
+        told = (", ".join((*of.inputs, *of.outputs)) for of in (other, one))
+        return "it has {}, and not {}".format(*told)
+    same = all(map(np.array_equal, one.coordinates, other.coordinates))
+    return "" if same else "the points have other coordinates"
 
 
 def _sample(pairs: FieldPairs) -> tuple[Array, Array]:
-    """Return all pairs, or `LINEAR_INSTANCES` evenly spaced ones if there are more."""
-    count = min(len(pairs), LINEAR_INSTANCES)
+    """Return all pairs, or `MOST_INSTANCES` evenly spaced ones if there are more."""
+    count = min(len(pairs), MOST_INSTANCES)
     return pairs.stack(np.linspace(0, len(pairs) - 1, count).round().astype(int))

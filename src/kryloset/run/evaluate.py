@@ -1,62 +1,135 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Measure a neural operator on every split."""
+"""Measure a neural operator on the splits and the grids of a dataset."""
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
-from kryloset.config import DatasetConfig
+from kryloset.config import label_of
 from kryloset.dataset.atomic import write_text_whole
+from kryloset.dataset.predictions import Predictions, write_predictions
 from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs
-from kryloset.learn.measuring import Array, measure_splits
+from kryloset.learn.measuring import (
+    Array,
+    Measured,
+    Predictor,
+    arrange,
+    describe,
+    measure_splits,
+    open_splits,
+)
 from kryloset.learn.models.registry import model_class
-from kryloset.learn.operator import load_model
+from kryloset.learn.operator import Operator, load_model
+from kryloset.learn.seen import require_unseen
 
 logger = logging.getLogger(__name__)
 
 
 def run(
-    config: DatasetConfig, *, data: Path, model: Path, metrics: Path, network: str | None = None
+    model: Path,
+    *,
+    data: Path,
+    metrics: Path,
+    predictions: Path | None = None,
+    grids: Sequence[str] = (),
+    splits: Sequence[str] = (),
+    network: str | None = None,
 ) -> None:
-    """Measure an operator on every split.
+    """Measure an operator on a dataset with its channels, that it was trained on or another one.
 
     Args:
-        config: The dataset; the model is one of its `training`.
-        data: The dataset's file.
         model: File of the trained operator.
-        metrics: JSON file to write: by split, the means of the errors of `kryloset.learn.metrics`;
-            also the number of weights, and seconds and best epoch of the training.
-        network: Which of the configured models it is; None if there is only one.
+        data: The dataset's file.
+        metrics: JSON file to write, as docs/how-to/measuring.md describes it.
+        predictions: HDF5 file to write: solutions and predictions of the best, the median and the
+            worst instance of `test`, or of the last split.
+        grids: Names of grids of the file; by default its own, and the further ones with the same
+            channels.
+        splits: Splits of the file; by default all of them.
+        network: The network as `file.py:Class`, if it is one of somebody's own.
 
     Raises:
-        ConfigError: There is no such model, or a choice has to be made.
         KrylosetError: torch is not installed.
-        DataError: A file cannot be read, or the model was trained on another dataset.
+        DataError: A file cannot be read, or has no such grid or split; its channels are not those
+            of the model; or the model may have seen instances of a split that is neither `train`
+            nor `valid`.
     """
-    (name,) = config.training.only(network, config.training.seeds[0]).models
-    operator = load_model(model, model_class(name))
-    splits = {split: FieldPairs(data, split) for split in config.splits}
-    if operator.about["dataset"] != splits["train"].digest:
-        raise DataError(
-            f"{model} was not trained on {data}, and may have seen its test split: train it again"
-        )
+    operator = load_model(model, None if network is None else model_class(network))
+    about, deviations = operator.about, operator.scaling.output_std.numpy().ravel()
+    found: dict[str, dict[str, Any]] = {}
+    for points, pairs in open_splits(data, grids, splits).items():
+        if lacking := _lacking(operator, pairs):
+            raise DataError(f"{data} does not fit {model}: {lacking}")
+        first = not found
+        for split in pairs.values() if first else ():
+            require_unseen(about["seen"], split)
+        predict = _predictor(operator, pairs)
+        measured = measure_splits(predict, pairs)
+        found[points] = describe(measured, deviations)
+        told = ", ".join(f"{split} {of.relative_l2.mean():.4f}" for split, of in measured.items())
+        logger.info("%s on %s points: relative L2 error %s", model, points, told)
+        if first and predictions is not None:
+            write_predictions(predictions, _select(predict, pairs, measured, about["model"]))
+    rest = {
+        "parameters": sum(weight.numel() for weight in operator.parameters()),
+        "seconds": about["seconds"],
+        "best_epoch": about["best_epoch"],
+        "trained_on": about["dataset"],
+    }
+    told = json.dumps(arrange(found, data, rest), indent=2, allow_nan=False)
+    write_text_whole(metrics, told + "\n")
+
+
+def _lacking(operator: Operator, pairs: Mapping[str, FieldPairs]) -> str:
+    """Return how the channels of a dataset differ from those of an operator; nothing if it fits."""
+    there, about = next(iter(pairs.values())), operator.about
+    missing = [name for name in about["inputs"] if name not in there.inputs]
+    if missing:
+        return f"the model needs {', '.join(missing)}, and it has {', '.join(there.inputs)}"
+    if list(there.outputs) != list(about["outputs"]):
+        told = ", ".join(about["outputs"])
+        return f"the model predicts {told}, and its solution is {', '.join(there.outputs)}"
+    if len(there.grid) != about["dimensions"]:
+        return f"the model has {about['dimensions']} axes of space, and it has {len(there.grid)}"
+    return ""
+
+
+def _predictor(operator: Operator, pairs: Mapping[str, FieldPairs]) -> Predictor:
+    """Return an operator as a function of arrays with the channels of a dataset."""
+    there = next(iter(pairs.values())).inputs
+    order = [there.index(name) for name in operator.about["inputs"]]
 
     def predict(x: Array) -> Array:
         with torch.no_grad():
-            found: Array = operator(torch.from_numpy(x)).numpy()
+            found: Array = operator(torch.from_numpy(x[:, order])).numpy()
         return found
 
-    errors = measure_splits(predict, splits)
-    found = {
-        "errors": errors,
-        "parameters": sum(weight.numel() for weight in operator.parameters()),
-        "seconds": operator.about["seconds"],
-        "best_epoch": operator.about["best_epoch"],
-    }
-    write_text_whole(metrics, json.dumps(found, indent=2) + "\n")
-    told = ", ".join(f"{split} {means['relative_l2']:.4f}" for split, means in errors.items())
-    logger.info("%s: relative L2 error %s", model, told)
+    return predict
+
+
+def _select(
+    predict: Predictor, pairs: Mapping[str, FieldPairs], measured: Mapping[str, Measured], name: str
+) -> Predictions:
+    """Return predictions of the best, the median and the worst instance that are held out."""
+    split = "test" if "test" in pairs else list(pairs)[-1]
+    held_out, places = pairs[split], measured[split].extremes()
+    x, truth = held_out.stack(places)
+    return Predictions(
+        label=label_of(name),
+        dataset=held_out.digest,
+        split=split,
+        channels=held_out.outputs,
+        coordinates=dict(zip(held_out.axes, held_out.coordinates, strict=True)),
+        instance=held_out.instances[places],
+        error=measured[split].relative_l2[places],
+        truth=truth,
+        # As it was measured.
+        prediction=np.where(np.isnan(truth), np.nan, predict(x.astype(np.float32))),
+    )

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from kryloset.config import GridPoints
 from kryloset.dataset.atomic import write_folder_whole, write_whole
+from kryloset.dataset.grids import choose_grids
 from kryloset.dataset.integrity import identity
 from kryloset.dataset.opening import describable
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import ConfigError, DataError
 from kryloset.export.formats import load_format
-from kryloset.export.selection import Selection, name_grids
+from kryloset.export.selection import Selection
 from kryloset.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def run(
             dataset=dataset,
             instances=np.sort(np.concatenate(list(parts.values()))),
             splits=parts,
-            grids=_choose_grids(dataset, path, grids, several=made.several_grids),
+            grids=_choose_grids(dataset, grids, several=made.several_grids),
             dtype=np.dtype(precision),
             origin=_origin(dataset, path, to, precision, splits, grids, instances),
         )
@@ -118,21 +119,13 @@ def _choose_splits(
 
 
 def _choose_grids(
-    dataset: Dataset, path: Path, named: Sequence[str], *, several: bool
+    dataset: Dataset, named: Sequence[str], *, several: bool
 ) -> tuple[GridPoints | None, ...]:
     """Return the points of each further grid, None for the dataset's own grid."""
-    there = name_grids(dataset)
-    for points in named:
-        if points not in there:
-            raise DataError(
-                f"--grid {points}: {path} has grids of {', '.join(there)} points a side; "
-                "add it to mesh.grids in the configuration"
-            )
     if len(named) > 1 and not several:
         raise ConfigError("--grid: this format has room for one grid, so name one at a time")
-    if named:
-        return tuple(there[points] for points in named)
-    return tuple(there.values()) if several else (None,)
+    chosen = tuple(choose_grids(dataset, named).values())
+    return chosen if several or named else (None,)
 
 
 def _origin(

@@ -4,6 +4,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 
 from kryloset.dataset.atomic import write_text_whole, write_whole
 from kryloset.dataset.described import DescribedFamily
+from kryloset.dataset.integrity import identity
 from kryloset.dataset.layout import recorded
 from kryloset.dataset.opening import describable, require_rows
 from kryloset.dataset.origin import Provenance
+from kryloset.dataset.predictions import Predictions, read_predictions
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError
@@ -25,7 +28,7 @@ from kryloset.run.checks.solver_records import check_order
 logger = logging.getLogger(__name__)
 
 
-def run(dataset: Path, output: Path, *, figures: Path | None = None, **others: Path | None) -> None:
+def run(dataset: Path, output: Path, *, figures: Path | None = None, **others: Any) -> None:
     """Make the report of one dataset, from its file and what is given of the run's other files.
 
     Args:
@@ -57,6 +60,7 @@ def read_findings(
     check: Path | None = None,
     comparison: Path | None = None,
     models: Path | None = None,
+    predictions: Sequence[Path] = (),
 ) -> Findings:
     """Read a dataset, and what is given of the other files of its run.
 
@@ -67,9 +71,10 @@ def read_findings(
         check: `check.json`.
         comparison: `comparison.json`.
         models: `models.json`, where operators were trained.
+        predictions: `predictions.h5` of some of them.
 
     Raises:
-        DataError: One is missing or damaged.
+        DataError: One is missing or damaged, or has predictions on another dataset.
     """
     with Dataset(dataset) as data:
         data.require_unchanged_texts()
@@ -97,6 +102,7 @@ def read_findings(
             check=_load(check),
             comparison=_load(comparison),
             models=_load(models),
+            predictions=[_read_predictions(path, identity(data.file)) for path in predictions],
         )
 
 
@@ -122,6 +128,14 @@ def _read_order(path: Path, provenance: Provenance) -> Order:
             steps=file.array(files.STEPS),
             steps_given=file.array(files.STEPS_GIVEN),
         )
+
+
+def _read_predictions(path: Path, digest: str) -> Predictions:
+    """Read predictions on the dataset of a digest."""
+    found = read_predictions(path)
+    if found.dataset != digest:
+        raise DataError(f"{path} has predictions on another dataset; make it again")
+    return found
 
 
 def _load(path: Path | None) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.errors import DataError
-from kryloset.report.wording import MEASURES, tell_errors
+from kryloset.report.measured import MEASURES, tell_errors
 
 
 def run(config: DatasetConfig, *, models: Path, output: Path) -> None:
@@ -29,13 +29,14 @@ def run(config: DatasetConfig, *, models: Path, output: Path) -> None:
     seeds = [*config.training.seeds]
     baselines = _load(models / "baselines.json")
     table = {
-        "instances": baselines["instances"],
+        "instances": next(iter(baselines.values()))["instances"],
         "models": {
             label: {"seeds": seeds} | _gather([models / label / str(seed) for seed in seeds])
             for label in config.training.labels
         },
-        "baselines": baselines["errors"],
-        "settings": baselines["settings"],
+        "baselines": {
+            name: {key: [value] for key, value in of.items()} for name, of in baselines.items()
+        },
     }
     write_text_whole(output, json.dumps(table, indent=2) + "\n")
     write_text_whole(output.with_suffix(".md"), "\n".join(_write(table)))

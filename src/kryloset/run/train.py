@@ -12,6 +12,7 @@ from kryloset.dataset.atomic import write_text_whole
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.models.registry import check_training, model_files, model_modules
 from kryloset.learn.operator import save_model
+from kryloset.learn.seen import TRAINING, note_seen
 from kryloset.learn.training import Training
 from kryloset.problems import load_family
 from kryloset.provenance import stage_identity
@@ -52,9 +53,10 @@ def run(
     (name,) = settings.models
     own = b"".join(path.read_bytes() for path in model_files(name).values())
     checkpoint = model.with_name(model.name + ".checkpoint")
+    learned, valid = (FieldPairs(data, split) for split in TRAINING)
     training = Training(
-        FieldPairs(data, "train"),
-        FieldPairs(data, "valid"),
+        learned,
+        valid,
         settings,
         checkpoint=checkpoint,
         code=stage_identity("train", load_family(config), *model_modules(name))
@@ -64,7 +66,11 @@ def run(
     curves = {"train": record.train, "valid": record.valid, "seconds": record.seconds}
     write_text_whole(history, json.dumps(curves) + "\n")
     seconds = sum(record.seconds)
-    about = training.about | {"best_epoch": record.best_epoch, "seconds": seconds}
+    about = training.about | {
+        "best_epoch": record.best_epoch,
+        "seconds": seconds,
+        "seen": note_seen([learned, valid]),
+    }
     save_model(model, about, record.best)
     checkpoint.unlink()
     logger.info(

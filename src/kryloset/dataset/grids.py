@@ -1,0 +1,40 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The names of the grids of a dataset, by which commands and results tell them apart."""
+
+from collections.abc import Sequence
+
+from kryloset.config import GridPoints, name_points, points_of
+from kryloset.dataset.layout import grid_group
+from kryloset.dataset.reader import Dataset
+from kryloset.errors import DataError
+
+
+def name_grids(dataset: Dataset) -> dict[str, GridPoints | None]:
+    """Return the points of each further grid by its name, and None for the dataset's own grid.
+
+    The name of a grid is its points, such as `33`. An equidistant grid with as many points as the
+    dataset's own has the name of its group, such as `grid_65`.
+    """
+    own = name_points(points_of(dataset.grid))
+    found: dict[str, GridPoints | None] = {own: None}
+    for points in dataset.config.mesh.grids:
+        name = name_points(points)
+        found[grid_group(points) if name == own else name] = points
+    return found
+
+
+def choose_grids(dataset: Dataset, named: Sequence[str]) -> dict[str, GridPoints | None]:
+    """Return some grids of a dataset in the same way, in the given order; all if none is named.
+
+    Raises:
+        DataError: The dataset has no grid of such a name.
+    """
+    there = name_grids(dataset)
+    for name in named:
+        if name not in there:
+            raise DataError(
+                f"--grid {name}: {dataset.path} has grids of {', '.join(there)} points a side; "
+                "add it to mesh.grids in the configuration"
+            )
+    return {name: there[name] for name in named or there}

@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Which instances a model has seen, so that no split is called a test that is none.
+
+A model carries a digest of each instance of its train and valid splits. In another file an instance
+is the same if its parameters have the same digest. On another grid they have another one, so it
+is also taken for the same if it has the same number, and was drawn by the same family with the same
+settings and seed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kryloset.config import DatasetConfig
+from kryloset.dataset.instances import instance_digests
+from kryloset.dataset.reader import Dataset
+from kryloset.errors import DataError
+from kryloset.learn.data import FieldPairs
+
+#: Bytes of an instance's digest that a model carries.
+LENGTH = 16
+#: The splits that a model may have seen.
+TRAINING = ("train", "valid")
+
+
+def note_seen(splits: Sequence[FieldPairs]) -> dict[str, Any]:
+    """Return what tells the instances of some splits of one file again, for a model's `about`."""
+    with Dataset(splits[0].path) as dataset:
+        digests, drawn = instance_digests(dataset)[:, :LENGTH].copy(), _drawing(dataset.config)
+    return {
+        "dataset": splits[0].digest,
+        "drawn": drawn,
+        "instances": {pairs.split: torch.from_numpy(pairs.instances) for pairs in splits},
+        "digests": {pairs.split: torch.from_numpy(digests[pairs.instances]) for pairs in splits},
+    }
+
+
+def find_seen(seen: Mapping[str, Any], path: Path) -> dict[str, NDArray[np.bool_]]:
+    """Return which instances of a file a model may have seen.
+
+    Args:
+        seen: What `note_seen` returned when the model was trained.
+        path: The file of a dataset.
+
+    Returns:
+        By the split in which it saw them, (instances,).
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    with Dataset(path) as dataset:
+        digests, drawn = instance_digests(dataset)[:, :LENGTH], _drawing(dataset.config)
+    keys = _keys(digests)
+    found = {}
+    for split, known in seen["digests"].items():
+        found[split] = np.isin(keys, _keys(known.numpy()))
+        if drawn and drawn == seen["drawn"]:
+            numbers = seen["instances"][split].numpy()
+            found[split][numbers[numbers < len(keys)]] = True
+    return found
+
+
+def require_unseen(seen: Mapping[str, Any], pairs: FieldPairs) -> None:
+    """Refuse a split of which a model may have seen instances, unless its name says so.
+
+    Args:
+        seen: What `note_seen` returned when the model was trained.
+        pairs: The split.
+
+    Raises:
+        DataError: It is neither `train` nor `valid`, and the model may have seen instances of it.
+    """
+    if pairs.split in TRAINING:
+        return
+    counts = {
+        split: int(mine[pairs.instances].sum())
+        for split, mine in find_seen(seen, pairs.path).items()
+    }
+    told = [f"{count} in the split `{split}`" for split, count in counts.items() if count]
+    if told:
+        raise DataError(
+            f"{pairs.path}: the split `{pairs.split}` is no test of this model, which may have "
+            f"seen, of its {len(pairs.instances)} instances, {' and '.join(told)} of the dataset "
+            f"{seen['dataset'][:16]} that it was trained on; measure other splits, or make the "
+            "dataset with another seed"
+        )
+
+
+def _drawing(config: DatasetConfig) -> str:
+    """Return what decides how instances are drawn; nothing if they were given."""
+    if config.instances.file:
+        return ""
+    return json.dumps([config.family, config.seed, config.parameters], sort_keys=True, default=str)
+
+
+def _keys(digests: NDArray[np.uint8]) -> NDArray[np.void]:
+    return np.ascontiguousarray(digests).view(f"V{LENGTH}").ravel()

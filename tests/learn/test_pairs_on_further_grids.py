@@ -1,0 +1,48 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Pairs on a further grid are the same functions at its points."""
+
+import h5py
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from reaction_data import family_of, make_data
+
+from kryloset.errors import DataError
+from kryloset.torch import FieldPairs
+
+#: Every second point of the grid of 9 x 11 points.
+POINTS = (5, 6)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("further") / "dataset.h5"
+    mesh = {"points": 9, "grids": [list(POINTS)]}
+    return make_data(path, family=family_of("Uniform"), count=8, mesh=mesh).path
+
+
+def test_pairs_on_a_further_grid_have_the_values_of_the_file_there(path):
+    own, further = FieldPairs(path, "train"), FieldPairs(path, "train", points=POINTS)
+    assert further.grid == POINTS and further.inputs == own.inputs == ("k", "nu")
+    assert further.logarithmic == own.logarithmic and len(further) == len(own)
+    for mine, theirs in zip(further.coordinates, own.coordinates, strict=True):
+        np.testing.assert_allclose(mine, theirs[::2])
+    for item, instance in enumerate(own.instances):
+        (x, y), (whole_x, whole_y) = further.arrays(item), own.arrays(item)
+        np.testing.assert_allclose(x, whole_x[:, ::2, ::2], rtol=1e-12)
+        np.testing.assert_allclose(y, whole_y[:, ::2, ::2], rtol=1e-12)
+        with h5py.File(path) as file:
+            np.testing.assert_array_equal(y[0], file["grid_5x6/u"][instance, 0])
+
+
+def test_a_grid_that_is_not_there_is_named_with_those_that_are(path):
+    with pytest.raises(DataError, match=r"no further grid of 33 points: it has 5x6; `kryloset ext"):
+        FieldPairs(path, "train", points=33)
+
+
+def test_profiles_are_not_on_further_grids(tmp_path):
+    made = make_data(tmp_path / "d.h5", count=8, mesh={"points": 9, "grids": [list(POINTS)]})
+    assert FieldPairs(made.path, "train", points=POINTS).inputs == ("k", "nu")
