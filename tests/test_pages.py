@@ -126,7 +126,10 @@ def test_two_datasets_are_read_as_one(results):
 
 
 def test_failures_are_listed(results, capsys):
-    (program,) = read_blocks("docs/how-to/failures.md")
+    program, reading = read_blocks("docs/how-to/failures.md")
+    names = {}
+    exec(reading.replace("17", "3"), names)
+    assert names["one"]["sample"] == 3
     exec(program, {})
     assert not capsys.readouterr().out
     with h5py.File("results/darcy/dataset.h5", "r+") as file:

@@ -6,11 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
-from mpi4py import MPI
-
 import h5py
 import numpy as np
 import pytest
+from failing_sets import FAMILY, GIVEN, expected, make, parameters, read_failures
 from resealing import seal_again
 
 from kryloset.config import DatasetConfig
@@ -25,62 +24,14 @@ from kryloset.run import check, checkpoint, compare, report, reproduce, solve, s
 from kryloset.run.checks.redrawn import check_redrawn
 from kryloset.run.draw import Drawn
 from kryloset.run.inputs import open_order
-from kryloset.sampling import generator
-from merging import merge_verified
 
 SLOW = pytest.mark.slow
-FAMILY = f"{Path(__file__).parent / 'failing.py'}:Failing"
-GIVEN = {
-    "family": FAMILY, "count": 12, "chunks": 2, "seed": 5, "mesh": {"points": 5},
-    "splits": {"train": 0.5, "calibration": 0.25, "test": 0.25},
-    "parameters": {"drawing": 0.2, "solving": 0.3},
-    "on_failure": "redraw", "failure_limit": 99,
-    "sort": "hilbert", "features": "parameters", "solver": {"method": "direct"},
-}  # fmt: skip
-
-
-def make(folder: Path, **changes) -> Path:
-    """Make a dataset; an earlier one in the folder may be kept."""
-    config = DatasetConfig(**GIVEN | changes)
-    order, path = folder / "order.h5", folder / "dataset.h5"
-    sort.run(config, "set", output=order, earlier=path)
-    chunks = [folder / f"{i + 1}-of-{config.chunks}.h5" for i in range(config.chunks)]
-    for chunk in chunks:
-        chunk.unlink(missing_ok=True)
-        solve.run(
-            config, "set", order=order, chunk=chunk.stem, output=chunk, comm=MPI.COMM_SELF
-        )  # fmt: skip
-    return merge_verified(config, "set", order=order, chunks=chunks, output=path)
-
-
-def expected(count: int, drawing: float = 0.2, solving: float = 0.3) -> list[tuple]:
-    """Return what fails and what does not, from the generators alone."""
-    failed = []
-    for index in range(count):
-        for attempt in range(100):
-            drawn = generator(5, index, attempt)
-            drawn.random(5), drawn.random(5)
-            nu = drawn.random()
-            if drawing <= nu <= 1 - solving:
-                break
-            failed.append((index, attempt, "draw" if nu < drawing else "solve"))
-    return failed
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of which several instances failed at each stage."""
     return make(tmp_path_factory.mktemp("made"))
-
-
-def read_failures(path: Path) -> tuple[Failure, ...]:
-    with Dataset(path) as data:
-        return data.provenance().failures
-
-
-def parameters(path: Path) -> list[float]:
-    with Dataset(path) as data:
-        return data.array("nu")[:].tolist()
 
 
 def test_what_fails_is_drawn_by_its_next_attempt(made: Path) -> None:

@@ -162,18 +162,18 @@ class DatasetConfig(Section):
         description="Parameters of the instances that lie in a file of yours "
         "(docs/how-to/instances.md).",
     )
-    on_failure: Literal["stop", "redraw"] = Field(
+    on_failure: Literal["stop", "redraw", "skip"] = Field(
         "stop",
         exclude_if=lambda chosen: chosen == "stop",
         description="What happens if an instance that is drawn is none of the family, or cannot be "
-        "solved. stop: the run stops and names it; redraw: another one is drawn for its number, "
-        "and the file lists what failed and why (docs/how-to/failures.md).",
+        "solved. stop: the run stops and names it; redraw: another one is drawn for its number; "
+        "skip: it is left out. The file lists what failed and why (docs/how-to/failures.md).",
     )
     failure_limit: Share = Field(
         DEFAULT_LIMIT,
         exclude_if=lambda limit: limit == DEFAULT_LIMIT,
-        description="How many failures `on_failure: redraw` allows before the run stops: a number, "
-        "or a share of `count`, of which at least one is allowed.",
+        description="How many failures `on_failure` redraw or skip allows before the run stops: a "
+        "number, or a share of `count`, of which at least one is allowed.",
     )
     mesh: MeshConfig = Field(default_factory=MeshConfig, description="Grid and finite elements.")
     sort: Literal["auto", "greedy", "hilbert", "or_opt", "spanning_tree", "given"] = Field(
@@ -259,7 +259,7 @@ class DatasetConfig(Section):
         if self.on_failure == "redraw" and self.instances.file is not None:
             raise ValueError(
                 "on_failure redraw contradicts instances, whose file has nothing to draw again: "
-                "leave one of the keys out"
+                "take skip, or leave one of the keys out"
             )
         return self
 
@@ -275,6 +275,11 @@ class DatasetConfig(Section):
             return 0
         limit = self.failure_limit
         return limit if isinstance(limit, int) else max(1, int(limit * self.count))
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether an instance that fails is left out, and not drawn again."""
+        return self.on_failure == "skip"
 
     @model_validator(mode="after")
     def _counts_fit(self) -> "DatasetConfig":

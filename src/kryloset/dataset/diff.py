@@ -142,8 +142,8 @@ def _require_rows(data: Dataset) -> None:
         offsets = [offsets_path(path) for path in paths if offsets_path(path) in data.file]
         rows = [path for path in paths if offsets_path(path) not in data.file]
     every = [*rows, *(f"solver/{name}" for name in recorded(data.config.storage))]
-    require_rows(data.path, data.file, every, data.config.count)
-    require_rows(data.path, data.file, offsets, data.config.count + 1)
+    require_rows(data.path, data.file, ["sample", *every], len(data))
+    require_rows(data.path, data.file, offsets, len(data) + 1)
 
 
 def _mappings(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:
@@ -191,7 +191,7 @@ def _digests(data: Dataset) -> NDArray[np.void]:
 def _parts(data: Dataset, names: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield ranges of instances of which some arrays fit in memory together."""
     step = min(_rows_in_part(data, name) for name in names)
-    count = data.config.count
+    count = len(data)
     for begin in range(0, count, step):
         yield begin, min(begin + step, count)
 
@@ -257,7 +257,7 @@ def _arrays(a: Dataset, b: Dataset, pairs: Pairs) -> tuple[list[str], float]:
                 apart = distance(one[row], other[row])
                 count += apart > 0
                 if apart > worst:
-                    worst, where = apart, i + row
+                    worst, where = apart, int(a.numbers[i + row])
         if count:
             told = "another shape or mask" if worst == np.inf else f"by up to {worst:.1e}"
             lines.append(f"{name}: {count} of {len(pairs.first)} differ, {told} (instance {where})")

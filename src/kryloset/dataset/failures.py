@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Instances that failed as they were drawn or solved, and were drawn again.
+"""Instances that failed as they were drawn or solved, and were drawn again or left out.
 
 Each failure of an instance moves it to the next attempt (`kryloset.sampling.generator`), so the
-failures alone say by which attempt an instance was drawn.
+failures alone say by which attempt an instance was drawn, and which numbers a dataset lacks.
 """
 
 import json
@@ -12,6 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kryloset.errors import DataError
 
@@ -23,6 +26,8 @@ type Stage = Literal["draw", "solve"]
 STAGES: tuple[Stage, ...] = ("draw", "solve")
 #: Failures that a message names.
 _NAMED = 10
+#: What the JSON of a failure ends with, if the instance was left out.
+_LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True, order=True)
@@ -34,18 +39,21 @@ class Failure:
         attempt: How often it had failed before.
         stage: `draw` or `solve`.
         reason: What was wrong.
+        left_out: Whether the dataset has no instance of that number, instead of another attempt.
     """
 
     instance: int
     attempt: int
     stage: Stage
     reason: str
+    left_out: bool = False
 
     def __str__(self) -> str:
         """Return the failure as a line for people."""
         doing = "drawn" if self.stage == "draw" else "solved"
         again = f", attempt {self.attempt}" if self.attempt else ""
-        return f"instance {self.instance}{again}, as it was {doing}: {self.reason}"
+        then = " (left out)" if self.left_out else ""
+        return f"instance {self.instance}{again}, as it was {doing}: {self.reason}{then}"
 
 
 class Failures:
@@ -53,19 +61,25 @@ class Failures:
 
     Attributes:
         attempts: By instance how often it failed, and so which attempt is the next.
+        left_out: The instances that are not drawn again.
     """
 
-    def __init__(self, allowed: int = 0, known: Iterable[Failure] = ()) -> None:
+    def __init__(
+        self, allowed: int = 0, known: Iterable[Failure] = (), *, leave_out: bool = False
+    ) -> None:
         """Begin with what is known.
 
         Args:
             allowed: How many failures are allowed.
             known: Those that are known already.
+            leave_out: Whether what fails from now on is left out, and not drawn again.
 
         Raises:
             DataError: There are more than are allowed.
         """
         self.attempts: Counter[int] = Counter()
+        self.left_out: set[int] = set()
+        self._leave_out = leave_out
         self._allowed = allowed
         self._found: list[Failure] = []
         self.update(known)
@@ -90,10 +104,13 @@ class Failures:
             Exception: The error itself, if none is allowed.
         """
         if not self._allowed:
-            logger.warning("the run stops; `on_failure: redraw` draws another instance instead")
+            logger.warning(
+                "the run stops; `on_failure: redraw` draws another instance instead, and "
+                "`on_failure: skip` leaves this one out"
+            )
             raise error
         reason = str(error).removeprefix(f"instance {instance}: ")
-        self._append(Failure(instance, self.attempts[instance], stage, reason))
+        self._append(Failure(instance, self.attempts[instance], stage, reason, self._leave_out))
 
     def update(self, failures: Iterable[Failure]) -> None:
         """Add failures that another process or an earlier one found, each attempt once.
@@ -108,6 +125,8 @@ class Failures:
     def _append(self, failure: Failure) -> None:
         self._found.append(failure)
         self.attempts[failure.instance] += 1
+        if failure.left_out:
+            self.left_out.add(failure.instance)
         if len(self) > self._allowed:
             named = "".join(f"\n  {one}" for one in self._found[-_NAMED:])
             raise DataError(
@@ -121,18 +140,38 @@ def count_attempts(failures: Iterable[Failure]) -> Counter[int]:
     return Counter(failure.instance for failure in failures)
 
 
+def stored_numbers(count: int, failures: Iterable[Failure]) -> NDArray[np.int64]:
+    """Return the numbers of the instances that a dataset has, ascending.
+
+    Args:
+        count: How many instances are drawn.
+        failures: Those that failed.
+    """
+    left_out = [failure.instance for failure in failures if failure.left_out]
+    return np.setdiff1d(np.arange(count), np.array(left_out, np.int64))
+
+
 def describe_failures(failures: Sequence[Failure]) -> str:
-    """Say how many instances failed at which stage."""
+    """Say how many instances failed at which stage, and what was done."""
+    left_out = {failure.instance for failure in failures if failure.left_out}
+    again = len({failure.instance for failure in failures} - left_out)
+    done = [f"{again} instances were drawn again"] if again else []
+    done += [f"{len(left_out)} instances were left out"] if left_out else []
     drawn = sum(failure.stage == "draw" for failure in failures)
     return (
-        f"{len({failure.instance for failure in failures})} instances were drawn again: {drawn} "
-        f"failures in drawing and {len(failures) - drawn} in solving"
+        f"{' and '.join(done)}: {drawn} failures in drawing and {len(failures) - drawn} in solving"
     )
 
 
 def dump_failures(failures: Iterable[Failure]) -> str:
     """Return failures as JSON, ascending by instance and attempt."""
-    return json.dumps([astuple(failure) for failure in sorted(failures)])
+    return json.dumps([_row(failure) for failure in sorted(failures)])
+
+
+def _row(failure: Failure) -> tuple[Any, ...]:
+    """Return a failure as a list of four, or of five where the instance was left out."""
+    *row, left_out = astuple(failure)
+    return (*row, _LEFT_OUT) if left_out else (*row,)
 
 
 def parse_failures(text: str, source: str) -> tuple[Failure, ...]:
@@ -159,14 +198,19 @@ def require_consecutive(failures: Sequence[Failure], count: int) -> None:
         DataError: There are any.
     """
     attempts: Counter[int] = Counter()
+    left_out: set[int] = set()
     for failure in failures:
-        if failure.instance >= count or failure.attempt != attempts[failure.instance]:
+        index = failure.instance
+        if index >= count or failure.attempt != attempts[index] or index in left_out:
             raise DataError(f"there is no such attempt to fail: {failure}")
-        attempts[failure.instance] += 1
+        attempts[index] += 1
+        if failure.left_out:
+            left_out.add(index)
 
 
-def _failure(instance: Any, attempt: Any, stage: Any, reason: Any) -> Failure:
+def _failure(instance: Any, attempt: Any, stage: Any, reason: Any, *then: Any) -> Failure:
     numbers = all(type(number) is int and number >= 0 for number in (instance, attempt))
-    if not numbers or stage not in STAGES or not isinstance(reason, str):
+    told = isinstance(reason, str) and then in ((), (_LEFT_OUT,))
+    if not numbers or stage not in STAGES or not told:
         raise ValueError(f"{instance!r}, {attempt!r}, {stage!r} is no failure")
-    return Failure(instance, attempt, stage, reason)
+    return Failure(instance, attempt, stage, reason, bool(then))

@@ -3,6 +3,7 @@
 """Write all of a dataset file except the parameters and solutions of its instances."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import h5py
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from kryloset import provenance
 from kryloset.config import DatasetConfig, count_points, dump_dataset
+from kryloset.dataset.failures import parse_failures, stored_numbers
 from kryloset.dataset.integrity import DIGEST, TABLES, Digests, table_path
 from kryloset.dataset.layout import (
     CHECKSUM,
@@ -32,7 +34,7 @@ from kryloset.dataset.layout import (
     recorded,
     stored_type,
 )
-from kryloset.dataset.splits import split_indices
+from kryloset.dataset.splits import split_rows
 from kryloset.dependence import keys_of
 from kryloset.problems.base import BoundaryCondition, Family, cell_axis
 from kryloset.problems.checks.periodic import describe_boundaries, describe_equation
@@ -50,20 +52,33 @@ class Frame:
         config: Configuration of the dataset.
         family: Its family.
         versions: Versions of the programs that make it.
+        texts: Those of `layout.TEXTS` that there are.
         digests: Digests of everything that is written.
-        split_indices: The instances of each split.
+        numbers: Numbers of the instances, ascending: all but those that the failures leave out.
     """
 
     def __init__(
-        self, file: h5py.File, config: DatasetConfig, family: Family, versions: Mapping[str, str]
+        self,
+        file: h5py.File,
+        config: DatasetConfig,
+        family: Family,
+        versions: Mapping[str, str],
+        texts: Mapping[str, str],
     ) -> None:
         """Begin an empty file."""
         self.file = file
         self.config = config
         self.family = family
         self.versions = versions
+        self.texts = texts
         self.digests = Digests()
-        self.split_indices = split_indices(config)
+        failures = parse_failures(texts.get("failures", "[]"), "the list of failures")
+        self.numbers = stored_numbers(config.count, failures)
+
+    @cached_property
+    def split_rows(self) -> dict[str, NDArray[np.int64]]:
+        """The rows of the instances of each split."""
+        return split_rows(self.config, self.numbers)
 
     def describe(self, name: str) -> None:
         """Write everything that does not depend on the solutions."""
@@ -89,7 +104,7 @@ class Frame:
         attributes["dataset_name"] = name
         attributes["grid_type"] = "cartesian"
         attributes["n_spatial_dims"] = np.int64(len(family.coordinates))
-        attributes["n_trajectories"] = np.int64(self.config.count)
+        attributes["n_trajectories"] = np.int64(len(self.numbers))
         # The Well lists numbers here that hold for the whole file; ours vary by instance.
         write_strings(self.file, "simulation_parameters", [])
         names = ("input_fields", "output_fields", "unknowns")
@@ -113,7 +128,7 @@ class Frame:
     def _dimensions(self) -> None:
         """Write the dimension scales, and The Well's links to them."""
         family, count = self.family, len(self.family.coordinates)
-        self.scale("sample", np.arange(self.config.count), "number of the instance, as drawn")
+        self.scale("sample", self.numbers, "number of the instance, as drawn")
         if family.times is None:
             self.scale("time", np.zeros(1), "time; the problem is steady")
         else:
@@ -163,7 +178,7 @@ class Frame:
     def _write_splits(self) -> None:
         """Write the instances of each split along a dimension of its own."""
         self.file.create_group("splits")
-        for name, indices in self.split_indices.items():
+        for name, indices in self.split_rows.items():
             long_name = f"instances of the split {name}, ascending"
             self.array(f"splits/{name}", indices, (), long_name=long_name).make_scale(name)
 
@@ -195,7 +210,6 @@ class Frame:
         name: str,
         code: Mapping[str, str],
         parameters: str,
-        texts: Mapping[str, str],
     ) -> None:
         """Write everything that is needed to make the file again."""
         group = self.file.create_group("provenance")
@@ -207,7 +221,7 @@ class Frame:
             self.text(f"provenance/modules/{file}" if number else "provenance/family", source)
         if sources:
             self.file["provenance/family"].attrs["file"] = next(iter(sources))
-        for key, text in texts.items():
+        for key, text in self.texts.items():
             self.text(f"provenance/{key}", text)
         for program, version in self.versions.items():
             group.require_group("versions").attrs[program] = version
@@ -228,7 +242,8 @@ class Frame:
         for name, values in distances.items():
             path, axis = f"{REFINEMENT}/{name}", f"{REFINEMENT}/instance"
             if axis not in self.file:
-                self.scale(axis, np.arange(len(values)), "number of the instance, as drawn")
+                first = self.numbers[: len(values)]
+                self.scale(axis, first, "number of the instance, as drawn")
             long_name = (
                 f"relative L2 distance of {name} to the solution with every edge of the mesh "
                 "halved, at the points of the grid"

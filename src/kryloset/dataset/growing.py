@@ -57,6 +57,12 @@ class GrowingFile:
             checksums.append(bytes(piece[-CHECKED:]))
         return np.array(places, np.int64), b"".join(checksums)
 
+    def shorten(self, count: int) -> None:
+        """Leave the first `count` rows of each array, where fewer were written than expected."""
+        for array in self._arrays.values():
+            if len(array) > count:
+                array.resize(count, axis=0)
+
     def deliver(self) -> None:
         """Hand all that was written to the system, so that it outlives the process.
 

@@ -143,6 +143,7 @@ class Journal:
                             growing.write(name, self._find(values), first)
                         writer.note_rows(name, values.digests)
                 first += count
+            growing.shorten(first)
             yield writer
             writer.seal()
             growing.close()

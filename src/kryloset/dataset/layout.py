@@ -114,7 +114,7 @@ ROLES = ("parameters", "fields", "unknowns")
 #: The group of the estimates of the discretisation error, by field.
 REFINEMENT = "refinement"
 #: Texts that /provenance has only where they say something, each as JSON: the recorded selections,
-#: the runs that made kept instances, and what failed and was drawn again.
+#: the runs that made kept instances, and what failed and was drawn again or left out.
 TEXTS = ("choices", "earlier", "failures")
 #: Path of the recorded selections of all chunks, a text as in `choices.json`.
 CHOICES = "provenance/choices"

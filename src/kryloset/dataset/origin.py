@@ -41,7 +41,7 @@ class Provenance:
         code: Identity of the code by stage.
         parameters: Digest of the parameters.
         earlier: The runs that made the instances that were kept from earlier datasets.
-        failures: What failed and was drawn again, ascending by instance and attempt.
+        failures: What failed and was drawn again or left out, ascending by instance and attempt.
     """
 
     config: str

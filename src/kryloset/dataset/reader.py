@@ -4,7 +4,7 @@
 
 import hashlib
 from collections.abc import Callable
-from functools import wraps
+from functools import cached_property, wraps
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, cast
@@ -50,7 +50,8 @@ def _described[Method: Callable[..., Any]](method: Method) -> Method:
 class Dataset:
     """An open dataset file; use it in a `with` statement.
 
-    Every method that reads raises a `DataError` if the file lacks a part that it should have.
+    Every method that reads raises a `DataError` if the file lacks a part that it should have. An
+    index is the row of an instance, which is its number unless one before it is left out.
 
     Args:
         path: The file.
@@ -172,6 +173,27 @@ class Dataset:
         """Return the number of instances."""
         return int(self.file.attrs["n_trajectories"])
 
+    @cached_property
+    @_described
+    def numbers(self) -> NDArray[np.int64]:
+        """Numbers of the instances, one for each row, ascending; some may be left out."""
+        return np.asarray(self.file["sample"][:], np.int64)
+
+    def row_of(self, number: int) -> int:
+        """Return the row of an instance.
+
+        Raises:
+            DataError: The file has no instance of that number.
+        """
+        row = int(np.searchsorted(self.numbers, number))
+        if row < len(self.numbers) and self.numbers[row] == number:
+            return row
+        for failure in self.provenance().failures:
+            if failure.left_out and failure.instance == number:
+                raise DataError(f"{self.path}: {failure}")
+        first, last = self.numbers[[0, -1]]
+        raise DataError(f"{self.path} has the instances {first} to {last}, and no {number}")
+
     def array(self, name: str) -> h5py.Dataset:
         """Return the array of a parameter (sample, ...) or of the solution (sample, time, ...).
 
@@ -202,7 +224,7 @@ class Dataset:
         return "shared" if self._shared else None
 
     def instance(self, index: int) -> dict[str, NDArray[Any]]:
-        """Return the parameters of an instance."""
+        """Return the parameters of an instance, by its row."""
         return {name: self._read(name, index) for name in self.parameters}
 
     def solution(self, index: int) -> dict[str, NDArray[Any]]:
@@ -362,7 +384,7 @@ class Dataset:
 
     @_described
     def splits(self) -> dict[str, NDArray[np.int64]]:
-        """Return the instances of each split."""
+        """Return the rows of the instances of each split."""
         return {name: self.file[f"splits/{name}"][:] for name in self.config.splits}
 
     @_described

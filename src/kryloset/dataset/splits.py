@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.layout import INTEGER
+from kryloset.errors import DataError
 from kryloset.sampling import split_generator
 
 
 def split_indices(config: DatasetConfig) -> dict[str, NDArray[np.int64]]:
-    """Return the instances of each split, ascending.
+    """Return the numbers of the instances of each split, ascending.
 
     For every n, a split with the fraction f has more than f n - 1 and fewer than f n + 1 of the
     first n instances. The random numbers are the raw stream of Philox with the seed as its key, 64
@@ -39,6 +40,31 @@ def split_indices(config: DatasetConfig) -> dict[str, NDArray[np.int64]]:
         name: np.flatnonzero(given == split).astype(INTEGER)
         for split, name in enumerate(config.splits)
     }
+
+
+def split_rows(config: DatasetConfig, numbers: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    """Return the rows in the file of the instances of each split, ascending.
+
+    Where an instance is left out, those after it move up, and stay in their splits.
+
+    Args:
+        config: The dataset.
+        numbers: The numbers of the instances that it has, ascending.
+
+    Raises:
+        DataError: All instances of a split are left out.
+    """
+    rows = {
+        name: np.flatnonzero(np.isin(numbers, chosen, assume_unique=True)).astype(INTEGER)
+        for name, chosen in split_indices(config).items()
+    }
+    empty = [name for name, chosen in rows.items() if not len(chosen)]
+    if empty:
+        raise DataError(
+            f"all instances of the split {empty[0]} are left out: raise `count`, or draw milder "
+            "parameters"
+        )
+    return rows
 
 
 def _weights(fractions: Sequence[float]) -> list[int]:

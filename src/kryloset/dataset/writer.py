@@ -80,7 +80,7 @@ def write_dataset(
         strategies: The labels of the strategies in /solver/way, numbered from 0.
         moments: Those of parameters and fields over the training split, if they are known.
         versions: Versions of the programs that made the dataset, if not those that are here.
-        texts: Those of `layout.TEXTS` that there are.
+        texts: Those of `layout.TEXTS` that there are; `failures` says which instances are not.
         refinement: By field, distances of the first instances to their solutions on a refined mesh.
 
     Raises:
@@ -88,11 +88,11 @@ def write_dataset(
     """
     with create_hdf5(path, libver=LIBVER) as file:
         programs = (versions or provenance.versions()) | provenance.commit()
-        writer = _Writer(file, config, family, programs)
+        writer = _Writer(file, config, family, programs, texts)
         file.attrs[CREATED] = provenance.time_of_making()
         writer.describe(name)
         writer.solver(solver, reasons, dict(enumerate(strategies)))
-        writer.provenance(name, code, parameters, texts)
+        writer.provenance(name, code, parameters)
         writer.data(instances, masks or {}, moments)
         writer.meshes(meshes or {})
         writer.refinement(refinement or {})
@@ -139,13 +139,13 @@ def write_skeleton(
     Raises:
         DataError: An array does not have the shape of its variable.
     """
-    writer = _Writer(file, config, family, versions)
+    writer = _Writer(file, config, family, versions, texts)
     writer.describe(name)
     writer.solver(solver, reasons, dict(enumerate(strategies)))
-    writer.provenance(name, code, parameters, texts)
+    writer.provenance(name, code, parameters)
     writer.skeleton(first, rows, masks)
     writer.meshes(meshes)
-    solved = min(config.refinement.instances, config.count)
+    solved = int((writer.numbers < config.refinement.instances).sum())
     writer.refinement({v.name: np.zeros(solved) for v in family.fields if solved})
     writer.tables()
 
@@ -180,7 +180,7 @@ def write_instances(
     Raises:
         DataError: An array does not have the shape of its variable.
     """
-    writer = _Writer(file, config, family, {"kryloset": __version__})
+    writer = _Writer(file, config, family, {"kryloset": __version__}, {})
     writer.describe_grid(name)
     if solver is not None:
         writer.solver(solver, reasons or {}, dict(enumerate(strategies)))
@@ -192,10 +192,15 @@ class _Writer(Frame):
     """A dataset file with the arrays of its instances."""
 
     def __init__(
-        self, file: h5py.File, config: DatasetConfig, family: Family, versions: Mapping[str, str]
+        self,
+        file: h5py.File,
+        config: DatasetConfig,
+        family: Family,
+        versions: Mapping[str, str],
+        texts: Mapping[str, str],
     ) -> None:
         """Begin an empty file."""
-        super().__init__(file, config, family, versions)
+        super().__init__(file, config, family, versions, texts)
         #: By path the arrays of rows, and the numbers of all instances.
         self._stored: dict[str, tuple[Storage, h5py.Dataset]] = {}
         self._numbers: dict[str, NDArray[Any]] = {}
@@ -210,7 +215,7 @@ class _Writer(Frame):
         names = [v.name for v in (*self.family.parameters, *self.family.fields)]
         if moments is None:
             moments = {name: Moments() for name in names}
-            train = self.split_indices["train"].tolist()
+            train = self.split_rows["train"].tolist()
             self.arrays(instances, masks, dict.fromkeys(train, moments))
         else:
             self.arrays(instances, masks)
@@ -258,10 +263,10 @@ class _Writer(Frame):
             path = placements[key].path
             append_rows(self.file, path, self._values(placements[key], 0, first[key]), **FILTERS)
             self.file[path].resize(length, axis=0)
-            self.file[offsets_path(path)].resize(self.config.count + 1, axis=0)
+            self.file[offsets_path(path)].resize(len(self.numbers) + 1, axis=0)
         for placement in placements.values():
             if placement.has_rows:
-                self.digests.add_rows(placement.path, bytes(self.config.count * DIGEST))
+                self.digests.add_rows(placement.path, bytes(len(self.numbers) * DIGEST))
         self._finish_all(placements, shared)
         names = [v.name for v in (*self.family.parameters, *self.family.fields)]
         nothing = Moments()
@@ -329,7 +334,7 @@ class _Writer(Frame):
                 self.number(axis, length)
         if ragged:
             return
-        count = self.config.count
+        count = len(self.numbers)
         if placement.has_rows:
             times, compression = "time" in placement.axes, self.config.storage.compression
             storage = Storage.of(values, times=times, compression=compression)

@@ -64,7 +64,7 @@ def _file(split: str) -> str:
 
 def _row(view: GridView, instance: int, dtype: np.dtype[Any]) -> dict[str, NDArray[Any]]:
     """Return the columns of an instance."""
-    row: dict[str, NDArray[Any]] = {"instance": np.asarray(instance)}
+    row: dict[str, NDArray[Any]] = {"instance": np.asarray(view.dataset.numbers[instance])}
     fields = {name: view.values(name, instance) for name in view.fields}
     row |= {name: values.astype(dtype) for name, values in (view.given(instance) | fields).items()}
     if (inside := view.inside(instance)) is not None:

@@ -24,7 +24,7 @@ class Selection:
 
     Attributes:
         dataset: The open dataset.
-        instances: Numbers of the instances, ascending.
+        instances: Rows of the instances, ascending.
         splits: Those of each split; splits without any are left out.
         grids: The points of each further grid, None for the dataset's own grid.
         dtype: The type of floating-point numbers.

@@ -117,10 +117,10 @@ class _Rows:
         """Return the length of an array along its first axis, and its rows in parts."""
         chosen = self._chosen
         if path == "sample":
-            return len(chosen), [self._selection.instances]
+            return len(chosen), [array[:][chosen]]
         if path.startswith(_SPLITS):
             kept = self._selection.splits[path.removeprefix(_SPLITS)]
-            return len(kept), [kept]
+            return len(kept), [self._selection.dataset.numbers[kept]]
         if path in self._ragged:
             length = self._ragged[path]
             if array.is_scale:

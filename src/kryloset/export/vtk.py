@@ -75,7 +75,7 @@ def _write_part(
 ) -> None:
     """Write the states of fields that share nodes, and for a trajectory their list."""
     dataset, first = selection.dataset, fields[0]
-    times, stem = dataset.times, f"{first}_{instance:06}"
+    times, stem = dataset.times, f"{first}_{dataset.numbers[instance]:06}"
     points, cells = arrays[f"{first}_points"], arrays[f"{first}_cells"]
     tangents = arrays.get(f"{first}_tangents")
     given: dict[str, Numbers] = {}

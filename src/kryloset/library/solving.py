@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Solving instances of a family."""
 
-from pathlib import Path
 from typing import Any
 
 from mpi4py import MPI
@@ -23,7 +22,7 @@ from kryloset.problems import Discretisation
 from kryloset.problems.registry import check_solver
 from kryloset.progress import track
 from kryloset.run import files
-from kryloset.run.chunk import Chunk
+from kryloset.run.chunk import record_solves
 from kryloset.run.solve import stored_fields
 from kryloset.run.solve_record import SolveRecord, solve_in_order
 from kryloset.run.solver import make_solver, read_selection
@@ -106,7 +105,6 @@ class _Solved:
         self._config = config
         self._parameters = parameters
         self._order = order
-        self._chunk = Chunk(CHUNK, parameters.numbers[order], Path(CHUNK))
         #: By place among the given instances: parameters, fields and unknowns; what the solve took,
         #: as in a chunk's file; and the strategy in words.
         self._arrays: dict[int, dict[str, NDArray[Any]]] = {}
@@ -143,7 +141,9 @@ class _Solved:
             self._config, self._family, discretisation, instance, solution, check=position == 0
         )
         self._arrays[place] = instance | fields
-        self._rows[place] = self._chunk.record(position, [record])
+        numbers = self._parameters.numbers
+        before = int(numbers[self._order[position - 1]]) if position else -1
+        self._rows[place] = record_solves(before, [record])
         self._labels[place] = record.label
 
     def label(self, discretisation: Discretisation) -> xarray.DataTree:

@@ -44,7 +44,7 @@ def read_columns(data: Dataset) -> list[Column]:
     for name, instances in data.splits().items():
         splits[instances] = name
     columns = [
-        Column("instance", "number of the instance, as drawn", "integer", range(count)),
+        Column("instance", "number of the instance, as drawn", "integer", data.numbers.tolist()),
         Column("split", "split of the instance", "text", splits.tolist()),
     ]
     for name in data.parameters:

@@ -51,7 +51,8 @@ class Findings:
         family: Its family, as the file describes it.
         path: Its HDF5 file.
         size: Bytes of that file.
-        permutation: Instances in solving order, shape (N,).
+        numbers: Numbers of the instances, in drawn order, shape (N,).
+        permutation: Rows of the instances in solving order, shape (N,).
         bounds: Positions where chunks begin, and N, shape (chunks + 1,).
         order: How it was sorted.
         solver: Solve records by quantity, in drawn order.
@@ -73,6 +74,7 @@ class Findings:
     family: Family
     path: Path
     size: int
+    numbers: NDArray[np.int64]
     permutation: NDArray[np.int64]
     bounds: NDArray[np.int64]
     order: Order | None
@@ -88,8 +90,8 @@ class Findings:
     models: Mapping[str, Any] | None
     predictions: Sequence[Predictions]
 
-    def values(self, variable: Variable, instances: list[int]) -> Array:
-        """Read a variable that is defined on the whole grid, for a few instances.
+    def values(self, variable: Variable, rows: list[int]) -> Array:
+        """Read a variable that is defined on the whole grid, for the instances of a few rows.
 
         Parameters, like fields, are NaN at points outside the domain.
 
@@ -98,7 +100,7 @@ class Findings:
             the axis `time`, and only vectors the axis `component`.
         """
         with Dataset(self.path) as dataset:
-            return np.stack([_read_inside(dataset, variable, index) for index in instances])
+            return np.stack([_read_inside(dataset, variable, index) for index in rows])
 
 
 def _read_inside(dataset: Dataset, variable: Variable, index: int) -> Array:

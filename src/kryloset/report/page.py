@@ -138,12 +138,14 @@ def _samples(findings: Findings) -> Illustration | None:
     variables = pictures.pictured(family)
     if not variables:
         return None
-    places = np.linspace(0, findings.config.count - 1, min(SAMPLES, findings.config.count))
-    instances = [int(findings.permutation[round(place)]) for place in places]
+    count = len(findings.permutation)
+    places = np.linspace(0, count - 1, min(SAMPLES, count))
+    chosen = [int(findings.permutation[round(place)]) for place in places]
+    instances = findings.numbers[chosen].tolist()
     rows = [
         row
         for v in variables
-        for row in pictures.make_pictures(family, v, findings.values(v, instances))
+        for row in pictures.make_pictures(family, v, findings.values(v, chosen))
     ]
     plane = pictures.plane(family)
     figure = gallery(rows, [f"instance {number}" for number in instances], plane)

@@ -112,8 +112,12 @@ def _contents(
     duplicates = NoDuplicates()
     rounded = find_rounded(config, family)
     residuals = Residuals(discretisation, config.solver.tolerance, rounded)
-    solved = min(config.refinement.instances, config.count)
-    refined = Refined(family, config.solver.tolerance, solved, data.refinement())
+    solved = config.refinement.instances
+    distances = {
+        name: dict(zip(data.numbers.tolist(), values.tolist(), strict=False))
+        for name, values in data.refinement().items()
+    }
+    refined = Refined(family, config.solver.tolerance, solved, distances)
     passed = examine_groups(
         track(read_dataset(data, family), "checking instances", len(data), amount=len),
         {
@@ -129,14 +133,18 @@ def _contents(
             **({"refinement": refined} if solved else {}),
         },
     )
-    splits = attempt("splits", lambda: check_splits(config, data.splits()))
+    splits = attempt("splits", lambda: check_splits(config, data.splits(), data.numbers))
     solver = attempt("solver", lambda: _solver(data, residuals.found))
     mesh = attempt("mesh", lambda: _mesh(data, discretisation))
     passed += [splits, solver, mesh]
     failures = data.provenance().failures
     if failures:
-        work = partial(check_redrawn, family, config.seed, failures)
-        passed.append(attempt("failures", work))
+        passed.append(
+            attempt(
+                "failures",
+                lambda: check_redrawn(family, config.seed, failures, find_given(data, family)),
+            )
+        )
     by_name = {check.name: check for check in passed}
     return [by_name[name] for name in _ORDER if name in by_name], residuals
 
@@ -154,7 +162,8 @@ def _parameters(data: Dataset, family: Family) -> Content:
 
 def _solver(data: Dataset, residuals: Sequence[float]) -> str:
     tolerance, kept = data.config.solver.tolerance, count_kept(data.provenance().earlier)
-    return check_all_records(data.solver(), residuals, tolerance, len(data.strategies()), kept)
+    strategies = len(data.strategies())
+    return check_all_records(data.solver(), data.numbers, residuals, tolerance, strategies, kept)
 
 
 def _mesh(data: Dataset, discretisation: Discretisation) -> str:
@@ -170,8 +179,10 @@ def _accuracy(
 ) -> Accuracy | None:
     """Measure what the tolerance means for the error where residuals are largest."""
     largest = np.argsort(residuals, kind="stable")[-measured(family) :]
-    chosen = sorted(largest.tolist())
-    instances = {index: (data.instance(index), data.solution(index)) for index in chosen}
+    instances = {
+        int(data.numbers[row]): (data.instance(row), data.solution(row))
+        for row in sorted(largest.tolist())
+    }
     return measure(family, discretisation, data.config.solver.tolerance, instances)
 
 

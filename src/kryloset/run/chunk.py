@@ -4,7 +4,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -102,29 +102,39 @@ class Chunk:
         """
         return self.solved[number * size : (number + 1) * size]
 
-    def record(self, begin: int, solved: Sequence[SolveRecord]) -> dict[str, NDArray[Any]]:
-        """Return what the solves of a group took, by the paths of the arrays in the file.
+    def before(self, position: int, left_out: Collection[int]) -> int:
+        """Return the last instance before a place in the solving order; -1 if there is none.
 
         Args:
-            begin: Place of the first instance among those that are solved.
-            solved: What the solve of each took.
+            position: The place, among those that are solved.
+            left_out: Instances that were not solved.
         """
-        quantities = (
-            "iterations", "operator_applications", "preconditioner_applications", "systems",
-            "escalations", "reason", "true_residual",
-        )  # fmt: skip
-        predecessors = [self._predecessor(begin + i, one) for i, one in enumerate(solved)]
-        return {
-            files.INSTANCE: _column(solved, "instance"),
-            **{files.solver(name): _column(solved, name) for name in quantities},
-            files.solver("way"): _column(solved, "strategy"),
-            files.solver("predecessor"): np.array(predecessors),
-            **{files.seconds(part): _column(solved, f"seconds_{part}") for part in files.PARTS},
-        }
+        earlier = (int(self.solved[place]) for place in reversed(range(position)))
+        return next((number for number in earlier if number not in left_out), -1)
 
-    def _predecessor(self, position: int, solved: SolveRecord) -> int:
-        """Return the instance whose space an instance at some place used, or -1."""
-        return int(self.solved[position - 1]) if position and solved.recycled else -1
+
+def record_solves(before: int, solved: Sequence[SolveRecord]) -> dict[str, NDArray[Any]]:
+    """Return what the solves of a group took, by the paths of the arrays in the file.
+
+    Args:
+        before: The instance that was solved before the group, or -1.
+        solved: What the solve of each took.
+    """
+    quantities = (
+        "iterations", "operator_applications", "preconditioner_applications", "systems",
+        "escalations", "reason", "true_residual",
+    )  # fmt: skip
+    earlier = [before, *(one.instance for one in solved)]
+    predecessors = [
+        number if one.recycled else -1 for number, one in zip(earlier, solved, strict=False)
+    ]
+    return {
+        files.INSTANCE: _column(solved, "instance"),
+        **{files.solver(name): _column(solved, name) for name in quantities},
+        files.solver("way"): _column(solved, "strategy"),
+        files.solver("predecessor"): np.array(predecessors),
+        **{files.seconds(part): _column(solved, f"seconds_{part}") for part in files.PARTS},
+    }
 
 
 class Encoder:
@@ -140,7 +150,10 @@ class Encoder:
         """Find how the rows of the first group were stored."""
         self._family = family
         self._storage = storage
-        first: Mapping[str, NDArray[Any] | Encoded] = next(journal.records(), {})
+        # All instances of a group may have been left out.
+        first: Mapping[str, NDArray[Any] | Encoded] = next(
+            (record for record in journal.records() if files.INSTANCE in record), {}
+        )
         self._storages = {
             path: rows.storage for path, rows in first.items() if isinstance(rows, Encoded)
         }
@@ -270,16 +283,20 @@ def write_chunk(
     Raises:
         DataError: A record is missing, or the file cannot be written.
     """
-    if journal.instances != len(chunk.instances):
+    failures = recorded_failures(journal)
+    count = len(chunk.instances) - sum(failure.left_out for failure in failures)
+    if journal.instances != count:
+        raise DataError(f"{journal.folder} has {journal.instances} of {count} instances")
+    if not count:
         raise DataError(
-            f"{journal.folder} has {journal.instances} of {len(chunk.instances)} instances"
+            f"all {len(failures)} instances of chunk {chunk.name} are left out: see why in its "
+            "log, or take fewer chunks"
         )
     ragged = {files.field(variable.name) for variable in family.unknowns if variable.ragged}
     with journal.finish(chunk.output) as file:
         file.describe(attributes)
         if selection is not None:
             file.text(files.SELECTION, selection)
-        failures = recorded_failures(journal)
         if failures:
             file.text(files.FAILURES, dump_failures(failures))
         for record in journal.records():

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Draw instances, each from (seed, index) alone: in turn, or again wherever they are needed.
 
-One that failed is drawn by its next attempt, if the run allows failures.
+One that failed is drawn by its next attempt or left out, if the run allows failures.
 """
 
 import logging
@@ -24,10 +24,11 @@ from kryloset.problems import Family, Instance
 from kryloset.problems.base import Array
 from kryloset.problems.checks.drawing import Drawing, Given
 from kryloset.problems.checks.mistakes import describe_class
-from kryloset.problems.checks.variety import Variety, never_varying
+from kryloset.problems.checks.variety import Variety
 from kryloset.processes import in_processes
 from kryloset.progress import track
 from kryloset.run import files
+from kryloset.run.draw_checks import require_reproducible, require_variety
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Instances(Protocol):
     """Numbered instances of a family."""
 
     def instances(self, indices: Sequence[int]) -> list[dict[str, Array]]:
-        """Return the parameters of some instances by name."""
+        """Return the parameters of some instances by name, but of those that are left out."""
 
 
 class Drawn:
@@ -62,6 +63,7 @@ class Drawn:
 
     Attributes:
         failures: What has failed so far.
+        draw: Draws an instance by the attempt that they say.
     """
 
     def __init__(
@@ -78,27 +80,31 @@ class Drawn:
         self._sorted = dict(self.failures.attempts)
         self._family = family
         self._seed = seed
-        self._draw = Drawing(family, given, self.failures.attempts, precision)
+        self.draw = Drawing(family, given, self.failures.attempts, precision)
         self._given = given
         self._order = order
 
-    def redraw(self, index: int, error: Exception) -> dict[str, Array]:
+    def redraw(self, index: int, error: Exception) -> dict[str, Array] | None:
         """Draw another instance for the number of one that could not be solved.
 
         Args:
             index: The number.
             error: Why it could not.
 
+        Returns:
+            Its parameters by name; None if the number is left out.
+
         Raises:
             DataError: More instances have failed than may.
             Exception: The error itself, if none may.
         """
         self.failures.add(index, "solve", error)
-        logger.warning("instance %d is drawn again: %s", index, error)
-        return self.instances([index])[0]
+        done = "left out" if index in self.failures.left_out else "drawn again"
+        logger.warning("instance %d is %s: %s", index, done, error)
+        return next(iter(self.instances([index])), None)
 
     def instances(self, indices: Sequence[int]) -> list[dict[str, Array]]:
-        """Draw some instances.
+        """Draw some instances, but for those that are left out.
 
         Raises:
             DataError: As `Drawing`.
@@ -111,14 +117,14 @@ class Drawn:
         """Return whether an instance is the one that was sorted, and has not failed since."""
         return self.failures.attempts[index] == self._sorted.get(index, 0)
 
-    def _draw_one(self, index: int) -> dict[str, Array]:
-        """Draw an instance. One that was sorted was valid then."""
+    def _draw_one(self, index: int) -> dict[str, Array] | None:
+        """Draw an instance, if it is not left out. One that was sorted was valid then."""
         if self._order is not None and self._is_sorted(index):
-            return self._draw(self._seed, index)
-        return draw_valid(self._draw, self._seed, index, self.failures)
+            return self.draw(self._seed, index)
+        return draw_valid(self.draw, self._seed, index, self.failures)
 
     def digested(self, indices: Sequence[int]) -> tuple[list[dict[str, Array]], list[bytes]]:
-        """Draw some instances, and return with them the digests of their parameters.
+        """Draw some instances, but for those that are left out.
 
         Returns:
             The parameters of each instance by name; and of each instance, from `digest_rows`, the
@@ -128,12 +134,13 @@ class Drawn:
             DataError: As `instances`.
             FamilyError: As `instances`.
         """
-        found = [self._draw_one(index) for index in indices]
-        precision = self._draw.precision
-        rows = [digest_rows(narrow(instance.values(), precision)) for instance in found]
+        drawn = {index: self._draw_one(index) for index in indices}
+        found = {index: instance for index, instance in drawn.items() if instance is not None}
+        precision = self.draw.precision
+        rows = [digest_rows(narrow(one.values(), precision)) for one in found.values()]
         if self._order is not None:
             digests = self._order.array(files.DRAWN)
-            for index, digested in zip(indices, rows, strict=True):
+            for index, digested in zip(found, rows, strict=True):
                 if not self._is_sorted(index):
                     continue
                 if sha256(digested).digest() != digests[index].tobytes():
@@ -152,10 +159,10 @@ class Drawn:
                         "bits: take functions such as `exponential` from kryloset.sampling, or "
                         "sort and solve on machines of one kind"
                     )
-        return found, rows
+        return [*found.values()], rows
 
 
-def draw_valid(draw: Drawing, seed: int, index: int, failures: Failures) -> dict[str, Array]:
+def draw_valid(draw: Drawing, seed: int, index: int, failures: Failures) -> dict[str, Array] | None:
     """Draw an instance, by its next attempt as often as it is none of the family.
 
     Args:
@@ -164,15 +171,31 @@ def draw_valid(draw: Drawing, seed: int, index: int, failures: Failures) -> dict
         index: Number of the instance.
         failures: Takes what fails.
 
+    Returns:
+        Its parameters by name; None if it is left out.
+
     Raises:
         DataError: It is none, and no more instances may fail.
         FamilyError: As `Drawing`.
     """
-    while True:
+    while index not in failures.left_out:
         try:
             return draw(seed, index)
         except DataError as error:
             failures.add(index, "draw", error)
+    return None
+
+
+def draw_first(instances: Instances, count: int) -> Instance:
+    """Return the first instance that is not left out.
+
+    Raises:
+        DataError: All are.
+    """
+    for index in range(count):
+        for instance in instances.instances([index]):
+            return instance
+    raise DataError(f"all of the {count} instances are left out")
 
 
 def draw_all(
@@ -200,18 +223,19 @@ def draw_all(
         precision: As of `Drawing`.
 
     Returns:
-        The digest of each instance, (count, 32), and its features, (count, d).
+        The digest of each instance, (count, 32), zeros where one is left out; and the features of
+        the others, (others, d).
 
     Raises:
-        DataError: As `draw_instances`.
+        DataError: As `draw_instances`; or all instances are left out.
         FamilyError: As `draw_instances`.
     """
     failures = Failures() if failures is None else failures
-    draw = Drawing(family, given, failures.attempts, precision)
+    drawn = Drawn(family, seed, given=given, failures=failures, precision=precision)
     # The first instance sets the lengths of axes that the grid does not have, for all processes.
-    length = block_length(draw_valid(draw, seed, 0, failures))
+    length = block_length(draw_first(drawn, count))
     blocks = [range(begin, min(begin + length, count)) for begin in range(0, count, length)]
-    job = _Job(family, seed, draw, reduce, given, known, failures)
+    job = _Job(family, seed, drawn.draw, reduce, given, known, failures)
     variety = Variety()
     digests = np.empty((count, DIGEST), np.uint8)
     features: list[Array] = []
@@ -221,19 +245,26 @@ def draw_all(
         )
         for numbers, block in zip(blocks, found, strict=True):
             digests[numbers.start : numbers.stop] = block.digests
-            features.append(block.features)
+            features += block.features
             variety.update(block.variety)
             failures.update(block.failures)
-    _require_variety(family, seed, variety, given)
+    require_variety(family, seed, variety, given)
     return digests, np.concatenate(features)
 
 
 @dataclass(frozen=True)
 class _Block:
-    """What is kept of a block of instances: digests (n, 32), features (n, d) and the rest."""
+    """What is kept of a block of n instances.
+
+    Attributes:
+        digests: Those of the instances, (n, 32), zeros where one is left out.
+        features: Those of the others, (others, d); nothing if there are none.
+        variety: In what they differ.
+        failures: What failed.
+    """
 
     digests: NDArray[np.uint8]
-    features: Array
+    features: list[Array]
     variety: Variety
     failures: list[Failure]
 
@@ -252,29 +283,32 @@ class _Job:
 
     def __call__(self, numbers: Sequence[int]) -> _Block:
         """Draw the instances with some numbers."""
-        count, before = len(self.known), len(self.failures)
-        instances = [
-            self.known[number]
-            if number < count
-            else draw_valid(self.draw, self.seed, number, self.failures)
-            for number in numbers
-        ]
-        if numbers[-1] >= count:
+        before, variety = len(self.failures), Variety()
+        digests = np.zeros((len(numbers), DIGEST), np.uint8)
+        instances: dict[int, Instance] = {}
+        for row, number in zip(digests, numbers, strict=True):
+            instance = self._instance(number)
+            if instance is None:
+                continue
+            digest = digest_instance(narrow(instance.values(), self.draw.precision))
+            row[:] = np.frombuffer(digest, np.uint8)
+            variety.add(number, instance, digest)
+            instances[number] = instance
+        last = max(instances, default=-1)
+        if last >= len(self.known):
             again = Drawing(
                 type(self.family)(self.family.settings, self.family.mesh),
                 self.given, self.failures.attempts, self.draw.precision,
             )  # fmt: skip
-            _require_reproducible(
-                self.family, again(self.seed, numbers[-1]), instances[-1], numbers[-1]
-            )
-        precision = self.draw.precision
-        digests = [digest_instance(narrow(one.values(), precision)) for one in instances]
-        variety = Variety()
-        for number, instance, digest in zip(numbers, instances, digests, strict=True):
-            variety.add(number, instance, digest)
-        table = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
-        failed = self.failures.since(before)
-        return _Block(table, self.reduce(numbers, instances), variety, failed)
+            require_reproducible(self.family, again(self.seed, last), instances[last], last)
+        features = [self.reduce([*instances], [*instances.values()])] if instances else []
+        return _Block(digests, features, variety, self.failures.since(before))
+
+    def _instance(self, number: int) -> Instance | None:
+        """Return an instance that is known, or draw it; None if it is left out."""
+        if number < len(self.known) and number not in self.failures.left_out:
+            return self.known[number]
+        return draw_valid(self.draw, self.seed, number, self.failures)
 
 
 def block_length(instance: Instance) -> int:
@@ -305,74 +339,5 @@ def draw_instances(family: Family, seed: int, count: int) -> Iterator[dict[str, 
         variety.add(index, instance, digest_instance(instance.values()))
         yield instance
     again = Drawing(type(family)(family.settings, family.mesh))
-    _require_reproducible(family, again(seed, index), instance, index)
-    _require_variety(family, seed, variety)
-
-
-def _require_reproducible(family: Family, again: Instance, instance: Instance, index: int) -> None:
-    """Refuse a `draw` that depends on anything but its generator.
-
-    Args:
-        family: The family.
-        again: The instance as another object of the family draws it.
-        instance: The instance.
-        index: Its number.
-
-    Raises:
-        FamilyError: They differ.
-    """
-    for name, values in again.items():
-        if values.tobytes() != instance[name].tobytes():
-            raise FamilyError(
-                f"{describe_class(family)}: instance {index} has another {name!r} when it is drawn "
-                "alone: `draw` must take all randomness from `generator`, and keep nothing from "
-                "one instance to the next"
-            )
-
-
-def _require_variety(
-    family: Family, seed: int, variety: Variety, given: Given | None = None
-) -> None:
-    """Refuse equal instances, and parameters that vary or do not vary against their declaration.
-
-    Raises:
-        DataError: The instances of a file are equal, or a fixed parameter varies in it.
-        FamilyError: Those that are drawn are or do.
-    """
-    where, names = describe_class(family), frozenset(given.names if given else ())
-    if variety.duplicates:
-        (one, other), *more = variety.duplicates
-        besides = f", and so are {len(more)} more pairs" if more else ""
-        same = f"{where}: instances {one} and {other} are the same{besides}: "
-        if given:
-            raise DataError(f"{same}write each instance to the file once")
-        raise FamilyError(
-            f"{same}let `draw` take its numbers from `generator`, and from a range with more "
-            "values than there are instances"
-        )
-    fixed = {variable.name for variable in family.parameters if variable.fixed}
-    varied = sorted(fixed & variety.varied)
-    if names.intersection(varied):
-        raise DataError(
-            f"{where}: {', '.join(varied)} is declared fixed, and differs from instance to "
-            "instance in the file: give all instances the same, or drop `fixed=True`"
-        )
-    if varied:
-        raise FamilyError(
-            f"{where}: {', '.join(varied)} is declared fixed, and differs from instance to "
-            "instance: drop `fixed=True`, or draw it without randomness"
-        )
-    constant = [name for name in variety.constant if name not in fixed]
-    if names.intersection(constant):
-        shared = ", ".join(sorted(names.intersection(constant)))
-        logger.warning("the same for all instances of the file: %s", shared)
-    constant = [name for name in constant if name not in names]
-    if not constant:
-        return
-    wrong = never_varying(family, seed, constant)
-    if wrong:
-        raise FamilyError(
-            f"{where}: {', '.join(wrong)} is the same in all instances: let `draw` take it from "
-            "`generator`, or declare `Variable(..., fixed=True)`"
-        )
-    logger.warning("constant because of the family's settings: %s", ", ".join(constant))
+    require_reproducible(family, again(seed, index), instance, index)
+    require_variety(family, seed, variety)

@@ -53,7 +53,8 @@ def run(
         splits: The splits to write; all if none is named.
         grids: The grids to write, by their points a side; by default all if the format has room for
             several, and otherwise the dataset's own.
-        instances: A number, or first and last + 1 with a colon between them, as in `0:100`.
+        instances: A number, or first and last + 1 with a colon between them, as in `0:100`; those
+            that are left out are not there.
 
     Raises:
         ConfigError: There is no such format or precision.
@@ -94,18 +95,20 @@ def run(
 
 
 def _choose_instances(dataset: Dataset, path: Path, instances: str) -> NDArray[np.int64]:
-    """Return the numbers of a range in Python's notation, or of one instance."""
+    """Return the rows of a range of numbers in Python's notation, or of one instance."""
     match = re.fullmatch(r"(\d*)(:?)(\d*)", instances)
     if match is None or not instances:
         raise ConfigError(f"--instances {instances}: write a range such as 0:100, or a number")
     first, colon, last = match.groups()
+    numbers, drawn = dataset.numbers, dataset.config.count
     begin = int(first or 0)
-    end = int(last or len(dataset)) if colon else begin + 1
-    if not begin < end <= len(dataset):
+    end = int(last or drawn) if colon else begin + 1
+    rows = np.flatnonzero((numbers >= begin) & (numbers < end))
+    if end > drawn or not len(rows):
         raise DataError(
-            f"--instances {instances}: {path} has the instances 0 to {len(dataset) - 1}"
+            f"--instances {instances}: {path} has the instances {numbers[0]} to {numbers[-1]}"
         )
-    return np.arange(begin, end)
+    return rows
 
 
 def _choose_splits(

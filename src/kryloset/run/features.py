@@ -14,7 +14,7 @@ from kryloset.errors import DataError, FamilyError
 from kryloset.ordering.features import NUMBERS, REDUCTIONS, principal_axes
 from kryloset.problems import Family, Instance
 from kryloset.problems.checks.mistakes import blamed, describe_class
-from kryloset.run.draw import Instances, Reduction, block_length
+from kryloset.run.draw import Instances, Reduction, block_length, draw_first
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,8 @@ def choose_reduction(kind: str, family: Family, given: Instances, count: int) ->
     if kind == "principal":
         # The sample is spread evenly.
         sample = np.unique(np.linspace(0, count - 1, min(count, PRINCIPAL_SAMPLE)).astype(int))
-        parts = read_parts(family, sample.tolist(), given.instances(sample.tolist()))
+        found = {n: one for n in sample.tolist() for one in given.instances([n])}
+        parts = read_parts(family, [*found], [*found.values()])
         axes = [principal_axes(_flat(part)) for part in parts]
 
     def reduce(numbers: Sequence[int], instances: Sequence[Instance]) -> Array:
@@ -84,7 +85,7 @@ def make_features(family: Family, given: Instances, count: int, kind: str) -> Ar
         DataError: An instance cannot be solved on the coarse grid.
     """
     reduce = choose_reduction(kind, family, given, count)
-    blocks = batched(range(count), block_length(given.instances([0])[0]))
+    blocks = batched(range(count), block_length(draw_first(given, count)))
     return np.concatenate([reduce(block, given.instances(block)) for block in blocks])
 
 

@@ -105,7 +105,7 @@ def _fitting(
 def _why_again(kept: Kept, config: DatasetConfig, draw: Drawing) -> str | None:
     """Return why instances that could be kept are solved again; None if they are kept."""
     drawn = kept.drawn()
-    for index in (0, kept.count - 1):
+    for index in kept.numbers[[0, -1]].tolist() if len(kept.numbers) else ():
         now = narrow(draw(config.seed, index).values(), draw.precision)
         if digest_instance(now) != drawn[index].tobytes():
             return f"instance {index} is now drawn otherwise"

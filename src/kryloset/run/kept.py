@@ -41,7 +41,8 @@ class Kept:
 
     Attributes:
         path: The dataset.
-        count: How many instances are kept.
+        count: Instances below this number are kept.
+        numbers: Their numbers, which are all but those that are left out.
         config: Its configuration.
         grids: Its further grids.
 
@@ -56,7 +57,8 @@ class Kept:
         with Dataset(path) as data:
             data.require_unchanged_texts()
             self.config = data.config
-            self.count = min(len(data), most)
+            self.count = min(data.config.count, most)
+            self.numbers = data.numbers[data.numbers < self.count]
             self.grids = {points: data.names_on(points) for points in data.config.mesh.grids}
             self._sources, self._provenance = data.family_sources(), data.provenance()
             self._own_mask, self._ways = data.masked == "own", data.strategies()
@@ -83,6 +85,8 @@ class Kept:
             return f"its family is {mine}"
         if self._sources != family_sources(config):
             return "the file of its family had another text"
+        if config.on_failure == "redraw" and len(self.numbers) < self.count:
+            return "it left out instances that are now to be drawn again"
         for key in sorted(DatasetConfig.model_fields.keys() - FREE - {"family"}):
             if self._decisive(self.config, key) != self._decisive(config, key):
                 return f"it has another {key}"
@@ -135,11 +139,11 @@ class Kept:
         return KeptParameters(self) if same else ()
 
     def failures(self) -> tuple[Failure, ...]:
-        """Return the failures before the attempts by which the instances were drawn."""
+        """Return the failures before the attempts by which the instances were drawn, or none."""
         return tuple(one for one in self._provenance.failures if one.instance < self.count)
 
     def drawn(self) -> NDArray[np.uint8]:
-        """Return the digest of each instance's parameters, (count, 32)."""
+        """Return the digest of each instance's parameters, (count, 32), zeros without any."""
         return self._digest_rows([self._path(v.name) for v in self._family.parameters])
 
     def digests(self, points: GridPoints | None = None) -> NDArray[np.uint8]:
@@ -155,23 +159,26 @@ class Kept:
     def _digest_rows(
         self, paths: Sequence[str], columns: Sequence[NDArray[Any]] = ()
     ) -> NDArray[np.uint8]:
-        each = (
-            digest_parts(self._file, paths, [column[row] for column in columns], row)
-            for row in range(self.count)
-        )
-        return np.frombuffer(b"".join(each), np.uint8).reshape(self.count, DIGEST)
+        digests = np.zeros((self.count, DIGEST), np.uint8)
+        for row, number in enumerate(self.numbers):
+            found = digest_parts(self._file, paths, [column[row] for column in columns], row)
+            digests[number] = np.frombuffer(found, np.uint8)
+        return digests
+
+    def _row(self, number: int) -> int:
+        return int(np.searchsorted(self.numbers, number))
 
     def parameters(self, index: int) -> dict[str, Array]:
-        """Return the parameters of an instance, as they were drawn."""
-        paths = {v.name: self._path(v.name) for v in self._family.parameters}
-        return {name: widen(self._file.row(path, index)) for name, path in paths.items()}
+        """Return the parameters of an instance by its number, as they were drawn."""
+        paths, row = {v.name: self._path(v.name) for v in self._family.parameters}, self._row(index)
+        return {name: widen(self._file.row(path, row)) for name, path in paths.items()}
 
     def solution(self, index: int) -> dict[str, Array]:
         """Return the solution of an instance, as `Discretisation.solve` returned it."""
         steady = self._family.times is None
         found = {}
         for key in self._keys(None):
-            row = widen(self._file.row(self._path(key), index))
+            row = widen(self._file.row(self._path(key), self._row(index)))
             found[key] = row[0] if steady and "time" in place(self._family, key).axes else row
         return found
 
@@ -191,14 +198,14 @@ class Kept:
             grids: Further grids on which their values are kept.
             first_way: Number of the first of `ways()` in the chunk.
         """
-        rows = [*numbers]
+        rows = [self._row(number) for number in numbers]
         ways = [
             [*self._ways].index(way) for way in self._file.array(files.solver("way"))[rows].tolist()
         ]
         keys = [*self._keys(None), *(key for points in grids for key in self._keys(points))]
         drawn = [variable.name for variable in self._family.parameters]
         return {
-            files.INSTANCE: np.array(rows),
+            files.INSTANCE: np.array(numbers),
             **{files.parameter(name): self._stored(name, rows) for name in drawn},
             **{files.field(key): self._stored(key, rows) for key in keys},
             **{
@@ -221,7 +228,7 @@ class Kept:
 
     def _column(self, quantity: str) -> NDArray[Any]:
         """Return a quantity of the solve records of all instances."""
-        column = self._file.array(files.solver(quantity))[: self.count]
+        column = self._file.array(files.solver(quantity))[: len(self.numbers)]
         if quantity == "predecessor":
             # An instance that is left out is not there to be named.
             return np.where(column < self.count, column, -1)

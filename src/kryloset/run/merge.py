@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole, write_whole
 from kryloset.dataset.encoding import Encoded
-from kryloset.dataset.failures import dump_failures
+from kryloset.dataset.failures import dump_failures, stored_numbers
 from kryloset.dataset.integrity import damage, read_seals
 from kryloset.dataset.layout import PLACES, Placement, mask_key, place, recorded
 from kryloset.dataset.reader import read_statistics
@@ -46,10 +46,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Places:
-    """Where each drawn instance was solved.
+    """Where each instance of the dataset was solved.
 
     Attributes:
         files: The chunks' files.
+        numbers: Numbers of the instances, ascending; the following arrays are in their order.
         file: Index of the instance's file in `files`.
         row: Row in that file.
         chunk: Number of the chunk, counted from 0.
@@ -57,14 +58,15 @@ class _Places:
     """
 
     files: Sequence[StagedFile]
+    numbers: NDArray[np.int64]
     file: NDArray[np.int64]
     row: NDArray[np.int64]
     chunk: NDArray[np.int64]
     position: NDArray[np.int64]
 
-    def numbers(self) -> list[int]:
+    def chunks(self) -> list[int]:
         """Return the number of the chunk that each file holds."""
-        return [int(self.chunk[file.array(names.INSTANCE)[0]]) for file in self.files]
+        return [int(self.chunk[self.file == number][0]) for number in range(len(self.files))]
 
     def gather(self, path: str) -> NDArray[Any]:
         """Return an array of one number for each row from all chunks, in the drawn order."""
@@ -116,16 +118,17 @@ def run(
         sorted_ = stack.enter_context(open_order(order, config))
         files = [_open_chunk(stack, path, config, sorted_) for path in chunks]
         evidence = read_verified(config, verified, files)
-        places = _places(files, sorted_.array(names.PERMUTATION), sorted_.array(names.BOUNDS))
+        drawn, failures = read_redrawn(sorted_, files, config, family)
+        places = _places(files, sorted_, stored_numbers(config.count, failures))
+        drawn = drawn[places.numbers]
         # Sums of moments depend in their last digits on the order.
-        evidence = [evidence[number] for number in np.argsort(places.numbers())]
+        evidence = [evidence[number] for number in np.argsort(places.chunks())]
         solver = _solver(places, config)
         solver["way"], strategies = _strategies(places)
         seconds = {
             part: places.gather(names.seconds(part)).tolist()
             for part in files[0].names(names.SECONDS)
         }
-        drawn, failures = read_redrawn(sorted_, files, config, family)
         recorded = json.dumps(_recorded_selections(places))
         texts = {
             "choices": recorded if recorded != "{}" else "",
@@ -146,15 +149,20 @@ def run(
                 sha256(drawn).hexdigest(), _shared(files, names.MESH), masks, strategies,
                 add_moments(evidence), versions(_joined(files, names.PETSC)),
                 texts,
-                join_refinement(config, evidence, [field.name for field in family.fields]),
+                join_refinement(
+                    config, places.numbers, evidence, [field.name for field in family.fields]
+                ),
             )  # fmt: skip
-            report = check_whole(config, evidence, drawn, failures, *_verify(part, output))
+            report = check_whole(
+                config, places.numbers, evidence, drawn, failures, *_verify(part, output)
+            )
         times = {"sort": float(sorted_.attrs[names.SECONDS_SORT]), "instances": seconds}
     report.write(check)
     write_text_whole(timings, json.dumps(times) + "\n")
     write_text_whole(choices, recorded + "\n")
     release(order)
-    logger.info("%s: %d instances, %.1f MB", output, config.count, output.stat().st_size / 1e6)
+    count, size = len(places.numbers), output.stat().st_size
+    logger.info("%s: %d instances, %.1f MB", output, count, size / 1e6)
 
 
 def _open_chunk(
@@ -173,45 +181,54 @@ def _joined(files: Sequence[StagedFile], attribute: str) -> str:
     return " ".join(sorted({str(file.attrs[attribute]) for file in files}))
 
 
-def _places(
-    files: Sequence[StagedFile], permutation: NDArray[np.int64], bounds: NDArray[np.int64]
-) -> _Places:
+def _places(files: Sequence[StagedFile], order: StagedFile, numbers: NDArray[np.int64]) -> _Places:
     """Find where each instance is, and check that each chunk is in its solving order.
+
+    Args:
+        files: The files of the chunks.
+        order: `order.h5`.
+        numbers: The numbers of the instances that are not left out.
 
     Raises:
         DataError: An instance is missing, duplicated, or not in its place of the order.
     """
-    count = len(permutation)
+    count = len(numbers)
     found_in = np.full(count, -1)
     row = np.zeros(count, dtype=np.int64)
     for number, file in enumerate(files):
-        for where, instance in enumerate(file.array(names.INSTANCE)):
-            if not 0 <= instance < count:
+        instances = file.array(names.INSTANCE)
+        rows = np.searchsorted(numbers, instances)
+        for where, (instance, mine) in enumerate(zip(instances, rows, strict=True)):
+            if mine == count or numbers[mine] != instance:
                 raise DataError(f"{file.path} has instance {instance}; there are {count} in all")
-            if found_in[instance] >= 0:
+            if found_in[mine] >= 0:
                 raise DataError(
-                    f"instance {instance} is in two files, {files[found_in[instance]].path} and "
+                    f"instance {instance} is in two files, {files[found_in[mine]].path} and "
                     f"{file.path}: remove the file that belongs to another run"
                 )
-            found_in[instance], row[instance] = number, where
-    missing = np.flatnonzero(found_in < 0)
+            found_in[mine], row[mine] = number, where
+    missing = numbers[found_in < 0]
     if len(missing):
         raise DataError(
             f"instance {missing[0]} is missing{_and_more(missing)}: none of "
             f"{', '.join(str(file.path) for file in files)} has it; solve all chunks"
         )
-    position = np.empty(count, dtype=np.int64)
-    position[permutation] = np.arange(count)
-    chunk = np.searchsorted(bounds, position, side="right") - 1
-    for file in files:
-        found = position[file.array(names.INSTANCE)]
-        first = chunk[file.array(names.INSTANCE)[0]]
-        if not np.array_equal(found, np.arange(bounds[first], bounds[first + 1])):
+    sorted_, bounds = order.array(names.PERMUTATION), order.array(names.BOUNDS)
+    there = np.isin(sorted_, numbers)
+    solved = np.searchsorted(numbers, sorted_[there])
+    position, chunk = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    position[solved] = np.arange(count)
+    chunk[solved] = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))[there]
+    for number, file in enumerate(files):
+        mine = found_in == number
+        whole = np.flatnonzero(chunk == chunk[mine][0])
+        in_order = whole[np.argsort(position[whole])]
+        if not np.array_equal(numbers[in_order], file.array(names.INSTANCE)):
             raise DataError(
                 f"{file.path} does not have the instances of a chunk in their sorted order: it "
                 "was solved with another order; solve it again"
             )
-    return _Places(files, found_in, row, chunk, position)
+    return _Places(files, numbers, found_in, row, chunk, position)
 
 
 def _and_more(instances: NDArray[np.int64]) -> str:
@@ -248,8 +265,8 @@ def _solver(places: _Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:
     if len(unsolved):
         worst = unsolved[0]
         raise DataError(
-            f"instance {worst} of {places.files[places.file[worst]].path} has the true "
-            f"residual {solver['true_residual'][worst]:.3g}, above the tolerance "
+            f"instance {places.numbers[worst]} of {places.files[places.file[worst]].path} has the "
+            f"true residual {solver['true_residual'][worst]:.3g}, above the tolerance "
             f"{config.solver.tolerance:.3g}{_and_more(unsolved)}; solve the chunk again"
         )
     return {**solver, "chunk": places.chunk, "position": places.position}
@@ -276,10 +293,10 @@ def _strategies(places: _Places) -> tuple[NDArray[np.int64], list[str]]:
 
 def _recorded_selections(places: _Places) -> dict[str, Any]:
     """Return the recorded selection of each chunk, by the chunk's name, such as `1-of-2`."""
-    numbers = dict(zip(places.numbers(), places.files, strict=True))
+    chunks = dict(zip(places.chunks(), places.files, strict=True))
     return {
-        f"{number + 1}-of-{len(numbers)}": json.loads(file.text(names.SELECTION))
-        for number, file in sorted(numbers.items())
+        f"{number + 1}-of-{len(chunks)}": json.loads(file.text(names.SELECTION))
+        for number, file in sorted(chunks.items())
         if names.SELECTION in file
     }
 
@@ -343,7 +360,8 @@ def _instances(
                 for key, path in paths.items()
             }
         except DataError as error:
-            raise DataError(f"instance {index} cannot be merged: {error}") from None
+            number = places.numbers[index]
+            raise DataError(f"instance {number} cannot be merged: {error}") from None
 
 
 def _moves(placement: Placement) -> bool:

@@ -30,7 +30,8 @@ def read_redrawn(
 
     Returns:
         Digests of all instances, (count, 32): of those that failed as they were solved, of what was
-        drawn in their place, if their chunk is among those given.
+        drawn in their place, if their chunk is among those given. They are zeros where an instance
+        is left out.
 
     Raises:
         DataError: More instances failed than may, or a file is damaged.
@@ -39,10 +40,12 @@ def read_redrawn(
     digests, sorted_ = order.array(files.DRAWN), len(failures)
     for chunk in chunks:
         failures.update(read_failures(chunk))
-    again = sorted({failure.instance for failure in failures.since(sorted_)})
-    if again:
+    failed = {failure.instance for failure in failures.since(sorted_)}
+    if failed:
+        digests = digests.copy()
+        digests[[*failed]] = 0
+    if again := sorted(failed - failures.left_out):
         drawn = Drawn(family, config.seed, failures=failures, precision=config.storage.precision)
         _, rows = drawn.digested(again)
-        digests = digests.copy()
         digests[again] = [np.frombuffer(sha256(row).digest(), np.uint8) for row in rows]
     return digests, failures

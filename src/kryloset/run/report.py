@@ -79,7 +79,7 @@ def read_findings(
     with Dataset(dataset) as data:
         data.require_unchanged_texts()
         records = [files.solver(quantity) for quantity in recorded(data.config.storage)]
-        require_rows(dataset, data.file, records, data.config.count)
+        require_rows(dataset, data.file, ["sample", *records], len(data))
         solver, provenance = data.solver(), data.provenance()
         permutation = check_order(solver)
         chunk = solver["chunk"][permutation]
@@ -89,6 +89,7 @@ def read_findings(
             family=DescribedFamily(data),
             path=dataset,
             size=dataset.stat().st_size,
+            numbers=data.numbers,
             permutation=permutation,
             bounds=np.append(np.flatnonzero(np.diff(chunk, prepend=-1)), len(chunk)),
             order=None if order is None else _read_order(order, provenance),
@@ -117,8 +118,8 @@ def _read_order(path: Path, provenance: Provenance) -> Order:
         DataError: The file is missing or damaged, or it is the order of other parameters.
     """
     with StagedFile(path) as file:
-        # Others took the place of instances that failed since they were sorted.
-        redrawn = any(failure.stage == "solve" for failure in provenance.failures)
+        # Others took the place of instances that failed since they were sorted, or none did.
+        redrawn = any(one.stage == "solve" or one.left_out for one in provenance.failures)
         if file.seal(files.DRAWN) != provenance.parameters and not redrawn:
             raise DataError(f"{path} is the order of other parameters; make it again")
         return Order(

@@ -43,7 +43,7 @@ def run(path: Path, number: int) -> list[Check]:
 
     Args:
         path: The dataset's file.
-        number: Number of the instance.
+        number: Number of the instance, as drawn.
 
     Returns:
         What was compared. If the description of the file is wrong, only that.
@@ -53,8 +53,7 @@ def run(path: Path, number: int) -> list[Check]:
     """
     with Dataset(path) as data:
         data.require_unchanged_texts()
-        if not 0 <= number < len(data):
-            raise DataError(f"{path} has the instances 0 to {len(data) - 1}, and no {number}")
+        row = data.row_of(number)
 
         @cache
         def make() -> tuple[Family, Discretisation]:
@@ -67,15 +66,15 @@ def run(path: Path, number: int) -> list[Check]:
         # A family, and what reads arrays of its solution, may raise any exception on damaged ones.
         with describable(path):
             family, discretisation = make()
-            rows = attempt("stored rows", partial(_rows, data, number))
+            rows = attempt("stored rows", partial(_rows, data, row))
             attempts = count_attempts(data.provenance().failures)
             given = find_given(data, family)
             draw = Drawing(family, given, attempts, data.config.storage.precision)
             instance = draw(data.config.seed, number)
             parameters = attempt(
-                "parameters", partial(_parameters, data.instance(number), instance, given)
+                "parameters", partial(_parameters, data.instance(row), instance, given)
             )
-            solved = _Solved(data, number, family, discretisation, instance)
+            solved = _Solved(data, row, family, discretisation, instance)
             residual = attempt("residual", solved.compare_residuals)
             return [described, rows, parameters, residual, attempt("solution", solved.compare)]
 
@@ -90,9 +89,9 @@ def describe(path: Path, number: int, checks: list[Check]) -> str:
     return "\n".join([f"{path}, instance {number}, made again from the file alone:", *lines])
 
 
-def _rows(data: Dataset, number: int) -> str:
+def _rows(data: Dataset, row: int) -> str:
     """Check that the stored rows of the instance are those that were sealed."""
-    changed, count = changed_rows(data.file, number)
+    changed, count = changed_rows(data.file, row)
     if changed:
         raise DataError(f"{', '.join(changed)}: not the digest that was sealed")
     return f"{count} arrays have the digests that were sealed"
@@ -122,7 +121,7 @@ class _Solved:
 
     Args:
         data: The dataset.
-        number: Number of the instance.
+        row: Row of the instance.
         family: Its family.
         discretisation: Its discretisation.
         instance: Its parameters, drawn again.
@@ -131,7 +130,7 @@ class _Solved:
     def __init__(
         self,
         data: Dataset,
-        number: int,
+        row: int,
         family: Family,
         discretisation: Discretisation,
         instance: Instance,
@@ -139,8 +138,8 @@ class _Solved:
         """Solve it again."""
         self._config = data.config
         quantity = "stored_residual" if data.config.storage.rounds else "true_residual"
-        self._recorded = float(data.solver()[quantity][number])
-        self._stored = data.solution(number)
+        self._recorded = float(data.solver()[quantity][row])
+        self._stored = data.solution(row)
         strict = stricter(family, self._config.solver.tolerance)
         (self._again,) = discretisation.solve([instance], strict)
         self._residuals = [
@@ -148,7 +147,9 @@ class _Solved:
         ]
         self._rounding = 0.0
         if rounded := find_rounded(data.config, family):
-            far = discretisation.residual(instance, moved(self._stored, rounded, number))
+            far = discretisation.residual(
+                instance, moved(self._stored, rounded, int(data.numbers[row]))
+            )
             self._rounding = allowed(far)
 
     def compare_residuals(self) -> str:

@@ -22,8 +22,10 @@ from typing import Any
 from mpi4py import MPI
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.dataset.encoding import Encoded
 from kryloset.dataset.failures import Failures, dump_failures
 from kryloset.dataset.journal import Journal
 from kryloset.fem.discretise import discretise
@@ -42,6 +44,7 @@ from kryloset.run.chunk import (
     Encoder,
     fingerprint,
     record_shared,
+    record_solves,
     recorded_failures,
     write_chunk,
 )
@@ -92,7 +95,9 @@ def run(
     with open_order(order, config) as sorted_, ExitStack() as stack:
         kept = stack.enter_context(open_kept(sorted_, config, family)) if comm.rank == 0 else None
         part = Chunk.of(sorted_, chunk, output, comm.bcast(kept.count if kept else 0))
-        failures = Failures(config.failures_allowed, read_failures(sorted_))
+        failures = Failures(
+            config.failures_allowed, read_failures(sorted_), leave_out=config.leaves_out
+        )
         given = open_parameters(config, family)
         drawn = Drawn(family, config.seed, sorted_, given, failures, config.storage.precision)
         job = _Job(config, family, solver, drawn, part, comm)
@@ -183,13 +188,13 @@ class _Job:
         for number in rest if journal is None else bar:
             indices = self.chunk.group(number, size).tolist()
             instances, digests = self.drawn.digested(indices)
-            before = len(failures)
+            known = len(failures)
             solutions, records, state = solve_group(
                 discretisation, self.solver, state, list(zip(indices, instances, strict=True)),
                 self.drawn.redraw,
             )  # fmt: skip
-            failed = failures.since(before)
-            if failed:  # Others took the place of some.
+            failed = failures.since(known)
+            if failed:  # Others took the place of some, or some are left out.
                 instances, digests = self.drawn.digested(indices)
             # Only the first record has what instances share, which is gathered by all processes.
             shared = {} if number else record_shared(discretisation)
@@ -203,8 +208,12 @@ class _Job:
                         zip(instances, solutions, strict=True)
                     )
                 ]  # fmt: skip
-                record = self.chunk.record(number * size, records)
-                if rounded:
+                record: dict[str, NDArray[Any] | Encoded] = {}
+                if records:
+                    before = self.chunk.before(number * size, failures.left_out)
+                    record |= record_solves(before, records)
+                    record |= encoder.rows(instances, fields, digests)
+                if records and rounded:
                     record[files.solver("stored_residual")] = np.array(
                         [
                             self._alone.residual(instance, as_stored(solution, rounded))
@@ -213,8 +222,7 @@ class _Job:
                     )
                 if failed:
                     record[files.FAILURES] = np.array(dump_failures(failed))
-                rows = encoder.rows(instances, fields, digests)
-                journal.append(record | rows | shared, len(records))
+                journal.append(record | shared, len(records))
             checkpoints.save_if_due(state, number + 1, last=number + 1 == len(groups))
         return state
 

@@ -26,8 +26,9 @@ FALLBACK = "fallback"
 
 #: The solution of one instance: its fields and unknowns by name.
 type Solution = dict[str, NDArray[Any]]
-#: Draws another instance for the number of one that an error names, or raises an error.
-type Redraw = Callable[[int, Exception], Instance]
+#: Draws another instance for the number of one that an error names, leaves the number out, which is
+#: None, or raises an error.
+type Redraw = Callable[[int, Exception], Instance | None]
 
 
 @dataclass
@@ -216,7 +217,7 @@ def solve_group(
         redraw: Draws another one for an instance that is not solved; None if none is drawn.
 
     Returns:
-        Solutions, solve records and the state after the group.
+        Solutions, solve records and the state after the group, without instances that are left out.
 
     Raises:
         DataError: The parameters of an instance, which is named, do not describe one.
@@ -239,12 +240,16 @@ def solve_group(
             # Another instance does not mend a family.
             if redraw is None or isinstance(error, ConfigError):
                 raise named from error
-            parameters = (redraw(numbers[0], named),)
+            another = redraw(numbers[0], named)
+            if another is None:
+                return [], [], state
+            parameters = (another,)
     solutions: list[Solution] = []
     records: list[SolveRecord] = []
     for instance in instances:
         found, taken, state = solve_group(discretisation, solver, state, [instance], redraw)
-        taken[0].escalations += 1
+        for record in taken:
+            record.escalations += 1
         solutions += found
         records += taken
     return solutions, records, state

@@ -14,16 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig, dump_dataset
-from kryloset.dataset.failures import Failures, dump_failures
+from kryloset.dataset.failures import Failures, dump_failures, stored_numbers
 from kryloset.dataset.layout import require_storable
 from kryloset.dataset.staged import create_staged
+from kryloset.errors import DataError
 from kryloset.given.opening import open_parameters
 from kryloset.ordering import ORDERS, partition, steps
 from kryloset.problems import Family, load_family
 from kryloset.provenance import stage_identity
 from kryloset.run import files
 from kryloset.run.chunking import choose_chunks, count_processors
-from kryloset.run.draw import Drawn, Instances, draw_all
+from kryloset.run.draw import Drawn, Instances, draw_all, draw_first
 from kryloset.run.features import NOTHING, choose_reduction, make_features, read_parts
 from kryloset.run.keeping import find_kept, keep, keep_last
 
@@ -90,7 +91,9 @@ def run(
     if given is not None:
         given.digest()  # The file may have changed since the configuration was made.
     with find_kept(earlier, output, config, family, given) as kept:
-        failures = Failures(config.failures_allowed, kept.failures() if kept else ())
+        failures = Failures(
+            config.failures_allowed, kept.failures() if kept else (), leave_out=config.leaves_out
+        )
         precision = config.storage.precision
         drawn = Drawn(family, config.seed, given=given, failures=failures, precision=precision)
         kind = _choose_features(config, method, family, drawn)
@@ -104,22 +107,25 @@ def run(
         )  # fmt: skip
         keeping = keep(kept, digests, output, earlier, config) if kept and earlier else None
     read = time.perf_counter()
-    permutation = ORDERS[method](features)
+    there = stored_numbers(config.count, failures)
+    places = ORDERS[method](features)
     seconds, seconds_features = time.perf_counter() - read, read - began
-    along, along_given = (steps(features, one) for one in (permutation, np.arange(config.count)))
-    bounds = partition(
-        config.count,
-        chunks or choose_chunks(config, family, count_processors()),
-        along,
-        tolerance=CHUNK_SIZE_TOLERANCE,
-    )
+    along, along_given = (steps(features, one) for one in (places, np.arange(len(there))))
+    parts = chunks or choose_chunks(config, family, count_processors())
+    if len(there) < parts:
+        raise DataError(
+            f"{config.count - len(there)} of {config.count} instances are left out, which leaves "
+            f"too few for {parts} chunks: draw milder parameters, or take fewer chunks"
+        )
+    bounds = partition(len(there), parts, along, tolerance=CHUNK_SIZE_TOLERANCE)
+    permutation = there[places]
     if keeping is not None:
         permutation = keep_last(permutation, bounds, keeping.count)
-        along = steps(features, permutation)
+        along = steps(features, np.searchsorted(there, permutation))
     logger.info(
         "%s order of %d instances in %.2f s, drawing and features (%s) in %.2f s: "
         "path %.4g, as drawn %.4g",
-        method, config.count, seconds, kind, seconds_features, along.sum(), along_given.sum(),
+        method, len(there), seconds, kind, seconds_features, along.sum(), along_given.sum(),
     )  # fmt: skip
     with create_staged(output) as written:
         written.describe(
@@ -176,6 +182,6 @@ def _choose_features(config: DatasetConfig, method: str, family: Family, given: 
         return config.features
     if method == "given":
         return NOTHING
-    parts = read_parts(family, [0], given.instances([0]))
+    parts = read_parts(family, [0], [draw_first(given, config.count)])
     small = config.count * sum(part.size for part in parts) <= WHOLE_UP_TO
     return "parameters" if method == "greedy" and small else "cosines"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
-from kryloset.dataset.splits import split_indices
+from kryloset.dataset.splits import split_indices, split_rows
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
 from kryloset.problems.base import Family, Variable
@@ -267,12 +267,20 @@ def _all(right: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return found
 
 
-def check_splits(config: DatasetConfig, stored: Mapping[str, NDArray[np.int64]]) -> str:
-    """Check that the splits are disjoint, complete, and those of the seed."""
+def check_splits(
+    config: DatasetConfig, stored: Mapping[str, NDArray[np.int64]], numbers: NDArray[np.int64]
+) -> str:
+    """Check that the splits are disjoint, complete, and those of the seed.
+
+    Args:
+        config: The dataset.
+        stored: The rows of each split.
+        numbers: The numbers of the instances that there are.
+    """
     together = np.sort(np.concatenate(list(stored.values())))
-    if not np.array_equal(together, np.arange(config.count)):
+    if not np.array_equal(together, np.arange(len(numbers))):
         raise DataError("the splits share instances or leave some out")
-    for name, indices in split_indices(config).items():
+    for name, indices in split_rows(config, numbers).items():
         if not np.array_equal(indices, stored[name]):
             raise DataError(f"split {name} is not the one of seed {config.seed}")
     sizes = ", ".join(f"{name} {len(indices)}" for name, indices in stored.items())

@@ -35,10 +35,12 @@ def check_description(data: Dataset, make: Callable[[], tuple[Family, Discretisa
     grid = tuple(len(axis) for axis in family.coordinates.values())
     with describable(data.path):
         count, stored = len(data), data.grid
-    if stored != grid or count != data.config.count:
+        failures = data.provenance().failures
+    left_out = len({failure.instance for failure in failures if failure.left_out})
+    if stored != grid or count != data.config.count - left_out or not count:
         raise DataError(
             f"it has {count} instances on a grid of {stored} points, and its configuration "
-            f"makes {data.config.count} on {grid}"
+            f"makes {data.config.count} on {grid}, of which {left_out} are left out"
         )
     for points in data.config.mesh.grids:
         if grid_group(points) not in data.file:

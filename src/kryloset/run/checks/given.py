@@ -36,12 +36,12 @@ class Recalled:
 
     def row(self, index: int) -> dict[str, NDArray[Any]]:
         """Return the values of an instance by name."""
-        stored = self._data.instance(index)
+        stored = self._data.instance(self._data.row_of(index))
         return {name: stored[name] for name in self.names}
 
     def place(self, name: str, index: int) -> str:
         """Return where the values of an instance are, in words."""
-        return f"row {index} of the dataset"
+        return f"row {self._data.row_of(index)} of the dataset"
 
 
 def find_given(data: Dataset, family: Family) -> Given | None:

@@ -132,7 +132,8 @@ def read_dataset(data: Dataset, family: Family) -> Iterator[Group]:
             rows = zip(*parameters.values(), strict=True)
             digests = [digest_instance(narrow(row, precision)) for row in rows]
         inside = masks | _own_masks(solution, resampled)
-        yield Group(np.arange(begin, end), parameters, digests, solution, resampled, inside)
+        numbers = data.numbers[begin:end]
+        yield Group(numbers, parameters, digests, solution, resampled, inside)
 
 
 def read_chunk(file: StagedFile, family: Family, grids: Sequence[GridPoints]) -> Iterator[Group]:

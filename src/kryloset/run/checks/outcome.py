@@ -45,7 +45,7 @@ class CheckReport:
         residual_max: Largest true relative residual, recomputed; None if that was impossible.
         digests: SHA-256 by path, as stored in the file; empty if the file is damaged.
         accuracy: What the tolerance means for the error, measured; None if it was not.
-        failures: What failed and was drawn again.
+        failures: What failed and was drawn again or left out.
     """
 
     checks: tuple[Check, ...]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Checks of the instances that failed and were drawn again."""
+"""Checks of the instances that failed and were drawn again or left out."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from kryloset.dataset.failures import Failure, describe_failures
 from kryloset.errors import DataError
 from kryloset.problems import Family
-from kryloset.problems.checks.drawing import Drawing
+from kryloset.problems.checks.drawing import Drawing, Given
 from kryloset.run.checks.failures import Faults
 
 
-def check_redrawn(family: Family, seed: int, failures: Sequence[Failure]) -> str:
+def check_redrawn(
+    family: Family, seed: int, failures: Sequence[Failure], given: Given | None = None
+) -> str:
     """Check that what failed as it was drawn still fails.
 
     Whether what failed as it was solved could be solved by other means is not asked.
@@ -21,9 +23,10 @@ def check_redrawn(family: Family, seed: int, failures: Sequence[Failure]) -> str
         family: The family.
         seed: Seed of the dataset.
         failures: The failures, each of the next attempt of an instance.
+        given: The parameters that are not drawn; None if all are.
     """
     attempts: Counter[int] = Counter()
-    draw = Drawing(family, attempts=attempts)
+    draw = Drawing(family, given, attempts)
     faults = Faults("failures of instances that are valid")
     for failure in failures:
         if failure.stage == "draw" and not _fails(draw, seed, failure.instance):

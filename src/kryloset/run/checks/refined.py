@@ -4,9 +4,6 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kryloset.errors import DataError, KrylosetError
 from kryloset.fem.refinement import Refinement
 from kryloset.problems import Family
@@ -32,7 +29,7 @@ class Refined:
         family: Family,
         tolerance: float,
         count: int,
-        stored: Mapping[str, NDArray[np.float64]] | None = None,
+        stored: Mapping[str, Mapping[int, float]] | None = None,
     ) -> None:
         """Begin without instances.
 
@@ -40,7 +37,8 @@ class Refined:
             family: The family.
             tolerance: Tolerance to which instances were solved.
             count: How many instances, counted from the first as drawn.
-            stored: By field, the distances in a dataset, which are compared with those found.
+            stored: By field and number of an instance, the distances in a dataset, which are
+                compared with those found.
         """
         self.found: dict[int, dict[str, float]] = {}
         self._family = family
@@ -72,9 +70,9 @@ class Refined:
             if self._stored is not None:
                 self._compare(number, self._stored)
 
-    def _compare(self, number: int, stored: Mapping[str, NDArray[np.float64]]) -> None:
+    def _compare(self, number: int, stored: Mapping[str, Mapping[int, float]]) -> None:
         for name, error in self.found[number].items():
-            told = float(stored[name][number])
+            told = stored[name][number]
             if not abs(told - error) <= _ROUNDING * (told + error) + self._tolerance:
                 self._faults.add([(number, f"{name} {told:.3g}, recomputed {error:.3g}")])
 

@@ -94,7 +94,7 @@ def check_order(told: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         told: The records by quantity, in the drawn order.
 
     Returns:
-        The drawn numbers of the instances in solving order.
+        The rows of the instances in solving order.
 
     Raises:
         DataError: They are not.
@@ -110,6 +110,7 @@ def check_order(told: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
 
 def check_all_records(
     told: Mapping[str, NDArray[Any]],
+    numbers: NDArray[np.int64],
     residuals: Sequence[float],
     tolerance: float,
     strategies: int,
@@ -121,5 +122,5 @@ def check_all_records(
     recomputed = np.array(residuals)
     if len(recomputed) == len(order):
         recomputed = recomputed[order]
-    check_records(sorted_, order, recomputed.tolist(), tolerance, strategies, kept)
+    check_records(sorted_, numbers[order], recomputed.tolist(), tolerance, strategies, kept)
     return "residuals as recomputed; order, chunks and predecessors fit"

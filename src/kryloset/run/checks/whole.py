@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.failures import Failure, describe_failures
-from kryloset.dataset.splits import split_indices
+from kryloset.dataset.splits import split_rows
 from kryloset.dataset.staged import StagedFile
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
@@ -69,27 +69,37 @@ def add_moments(verified: Sequence[Verified]) -> dict[str, Moments]:
 
 
 def join_refinement(
-    config: DatasetConfig, verified: Sequence[Verified], fields: Sequence[str]
+    config: DatasetConfig,
+    numbers: NDArray[np.int64],
+    verified: Sequence[Verified],
+    fields: Sequence[str],
 ) -> dict[str, NDArray[np.float64]]:
     """Return the distances to the refined solutions by field, of the first instances as drawn.
+
+    Args:
+        config: The dataset.
+        numbers: The numbers of its instances.
+        verified: What the verification of each chunk left.
+        fields: Names of the fields.
 
     Raises:
         DataError: An instance is missing.
     """
     found = {n: errors for chunk in verified for n, errors in chunk.refinement.items()}
-    count = min(config.refinement.instances, config.count)
-    if set(found) != set(range(count)):
+    first = numbers[numbers < config.refinement.instances].tolist()
+    if set(found) != set(first):
         raise DataError(
-            f"the chunks were verified with {len(found)} instances on a refined mesh, not {count}: "
-            "verify them again"
+            f"the chunks were verified with {len(found)} instances on a refined mesh, not "
+            f"{len(first)}: verify them again"
         )
-    if not count:
+    if not first:
         return {}
-    return {name: np.array([found[n][name] for n in range(count)]) for name in fields}
+    return {name: np.array([found[n][name] for n in first]) for name in fields}
 
 
 def check_whole(
     config: DatasetConfig,
+    numbers: NDArray[np.int64],
     verified: Sequence[Verified],
     drawn: NDArray[np.uint8],
     failures: Iterable[Failure],
@@ -102,26 +112,31 @@ def check_whole(
 
     Args:
         config: The dataset.
+        numbers: The numbers of its instances.
         verified: What the verification of each chunk left.
         drawn: The digest of each instance, (count, 32), in the drawn order.
-        failures: What failed and was drawn again.
+        failures: What failed and was drawn again or left out.
         statistics: Those of the dataset, by name of a parameter or field.
         digests: Those of the dataset, by path.
 
     Raises:
         DataError: Two instances are the same, or the statistics are wrong.
     """
-    count, worst = config.count, max(chunk.residual_max for chunk in verified)
+    count, worst = len(numbers), max(chunk.residual_max for chunk in verified)
     chunks = f"{len(verified)} chunks" if len(verified) > 1 else "1 chunk"
     kept = sum(chunk.kept for chunk in verified)
     every = f"{count - kept} instances of {chunks}, each verified from its file"
     if kept:
         every += f"; {kept} were kept, whose digests are those of the dataset where they were"
     # Two chunks may have instances that are the same.
-    wrong = [f"instances {first} and {index}" for first, index in equal_keys(first_bytes(drawn))]
+    wrong = [
+        f"instances {numbers[first]} and {numbers[index]}"
+        for first, index in equal_keys(first_bytes(drawn))
+    ]
     refuse("parameters that are the same", wrong)
     check_statistics(add_moments(verified), statistics)
-    sizes = ", ".join(f"{name} {len(split)}" for name, split in split_indices(config).items())
+    splits = split_rows(config, numbers)
+    sizes = ", ".join(f"{name} {len(split)}" for name, split in splits.items())
     rounded = ", and no more than rounding to float32 adds" if config.storage.rounds else ""
     details = {
         "residuals": f"at most {worst:.3g} in {count} instances, tolerance "
@@ -135,10 +150,10 @@ def check_whole(
         Check("order", True, "each instance once, in the drawn order"),
         Check("splits", True, f"{sizes}: those of seed {config.seed}"),
     ]
-    redrawn = tuple(sorted(failures))
-    if redrawn:
-        checks.append(Check("failures", True, describe_failures(redrawn)))
-    return CheckReport(tuple(checks), worst, digests, failures=redrawn)
+    failed = tuple(sorted(failures))
+    if failed:
+        checks.append(Check("failures", True, describe_failures(failed)))
+    return CheckReport(tuple(checks), worst, digests, failures=failed)
 
 
 def first_bytes(digests: NDArray[np.uint8]) -> NDArray[Any]:
