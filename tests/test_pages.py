@@ -130,6 +130,7 @@ def test_failures_are_listed(results, capsys):
     names = {}
     exec(reading.replace("17", "3"), names)
     assert names["one"]["sample"] == 3
+    names["tree"].close()
     exec(program, {})
     assert not capsys.readouterr().out
     with h5py.File("results/darcy/dataset.h5", "r+") as file:
