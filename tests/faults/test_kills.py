@@ -21,7 +21,7 @@ def goes_on(interrupted: Interrupted, undisturbed: bytes) -> str:
     assert run.code == 0, run.output
     resumed = re.search(r"resumes at instance \d+ \(position (\d+)\)", interrupted.log.read_text())
     assert resumed is not None
-    assert 3 <= int(resumed[1]) < 16
+    assert 1 <= int(resumed[1]) < 16  # by the clock: on a busy machine it is the first
     assert interrupted.dataset.read_bytes() == undisturbed
     return run.output
 
