@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Rows read from where they lie in the file are those that HDF5 reads."""
 
-import os
+from mmap import mmap
 
 import h5py
 import numpy as np
@@ -31,14 +31,14 @@ def file(tmp_path):
         for name, rows in ARRAYS.items():
             storage = Storage.of(rows[0], times=name in ("trajectory", "vector"))
             storage.encode(rows).write(storage.create(file, name, len(rows)), 0)
-    with (tmp_path / "rows.h5").open("r+b") as descriptor, h5py.File(descriptor.name) as file:
-        yield file, descriptor.fileno()
+    with (tmp_path / "rows.h5").open("r+b") as raw, h5py.File(raw.name) as file:
+        yield file, memoryview(mmap(raw.fileno(), 0))
 
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_rows_and_their_states_are_those_of_the_array(file, name):
-    hdf5, descriptor = file
-    rows = Rows(hdf5[name], descriptor)
+    hdf5, memory = file
+    rows = Rows(hdf5[name], memory)
     for number, values in enumerate(ARRAYS[name]):
         np.testing.assert_array_equal(rows(number, None), values)
         for state in range(len(values)):
@@ -46,11 +46,10 @@ def test_rows_and_their_states_are_those_of_the_array(file, name):
 
 
 def test_a_damaged_row_is_named_and_the_others_are_read(file):
-    hdf5, descriptor = file
+    hdf5, memory = file
     chunk = hdf5["trajectory"].id.get_chunk_info_by_coord((1, 0, 0, 0))
-    (byte,) = os.pread(descriptor, 1, chunk.byte_offset + 100)
-    os.pwrite(descriptor, bytes([byte ^ 1]), chunk.byte_offset + 100)
-    rows = Rows(hdf5["trajectory"], descriptor)
+    memory[chunk.byte_offset + 100] ^= 1
+    rows = Rows(hdf5["trajectory"], memory)
     np.testing.assert_array_equal(rows(1, 6), ARRAYS["trajectory"][1, 6])
     for state in (0, None):
         with pytest.raises(DataError, match="/trajectory, row 1 is damaged"):
@@ -71,7 +70,7 @@ def test_what_another_program_stored_again_is_read_by_hdf5(tmp_path, options):
     with h5py.File(tmp_path / "again.h5", "w") as file:
         array = file.create_dataset("field", data=ARRAYS["field"], **options)
         with pytest.raises(ValueError, match="/field is stored in another way"):
-            Rows(array, 0)
-        rows = read_rows(array, 0)
+            Rows(array, memoryview(b""))
+        rows = read_rows(array, memoryview(b""))
         np.testing.assert_array_equal(rows(1, None), ARRAYS["field"][1])
         np.testing.assert_array_equal(rows(2, 4), ARRAYS["field"][2, 4])

@@ -3,10 +3,10 @@
 """Read rows of an array from where they lie in the file, without HDF5.
 
 HDF5 looks a chunk up each time, and computes its checksum a byte at a time: that takes several
-times as long as reading the bytes.
+times as long as reading the bytes. The file is mapped into memory, since most of what is left is the
+copy that the system makes of a page for each read.
 """
 
-import os
 from array import array as buffer
 from collections.abc import Callable
 from typing import Any
@@ -27,23 +27,22 @@ class Rows:
     """The rows of an array as Kryloset stores it.
 
     HDF5 is asked once where the rows are, and a checksum is computed when its part is read for the
-    first time. Processes may share the file descriptor, also after a fork, since each read says
-    where it begins.
+    first time.
 
     Args:
         array: The array.
-        descriptor: Of its file, open for reading.
+        memory: Its file, mapped into memory. Rows that are not compressed are views of it.
 
     Raises:
         ValueError: The array is stored in another way.
     """
 
-    def __init__(self, array: h5py.Dataset, descriptor: int) -> None:
+    def __init__(self, array: h5py.Dataset, memory: memoryview) -> None:
         """Find where the rows are."""
         if not _fits(array):
             raise ValueError(f"{array.name} is stored in another way")
         self._name = array.name
-        self._descriptor = descriptor
+        self._memory = memory
         self._storage = Storage.stored(array)
         self._parts, self._length = len(self._storage.corners()), self._storage.chunk[0]
         #: Where each HDF5 chunk begins, and its length. An array of NumPy would take longer to give
@@ -77,19 +76,19 @@ class Rows:
 
     def _part(self, number: int) -> NDArray[Any]:
         """Return what an HDF5 chunk holds."""
-        size = self._sizes[number]
-        data = os.pread(self._descriptor, size, self._begins[number])
+        begin = self._begins[number]
+        data = self._memory[begin : begin + self._sizes[number]]
         if not self._checked[number]:
-            if size <= CHECKED or fletcher32(memoryview(data)[:-CHECKED]) != data[-CHECKED:]:
+            if len(data) <= CHECKED or fletcher32(data[:-CHECKED]) != data[-CHECKED:]:
                 raise DataError(f"{self._name}, row {number // self._parts} is damaged")
             self._checked[number] = 1
         return self._storage.decode_chunk(data)
 
 
-def read_rows(array: h5py.Dataset, descriptor: int) -> ReadRow:
+def read_rows(array: h5py.Dataset, memory: memoryview) -> ReadRow:
     """Return what reads the rows of an array; by HDF5 if another program has stored them again."""
     if _fits(array):
-        return Rows(array, descriptor)
+        return Rows(array, memory)
     return lambda row, state: np.asarray(array[row] if state is None else array[row, state])
 
 

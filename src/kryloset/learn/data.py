@@ -4,6 +4,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Self
 
@@ -216,10 +217,11 @@ class _Opened:
     def __init__(self, path: Path, inputs: Sequence[Quantity], outputs: Sequence[Quantity]) -> None:
         """Open the file, which is closed when nothing refers to it any more."""
         self.process = os.getpid()
-        self._hdf5, self._file = open_hdf5(path), path.open("rb", buffering=0)
-        descriptor = self._file.fileno()
+        self._hdf5 = open_hdf5(path)
+        with path.open("rb") as file:
+            memory = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
         self.inputs, self.outputs = (
-            [quantity.open(self._hdf5, descriptor) for quantity in quantities]
+            [quantity.open(self._hdf5, memory) for quantity in quantities]
             for quantities in (inputs, outputs)
         )
 

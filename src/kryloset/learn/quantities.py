@@ -80,7 +80,7 @@ class Quantity:
             None if further or not is_in_cells(dataset, name) else cells_of_points(dataset),
         )
 
-    def open(self, file: h5py.File, descriptor: int) -> Callable[[int, int], Array]:
+    def open(self, file: h5py.File, memory: memoryview) -> Callable[[int, int], Array]:
         """Return what reads an instance's channels at a time, which broadcast to (C, *grid).
 
         To find an array and its attributes takes ten times as long as to read an instance of it, so
@@ -88,11 +88,11 @@ class Quantity:
 
         Args:
             file: The open file.
-            descriptor: The same file, as the system knows it.
+            memory: The same file, mapped into memory.
         """
         array: Any = file[self.place]
         shape = (len(self.channels), *self.shape)
-        rows = self._rows(array, descriptor)
+        rows = self._rows(array, memory)
 
         def read(instance: int, time: int) -> Array:
             values = rows(instance, time if self.moving else None)
@@ -102,9 +102,9 @@ class Quantity:
 
         return read
 
-    def _rows(self, array: h5py.Dataset, descriptor: int) -> ReadRow:
+    def _rows(self, array: h5py.Dataset, memory: memoryview) -> ReadRow:
         if self.own and set(self.shape) != {1}:
-            return read_rows(array, descriptor)
+            return read_rows(array, memory)
         values = array[...]
         if self.own:
             return lambda row, state: np.asarray(values[row if state is None else (row, state)])
