@@ -3,8 +3,8 @@
 """Read rows of an array from where they lie in the file, without HDF5.
 
 HDF5 looks a chunk up each time, and computes its checksum a byte at a time: that takes several
-times as long as reading the bytes. The file is mapped into memory, since most of what is left is the
-copy that the system makes of a page for each read.
+times as long as reading the bytes. The file is mapped into memory: most of what is left is the copy
+that the system makes of what is read.
 """
 
 from array import array as buffer
