@@ -188,11 +188,10 @@ class Dataset:
         row = int(np.searchsorted(self.numbers, number))
         if row < len(self.numbers) and self.numbers[row] == number:
             return row
-        for failure in self.provenance().failures:
-            if failure.left_out and failure.instance == number:
-                raise DataError(f"{self.path}: {failure}")
         first, last = self.numbers[[0, -1]]
-        raise DataError(f"{self.path} has the instances {first} to {last}, and no {number}")
+        told = f" has the instances {first} to {last}, and no {number}"
+        left_out = (f": {one}" for one in self.provenance().failures if one.instance == number)
+        raise DataError(f"{self.path}{next(left_out, told)}")
 
     def array(self, name: str) -> h5py.Dataset:
         """Return the array of a parameter (sample, ...) or of the solution (sample, time, ...).
