@@ -26,8 +26,13 @@ MODELS = {
     "deeponet": ("kryloset.learn.models.deeponet", "DeepONet"),
     "fno": ("kryloset.learn.models.fno", "FNO"),
     "gino": ("kryloset.learn.models.gino", "GINO"),
+    "lsm": ("kryloset.learn.models.latent_spectral", "LatentSpectralModel"),
+    "stagger": ("kryloset.learn.models.stagger", "NeuralStagger"),
     "tfno": ("kryloset.learn.models.tfno", "TFNO"),
     "transolver": ("kryloset.learn.models.transolver", "Transolver"),
+    "transolver": ("kryloset.learn.models.transolver", "Transolver"),
+    "ufno": ("kryloset.learn.models.ufno", "UFNO"),
+    "unet": ("kryloset.learn.models.unet", "UNet"),
     "uno": ("kryloset.learn.models.uno", "UNO"),
 }
 

@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""NeuralStagger: a network maps each of the coarse grids of which a grid consists."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import ceil
+from typing import Any, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from kryloset.config.section import Section
+from kryloset.learn.models.base import GridModel, Task
+from kryloset.learn.models.registry import model_class, read_settings
+
+
+class NeuralStagger(GridModel):
+    """NeuralStagger (Huang et al., ICML 2023): one network for each of several coarse grids.
+
+    Each `space`-th point along each axis makes a coarse grid. Those that begin at the first `space`
+    points of each axis make up the grid. One network maps a function on each of them, and their
+    values are interleaved again. Where `space` does not divide the points of an axis, the axis goes
+    on with its last point, or with its first ones if it is periodic.
+
+    A network for single points is the same with and without this. One that commutes with shifts
+    along a periodic axis still does, by single points, if `space` divides the points of the axis.
+    """
+
+    learning_rate = 1e-2
+
+    class Settings(Section):
+        """The network, and the number of coarse grids."""
+
+        model: str = Field("fno", description="The network, one of the package's on grids.")
+        settings: dict[str, Any] = Field(default_factory=dict, description="Its own settings.")
+        space: int = Field(2, ge=1, le=64, description="Coarse grids along each axis.")
+
+        @model_validator(mode="after")
+        def _network_exists(self) -> Self:
+            if ":" in self.model or not issubclass(model_class(self.model), GridModel):
+                raise ValueError(f"model: {self.model!r} is no network of the package on grids")
+            read_settings(model_class(self.model), self.model, self.settings)
+            return self
+
+    def __init__(self, settings: Settings, task: Task) -> None:
+        """Draw the weights."""
+        super().__init__()
+        self.space, self.periodic = settings.space, task.periodic
+        coarse = tuple(points[:: settings.space] for points in task.coordinates)
+        kind = model_class(settings.model)
+        inner = read_settings(kind, settings.model, settings.settings)
+        self.network = kind(inner, replace(task, coordinates=coarse))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return outputs (N, K, *grid) for inputs (N, C, *grid)."""
+        coarse = self.network(divide(x, self.space, self.periodic))
+        return interleave(coarse, self.space, x.shape[2:])
+
+
+def divide(x: Tensor, space: int, periodic: Sequence[bool]) -> Tensor:
+    """Return the coarse grids of (N, C, *grid), one after another: (space^D · N, C, *coarse)."""
+    dimensions = len(periodic)
+    for axis, cyclic in zip(range(2, 2 + 2 * dimensions, 2), periodic, strict=True):
+        points = x.shape[axis]
+        steps = torch.arange(ceil(points / space) * space, device=x.device).view(-1, space)
+        index = steps % points if cyclic else steps.clamp(max=points - 1)
+        x = x.index_select(axis, index.T.flatten()).unflatten(axis, index.T.shape)
+    starts, steps = range(2, x.dim(), 2), range(3, x.dim(), 2)
+    return x.permute(*starts, 0, 1, *steps).flatten(0, dimensions)
+
+
+def interleave(y: Tensor, space: int, grid: Sequence[int]) -> Tensor:
+    """Return the function (N, K, *grid) that has these values on the grids that `divide` makes."""
+    dimensions = len(grid)
+    apart = y.unflatten(0, (*(space,) * dimensions, -1))
+    pairs = [axis for k in range(dimensions) for axis in (dimensions + 2 + k, k)]
+    whole = apart.permute(dimensions, dimensions + 1, *pairs)
+    for axis, points in enumerate(grid, start=2):
+        whole = whole.flatten(axis, axis + 1).narrow(axis, 0, points)
+    return whole
