@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """U-Net, Latent Spectral Model, U-FNO and NeuralStagger do what their papers say, on any grid."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 
@@ -11,7 +14,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from documentation import ROOT
 from kryloset.errors import ConfigError
+from kryloset.learn.metrics import relative_l2
 from kryloset.learn.models.base import Task
 from kryloset.learn.models.latent_spectral import (
     NeuralSpectralBlock,
@@ -22,6 +27,8 @@ from kryloset.learn.models.latent_spectral import (
 from kryloset.learn.models.layers import Convolution, double, halve, pointwise
 from kryloset.learn.models.registry import model_class, read_settings
 from kryloset.learn.models.stagger import divide, interleave
+from kryloset.run import train
+from kryloset.torch import FieldPairs, load_model
 
 #: Small networks, without coordinates.
 SMALL = {
@@ -182,11 +189,38 @@ def test_a_staggered_network_commutes_with_shifts_by_single_points():
 
 
 def test_mistakes_in_settings_are_named():
-    with pytest.raises(ConfigError, match="heads must divide width, and 8 does not 12"):
-        make("lsm", (9,), width=12)
+    with pytest.raises(ConfigError, match="heads must divide width, and 4 does not 6"):
+        make("lsm", (9,), width=6)
     with pytest.raises(ConfigError, match="settings of model unet"):
         make("stagger", (9,), model="unet", settings={"modes": 3})
     with pytest.raises(ConfigError, match="'deeponet_' is"):
         make("stagger", (9,), model="deeponet_")
     with pytest.raises(ConfigError, match="'transolver' is no network of the package on grids"):
         make("stagger", (9,), model="transolver")
+
+
+@pytest.mark.parametrize("name", [*SMALL, "stagger"])
+def test_a_model_is_trained_by_name_and_loaded_from_its_file(name, data, tmp_path):
+    settings = SMALL.get(name, {"model": "unet", "settings": SMALL["unet"]})
+    changed = {"model": (name,), "settings": {name: settings}, "epochs": 2}
+    training = data.config.training.model_copy(update=changed)
+    config = data.config.model_copy(update={"training": training})
+    files = {"model": tmp_path / "model.pt", "history": tmp_path / "history.json"}
+    train.run(config, data=data.path, seed=0, network=name, **files)
+    pairs = FieldPairs(data.path, "valid")
+    x, y = pairs.stack(range(len(pairs)))
+    with torch.no_grad():
+        found = load_model(files["model"])(torch.from_numpy(x).float()).numpy()
+    error = relative_l2(found, y, pairs.closed_coordinates).mean()
+    assert error == pytest.approx(min(json.loads(files["history"].read_text())["valid"]), rel=1e-4)
+
+
+def test_the_documentation_has_the_numbers_of_weights():
+    page = (ROOT / "docs/how-to/models.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| `(\w+)` \|[^|]+\| ([\d,]+) \|", page)
+    one = Task(("a",), ("u",), task((64, 64)).coordinates, (False, False), 2)
+    kinds = {name: model_class(name) for name, _ in rows}
+    networks = {name: kind(kind.Settings(), one) for name, kind in kinds.items()}
+    assert {*SMALL, "fno", "stagger"} <= networks.keys()
+    for name, count in rows:
+        assert f"{sum(w.numel() for w in networks[name].parameters()):,}" == count

@@ -117,7 +117,7 @@ class LatentSpectralModel(GridModel):
         """Size of the network; the defaults suit two CPU cores."""
 
         width: int = Field(
-            32, ge=1, le=1024, description="Channels on the finest grid; twice as many on the next."
+            16, ge=1, le=1024, description="Channels on the finest grid; twice as many on the next."
         )
         depth: int = Field(4, ge=1, le=12, description="How often the grid is halved, at most.")
         patch: int = Field(4, ge=1, le=256, description="Points of a patch along each axis.")
@@ -125,7 +125,7 @@ class LatentSpectralModel(GridModel):
         basis: int = Field(
             12, ge=1, le=256, description="Sines, and cosines, that map a channel of a token."
         )
-        heads: int = Field(8, ge=1, le=256, description="Heads of attention; they divide `width`.")
+        heads: int = Field(4, ge=1, le=256, description="Heads of attention; they divide `width`.")
         coordinates: bool = Field(True, description="Whether coordinates are input channels.")
 
         @model_validator(mode="after")

@@ -30,7 +30,6 @@ MODELS = {
     "stagger": ("kryloset.learn.models.stagger", "NeuralStagger"),
     "tfno": ("kryloset.learn.models.tfno", "TFNO"),
     "transolver": ("kryloset.learn.models.transolver", "Transolver"),
-    "transolver": ("kryloset.learn.models.transolver", "Transolver"),
     "ufno": ("kryloset.learn.models.ufno", "UFNO"),
     "unet": ("kryloset.learn.models.unet", "UNet"),
     "uno": ("kryloset.learn.models.uno", "UNO"),

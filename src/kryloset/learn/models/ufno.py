@@ -51,7 +51,7 @@ class UFNO(GridModel):
         """Size of the network; the defaults suit two CPU cores."""
 
         modes: int = Field(
-            24,
+            12,
             ge=1,
             le=1024,
             description="Fourier modes along each axis, limited by those that the grid has.",
