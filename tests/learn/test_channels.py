@@ -14,6 +14,7 @@ from kryloset.dataset.layout import SOLVER
 from kryloset.dataset.writer import write_dataset
 from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs, Scaling
+from kryloset.learn.measuring import describe, measure_splits
 from kryloset.problems import load_family
 from kryloset.sampling import generator
 
@@ -95,3 +96,18 @@ def test_a_dataset_without_inputs_on_the_grid_is_refused(tmp_path):
     path, *_ = make(tmp_path, "Polygons", 2)
     with pytest.raises(DataError, match="no parameter is a number or a function on the grid"):
         FieldPairs(path, "train")
+
+
+@pytest.mark.parametrize("dimension", [1, 3])
+def test_vectors_on_lines_and_in_boxes_are_measured(dimension, tmp_path):
+    """Twice the solution has the relative error 1 in each norm of functions."""
+    path, *_ = make(tmp_path, "Various", dimension)
+    pairs = FieldPairs(path, "test")
+    _, truth = pairs.stack(range(len(pairs)))
+    found = describe(measure_splits(lambda x: 2 * truth, {"test": pairs}), np.ones(1 + dimension))
+    errors = found["errors"]["test"]
+    for name in ("relative_l2", "relative_h1", "maximum"):
+        assert errors[name] == pytest.approx(1, rel=1e-5)
+        assert found["quantiles"]["test"][name]["max"] == pytest.approx(1, rel=1e-5)
+    assert errors["low"] == pytest.approx(1, rel=1e-5) and errors["high"] == 0
+    assert errors["boundary"] > 0

@@ -3,6 +3,7 @@
 """A model is measured on grids, splits and datasets, and predictions are kept for the report."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from reaction_data import family_of, make_data
 from typer.testing import CliRunner
 
+from documentation import ROOT, read_blocks
 from kryloset.cli import app
 from kryloset.dataset.predictions import read_predictions
 from kryloset.errors import DataError
@@ -28,13 +30,20 @@ UNIFORM = {
 }
 
 
+def learn(data, model):
+    """Train for one epoch."""
+    training = data.config.training.model_copy(update={"epochs": 1})
+    config = data.config.model_copy(update={"training": training})
+    train.run(config, data=data.path, model=model, history=model.with_name("history.json"))
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A dataset with a further grid and a split for calibration, and the file of a model on it."""
     folder = tmp_path_factory.mktemp("evaluation")
     data = make_data(folder / "dataset.h5", **UNIFORM)
     model = folder / "model.pt"
-    train.run(data.config, data=data.path, model=model, history=folder / "history.json")
+    learn(data, model)
     return data, model
 
 
@@ -133,13 +142,32 @@ def test_a_dataset_with_more_inputs_fits_and_one_with_fewer_is_refused(made, dat
     assert json.loads(output.read_text())["errors"]["test"]["relative_l2"] > 0
     with pytest.raises(DataError, match="it has k, f, nu, u, and not k, nu, u; choose another"):
         baselines.run(uniform.path, output=output, on=other.path)
-    model, history = tmp_path / "model.pt", tmp_path / "history.json"
-    train.run(data.config, data=data.path, model=model, history=history)
+    model = tmp_path / "model.pt"
+    learn(data, model)
     with pytest.raises(DataError, match="the model needs f, and it has k, nu"):
         evaluate.run(model, data=uniform.path, metrics=output, splits=["test"])
 
 
-def test_the_commands_measure_too(made, tmp_path):
+def test_the_commands_of_the_page_run(made, tmp_path, monkeypatch):
+    data, model = made
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "results/darcy/models/fno/0"
+    folder.mkdir(parents=True)
+    (folder / "model.pt").symlink_to(model)
+    (tmp_path / "results/darcy/dataset.h5").symlink_to(data.path)
+    make_data(tmp_path / "other.h5", **UNIFORM | {"seed": 1, "count": 10})
+    (block,) = read_blocks("docs/how-to/measuring.md", "sh")
+    for line in block.splitlines():
+        call = line.removeprefix("kryloset ").split()
+        assert CliRunner().invoke(app, call, catch_exceptions=False).exit_code == 0
+    rows = re.findall(
+        r"^\| ((?:`\w+`(?:, )?)+) \|", (ROOT / "docs/how-to/measuring.md").read_text(), re.M
+    )
+    keys = {key.strip("`") for row in rows for key in row.split(", ")}
+    assert keys == json.loads((tmp_path / "other.json").read_text()).keys()
+
+
+def test_the_commands_choose_splits_and_grids(made, tmp_path):
     data, model = made
     output = tmp_path / "metrics.json"
     call = ["evaluate", str(model), "--data", str(data.path), "--output", str(output)]

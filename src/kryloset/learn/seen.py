@@ -33,10 +33,11 @@ def note_seen(splits: Sequence[FieldPairs]) -> dict[str, Any]:
     """Return what tells the instances of some splits of one file again, for a model's `about`."""
     with Dataset(splits[0].path) as dataset:
         digests, drawn = instance_digests(dataset)[:, :LENGTH].copy(), _drawing(dataset.config)
+        numbers = dataset.numbers
     return {
         "dataset": splits[0].digest,
         "drawn": drawn,
-        "instances": {pairs.split: torch.from_numpy(pairs.instances) for pairs in splits},
+        "instances": {pairs.split: torch.from_numpy(numbers[pairs.instances]) for pairs in splits},
         "digests": {pairs.split: torch.from_numpy(digests[pairs.instances]) for pairs in splits},
     }
 
@@ -49,20 +50,20 @@ def find_seen(seen: Mapping[str, Any], path: Path) -> dict[str, NDArray[np.bool_
         path: The file of a dataset.
 
     Returns:
-        By the split in which it saw them, (instances,).
+        By the split in which it saw them, a truth value for each row.
 
     Raises:
         DataError: The file is missing or damaged.
     """
     with Dataset(path) as dataset:
         digests, drawn = instance_digests(dataset)[:, :LENGTH], _drawing(dataset.config)
+        numbers = dataset.numbers
     keys = _keys(digests)
     found = {}
     for split, known in seen["digests"].items():
         found[split] = np.isin(keys, _keys(known.numpy()))
         if drawn and drawn == seen["drawn"]:
-            numbers = seen["instances"][split].numpy()
-            found[split][numbers[numbers < len(keys)]] = True
+            found[split] |= np.isin(numbers, seen["instances"][split].numpy())
     return found
 
 

@@ -14,6 +14,7 @@ import torch
 from kryloset.config import label_of
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.dataset.predictions import Predictions, write_predictions
+from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.measuring import (
@@ -121,13 +122,15 @@ def _select(
     split = "test" if "test" in pairs else list(pairs)[-1]
     held_out, places = pairs[split], measured[split].extremes()
     x, truth = held_out.stack(places)
+    with Dataset(held_out.path) as dataset:
+        numbers = dataset.numbers[held_out.instances[places]]
     return Predictions(
         label=label_of(name),
         dataset=held_out.digest,
         split=split,
         channels=held_out.outputs,
         coordinates=dict(zip(held_out.axes, held_out.coordinates, strict=True)),
-        instance=held_out.instances[places],
+        instance=numbers,
         error=measured[split].relative_l2[places],
         truth=truth,
         # As it was measured.
