@@ -159,6 +159,21 @@ def test_metrics_agree_with_the_history_and_the_model(data, folder):
     assert metrics["errors"]["test"]["relative_l2"] == pytest.approx(ratios.mean(), rel=1e-5)
 
 
+def test_someone_elses_code_loads_an_operator_without_fenicsx_and_the_workflow(data, models):
+    program = (
+        "import sys, torch\n"
+        "for name in ('dolfinx', 'petsc4py', 'mpi4py', 'ufl', 'basix', 'cffi', 'snakemake',"
+        " 'typer', 'xarray', 'h5netcdf', 'rich', 'jinja2', 'matplotlib'):\n"
+        "    sys.modules[name] = None\n"
+        "from kryloset.torch import FieldPairs, load_model\n"
+        f"operator = load_model({str(models / 'fno/0/model.pt')!r})\n"
+        f"pair = FieldPairs({str(data.path)!r}, 'test')[0]\n"
+        "assert operator(pair['x'][None])[0].shape == pair['y'].shape\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_dataset_without_a_valid_split_is_refused(tmp_path):
     other = make_data(tmp_path / "other.h5", splits={"train": 0.5, "test": 0.5})
     with pytest.raises(DataError, match="no split `valid`: it has train, test; add it"):
