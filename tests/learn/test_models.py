@@ -25,7 +25,13 @@ from kryloset.learn.models.base import (
     unit_coordinates,
     with_coordinates,
 )
-from kryloset.learn.models.registry import MODELS, check_training, model_class, read_settings
+from kryloset.learn.models.registry import (
+    MODELS,
+    check_training,
+    model_class,
+    model_modules,
+    read_settings,
+)
 
 #: Settings of small networks.
 SMALL = {
@@ -145,6 +151,13 @@ def test_a_wrong_model_is_refused_before_any_work(training, message):
 def test_trainings_that_are_not_told_apart_are_refused(training, message):
     with pytest.raises(ValueError, match=message):
         TrainingConfig.model_validate(training)
+
+
+def test_the_code_of_a_model_is_its_own_or_that_of_all_which_it_may_make(monkeypatch):
+    assert model_modules("fno") == ("kryloset.learn.models.fno",)
+    assert model_modules("mine.py:Net") == ()
+    monkeypatch.setitem(MODELS, "wrapper", ("kryloset.learn.models.catalogue", "Wrapper"))
+    assert {*model_modules("wrapper")} == {module for module, _ in MODELS.values()}
 
 
 def test_the_command_lists_models_and_their_settings():

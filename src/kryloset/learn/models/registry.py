@@ -16,6 +16,7 @@ from kryloset.config import Config, Section, TrainingConfig, describe
 from kryloset.errors import ConfigError
 from kryloset.extras import advised
 from kryloset.problems.checks.own_files import import_file, source_files
+from kryloset.provenance import closure
 
 if TYPE_CHECKING:
     from kryloset.learn.models.base import Network
@@ -93,8 +94,15 @@ def model_files(name: str) -> dict[str, Path]:
 
 
 def model_modules(name: str) -> tuple[str, ...]:
-    """Return the module of the package that defines a network, for the identity of the code."""
-    return () if ":" in name else (MODELS[name][0],)
+    """Return the modules of the package that define a network, for the identity of the code.
+
+    One that makes others by their names depends on all of them.
+    """
+    if ":" in name:
+        return ()
+    module, _ = MODELS[name]
+    names_others = __name__ in closure(module)
+    return tuple(other for other, _ in MODELS.values()) if names_others else (module,)
 
 
 def check_names(config: Config) -> None:
