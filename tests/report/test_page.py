@@ -229,6 +229,9 @@ def test_page_shows_predictions_on_its_dataset_alone(run_files, training_files, 
     assert (tmp_path / "figures/predictions-fno.svg").exists()
     (label,) = (label for label in page.figures if label.startswith("Truth, prediction of fno"))
     assert "worst instance 2 with a relative L2 error of 0.3" in label
+    del given["models"]
+    report.run(**given, output=tmp_path / "r.html")
+    assert label in Page((tmp_path / "r.html").read_text(encoding="utf-8")).figures
     write_predictions(tmp_path / "p.h5", replace(found, dataset="0" * 64))
     with pytest.raises(DataError, match="has predictions on another dataset"):
         report.run(**given, output=tmp_path / "r.html")
