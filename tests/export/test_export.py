@@ -5,12 +5,14 @@
 import json
 import sys
 import tracemalloc
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 
-from kryloset.config import DatasetConfig
+from kryloset.config import DatasetConfig, MeshConfig
+from kryloset.dataset.grids import name_grids
 from kryloset.dataset.integrity import identity
 from kryloset.dataset.layout import SOLVER
 from kryloset.dataset.writer import write_dataset
@@ -64,6 +66,12 @@ def test_a_part_is_what_was_asked_for(small, exported):
         "--grid 5 --instances 1:",
         "exported_with": f"kryloset {export.__version__}",
     }
+
+
+def test_an_equidistant_grid_of_as_many_points_has_a_name_of_its_own():
+    mesh = MeshConfig(points=65, spacing="chebyshev", grids=(65, 33))
+    dataset = SimpleNamespace(grid=(65, 65), config=SimpleNamespace(mesh=mesh))
+    assert name_grids(dataset) == {"65": None, "grid_65": 65, "33": 33}
 
 
 def test_a_licence_is_carried_along(small, tmp_path):
