@@ -197,6 +197,7 @@ NOT_MEASURED = {
     ("setting", "what"): "defaults",
     ("`scheme`", "θ"): "orders in theory",
     ("`outline`", "domain"): "corners of a domain",
+    ("model", "what it is for"): "numbers of weights, which settings decide",
 }
 
 
