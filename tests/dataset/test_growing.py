@@ -264,6 +264,18 @@ def test_another_order_or_other_code_alone_solves_again(small: Grown, caplog, mo
     assert "the code has changed since it was made" in caplog.text
 
 
+def test_another_storage_alone_solves_again_and_another_precision_keeps_nothing(
+    small: Grown, caplog
+):
+    small.sort(storage={"compression": "always"})
+    assert "it was stored otherwise" in caplog.text
+    small.sort(count=5, storage={"compression": "always"})
+    with h5py.File(small.folder / "order.h5") as order:
+        assert files.kept(None) in order
+    small.sort(count=5, storage={"precision": "float32"})
+    assert "it has another storage" in caplog.text
+
+
 def test_another_text_of_a_family_keeps_nothing(small: Grown, tmp_path: Path, caplog):
     own, (path, _, name) = tmp_path / "pointwise.py", small.given["family"].rpartition(":")
     own.write_text(Path(path).read_text())
