@@ -53,6 +53,8 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
         (of_dataset(mesh={"points": [65, 64], "degree": 2}), ["points 64", "odd number", "65"]),
         (of_dataset(mesh={"grids": [[9, 5], [9, 5]]}), ["repeats a grid"]),
         (of_dataset(mesh={"points": 64, "grids": [[64, 64]]}), ["or names that of points 64"]),
+        (of_dataset(training={"grid": 33}), ["training.grid 33 is not in mesh.grids: it is empty"]),
+        (of_dataset(mesh={"grids": [33]}, training={"grid": [9, 5]}), ["[9, 5]", "it has [33]"]),
         (of_dataset(mesh={"grids": [33, [33, 33]], "spacing": "chebyshev"}), ["repeats a grid"]),
         (of_dataset(mesh={"sides": [1, 0]}), ["datasets.one.mesh.sides.1", "0.000001"]),
         (of_dataset(mesh={"spacing": "chebychev"}), ["'chebychev' is no spacing", "chebyshev"]),

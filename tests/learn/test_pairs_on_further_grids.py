@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Pairs on a further grid are the same functions at its points."""
+"""Pairs on a further grid are the same functions at its points, and a model learns on them."""
+
+import json
 
 import h5py
 import numpy as np
@@ -11,7 +13,8 @@ pytest.importorskip("torch")
 from reaction_data import family_of, make_data
 
 from kryloset.errors import DataError
-from kryloset.torch import FieldPairs
+from kryloset.run import evaluate, train
+from kryloset.torch import FieldPairs, load_model
 
 #: Every second point of the grid of 9 x 11 points.
 POINTS = (5, 6)
@@ -46,3 +49,18 @@ def test_a_grid_that_is_not_there_is_named_with_those_that_are(path):
 def test_profiles_are_not_on_further_grids(tmp_path):
     made = make_data(tmp_path / "d.h5", count=8, mesh={"points": 9, "grids": [list(POINTS)]})
     assert FieldPairs(made.path, "train", points=POINTS).inputs == ("k", "nu")
+
+
+def test_a_model_learns_on_a_further_grid(path, tmp_path):
+    training = {"grid": list(POINTS), "epochs": 1, "model": "deeponet"}
+    mesh = {"points": 9, "grids": [list(POINTS)]}
+    other = make_data(tmp_path / "d.h5", count=8, mesh=mesh, training=training)
+    model, history, metrics = (tmp_path / name for name in ("m.pt", "h.json", "e.json"))
+    train.run(other.config, data=path, model=model, history=history)
+    assert [len(axis) for axis in load_model(model).about["coordinates"]] == list(POINTS)
+    evaluate.run(model, data=path, metrics=metrics, grids=["5x6"])
+    found = json.loads(metrics.read_text())
+    assert found["grid"] == "5x6" and not found["grids"]
+    # The one epoch was measured on the same points.
+    (valid,) = json.loads(history.read_text())["valid"]
+    assert found["errors"]["valid"]["relative_l2"] == pytest.approx(valid, rel=1e-6)

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from kryloset.config import dump_dataset, label_of, load_dataset, parse_config
+from kryloset.config import (
+    dump_dataset,
+    label_of,
+    load_dataset,
+    name_points,
+    parse_config,
+)
 from kryloset.dependence import STAGES, keys_of
 from kryloset.errors import KrylosetError
 from kryloset.given.opening import resolve_config
@@ -398,6 +404,12 @@ def own_network(wildcards):
     """Return the option that names a user's own network."""
     name = model_named(wildcards)
     return ["--network", name] if ":" in name else []
+
+
+def grid_of_training(wildcards):
+    """Return the option that names the grid to measure on, if not all: a further one to learn on."""
+    grid = DATASETS[wildcards.dataset].training.grid
+    return [] if grid is None else ["--grid", name_points(grid)]
 
 
 def first_predictions(wildcards):

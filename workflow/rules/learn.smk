@@ -57,11 +57,12 @@ rule evaluate_model:
     params:
         code=training_code("evaluate"),
         network=own_network,
+        grid=grid_of_training,
     message:
         "{wildcards.dataset}: evaluate {wildcards.model} with the seed {wildcards.seed}"
     shell:
         "kryloset evaluate {input.model:q} --data {input.dataset:q} {params.network:q}"
-        " --output {output.metrics:q} --predictions {output.predictions:q} 2> {log:q}"
+        " {params.grid:q} --output {output.metrics:q} --predictions {output.predictions:q} 2> {log:q}"
 
 
 rule evaluate_baselines:
@@ -81,10 +82,11 @@ rule evaluate_baselines:
         runtime=array_minutes,
     params:
         code=code("baselines"),
+        grid=grid_of_training,
     message:
         "{wildcards.dataset}: evaluate the baselines"
     shell:
-        "kryloset baselines {input:q} --output {output:q} 2> {log:q}"
+        "kryloset baselines {input:q} {params.grid:q} --output {output:q} 2> {log:q}"
 
 
 rule tabulate_models:

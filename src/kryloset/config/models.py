@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from kryloset.config.instances import InstancesConfig
-from kryloset.config.mesh import MeshConfig
+from kryloset.config.mesh import MeshConfig, plain
 from kryloset.config.section import Section, plain_class, plain_path, plain_text
 from kryloset.config.solver import SolverConfig
 from kryloset.config.training import TrainingConfig
@@ -280,6 +280,16 @@ class DatasetConfig(Section):
     def leaves_out(self) -> bool:
         """Whether an instance that fails is left out, and not drawn again."""
         return self.on_failure == "skip"
+
+    @model_validator(mode="after")
+    def _grid_of_training_is_there(self) -> "DatasetConfig":
+        if self.training.grid not in (None, *self.mesh.grids):
+            there = f"it has {plain(self.mesh.grids)}" if self.mesh.grids else "it is empty"
+            raise ValueError(
+                f"training.grid {plain(self.training.grid)} is not in mesh.grids: {there}; add it "
+                "there, or leave the key out to learn on the grid of mesh.points"
+            )
+        return self
 
     @model_validator(mode="after")
     def _counts_fit(self) -> "DatasetConfig":

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from kryloset.config.mesh import GridPoints
 from kryloset.config.section import Section, plain_class
 from kryloset.errors import ConfigError
 
@@ -35,6 +36,11 @@ class TrainingConfig(Section):
         max_length=1000,
         description="Seeds of the initial weights and of the batches. Each model is trained once "
         "with each of them.",
+    )
+    grid: GridPoints | None = Field(
+        None,
+        description="Points of the grid to learn on, one of `mesh.grids`, such as 33 or [129, 65]; "
+        "null: the grid of `mesh.points`.",
     )
     epochs: int = Field(30, ge=1, le=100_000, description="Passes over the training split.")
     batch_size: int = Field(8, ge=1, le=65_536, description="Instances per step of the optimiser.")

@@ -53,7 +53,7 @@ def run(
     (name,) = settings.models
     own = b"".join(path.read_bytes() for path in model_files(name).values())
     checkpoint = model.with_name(model.name + ".checkpoint")
-    learned, valid = (FieldPairs(data, split) for split in TRAINING)
+    learned, valid = (FieldPairs(data, split, points=config.training.grid) for split in TRAINING)
     training = Training(
         learned,
         valid,
