@@ -14,11 +14,13 @@ pytest.importorskip("torch")
 import torch
 from own_models import Local
 
+from documentation import ROOT
 from kryloset.config import TrainingConfig
 from kryloset.errors import ConfigError
 from kryloset.learn.models.base import (
     GridModel,
     OnGrid,
+    PointModel,
     Points,
     Task,
     grid_points,
@@ -158,6 +160,16 @@ def test_the_code_of_a_model_is_its_own_or_that_of_all_which_it_may_make(monkeyp
     assert model_modules("mine.py:Net") == ()
     monkeypatch.setitem(MODELS, "wrapper", ("kryloset.learn.models.catalogue", "Wrapper"))
     assert {*model_modules("wrapper")} == {module for module, _ in MODELS.values()}
+
+
+def test_the_page_on_models_has_each_of_them_and_where_it_works():
+    text = (ROOT / "docs/how-to/models.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    found = {row.split("`")[1]: row.split("|")[-2].strip() for row in rows}
+    assert [*found] == [*MODELS]
+    for name, where in found.items():
+        kind = model_class(name)
+        assert where == ("any points" if issubclass(kind, PointModel) else "grids"), name
 
 
 def test_the_command_lists_models_and_their_settings():
