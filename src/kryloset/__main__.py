@@ -11,6 +11,7 @@ import time
 
 from kryloset.errors import KrylosetError
 from kryloset.extras import advised
+from kryloset.progress import start_logging
 
 #: What mpiexec is given to pass a last message on, also on a busy machine.
 _SECONDS_TO_PASS_ON = 3.0
@@ -32,11 +33,7 @@ def main() -> None:
         # UCX, by which MPI sends, hooks into the allocation of memory, and waits twice for that. A
         # process by itself sends nothing.
         os.environ.setdefault("UCX_MEM_EVENTS", "n")
-    logging.basicConfig(
-        level=logging.INFO if rank == 0 else logging.WARNING,
-        format="%(asctime)s %(message)s",
-        datefmt="%H:%M:%S",
-    )
+    start_logging(logging.INFO if rank == 0 else logging.WARNING)
     try:
         with advised():
             from kryloset.cli import app

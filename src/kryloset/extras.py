@@ -19,7 +19,7 @@ SOURCES = {
         "meshio", "pyarrow", "zarr",
     ),
     "what training needs (`make learn` in a clone, or `pip install 'kryloset[learn]'`)": (
-        "neuralop", "torch",
+        "lightning_fabric", "neuralop", "pytorch_optimizer", "torch",
     ),
 }  # fmt: skip
 

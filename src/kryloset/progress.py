@@ -16,6 +16,11 @@ LOG_INTERVAL = 5.0
 BAR_INTERVAL = 0.2
 
 
+def start_logging(level: int) -> None:
+    """Log to the standard error stream, each line with its time."""
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+
 def track[T](
     items: Iterable[T],
     description: str,

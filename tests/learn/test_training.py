@@ -34,22 +34,28 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
+def parameters(operator):
+    """Return a copy of all real weights, one after another."""
+    return torch.cat([w.detach().flatten() for w in operator.parameters() if not w.is_complex()])
+
+
 class Killed(BaseException):
     """Stands for an interruption from outside."""
 
 
 def kill_in(training, epoch, step):
     """Let a training end before a step of an epoch, both counted from 1."""
-    count, loss = 0, training.loss
+    loader = training.loader
+    lives = iter(range((epoch - 1) * len(loader) + step - 1))
 
-    def loss_or_death(prediction, truth):
-        nonlocal count
-        count += 1
-        if count == (epoch - 1) * len(training.loader) + step:
-            raise Killed
-        return loss(prediction, truth)
+    class Deadly:
+        def __iter__(self):
+            for batch in loader:
+                if next(lives, None) is None:
+                    raise Killed
+                yield batch
 
-    training.loss = loss_or_death
+    training.loader = Deadly()
 
 
 def test_training_beats_the_mean_predictor(begin):
@@ -74,22 +80,102 @@ def test_same_seed_gives_the_same_weights(begin, loss):
     assert same(weights(first.operator), weights(second.operator))
 
 
-@pytest.mark.parametrize(("epoch", "step"), [(1, 2), (3, 1), (4, 3)])
-def test_a_killed_training_resumes_to_the_same_weights(begin, epoch, step):
-    whole = begin()
+SMALLEST = {"fno": {"modes": 2, "width": 2, "layers": 1}}
+#: Settings whose state differs from that of the defaults.
+STATES = [
+    {},
+    {"optimiser": "lion"},
+    {"optimiser": "soap"},
+    {"optimiser": "adahessian"},
+    {"optimiser": "lbfgs", "batch_size": 100, "settings": SMALLEST},
+    {"average": 0.9, "clip": 0.1, "schedule": "linear", "warmup": 1},
+    {"schedule": "cosine", "precision": "bfloat16"},
+]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "step", "settings"),
+    [(1, 2, {}), (4, 3, {}), *((3, 1, settings) for settings in STATES)],
+)
+def test_a_killed_training_resumes_to_the_same_weights(begin, epoch, step, settings):
+    whole = begin(**settings)
     whole.run()
     whole.checkpoint.unlink()
-    killed = begin()
+    killed = begin(**settings)
     kill_in(killed, epoch, step)
     with pytest.raises(Killed):
         killed.run()
-    resumed = begin()
+    resumed = begin(**settings)
     assert resumed.record.epochs == epoch - 1
     resumed.run()
     assert resumed.record.train == whole.record.train
     assert resumed.record.valid == whole.record.valid
     assert same(resumed.record.best, whole.record.best)
     assert same(weights(resumed.operator), weights(whole.operator))
+
+
+def test_more_epochs_of_a_finished_training_are_those_of_one_that_had_them_at_once(begin):
+    settings = {"schedule": "constant", "warmup": 1, "average": 0.9, "settings": SMALLEST}
+    whole = begin(epochs=5, **settings)
+    whole.run()
+    whole.checkpoint.unlink()
+    begin(epochs=2, **settings).run()
+    longer = begin(epochs=5, **settings)
+    assert longer.record.epochs == 2
+    assert longer.run().valid == whole.record.valid
+    assert same(longer.record.best, whole.record.best)
+    # A training that has gone further is none of fewer epochs.
+    assert begin(epochs=4, **settings).record.epochs == 0
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "linear"])
+def test_other_schedules_end_with_the_last_epoch_so_more_epochs_begin_again(
+    begin, schedule, caplog
+):
+    settings = {"schedule": schedule, "settings": SMALLEST}
+    begin(epochs=1, **settings).run()
+    caplog.set_level("INFO")
+    assert begin(epochs=2, **settings).record.epochs == 0
+    assert f"as the schedule is {schedule}, epochs; starting from scratch" in caplog.text
+
+
+def test_patience_ends_a_training_that_has_become_no_better(begin):
+    settings = {"epochs": 30, "learning_rate": 0.5, "schedule": "constant", "settings": SMALLEST}
+    record = begin(patience=2, **settings).run()
+    assert record.epochs == record.best_epoch + 2 < 30
+    assert begin(patience=2, **settings).run().epochs == record.epochs
+
+
+def test_a_clipped_step_is_that_of_a_gradient_of_this_norm(begin):
+    # L-BFGS apart, no optimiser sees the scale of all gradients but by AdamW's epsilon of 1e-8.
+    settings = {"epochs": 1, "batch_size": 100, "settings": SMALLEST, "schedule": "constant"}
+    moved = []
+    for clip in (None, 1e-12):
+        training = begin(clip=clip, weight_decay=0.0, **settings)
+        before = parameters(training.operator)
+        training.run()
+        training.checkpoint.unlink()
+        moved.append(float((parameters(training.operator) - before).abs().max()))
+    free, clipped = moved
+    assert free == pytest.approx(training.rate, rel=1e-3)
+    assert 0 < clipped <= 1e-3 * free
+
+
+def test_the_average_is_what_is_measured_and_kept(begin):
+    training = begin(average=0.5, settings=SMALLEST)
+    record = training.run()
+    assert not same(weights(training.measured), weights(training.operator))
+    training.operator.load_state_dict(record.best)
+    assert error(training.operator, training.valid) == min(record.valid)
+
+
+def test_workers_change_nothing(begin):
+    alone = begin(epochs=1, settings=SMALLEST)
+    alone.run()
+    alone.checkpoint.unlink()
+    helped = begin(epochs=1, settings=SMALLEST, workers=2)
+    helped.run()
+    assert same(weights(alone.operator), weights(helped.operator))
 
 
 def test_a_checkpoint_of_another_training_is_ignored(begin):

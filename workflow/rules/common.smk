@@ -335,6 +335,11 @@ def training_code(stage):
     return identify
 
 
+def gpus(wildcards):
+    """Return the number of GPUs that a training asks for."""
+    return DATASETS[wildcards.dataset].training.gpus
+
+
 def folder_of_models(wildcards, input):
     """Return the folder of what was measured of all models."""
     return Path(input.baselines).parent

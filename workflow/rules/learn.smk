@@ -23,6 +23,7 @@ rule train_model:
     resources:
         mem_mb=array_memory,
         runtime=solver_minutes,
+        gpu=gpus,
     params:
         code=training_code("train"),
     message:
@@ -54,6 +55,7 @@ rule evaluate_model:
     resources:
         mem_mb=array_memory,
         runtime=array_minutes,
+        gpu=lambda wildcards: min(gpus(wildcards), 1),
     params:
         code=training_code("evaluate"),
         network=own_network,

@@ -15,6 +15,13 @@ from kryloset.errors import ConfigError
 type Model = Annotated[str, Field(min_length=1), AfterValidator(plain_class)]
 type Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
+#: Keys of which an optimiser takes only the defaults. The line search of L-BFGS compares losses to
+#: the last digit. AdaHessian differentiates gradients, which compiled code does not allow.
+UNABLE = {
+    "lbfgs": ("weight_decay", "clip", "precision", "devices"),
+    "adahessian": ("compile", "precision", "devices"),
+}
+
 
 class TrainingConfig(Section):
     """The neural operators trained by `make train`; the defaults suit two CPU cores."""
@@ -44,15 +51,79 @@ class TrainingConfig(Section):
     )
     epochs: int = Field(30, ge=1, le=100_000, description="Passes over the training split.")
     batch_size: int = Field(8, ge=1, le=65_536, description="Instances per step of the optimiser.")
-    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        None,
-        description="Peak learning rate of AdamW under the one-cycle schedule. null: that of the "
-        "model, which `kryloset models NAME` tells.",
+    optimiser: Literal["adamw", "lion", "soap", "lbfgs", "adahessian"] = Field(
+        "adamw", description="The optimiser (docs/how-to/optimisation.md)."
     )
-    weight_decay: float = Field(1e-4, ge=0, le=1, description="Decoupled weight decay of AdamW.")
+    learning_rate: Annotated[float, Field(gt=0, le=10)] | None = Field(
+        None,
+        description="Largest learning rate. null: that of the model, which `kryloset models NAME` "
+        "tells, times the factor of the optimiser.",
+    )
+    weight_decay: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="Decoupled weight decay. null: 1e-4, but 0 for lbfgs, which has none."
+    )
+    schedule: Literal["one_cycle", "cosine", "linear", "constant"] = Field(
+        "one_cycle", description="How the learning rate changes from step to step."
+    )
+    warmup: int = Field(
+        0,
+        ge=0,
+        description="Epochs over which the learning rate first rises linearly; one_cycle has its "
+        "own rise.",
+    )
+    clip: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Largest norm of the gradient over all weights. null: any."
+    )
+    patience: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="Epochs without a smaller error on `valid` after which the training stops. "
+        "null: it runs for all epochs.",
+    )
+    average: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="Decay of the exponential moving average of the weights, which is then "
+        "measured and kept. null: the weights themselves.",
+    )
     loss: Literal["l2", "h1"] = Field(
         "l2", description="Training loss: relative L2 or relative H1 norm of the error."
     )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="Where models are trained and evaluated. auto: on a GPU if torch finds one; "
+        "cuda: on a GPU, for which jobs of Slurm then ask (docs/how-to/gpu.md).",
+    )
+    devices: int = Field(
+        1, ge=1, le=1024, description="GPUs, or processes on a CPU, that share each batch."
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="Of most operations within the network. The weights, losses and errors are in "
+        "float32.",
+    )
+    compile: bool = Field(False, description="Whether torch.compile compiles the network.")
+    workers: int = Field(
+        0, ge=0, le=1024, description="Processes that read batches beside the training."
+    )
+
+    @model_validator(mode="after")
+    def _optimiser_is_able(self) -> "TrainingConfig":
+        for key in UNABLE.get(self.optimiser, ()):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(
+                    f"{key}: the optimiser {self.optimiser} cannot do that, so leave out this key, "
+                    "or take another optimiser"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_is_followed(self) -> "TrainingConfig":
+        if self.warmup and self.schedule == "one_cycle":
+            raise ValueError(
+                "warmup: the schedule one_cycle has a rise of its own, so leave it out"
+            )
+        if self.warmup >= self.epochs:
+            raise ValueError(f"warmup: it takes less than the {self.epochs} epochs of the training")
+        return self
 
     @model_validator(mode="after")
     def _each_training_is_one(self) -> "TrainingConfig":
@@ -72,6 +143,17 @@ class TrainingConfig(Section):
     def labels(self) -> dict[str, str]:
         """The models by what results call them."""
         return {label_of(model): model for model in self.models}
+
+    @property
+    def decay(self) -> float:
+        """The decoupled weight decay."""
+        usual = 0.0 if "weight_decay" in UNABLE.get(self.optimiser, ()) else 1e-4
+        return usual if self.weight_decay is None else self.weight_decay
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that a training asks for: those of `devices`, if `device` says so."""
+        return self.devices if self.device == "cuda" else 0
 
     def only(self, label: str | None = None, seed: int | None = None) -> "TrainingConfig":
         """Return the configuration of a single training, which no other model or seed affects.

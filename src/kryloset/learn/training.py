@@ -3,34 +3,39 @@
 """Train a neural operator. A killed training resumes after its last finished epoch.
 
 This loop replaces the `Trainer` of `neuraloperator`, which changes the learning rate only between
-epochs, forgets the best validation error when it resumes, and prints.
+epochs, forgets the best validation error when it resumes, and prints. What it has of devices,
+precision and processes is Lightning's Fabric.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from neuralop.losses import LpLoss
-from numpy.typing import NDArray
+from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
 from kryloset.errors import KrylosetError
+from kryloset.learn.averaging import moving_average
+from kryloset.learn.batches import Batches
 from kryloset.learn.data import FieldPairs, Scaling
+from kryloset.learn.devices import random_states, restore_random
+from kryloset.learn.losses import make_loss
 from kryloset.learn.metrics import BATCH, relative_l2
 from kryloset.learn.models.registry import model_class
-from kryloset.learn.norms import square_h1
 from kryloset.learn.operator import Operator, build_network, describe, weights
+from kryloset.learn.optimisers import default_rate, make_optimiser
+from kryloset.learn.processes import make_fabric, transform_in_single
+from kryloset.learn.real_weights import RealWeights
+from kryloset.learn.schedules import make_schedule
 from kryloset.progress import track
-
-type Array = NDArray[np.float64]
 
 logger = logging.getLogger(__name__)
 
@@ -61,24 +66,36 @@ class Record:
         """The epoch whose weights are kept, starting from 1."""
         return int(np.argmin(self.valid)) + 1
 
+    @property
+    def epochs_since_best(self) -> int:
+        """Number of completed epochs after the best one."""
+        return self.epochs - self.best_epoch if self.epochs else 0
+
 
 class Training:
-    """A network with its optimiser, its schedule and its history.
+    """An operator with its optimiser, its schedule and its history.
 
-    The optimiser is AdamW (Loshchilov and Hutter, ICLR 2019) with the one-cycle schedule (Smith
-    and Topin, 2019): after a warm-up, the learning rate decreases at every step, almost to zero.
-    The loss is the mean relative error of the instances, in the norm given by the settings.
+    The loss is the mean relative error of the instances of a batch, in the norm given by the
+    settings.
 
     Args:
         train: The pairs to learn from.
         valid: The pairs that select the best epoch.
         settings: Network, optimiser, seed: the configuration of this training alone.
         checkpoint: File to which the state is saved after each epoch. If it has a state of the same
-            training, that training is resumed; any other state is overwritten.
+            training, that training is resumed; any other state is overwritten. If the learning rate
+            is constant, a training of fewer epochs is the same one.
         code: Identity of the code. A training with other code is another training.
+        fabric: What it runs on, if it is one of several processes.
+
+    Attributes:
+        operator: The operator.
+        average: The moving average of the operator's weights, if there is one.
+        record: What was done so far.
 
     Raises:
         DataError: A parameter with a logarithmic transform is not positive.
+        KrylosetError: torch does not find the devices.
     """
 
     def __init__(
@@ -89,68 +106,138 @@ class Training:
         *,
         checkpoint: Path,
         code: str,
+        fabric: Fabric | None = None,
     ) -> None:
         """Draw the weights, or resume from the checkpoint."""
         self.valid = valid
         self.settings = settings
         self.checkpoint = checkpoint
         self.code = code
+        self.fabric = fabric or make_fabric(settings)
         (name,), (seed,) = settings.models, settings.seeds
         kind = model_class(name)
         self.about = describe(train, settings, kind)
         self.record = Record()
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(seed)
         network = build_network(self.about, kind)
-        self.operator = Operator(Scaling.fit(train), network).to(self.device)
+        self.operator = Operator(Scaling.fit(train), network).to(self.fabric.device)
+        self.average = moving_average(self.operator, settings.average) if settings.average else None
         self.shuffle = torch.Generator().manual_seed(seed)
-        self.loader = DataLoader(train, settings.batch_size, shuffle=True, generator=self.shuffle)
+        self.loader = self._load(train)
         self.loss = make_loss(settings.loss, train.closed_coordinates)
-        self.rate = settings.learning_rate or kind.learning_rate
-        self.optimiser = torch.optim.AdamW(
-            self.operator.parameters(), lr=self.rate, weight_decay=settings.weight_decay
+        self.rate = settings.learning_rate or default_rate(settings.optimiser, kind.learning_rate)
+        trained = RealWeights(self.operator)
+        optimiser = make_optimiser(
+            settings.optimiser, trained.weights, rate=self.rate, decay=settings.decay
         )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, self.rate, total_steps=settings.epochs * len(self.loader)
+        self.schedule = make_schedule(
+            settings.schedule,
+            optimiser,
+            steps=settings.epochs * len(self.loader),
+            warmup=settings.warmup * len(self.loader),
         )
+        if settings.precision != "float32":
+            transform_in_single(self.operator)
+        if settings.compile:
+            trained.compile()
+        self._network, self._optimiser = self.fabric.setup(trained, optimiser)
         self._resume()
 
+    @property
+    def measured(self) -> Operator:
+        """The operator with the weights that are measured on the validation split, and kept."""
+        measured: Operator = self.average.module if self.average else self.operator
+        return measured
+
     def run(self) -> Record:
-        """Train up to the last epoch.
+        """Train up to the last epoch, or to that after which `patience` ends.
 
         Raises:
             KrylosetError: The loss is not finite.
         """
         done, epochs = self.record.epochs, self.settings.epochs
-        for epoch in track(range(done + 1, epochs + 1), "training", total=epochs, done=done):
+        rest = range(done + 1, epochs + 1)
+        shown = track(rest, "training", total=epochs, done=done)
+        for epoch in shown if self.fabric.is_global_zero else rest:
+            if self.record.epochs_since_best >= (self.settings.patience or epochs):
+                logger.info(
+                    "the error on `valid` has not fallen since epoch %d", self.record.best_epoch
+                )
+                break
             began = time.perf_counter()
             self.record.train.append(self._learn(epoch))
-            self.record.valid.append(error(self.operator, self.valid))
+            # That of the first process, so that all of them end with the same epoch.
+            self.record.valid.append(self.fabric.broadcast(error(self.measured, self.valid)))
             self.record.seconds.append(time.perf_counter() - began)
             if self.record.best_epoch == epoch:
-                self.record.best = {k: v.clone() for k, v in weights(self.operator).items()}
-            self._save()
+                self.record.best = {k: v.clone() for k, v in weights(self.measured).items()}
+            if self.fabric.is_global_zero:
+                self._save()
         return self.record
+
+    def _load(self, train: FieldPairs) -> "DataLoader[dict[str, Tensor]]":
+        """Return what reads the batches, or this process's share of them."""
+        batches = Batches(
+            len(train),
+            self.settings.batch_size,
+            self.shuffle,
+            process=self.fabric.global_rank,
+            processes=self.fabric.world_size,
+        )
+        return DataLoader(
+            train,
+            batch_sampler=batches,
+            generator=self.shuffle,
+            num_workers=self.settings.workers,
+            persistent_workers=self.settings.workers > 0,
+            pin_memory=self.fabric.device.type == "cuda",
+        )
 
     def _learn(self, epoch: int) -> float:
         """Run one epoch and return the mean relative L2 error on the training split."""
         self.operator.train()
         errors = []
         for batch in self.loader:
-            prediction = self.operator(batch["x"].to(self.device))
-            loss = self.loss(prediction, batch["y"].to(self.device))
+            x, y = (batch[key].to(self.fabric.device, non_blocking=True) for key in ("x", "y"))
+            found = self._step(x, y, epoch).cpu().numpy()
+            errors.append(relative_l2(found, batch["y"].numpy(), self.valid.closed_coordinates))
+        mean = torch.as_tensor(np.concatenate(errors).mean(), device=self.fabric.device)
+        return float(self.fabric.all_reduce(mean))
+
+    def _step(self, x: Tensor, y: Tensor, epoch: int) -> Tensor:
+        """Change the weights once, and return the prediction with those before."""
+        predictions = []
+
+        def differentiate() -> Tensor:
+            self._optimiser.zero_grad()
+            prediction = self._network(x)
+            predictions.append(prediction.detach())
+            loss = self.loss(prediction, y)
             if not torch.isfinite(loss):
                 raise KrylosetError(
                     f"training diverged in epoch {epoch}: lower training.learning_rate, which is "
                     f"{self.rate:g}"
                 )
-            self.optimiser.zero_grad()
-            loss.backward()
-            self.optimiser.step()
-            self.schedule.step()
-            found = prediction.detach().cpu().numpy()
-            errors.append(relative_l2(found, batch["y"].numpy(), self.valid.closed_coordinates))
-        return float(np.concatenate(errors).mean())
+            self.fabric.backward(loss, create_graph=self.settings.optimiser == "adahessian")
+            if self.settings.clip:
+                self.fabric.clip_gradients(
+                    self._network,
+                    self._optimiser,
+                    max_norm=self.settings.clip,
+                    # In sixteen bits, the scaler skips such a step and lowers its scale.
+                    error_if_nonfinite=False,
+                )
+            return loss
+
+        if self.settings.optimiser == "lbfgs":  # whose line search evaluates the loss several times
+            self._optimiser.step(differentiate)
+        else:
+            differentiate()
+            self._optimiser.step()
+        self.schedule.step()
+        if self.average:
+            self.average.update_parameters(self.operator)
+        return predictions[0]
 
     def _save(self) -> None:
         state = {
@@ -158,9 +245,12 @@ class Training:
             "about": self.about,
             "record": vars(self.record),
             "weights": weights(self.operator),
-            "optimiser": self.optimiser.state_dict(),
+            "average": weights(self.average) if self.average else None,
+            "optimiser": self._optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "scale": self.fabric.strategy.precision.state_dict(),
             "shuffle": self.shuffle.get_state(),
+            "random": random_states(self.fabric.device),
         }
         with write_whole(self.checkpoint) as part:
             torch.save(state, part)
@@ -168,16 +258,36 @@ class Training:
     def _resume(self) -> None:
         if not self.checkpoint.exists():
             return
-        state: dict[str, Any] = torch.load(self.checkpoint, weights_only=True)
-        if (state["code"], state["about"]) != (self.code, self.about):
-            logger.info("%s belongs to another training; starting from scratch", self.checkpoint)
+        state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        record = Record(**state["record"])
+        if (state["code"], _same(state["about"])) != (self.code, _same(self.about)) or (
+            record.epochs > self.settings.epochs
+        ):
+            logger.info(
+                "%s belongs to another training, of other code, data, settings or, as the schedule "
+                "is %s, epochs; starting from scratch",
+                self.checkpoint,
+                self.settings.schedule,
+            )
             return
-        self.record = Record(**state["record"])
+        self.record = record
         self.operator.load_state_dict(state["weights"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self._optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
+        self.fabric.strategy.precision.load_state_dict(state["scale"])
         self.shuffle.set_state(state["shuffle"])
+        restore_random(state["random"], self.fabric.device)
         logger.info("resuming after epoch %d of %d", self.record.epochs, self.settings.epochs)
+
+
+def _same(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what trainings have in common of which one is the beginning of the other."""
+    training = dict(about["training"])
+    if training["schedule"] == "constant":
+        del training["epochs"]
+    return {**about, "training": training}
 
 
 def error(operator: Operator, pairs: FieldPairs) -> float:
@@ -190,29 +300,3 @@ def error(operator: Operator, pairs: FieldPairs) -> float:
             prediction = operator(batch["x"].to(device)).cpu().numpy()
             errors.append(relative_l2(prediction, batch["y"].numpy(), pairs.closed_coordinates))
     return float(np.concatenate(errors).mean())
-
-
-def make_loss(
-    norm: Literal["l2", "h1"], coordinates: Sequence[Array]
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the mean relative error of a batch, as a function of prediction and truth.
-
-    Points where the truth is NaN lie outside the domain and are ignored.
-
-    Args:
-        norm: L2, a sum over all points with equal weights, or H1, as in `kryloset.learn.metrics`.
-        coordinates: Coordinates of the grid, one array per axis.
-    """
-    sum_up = LpLoss(d=len(coordinates), p=2, reduction="mean")
-
-    def l2(prediction: Tensor, truth: Tensor) -> Tensor:
-        outside = truth.isnan()
-        mean: Tensor = sum_up(torch.where(outside, 0, prediction), torch.where(outside, 0, truth))
-        return mean
-
-    def h1(prediction: Tensor, truth: Tensor) -> Tensor:
-        outside, axes = truth.isnan(), [truth.new_tensor(points) for points in coordinates]
-        error = square_h1(prediction - truth, outside, axes) / square_h1(truth, outside, axes)
-        return error.sqrt().mean()
-
-    return l2 if norm == "l2" else h1

@@ -17,6 +17,7 @@ from kryloset.dataset.predictions import Predictions, write_predictions
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs
+from kryloset.learn.devices import find_device
 from kryloset.learn.measuring import (
     Array,
     Measured,
@@ -64,6 +65,7 @@ def run(
     """
     operator = load_model(model, None if network is None else model_class(network))
     about, deviations = operator.about, operator.scaling.output_std.numpy().ravel()
+    operator.to(find_device("cpu" if about["training"]["device"] == "cpu" else "auto"))
     found: dict[str, dict[str, Any]] = {}
     for points, pairs in open_splits(data, grids, splits).items():
         if lacking := _lacking(operator, pairs):
@@ -106,10 +108,11 @@ def _predictor(operator: Operator, pairs: Mapping[str, FieldPairs]) -> Predictor
     """Return an operator as a function of arrays with the channels of a dataset."""
     there = next(iter(pairs.values())).inputs
     order = [there.index(name) for name in operator.about["inputs"]]
+    device = operator.scaling.input_mean.device
 
     def predict(x: Array) -> Array:
         with torch.no_grad():
-            found: Array = operator(torch.from_numpy(x[:, order])).numpy()
+            found: Array = operator(torch.from_numpy(x[:, order]).to(device)).cpu().numpy()
         return found
 
     return predict

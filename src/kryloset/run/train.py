@@ -7,11 +7,14 @@ import logging
 from hashlib import sha256
 from pathlib import Path
 
-from kryloset.config import DatasetConfig
+from lightning_fabric import Fabric
+
+from kryloset.config import DatasetConfig, TrainingConfig
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.models.registry import check_training, model_files, model_modules
 from kryloset.learn.operator import save_model
+from kryloset.learn.processes import launch
 from kryloset.learn.seen import TRAINING, note_seen
 from kryloset.learn.training import Training
 from kryloset.problems import load_family
@@ -32,7 +35,8 @@ def run(
     """Train on the split `train` and keep the weights that are best on `valid`.
 
     A training that was killed continues after the last epoch that it finished. Until the
-    training ends, its state is in a file beside the model.
+    training ends, its state is in a file beside the model. If the learning rate is constant, the
+    file stays, so that the training can go on for more epochs.
 
     Args:
         config: The dataset; its `training` is used.
@@ -52,17 +56,20 @@ def run(
     check_training(settings)
     (name,) = settings.models
     own = b"".join(path.read_bytes() for path in model_files(name).values())
+    code = stage_identity("train", load_family(config), *model_modules(name))
+    launch(settings, _train, settings, data, model, history, code + sha256(own).hexdigest())
+
+
+def _train(
+    fabric: Fabric, settings: TrainingConfig, data: Path, model: Path, history: Path, code: str
+) -> None:
+    """Train in one of the processes, of which the first one writes the files."""
     checkpoint = model.with_name(model.name + ".checkpoint")
-    learned, valid = (FieldPairs(data, split, points=config.training.grid) for split in TRAINING)
-    training = Training(
-        learned,
-        valid,
-        settings,
-        checkpoint=checkpoint,
-        code=stage_identity("train", load_family(config), *model_modules(name))
-        + sha256(own).hexdigest(),
-    )
+    learned, valid = (FieldPairs(data, split, points=settings.grid) for split in TRAINING)
+    training = Training(learned, valid, settings, checkpoint=checkpoint, code=code, fabric=fabric)
     record = training.run()
+    if not fabric.is_global_zero:
+        return
     curves = {"train": record.train, "valid": record.valid, "seconds": record.seconds}
     write_text_whole(history, json.dumps(curves) + "\n")
     seconds = sum(record.seconds)
@@ -72,7 +79,8 @@ def run(
         "seen": note_seen([learned, valid]),
     }
     save_model(model, about, record.best)
-    checkpoint.unlink()
+    if settings.schedule != "constant":
+        checkpoint.unlink()
     logger.info(
         "%s: relative L2 error %.4f on `valid`, after epoch %d of %d, %.0f s",
         model,
