@@ -20,6 +20,8 @@ class UNO(GridModel):
     with twice the channels, and skip connections between those of equal size.
     """
 
+    learning_rate = 5e-3
+
     class Settings(Section):
         """Modes and width; the defaults suit two CPU cores."""
 
