@@ -40,10 +40,10 @@ export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.tools/python
 # Without compiled modules kept, each of many processes would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help configured run test slow fuzz complex train publish bench docs learn slurm peers formats lint config figures lock clean
+.PHONY: help configured run test slow fuzz complex train publish bench bench-learn docs learn slurm peers formats lint config figures lock clean
 
 help: ## List the targets (the default).
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-17s %s\n", $$1, $$2 }'
 	@echo "DATASET=name makes the small dataset of a family: $(FAMILIES)."
 	@echo "CONFIG=file.yaml uses another configuration; CORES=n limits the jobs that run at a time."
 	@echo "FORCE=yes overwrites a dataset of another family that has the same name."
@@ -76,6 +76,9 @@ publish: configured $(ENVIRONMENT) ## Make the folders to publish of the dataset
 
 bench: $(PEERS) ## Compare Kryloset with hand-written scripts (two hours): results/yardstick/.
 	@$(SNAKEMAKE) yardstick
+
+bench-learn: $(LEARNING) ## Train on the Darcy set of papers and compare errors (for a GPU): results/learn/.
+	@$(BIN)/kryloset bench learn --json results/learn/rows.json
 
 docs: $(SITE) ## Write measured rows into the pages and build the documentation: site/index.html.
 	@$(BIN)/python docs/tables.py
