@@ -22,6 +22,7 @@ STAGES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             *LENIENCE,
             "mesh",
             "count",
+            "ood",
             "seed",
             "sort",
             "features",
@@ -40,6 +41,7 @@ STAGES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 FREE = frozenset(
     {
         "count",
+        "ood",  # whose instances are always solved
         "chunks",
         "sort",
         "features",

@@ -14,6 +14,7 @@ from kryloset.config import DatasetConfig, SolverConfig, load_dataset
 from kryloset.krylov import Automatic, SequenceSolver
 from kryloset.ordering import greedy_chain
 from kryloset.problems import FAMILIES, load_family
+from kryloset.problems.populations import load_populations
 from kryloset.run import compare, sort
 from kryloset.run.comparison import Method, choose_methods, measure
 from kryloset.run.draw import Drawn
@@ -205,7 +206,7 @@ def test_skr_goes_along_the_greedy_chain_of_the_instances_that_are_compared(tmp_
     sort.run(config, "small", output=order, chunks=1)
     compare.run(config, "small", order=order, output=output)
     methods = {method["name"]: method for method in json.loads(output.read_text())["methods"]}
-    drawn = Drawn(load_family(config), config.seed).instances(range(6))
+    drawn = Drawn(load_populations(config), config.seed).instances(range(6))
     chain = greedy_chain(np.stack([instance["k"].ravel() for instance in drawn])).tolist()
     assert methods["skr"]["records"]["instance"] == chain != list(range(6))
     assert methods["recycled"]["records"]["instance"] == list(range(6))

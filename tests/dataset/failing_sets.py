@@ -29,7 +29,8 @@ def make(folder: Path, **changes) -> Path:
     config = resolve(DatasetConfig(**GIVEN | changes))
     order, path = folder / "order.h5", folder / "dataset.h5"
     sort.run(config, "set", output=order, earlier=path)
-    chunks = [folder / f"{i + 1}-of-{config.chunks}.h5" for i in range(config.chunks)]
+    parts = config.chunks + len(config.ood)
+    chunks = [folder / f"{i + 1}-of-{parts}.h5" for i in range(parts)]
     for chunk in chunks:
         chunk.unlink(missing_ok=True)
         solve.run(

@@ -17,6 +17,7 @@ from kryloset.dataset.encoding import Storage
 from kryloset.dataset.journal import Journal
 from kryloset.dataset.staged import StagedFile
 from kryloset.problems import Family, load_family
+from kryloset.problems.populations import Population
 from kryloset.run import sort
 from kryloset.run.draw import Drawn
 from merging import merge_verified
@@ -63,7 +64,7 @@ class Run:
         discretisation = self.family.discretise(None)
         with StagedFile(self.folder / "order.h5") as file:
             digest = file.seal("drawn")
-        parameters = Drawn(self.family, self.config.seed).instances(instances)
+        parameters = Drawn([Population(self.family)], self.config.seed).instances(instances)
         columns = {
             "instance": instances,
             "solver/way": np.zeros_like(instances),

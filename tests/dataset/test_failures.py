@@ -20,6 +20,7 @@ from kryloset.dataset.journal import Journal
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError, KrylosetError
 from kryloset.problems import load_family
+from kryloset.problems.populations import Population, load_populations
 from kryloset.run import check, checkpoint, compare, report, reproduce, solve, sort
 from kryloset.run.checks.redrawn import check_redrawn
 from kryloset.run.draw import Drawn
@@ -123,11 +124,11 @@ def test_a_forged_attempt_is_found(made: Path, tmp_path: Path, stage: str) -> No
 
 def test_valid_instances_cannot_be_told_as_failures(made: Path) -> None:
     """Else a set could be made of second attempts that someone likes better."""
-    found, family = read_failures(made), load_family(DatasetConfig(**GIVEN))
-    check_redrawn(family, 5, found)
+    found, populations = read_failures(made), load_populations(DatasetConfig(**GIVEN))
+    check_redrawn(populations, 5, found)
     valid = next(i for i in range(12) if i not in {one.instance for one in found})
     with pytest.raises(DataError, match=f"that are valid: instance {valid}: attempt 0"):
-        check_redrawn(family, 5, [*found, Failure(valid, 0, "draw", "not to my taste")])
+        check_redrawn(populations, 5, [*found, Failure(valid, 0, "draw", "not to my taste")])
 
 
 class Killed(BaseException):
@@ -229,7 +230,7 @@ def test_an_instance_that_was_sorted_must_still_be_valid(tmp_path: Path) -> None
     sort.run(config, "set", output=tmp_path / "order.h5")
     other = load_family(DatasetConfig(**GIVEN | {"parameters": {"drawing": 0.999}}))
     with open_order(tmp_path / "order.h5", config) as order:
-        drawn = Drawn(other, 5, order, failures=Failures(99))
+        drawn = Drawn([Population(other)], 5, order, failures=Failures(99))
         with pytest.raises(DataError, match=r"instance 0: .* is a resonance"):
             drawn.instances([0])
 

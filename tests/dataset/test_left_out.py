@@ -92,6 +92,19 @@ def test_no_row_is_empty_for_whoever_reads_the_file_in_three_lines(made: Path):
     assert np.array_equal(found, u[-1])
 
 
+def test_pairs_of_a_split_are_of_the_instances_that_are_there(made: Path, whole: Path):
+    pytest.importorskip("torch")
+    from kryloset.torch import FieldPairs
+
+    for split in ("train", "test"):
+        some, every = FieldPairs(made, split), FieldPairs(whole, split)
+        with Dataset(made) as data:
+            numbers = data.numbers[some.instances]
+        places = np.searchsorted(every.instances, numbers)
+        for mine, theirs in zip(some.stack(range(len(some))), every.stack(places), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
 def test_checks_information_and_report_tell_what_is_left_out(made: Path, tmp_path: Path):
     found = read_failures(made)
     check.run(made, tmp_path / "check.json")

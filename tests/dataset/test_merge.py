@@ -15,6 +15,7 @@ from pointwise_runs import changed, make_run
 from kryloset.dataset.encoding import Encoded, Storage
 from kryloset.dataset.integrity import STRUCTURE, read_seals
 from kryloset.errors import DataError
+from kryloset.problems.populations import Population
 from kryloset.run import merge
 from kryloset.run.draw import Drawn
 
@@ -25,7 +26,7 @@ def nothing_written(run) -> bool:
 
 def test_instances_are_in_the_drawn_order(any_run):
     run = any_run
-    drawn = Drawn(run.family, run.config.seed)
+    drawn = Drawn([Population(run.family)], run.config.seed)
     with h5py.File(run.merge()) as file:
         division = run.family.discretise(None)
         for i, instance in enumerate(drawn.instances(range(run.config.count))):

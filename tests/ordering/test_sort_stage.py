@@ -18,6 +18,7 @@ from kryloset.ordering import greedy_chain, partition, steps
 from kryloset.ordering.features import REDUCTIONS
 from kryloset.problems import Family, load_family
 from kryloset.problems.darcy import Darcy
+from kryloset.problems.populations import Population, load_populations
 from kryloset.run import draw, sort
 from kryloset.run.draw import Drawn
 from kryloset.run.features import make_features
@@ -36,7 +37,7 @@ SETTINGS: dict[str, Any] = {
 def fields() -> dict[str, Any]:
     """The parameters of all instances by name, drawn one by one."""
     config = DatasetConfig(**SETTINGS)
-    drawn = Drawn(load_family(config), config.seed).instances(range(COUNT))
+    drawn = Drawn(load_populations(config), config.seed).instances(range(COUNT))
     return {name: np.stack([instance[name] for instance in drawn]) for name in "kf"}
 
 
@@ -127,7 +128,7 @@ def test_features_of_a_users_family_are_shortened_as_one_vector(fields: dict[str
     config = DatasetConfig(**SETTINGS)
     family: Family = Logarithmic(load_family(config).settings, config.mesh)
     k = fields["k"].reshape(COUNT, -1)
-    drawn = Drawn(family, config.seed)
+    drawn = Drawn([Population(family)], config.seed)
     whole = make_features(family, drawn, COUNT, "parameters")
     short = make_features(family, drawn, COUNT, "cosines")
     np.testing.assert_array_equal(whole, np.log(k))

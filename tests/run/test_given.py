@@ -22,6 +22,7 @@ from kryloset.errors import ConfigError, DataError, FamilyError
 from kryloset.fem.coarse_grid import make_coarse
 from kryloset.given.opening import open_parameters, resolve
 from kryloset.problems import FAMILIES, load_family
+from kryloset.problems.populations import Population, load_populations
 from kryloset.publish.folder import describe_folder
 from kryloset.run import check, draw, files, reproduce, solve, sort
 from kryloset.run.draw import Drawn
@@ -50,7 +51,9 @@ def made(**keys: object) -> DatasetConfig:
 def drawn(config: DatasetConfig, *numbers: int) -> list[dict[str, np.ndarray]]:
     """Return some instances as any stage gets them."""
     config, family = resolve(config), load_family(config)
-    return Drawn(family, config.seed, given=open_parameters(config, family)).instances(numbers)
+    return Drawn(
+        [Population(family)], config.seed, given=open_parameters(config, family)
+    ).instances(numbers)
 
 
 def write_hdf5(path: Path, **arrays: np.ndarray) -> Path:
@@ -438,10 +441,10 @@ def test_draw_is_handed_the_number_of_the_instance(tmp_path: Path):
         (tmp_path / f"{number}.txt").write_text(f"{10 + number}")
     (tmp_path / "own.py").write_text(NUMBERED.replace("FOLDER", repr(str(tmp_path))))
     config = DatasetConfig(family=f"{tmp_path}/own.py:Own")
-    found = Drawn(load_family(config), 0).instances([2, 0])
+    found = Drawn(load_populations(config), 0).instances([2, 0])
     assert [float(instance["a"]) for instance in found] == [12.0, 10.0]
     with pytest.raises(FamilyError, match=r"Own, draw, instance 3, line .*FileNotFoundError"):
-        Drawn(load_family(config), 0).instances([3])
+        Drawn(load_populations(config), 0).instances([3])
 
 
 def test_modes_need_not_fit_the_grid_of_what_is_given(tmp_path: Path, monkeypatch):

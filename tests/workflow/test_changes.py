@@ -65,6 +65,7 @@ CHANGES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         {"instances": {"resample": "nearest"}},
     ),
     "instances.sha256": ({"instances": {"file": FILE}}, {"instances": {"sha256": DIGEST}}),
+    "ood": ({}, {"ood": {"rough": {"count": 2, "log_deviation": 2.0}}}),
     "on_failure": ({}, {"on_failure": "redraw"}),
     "failure_limit": ({"on_failure": "redraw"}, {"failure_limit": 2}),
     "sort": ({}, {"sort": "given"}),
@@ -156,7 +157,8 @@ def make_afresh(name: str, config: DatasetConfig, folder: Path) -> bytes:
     folder.mkdir()
     order = folder / "order.h5"
     sort.run(config, name, output=order)
-    chunks = [f"{number + 1}-of-{config.chunks}" for number in range(config.chunks)]
+    count = config.chunks + len(config.ood)
+    chunks = [f"{number + 1}-of-{count}" for number in range(count)]
     files = [folder / f"{chunk}.h5" for chunk in chunks]
     for chunk, file in zip(chunks, files, strict=True):
         solve.run(config, name, order=order, chunk=chunk, output=file, comm=MPI.COMM_SELF)

@@ -235,10 +235,12 @@ def begun_chunks(name, dataset):
 def require_filled_chunks():
     """Stop if --set-scatter asks for more chunks than there are instances."""
     for name, dataset in DATASETS.items():
-        if not 1 <= chunk_count(name) <= dataset.count:
+        # Each split of `ood` is a chunk of its own.
+        least, most = 1 + len(dataset.ood), dataset.count + len(dataset.ood)
+        if not least <= chunk_count(name) <= most:
             raise WorkflowError(
-                f"--set-scatter {name}={chunk_count(name)}: the dataset has {dataset.count} "
-                f"instances and each chunk needs at least one; take 1 to {dataset.count} chunks"
+                f"--set-scatter {name}={chunk_count(name)}: the dataset has {dataset.total} "
+                f"instances and each chunk needs at least one; take {least} to {most} chunks"
             )
 
 
@@ -248,7 +250,9 @@ DATASETS = checked_datasets()
 FAMILIES = {name: load_family(dataset) for name, dataset in DATASETS.items()}
 DATASETS = {name: with_chunks(name, dataset) for name, dataset in DATASETS.items()}
 require_writable("results", "logs", "benchmarks")
-workflow.scattergather(**{name: dataset.chunks for name, dataset in DATASETS.items()})
+workflow.scattergather(
+    **{name: dataset.chunks + len(dataset.ood) for name, dataset in DATASETS.items()}
+)
 require_filled_chunks()
 if workflow.is_main_process:
     if not FORCE:
@@ -445,13 +449,13 @@ def verified_chunks(wildcards):
 
 def drawing_processes(wildcards):
     """Return how many processes draw, which is one for what takes less than about a second."""
-    count, family = DATASETS[wildcards.dataset].count, FAMILIES[wildcards.dataset]
+    count, family = DATASETS[wildcards.dataset].total, FAMILIES[wildcards.dataset]
     return 8 if count * count_values(family) > 2**24 else 1
 
 
 def sorting_memory(wildcards, attempt):
     """Return the MB for the features of all instances, and a few instances a process."""
-    count, family = DATASETS[wildcards.dataset].count, FAMILIES[wildcards.dataset]
+    count, family = DATASETS[wildcards.dataset].total, FAMILIES[wildcards.dataset]
     return attempt * (1500 + 5 * count * len(family.parameters) // 1024)
 
 
@@ -463,7 +467,7 @@ def solver_memory(wildcards, attempt):
 
 def record_memory(wildcards, attempt):
     """Return the MB for the digests and records of all instances, and the arrays of a few."""
-    count, family = DATASETS[wildcards.dataset].count, FAMILIES[wildcards.dataset]
+    count, family = DATASETS[wildcards.dataset].total, FAMILIES[wildcards.dataset]
     states = 1 if family.times is None else len(family.times)
     numbers = states * count_values(family)
     return attempt * (1000 + 4 * count // 1024 + 160 * numbers // 2**20)
@@ -471,7 +475,7 @@ def record_memory(wildcards, attempt):
 
 def array_memory(wildcards, attempt):
     """Return the MB for a few arrays that hold a field of all instances."""
-    count, family = DATASETS[wildcards.dataset].count, FAMILIES[wildcards.dataset]
+    count, family = DATASETS[wildcards.dataset].total, FAMILIES[wildcards.dataset]
     states = 1 if family.times is None else len(family.times)
     numbers = count * states * count_values(family)
     return attempt * (1000 + 4 * numbers * 8 // 2**20)

@@ -31,6 +31,7 @@ from kryloset.fem.shared_mesh import SharedMeshDiscretisation
 from kryloset.krylov import AutomaticState, SequenceSolver, solve_or_escalate
 from kryloset.krylov.names import SKR
 from kryloset.problems import Discretisation, Instance, load_family
+from kryloset.problems.populations import Population
 from kryloset.problems.registry import FAMILIES, family_class
 from kryloset.progress import track
 from kryloset.run import files, sort
@@ -127,7 +128,7 @@ def measure(name: str, config: DatasetConfig, budget: float) -> list[Row]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         family, by_hand = load_family(config), load_family(config)
-        drawn = Drawn(family, config.seed)
+        drawn = Drawn([Population(family)], config.seed)
         plain, built = timed(lambda: by_hand.discretise(MPI.COMM_SELF))
         # DOLFINx assembles what loops by hand solve.
         if isinstance(plain, SharedMeshDiscretisation):
@@ -211,9 +212,9 @@ def _sort(config: DatasetConfig, folder: Path) -> tuple[list[int], float]:
     They are without those of drawing, which the others do not pay for either.
     """
     output = folder / f"order-{config.sort}.h5"
-    family = load_family(config)
-    features = choose_reduction(NOTHING, family, Drawn(family, config.seed), config.count)
-    _, drawing = timed(lambda: draw_all(family, config.seed, config.count, features))
+    own = Population(load_family(config), range(config.count))
+    features = choose_reduction(NOTHING, own.family, Drawn([own], config.seed), config.count)
+    _, drawing = timed(lambda: draw_all(own, config.seed, features))
     _, whole = timed(lambda: sort.run(config, config.family, output=output, chunks=1))
     with StagedFile(output) as file:
         order = np.asarray(file.array(files.PERMUTATION)).tolist()

@@ -17,7 +17,8 @@ from pydantic import (
 
 from kryloset.config.instances import InstancesConfig
 from kryloset.config.mesh import MeshConfig, plain
-from kryloset.config.section import Section, plain_class, plain_path, plain_text
+from kryloset.config.section import NAME, Section, plain_class, plain_path, plain_text
+from kryloset.config.shifts import Shifts
 from kryloset.config.solver import SolverConfig
 from kryloset.config.training import TrainingConfig
 
@@ -27,8 +28,6 @@ Compression = Literal["auto", "always", "never"]
 Precision = Literal["float64", "float32"]
 #: The largest relative error of a number that is rounded to float32.
 FLOAT32_ROUNDING = 2.0**-24
-#: What the name of a dataset or a split may be: it names a folder or a group.
-NAME = r"^[a-z][a-z0-9_]{0,99}$"
 
 
 class StorageConfig(Section):
@@ -218,6 +217,14 @@ class DatasetConfig(Section):
         "include `train`, from which alone the statistics are computed. An instance stays in its "
         "split when `count` changes.",
     )
+    ood: Shifts = Field(
+        default={},
+        exclude_if=lambda ood: not ood,
+        description="Further instances, drawn with other settings of the family, to test how far "
+        "an operator carries beyond its training: `{log_deviation: 2.0, count: 200}` makes the "
+        "split `ood`, and `{rough: {length: 0.02, count: 200}, ...}` one of each name "
+        "(docs/how-to/shifts.md).",
+    )
     about: AboutConfig = Field(
         default_factory=AboutConfig,
         exclude_if=lambda about: about == AboutConfig(),
@@ -275,6 +282,35 @@ class DatasetConfig(Section):
             return 0
         limit = self.failure_limit
         return limit if isinstance(limit, int) else max(1, int(limit * self.count))
+
+    @property
+    def total(self) -> int:
+        """How many instances are drawn: `count`, and those of `ood` after them."""
+        return self.count + sum(shift.count for shift in self.ood.values())
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The names of all splits, those of `ood` last."""
+        return (*self.splits, *self.ood)
+
+    @property
+    def refined(self) -> int:
+        """How many instances are solved again on a refined mesh: those below this number."""
+        return min(self.refinement.instances, self.count)
+
+    @model_validator(mode="after")
+    def _shifts_are_drawn(self) -> "DatasetConfig":
+        if self.ood and self.instances.file is not None:
+            raise ValueError(
+                "ood contradicts instances: what lies in a file is not drawn with other settings; "
+                "make a dataset of its own from a file of shifted instances"
+            )
+        twice = sorted(self.splits.keys() & self.ood.keys())
+        if twice:
+            raise ValueError(
+                f"ood.{twice[0]}: there is a split of that name in `splits`: take another one"
+            )
+        return self
 
     @property
     def leaves_out(self) -> bool:

@@ -11,7 +11,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from kryloset.config.instances import ARRAY
-from kryloset.config.models import NAME, Config, DatasetConfig
+from kryloset.config.models import Config, DatasetConfig
+from kryloset.config.section import NAME
 from kryloset.config.solver import POLICY
 from kryloset.errors import ConfigError
 from kryloset.yaml_text import read_yaml

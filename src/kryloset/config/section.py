@@ -6,6 +6,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
+#: What the name of a dataset or a split may be: it names a folder or a group.
+NAME = r"^[a-z][a-z0-9_]{0,99}$"
+
 
 class Section(BaseModel):
     """A part of the configuration: immutable, and an unknown key is an error."""
@@ -19,7 +22,9 @@ class Section(BaseModel):
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse `yes` where a number is expected, since Python would read it as 1."""
         wanted = cls.model_fields[str(info.field_name)].annotation
-        section = isinstance(wanted, type) and issubclass(wanted, BaseModel)
+        # Sections look at their own keys.
+        parts = (wanted, *get_args(wanted))
+        section = any(isinstance(part, type) and issubclass(part, BaseModel) for part in parts)
         if not section and _has_truth(value) and not _mentions(wanted, (bool, Any)):
             raise ValueError(
                 "this key takes no true or false, which YAML also reads from yes, no, on and off: "

@@ -79,7 +79,7 @@ def differences(
         digest = provenance.attrs["parameters"]
         texts = {key: str(provenance[key].asstr()[()]) for key in TEXTS if key in provenance}
         failures = data.provenance().failures
-        require_consecutive(failures, data.config.count)
+        require_consecutive(failures, data.config.total)
         if failures:
             texts["failures"] = dump_failures(failures)
     except (KeyError, IndexError, ValueError, AttributeError) as error:

@@ -188,6 +188,9 @@ def _provenance(dataset: Dataset) -> Sequence[Sequence[str]]:
         told = f"instances {first} to {run.instances - 1} by {_versions(run.versions)}"
         rows.append(("kept", told))
         first = run.instances
+    for split, shift in dataset.config.ood.items():
+        settings = ", ".join(f"{key} {value}" for key, value in shift.parameters.items())
+        rows.append((f"split {split}", f"drawn with {settings}"))
     if provenance.failures:
         rows.append(("failures", describe_failures(provenance.failures)))
     return rows

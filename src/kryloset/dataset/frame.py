@@ -73,7 +73,7 @@ class Frame:
         self.texts = texts
         self.digests = Digests()
         failures = parse_failures(texts.get("failures", "[]"), "the list of failures")
-        self.numbers = stored_numbers(config.count, failures)
+        self.numbers = stored_numbers(config.total, failures)
 
     @cached_property
     def split_rows(self) -> dict[str, NDArray[np.int64]]:

@@ -384,7 +384,7 @@ class Dataset:
     @_described
     def splits(self) -> dict[str, NDArray[np.int64]]:
         """Return the rows of the instances of each split."""
-        return {name: self.file[f"splits/{name}"][:] for name in self.config.splits}
+        return {name: self.file[f"splits/{name}"][:] for name in self.config.split_names}
 
     @_described
     def statistics(self, name: str) -> dict[str, float]:

@@ -28,7 +28,7 @@ from kryloset.sampling import split_generator
 
 
 def split_indices(config: DatasetConfig) -> dict[str, NDArray[np.int64]]:
-    """Return the numbers of the instances of each split, ascending.
+    """Return the numbers of the instances of each split, ascending, and of each of `ood`.
 
     For every n, a split with the fraction f has more than f n - 1 and fewer than f n + 1 of the
     first n instances. The random numbers are the raw stream of Philox with the seed as its key, 64
@@ -36,10 +36,15 @@ def split_indices(config: DatasetConfig) -> dict[str, NDArray[np.int64]]:
     """
     numbers = split_generator(config.seed).bit_generator.random_raw(config.count)
     given = np.array(_give(_weights(list(config.splits.values())), numbers.tolist()))
-    return {
+    found = {
         name: np.flatnonzero(given == split).astype(INTEGER)
         for split, name in enumerate(config.splits)
     }
+    begin = config.count
+    for name, shift in config.ood.items():
+        found[name] = np.arange(begin, begin + shift.count, dtype=INTEGER)
+        begin += shift.count
+    return found
 
 
 def split_rows(config: DatasetConfig, numbers: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:

@@ -145,7 +145,7 @@ def write_skeleton(
     writer.provenance(name, code, parameters)
     writer.skeleton(first, rows, masks)
     writer.meshes(meshes)
-    solved = int((writer.numbers < config.refinement.instances).sum())
+    solved = int((writer.numbers < config.refined).sum())
     writer.refinement({v.name: np.zeros(solved) for v in family.fields if solved})
     writer.tables()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kryloset.config import Config, DatasetConfig, load_dataset
 from kryloset.errors import ConfigError, KrylosetError
 from kryloset.problems import Family, load_family, resolve_families
+from kryloset.problems.populations import load_populations
 
 if TYPE_CHECKING:
     from kryloset.given.parameters import GivenParameters
@@ -71,8 +72,8 @@ def resolve_config(config: Config) -> Config:
     It means the same after a later version changes a default, or somebody a file.
 
     Raises:
-        ConfigError: As `resolve_families`; or what `resolve` says of a file, with the dataset's
-            key.
+        ConfigError: As `resolve_families` and `load_populations`; or what `resolve` says of a
+            file, with the dataset's key.
     """
     config = resolve_families(config)
     datasets = {}
@@ -81,4 +82,8 @@ def resolve_config(config: Config) -> Config:
             datasets[name] = resolve(dataset)
         except KrylosetError as error:
             raise ConfigError(f"datasets.{name}.instances: {error}") from error
+        try:
+            load_populations(dataset)
+        except ConfigError as error:
+            raise ConfigError(f"datasets.{name}.{error}") from error
     return config.model_copy(update={"datasets": datasets})

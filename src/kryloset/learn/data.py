@@ -58,7 +58,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         axes: Names of the axes of the grid.
         coordinates: Coordinates of the grid, one array per axis.
         closed_coordinates: The same, with the end of each periodic axis: for `metrics`.
-        instances: The instances of the split, as numbers in drawn order.
+        instances: The rows of the instances of the split in the file.
         digest: SHA-256 of the digests of everything in the file.
 
     Raises:

@@ -57,13 +57,14 @@ def find_seen(seen: Mapping[str, Any], path: Path) -> dict[str, NDArray[np.bool_
     """
     with Dataset(path) as dataset:
         digests, drawn = instance_digests(dataset)[:, :LENGTH], _drawing(dataset.config)
-        numbers = dataset.numbers
+        # Shifted instances have other settings.
+        numbers = dataset.numbers[dataset.numbers < dataset.config.count]
     keys = _keys(digests)
     found = {}
     for split, known in seen["digests"].items():
         found[split] = np.isin(keys, _keys(known.numpy()))
         if drawn and drawn == seen["drawn"]:
-            found[split] |= np.isin(numbers, seen["instances"][split].numpy())
+            found[split][: len(numbers)] |= np.isin(numbers, seen["instances"][split].numpy())
     return found
 
 

@@ -19,6 +19,7 @@ from kryloset.errors import DataError, KrylosetError
 from kryloset.fem.accuracy import Accuracy, measure, measured
 from kryloset.fem.discretise import discretise
 from kryloset.problems import Discretisation, Family
+from kryloset.problems.populations import Population, load_populations, population_of
 from kryloset.progress import track
 from kryloset.run.checks.contents import (
     Finite,
@@ -96,7 +97,12 @@ def examine(path: Path) -> CheckReport:
         if not described.passed:
             return CheckReport((whole, described), None, seals, None)
         family, discretisation = make()
-        found, residuals = _contents(data, family, discretisation)
+        try:
+            populations = load_populations(data.config)
+        except KrylosetError as error:
+            wrong = Check("description", False, str(error))
+            return CheckReport((whole, wrong), None, seals, None)
+        found, residuals = _contents(data, populations, discretisation)
         right = all(check.passed for check in found)
         accuracy = _accuracy(data, family, discretisation, residuals.found) if right else None
         failures = data.provenance().failures
@@ -104,15 +110,27 @@ def examine(path: Path) -> CheckReport:
 
 
 def _contents(
-    data: Dataset, family: Family, discretisation: Discretisation
+    data: Dataset, populations: Sequence[Population], discretisation: Discretisation
 ) -> tuple[list[Check], Residuals]:
     """Check the numbers of all instances in one pass, and what concerns them all."""
-    config = data.config
+    config, (own, *_) = data.config, populations
+    family = own.family
+
+    @cache
+    def of_shift(shift: str) -> Discretisation:
+        (one,) = (one for one in populations if one.shift == shift)
+        return discretise(one.family, MPI.COMM_SELF)
+
+    def discretised(number: int) -> Discretisation:
+        if number in own.numbers:
+            return discretisation
+        return of_shift(population_of(populations, number).shift)
+
     stored = {v.name: data.statistics(v.name) for v in (*family.parameters, *family.fields)}
     duplicates = NoDuplicates()
     rounded = find_rounded(config, family)
-    residuals = Residuals(discretisation, config.solver.tolerance, rounded)
-    solved = config.refinement.instances
+    residuals = Residuals(discretised, config.solver.tolerance, rounded)
+    solved = config.refined
     distances = {
         name: dict(zip(data.numbers.tolist(), values.tolist(), strict=False))
         for name, values in data.refinement().items()
@@ -127,9 +145,9 @@ def _contents(
             ),
             "no duplicates": duplicates,
             "statistics": SameStatistics(family, config, stored),
-            "parameters": _parameters(data, family),
+            "parameters": _parameters(data, populations),
             "residuals": residuals,
-            "grids": Grids(discretisation, rounded),
+            "grids": Grids(discretised, rounded),
             **({"refinement": refined} if solved else {}),
         },
     )
@@ -142,22 +160,23 @@ def _contents(
         passed.append(
             attempt(
                 "failures",
-                lambda: check_redrawn(family, config.seed, failures, find_given(data, family)),
+                lambda: check_redrawn(populations, config.seed, failures, find_given(data, family)),
             )
         )
     by_name = {check.name: check for check in passed}
     return [by_name[name] for name in _ORDER if name in by_name], residuals
 
 
-def _parameters(data: Dataset, family: Family) -> Content:
+def _parameters(data: Dataset, populations: Sequence[Population]) -> Content:
     try:
-        given = find_given(data, family)
+        given = find_given(data, populations[0].family)
     except KrylosetError as error:
         return Failed(error)
     stored, config = data.provenance(), data.config
     return SameParameters(
-        family, config.seed, stored.parameters, given, stored.failures, config.storage.precision
-    )
+        populations, config.seed, stored.parameters, given, stored.failures,
+        config.storage.precision,
+    )  # fmt: skip
 
 
 def _solver(data: Dataset, residuals: Sequence[float]) -> str:
@@ -178,7 +197,8 @@ def _accuracy(
     data: Dataset, family: Family, discretisation: Discretisation, residuals: Sequence[float]
 ) -> Accuracy | None:
     """Measure what the tolerance means for the error where residuals are largest."""
-    largest = np.argsort(residuals, kind="stable")[-measured(family) :]
+    own = int((data.numbers < data.config.count).sum())
+    largest = np.argsort(residuals[:own], kind="stable")[-measured(family) :]
     instances = {
         int(data.numbers[row]): (data.instance(row), data.solution(row))
         for row in sorted(largest.tolist())

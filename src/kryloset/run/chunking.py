@@ -61,6 +61,11 @@ def choose_chunks(config: DatasetConfig, family: Family, workers: int) -> int:
     return min(chunks, config.count)
 
 
+def count_chunks(config: DatasetConfig, family: Family, workers: int) -> int:
+    """Return the number of all chunks: those of `choose_chunks`, and one for each shift."""
+    return choose_chunks(config, family, workers) + len(config.ood)
+
+
 def count_processors() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0))

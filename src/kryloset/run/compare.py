@@ -20,7 +20,8 @@ from kryloset.fem.discretise import discretise
 from kryloset.given.opening import open_parameters
 from kryloset.krylov import State
 from kryloset.ordering import greedy_chain
-from kryloset.problems import Discretisation, Family, Instance, load_family
+from kryloset.problems import Discretisation, Family, Instance
+from kryloset.problems.populations import load_populations
 from kryloset.run import files
 from kryloset.run.chunking import expect_seconds
 from kryloset.run.comparison import choose_methods, measure, summarise
@@ -64,12 +65,15 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
     Raises:
         DataError: The order is missing, damaged or from another configuration.
     """
-    family = load_family(config)
+    own, *_ = load_populations(config)
+    family = own.family
     with open_order(order, config) as sorted_:
-        numbers = sorted_.array(files.PERMUTATION)[: config.comparison.instances].tolist()
+        # Those of shifted distributions come last.
+        most = min(config.comparison.instances, config.count)
+        numbers = sorted_.array(files.PERMUTATION)[:most].tolist()
         failures = Failures(config.failures_allowed, read_failures(sorted_))
         parameters = open_parameters(config, family)
-        given = Drawn(family, config.seed, sorted_, parameters, failures, config.storage.precision)
+        given = Drawn([own], config.seed, sorted_, parameters, failures, config.storage.precision)
         drawn = given.instances(numbers)
         instances = list(zip(numbers, drawn, strict=True))
         methods = choose_methods(config.solver, family, str(sorted_.attrs[files.METHOD]))

@@ -25,6 +25,7 @@ from kryloset.problems.base import Array
 from kryloset.problems.checks.drawing import Drawing, Given
 from kryloset.problems.checks.mistakes import describe_class
 from kryloset.problems.checks.variety import Variety
+from kryloset.problems.populations import Drawings, Population
 from kryloset.processes import in_processes
 from kryloset.progress import track
 from kryloset.run import files
@@ -54,7 +55,7 @@ class Drawn:
     """The instances of a dataset, each drawn when it is asked for.
 
     Args:
-        family: Their family.
+        populations: Those of the dataset, or some of them.
         seed: Seed of the dataset.
         order: An open `order.h5`. Then instances are compared with those that were sorted.
         given: The parameters that are not drawn; None if all are.
@@ -68,7 +69,7 @@ class Drawn:
 
     def __init__(
         self,
-        family: Family,
+        populations: Sequence[Population],
         seed: int,
         order: StagedFile | None = None,
         given: Given | None = None,
@@ -78,9 +79,9 @@ class Drawn:
         """Draw nothing yet."""
         self.failures = Failures() if failures is None else failures
         self._sorted = dict(self.failures.attempts)
-        self._family = family
+        self._family = populations[0].family
         self._seed = seed
-        self.draw = Drawing(family, given, self.failures.attempts, precision)
+        self.draw = Drawings(populations, given, self.failures.attempts, precision)
         self._given = given
         self._order = order
 
@@ -162,7 +163,9 @@ class Drawn:
         return [*found.values()], rows
 
 
-def draw_valid(draw: Drawing, seed: int, index: int, failures: Failures) -> dict[str, Array] | None:
+def draw_valid(
+    draw: Drawings, seed: int, index: int, failures: Failures
+) -> dict[str, Array] | None:
     """Draw an instance, by its next attempt as often as it is none of the family.
 
     Args:
@@ -186,22 +189,21 @@ def draw_valid(draw: Drawing, seed: int, index: int, failures: Failures) -> dict
     return None
 
 
-def draw_first(instances: Instances, count: int) -> Instance:
+def draw_first(instances: Instances, numbers: range) -> Instance:
     """Return the first instance that is not left out.
 
     Raises:
         DataError: All are.
     """
-    for index in range(count):
-        for instance in instances.instances([index]):
+    for number in numbers:
+        for instance in instances.instances([number]):
             return instance
-    raise DataError(f"all of the {count} instances are left out")
+    raise DataError(f"all of the {len(numbers)} instances are left out")
 
 
 def draw_all(
-    family: Family,
+    population: Population,
     seed: int,
-    count: int,
     reduce: Reduction,
     workers: int = 1,
     given: Given | None = None,
@@ -209,12 +211,11 @@ def draw_all(
     failures: Failures | None = None,
     precision: Precision = "float64",
 ) -> tuple[NDArray[np.uint8], Array]:
-    """Draw all instances of a dataset a block at a time, and keep their digests and features.
+    """Draw all instances of a population a block at a time; keep their digests and features.
 
     Args:
-        family: The family.
+        population: The instances.
         seed: Seed of the dataset.
-        count: Number of instances, at least one.
         reduce: Makes the features of the instances of a block.
         workers: Most processes that draw at once; fewer if they would have few blocks each.
         given: The parameters that are not drawn; None if all are.
@@ -223,7 +224,7 @@ def draw_all(
         precision: As of `Drawing`.
 
     Returns:
-        The digest of each instance, (count, 32), zeros where one is left out; and the features of
+        The digest of each instance, (n, 32), zeros where one is left out; and the features of
         the others, (others, d).
 
     Raises:
@@ -231,11 +232,12 @@ def draw_all(
         FamilyError: As `draw_instances`.
     """
     failures = Failures() if failures is None else failures
-    drawn = Drawn(family, seed, given=given, failures=failures, precision=precision)
+    drawn = Drawn([population], seed, given=given, failures=failures, precision=precision)
+    numbers, count = population.numbers, len(population.numbers)
     # The first instance sets the lengths of axes that the grid does not have, for all processes.
-    length = block_length(draw_first(drawn, count))
-    blocks = [range(begin, min(begin + length, count)) for begin in range(0, count, length)]
-    job = _Job(family, seed, drawn.draw, reduce, given, known, failures)
+    length = block_length(draw_first(drawn, numbers))
+    blocks = [numbers[begin : begin + length] for begin in range(0, count, length)]
+    job = _Job(population, seed, drawn.draw, reduce, given, known, failures)
     variety = Variety()
     digests = np.empty((count, DIGEST), np.uint8)
     features: list[Array] = []
@@ -243,12 +245,13 @@ def draw_all(
         found = track(
             work(blocks), "drawing instances", count, amount=lambda block: len(block.digests)
         )
-        for numbers, block in zip(blocks, found, strict=True):
-            digests[numbers.start : numbers.stop] = block.digests
+        for some, block in zip(blocks, found, strict=True):
+            begin = numbers.index(some[0])
+            digests[begin : begin + len(some)] = block.digests
             features += block.features
             variety.update(block.variety)
             failures.update(block.failures)
-    require_variety(family, seed, variety, given)
+    require_variety(population.family, seed, variety, given)
     return digests, np.concatenate(features)
 
 
@@ -273,9 +276,9 @@ class _Block:
 class _Job:
     """Draws blocks of instances."""
 
-    family: Family
+    population: Population
     seed: int
-    draw: Drawing
+    draw: Drawings
     reduce: Reduction
     given: Given | None
     known: Sequence[Instance]
@@ -296,11 +299,11 @@ class _Job:
             instances[number] = instance
         last = max(instances, default=-1)
         if last >= len(self.known):
-            again = Drawing(
-                type(self.family)(self.family.settings, self.family.mesh),
-                self.given, self.failures.attempts, self.draw.precision,
-            )  # fmt: skip
-            require_reproducible(self.family, again(self.seed, last), instances[last], last)
+            again = Drawings(
+                [self.population.afresh()], self.given, self.failures.attempts, self.draw.precision
+            )
+            family = self.population.family
+            require_reproducible(family, again(self.seed, last), instances[last], last)
         features = [self.reduce([*instances], [*instances.values()])] if instances else []
         return _Block(digests, features, variety, self.failures.since(before))
 

@@ -100,7 +100,7 @@ def _choose_instances(dataset: Dataset, path: Path, instances: str) -> NDArray[n
     if match is None or not instances:
         raise ConfigError(f"--instances {instances}: write a range such as 0:100, or a number")
     first, colon, last = match.groups()
-    numbers, drawn = dataset.numbers, dataset.config.count
+    numbers, drawn = dataset.numbers, dataset.config.total
     begin = int(first or 0)
     end = int(last or drawn) if colon else begin + 1
     rows = np.flatnonzero((numbers >= begin) & (numbers < end))

@@ -27,7 +27,7 @@ from kryloset.errors import ConfigError, DataError
 from kryloset.problems import load_family
 from kryloset.provenance import family_sources
 from kryloset.run import files, sort
-from kryloset.run.chunking import choose_chunks
+from kryloset.run.chunking import count_chunks
 from kryloset.run.inputs import open_order
 from kryloset.run.one_process import finish
 
@@ -137,7 +137,7 @@ def _family_there(
 
 
 def _make(config: DatasetConfig, name: str, path: Path, folder: Path) -> None:
-    order, chunks = folder / "order.h5", choose_chunks(config, load_family(config), workers=1)
+    order, chunks = folder / "order.h5", count_chunks(config, load_family(config), workers=1)
     if not _is_sorted(order, config):
         sort.run(config, name, output=order, chunks=chunks, earlier=path)
     with open_order(order, config) as sorted_:

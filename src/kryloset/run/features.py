@@ -85,7 +85,7 @@ def make_features(family: Family, given: Instances, count: int, kind: str) -> Ar
         DataError: An instance cannot be solved on the coarse grid.
     """
     reduce = choose_reduction(kind, family, given, count)
-    blocks = batched(range(count), block_length(draw_first(given, count)))
+    blocks = batched(range(count), block_length(draw_first(given, range(count))))
     return np.concatenate([reduce(block, given.instances(block)) for block in blocks])
 
 

@@ -112,6 +112,8 @@ def _why_again(kept: Kept, config: DatasetConfig, draw: Drawing) -> str | None:
     before = kept.config
     if before.count != config.count or {*before.mesh.grids} != {*config.mesh.grids}:
         return None
+    if before.ood != config.ood:
+        return None
     if any(getattr(before, key) != getattr(config, key) for key in ORDER):
         return "its order was another"
     if before.storage != config.storage:

@@ -26,8 +26,9 @@ from kryloset.dataset.staged import StagedFile
 from kryloset.dataset.writer import write_dataset
 from kryloset.errors import DataError
 from kryloset.krylov.reason import MEANINGS
-from kryloset.problems import Family, load_family
+from kryloset.problems import Family
 from kryloset.problems.checks.coverage import INSIDE
+from kryloset.problems.populations import load_populations
 from kryloset.progress import track
 from kryloset.provenance import stage_identity, versions
 from kryloset.run import files as names
@@ -113,13 +114,14 @@ def run(
             not verified; an instance is missing, duplicated or not solved; or the chunks have
             different meshes. No dataset is written.
     """
-    family = load_family(config)
+    populations = load_populations(config)
+    family = populations[0].family
     with ExitStack() as stack:
         sorted_ = stack.enter_context(open_order(order, config))
         files = [_open_chunk(stack, path, config, sorted_) for path in chunks]
         evidence = read_verified(config, verified, files)
-        drawn, failures = read_redrawn(sorted_, files, config, family)
-        places = _places(files, sorted_, stored_numbers(config.count, failures))
+        drawn, failures = read_redrawn(sorted_, files, config, populations)
+        places = _places(files, sorted_, stored_numbers(config.total, failures))
         drawn = drawn[places.numbers]
         # Sums of moments depend in their last digits on the order.
         evidence = [evidence[number] for number in np.argsort(places.chunks())]

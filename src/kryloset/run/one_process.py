@@ -7,7 +7,7 @@ from pathlib import Path
 from kryloset.config import DatasetConfig
 from kryloset.problems import load_family
 from kryloset.run import merge, solve, sort, verify
-from kryloset.run.chunking import choose_chunks
+from kryloset.run.chunking import count_chunks
 
 
 def make(config: DatasetConfig, name: str, folder: Path) -> Path:
@@ -24,7 +24,7 @@ def make(config: DatasetConfig, name: str, folder: Path) -> Path:
     Raises:
         KrylosetError: As the stages.
     """
-    order, chunks = folder / "order.h5", choose_chunks(config, load_family(config), workers=1)
+    order, chunks = folder / "order.h5", count_chunks(config, load_family(config), workers=1)
     sort.run(config, name, output=order, chunks=chunks)
     output = folder / "dataset.h5"
     finish(config, name, order=order, chunks=chunks, folder=folder, output=output)

@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 from kryloset.config import DatasetConfig
 from kryloset.dataset.failures import Failures
 from kryloset.dataset.staged import StagedFile
-from kryloset.problems import Family
+from kryloset.problems.populations import Population
 from kryloset.run import files
 from kryloset.run.draw import Drawn
 from kryloset.run.inputs import read_failures
 
 
 def read_redrawn(
-    order: StagedFile, chunks: Sequence[StagedFile], config: DatasetConfig, family: Family
+    order: StagedFile,
+    chunks: Sequence[StagedFile],
+    config: DatasetConfig,
+    populations: Sequence[Population],
 ) -> tuple[NDArray[np.uint8], Failures]:
     """Return the digests of stored instances, and what failed before them.
 
@@ -26,7 +29,7 @@ def read_redrawn(
         order: `order.h5`, which has the digests of the instances as they were sorted.
         chunks: The files of chunks, which have the failures since.
         config: The dataset.
-        family: Its family.
+        populations: Those of the dataset.
 
     Returns:
         Digests of all instances, (count, 32): of those that failed as they were solved, of what was
@@ -45,7 +48,8 @@ def read_redrawn(
         digests = digests.copy()
         digests[[*failed]] = 0
     if again := sorted(failed - failures.left_out):
-        drawn = Drawn(family, config.seed, failures=failures, precision=config.storage.precision)
+        precision = config.storage.precision
+        drawn = Drawn(populations, config.seed, failures=failures, precision=precision)
         _, rows = drawn.digested(again)
         digests[again] = [np.frombuffer(sha256(row).digest(), np.uint8) for row in rows]
     return digests, failures

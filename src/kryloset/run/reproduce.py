@@ -22,7 +22,8 @@ from kryloset.errors import DataError
 from kryloset.fem.accuracy import relative_errors, stricter
 from kryloset.fem.discretise import discretise
 from kryloset.problems import Discretisation, Family, Instance
-from kryloset.problems.checks.drawing import Drawing, Given
+from kryloset.problems.checks.drawing import Given
+from kryloset.problems.populations import Drawings, load_populations, population_of
 from kryloset.run.checks.description import check_description
 from kryloset.run.checks.family import load_same_family
 from kryloset.run.checks.given import find_given
@@ -66,10 +67,14 @@ def run(path: Path, number: int) -> list[Check]:
         # A family, and what reads arrays of its solution, may raise any exception on damaged ones.
         with describable(path):
             family, discretisation = make()
+            population = population_of(load_populations(data.config), number)
+            if population.shift:
+                family = population.family
+                discretisation = discretise(family, MPI.COMM_SELF, kernels=False)
             rows = attempt("stored rows", partial(_rows, data, row))
             attempts = count_attempts(data.provenance().failures)
             given = find_given(data, family)
-            draw = Drawing(family, given, attempts, data.config.storage.precision)
+            draw = Drawings([population], given, attempts, data.config.storage.precision)
             instance = draw(data.config.seed, number)
             parameters = attempt(
                 "parameters", partial(_parameters, data.instance(row), instance, given)

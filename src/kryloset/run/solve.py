@@ -32,8 +32,9 @@ from kryloset.fem.discretise import discretise
 from kryloset.given.opening import open_parameters
 from kryloset.krylov import AutomaticState, ResumableSolver, State
 from kryloset.krylov.names import Lanes
-from kryloset.problems import Discretisation, Family, Instance, load_family
+from kryloset.problems import Discretisation, Family, Instance
 from kryloset.problems.checks.stored import check_masks, check_stored
+from kryloset.problems.populations import load_populations, population_of
 from kryloset.progress import track
 from kryloset.provenance import petsc_version, stage_identity
 from kryloset.run import files
@@ -89,18 +90,21 @@ def run(
         KrylosetError: An instance, which is named, was not solved to the tolerance and is not
             stored, nor another one in its place; or the operator is not what the family declares.
     """
-    family = load_family(config)
+    populations = load_populations(config)
+    family = populations[0].family
     settings = config.solver.model_copy(update={"lanes": _width(config, family, comm)})
     solver = make_solver(settings, family, read_selection(settings, chunk))
     with open_order(order, config) as sorted_, ExitStack() as stack:
         kept = stack.enter_context(open_kept(sorted_, config, family)) if comm.rank == 0 else None
         part = Chunk.of(sorted_, chunk, output, comm.bcast(kept.count if kept else 0))
+        population = population_of(populations, int(part.instances[0]))
         failures = Failures(
             config.failures_allowed, read_failures(sorted_), leave_out=config.leaves_out
         )
         given = open_parameters(config, family)
-        drawn = Drawn(family, config.seed, sorted_, given, failures, config.storage.precision)
-        job = _Job(config, family, solver, drawn, part, comm)
+        precision = config.storage.precision
+        drawn = Drawn([population], config.seed, sorted_, given, failures, precision)
+        job = _Job(config, population.family, solver, drawn, part, comm)
         if comm.rank > 0:
             job.solve_rest(None)
             return
@@ -136,7 +140,7 @@ class _Job:
 
     Attributes:
         config: The dataset.
-        family: Its family.
+        family: The family of the chunk.
         solver: Its solver.
         drawn: Its instances.
         chunk: The chunk.

@@ -20,10 +20,11 @@ from kryloset.dataset.staged import create_staged
 from kryloset.errors import DataError
 from kryloset.given.opening import open_parameters
 from kryloset.ordering import ORDERS, partition, steps
-from kryloset.problems import Family, load_family
+from kryloset.problems import Family
+from kryloset.problems.populations import load_populations, require_same_fixed
 from kryloset.provenance import stage_identity
 from kryloset.run import files
-from kryloset.run.chunking import choose_chunks, count_processors
+from kryloset.run.chunking import count_chunks, count_processors
 from kryloset.run.draw import Drawn, Instances, draw_all, draw_first
 from kryloset.run.features import NOTHING, choose_reduction, make_features, read_parts
 from kryloset.run.keeping import find_kept, keep, keep_last
@@ -57,6 +58,9 @@ def run(
 ) -> None:
     """Draw `config.count` instances and order them so that neighbours resemble each other.
 
+    Those of shifted distributions (`config.ood`) follow as they are drawn, each in a chunk of its
+    own.
+
     The file has the arrays that `kryloset.run.files` lists for `order.h5`. Its attributes are the
     configuration, the order and the features that were used (`method`, `features_kind`), and the
     seconds of the order (`seconds`) and of drawing instances and making features
@@ -83,8 +87,10 @@ def run(
         FamilyError: `draw` did not return the parameters, or did not take all randomness from its
             generator; or instances or parameters do not differ.
     """
-    family = load_family(config)
+    own, *shifted = populations = load_populations(config)
+    family = own.family
     require_storable(family)
+    require_same_fixed(populations, config.seed)
     began = time.perf_counter()
     method = _choose_order(config, family)
     given = open_parameters(config, family)
@@ -95,23 +101,29 @@ def run(
             config.failures_allowed, kept.failures() if kept else (), leave_out=config.leaves_out
         )
         precision = config.storage.precision
-        drawn = Drawn(family, config.seed, given=given, failures=failures, precision=precision)
+        drawn = Drawn([own], config.seed, given=given, failures=failures, precision=precision)
         kind = _choose_features(config, method, family, drawn)
         reduce = choose_reduction(kind, family, drawn, config.count)
         # PETSc and MPI do not survive a fork.
         workers = 1 if kind == "solutions" else threads
         known = kept.known(config) if kept else ()
         digests, features = draw_all(
-            family, config.seed, config.count, reduce, workers, given, known, failures,
-            precision,
-        )  # fmt: skip
+            own, config.seed, reduce, workers, given, known, failures, precision
+        )
         keeping = keep(kept, digests, output, earlier, config) if kept and earlier else None
+        nothing = choose_reduction(NOTHING, family, drawn, config.count)
+        for one in shifted:
+            found, _ = draw_all(
+                one, config.seed, nothing, workers, failures=failures, precision=precision
+            )
+            digests = np.concatenate([digests, found])
     read = time.perf_counter()
-    there = stored_numbers(config.count, failures)
+    everything = stored_numbers(config.total, failures)
+    there = everything[everything < config.count]
     places = ORDERS[method](features)
     seconds, seconds_features = time.perf_counter() - read, read - began
     along, along_given = (steps(features, one) for one in (places, np.arange(len(there))))
-    parts = chunks or choose_chunks(config, family, count_processors())
+    parts = (chunks or count_chunks(config, family, count_processors())) - len(shifted)
     if len(there) < parts:
         raise DataError(
             f"{config.count - len(there)} of {config.count} instances are left out, which leaves "
@@ -122,6 +134,10 @@ def run(
     if keeping is not None:
         permutation = keep_last(permutation, bounds, keeping.count)
         along = steps(features, np.searchsorted(there, permutation))
+    for one in shifted:
+        rest = everything[np.isin(everything, one.numbers)]
+        permutation = np.concatenate([permutation, rest])
+        bounds = np.append(bounds, len(permutation))
     logger.info(
         "%s order of %d instances in %.2f s, drawing and features (%s) in %.2f s: "
         "path %.4g, as drawn %.4g",
@@ -182,6 +198,6 @@ def _choose_features(config: DatasetConfig, method: str, family: Family, given: 
         return config.features
     if method == "given":
         return NOTHING
-    parts = read_parts(family, [0], [draw_first(given, config.count)])
+    parts = read_parts(family, [0], [draw_first(given, range(config.count))])
     small = config.count * sum(part.size for part in parts) <= WHOLE_UP_TO
     return "parameters" if method == "greedy" and small else "cosines"

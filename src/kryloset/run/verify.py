@@ -19,8 +19,9 @@ from kryloset.dataset.staged import StagedFile
 from kryloset.errors import DataError
 from kryloset.fem.discretise import discretise
 from kryloset.given.opening import open_parameters
-from kryloset.problems import Discretisation, Family, load_family
+from kryloset.problems import Discretisation, Family
 from kryloset.problems.checks.coverage import INSIDE
+from kryloset.problems.populations import load_populations, population_of
 from kryloset.progress import track
 from kryloset.provenance import stage_identity
 from kryloset.run import files
@@ -54,21 +55,23 @@ def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Ver
         DataError: The chunk is missing, damaged or of another configuration; or checks failed, and
             the message names them all.
     """
-    family = load_family(config)
+    populations = load_populations(config)
     with open_order(order, config) as sorted_, StagedFile(chunk) as file:
         if files.INSTANCE not in file:
             raise DataError(f"{chunk} has no {files.INSTANCE!r}: it is no file of a solved chunk")
         require_made_from(file, sorted_)
         require_same(file, config, "solve")
+        numbers = file.array(files.INSTANCE)
+        population = population_of(populations, int(numbers[0]))
+        family = population.family
         discretisation = discretise(family, MPI.COMM_SELF)
         rounded = find_rounded(config, family)
-        residuals = Residuals(discretisation, config.solver.tolerance, rounded)
+        residuals = Residuals(lambda number: discretisation, config.solver.tolerance, rounded)
         statistics = Statistics(family, config)
-        wanted = config.refinement.instances
+        wanted = config.refined
         refined = Refined(family, config.solver.tolerance, wanted)
-        numbers = file.array(files.INSTANCE)
         given = open_parameters(config, family)
-        drawn, failures = read_redrawn(sorted_, [file], config, family)
+        drawn, failures = read_redrawn(sorted_, [file], config, [population])
         groups = read_chunk(file, family, config.mesh.grids)
         contents: dict[str, Content] = {
             "shapes": Shapes(family),
@@ -76,10 +79,10 @@ def run(config: DatasetConfig, *, order: Path, chunk: Path, output: Path) -> Ver
             "not constant": NotConstant(family),
             "statistics": statistics,
             "parameters": Parameters(
-                family, config.seed, drawn, given, [*failures], config.storage.precision
+                [population], config.seed, drawn, given, [*failures], config.storage.precision
             ),
             "residuals": residuals,
-            "grids": Grids(discretisation, rounded),
+            "grids": Grids(lambda number: discretisation, rounded),
             **({"refinement": refined} if wanted else {}),
         }
         kept, grids = int(file.attrs.get(files.KEPT, 0)), kept_grids(sorted_, config)

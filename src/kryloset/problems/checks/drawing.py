@@ -55,7 +55,10 @@ class Given(Protocol):
 
 
 class Drawing:
-    """Draws the instances of a family, each from (seed, index) alone."""
+    """Draws the instances of a family, each from (seed, index) alone.
+
+    The index of an instance is its number, but for those of a shifted distribution.
+    """
 
     def __init__(
         self,
@@ -63,6 +66,8 @@ class Drawing:
         given: Given | None = None,
         attempts: Mapping[int, int] = MappingProxyType({}),
         precision: Precision = "float64",
+        first: int = 0,
+        shift: str = "",
     ) -> None:
         """Take the shapes from the grid. Along other axes the first instance sets the lengths.
 
@@ -71,8 +76,11 @@ class Drawing:
             given: The parameters that are not drawn; None if all are.
             attempts: How often instances were drawn before and failed, by their numbers.
             precision: The type to whose values parameters are rounded.
+            first: Number of the first instance of their distribution, whose index is 0.
+            shift: Name of that distribution, if it is a shifted one.
         """
         self.precision = precision
+        self._first, self._shift = first, shift
         self._family = family
         self._given = given
         self._attempts = attempts
@@ -138,11 +146,12 @@ class Drawing:
     def _draw(self, seed: int, index: int) -> Mapping[str, Any]:
         """Return what the family draws: a value for each of its parameters."""
         draw: Callable[..., Any] = self._family.draw
-        number = {"index": index} if self._numbered else {}
+        place = index - self._first
+        number = {"index": place} if self._numbered else {}
         try:
             with blamed(self._family, "draw", doing=f"instance {index}"):
                 attempt = self._attempts.get(index, 0)
-                drawn = draw(generator(seed, index, attempt), **number)
+                drawn = draw(generator(seed, place, attempt, self._shift), **number)
         except DataError as error:
             raise DataError(f"instance {index}: {error}") from error
         return self._require_names(f"instance {index}: {self._where}", drawn)

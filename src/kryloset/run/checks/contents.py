@@ -181,7 +181,7 @@ class Statistics:
     def __init__(self, family: Family, config: DatasetConfig) -> None:
         """Begin without instances."""
         self._family = family
-        self._train = np.zeros(config.count, np.bool_)
+        self._train = np.zeros(config.total, np.bool_)
         self._train[split_indices(config)["train"]] = True
         self._count = 0
         self.moments = {v.name: Moments() for v in (*family.parameters, *family.fields)}

@@ -37,10 +37,10 @@ def check_description(data: Dataset, make: Callable[[], tuple[Family, Discretisa
         count, stored = len(data), data.grid
         failures = data.provenance().failures
     left_out = len({failure.instance for failure in failures if failure.left_out})
-    if stored != grid or count != data.config.count - left_out or not count:
+    if stored != grid or count != data.config.total - left_out or not count:
         raise DataError(
             f"it has {count} instances on a grid of {stored} points, and its configuration "
-            f"makes {data.config.count} on {grid}, of which {left_out} are left out"
+            f"makes {data.config.total} on {grid}, of which {left_out} are left out"
         )
     for points in data.config.mesh.grids:
         if grid_group(points) not in data.file:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Checks that draw, assemble and evaluate again what is stored."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any
@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 from kryloset.config import FLOAT32_ROUNDING, GridPoints, Precision, count_points
 from kryloset.dataset.failures import Failure, count_attempts
 from kryloset.errors import DataError
-from kryloset.problems import Discretisation, Family, Instance
-from kryloset.problems.checks.drawing import Drawing, Given
+from kryloset.problems import Discretisation, Instance
+from kryloset.problems.checks.drawing import Given
+from kryloset.problems.populations import Drawings, Population
 from kryloset.run.checks.failures import Faults, refuse
 from kryloset.run.checks.group import Group, on_grid, row_of
 from kryloset.run.checks.rounding import allowed, moved
+
+#: Returns the discretisation of the population of an instance, by its number.
+type Discretised = Callable[[int], Discretisation]
 
 #: Error allowed in values on further grids and in points of a mesh, relative to the largest: their
 #: rounding depends on the processor.
@@ -29,7 +33,7 @@ class Parameters:
 
     def __init__(
         self,
-        family: Family,
+        populations: Sequence[Population],
         seed: int,
         sorted_: NDArray[np.uint8] | None = None,
         given: Given | None = None,
@@ -39,14 +43,15 @@ class Parameters:
         """Begin without instances.
 
         Args:
-            family: The family.
+            populations: Those of the dataset.
             seed: Seed of the dataset.
             sorted_: The digests of all instances that were sorted, (count, 32), if they are known.
             given: The parameters that were not drawn.
             failures: What failed before the instances were drawn that are stored.
             precision: As of `Drawing`.
         """
-        self._draw = Drawing(family, given, count_attempts(failures), precision)
+        self._draw = Drawings(populations, given, count_attempts(failures), precision)
+        family = populations[0].family
         self._seed = seed
         self._sorted = sorted_
         self._count = 0
@@ -85,7 +90,7 @@ class SameParameters(Parameters):
 
     def __init__(
         self,
-        family: Family,
+        populations: Sequence[Population],
         seed: int,
         digest: str,
         given: Given | None = None,
@@ -95,14 +100,14 @@ class SameParameters(Parameters):
         """Begin without instances.
 
         Args:
-            family: The family.
+            populations: Those of the dataset.
             seed: Seed of the dataset.
             digest: The stored digest of the digests of all instances.
             given: The parameters that were not drawn.
             failures: As of `Parameters`.
             precision: As of `Parameters`.
         """
-        super().__init__(family, seed, given=given, failures=failures, precision=precision)
+        super().__init__(populations, seed, given=given, failures=failures, precision=precision)
         self._stored = digest
         self._digest = sha256()
 
@@ -130,20 +135,17 @@ class Residuals:
     """
 
     def __init__(
-        self,
-        discretisation: Discretisation,
-        tolerance: float,
-        rounded: Collection[str] = (),
+        self, discretised: Discretised, tolerance: float, rounded: Collection[str] = ()
     ) -> None:
         """Begin without instances.
 
         Args:
-            discretisation: The discretisation of the family.
+            discretised: The discretisation of the family, with the settings of an instance.
             tolerance: Tolerance of the solver.
             rounded: Names of the arrays that are rounded to float32.
         """
         self.found: list[float] = []
-        self._discretisation = discretisation
+        self._discretised = discretised
         self._tolerance = tolerance
         self._rounded = rounded
         more = " and what rounding to float32 adds" if rounded else ""
@@ -161,7 +163,7 @@ class Residuals:
             DataError: The parameters do not describe an instance of the problem.
         """
         for number, instance, solution in group:
-            residual = self._discretisation.residual(instance, solution)
+            residual = self._discretised(number).residual(instance, solution)
             self.found.append(residual)
             if not residual <= self._tolerance + self._rounding(number, instance, solution):
                 self._faults.add([(number, f"{residual:.3g}")])
@@ -171,7 +173,7 @@ class Residuals:
         if not self._rounded:
             return 0.0
         far = moved(solution, self._rounded, number)
-        return allowed(self._discretisation.residual(instance, far))
+        return allowed(self._discretised(number).residual(instance, far))
 
     def finish(self) -> str:
         """Return what was found."""
@@ -188,9 +190,9 @@ class Residuals:
 class Grids:
     """Checks that evaluating the solutions again gives the stored values on all grids."""
 
-    def __init__(self, discretisation: Discretisation, rounded: Collection[str] = ()) -> None:
+    def __init__(self, discretised: Discretised, rounded: Collection[str] = ()) -> None:
         """Begin without instances; `rounded` are the names of arrays in float32."""
-        self._discretisation = discretisation
+        self._discretised = discretised
         self._rounded = rounded
         self._seen: tuple[GridPoints, ...] = ()
         self._faults = Faults("values on grids that are not those of the functions")
@@ -203,14 +205,15 @@ class Grids:
         """
         self._seen = tuple(group.resampled)
         for place, (number, instance, solution) in enumerate(group):
-            again = self._discretisation.evaluate(instance, solution)
+            discretisation = self._discretised(number)
+            again = discretisation.evaluate(instance, solution)
             own = {name: solution[name] for name in again if name in solution}
             other = moved(solution, self._rounded, number) if self._rounded else {}
-            far = self._discretisation.evaluate(instance, other) if other else {}
+            far = discretisation.evaluate(instance, other) if other else {}
             self._faults.add((number, name) for name in _differing(own, again, far))
             for points, arrays in group.resampled.items():
-                expected = self._discretisation.resample(points, instance, solution)
-                far = self._discretisation.resample(points, instance, other) if other else {}
+                expected = discretisation.resample(points, instance, solution)
+                far = discretisation.resample(points, instance, other) if other else {}
                 self._faults.add(
                     (number, on_grid(points, name))
                     for name in _differing(row_of(arrays, place), expected, far)

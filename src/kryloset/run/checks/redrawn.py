@@ -7,26 +7,29 @@ from collections.abc import Sequence
 
 from kryloset.dataset.failures import Failure, describe_failures
 from kryloset.errors import DataError
-from kryloset.problems import Family
-from kryloset.problems.checks.drawing import Drawing, Given
+from kryloset.problems.checks.drawing import Given
+from kryloset.problems.populations import Drawings, Population
 from kryloset.run.checks.failures import Faults
 
 
 def check_redrawn(
-    family: Family, seed: int, failures: Sequence[Failure], given: Given | None = None
+    populations: Sequence[Population],
+    seed: int,
+    failures: Sequence[Failure],
+    given: Given | None = None,
 ) -> str:
     """Check that what failed as it was drawn still fails.
 
     Whether what failed as it was solved could be solved by other means is not asked.
 
     Args:
-        family: The family.
+        populations: Those of the dataset.
         seed: Seed of the dataset.
         failures: The failures, each of the next attempt of an instance.
         given: The parameters that are not drawn; None if all are.
     """
     attempts: Counter[int] = Counter()
-    draw = Drawing(family, given, attempts)
+    draw = Drawings(populations, given, attempts)
     faults = Faults("failures of instances that are valid")
     for failure in failures:
         if failure.stage == "draw" and not _fails(draw, seed, failure.instance):
@@ -36,7 +39,7 @@ def check_redrawn(
     return describe_failures(failures)
 
 
-def _fails(draw: Drawing, seed: int, index: int) -> bool:
+def _fails(draw: Drawings, seed: int, index: int) -> bool:
     try:
         draw(seed, index)
     except DataError:

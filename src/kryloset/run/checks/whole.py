@@ -86,7 +86,7 @@ def join_refinement(
         DataError: An instance is missing.
     """
     found = {n: errors for chunk in verified for n, errors in chunk.refinement.items()}
-    first = numbers[numbers < config.refinement.instances].tolist()
+    first = numbers[numbers < config.refined].tolist()
     if set(found) != set(first):
         raise DataError(
             f"the chunks were verified with {len(found)} instances on a refined mesh, not "
