@@ -195,6 +195,12 @@ def petsc_version() -> str:
     return ".".join(map(str, PETSc.Sys.getVersion()))
 
 
+def versions_of_learning() -> dict[str, str]:
+    """Return the versions of software on which trained weights may depend, and the git commit."""
+    found = {name: version(name) for name in ("neuraloperator", "numpy", "torch")}
+    return {"kryloset": __version__, "python": platform.python_version()} | found | commit()
+
+
 def versions(petsc: str | None = None) -> dict[str, str]:
     """Return the versions of software on which results may depend.
 

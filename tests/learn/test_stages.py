@@ -17,6 +17,7 @@ import torch
 from own_models import Pointwise
 from reaction_data import make_data
 
+import kryloset
 from kryloset.config import dump_dataset
 from kryloset.dataset.splits import split_indices
 from kryloset.errors import ConfigError, DataError
@@ -157,6 +158,14 @@ def test_metrics_agree_with_the_history_and_the_model(data, folder):
     rule[:, [0, -1]] /= 2
     ratios = np.sqrt((rule * deviation**2).sum((1, 2, 3)) / (rule * y**2).sum((1, 2, 3)))
     assert metrics["errors"]["test"]["relative_l2"] == pytest.approx(ratios.mean(), rel=1e-5)
+
+
+def test_a_model_says_what_it_was_made_with(config, folder):
+    about = load_model(folder / "model.pt").about
+    assert torch.__version__.startswith(about["versions"]["torch"])
+    assert about["versions"]["kryloset"] == kryloset.__version__
+    assert about["training"]["seeds"] == (0,) and about["model"] == "fno"
+    assert about["settings"] == config.training.settings["fno"]
 
 
 def test_someone_elses_code_loads_an_operator_without_fenicsx_and_the_workflow(data, models):

@@ -18,7 +18,7 @@ from kryloset.learn.processes import launch
 from kryloset.learn.seen import TRAINING, note_seen
 from kryloset.learn.training import Training
 from kryloset.problems import load_family
-from kryloset.provenance import stage_identity
+from kryloset.provenance import stage_identity, versions_of_learning
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ def _train(
         "best_epoch": record.best_epoch,
         "seconds": seconds,
         "seen": note_seen([learned, valid]),
+        "versions": versions_of_learning(),
     }
     save_model(model, about, record.best)
     if settings.schedule != "constant":
