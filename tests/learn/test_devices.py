@@ -46,8 +46,8 @@ def run(data, folder, **settings):
 def distance(first, second):
     """Return the largest difference of two operators' weights, relative to the largest weight."""
     pairs = zip(first.parameters(), second.parameters(), strict=True)
-    largest = max(float(w.abs().max()) for w in first.parameters())
-    return max(float((a - b).abs().max()) for a, b in pairs) / largest
+    largest = max(float(w.detach().abs().max()) for w in first.parameters())
+    return max(float((a - b).detach().abs().max()) for a, b in pairs) / largest
 
 
 @pytest.mark.slow

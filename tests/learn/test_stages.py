@@ -70,6 +70,23 @@ def test_training_leaves_only_its_outputs(folder):
     assert {p.name for p in folder.iterdir()} == names
 
 
+def test_a_finished_model_goes_on_for_more_epochs(data, tmp_path, caplog):
+    caplog.set_level("INFO")
+    written = {"model": tmp_path / "model.pt", "history": tmp_path / "history.json"}
+    small = {"settings": {"fno": {"modes": 2, "width": 2, "layers": 1}}, "schedule": "constant"}
+    found = []
+    for epochs in (1, 3):
+        settings = data.config.training.model_dump() | small | {"epochs": epochs}
+        training = type(data.config.training).model_validate(settings)
+        config = data.config.model_copy(update={"training": training})
+        train.run(config, data=data.path, **written)
+        found.append(read(tmp_path / "history.json")["valid"])
+    first, longer = found
+    assert len(longer) == 3 and longer[:1] == first
+    assert "resuming after epoch 1 of 3" in caplog.text
+    assert "more epochs would go on from here" in caplog.text
+
+
 def test_history_has_one_entry_per_epoch(config, folder):
     history = read(folder / "history.json")
     assert set(history) == {"train", "valid", "seconds"}

@@ -3,6 +3,8 @@
 """Several models are trained and compared in one run, and a further one trains no other again."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +67,21 @@ def test_models_and_seeds_are_compared_and_trained_once(folder: Path):
     configure(folder, model="mine.py:Net", seeds=[0, 1])
     (folder / "mine.py").write_text(f"{NET}\n")
     assert pending(folder)["train_model"] == 2
+
+
+@pytest.mark.slow
+def test_a_training_on_gpus_asks_for_as_many_as_share_it(folder: Path):
+    configure(folder, device="cuda", devices=2)
+    rules = (folder / "workflow/rules/learn.smk").read_text()
+    (folder / "workflow").unlink()
+    shutil.copytree(ROOT / "workflow", folder / "workflow")
+    # Snakemake shows the resources of a job that has no message.
+    shown = re.sub(r"    message:\n +.*\n", "", rules)
+    (folder / "workflow/rules/learn.smk").write_text(shown)
+    said = snakemake("-n", "train", cwd=folder).output
+    gpus = {job.split(":")[0]: re.findall(r"gpu=(\d)", job) for job in said.split("\nrule ")}
+    assert (gpus["train_model"], gpus["evaluate_model"]) == (["2"], ["1"])
+    assert gpus["evaluate_baselines"] == []
 
 
 @pytest.mark.parametrize(

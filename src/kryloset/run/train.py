@@ -80,13 +80,15 @@ def _train(
         "versions": versions_of_learning(),
     }
     save_model(model, about, record.best)
-    if settings.schedule != "constant":
+    goes_on = settings.schedule == "constant"
+    if not goes_on:
         checkpoint.unlink()
     logger.info(
-        "%s: relative L2 error %.4f on `valid`, after epoch %d of %d, %.0f s",
+        "%s: relative L2 error %.4f on `valid`, after epoch %d of %d, %.0f s; more epochs would %s",
         model,
         min(record.valid),
         record.best_epoch,
         record.epochs,
         seconds,
+        "go on from here" if goes_on else "begin again",
     )
