@@ -6,6 +6,7 @@ from kryloset.extras import advised
 
 with advised():
     from kryloset.learn.data import FieldPairs, Scaling
+    from kryloset.learn.mesh_data import MeshPairs
     from kryloset.learn.operator import Operator, load_model
 
-__all__ = ["FieldPairs", "Operator", "Scaling", "load_model"]
+__all__ = ["FieldPairs", "MeshPairs", "Operator", "Scaling", "load_model"]

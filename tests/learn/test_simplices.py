@@ -68,3 +68,26 @@ def test_nodes_on_facets_and_in_cells():
     np.testing.assert_array_equal(np.sort(mesh.points[marked, 0]), [0, 0.5, 1])
     np.testing.assert_allclose(mesh.points[marked, 1], 2 * mesh.points[marked, 0])
     assert mesh.in_cells(np.array([0])).sum() == 6
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+@pytest.mark.parametrize(("dimension", "degree"), EVERY)
+def test_polynomials_of_the_degree_are_evaluated_exactly(dimension, degree, periodic):
+    mesh = box_mesh(dimension, degree, periodic=periodic)
+    sides = np.arange(1.0, 1 + dimension)
+    points = np.random.default_rng(0).random((20, dimension)) * sides
+
+    def polynomial(x):
+        # On a periodic axis only constants continue.
+        along = x[:, 1:] if periodic else x
+        total = along.sum(axis=1)
+        return np.stack([total**degree, 1 - total], axis=1)
+
+    found = mesh.evaluate(points)(polynomial(mesh.points))
+    np.testing.assert_allclose(found, polynomial(points), rtol=1e-10, atol=1e-12)
+
+
+def test_a_function_is_continued_beyond_the_mesh():
+    mesh = box_mesh(2)
+    outside = np.array([[-0.01, 1], [1.01, 2.01]])
+    np.testing.assert_allclose(mesh.evaluate(outside)(mesh.points), outside, rtol=1e-10)

@@ -230,7 +230,8 @@ def test_l2_loss_is_the_mean_relative_error(begin):
     _, u = training.valid.stack(range(6))
     prediction, truth = u[:3], u[3:]
     expected = relative_l2(prediction, truth, training.valid.coordinates).mean()
-    found = training.loss(torch.from_numpy(prediction), torch.from_numpy(truth))
+    batch = training.valid.join([{"x": y, "y": y} for y in torch.from_numpy(truth)])
+    found = training.loss(torch.from_numpy(prediction), batch)
     assert found.item() == pytest.approx(expected, rel=1e-6)
 
 

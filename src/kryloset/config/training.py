@@ -37,6 +37,12 @@ class TrainingConfig(Section):
         "(for one of your own, its class), as in {fno: {modes: 16}}; `kryloset models NAME` lists "
         "them.",
     )
+    on: Literal["auto", "grid", "mesh"] = Field(
+        "auto",
+        description="Where networks on points learn. grid; mesh: at the nodes of the mesh, which "
+        "may be another one for each instance; auto: on the mesh, where its nodes are not the "
+        "points of the grid. Networks on grids, such as fno, learn on the grid.",
+    )
     seeds: tuple[Seed, ...] = Field(
         (0,),
         min_length=1,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from kryloset.dataset.opening import open_hdf5
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
+from kryloset.learn.grid_batch import GridBatch
+from kryloset.learn.mesh_data import MeshPairs
 from kryloset.learn.models.base import Task
 from kryloset.learn.quantities import Quantity, has_quantity
 from kryloset.problems.checks.coverage import INSIDE
@@ -66,6 +68,9 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             no two states that are so many steps apart; no parameter is a number or a function on
             the grid; or a field of the solution is not defined on the whole grid.
     """
+
+    #: Where functions are.
+    place: Final = "grid"
 
     def __init__(
         self,
@@ -161,6 +166,11 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         x, y = map(torch.from_numpy, self._read(items, np.float32))
         return [{"x": one, "y": other} for one, other in zip(x, y, strict=True)]
 
+    def join(self, items: Sequence[dict[str, Tensor]]) -> GridBatch:
+        """Return a batch of items, such as the `collate_fn` of a `DataLoader` does."""
+        x, y = (torch.stack([item[key] for item in items]) for key in ("x", "y"))
+        return GridBatch(x, y, self.closed_coordinates)
+
     def __getstate__(self) -> dict[str, Any]:
         """Drop the open file: the process that unpickles opens its own."""
         return self.__dict__ | {"_opened": None}
@@ -169,6 +179,13 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         """Return one pair as stored: arrays (C, *grid) and (K, *grid) in float64."""
         x, y = self.stack([item])
         return x[0], y[0]
+
+    def columns(self, item: int) -> tuple[Array, Array]:
+        """Return the values of each channel of one pair in the domain: (C, points), (K, points)."""
+        x, y = self.arrays(item)
+        # Without a mask, this only flattens the grid.
+        inside = x[-1] != 0 if self.masked else np.ones(self.grid, np.bool_)
+        return x[:, inside], y[:, inside]
 
     def stack(self, items: Iterable[int]) -> tuple[Array, Array]:
         """Return several pairs at once: arrays (N, C, *grid) and (N, K, *grid) in float64."""
@@ -241,7 +258,7 @@ class Scaling(nn.Module):  # type: ignore[misc]
         logarithmic: Whether t is the logarithm, for each input channel.
         inputs: m and s of each input channel, after t.
         outputs: m and s of each output channel.
-        dimensions: Number of axes of the grid.
+        axes: Number of axes of the grid; none for functions on points.
         masked: Whether the last input channel is the mask.
     """
 
@@ -256,7 +273,7 @@ class Scaling(nn.Module):  # type: ignore[misc]
         logarithmic: Iterable[bool],
         inputs: Iterable[tuple[float, float]],
         outputs: Iterable[tuple[float, float]],
-        dimensions: int,
+        axes: int,
         *,
         masked: bool = False,
     ) -> None:
@@ -273,11 +290,13 @@ class Scaling(nn.Module):  # type: ignore[misc]
             "output_std": torch.tensor(stds_out),
         }
         for name, values in numbers.items():
-            self.register_buffer(name, values.reshape(-1, *[1] * dimensions))
+            self.register_buffer(name, values.reshape(-1, *[1] * axes))
 
     @classmethod
-    def fit(cls, pairs: FieldPairs) -> Self:
+    def fit(cls, pairs: FieldPairs | MeshPairs) -> Self:
         """Compute the means and deviations in one pass over the training split.
+
+        Points count equally, also the nodes of meshes.
 
         Raises:
             DataError: A parameter with a logarithmic transform is not positive.
@@ -288,10 +307,7 @@ class Scaling(nn.Module):  # type: ignore[misc]
             np.log if logarithmic else np.asarray for logarithmic in pairs.logarithmic
         ]
         for item in range(len(pairs)):
-            x, y = pairs.arrays(item)
-            # Without a mask, this only flattens the grid.
-            inside = x[-1] != 0 if pairs.masked else np.ones(pairs.grid, np.bool_)
-            x, y = x[:, inside], y[:, inside]
+            x, y = pairs.columns(item)
             for name, transform, moments, values in zip(
                 pairs.inputs, transforms, inputs, x, strict=True
             ):

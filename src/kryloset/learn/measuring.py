@@ -97,7 +97,11 @@ def measure(prediction: Array, truth: Array, coordinates: Sequence[Array]) -> di
 
 
 def open_splits(
-    path: Path, grids: Sequence[str] = (), splits: Sequence[str] = ()
+    path: Path,
+    grids: Sequence[str] = (),
+    splits: Sequence[str] = (),
+    *,
+    kind: type[FieldPairs] = FieldPairs,
 ) -> dict[str, dict[str, FieldPairs]]:
     """Return splits of a dataset on its grids, by the names of these.
 
@@ -106,6 +110,7 @@ def open_splits(
         grids: Names of the grids; by default the grid of the file, and the further ones that have
             the same channels, which profiles along an axis have not.
         splits: Names of the splits; by default all of them.
+        kind: Class of the pairs.
 
     Raises:
         DataError: There is no such grid; or as of `FieldPairs`.
@@ -113,7 +118,7 @@ def open_splits(
     with Dataset(path) as dataset:
         chosen, splits = choose_grids(dataset, grids), splits or list(dataset.splits())
     found = {
-        name: {split: FieldPairs(path, split, points=points) for split in splits}
+        name: {split: kind(path, split, points=points) for split in splits}
         for name, points in chosen.items()
     }
     if grids:

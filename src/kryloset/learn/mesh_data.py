@@ -3,10 +3,10 @@
 """Pairs of functions at the nodes of a mesh, which may be another one for each instance."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from kryloset.dataset.ragged import offsets_path
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.learn.interpolation import GridInterpolation
+from kryloset.learn.models.base import Task
 from kryloset.learn.point_batch import PointBatch
 from kryloset.learn.simplices import SimplexMesh
 
@@ -48,7 +49,7 @@ class MeshPairs(torch.utils.data.Dataset[PointBatch]):  # type: ignore[misc]
     `on_<tag>` at nodes on tagged facets, and `in_<tag>` at nodes of tagged cells.
 
     Items are read on demand. Each process opens the file by itself, so a `DataLoader` may have
-    workers; its `collate_fn` is `PointBatch.join`.
+    workers; its `collate_fn` is `join`.
 
     Args:
         path: The dataset's file.
@@ -61,13 +62,19 @@ class MeshPairs(torch.utils.data.Dataset[PointBatch]):  # type: ignore[misc]
         coordinates: Coordinates of the grid, one array per axis: the box around all meshes.
         periodic: Whether each axis is periodic.
         shared: Whether all instances share a mesh.
-        instances: The instances of the split, as numbers in drawn order.
+        instances: The rows of the instances of the split in the file.
         digest: SHA-256 of the digests of everything in the file.
 
     Raises:
         DataError: The file is missing, damaged or not a dataset; it has no such split, no mesh, or
             a field that has no values at the nodes of the first one.
     """
+
+    #: Where functions are: nodes have no grid.
+    place: Final = "mesh"
+    grid = ()
+    #: Whether the last input is the mask of the domain: all nodes are in it.
+    masked = False
 
     def __init__(self, path: Path | str, split: str) -> None:
         """Read the description of the dataset, but no fields."""
@@ -80,7 +87,8 @@ class MeshPairs(torch.utils.data.Dataset[PointBatch]):  # type: ignore[misc]
                     f"{path} has no split `{split}`: it has {', '.join(splits)}; "
                     "add it under `splits` and make the dataset again"
                 )
-            _require_nodes(dataset)
+            if fault := find_fault(dataset):
+                raise DataError(f"{path}{fault}: train on the grid (training.on: grid)")
             reader = _Reader(dataset)
             self.inputs, self.outputs = reader.inputs, reader.outputs
             self.logarithmic = reader.logarithmic
@@ -92,20 +100,44 @@ class MeshPairs(torch.utils.data.Dataset[PointBatch]):  # type: ignore[misc]
             self.digest = identity(dataset.file)
         self._opened: tuple[int, _Reader] | None = None
 
+    @property
+    def task(self) -> Task:
+        """What a network maps between that learns from these pairs."""
+        return Task(
+            inputs=self.inputs,
+            outputs=self.outputs,
+            coordinates=self.coordinates,
+            periodic=self.periodic,
+            dimensions=len(self.coordinates),
+        )
+
+    def join(self, items: Sequence[PointBatch]) -> PointBatch:
+        """Return a batch of items: the `collate_fn` of a `DataLoader`."""
+        return PointBatch.join(items)
+
     def __len__(self) -> int:
         """Return the number of items."""
         return len(self.instances)
 
     def __getitem__(self, item: int) -> PointBatch:
         """Return the pair of one instance."""
-        mesh, x, y = self._reader.read(self._instance(item))
+        return self.of_instance(self._instance(item))[1]
+
+    def of_instance(self, instance: int) -> tuple[SimplexMesh, PointBatch]:
+        """Return the mesh and the pair of an instance of any split."""
+        mesh, x, y = self._reader.read(instance)
         low, high = self._reader.box
-        return PointBatch.of(mesh, (mesh.points - low) / (high - low), x, y)
+        return mesh, PointBatch.of(mesh, (mesh.points - low) / (high - low), x, y)
 
     def arrays(self, item: int) -> tuple[Array, Array]:
         """Return one pair as stored: arrays (P, C) and (P, K) in float64."""
         _, x, y = self._reader.read(self._instance(item))
         return x, y
+
+    def columns(self, item: int) -> tuple[Array, Array]:
+        """Return the values of each channel of one pair: arrays (C, P) and (K, P)."""
+        x, y = self.arrays(item)
+        return x.T, y.T
 
     def mesh(self, item: int) -> SimplexMesh:
         """Return the mesh of one instance."""
@@ -128,22 +160,26 @@ class MeshPairs(torch.utils.data.Dataset[PointBatch]):  # type: ignore[misc]
         return self._opened[1]
 
 
-def _require_nodes(dataset: Dataset) -> None:
-    """Make sure that all fields have values at the nodes of the first one."""
-    path, meshes = dataset.path, {*dataset.meshes(), *dataset.unknowns}
+def has_own_nodes(dataset: Dataset) -> bool:
+    """Return whether the nodes of a dataset's meshes are not the points of its grid."""
+    return f"{dataset.fields[0]}_dofs" in dataset.unknowns
+
+
+def find_fault(dataset: Dataset) -> str | None:
+    """Return why not all fields have values at the nodes of the first one, as the end of a message.
+
+    None: they have.
+    """
+    meshes = {*dataset.meshes(), *dataset.unknowns}
     first, *others = dataset.fields
-    instead = "train on the grid (training.on: grid)"
     if f"{first}_points" not in meshes:
-        raise DataError(f"{path} has no mesh of `{first}`, so there are no nodes: {instead}")
+        return f" has no mesh of `{first}`, so there are no nodes"
     if f"{first}_tangents" in meshes:
-        raise DataError(
-            f"{path}: `{first}` is in edge elements, which have no values at nodes: {instead}"
-        )
+        return f": `{first}` is in edge elements, which have no values at nodes"
     for other in others:
         if f"{other}_points" in meshes:
-            raise DataError(
-                f"{path}: `{other}` has nodes of its own, and not those of `{first}`: {instead}"
-            )
+            return f": `{other}` has nodes of its own, and not those of `{first}`"
+    return None
 
 
 class _Reader:
@@ -216,7 +252,7 @@ class _Reader:
         return self.shared or self._make_mesh(*(rows(instance) for rows in self._own))
 
     def _make_mesh(self, points: Array, cells: NDArray[np.int64]) -> SimplexMesh:
-        return SimplexMesh(points, cells.astype(np.int64), self._periods)
+        return SimplexMesh(points.astype(np.float64), cells.astype(np.int64), self._periods)
 
     def _channels(self, name: str) -> tuple[str, ...]:
         if not self._dataset.rank(name):

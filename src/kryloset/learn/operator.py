@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
 from kryloset.errors import DataError
-from kryloset.learn.data import FieldPairs, Scaling
-from kryloset.learn.models.base import Network, OnGrid, PointModel, Task
+from kryloset.learn.data import Scaling
+from kryloset.learn.models.base import Network, OnGrid, PointModel, Points, Task
 from kryloset.learn.models.registry import model_class, read_settings
+from kryloset.learn.pairs import Pairs
 
 
 class Operator(nn.Module):  # type: ignore[misc]
@@ -23,7 +24,8 @@ class Operator(nn.Module):  # type: ignore[misc]
 
     Args:
         scaling: The scaling of inputs and outputs.
-        network: Maps tensors (N, C, *grid) to (N, K, *grid), both of about unit size.
+        network: Maps tensors (N, C, *grid) to (N, K, *grid), both of about unit size; or is a
+            `PointModel`.
 
     Attributes:
         about: Metadata from the file of a loaded model; empty for a new one.
@@ -36,12 +38,16 @@ class Operator(nn.Module):  # type: ignore[misc]
         self.network = network
         self.about: Mapping[str, Any] = {}
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *points: Points) -> Tensor:
         """Return the outputs (N, K, *grid) for inputs (N, C, *grid), in physical units.
 
         If the inputs have a mask, the outputs are NaN at points outside the domain.
+
+        Args:
+            x: The inputs; (P, C) for an operator on points, which returns (P, K).
+            points: The points, for such an operator alone: those of a `PointBatch`.
         """
-        result: Tensor = self.scaling.decode(self.network(self.scaling.encode(x)))
+        result: Tensor = self.scaling.decode(self.network(self.scaling.encode(x), *points))
         return torch.where(x[:, -1:] != 0, result, torch.nan) if self.scaling.masked else result
 
 
@@ -52,7 +58,7 @@ def weights(module: nn.Module) -> dict[str, Tensor]:
     return {key: value for key, value in module.state_dict().items() if key != "_metadata"}
 
 
-def describe(pairs: FieldPairs, training: TrainingConfig, kind: type[Network]) -> dict[str, Any]:
+def describe(pairs: Pairs, training: TrainingConfig, kind: type[Network]) -> dict[str, Any]:
     """Return the metadata that identify a model and are needed to build it again.
 
     Args:
@@ -68,6 +74,7 @@ def describe(pairs: FieldPairs, training: TrainingConfig, kind: type[Network]) -
     return {
         "model": name,
         "settings": settings.model_dump(),
+        "on": pairs.place,
         **pairs.task.describe(),
         "training": training.model_dump(exclude={"model", "settings"}),
         "dataset": pairs.digest,
@@ -83,7 +90,8 @@ def build_network(about: Mapping[str, Any], kind: type[Network]) -> nn.Module:
     """
     task = Task.read(about)
     network = kind(read_settings(kind, about["model"], about["settings"]), task)
-    return OnGrid(network, task) if isinstance(network, PointModel) else network
+    on_grid = about["on"] == "grid" and isinstance(network, PointModel)
+    return OnGrid(network, task) if on_grid else network
 
 
 def save_model(path: Path, about: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
@@ -99,7 +107,8 @@ def save_model(path: Path, about: Mapping[str, Any], state: Mapping[str, Tensor]
 def load_model(path: Path | str, network: type[Network] | None = None) -> Operator:
     """Build a trained operator from its file, on the CPU.
 
-    Its `about` has the name and the settings of the model, the channels and the grid of training
+    Its `about` has the name and the settings of the model, whether it is `on` grids or meshes, the
+    channels and the grid of training
     as in `Task`, the configuration of the training, and the digest of the dataset.
 
     Args:
@@ -131,7 +140,8 @@ def load_model(path: Path | str, network: type[Network] | None = None) -> Operat
     # Placeholders of the right shapes; the weights contain the true values.
     inputs, outputs = ([(0.0, 1.0)] * count for count in channels)
     logarithmic = [False] * channels[0]
-    scaling = Scaling(logarithmic, inputs, outputs, task.dimensions, masked=task.masked)
+    axes = task.dimensions if about["on"] == "grid" else 0
+    scaling = Scaling(logarithmic, inputs, outputs, axes, masked=task.masked)
     operator = Operator(scaling, build_network(about, network or model_class(name)))
     operator.load_state_dict(state)
     operator.eval()

@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,10 @@ type Array = NDArray[np.float64]
 @dataclass(frozen=True, eq=False)
 class PointBatch:
     """The pairs of some instances at the nodes of their meshes, one instance after another.
+
+    Integrals weight nodes by the part of the domain around them, so that an error of the same
+    functions does not depend on the mesh, as on a grid, where the trapezoidal rule does that. So
+    does the loss, unlike that on a grid: a mesh may be finer in one place than in another.
 
     Attributes:
         x: (P, C), inputs in physical units.
@@ -37,6 +42,11 @@ class PointBatch:
     cells: Tensor
     volumes: Tensor
     gradients: Tensor
+
+    @property
+    def arguments(self) -> tuple[Tensor, Points]:
+        """What an operator takes."""
+        return self.x, self.points
 
     @classmethod
     def of(cls, mesh: SimplexMesh, positions: Array, x: Array, y: Array) -> "PointBatch":
@@ -92,6 +102,36 @@ class PointBatch:
             volumes=torch.cat([part.volumes for part in parts]),
             gradients=torch.cat([part.gradients for part in parts]),
         )
+
+    def square_l2(self, values: Tensor) -> Tensor:
+        """Return ∫ u² dx of functions (P, K) on the meshes of the N instances: (N, K)."""
+        weighted = self.weights.to(values)[:, None] * values.square()
+        return self._add(weighted, self.points.instance)
+
+    def square_h1(self, values: Tensor) -> Tensor:
+        """Return ∫ u² + |∇u|² dx, (N, K), with the gradients of linear functions in the cells."""
+        gradients, volumes = self.gradients.to(values), self.volumes.to(values)
+        slopes = torch.einsum("ncd,nck->ndk", gradients, values[self.cells])
+        density = volumes[:, None] * slopes.square().sum(dim=1)
+        within = self.points.instance[self.cells[:, 0]]
+        return self.square_l2(values) + self._add(density, within)
+
+    def loss(self, norm: Literal["l2", "h1"], prediction: Tensor) -> Tensor:
+        """Return the mean relative error of a prediction (P, K): in L² of all outputs together."""
+        deviation = prediction - self.y
+        if norm == "h1":
+            return (self.square_h1(deviation) / self.square_h1(self.y)).sqrt().mean()
+        error, size = (self.square_l2(u).sum(dim=1) for u in (deviation, self.y))
+        return (error / size).sqrt().mean()
+
+    def relative_l2(self, prediction: Tensor) -> Array:
+        """Return the relative L² errors of a prediction (P, K) on the CPU: (N, K)."""
+        y = self.y.double()
+        return np.asarray((self.square_l2(prediction - y) / self.square_l2(y)).sqrt())
+
+    def _add(self, values: Tensor, instance: Tensor) -> Tensor:
+        """Return the sums over the instances, (N, K)."""
+        return values.new_zeros((self.points.count, values.shape[1])).index_add(0, instance, values)
 
     def to(self, device: torch.device) -> "PointBatch":
         """Return the same pairs on another device."""

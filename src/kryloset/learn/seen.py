@@ -21,7 +21,7 @@ from kryloset.config import DatasetConfig
 from kryloset.dataset.instances import instance_digests
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
-from kryloset.learn.data import FieldPairs
+from kryloset.learn.pairs import Pairs
 
 #: Bytes of an instance's digest that a model carries.
 LENGTH = 16
@@ -29,7 +29,7 @@ LENGTH = 16
 TRAINING = ("train", "valid")
 
 
-def note_seen(splits: Sequence[FieldPairs]) -> dict[str, Any]:
+def note_seen(splits: Sequence[Pairs]) -> dict[str, Any]:
     """Return what tells the instances of some splits of one file again, for a model's `about`."""
     with Dataset(splits[0].path) as dataset:
         digests, drawn = instance_digests(dataset)[:, :LENGTH].copy(), _drawing(dataset.config)
@@ -68,7 +68,7 @@ def find_seen(seen: Mapping[str, Any], path: Path) -> dict[str, NDArray[np.bool_
     return found
 
 
-def require_unseen(seen: Mapping[str, Any], pairs: FieldPairs) -> None:
+def require_unseen(seen: Mapping[str, Any], pairs: Pairs) -> None:
     """Refuse a split of which a model may have seen instances, unless its name says so.
 
     Args:

@@ -18,6 +18,27 @@ type Numbers = NDArray[np.int64]
 _ROUNDING = 1e-6
 
 
+#: Pairs of a point and a cell that are looked at together.
+_PAIRS = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Evaluates linear or quadratic functions on a mesh at points.
+
+    Attributes:
+        nodes: (Q, nodes of a cell), those of the cell of each point.
+        basis: (Q, nodes of a cell), the functions of these nodes at the point.
+    """
+
+    nodes: Numbers
+    basis: Array
+
+    def __call__(self, values: Array) -> Array:
+        """Return values at the points (Q, K) for values at the nodes (P, K)."""
+        return np.asarray(np.einsum("qn,qnk->qk", self.basis, values[self.nodes]))
+
+
 @dataclass(frozen=True, eq=False)
 class SimplexMesh:
     """A mesh of intervals, triangles or tetrahedra with the nodes of a Lagrange element.
@@ -108,6 +129,33 @@ class SimplexMesh:
             nodes = self._barycentric[:, opposite] < _ROUNDING
             found[self.cells[facets[facets[:, 1] == opposite, 0]][:, nodes]] = True
         return found
+
+    def evaluate(self, points: Array) -> "Evaluation":
+        """Return what evaluates functions on the mesh at points, (Q, D).
+
+        At a point in no cell, the function of the nearest cell is continued.
+        """
+        sides, first = self._sides[:, : self.points.shape[1]], self.points[self.cells[:, 0]]
+        inverse, found = np.linalg.inv(sides), []
+        for some in np.array_split(points, -(-len(points) * len(sides) // _PAIRS)):
+            along = some[:, None] - first
+            for axis, period in self.periods.items():
+                along[..., axis] -= period * np.round(along[..., axis] / period)
+            others = np.einsum("qnd,nde->qne", along, inverse)
+            every = np.concatenate((1 - others.sum(axis=-1, keepdims=True), others), axis=-1)
+            best = every.min(axis=-1).argmax(axis=1)
+            found.append((best, every[np.arange(len(some)), best]))
+        cells, barycentric = map(np.concatenate, zip(*found, strict=True))
+        return Evaluation(self.cells[cells], self._basis(barycentric))
+
+    def _basis(self, barycentric: Array) -> Array:
+        """Return the functions of the nodes of a cell, (Q, nodes of a cell), as of `Evaluation`."""
+        corners = barycentric.shape[1]
+        if self.cells.shape[1] == corners:
+            return barycentric
+        ends = np.argsort(-self._barycentric[corners:], axis=1, kind="stable")[:, :2]
+        between = 4 * barycentric[:, ends].prod(axis=-1)
+        return np.concatenate((barycentric * (2 * barycentric - 1), between), axis=1)
 
     def in_cells(self, cells: Numbers) -> NDArray[np.bool_]:
         """Return which nodes belong to some cells, (P,)."""

@@ -25,13 +25,13 @@ from kryloset.dataset.atomic import write_whole
 from kryloset.errors import KrylosetError
 from kryloset.learn.averaging import moving_average
 from kryloset.learn.batches import Batches
-from kryloset.learn.data import FieldPairs, Scaling
+from kryloset.learn.data import Scaling
 from kryloset.learn.devices import random_states, restore_random
-from kryloset.learn.losses import make_loss
-from kryloset.learn.metrics import BATCH, relative_l2
+from kryloset.learn.metrics import BATCH
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, build_network, describe, weights
 from kryloset.learn.optimisers import default_rate, make_optimiser
+from kryloset.learn.pairs import Batch, Pairs
 from kryloset.learn.processes import make_fabric, transform_in_single
 from kryloset.learn.real_weights import RealWeights
 from kryloset.learn.schedules import make_schedule
@@ -100,8 +100,8 @@ class Training:
 
     def __init__(
         self,
-        train: FieldPairs,
-        valid: FieldPairs,
+        train: Pairs,
+        valid: Pairs,
         settings: TrainingConfig,
         *,
         checkpoint: Path,
@@ -124,7 +124,6 @@ class Training:
         self.average = moving_average(self.operator, settings.average) if settings.average else None
         self.shuffle = torch.Generator().manual_seed(seed)
         self.loader = self._load(train)
-        self.loss = make_loss(settings.loss, train.closed_coordinates)
         self.rate = settings.learning_rate or default_rate(settings.optimiser, kind.learning_rate)
         trained = RealWeights(self.operator)
         optimiser = make_optimiser(
@@ -175,7 +174,11 @@ class Training:
                 self._save()
         return self.record
 
-    def _load(self, train: FieldPairs) -> "DataLoader[dict[str, Tensor]]":
+    def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Return what is minimised, for the prediction of a batch."""
+        return batch.loss(self.settings.loss, prediction)
+
+    def _load(self, train: Pairs) -> "DataLoader[Batch]":
         """Return what reads the batches, or this process's share of them."""
         batches = Batches(
             len(train),
@@ -187,6 +190,7 @@ class Training:
         return DataLoader(
             train,
             batch_sampler=batches,
+            collate_fn=train.join,
             generator=self.shuffle,
             num_workers=self.settings.workers,
             persistent_workers=self.settings.workers > 0,
@@ -198,21 +202,20 @@ class Training:
         self.operator.train()
         errors = []
         for batch in self.loader:
-            x, y = (batch[key].to(self.fabric.device, non_blocking=True) for key in ("x", "y"))
-            found = self._step(x, y, epoch).cpu().numpy()
-            errors.append(relative_l2(found, batch["y"].numpy(), self.valid.closed_coordinates))
+            found = self._step(batch.to(self.fabric.device), epoch)
+            errors.append(batch.relative_l2(found.cpu()))
         mean = torch.as_tensor(np.concatenate(errors).mean(), device=self.fabric.device)
         return float(self.fabric.all_reduce(mean))
 
-    def _step(self, x: Tensor, y: Tensor, epoch: int) -> Tensor:
+    def _step(self, batch: Batch, epoch: int) -> Tensor:
         """Change the weights once, and return the prediction with those before."""
         predictions = []
 
         def differentiate() -> Tensor:
             self._optimiser.zero_grad()
-            prediction = self._network(x)
+            prediction = self._network(*batch.arguments)
             predictions.append(prediction.detach())
-            loss = self.loss(prediction, y)
+            loss = self.loss(prediction, batch)
             if not torch.isfinite(loss):
                 raise KrylosetError(
                     f"training diverged in epoch {epoch}: lower training.learning_rate, which is "
@@ -290,13 +293,12 @@ def _same(about: Mapping[str, Any]) -> dict[str, Any]:
     return {**about, "training": training}
 
 
-def error(operator: Operator, pairs: FieldPairs) -> float:
+def error(operator: Operator, pairs: Pairs) -> float:
     """Return the mean relative L2 error of an operator."""
     device = operator.scaling.input_mean.device
     operator.eval()
     errors = []
     with torch.no_grad():
-        for batch in DataLoader(pairs, BATCH):
-            prediction = operator(batch["x"].to(device)).cpu().numpy()
-            errors.append(relative_l2(prediction, batch["y"].numpy(), pairs.closed_coordinates))
+        for batch in DataLoader(pairs, BATCH, collate_fn=pairs.join):
+            errors.append(batch.relative_l2(operator(*batch.to(device).arguments).cpu()))
     return float(np.concatenate(errors).mean())

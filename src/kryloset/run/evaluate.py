@@ -27,8 +27,11 @@ from kryloset.learn.measuring import (
     measure_splits,
     open_splits,
 )
+from kryloset.learn.mesh_data import MeshPairs
+from kryloset.learn.mesh_measuring import NumberedPairs, OnGridOfMeshes
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, load_model
+from kryloset.learn.pairs import Pairs
 from kryloset.learn.seen import require_unseen
 
 logger = logging.getLogger(__name__)
@@ -67,13 +70,19 @@ def run(
     about, deviations = operator.about, operator.scaling.output_std.numpy().ravel()
     operator.to(find_device("cpu" if about["training"]["device"] == "cpu" else "auto"))
     found: dict[str, dict[str, Any]] = {}
-    for points, pairs in open_splits(data, grids, splits).items():
-        if lacking := _lacking(operator, pairs):
+    meshes = MeshPairs(data, "train") if about["on"] == "mesh" else None
+    kind = NumberedPairs if meshes else FieldPairs
+    for points, pairs in open_splits(data, grids, splits, kind=kind).items():
+        there = next(iter(pairs.values()))
+        if lacking := _lacking(operator, meshes or there):
             raise DataError(f"{data} does not fit {model}: {lacking}")
         first = not found
         for split in pairs.values() if first else ():
             require_unseen(about["seen"], split)
-        predict = _predictor(operator, pairs)
+        coordinates = there.coordinates
+        predict = (
+            OnGridOfMeshes(operator, meshes, coordinates) if meshes else _predictor(operator, there)
+        )
         measured = measure_splits(predict, pairs)
         found[points] = describe(measured, deviations)
         told = ", ".join(f"{split} {of.relative_l2.mean():.4f}" for split, of in measured.items())
@@ -90,24 +99,24 @@ def run(
     write_text_whole(metrics, told + "\n")
 
 
-def _lacking(operator: Operator, pairs: Mapping[str, FieldPairs]) -> str:
+def _lacking(operator: Operator, there: Pairs) -> str:
     """Return how the channels of a dataset differ from those of an operator; nothing if it fits."""
-    there, about = next(iter(pairs.values())), operator.about
+    about = operator.about
     missing = [name for name in about["inputs"] if name not in there.inputs]
     if missing:
         return f"the model needs {', '.join(missing)}, and it has {', '.join(there.inputs)}"
     if list(there.outputs) != list(about["outputs"]):
         told = ", ".join(about["outputs"])
         return f"the model predicts {told}, and its solution is {', '.join(there.outputs)}"
-    if len(there.grid) != about["dimensions"]:
-        return f"the model has {about['dimensions']} axes of space, and it has {len(there.grid)}"
+    if len(there.coordinates) != about["dimensions"]:
+        told = about["dimensions"]
+        return f"the model has {told} axes of space, and it has {len(there.coordinates)}"
     return ""
 
 
-def _predictor(operator: Operator, pairs: Mapping[str, FieldPairs]) -> Predictor:
+def _predictor(operator: Operator, there: FieldPairs) -> Predictor:
     """Return an operator as a function of arrays with the channels of a dataset."""
-    there = next(iter(pairs.values())).inputs
-    order = [there.index(name) for name in operator.about["inputs"]]
+    order = [there.inputs.index(name) for name in operator.about["inputs"]]
     device = operator.scaling.input_mean.device
 
     def predict(x: Array) -> Array:

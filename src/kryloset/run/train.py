@@ -11,9 +11,9 @@ from lightning_fabric import Fabric
 
 from kryloset.config import DatasetConfig, TrainingConfig
 from kryloset.dataset.atomic import write_text_whole
-from kryloset.learn.data import FieldPairs
-from kryloset.learn.models.registry import check_training, model_files, model_modules
+from kryloset.learn.models.registry import check_training, model_class, model_files, model_modules
 from kryloset.learn.operator import save_model
+from kryloset.learn.pairs import find_place, open_pairs
 from kryloset.learn.processes import launch
 from kryloset.learn.seen import TRAINING, note_seen
 from kryloset.learn.training import Training
@@ -65,7 +65,9 @@ def _train(
 ) -> None:
     """Train in one of the processes, of which the first one writes the files."""
     checkpoint = model.with_name(model.name + ".checkpoint")
-    learned, valid = (FieldPairs(data, split, points=settings.grid) for split in TRAINING)
+    (name,) = settings.models
+    place = find_place(data, model_class(name), settings.on)
+    learned, valid = (open_pairs(data, split, place, points=settings.grid) for split in TRAINING)
     training = Training(learned, valid, settings, checkpoint=checkpoint, code=code, fabric=fabric)
     record = training.run()
     if not fabric.is_global_zero:

@@ -12,9 +12,7 @@ pytest.importorskip("torch")
 import torch
 from box_meshes import box_mesh, make_batch
 
-from kryloset.learn.metrics import vrmse
 from kryloset.learn.point_batch import PointBatch
-from kryloset.learn.point_norms import loss, measure, square_h1, square_l2
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
@@ -24,7 +22,7 @@ def test_the_square_of_the_h1_norm_of_an_affine_function_has_its_exact_slope(dim
     batch = make_batch(mesh)
     values = (torch.from_numpy(mesh.points) @ slope)[:, None]
     volume = np.prod(np.arange(1, 1 + dimension))
-    found = square_h1(values, batch) - square_l2(values, batch)
+    found = batch.square_h1(values) - batch.square_l2(values)
     assert found.item() == pytest.approx(volume * float(slope.square().sum()), rel=1e-5)
 
 
@@ -34,32 +32,24 @@ def test_the_errors_of_a_batch_are_those_of_its_instances():
         torch.from_numpy(np.random.default_rng(n).random(p.y.shape)) for n, p in enumerate(parts)
     ]
     joined = PointBatch.join(parts)
-    found = measure(torch.cat(guess), joined)
-    for number, (part, values) in enumerate(zip(parts, guess, strict=True)):
-        for name, errors in measure(values, part).items():
-            torch.testing.assert_close(found[name][number], errors[0])
+    found = joined.relative_l2(torch.cat(guess))
+    each = [part.relative_l2(values)[0] for part, values in zip(parts, guess, strict=True)]
+    np.testing.assert_allclose(found, each, rtol=1e-9)
     for norm in ("l2", "h1"):
-        each = torch.stack([loss(norm, v, p) for v, p in zip(guess, parts, strict=True)])
-        torch.testing.assert_close(loss(norm, torch.cat(guess), joined), each.mean())
+        each = torch.stack([p.loss(norm, v) for v, p in zip(guess, parts, strict=True)])
+        torch.testing.assert_close(joined.loss(norm, torch.cat(guess)), each.mean())
 
 
 def test_the_relative_error_of_a_scaled_function_is_the_factor_on_any_mesh():
     for cubes in (2, 5):
         batch = make_batch(box_mesh(2, cubes=cubes))
-        for name in ("relative_l2", "relative_h1"):
-            found = measure(1.5 * batch.y, batch)[name]
-            torch.testing.assert_close(found, torch.full((1, 2), 0.5))
-
-
-def test_vrmse_is_that_of_a_grid():
-    batch = make_batch(box_mesh(2))
-    guess = torch.from_numpy(np.random.default_rng(1).random(batch.y.shape))
-    on_grid = [v.double().T.reshape(1, 2, 4, 4).numpy() for v in (guess, batch.y)]
-    np.testing.assert_allclose(measure(guess, batch)["vrmse"], vrmse(*on_grid), rtol=1e-6)
+        np.testing.assert_allclose(batch.relative_l2(1.5 * batch.y), 0.5, rtol=1e-6)
+        for norm in ("l2", "h1"):
+            assert batch.loss(norm, 1.5 * batch.y).item() == pytest.approx(0.5, rel=1e-5)
 
 
 def test_weights_make_no_difference_where_they_are_equal():
     batch = make_batch(box_mesh(2))
     equal = replace(batch, weights=torch.full_like(batch.weights, 3.0))
     error, size = (equal.y - 1).norm(), equal.y.norm()
-    torch.testing.assert_close(loss("l2", torch.ones_like(equal.y), equal), error / size)
+    torch.testing.assert_close(equal.loss("l2", torch.ones_like(equal.y)), error / size)

@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Functions on a grid, an instance after another."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kryloset.learn.losses import make_loss
+from kryloset.learn.metrics import relative_l2
+
+type Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class GridBatch:
+    """Pairs on a grid.
+
+    Attributes:
+        x: (N, C, *grid), inputs in physical units.
+        y: (N, K, *grid), outputs in physical units, NaN outside the domain.
+        coordinates: Coordinates of the grid, one array per axis, with the end of a periodic one.
+    """
+
+    x: Tensor
+    y: Tensor
+    coordinates: tuple[Array, ...]
+
+    @property
+    def arguments(self) -> tuple[Tensor]:
+        """What an operator takes."""
+        return (self.x,)
+
+    def loss(self, norm: Literal["l2", "h1"], prediction: Tensor) -> Tensor:
+        """Return the mean relative error of a prediction (N, K, *grid), as of `make_loss`."""
+        return make_loss(norm, self.coordinates)(prediction, self.y)
+
+    def relative_l2(self, prediction: Tensor) -> Array:
+        """Return the relative L² errors of a prediction (N, K, *grid) on the CPU, (N, K)."""
+        return relative_l2(prediction.numpy(), self.y.numpy(), self.coordinates)
+
+    def to(self, device: torch.device) -> "GridBatch":
+        """Return the same pairs on another device."""
+        return replace(
+            self,
+            x=self.x.to(device, non_blocking=True),
+            y=self.y.to(device, non_blocking=True),
+        )
+
+    def pin_memory(self) -> "GridBatch":
+        """Return the same pairs in memory from which a GPU copies faster."""
+        return replace(self, x=self.x.pin_memory(), y=self.y.pin_memory())
