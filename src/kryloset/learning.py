@@ -75,6 +75,10 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option(help="HDF5 file to write, for `kryloset report`.")
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Another dataset, whose split `calibration` calibrates."),
+    ] = None,
     grid: Grids = None,
     split: Splits = None,
     network: Annotated[
@@ -90,6 +94,7 @@ def evaluate(
         data=data,
         metrics=output,
         predictions=predictions,
+        calibration=calibration,
         grids=grid or (),
         splits=split or (),
         network=network,

@@ -94,6 +94,16 @@ def test_the_calibration_is_by_its_own_split(made, tmp_path):
         assert found[kind]["0.95"]["radius"] is None
 
 
+def test_bounds_of_one_dataset_are_compared_with_the_errors_on_another(made, tmp_path):
+    data, _ = made
+    other = make_data(tmp_path / "other.h5", **UNIFORM | {"seed": 1, "count": 20})
+    own = evaluated(made, tmp_path)["calibration"]["relative_l2"]["0.9"]
+    found = evaluated(made, tmp_path, data=other.path, calibration=data.path)["calibration"]
+    bound = found["relative_l2"]["0.9"]
+    assert bound["radius"] == own["radius"]
+    assert set(bound["coverage"]) == {"train", "valid", "calibration", "test"}
+
+
 def test_the_best_the_median_and_the_worst_prediction_are_kept(made, tmp_path):
     data, model = made
     evaluated(made, tmp_path, predictions=tmp_path / "p.h5")

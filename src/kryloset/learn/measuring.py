@@ -133,27 +133,31 @@ def measure_splits(predict: Predictor, splits: Mapping[str, FieldPairs]) -> dict
     return {split: _measure(predict, pairs) for split, pairs in splits.items()}
 
 
-def describe(measured: Mapping[str, Measured], deviations: Array) -> dict[str, Any]:
+def describe(
+    measured: Mapping[str, Measured], deviations: Array, calibration: Measured | None = None
+) -> dict[str, Any]:
     """Return what `metrics.json` has of a predictor on a grid.
 
     Args:
         measured: By split what was measured.
         deviations: Standard deviation of each field over the training split, (K,).
+        calibration: What was measured on the split that calibrates, if it is of another dataset.
 
     Returns:
         By split the number of `instances`, the means, `errors`, and the `quantiles`; and the
-        `calibration` by the split of that name, if it is among them. It calibrates by the worst
+        `calibration`, by the split of that name if it is among them. It calibrates by the worst
         field of each instance: its relative L² error, and its largest distance from the solution
         in standard deviations.
     """
-    scores = {
-        split: {
+
+    def score(found: Measured) -> dict[str, Array]:
+        return {
             "relative_l2": found.errors["relative_l2"].max(axis=1),
             "tube": (found.distances / deviations).max(axis=1),
         }
-        for split, found in measured.items()
-    }
-    known = scores.pop(CALIBRATION, None)
+
+    scores = {split: score(found) for split, found in measured.items()}
+    known = scores.pop(CALIBRATION, None) if calibration is None else score(calibration)
     return {
         "instances": {split: len(found.distances) for split, found in measured.items()},
         "errors": {split: found.means() for split, found in measured.items()},

@@ -4,7 +4,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.devices import find_device
 from kryloset.learn.measuring import (
+    CALIBRATION,
     Array,
     Measured,
     Predictor,
@@ -43,6 +44,7 @@ def run(
     data: Path,
     metrics: Path,
     predictions: Path | None = None,
+    calibration: Path | None = None,
     grids: Sequence[str] = (),
     splits: Sequence[str] = (),
     network: str | None = None,
@@ -55,6 +57,8 @@ def run(
         metrics: JSON file to write, as docs/how-to/measuring.md describes it.
         predictions: HDF5 file to write: solutions and predictions of the best, the median and the
             worst instance of `test`, or of the last split.
+        calibration: Another dataset, whose split `calibration` calibrates; by default that of
+            `data`, if there is one.
         grids: Names of grids of the file; by default its own, and the further ones with the same
             channels.
         splits: Splits of the file; by default all of them.
@@ -68,27 +72,20 @@ def run(
     """
     operator = load_model(model, None if network is None else model_class(network))
     about, deviations = operator.about, operator.scaling.output_std.numpy().ravel()
+    if "seen" not in about:
+        raise DataError(f"{model} does not say what it has seen; `kryloset train` makes one")
     operator.to(find_device("cpu" if about["training"]["device"] == "cpu" else "auto"))
     found: dict[str, dict[str, Any]] = {}
-    meshes = MeshPairs(data, "train") if about["on"] == "mesh" else None
-    kind = NumberedPairs if meshes else FieldPairs
-    for points, pairs in open_splits(data, grids, splits, kind=kind).items():
-        there = next(iter(pairs.values()))
-        if lacking := _lacking(operator, meshes or there):
-            raise DataError(f"{data} does not fit {model}: {lacking}")
-        first = not found
-        for split in pairs.values() if first else ():
-            require_unseen(about["seen"], split)
-        coordinates = there.coordinates
-        predict = (
-            OnGridOfMeshes(operator, meshes, coordinates) if meshes else _predictor(operator, there)
-        )
-        measured = measure_splits(predict, pairs)
-        found[points] = describe(measured, deviations)
+    for points, pairs, predict in _on_grids(operator, data, grids, splits):
+        measured, known = measure_splits(predict, pairs), None
+        if calibration is not None:
+            ((_, others, of_others),) = _on_grids(operator, calibration, [points], [CALIBRATION])
+            known = measure_splits(of_others, others)[CALIBRATION]
+        if not found and predictions is not None:
+            write_predictions(predictions, _select(predict, pairs, measured, about["model"]))
+        found[points] = describe(measured, deviations, known)
         told = ", ".join(f"{split} {of.relative_l2.mean():.4f}" for split, of in measured.items())
         logger.info("%s on %s points: relative L2 error %s", model, points, told)
-        if first and predictions is not None:
-            write_predictions(predictions, _select(predict, pairs, measured, about["model"]))
     rest = {
         "parameters": sum(weight.numel() for weight in operator.parameters()),
         "seconds": about["seconds"],
@@ -97,6 +94,31 @@ def run(
     }
     told = json.dumps(arrange(found, data, rest), indent=2, allow_nan=False)
     write_text_whole(metrics, told + "\n")
+
+
+def _on_grids(
+    operator: Operator, data: Path, grids: Sequence[str], splits: Sequence[str]
+) -> Iterator[tuple[str, dict[str, FieldPairs], Predictor]]:
+    """Yield the grids of a dataset: name, splits, and the operator as a predictor for them.
+
+    Raises:
+        DataError: As `run`.
+    """
+    meshes = MeshPairs(data, "train") if operator.about["on"] == "mesh" else None
+    kind = NumberedPairs if meshes else FieldPairs
+    for points, pairs in open_splits(data, grids, splits, kind=kind).items():
+        there = next(iter(pairs.values()))
+        if lacking := _lacking(operator, meshes or there):
+            raise DataError(f"{data} does not fit the model: {lacking}")
+        for split in pairs.values():
+            require_unseen(operator.about["seen"], split)
+        yield (
+            points,
+            pairs,
+            OnGridOfMeshes(operator, meshes, there.coordinates)
+            if meshes
+            else _predictor(operator, there),
+        )
 
 
 def _lacking(operator: Operator, there: Pairs) -> str:
