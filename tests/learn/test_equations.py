@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The residual of a prediction is that of the equations by which the solutions were verified."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from kryloset.config import DatasetConfig
+from kryloset.errors import DataError
+from kryloset.learn.data import FieldPairs
+from kryloset.run.equations import open_equations
+from kryloset.run.one_process import make
+
+FAMILIES = ("darcy", "elasticity", "neumann_poisson")
+
+
+def make_set(folder: Path, family: str, *, degree: int = 1, **settings: Any) -> Path:
+    config = {
+        "family": family,
+        "parameters": {"modes": 4, **settings},
+        "count": 4,
+        "mesh": {"points": 9, "degree": degree},
+        "splits": {"train": 0.5, "valid": 0.5},
+    }
+    return make(DatasetConfig.model_validate(config), "set", folder)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def made(request, tmp_path_factory) -> Path:
+    return make_set(tmp_path_factory.mktemp(request.param), request.param)
+
+
+def solutions(path: Path) -> tuple[FieldPairs, torch.Tensor]:
+    pairs = FieldPairs(path, "train")
+    return pairs, torch.from_numpy(pairs.stack(range(len(pairs)))[1])
+
+
+def test_solutions_solve_the_equations_and_nothing_else_does(made):
+    pairs, truth = solutions(made)
+    with open_equations(made) as equations:
+        for row, solution in zip(pairs.instances, truth, strict=True):
+            equation = equations[row]
+            assert equation.residual(solution) < 2e-8
+            noise = torch.from_numpy(np.random.default_rng(0).standard_normal(solution.shape))
+            assert equation.residual(solution + 1e-3 * solution.abs().max() * noise) > 1e-4
+
+
+def test_zero_has_a_residual_of_one(made):
+    pairs, truth = solutions(made)
+    with open_equations(made) as equations:
+        found = equations[pairs.instances[0]].residual(torch.zeros_like(truth[0]))
+    assert found == pytest.approx(1, rel=1e-12)
+
+
+def test_an_instance_has_its_own_equations(made):
+    pairs, truth = solutions(made)
+    with open_equations(made) as equations:
+        first, second = (equations[row] for row in pairs.instances[:2])
+    assert first.residual(truth[0]) < 2e-8  # although another was assembled since
+    assert first.residual(truth[1]) > 1e-3
+    assert second.residual(truth[1]) < 2e-8
+
+
+def test_the_gradient_is_the_limit_of_difference_quotients(made):
+    pairs, truth = solutions(made)
+    with open_equations(made) as equations:
+        equation = equations[pairs.instances[0]]
+    prediction = (truth[0] * 1.1 + 0.1 * truth[0].abs().max()).requires_grad_()
+    assert torch.autograd.gradcheck(equation.residual, prediction, eps=1e-7, atol=1e-5, rtol=1e-4)
+
+
+def test_descent_on_the_residual_alone_finds_the_solution(tmp_path):
+    path = make_set(tmp_path, "darcy")
+    pairs, truth = solutions(path)
+    with open_equations(path) as equations:
+        equation = equations[pairs.instances[0]]
+    prediction = torch.zeros_like(truth[0], requires_grad=True)
+    optimiser = torch.optim.LBFGS([prediction], max_iter=500, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        found = equation.residual(prediction).square()
+        found.backward()
+        return found
+
+    optimiser.step(loss)
+    assert (prediction - truth[0]).norm() < 1e-2 * truth[0].norm()
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "told"),
+    [
+        ("heat", {}, "time steps"),
+        ("thermal", {"outline": "drawn", "conductivity": "lognormal"}, "a mesh of its own"),
+        ("incompressible_elasticity", {"degree": 2}, "not values at the points"),
+    ],
+)
+def test_a_family_without_such_a_residual_is_refused(tmp_path, family, settings, told):
+    path = make_set(tmp_path, family, **settings)
+    with pytest.raises(DataError, match=told), open_equations(path):
+        pass
