@@ -84,6 +84,9 @@ def evaluate(
     network: Annotated[
         str | None, typer.Option(help="The network as FILE.py:Class, if it is one of your own.")
     ] = None,
+    residual: Annotated[
+        bool, typer.Option("--residual", help="Also how far predictions are from solving A x = b.")
+    ] = False,
 ) -> None:
     """Measure a model on splits and grids of a dataset, that it was trained on or another one."""
     let_idle_threads_sleep()
@@ -98,6 +101,7 @@ def evaluate(
         grids=grid or (),
         splits=split or (),
         network=network,
+        residual=residual,
     )
 
 

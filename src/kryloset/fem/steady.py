@@ -111,6 +111,6 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
         Raises:
             KeyError: It lacks a field that has its unknowns at points of the grid, or others.
         """
-        x = np.zeros_like(self.system.rhs.array_r)
+        x: Array = np.zeros_like(self.system.rhs.array_r)
         self.elements.read(solution, x)
         return x

@@ -56,6 +56,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             `_z` for the components of vectors.
         outputs: Names of the output channels, formed in the same way.
         masked: Whether the last input is the mask of the domain.
+        points: Points of the further grid; None if it is the grid of the file.
         logarithmic: For each input, whether a network should see its logarithm.
         axes: Names of the axes of the grid.
         coordinates: Coordinates of the grid, one array per axis.
@@ -83,6 +84,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         """Read the description of the dataset, but no fields."""
         self.path = Path(path)
         self.split = split
+        self.points = points
         with Dataset(self.path) as dataset:
             splits = dataset.splits()
             if split not in splits:

@@ -24,6 +24,9 @@ type Array = NDArray[np.float64]
 #: From inputs (N, C, *grid) to outputs (N, K, *grid), in physical units.
 type Predictor = Callable[[Array], Array]
 
+#: From rows of a dataset and predictions (N, K, *grid) to their residuals (N, 1).
+type Residuals = Callable[[NDArray[np.int64], Array], Array]
+
 #: The quantiles over instances that are reported, by name.
 QUANTILES: Mapping[str, float] = {"min": 0.0, "q10": 0.1, "q50": 0.5, "q90": 0.9, "max": 1.0}
 
@@ -128,9 +131,11 @@ def open_splits(
     return {name: pairs for name, pairs in found.items() if channels[name] == own}
 
 
-def measure_splits(predict: Predictor, splits: Mapping[str, FieldPairs]) -> dict[str, Measured]:
-    """Measure a predictor on all instances of some splits."""
-    return {split: _measure(predict, pairs) for split, pairs in splits.items()}
+def measure_splits(
+    predict: Predictor, splits: Mapping[str, FieldPairs], residuals: Residuals | None = None
+) -> dict[str, Measured]:
+    """Measure a predictor on all instances of some splits, with residuals if they are known."""
+    return {split: _measure(predict, pairs, residuals) for split, pairs in splits.items()}
 
 
 def describe(
@@ -183,12 +188,16 @@ def arrange(
     return {"dataset": digest, "grid": points, **first, "grids": dict(others), **rest}
 
 
-def _measure(predict: Predictor, pairs: FieldPairs) -> Measured:
-    errors, distances = [], []
+def _measure(predict: Predictor, pairs: FieldPairs, residuals: Residuals | None) -> Measured:
+    errors, distances, begin = [], [], 0
     for batch in DataLoader(pairs, BATCH):
         x, y = batch["x"].numpy(), batch["y"].numpy()
         prediction = predict(x)
         errors.append(measure(prediction, y, pairs.closed_coordinates))
+        if residuals is not None:
+            rows = pairs.instances[begin : begin + len(x)]
+            errors[-1]["residual"] = residuals(rows, prediction)
+        begin += len(x)
         distance = np.abs(np.where(np.isnan(y), 0, prediction - y))
         distances.append(distance.max(axis=tuple(range(2, y.ndim))))
     return Measured(

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Open the equations of a dataset, which its family assembles."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from mpi4py import MPI
@@ -12,12 +10,12 @@ from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.fem.discretise import discretise
 from kryloset.learn.equations import Equations
+from kryloset.problems import Instance
 from kryloset.run.checks.family import load_same_family
 
 
-@contextmanager
-def open_equations(path: Path) -> Iterator[Equations]:
-    """Open a dataset and yield the linear systems of its instances, by their rows.
+def open_equations(path: Path) -> Equations:
+    """Return the linear systems of the instances of a dataset, by their rows.
 
     Args:
         path: The dataset's file. A family in a user's file is loaded from there.
@@ -27,10 +25,14 @@ def open_equations(path: Path) -> Iterator[Equations]:
             made it; or as of `Equations`.
     """
     with Dataset(path) as data:
-        family = load_same_family(data)
-        discretisation = discretise(family, MPI.COMM_SELF, kernels=False)
-        try:
-            equations = Equations(discretisation, family.fields, data.grid, data.instance)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
-        yield equations
+        family, grid = load_same_family(data), data.grid
+
+    def read(row: int) -> Instance:
+        with Dataset(path) as data:
+            return data.instance(row)
+
+    discretisation = discretise(family, MPI.COMM_SELF, kernels=False)
+    try:
+        return Equations(discretisation, family.fields, grid, read)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from kryloset.config import label_of
 from kryloset.dataset.atomic import write_text_whole
@@ -23,6 +24,7 @@ from kryloset.learn.measuring import (
     Array,
     Measured,
     Predictor,
+    Residuals,
     arrange,
     describe,
     measure_splits,
@@ -48,6 +50,7 @@ def run(
     grids: Sequence[str] = (),
     splits: Sequence[str] = (),
     network: str | None = None,
+    residual: bool = False,
 ) -> None:
     """Measure an operator on a dataset with its channels, that it was trained on or another one.
 
@@ -63,12 +66,13 @@ def run(
             channels.
         splits: Splits of the file; by default all of them.
         network: The network as `file.py:Class`, if it is one of somebody's own.
+        residual: Whether the residuals of predictions are measured on the dataset's own grid.
 
     Raises:
         KrylosetError: torch is not installed.
         DataError: A file cannot be read, or has no such grid or split; its channels are not those
-            of the model; or the model may have seen instances of a split that is neither `train`
-            nor `valid`.
+            of the model; the model may have seen instances of a split that is neither `train`
+            nor `valid`; or predictions have no residual.
     """
     operator = load_model(model, None if network is None else model_class(network))
     about, deviations = operator.about, operator.scaling.output_std.numpy().ravel()
@@ -76,8 +80,10 @@ def run(
         raise DataError(f"{model} does not say what it has seen; `kryloset train` makes one")
     operator.to(find_device("cpu" if about["training"]["device"] == "cpu" else "auto"))
     found: dict[str, dict[str, Any]] = {}
+    residuals = _residuals(data) if residual else None
     for points, pairs, predict in _on_grids(operator, data, grids, splits):
-        measured, known = measure_splits(predict, pairs), None
+        own = next(iter(pairs.values())).points is None
+        measured, known = measure_splits(predict, pairs, residuals if own else None), None
         if calibration is not None:
             ((_, others, of_others),) = _on_grids(operator, calibration, [points], [CALIBRATION])
             known = measure_splits(of_others, others)[CALIBRATION]
@@ -119,6 +125,23 @@ def _on_grids(
             if meshes
             else _predictor(operator, there),
         )
+
+
+def _residuals(data: Path) -> Residuals:
+    """Return what computes the residuals of predictions on the grid of a dataset."""
+    # Imported here, since nothing else needs FEniCSx.
+    from kryloset.run.equations import open_equations
+
+    equations = open_equations(data)
+
+    def residuals(rows: NDArray[np.int64], predictions: Array) -> Array:
+        found = [
+            float(equations[row].residual(torch.from_numpy(prediction)))
+            for row, prediction in zip(rows.tolist(), predictions, strict=True)
+        ]
+        return np.asarray(found)[:, None]
+
+    return residuals
 
 
 def _lacking(operator: Operator, there: Pairs) -> str:
