@@ -7,11 +7,11 @@ from typing import Literal
 
 from kryloset.config import GridPoints
 from kryloset.dataset.reader import Dataset
-from kryloset.errors import ConfigError
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.grid_batch import GridBatch
 from kryloset.learn.mesh_data import MeshPairs, find_fault, has_own_nodes
-from kryloset.learn.models.base import Network, PointModel
+from kryloset.learn.models.base import Network
+from kryloset.learn.models.registry import on_points
 from kryloset.learn.point_batch import PointBatch
 
 type Batch = GridBatch | PointBatch
@@ -43,19 +43,12 @@ def find_place(path: Path, kind: type[Network], asked: Literal["auto", "grid", "
     Args:
         path: The dataset's file.
         kind: Class of the network.
-        asked: The key `training.on`.
+        asked: The key `training.on`, which suits it (`check_training`).
 
     Raises:
-        ConfigError: It should learn on meshes, but is a network on grids.
         DataError: The file cannot be read.
     """
-    on_points = issubclass(kind, PointModel)
-    if asked == "mesh" and not on_points:
-        raise ConfigError(
-            f"training.on: {kind.__name__} learns on grids alone: take `auto` or `grid`, "
-            "or a network on points; see docs/how-to/models.md"
-        )
-    if asked != "auto" or not on_points:
+    if asked != "auto" or not on_points(kind):
         return "mesh" if asked == "mesh" else "grid"
     with Dataset(path) as dataset:
         return "mesh" if has_own_nodes(dataset) and find_fault(dataset) is None else "grid"

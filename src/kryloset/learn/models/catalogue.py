@@ -4,8 +4,7 @@
 
 from inspect import getdoc
 
-from kryloset.learn.models.base import PointModel
-from kryloset.learn.models.registry import MODELS, model_class
+from kryloset.learn.models.registry import MODELS, model_class, on_points
 
 
 def list_models() -> str:
@@ -27,7 +26,7 @@ def describe_model(name: str) -> str:
         MissingLibraryError: torch is not installed.
     """
     kind = model_class(name)
-    where = "a grid or a mesh" if issubclass(kind, PointModel) else "a grid"
+    where = "a grid or a mesh" if on_points(kind) else "a grid"
     lines = [f"{name}: {_paragraphs(name)[0]}", "", *_paragraphs(name)[1:], ""]
     lines += [f"  works on {where}", f"  learning_rate: {kind.learning_rate:g}", "", "settings:"]
     for key, field in kind.Settings.model_fields.items():

@@ -133,13 +133,28 @@ def _require_known(name: str) -> None:
         )
 
 
+def on_points(kind: "type[Network]") -> bool:
+    """Return whether a network takes any points, not only those of a grid."""
+    from kryloset.learn.models.base import PointModel
+
+    return issubclass(kind, PointModel)
+
+
 def check_training(training: TrainingConfig) -> None:
-    """Refuse networks that there are not, and settings that they do not have, before any work.
+    """Refuse networks that there are not, and what they are not able to, before any work.
 
     Raises:
-        ConfigError: As `model_class` and `read_settings`.
+        ConfigError: As `model_class` and `read_settings`; or a network on grids should learn on
+            meshes.
         MissingLibraryError: There are settings to check, and torch is not installed.
     """
     for label, name in training.labels.items():
-        if name not in MODELS or label in training.settings:
-            read_settings(model_class(name), name, training.settings.get(label, {}))
+        if name in MODELS and label not in training.settings and training.on != "mesh":
+            continue  # which needs no torch
+        kind = model_class(name)
+        read_settings(kind, name, training.settings.get(label, {}))
+        if training.on == "mesh" and not on_points(kind):
+            raise ConfigError(
+                f"training.on: model {name!r} learns on grids alone: take `auto` or `grid`, or a "
+                "model on points, as `kryloset models` tells"
+            )
