@@ -93,10 +93,11 @@ def test_what_needs_a_gpu_is_refused_without_one():
         ({"optimiser": "adahessian", "compile": True}, "compile"),
         ({"optimiser": "adahessian", "precision": "bfloat16"}, "precision"),
         ({"warmup": 2}, "warmup"),
+        ({"on": "mesh", "grid": 33}, "grid"),
         ({"warmup": 30, "schedule": "linear"}, "warmup"),
     ],
 )
-def test_what_an_optimiser_or_a_schedule_cannot_do_is_refused(settings, key):
+def test_keys_that_do_not_go_together_are_refused(settings, key):
     with pytest.raises(ValidationError, match=f"{key}: "):
         TrainingConfig.model_validate(settings)
 

@@ -41,7 +41,8 @@ class TrainingConfig(Section):
         "auto",
         description="Where networks on points learn. grid; mesh: at the nodes of the mesh, which "
         "may be another one for each instance; auto: on the mesh, where its nodes are not the "
-        "points of the grid. Networks on grids, such as fno, learn on the grid.",
+        "points of the grid, and `grid` names none. Networks on grids, such as fno, learn on the "
+        "grid.",
     )
     seeds: tuple[Seed, ...] = Field(
         (0,),
@@ -119,6 +120,14 @@ class TrainingConfig(Section):
                     f"{key}: the optimiser {self.optimiser} cannot do that, so leave out this key, "
                     "or take another optimiser"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _meshes_have_no_grid(self) -> "TrainingConfig":
+        if self.on == "mesh" and self.grid is not None:
+            raise ValueError(
+                "grid: with `on: mesh`, networks learn at nodes of meshes, so leave out one of both"
+            )
         return self
 
     @model_validator(mode="after")

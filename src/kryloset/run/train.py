@@ -66,7 +66,8 @@ def _train(
     """Train in one of the processes, of which the first one writes the files."""
     checkpoint = model.with_name(model.name + ".checkpoint")
     (name,) = settings.models
-    place = find_place(data, model_class(name), settings.on)
+    chosen = settings.grid is not None
+    place = "grid" if chosen else find_place(data, model_class(name), settings.on)
     learned, valid = (open_pairs(data, split, place, points=settings.grid) for split in TRAINING)
     training = Training(learned, valid, settings, checkpoint=checkpoint, code=code, fabric=fabric)
     record = training.run()
