@@ -130,7 +130,7 @@ def test_a_dataset_replays_what_it_was_made_by(tmp_path):
             assert data.file[path][:].tobytes() == before.file[path][:].tobytes()
 
 
-def test_a_dataset_is_restored_with_its_choices_unless_it_grew(tmp_path):
+def test_a_dataset_is_restored_with_the_choices_of_each_of_its_runs(tmp_path):
     first = make(tmp_path / "one", "measure")
     restore(first, tmp_path / "again")
     (restored,) = load_config(tmp_path / "again/config/config.yaml").datasets.values()
@@ -147,8 +147,9 @@ def test_a_dataset_is_restored_with_its_choices_unless_it_grew(tmp_path):
             digests.add(f"provenance/{name}", file[f"provenance/{name}"][()])
         digests.seal(file)
     restore(first, tmp_path / "grown")
-    (restored,) = load_config(tmp_path / "grown/config/config.yaml").datasets.values()
-    assert restored.solver.policy == "measure"
+    for name, policy in (("1", "measure"), ("config", "replay choices.json")):
+        (restored,) = load_config(tmp_path / f"grown/config/{name}.yaml").datasets.values()
+        assert restored.solver.policy == policy
     with pytest.raises(KrylosetError, match="several runs made the dataset"):
         make(tmp_path / "two", f"replay {first}")
 

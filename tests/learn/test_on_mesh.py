@@ -51,7 +51,7 @@ def test_a_network_on_points_learns_on_the_mesh_of_each_instance(name, polygons,
     train.run(config, data=polygons, model=model, history=history)
     evaluate.run(model, data=polygons, metrics=metrics)
     operator, pairs = load_model(model), MeshPairs(polygons, "valid")
-    assert operator.about["on"] == "mesh"
+    assert operator.about["where"] == "mesh"
     batch = pairs[0]
     with torch.no_grad():
         found = operator(batch.x, batch.points).numpy()
@@ -105,10 +105,10 @@ def test_the_program_of_the_page_loads_an_operator(polygons, tmp_path, monkeypat
 
 
 def test_the_same_network_learns_on_the_grid_on_request(polygons, tmp_path):
-    config, model = configure("cgs", on="grid", epochs=1), tmp_path / "model.pt"
+    config, model = configure("cgs", where="grid", epochs=1), tmp_path / "model.pt"
     train.run(config, data=polygons, model=model, history=tmp_path / "history.json")
     operator = load_model(model)
-    assert operator.about["on"] == "grid" and operator.about["inputs"][-1] == "inside"
+    assert operator.about["where"] == "grid" and operator.about["inputs"][-1] == "inside"
 
 
 def test_a_network_learns_on_the_mesh_where_its_nodes_are_not_points_of_the_grid(

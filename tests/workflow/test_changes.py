@@ -108,7 +108,7 @@ USES = {
         "model": ["fno"],
         "settings": {"fno": {"width": 2}},
         "seeds": [1],
-        "on": "grid",
+        "where": "grid",
         "grid": 3,
         "epochs": 2,
         "batch_size": 2,

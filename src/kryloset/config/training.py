@@ -37,7 +37,7 @@ class TrainingConfig(Section):
         "(for one of your own, its class), as in {fno: {modes: 16}}; `kryloset models NAME` lists "
         "them.",
     )
-    on: Literal["auto", "grid", "mesh"] = Field(
+    where: Literal["auto", "grid", "mesh"] = Field(
         "auto",
         description="Where networks on points learn. grid; mesh: at the nodes of the mesh, which "
         "may be another one for each instance; auto: on the mesh, where its nodes are not the "
@@ -124,9 +124,9 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _meshes_have_no_grid(self) -> "TrainingConfig":
-        if self.on == "mesh" and self.grid is not None:
+        if self.where == "mesh" and self.grid is not None:
             raise ValueError(
-                "grid: with `on: mesh`, networks learn at nodes of meshes, so leave out one of both"
+                "grid: with `where: mesh`, networks learn at nodes of meshes, so leave out one of both"
             )
         return self
 

@@ -88,7 +88,7 @@ class MeshPairs(torch.utils.data.Dataset[PointBatch]):  # type: ignore[misc]
                     "add it under `splits` and make the dataset again"
                 )
             if fault := find_fault(dataset):
-                raise DataError(f"{path}{fault}: train on the grid (training.on: grid)")
+                raise DataError(f"{path}{fault}: train on the grid (training.where: grid)")
             reader = _Reader(dataset)
             self.inputs, self.outputs = reader.inputs, reader.outputs
             self.logarithmic = reader.logarithmic

@@ -74,7 +74,7 @@ def describe(pairs: Pairs, training: TrainingConfig, kind: type[Network]) -> dic
     return {
         "model": name,
         "settings": settings.model_dump(),
-        "on": pairs.place,
+        "where": pairs.place,
         **pairs.task.describe(),
         "training": training.model_dump(exclude={"model", "settings"}),
         "dataset": pairs.digest,
@@ -90,7 +90,7 @@ def build_network(about: Mapping[str, Any], kind: type[Network]) -> nn.Module:
     """
     task = Task.read(about)
     network = kind(read_settings(kind, about["model"], about["settings"]), task)
-    on_grid = about["on"] == "grid" and isinstance(network, PointModel)
+    on_grid = about["where"] == "grid" and isinstance(network, PointModel)
     return OnGrid(network, task) if on_grid else network
 
 
@@ -107,7 +107,7 @@ def save_model(path: Path, about: Mapping[str, Any], state: Mapping[str, Tensor]
 def load_model(path: Path | str, network: type[Network] | None = None) -> Operator:
     """Build a trained operator from its file, on the CPU.
 
-    Its `about` has the name and the settings of the model, whether it is `on` grids or meshes, the
+    Its `about` has the name and the settings of the model, `where` it learned: on a grid or on meshes, the
     channels and the grid of training
     as in `Task`, the configuration of the training, and the digest of the dataset.
 
@@ -140,7 +140,7 @@ def load_model(path: Path | str, network: type[Network] | None = None) -> Operat
     # Placeholders of the right shapes; the weights contain the true values.
     inputs, outputs = ([(0.0, 1.0)] * count for count in channels)
     logarithmic = [False] * channels[0]
-    axes = task.dimensions if about["on"] == "grid" else 0
+    axes = task.dimensions if about["where"] == "grid" else 0
     scaling = Scaling(logarithmic, inputs, outputs, axes, masked=task.masked)
     operator = Operator(scaling, build_network(about, network or model_class(name)))
     operator.load_state_dict(state)

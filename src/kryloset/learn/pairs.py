@@ -43,7 +43,7 @@ def find_place(path: Path, kind: type[Network], asked: Literal["auto", "grid", "
     Args:
         path: The dataset's file.
         kind: Class of the network.
-        asked: The key `training.on`, which suits it (`check_training`).
+        asked: The key `training.where`, which suits it (`check_training`).
 
     Raises:
         DataError: The file cannot be read.

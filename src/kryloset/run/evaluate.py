@@ -110,7 +110,7 @@ def _on_grids(
     Raises:
         DataError: As `run`.
     """
-    meshes = MeshPairs(data, "train") if operator.about["on"] == "mesh" else None
+    meshes = MeshPairs(data, "train") if operator.about["where"] == "mesh" else None
     kind = NumberedPairs if meshes else FieldPairs
     for points, pairs in open_splits(data, grids, splits, kind=kind).items():
         there = next(iter(pairs.values()))

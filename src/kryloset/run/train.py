@@ -67,7 +67,7 @@ def _train(
     checkpoint = model.with_name(model.name + ".checkpoint")
     (name,) = settings.models
     chosen = settings.grid is not None
-    place = "grid" if chosen else find_place(data, model_class(name), settings.on)
+    place = "grid" if chosen else find_place(data, model_class(name), settings.where)
     learned, valid = (open_pairs(data, split, place, points=settings.grid) for split in TRAINING)
     training = Training(learned, valid, settings, checkpoint=checkpoint, code=code, fabric=fabric)
     record = training.run()

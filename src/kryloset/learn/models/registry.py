@@ -149,12 +149,12 @@ def check_training(training: TrainingConfig) -> None:
         MissingLibraryError: There are settings to check, and torch is not installed.
     """
     for label, name in training.labels.items():
-        if name in MODELS and label not in training.settings and training.on != "mesh":
+        if name in MODELS and label not in training.settings and training.where != "mesh":
             continue  # which needs no torch
         kind = model_class(name)
         read_settings(kind, name, training.settings.get(label, {}))
-        if training.on == "mesh" and not on_points(kind):
+        if training.where == "mesh" and not on_points(kind):
             raise ConfigError(
-                f"training.on: model {name!r} learns on grids alone: take `auto` or `grid`, or a "
+                f"training.where: model {name!r} learns on grids alone: take `auto` or `grid`, or a "
                 "model on points, as `kryloset models` tells"
             )

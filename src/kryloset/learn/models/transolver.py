@@ -194,7 +194,7 @@ class _Map(nn.Module):  # type: ignore[misc]
 def _no_convolution(kernel: int) -> ConfigError:
     return ConfigError(
         f"kernel {kernel} of the model transolver needs a grid that the domain fills: leave the "
-        "key out, or, for a domain without holes in its box, set training.on to grid"
+        "key out, or, for a domain without holes in its box, set training.where to grid"
     )
 
 
