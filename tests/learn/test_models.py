@@ -126,7 +126,10 @@ def test_points_move_to_a_device_together():
         ({"model": "fnoo"}, "model 'fnoo' is unknown: take one of .*fno"),
         ({"settings": {"fno": {"with": 3}}}, "with: no such key: is `width` meant"),
         ({"settings": {"fno": {"width": 1}}}, "width: Input should be greater than or equal to 2"),
-        ({"where": "mesh"}, "training.where: model 'fno' learns on grids alone: take `auto` or `grid`"),
+        (
+            {"where": "mesh"},
+            "training.where: model 'fno' learns on grids alone: take `auto` or `grid`",
+        ),
         ({"model": "none.py:Net"}, "model 'none.py:Net': there is no file none.py"),
         ({"model": f"{OWN}:Net"}, "has no class 'Net' that derives from GridModel or PointModel"),
         ({"model": f"{OWN}:nn"}, "has no class 'nn'"),

@@ -126,7 +126,7 @@ class TrainingConfig(Section):
     def _meshes_have_no_grid(self) -> "TrainingConfig":
         if self.where == "mesh" and self.grid is not None:
             raise ValueError(
-                "grid: with `where: mesh`, networks learn at nodes of meshes, so leave out one of both"
+                "grid: with `where: mesh`, networks learn on meshes: leave out one of both"
             )
         return self
 

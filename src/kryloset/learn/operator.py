@@ -107,9 +107,8 @@ def save_model(path: Path, about: Mapping[str, Any], state: Mapping[str, Tensor]
 def load_model(path: Path | str, network: type[Network] | None = None) -> Operator:
     """Build a trained operator from its file, on the CPU.
 
-    Its `about` has the name and the settings of the model, `where` it learned: on a grid or on meshes, the
-    channels and the grid of training
-    as in `Task`, the configuration of the training, and the digest of the dataset.
+    Its `about` has the name and the settings of the model, `where` it learned (grid or mesh), the
+    channels and the grid of training as in `Task`, the configuration of the training, and the digest of the dataset.
 
     Args:
         path: The file.

@@ -155,6 +155,6 @@ def check_training(training: TrainingConfig) -> None:
         read_settings(kind, name, training.settings.get(label, {}))
         if training.where == "mesh" and not on_points(kind):
             raise ConfigError(
-                f"training.where: model {name!r} learns on grids alone: take `auto` or `grid`, or a "
-                "model on points, as `kryloset models` tells"
+                f"training.where: model {name!r} learns on grids alone: take `auto` or `grid`, or "
+                "a model on points, as `kryloset models` tells"
             )
