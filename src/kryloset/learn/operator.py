@@ -108,7 +108,8 @@ def load_model(path: Path | str, network: type[Network] | None = None) -> Operat
     """Build a trained operator from its file, on the CPU.
 
     Its `about` has the name and the settings of the model, `where` it learned (grid or mesh), the
-    channels and the grid of training as in `Task`, the configuration of the training, and the digest of the dataset.
+    channels and the grid of training as in `Task`, the configuration of the training, and the
+    digest of the dataset.
 
     Args:
         path: The file.
