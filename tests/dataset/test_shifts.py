@@ -170,6 +170,17 @@ def test_a_shift_is_refined_by_nobody_and_compared_with_nothing(made: Path, tmp_
     check.run(path)
 
 
+def test_a_comparison_has_no_shifted_instances_where_some_are_left_out(tmp_path: Path):
+    settings = {"count": 6, "chunks": 1, "on_failure": "skip", "parameters": {"drawing": 0.2}}
+    settings |= {"ood": {"drawing": 0.1, "count": 3}, "splits": {"train": 0.5, "test": 0.5}}
+    path = make(tmp_path, **settings)
+    assert any(one.instance < 6 for one in read_failures(path))
+    output = tmp_path / "comparison.json"
+    config = DatasetConfig(**GIVEN | settings | {"comparison": {"instances": 6}})
+    compare.run(config, "set", order=path.with_name("order.h5"), output=output)
+    assert {*json.loads(output.read_text())["instances"]} <= {*range(6)}
+
+
 def test_a_set_with_shifts_grows(made: Path, tmp_path: Path):
     folder = tmp_path / "set"
     shutil.copytree(made.parent, folder)

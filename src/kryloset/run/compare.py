@@ -68,9 +68,9 @@ def run(config: DatasetConfig, name: str, *, order: Path, output: Path) -> None:
     own, *_ = load_populations(config)
     family = own.family
     with open_order(order, config) as sorted_:
-        # Those of shifted distributions come last.
-        most = min(config.comparison.instances, config.count)
-        numbers = sorted_.array(files.PERMUTATION)[:most].tolist()
+        permutation = sorted_.array(files.PERMUTATION)
+        # Others are of shifted distributions.
+        numbers = permutation[permutation < config.count][: config.comparison.instances].tolist()
         failures = Failures(config.failures_allowed, read_failures(sorted_))
         parameters = open_parameters(config, family)
         given = Drawn([own], config.seed, sorted_, parameters, failures, config.storage.precision)
