@@ -37,15 +37,17 @@ class Pairs:
     """Which instances of two datasets belong together.
 
     Attributes:
-        first: Numbers of the paired instances in the first dataset, ascending.
-        second: Their numbers in the second.
+        first: Rows of the paired instances in the first dataset, ascending.
+        second: Their rows in the second.
         same: Whether the parameters of each pair have the same digests.
+        moved: How many have another number in the second.
         counts: Numbers of instances of both.
     """
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     same: NDArray[np.bool_]
+    moved: int
     counts: tuple[int, int]
 
     @property
@@ -54,7 +56,7 @@ class Pairs:
         return self.counts == (len(self.first),) * 2
 
     def blocks(self, rows: int) -> Iterator[tuple[int, int, int]]:
-        """Yield runs of neighbours in both: first number in each, and how many, at most `rows`."""
+        """Yield runs of neighbours in both: first row in each, and how many, at most `rows`."""
         if not len(self.first):
             return
         breaks = (np.diff(self.first) != 1) | (np.diff(self.second) != 1)
@@ -115,7 +117,7 @@ def compare(first: Path, second: Path, tolerance: float | None = None) -> Differ
             _require_rows(one)
         if tolerance is None:
             tolerance = max(one.config.allowed_error for one in (a, b))
-        pairs = _pair(_digests(a), _digests(b))
+        pairs = _pair(_digests(a), _digests(b), (a.numbers, b.numbers))
         making = {
             "Configuration": _mappings(_configuration(a), _configuration(b)),
             "Made by": _mappings(_programs(a), _programs(b)),
@@ -204,19 +206,26 @@ def _rows_in_part(data: Dataset, name: str) -> int:
     return max(1, _PART // max(1, int(array.dtype.itemsize * np.prod(array.shape[1:]))))
 
 
-def _pair(first: NDArray[np.void], second: NDArray[np.void]) -> Pairs:
+def _pair(
+    first: NDArray[np.void],
+    second: NDArray[np.void],
+    numbers: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> Pairs:
     """Pair instances with the same digests, and then others with the same numbers."""
-    places = {digest.tobytes(): number for number, digest in enumerate(second)}
+    places = {digest.tobytes(): row for row, digest in enumerate(second)}
     partner = np.full(len(first), -1)
-    for number, digest in enumerate(first):
-        partner[number] = places.get(digest.tobytes(), -1)
+    for row, digest in enumerate(first):
+        partner[row] = places.get(digest.tobytes(), -1)
     same = partner >= 0
     taken = set(partner[same].tolist())
-    for number in np.flatnonzero(~same).tolist():
-        if number < len(second) and number not in taken:
-            partner[number] = number
+    rows = {number: row for row, number in enumerate(numbers[1].tolist())}
+    for row in np.flatnonzero(~same).tolist():
+        other = rows.get(int(numbers[0][row]), -1)
+        if other not in taken:
+            partner[row] = other
     paired = np.flatnonzero(partner >= 0)
-    return Pairs(paired, partner[paired], same[paired], (len(first), len(second)))
+    moved = int((numbers[0][paired] != numbers[1][partner[paired]]).sum())
+    return Pairs(paired, partner[paired], same[paired], moved, (len(first), len(second)))
 
 
 def _instances(pairs: Pairs) -> list[str]:
@@ -229,9 +238,8 @@ def _instances(pairs: Pairs) -> list[str]:
     others = int((~pairs.same).sum())
     if others:
         lines.append(f"{others} with the same number have other parameters")
-    moved = int((pairs.first != pairs.second).sum())
-    if moved:
-        lines.append(f"{moved} with the same parameters have other numbers")
+    if pairs.moved:
+        lines.append(f"{pairs.moved} with the same parameters have other numbers")
     return lines
 
 
