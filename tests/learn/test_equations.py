@@ -25,8 +25,16 @@ from kryloset.run.one_process import make
 FAMILIES = ("darcy", "elasticity", "neumann_poisson")
 
 
-def make_set(folder: Path, family: str, *, degree: int = 1, **settings: Any) -> Path:
+def make_set(
+    folder: Path,
+    family: str,
+    *,
+    degree: int = 1,
+    ood: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Path:
     config = {
+        "ood": ood or {},
         "family": family,
         "parameters": {"modes": 4, **settings},
         "count": 4,
@@ -69,6 +77,16 @@ def test_an_instance_has_its_own_equations(made):
     assert first.residual(truth[0]) < 2e-8  # although another was assembled since
     assert first.residual(truth[1]) > 1e-3
     assert second.residual(truth[1]) < 2e-8
+
+
+def test_shifted_instances_have_the_equations_of_their_settings(tmp_path):
+    shift = {"poisson_ratio": 0.45, "count": 2}
+    path = make_set(tmp_path, "elasticity", poisson_ratio=0.2, ood=shift)
+    equations = open_equations(path)
+    for split in ("ood", "train", "ood"):
+        pairs = FieldPairs(path, split)
+        for row, item in zip(pairs.instances, range(len(pairs)), strict=True):
+            assert equations[row].residual(torch.from_numpy(pairs.arrays(item)[1])) < 2e-8
 
 
 def test_the_gradient_is_the_limit_of_difference_quotients(made):

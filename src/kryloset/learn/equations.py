@@ -9,6 +9,7 @@ differentiates it: x is a selection of the predicted values, and A x a sparse pr
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +46,7 @@ class Equations:
 
     Args:
         discretisation: Its discretisation.
+        discretised: Returns the one with the settings of an instance, from its row in the dataset.
         fields: Its fields, whose components are the channels of predictions.
         grid: Points along each axis.
         read: Returns the parameters of an instance from its row in the dataset.
@@ -57,6 +59,7 @@ class Equations:
     def __init__(
         self,
         discretisation: object,
+        discretised: Callable[[int], Any],
         fields: Sequence[Variable],
         grid: tuple[int, ...],
         read: Callable[[int], Instance],
@@ -67,7 +70,7 @@ class Equations:
                 "an instance has time steps, Newton iterations or a mesh of its own: the residual "
                 "of a prediction is known where an instance is one linear system on a shared mesh"
             )
-        self._discretisation = discretisation
+        self._discretised = discretised
         self._read = read
         numbers, first = {}, 0
         for field in fields:
@@ -87,7 +90,7 @@ class Equations:
 
     def __getitem__(self, row: int) -> Equation:
         """Return the system of the instance in a row of the dataset."""
-        matrix, rhs = self._discretisation.assemble(self._read(row))
+        matrix, rhs = self._discretised(row).assemble(self._read(row))
         starts, columns, values = matrix.getValuesCSR()
         rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
         indices = torch.from_numpy(np.stack((rows, columns)).astype(np.int64))

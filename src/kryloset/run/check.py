@@ -19,7 +19,7 @@ from kryloset.errors import DataError, KrylosetError
 from kryloset.fem.accuracy import Accuracy, measure, measured
 from kryloset.fem.discretise import discretise
 from kryloset.problems import Discretisation, Family
-from kryloset.problems.populations import Population, load_populations, population_of
+from kryloset.problems.populations import Population, load_populations
 from kryloset.progress import track
 from kryloset.run.checks.contents import (
     Finite,
@@ -46,6 +46,7 @@ from kryloset.run.checks.redrawn import check_redrawn
 from kryloset.run.checks.refined import Refined
 from kryloset.run.checks.rounding import find_rounded
 from kryloset.run.checks.solver_records import check_all_records
+from kryloset.run.discretised import discretise_each
 
 #: The checks of the numbers, as they are told.
 _ORDER = (
@@ -113,19 +114,8 @@ def _contents(
     data: Dataset, populations: Sequence[Population], discretisation: Discretisation
 ) -> tuple[list[Check], Residuals]:
     """Check the numbers of all instances in one pass, and what concerns them all."""
-    config, (own, *_) = data.config, populations
-    family = own.family
-
-    @cache
-    def of_shift(shift: str) -> Discretisation:
-        (one,) = (one for one in populations if one.shift == shift)
-        return discretise(one.family, MPI.COMM_SELF)
-
-    def discretised(number: int) -> Discretisation:
-        if number in own.numbers:
-            return discretisation
-        return of_shift(population_of(populations, number).shift)
-
+    config, family = data.config, populations[0].family
+    discretised = discretise_each(populations, discretisation)
     stored = {v.name: data.statistics(v.name) for v in (*family.parameters, *family.fields)}
     duplicates = NoDuplicates()
     rounded = find_rounded(config, family)

@@ -11,11 +11,15 @@ from kryloset.errors import DataError
 from kryloset.fem.discretise import discretise
 from kryloset.learn.equations import Equations
 from kryloset.problems import Instance
+from kryloset.problems.populations import load_populations
 from kryloset.run.checks.family import load_same_family
+from kryloset.run.discretised import discretise_each
 
 
 def open_equations(path: Path) -> Equations:
     """Return the linear systems of the instances of a dataset, by their rows.
+
+    Shifted instances have those of their settings.
 
     Args:
         path: The dataset's file. A family in a user's file is loaded from there.
@@ -25,14 +29,16 @@ def open_equations(path: Path) -> Equations:
             made it; or as of `Equations`.
     """
     with Dataset(path) as data:
-        family, grid = load_same_family(data), data.grid
+        family, grid, numbers = load_same_family(data), data.grid, data.numbers.tolist()
+        populations = load_populations(data.config)
 
     def read(row: int) -> Instance:
         with Dataset(path) as data:
             return data.instance(row)
 
-    discretisation = discretise(family, MPI.COMM_SELF, kernels=False)
+    own = discretise(family, MPI.COMM_SELF, kernels=False)
+    discretised = discretise_each(populations, own, kernels=False)
     try:
-        return Equations(discretisation, family.fields, grid, read)
+        return Equations(own, lambda row: discretised(numbers[row]), family.fields, grid, read)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Checks that draw, assemble and evaluate again what is stored."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any
@@ -19,9 +19,7 @@ from kryloset.problems.populations import Drawings, Population
 from kryloset.run.checks.failures import Faults, refuse
 from kryloset.run.checks.group import Group, on_grid, row_of
 from kryloset.run.checks.rounding import allowed, moved
-
-#: Returns the discretisation of the population of an instance, by its number.
-type Discretised = Callable[[int], Discretisation]
+from kryloset.run.discretised import Discretised
 
 #: Error allowed in values on further grids and in points of a mesh, relative to the largest: their
 #: rounding depends on the processor.
