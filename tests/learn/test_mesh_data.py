@@ -57,6 +57,14 @@ def test_each_instance_has_its_mesh_its_solution_and_its_parameters_at_the_nodes
             assert distances(mesh.points[x[:, 4] == 0], given["corners"]).min() > 1e-3
 
 
+def test_what_is_stored_in_float32_is_read_in_float64(tmp_path):
+    path = make_small(tmp_path / "dataset.h5", "darcy", storage={"precision": "float32"})
+    pairs = MeshPairs(path, "train")
+    with Dataset(path) as data:
+        assert data.array("u").dtype == np.float32
+    assert [values.dtype for values in pairs.arrays(0)] == [np.float64, np.float64]
+
+
 def distances(points, corners):
     """Return the distance of each point to the nearest edge of a polygon."""
     begin, along = corners, np.roll(corners, -1, axis=0) - corners

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kryloset.dataset.cells import axes_varying, is_in_cells, is_on_grid
 from kryloset.dataset.integrity import identity
-from kryloset.dataset.layout import SAMPLE_VARYING, TIME_VARYING
+from kryloset.dataset.layout import SAMPLE_VARYING, TIME_VARYING, widen
 from kryloset.dataset.ragged import offsets_path
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
@@ -298,20 +298,23 @@ class _Reader:
         return tuple(found)
 
     def _rows(self, name: str) -> Callable[[int], NDArray[Any]]:
-        """Return what reads an array's row of an instance, of a trajectory the last state."""
+        """Return what reads an array's row of an instance, of a trajectory the last state.
+
+        What is stored in float32 is read in float64, as all is computed with.
+        """
         array = self._dataset.array(name)
         if (offsets := offsets_path(array.name)) in self._dataset.file:
             ends = self._dataset.file[offsets][:].tolist()
-            return lambda instance: np.asarray(array[ends[instance] : ends[instance + 1]])
+            return lambda instance: widen(array[ends[instance] : ends[instance + 1]])
         state = (-1,) if array.attrs[TIME_VARYING] else ()
         if not array.attrs[SAMPLE_VARYING]:
-            same = np.asarray(array[(*state, ...)])
+            same = widen(array[(*state, ...)])
             return lambda _: same
         if array.ndim == 1:
             # An HDF5 chunk has the numbers of many instances.
-            numbers = np.asarray(array[:])
+            numbers = widen(array[:])
             return lambda instance: np.asarray(numbers[instance])
-        return lambda instance: np.asarray(array[(instance, *state)])
+        return lambda instance: widen(array[(instance, *state)])
 
 
 #: The arrays of a mesh.
