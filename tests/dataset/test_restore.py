@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import pytest
 import yaml
+from failing_sets import make
 from pointwise_runs import make_run
 from test_growing import Grown, assert_kept
 
@@ -96,6 +97,27 @@ def test_a_set_that_grew_is_made_again_by_its_runs(tmp_path: Path, monkeypatch):
         assert (run.count, run.chunks) == (count, chunks) and run.solver.replayed.exists()
         again.make(**run.model_dump())
     assert_kept(grown.rows(), again.rows(), 9)
+
+
+def test_a_set_with_shifts_that_grew_is_made_again_by_its_runs(tmp_path: Path, monkeypatch):
+    """Each shift has a chunk with choices of its own, which no earlier run needs."""
+    given = {
+        "family": "darcy", "count": 4, "chunks": 1, "mesh": {"points": 17}, "on_failure": "stop",
+        "parameters": {"modes": 8}, "splits": {"train": 0.5, "test": 0.5}, "solver": {},
+        "ood": {"log_deviation": 2.0, "count": 2},
+    }  # fmt: skip
+    make(tmp_path, **given)
+    grown = make(tmp_path, **given | {"count": 9, "chunks": 2})
+    restore(grown, tmp_path / "again")
+    results = tmp_path / "again/results"
+    results.mkdir()
+    monkeypatch.chdir(results.parent)
+    for name, count, chunks, shifts in (("1", 4, 1, 0), ("config", 9, 2, 1)):
+        (run,) = load_config(Path(f"config/{name}.yaml")).datasets.values()
+        assert (run.count, run.chunks, len(run.ood)) == (count, chunks, shifts)
+        again = make(results, **run.model_dump())
+    with h5py.File(grown) as one, h5py.File(again) as other:
+        assert one["t0_fields/u"][:].tobytes() == other["t0_fields/u"][:].tobytes()
 
 
 @pytest.mark.parametrize("activated", [True, False])

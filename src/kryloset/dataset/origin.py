@@ -21,7 +21,8 @@ class Earlier:
         instances: It made the instances below this number that no run before it made.
         code: Identity of its code by stage.
         versions: Versions of its programs.
-        choices: The recorded selections as JSON; None if its solver was fixed.
+        choices: The recorded selections as JSON, without those of shifted instances; None if its
+            solver was fixed.
     """
 
     instances: int

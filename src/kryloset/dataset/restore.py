@@ -25,7 +25,8 @@ def restore(path: Path, folder: Path) -> str:
 
     The configuration replays the selections, if there are any, so that the solutions are the same
     bit for bit. A dataset that grew is made by as many runs as it was: each has a configuration
-    with its count and its selections, `config/1.yaml` and so on, the last one `config/config.yaml`.
+    with its count and its selections, `config/1.yaml` and so on, the last one `config/config.yaml`,
+    which alone makes the shifted instances.
 
     No file is executed. The family file is written to the path in the configuration, or directly
     into the folder if that path is absolute or leaves the folder.
@@ -61,7 +62,7 @@ def restore(path: Path, folder: Path) -> str:
     commands = []
     for number, run in enumerate(earlier, start=1):
         before = config.model_copy(
-            update={"count": run.instances, "refinement": RefinementConfig()}
+            update={"count": run.instances, "refinement": RefinementConfig(), "ood": {}}
         )
         place = f"config/{number}.yaml"
         _write_run(folder, place, name, before, run.choices, f"choices-{number}.json")
@@ -86,7 +87,7 @@ def _write_run(
         policy = f"replay {replayed}"
         # Selections are those of a chunk, and another machine may choose another number of chunks.
         chunk = re.search(r'"\d+-of-(\d+)"', choices)
-        update = {} if chunk is None else {"chunks": int(chunk[1])}
+        update = {} if chunk is None else {"chunks": int(chunk[1]) - len(config.ood)}
     solver = config.solver.model_copy(update={"policy": policy})
     config = config.model_copy(update={"solver": solver, **update})
     write_text_whole(folder / place, dump_dataset(name, config, keys_of("merge")))

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The instances of an earlier dataset that a new one keeps, read as they are stored."""
 
+import json
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -127,8 +128,23 @@ class Kept:
         same = same and self._choices is None and self.is_of_code("sort", "solve")
         if same and told.versions == versions() | commit():
             return told.earlier
-        last = Earlier(self.config.count, told.code, told.versions, self._choices)
+        last = Earlier(self.config.count, told.code, told.versions, self._own_choices())
         return keep_first((*told.earlier, last), self.count)
+
+    def _own_choices(self) -> str | None:
+        """Return the recorded selections, named as if there were no shifts.
+
+        Shifted instances are never kept. Their chunks are the last ones.
+        """
+        if self._choices is None or not self.config.ood:
+            return self._choices
+        found = {}
+        for name, selection in json.loads(self._choices).items():
+            number, chunks = (int(part) for part in name.split("-of-"))
+            own = chunks - len(self.config.ood)
+            if number <= own:
+                found[f"{number}-of-{own}"] = selection
+        return json.dumps(found)
 
     def known(self, config: DatasetConfig) -> Sequence[Instance]:
         """Return the parameters that need not be drawn.
