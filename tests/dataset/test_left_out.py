@@ -160,6 +160,7 @@ def test_a_set_without_some_is_paired_with_the_whole_one(made: Path, whole: Path
     count = 16 - len(left_out(made))
     assert f"{count} and 16, of which {count} pair up" in told.describe()
     assert not told.data["Arrays of instances"] and not told.data["Splits"]
+    assert len(told.data["Instances"]) == 1  # None has another number.
 
 
 def forge(made: Path, path: Path, failures: list[Failure]) -> Path:
@@ -327,6 +328,24 @@ def test_a_file_of_instances_may_have_wrong_ones(tmp_path: Path):
     with Dataset(path) as data:
         assert np.array_equal(data.array("k")[:], k[[0, 2, 4, 5]])
     (tmp_path / "k.npy").unlink()  # Then they are compared with their digests.
+    check.run(path)
+
+
+def test_an_instance_that_was_left_out_is_there_once_its_file_is_right(tmp_path: Path, caplog):
+    k = np.exp(np.random.default_rng(0).standard_normal((5, 5, 5)))
+    wrong = k.copy()
+    wrong[1, 2, 3] = np.nan
+    settings = {
+        "family": "darcy", "mesh": {"points": 5}, "parameters": {"modes": 4}, "count": 5,
+        "chunks": 1, "splits": {"train": 0.5, "test": 0.5}, "on_failure": "skip",
+        "instances": {"file": str(tmp_path / "k.npy")},
+    }  # fmt: skip
+    np.save(tmp_path / "k.npy", wrong)
+    assert left_out(make(tmp_path, **settings)) == [1]
+    np.save(tmp_path / "k.npy", k)
+    path = make(tmp_path, **settings)
+    assert not left_out(path)
+    assert "failures of instances that are valid: instance 1" in caplog.text
     check.run(path)
 
 

@@ -26,7 +26,9 @@ from kryloset.dataset.staged import StagedFile, StagedWriter
 from kryloset.errors import DataError
 from kryloset.problems import Family
 from kryloset.problems.checks.drawing import Drawing, Given
+from kryloset.problems.populations import Population
 from kryloset.run import files
+from kryloset.run.checks.redrawn import check_redrawn
 from kryloset.run.kept import ORDER, Kept
 
 logger = logging.getLogger(__name__)
@@ -94,6 +96,9 @@ def _fitting(
         precision = config.storage.precision
         draw = Drawing(family, given, count_attempts(kept.failures()), precision)
         why = kept.why_not(config) or _why_again(kept, config, draw)
+        if why is None:
+            # Those that were left out, or drawn again, may be valid in another file.
+            check_redrawn([Population(family)], config.seed, kept.failures(), given)
     except DataError as error:
         why = str(error)
     if why is None:
