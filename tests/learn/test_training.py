@@ -15,7 +15,7 @@ from kryloset.learn.baselines import fit_mean
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.metrics import relative_l2
 from kryloset.learn.operator import load_model, save_model, weights
-from kryloset.learn.training import Training, error
+from kryloset.learn.training import Record, Training, error
 
 
 @pytest.fixture
@@ -90,6 +90,7 @@ STATES = [
     {"optimiser": "lbfgs", "batch_size": 100, "settings": SMALLEST},
     {"average": 0.9, "clip": 0.1, "schedule": "linear", "warmup": 1},
     {"schedule": "cosine", "precision": "bfloat16"},
+    {"workers": 1},
 ]
 
 
@@ -170,10 +171,10 @@ def test_the_average_is_what_is_measured_and_kept(begin):
 
 
 def test_workers_change_nothing(begin):
-    alone = begin(epochs=1, settings=SMALLEST)
+    alone = begin(epochs=3, settings=SMALLEST)
     alone.run()
     alone.checkpoint.unlink()
-    helped = begin(epochs=1, settings=SMALLEST, workers=2)
+    helped = begin(epochs=3, settings=SMALLEST, workers=2)
     helped.run()
     assert same(weights(alone.operator), weights(helped.operator))
 
@@ -194,6 +195,10 @@ def test_the_best_weights_on_the_valid_split_are_kept(begin):
     training.operator.load_state_dict(record.best)
     assert error(training.operator, training.valid) == min(record.valid)
     assert record.valid[record.best_epoch - 1] == min(record.valid)
+
+
+def test_an_epoch_without_a_number_is_not_the_best_one():
+    assert Record(valid=[np.nan, 0.5, np.inf, np.nan]).best_epoch == 2
 
 
 def test_divergence_is_an_error_that_names_the_key(begin):

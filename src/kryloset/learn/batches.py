@@ -45,6 +45,9 @@ class Batches(Sampler[list[int]]):  # type: ignore[misc]
 
     def __iter__(self) -> Iterator[list[int]]:
         """Shuffle the items and return the batches of an epoch."""
+        # The number that a shuffling loader of torch draws before the order, for its workers. It
+        # does so once for all epochs if they stay; then their number would change the order.
+        torch.empty((), dtype=torch.int64).random_(generator=self.order.generator)
         for batch in batched(self.order, self.size):
             share = -(-len(batch) // self.processes)
             yield list(islice(cycle(batch), self.process, share * self.processes, self.processes))

@@ -63,8 +63,8 @@ class Record:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch whose weights are kept, starting from 1."""
-        return int(np.argmin(self.valid)) + 1
+        """The epoch whose weights are kept, starting from 1: none with an error of NaN."""
+        return int(np.argmin(np.nan_to_num(self.valid, nan=np.inf))) + 1
 
     @property
     def epochs_since_best(self) -> int:
@@ -191,7 +191,7 @@ class Training:
             train,
             batch_sampler=batches,
             collate_fn=train.join,
-            generator=self.shuffle,
+            generator=torch.Generator(),  # of the workers, which draw nothing
             num_workers=self.settings.workers,
             persistent_workers=self.settings.workers > 0,
             pin_memory=self.fabric.device.type == "cuda",

@@ -89,7 +89,7 @@ def _train(
     logger.info(
         "%s: relative L2 error %.4f on `valid`, after epoch %d of %d, %.0f s; more epochs would %s",
         model,
-        min(record.valid),
+        record.valid[record.best_epoch - 1],
         record.best_epoch,
         record.epochs,
         seconds,
