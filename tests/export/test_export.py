@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kryloset.config import DatasetConfig, MeshConfig
-from kryloset.dataset.grids import name_grids
+from kryloset.dataset.grids import choose_grids, name_grids
 from kryloset.dataset.integrity import identity
 from kryloset.dataset.layout import SOLVER
 from kryloset.dataset.writer import write_dataset
@@ -72,6 +72,8 @@ def test_an_equidistant_grid_of_as_many_points_has_a_name_of_its_own():
     mesh = MeshConfig(points=65, spacing="chebyshev", grids=(65, 33))
     dataset = SimpleNamespace(grid=(65, 65), config=SimpleNamespace(mesh=mesh))
     assert name_grids(dataset) == {"65": None, "grid_65": 65, "33": 33}
+    # A grid to learn on is known by the name of its group, whatever the dataset's own grid is.
+    assert choose_grids(dataset, ["grid_65", "grid_33"]) == {"grid_65": 65, "33": 33}
 
 
 def test_a_licence_is_carried_along(small, tmp_path):

@@ -14,7 +14,6 @@ from kryloset.config import (
     dump_dataset,
     label_of,
     load_dataset,
-    name_points,
     parse_config,
 )
 from kryloset.dependence import STAGES, keys_of
@@ -418,7 +417,11 @@ def own_network(wildcards):
 def grid_of_training(wildcards):
     """Return the option that names the grid to measure on, if not all: a further one to learn on."""
     grid = DATASETS[wildcards.dataset].training.grid
-    return [] if grid is None else ["--grid", name_points(grid)]
+    if grid is None:
+        return []
+    from kryloset.dataset.layout import grid_group
+
+    return ["--grid", grid_group(grid)]
 
 
 def first_predictions(wildcards):

@@ -27,10 +27,14 @@ def name_grids(dataset: Dataset) -> dict[str, GridPoints | None]:
 def choose_grids(dataset: Dataset, named: Sequence[str]) -> dict[str, GridPoints | None]:
     """Return some grids of a dataset in the same way, in the given order; all if none is named.
 
+    A further grid is also known by the name of its group, which no other grid has.
+
     Raises:
         DataError: The dataset has no grid of such a name.
     """
     there = name_grids(dataset)
+    groups = {grid_group(points): name for name, points in there.items() if points is not None}
+    named = [groups.get(name, name) for name in named]
     for name in named:
         if name not in there:
             raise DataError(
