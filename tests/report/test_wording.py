@@ -118,6 +118,16 @@ def test_a_training_error_of_zero_is_put_into_words():
     assert ", and smaller than that of the mean of the training split" in sentence
 
 
+def test_an_operator_without_a_finite_error_is_none_to_compare():
+    models = trained_models({"fno": [0.05], "unet": [0.01]})
+    models["models"]["unet"]["errors"][0]["test"]["relative_l2"] = None
+    sentence, _ = describe_training(models, "test")
+    assert "of fno, 0.05" in sentence
+    models["models"]["fno"]["errors"][0]["test"]["relative_l2"] = None
+    sentence, costs = describe_training(models, "test")
+    assert "no operator has a finite error" in sentence and "unet has" in costs
+
+
 def test_the_order_is_put_into_words():
     assert "25% shorter" in describe_order("greedy", 75.0, 100.0)
     assert "10% longer" in describe_order("greedy", 110.0, 100.0)

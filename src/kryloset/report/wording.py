@@ -160,10 +160,18 @@ def describe_training(models: Mapping[str, Any], split: str) -> list[str]:
         models: Content of `models.json`.
         split: The split.
     """
-    errors = {
-        label: mean([of_seed[split]["relative_l2"] for of_seed in model["errors"]])
+    costs = [
+        f"{label} has {model['parameters'][0]:,} weights, and its training took "
+        f"{mean(model['seconds']):.3g} s"
+        for label, model in models["models"].items()
+    ]
+    found = {
+        label: [of_seed[split]["relative_l2"] for of_seed in model["errors"]]
         for label, model in models["models"].items()
     }
+    errors = {label: mean(values) for label, values in found.items() if None not in values}
+    if not errors:
+        return [f"On the split {split}, no operator has a finite error.", f"{'; '.join(costs)}."]
     best = min(errors, key=lambda label: errors[label])
 
     def versus(name: str) -> str:
@@ -174,11 +182,6 @@ def describe_training(models: Mapping[str, Any], split: str) -> list[str]:
     least = "the least relative L2 error is that" if len(errors) > 1 else "the relative L2 error"
     *others, last = map(versus, BASELINES)
     compared = f"{', '.join(others)}, and {last}"
-    costs = [
-        f"{label} has {model['parameters'][0]:,} weights, and its training took "
-        f"{mean(model['seconds']):.3g} s"
-        for label, model in models["models"].items()
-    ]
     return [
         f"On the split {split}, {least} of {best}, {errors[best]:.3g}: {compared}.",
         f"{'; '.join(costs)}.",
