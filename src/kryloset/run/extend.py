@@ -85,7 +85,9 @@ def run(
     with _family_there(path, folder, config, name, sources, run_family=run_family) as here:
         _make(here, name, path, folder)
     shutil.rmtree(folder)
-    return f"{path}: {config.count} instances, of which {min(before.count, config.count)} were kept"
+    with Dataset(path) as data:
+        kept = int((data.numbers < min(before.count, config.count)).sum())
+        return f"{path}: {len(data)} instances, of which {kept} were kept"
 
 
 def _extended(
