@@ -260,6 +260,8 @@ def test_contradicting_keys_are_refused():
         config_of(instances="fields.h5")
     with pytest.raises(ValueError, match="there is a split of that name"):
         config_of(ood={"test": SHIFTS["rough"]})
+    with pytest.raises(ValueError, match="no training sees shifted instances"):
+        config_of(ood={"valid": SHIFTS["rough"]})
     with pytest.raises(ValueError, match=r"ood\.rough\.parameters"):
         config_of(ood={"rough": {"count": 3}})
     require_same_fixed(load_populations(config_of()), 0)

@@ -310,6 +310,11 @@ class DatasetConfig(Section):
             raise ValueError(
                 f"ood.{twice[0]}: there is a split of that name in `splits`: take another one"
             )
+        if "valid" in self.ood:
+            raise ValueError(
+                "ood.valid: models choose their weights by the split of that name, and no training "
+                "sees shifted instances: take another name"
+            )
         return self
 
     @property
