@@ -295,6 +295,7 @@ def test_extend_leaves_out_what_fails(made: Path, tmp_path: Path):
     assert f"{count} instances, of which {kept} were kept" in told
 
 
+@pytest.mark.slow
 def test_what_was_drawn_again_stays_when_others_are_left_out(tmp_path: Path):
     """And what was left out is drawn again, with all others, once that is asked for."""
     before = make(tmp_path, on_failure="redraw", count=8)

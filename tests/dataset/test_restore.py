@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copytree
 
 import h5py
 import pytest
@@ -24,14 +25,25 @@ from running import TINY, snakemake
 POINTWISE = (Path(__file__).parent / "pointwise.py").read_text()
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    """A folder with a dataset of a family that imports a module from another folder."""
+    folder = tmp_path_factory.mktemp("original")
+    (folder / "models/lib").mkdir(parents=True)
+    (folder / "models/lib/parts.py").touch()
+    (folder / "models/mine.py").write_text(POINTWISE + "\nimport lib.parts\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        make_run(folder, family="models/mine.py:Pointwise2").merge()
+    return folder
+
+
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A dataset of a family that imports a module from another folder."""
+def made(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that folder, to work in."""
+    copytree(original, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "models/lib").mkdir(parents=True)
-    (tmp_path / "models/lib/parts.py").touch()
-    (tmp_path / "models/mine.py").write_text(POINTWISE + "\nimport lib.parts\n")
-    return make_run(tmp_path, family="models/mine.py:Pointwise2").merge()
+    return tmp_path / "dataset.h5"
 
 
 def test_the_family_is_restored_where_the_configuration_names_it(
@@ -76,6 +88,7 @@ def test_a_changed_text_is_not_restored(made: Path, tmp_path: Path):
     assert not (tmp_path / "again").exists()
 
 
+@pytest.mark.slow
 def test_a_set_that_grew_is_made_again_by_its_runs(tmp_path: Path, monkeypatch):
     """With the choices of each, so that its solutions are the same bit for bit."""
     given = {

@@ -199,6 +199,7 @@ def test_a_set_with_shifts_grows(made: Path, tmp_path: Path):
     assert np.array_equal(rows(smaller, "rough", "k"), rows(made, "rough", "k"))
 
 
+@pytest.mark.slow
 def test_a_shift_is_added_to_a_finished_set_and_taken_away(tmp_path: Path, caplog):
     caplog.set_level(logging.INFO)
     plain = make(tmp_path, **SET | {"ood": {}})
@@ -217,6 +218,7 @@ def test_a_shift_is_added_to_a_finished_set_and_taken_away(tmp_path: Path, caplo
     assert "6 instances are kept of" in caplog.text
 
 
+@pytest.mark.slow
 def test_extend_keeps_the_shifts(made: Path, tmp_path: Path):
     path = tmp_path / "copy.h5"
     shutil.copy(made, path)

@@ -29,6 +29,11 @@ FAMILIES = {
     "reaction_diffusion": {"modes": 4},
     "thermal": {"outline": "drawn"},
 }
+#: One steady and one in time are fast.
+KINDS = [
+    pytest.param(family, marks=() if family in ("darcy", "heat") else pytest.mark.slow)
+    for family in FAMILIES
+]
 
 
 def make(folder: Path, family: str = "darcy", precision: str = "float32", **changes) -> Path:
@@ -54,7 +59,7 @@ def single(tmp_path_factory) -> Path:
     return make(tmp_path_factory.mktemp("single"))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", KINDS)
 def test_every_kind_of_dataset_passes_its_checks_in_single_precision(tmp_path, family):
     path = make(tmp_path, family)
     with Dataset(path) as data:
@@ -113,6 +118,7 @@ def test_another_parameter_than_the_rounded_one_is_found(tmp_path, single):
         check.run(path)
 
 
+@pytest.mark.slow
 def test_it_grows_and_keeps_what_it_has_bit_for_bit(tmp_path, single):
     path = tmp_path / "grown.h5"
     path.write_bytes(single.read_bytes())

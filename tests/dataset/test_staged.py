@@ -44,7 +44,7 @@ def read(path: Path) -> dict[str, object]:
         return found
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["order", pytest.param("chunk", marks=pytest.mark.slow)])
 def test_a_flipped_bit_is_found_or_changes_no_data(
     kind: str, files: dict[str, Path], tmp_path: Path
 ):

@@ -50,6 +50,7 @@ def test_chunks_can_be_chosen_on_the_command_line(folder: Path):
     assert run.jobs()["solve_chunk"] == 5
 
 
+@pytest.mark.slow
 def test_chosen_chunks_stay_when_the_cores_change(folder: Path):
     """As long as results of these instances are there."""
     large = {"count": 10_000, "splits": {"train": 0.5, "valid": 0.25, "test": 0.25}}
