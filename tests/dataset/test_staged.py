@@ -19,8 +19,6 @@ from kryloset.dataset.staged import StagedFile, create_staged
 from kryloset.errors import DataError, FamilyError
 from kryloset.run import compare, solve, sort
 
-KINDS = ["order", "chunk"]
-
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
