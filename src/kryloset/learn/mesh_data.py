@@ -245,7 +245,7 @@ class _Reader:
         nodes = len(mesh.points)
         given = [parameter(instance, mesh, between) for parameter in self._parameters]
         solution = [rows(instance).reshape(nodes, -1) for rows in self._solution]
-        return mesh, np.column_stack([*given, marks]), np.column_stack(solution).astype(np.float64)
+        return mesh, np.column_stack([*given, marks]), np.column_stack(solution)
 
     def mesh(self, instance: int) -> SimplexMesh:
         """Return the mesh of an instance."""
