@@ -266,4 +266,7 @@ def test_contradicting_keys_are_refused():
         config_of(ood={"valid": SHIFTS["rough"]})
     with pytest.raises(ValueError, match=r"ood\.rough\.parameters"):
         config_of(ood={"rough": {"count": 3}})
+    with pytest.raises(ValueError, match=r"no count: write {log_deviation: 2.0, count: 200}"):
+        config_of(ood={"log_deviation": 2.0})
+    assert config_of(ood=config_of().ood) == config_of()
     require_same_fixed(load_populations(config_of()), 0)

@@ -25,8 +25,13 @@ def _name_shifts(given: Any) -> Any:
     """Return shifts by name, each with its settings under `parameters`."""
     if not isinstance(given, dict):
         return given
-    alone = "count" in given and not isinstance(given["count"], dict)
-    shifts = {OOD: given} if alone else given
+    settings = [key for key, value in given.items() if not isinstance(value, dict | ShiftConfig)]
+    if settings and "count" not in settings:
+        raise ValueError(
+            f"it has no count: write {{{settings[0]}: {given[settings[0]]}, count: 200}}, or for "
+            "several shifts their names, each with settings and a count"
+        )
+    shifts = {OOD: given} if settings else given
     return {name: _gather_settings(shift) for name, shift in shifts.items()}
 
 
