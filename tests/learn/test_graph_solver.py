@@ -10,6 +10,7 @@ pytest.importorskip("torch")
 import torch
 from box_meshes import box_mesh, make_batch, make_task, renumber
 
+from kryloset.errors import KrylosetError
 from kryloset.learn.models.fixed_point import fixed_point
 from kryloset.learn.models.graph import softmax_at
 from kryloset.learn.models.graph_solver import GraphSolver
@@ -67,6 +68,13 @@ def test_the_implicit_gradient_is_that_of_the_dense_solution():
     for other in gradients[1:]:
         for one, same in zip(gradients[0], other, strict=True):
             torch.testing.assert_close(one, same, rtol=1e-9, atol=1e-9)
+
+
+def test_a_second_derivative_is_refused_and_not_left_out():
+    values, source, ends = random_maps()
+    found = fixed_point(values.requires_grad_(), source, ends, contraction=GAMMA, tolerance=1e-6)
+    with pytest.raises(KrylosetError, match=r"no second derivative: take another training\.opt"):
+        found.square().sum().backward(create_graph=True)
 
 
 def unrolled(values, source, ends):

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from kryloset.errors import KrylosetError
 
 
 def fixed_point(
@@ -28,6 +29,9 @@ def fixed_point(
         ends: (2, E), the nodes i and j of each entry.
         contraction: γ < 1, at least the largest sum of |A_ij| over j.
         tolerance: Largest error of the fixed point, relative to its largest value.
+
+    Raises:
+        KrylosetError: A gradient of the gradient is asked for, when the first one is computed.
     """
     steps = math.ceil(math.log(tolerance) / math.log(contraction))
     found: Tensor = _FixedPoint.apply(values, source, ends, steps)
@@ -43,8 +47,13 @@ class _FixedPoint(torch.autograd.Function):  # type: ignore[misc]
         return found
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        # torch's `once_differentiable` lets a Hessian silently lack what is beyond this function.
+        if torch.is_grad_enabled():
+            raise KrylosetError(
+                "a fixed point has no second derivative: take another training.optimiser, or "
+                "another model"
+            )
         values, found, ends = ctx.saved_tensors
         adjoint = _iterate(values, gradient, ends.flip(0), ctx.steps)
         to, of = ends
