@@ -92,6 +92,11 @@ def evaluate(
     let_idle_threads_sleep()
     from kryloset.run import evaluate as stage
 
+    residuals = None
+    if residual:
+        from kryloset.run.equations import open_equations  # which loads FEniCSx
+
+        residuals = open_equations(data).residuals
     stage.run(
         model,
         data=data,
@@ -101,7 +106,7 @@ def evaluate(
         grids=grid or (),
         splits=split or (),
         network=network,
-        residual=residual,
+        residuals=residuals,
     )
 
 

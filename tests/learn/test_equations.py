@@ -134,7 +134,7 @@ def test_an_operator_is_measured_by_its_residuals(made, tmp_path):
         config = data.config.model_copy(update={"training": TrainingConfig(**training)})
     model, metrics = tmp_path / "model.pt", tmp_path / "metrics.json"
     train.run(config, data=made, model=model, history=tmp_path / "history.json")
-    evaluate.run(model, data=made, metrics=metrics, residual=True)
+    evaluate.run(model, data=made, metrics=metrics, residuals=open_equations(made).residuals)
     found = json.loads(metrics.read_text())["errors"]["train"]["residual"]
     operator, equations = load_model(model), open_equations(made)
     with torch.no_grad():

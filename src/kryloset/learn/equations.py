@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kryloset.errors import DataError
@@ -105,3 +106,16 @@ class Equations:
             torch.from_numpy(rhs.array_r.copy()),
             self._places,
         )
+
+    def residuals(self, rows: NDArray[np.int64], predictions: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the residuals of predictions of several instances, (N, 1).
+
+        Args:
+            rows: Their rows in the dataset, (N,).
+            predictions: (N, K, *grid).
+        """
+        found = [
+            float(self[row].residual(torch.from_numpy(prediction)))
+            for row, prediction in zip(rows.tolist(), predictions, strict=True)
+        ]
+        return np.asarray(found)[:, None]

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from kryloset.config import label_of
 from kryloset.dataset.atomic import write_text_whole
@@ -50,7 +49,7 @@ def run(
     grids: Sequence[str] = (),
     splits: Sequence[str] = (),
     network: str | None = None,
-    residual: bool = False,
+    residuals: Residuals | None = None,
 ) -> None:
     """Measure an operator on a dataset with its channels, that it was trained on or another one.
 
@@ -66,13 +65,14 @@ def run(
             channels.
         splits: Splits of the file; by default all of them.
         network: The network as `file.py:Class`, if it is one of somebody's own.
-        residual: Whether the residuals of predictions are measured on the dataset's own grid.
+        residuals: What computes the residuals of predictions on the dataset's own grid, if they are
+            measured: `Equations.residuals`.
 
     Raises:
         KrylosetError: torch is not installed.
         DataError: A file cannot be read, or has no such grid or split; its channels are not those
             of the model; the model may have seen instances of a split that is neither `train`
-            nor `valid`; or predictions have no residual.
+            nor `valid`.
     """
     operator = load_model(model, None if network is None else model_class(network))
     about, deviations = operator.about, operator.scaling.output_std.numpy().ravel()
@@ -80,7 +80,6 @@ def run(
         raise DataError(f"{model} does not say what it has seen; `kryloset train` makes one")
     operator.to(find_device("cpu" if about["training"]["device"] == "cpu" else "auto"))
     found: dict[str, dict[str, Any]] = {}
-    residuals = _residuals(data) if residual else None
     for points, pairs, predict in _on_grids(operator, data, grids, splits):
         own = next(iter(pairs.values())).points is None
         measured, known = measure_splits(predict, pairs, residuals if own else None), None
@@ -125,23 +124,6 @@ def _on_grids(
             if meshes
             else _predictor(operator, there),
         )
-
-
-def _residuals(data: Path) -> Residuals:
-    """Return what computes the residuals of predictions on the grid of a dataset."""
-    # Imported here, since nothing else needs FEniCSx.
-    from kryloset.run.equations import open_equations
-
-    equations = open_equations(data)
-
-    def residuals(rows: NDArray[np.int64], predictions: Array) -> Array:
-        found = [
-            float(equations[row].residual(torch.from_numpy(prediction)))
-            for row, prediction in zip(rows.tolist(), predictions, strict=True)
-        ]
-        return np.asarray(found)[:, None]
-
-    return residuals
 
 
 def _lacking(operator: Operator, there: Pairs) -> str:
