@@ -51,7 +51,7 @@ def test_a_killed_solver_of_groups_is_resumed_at_a_group(tmp_path: Path):
 def test_a_run_resumes_after_everything_is_killed(interrupted: Interrupted, undisturbed: bytes):
     run = interrupted.start()
     interrupted.wait_until_solving(run)
-    for process in (*run.children(recursive=True), run):
+    for process in (run, *run.children(recursive=True)):
         process.kill()
     run.wait()
 
@@ -93,7 +93,8 @@ def test_a_run_resumes_after_a_plain_snakemake_is_killed(
 ):
     run = interrupted.start(plain=True)
     solver = interrupted.wait_until_solving(run)
-    for process in (*(run.children(recursive=True) if all_ else ()), run):
+    # Snakemake comes first, so that it sees no job end and does not end by itself.
+    for process in (run, *(run.children(recursive=True) if all_ else ())):
         process.kill()
     run.wait()
 
