@@ -282,3 +282,15 @@ def test_lanes_that_a_solver_does_not_have_are_refused(settings, message):
 def test_an_equidistant_grid_of_as_many_points_is_another_one() -> None:
     mesh = {"points": 65, "spacing": ["equidistant", "chebyshev"], "grids": [65]}
     assert parse_config(of_dataset(mesh=mesh), "a").datasets["one"].mesh.grids == (65,)
+
+
+@pytest.mark.parametrize(
+    ("splits", "held_out"),
+    [
+        ({"train": 0.5, "test": 0.25, "valid": 0.25}, "test"),
+        ({"train": 0.5, "valid": 0.25, "final": 0.25}, "final"),
+    ],
+)
+def test_models_are_told_apart_by_the_test_split_and_never_by_a_shift(splits, held_out):
+    shift = {"rough": {"log_deviation": 2.0, "count": 4}}
+    assert DatasetConfig.model_validate({"splits": splits, "ood": shift}).held_out == held_out

@@ -2,12 +2,17 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Datasets of which instances fail, made in a tenth of a second."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mpi4py import MPI
 
+import pytest
+
 from kryloset.config import DatasetConfig
 from kryloset.dataset.failures import Failure
+from kryloset.dataset.journal import Journal
 from kryloset.dataset.reader import Dataset
 from kryloset.given.opening import resolve
 from kryloset.run import solve, sort
@@ -61,3 +66,24 @@ def read_failures(path: Path) -> tuple[Failure, ...]:
 def parameters(path: Path) -> list[float]:
     with Dataset(path) as data:
         return data.array("nu")[:].tolist()
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+@contextmanager
+def killed_after(groups: int) -> Iterator[None]:
+    """End what runs as a kill would, before it records one group more than these."""
+    append, count = Journal.append, 0
+
+    def dying(self, arrays, instances):
+        nonlocal count
+        count += 1
+        if count == groups + 1:
+            raise Killed
+        append(self, arrays, instances)
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Journal, "append", dying)
+        yield

@@ -9,14 +9,21 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from failing_sets import FAMILY, GIVEN, expected, make, parameters, read_failures
+from failing_sets import (
+    FAMILY,
+    GIVEN,
+    expected,
+    killed_after,
+    make,
+    parameters,
+    read_failures,
+)
 from resealing import seal_again
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.description import describe
 from kryloset.dataset.failures import Failure, Failures, dump_failures, parse_failures
 from kryloset.dataset.integrity import identity
-from kryloset.dataset.journal import Journal
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError, KrylosetError
 from kryloset.problems import load_family
@@ -131,27 +138,10 @@ def test_valid_instances_cannot_be_told_as_failures(made: Path) -> None:
         check_redrawn(populations, 5, [*found, Failure(valid, 0, "draw", "not to my taste")])
 
 
-class Killed(BaseException):
-    """The end of a process."""
-
-
 @pytest.mark.parametrize("after", [2, pytest.param(1, marks=SLOW)])
-def test_a_killed_run_resumes_with_what_failed(
-    made: Path, tmp_path: Path, monkeypatch, after: int
-) -> None:
-    append, count = Journal.append, 0
-
-    def dying(self, arrays, instances):
-        nonlocal count
-        count += 1
-        if count == after + 1:
-            raise Killed
-        append(self, arrays, instances)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Journal, "append", dying)
-        with pytest.raises(Killed):
-            make(tmp_path)
+def test_a_killed_run_resumes_with_what_failed(made: Path, tmp_path: Path, after: int) -> None:
+    with killed_after(after):
+        make(tmp_path)
     assert identity_of(make(tmp_path)) == identity_of(made)
 
 

@@ -11,14 +11,13 @@ import h5py
 import numpy as np
 import pytest
 import xarray
-from failing_sets import FAMILY, expected, make, read_failures
+from failing_sets import FAMILY, expected, killed_after, make, read_failures
 from resealing import seal_again
 
 from kryloset.dataset.description import describe
 from kryloset.dataset.diff import compare
 from kryloset.dataset.failures import Failure, dump_failures, parse_failures, stored_numbers
 from kryloset.dataset.integrity import identity
-from kryloset.dataset.journal import Journal
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError, KrylosetError
 from kryloset.publish.instances import read_columns, write_table
@@ -188,25 +187,10 @@ def test_a_forged_list_is_found(made: Path, tmp_path: Path):
             check.run(forge(made, tmp_path / "twice.h5", [*found, wrong]))
 
 
-class Killed(BaseException):
-    """The end of a process."""
-
-
 @pytest.mark.parametrize("after", [1, pytest.param(2, marks=SLOW)])
-def test_a_killed_run_resumes_without_what_failed(made: Path, tmp_path: Path, monkeypatch, after):
-    append, count = Journal.append, 0
-
-    def dying(self, arrays, instances):
-        nonlocal count
-        count += 1
-        if count == after + 1:
-            raise Killed
-        append(self, arrays, instances)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Journal, "append", dying)
-        with pytest.raises(Killed):
-            make(tmp_path, **SKIP)
+def test_a_killed_run_resumes_without_what_failed(made: Path, tmp_path: Path, after: int) -> None:
+    with killed_after(after):
+        make(tmp_path, **SKIP)
     assert identity_of(make(tmp_path, **SKIP)) == identity_of(made)
 
 

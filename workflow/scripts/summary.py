@@ -45,9 +45,9 @@ def _warn(accuracy: Mapping[str, Any] | None) -> str:
 
 
 def summarise_training(name: str, dataset: DatasetConfig, folder: Path) -> str:
-    """Return the errors on the last split, unseen in training, one line per predictor."""
+    """Return the errors on a split that is unseen in training, one line per predictor."""
     models = json.loads((folder / "models.json").read_text())
-    split = list(dataset.splits)[-1]
+    split = dataset.held_out
     lines = [f"{name}: errors on the split {split}, more in {folder}/training.html"]
     found = tell_errors(models, split)
     width = max(map(len, found))

@@ -294,6 +294,11 @@ class DatasetConfig(Section):
         return (*self.splits, *self.ood)
 
     @property
+    def held_out(self) -> str:
+        """The split by which models are told apart: `test`, or the last one of `splits`."""
+        return "test" if "test" in self.splits else list(self.splits)[-1]
+
+    @property
     def refined(self) -> int:
         """How many instances are solved again on a refined mesh: those below this number."""
         return min(self.refinement.instances, self.count)

@@ -1,8 +1,11 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The names of the grids of a dataset, by which commands and results tell them apart."""
+"""Grids and splits of a dataset by their names, as commands and results tell them apart."""
 
 from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kryloset.config import GridPoints, name_points, points_of
 from kryloset.dataset.layout import grid_group
@@ -42,3 +45,18 @@ def choose_grids(dataset: Dataset, named: Sequence[str]) -> dict[str, GridPoints
                 "add it to mesh.grids in the configuration"
             )
     return {name: there[name] for name in named or there}
+
+
+def rows_of_split(dataset: Dataset, name: str) -> NDArray[np.int64]:
+    """Return the rows of the instances of a split.
+
+    Raises:
+        DataError: There is no such split.
+    """
+    splits = dataset.splits()
+    if name not in splits:
+        raise DataError(
+            f"{dataset.path} has no split `{name}`: it has {', '.join(splits)}; "
+            "add it under `splits` and make the dataset again"
+        )
+    return splits[name]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kryloset.config import GridPoints, name_points
+from kryloset.dataset.grids import rows_of_split
 from kryloset.dataset.integrity import identity
 from kryloset.dataset.opening import open_hdf5
 from kryloset.dataset.reader import Dataset
@@ -86,12 +87,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         self.split = split
         self.points = points
         with Dataset(self.path) as dataset:
-            splits = dataset.splits()
-            if split not in splits:
-                raise DataError(
-                    f"{path} has no split `{split}`: it has {', '.join(splits)}; "
-                    "add it under `splits` and make the dataset again"
-                )
+            self.instances = rows_of_split(dataset, split)
             states = 1 if dataset.times is None else len(dataset.times)
             if steps is not None and not 1 <= steps < states:
                 has = f"{states} states" if states > 1 else "no time steps"
@@ -119,7 +115,6 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             self.inputs = tuple(c for quantity in self._inputs for c in quantity.channels)
             self.outputs = tuple(c for quantity in self._outputs for c in quantity.channels)
             self.logarithmic = tuple(q.logarithmic for q in self._inputs for _ in q.channels)
-            self.instances = splits[split]
             self.digest = identity(dataset.file)
         #: The states of an instance that are x of an item, and how far from each its y is.
         self._starts = range(states - 1, states) if steps is None else range(states - steps)

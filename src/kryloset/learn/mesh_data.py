@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from kryloset.dataset.cells import axes_varying, is_in_cells, is_on_grid
+from kryloset.dataset.grids import rows_of_split
 from kryloset.dataset.integrity import identity
 from kryloset.dataset.layout import SAMPLE_VARYING, TIME_VARYING, widen
 from kryloset.dataset.ragged import offsets_path
@@ -81,12 +82,7 @@ class MeshPairs(torch.utils.data.Dataset[PointBatch]):  # type: ignore[misc]
         self.path = Path(path)
         self.split = split
         with Dataset(self.path) as dataset:
-            splits = dataset.splits()
-            if split not in splits:
-                raise DataError(
-                    f"{path} has no split `{split}`: it has {', '.join(splits)}; "
-                    "add it under `splits` and make the dataset again"
-                )
+            self.instances = rows_of_split(dataset, split)
             if fault := find_fault(dataset):
                 raise DataError(f"{path}{fault}: train on the grid (training.where: grid)")
             reader = _Reader(dataset)
@@ -96,7 +92,6 @@ class MeshPairs(torch.utils.data.Dataset[PointBatch]):  # type: ignore[misc]
             axes = dataset.coordinates
             self.periodic = tuple(axis in dataset.config.mesh.periodic for axis in axes)
             self.shared = reader.shared is not None
-            self.instances = splits[split]
             self.digest = identity(dataset.file)
         self._opened: tuple[int, _Reader] | None = None
 

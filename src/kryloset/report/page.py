@@ -89,7 +89,7 @@ def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str
     environment = make_environment()
     environment.filters |= {"size": _size, "scientific": scientific, "ratio": _ratio}
     comparison, order, models = findings.comparison, findings.order, findings.models
-    held_out = "test" if "test" in findings.splits else list(findings.config.splits)[-1]
+    held_out = findings.config.held_out
     return environment.get_template("page.html.jinja").render(
         findings=findings,
         config=findings.config,

@@ -58,7 +58,7 @@ def run(
         data: The dataset's file.
         metrics: JSON file to write, as docs/how-to/measuring.md describes it.
         predictions: HDF5 file to write: solutions and predictions of the best, the median and the
-            worst instance of `test`, or of the last split.
+            worst instance of `test`, or of the last of `splits`.
         calibration: Another dataset, whose split `calibration` calibrates; by default that of
             `data`, if there is one.
         grids: Names of grids of the file; by default its own, and the further ones with the same
@@ -158,11 +158,12 @@ def _select(
     predict: Predictor, pairs: Mapping[str, FieldPairs], measured: Mapping[str, Measured], name: str
 ) -> Predictions:
     """Return predictions of the best, the median and the worst instance that are held out."""
-    split = "test" if "test" in pairs else list(pairs)[-1]
-    held_out, places = pairs[split], measured[split].extremes()
-    x, truth = held_out.stack(places)
-    with Dataset(held_out.path) as dataset:
+    *_, last = pairs.values()
+    with Dataset(last.path) as dataset:
+        split = dataset.config.held_out if dataset.config.held_out in pairs else last.split
+        held_out, places = pairs[split], measured[split].extremes()
         numbers = dataset.numbers[held_out.instances[places]]
+    x, truth = held_out.stack(places)
     return Predictions(
         label=label_of(name),
         dataset=held_out.digest,
