@@ -48,6 +48,15 @@ def test_about_is_in_the_file_and_on_the_page(tmp_path):
     assert "A. Author" in page and "<h1>Pointwise division</h1>" in page
 
 
+def test_what_says_no_text_about_the_code_is_refused(tmp_path):
+    path = make_run(tmp_path).merge()
+    for wrong in (b"\xff\xfe", 1, "two\nlines"):
+        with h5py.File(path, "r+") as file:
+            file["provenance/code"].attrs["solve"] = wrong
+        with pytest.raises(KrylosetError, match=r"/provenance/code has the attribute 'solve'"):
+            report(path, tmp_path / "page.html")
+
+
 def test_a_licence_is_one_of_spdx():
     assert (
         DatasetConfig(about={"license": "mit OR apache-2.0"}).about.license == "MIT OR Apache-2.0"

@@ -105,9 +105,22 @@ def read_provenance(file: h5py.File) -> Provenance:
     return Provenance(
         config=str(group["config"].asstr()[()]),
         family=group["family"].asstr()[()] if "family" in group else None,
-        versions=dict(group["versions"].attrs),
-        code=dict(group["code"].attrs),
+        versions=_texts(group["versions"]),
+        code=_texts(group["code"]),
         parameters=str(group.attrs["parameters"]),
         earlier=parse_earlier(lists["earlier"], f"{where}earlier"),
         failures=parse_failures(lists["failures"], f"{where}failures"),
     )
+
+
+def _texts(group: h5py.Group) -> dict[str, str]:
+    """Return the attributes of a group, each of which is a text that can be printed."""
+    texts = dict(group.attrs)
+    for name, text in texts.items():
+        # h5py returns bytes that are not UTF-8 as a string that cannot be written anywhere.
+        if not isinstance(text, str) or not text.isprintable():
+            raise DataError(
+                f"{group.file.filename}: {group.name} has the attribute {name!r} with {text!r}, "
+                "which is no text"
+            )
+    return texts
