@@ -25,7 +25,7 @@ def test_programs_of_the_page_run(data, tmp_path, monkeypatch):
     training = Training(*pairs, data.config.training, checkpoint=tmp_path / "checkpoint", code="")
     model = results / "models/fno/0/model.pt"
     model.parent.mkdir(parents=True)
-    save_model(model, training.about, weights(training.operator))
+    save_model(model, training.about, weights(training.optimisation.operator))
     monkeypatch.chdir(tmp_path)
     load, own = read_blocks("docs/how-to/training.md")
     found = {}

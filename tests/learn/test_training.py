@@ -71,13 +71,13 @@ def test_training_beats_the_mean_predictor(begin):
 @pytest.mark.parametrize("loss", ["l2", "h1"])
 def test_same_seed_gives_the_same_weights(begin, loss):
     first, second, other = begin(loss=loss), begin(loss=loss), begin(loss=loss, seeds=[1])
-    drawn = weights(other.operator)
-    assert not same(weights(first.operator), drawn)
+    drawn = weights(other.optimisation.operator)
+    assert not same(weights(first.optimisation.operator), drawn)
     first.run()
     first.checkpoint.unlink()
     second.run()
     assert first.record.valid == second.record.valid
-    assert same(weights(first.operator), weights(second.operator))
+    assert same(weights(first.optimisation.operator), weights(second.optimisation.operator))
 
 
 SMALLEST = {"fno": {"modes": 2, "width": 2, "layers": 1}}
@@ -112,7 +112,7 @@ def test_a_killed_training_resumes_to_the_same_weights(begin, epoch, step, setti
     assert resumed.record.train == whole.record.train
     assert resumed.record.valid == whole.record.valid
     assert same(resumed.record.best, whole.record.best)
-    assert same(weights(resumed.operator), weights(whole.operator))
+    assert same(weights(resumed.optimisation.operator), weights(whole.optimisation.operator))
 
 
 def test_more_epochs_of_a_finished_training_are_those_of_one_that_had_them_at_once(begin):
@@ -153,21 +153,23 @@ def test_a_clipped_step_is_that_of_a_gradient_of_this_norm(begin):
     moved = []
     for clip in (None, 1e-12):
         training = begin(clip=clip, weight_decay=0.0, **settings)
-        before = parameters(training.operator)
+        before = parameters(training.optimisation.operator)
         training.run()
         training.checkpoint.unlink()
-        moved.append(float((parameters(training.operator) - before).abs().max()))
+        moved.append(float((parameters(training.optimisation.operator) - before).abs().max()))
     free, clipped = moved
-    assert free == pytest.approx(training.rate, rel=1e-3)
+    assert free == pytest.approx(training.optimisation.rate, rel=1e-3)
     assert 0 < clipped <= 1e-3 * free
 
 
 def test_the_average_is_what_is_measured_and_kept(begin):
     training = begin(average=0.5, settings=SMALLEST)
     record = training.run()
-    assert not same(weights(training.measured), weights(training.operator))
-    training.operator.load_state_dict(record.best)
-    assert error(training.operator, training.valid) == min(record.valid)
+    assert not same(
+        weights(training.optimisation.measured), weights(training.optimisation.operator)
+    )
+    training.optimisation.operator.load_state_dict(record.best)
+    assert error(training.optimisation.operator, training.valid) == min(record.valid)
 
 
 def test_workers_change_nothing(begin):
@@ -176,7 +178,7 @@ def test_workers_change_nothing(begin):
     alone.checkpoint.unlink()
     helped = begin(epochs=3, settings=SMALLEST, workers=2)
     helped.run()
-    assert same(weights(alone.operator), weights(helped.operator))
+    assert same(weights(alone.optimisation.operator), weights(helped.optimisation.operator))
 
 
 def test_a_checkpoint_of_another_training_is_ignored(begin):
@@ -192,8 +194,8 @@ def test_the_best_weights_on_the_valid_split_are_kept(begin):
     training = begin(epochs=8, learning_rate=0.1)
     record = training.run()
     assert len(record.train) == len(record.valid) == len(record.seconds) == 8
-    training.operator.load_state_dict(record.best)
-    assert error(training.operator, training.valid) == min(record.valid)
+    training.optimisation.operator.load_state_dict(record.best)
+    assert error(training.optimisation.operator, training.valid) == min(record.valid)
     assert record.valid[record.best_epoch - 1] == min(record.valid)
 
 
@@ -204,7 +206,7 @@ def test_an_epoch_without_a_number_is_not_the_best_one():
 def test_divergence_is_an_error_that_names_the_key(begin):
     training = begin()
     with torch.no_grad():
-        next(training.operator.parameters()).fill_(torch.nan)
+        next(training.optimisation.operator.parameters()).fill_(torch.nan)
     with pytest.raises(KrylosetError, match=r"diverged in epoch 1: lower training\.learning_rate"):
         training.run()
     assert not training.checkpoint.exists()
@@ -219,11 +221,11 @@ def test_smallest_training_runs(begin):
 def test_model_is_rebuilt_from_its_file_alone(begin, tmp_path):
     training = begin()
     training.run()
-    save_model(tmp_path / "model.pt", training.about, weights(training.operator))
+    save_model(tmp_path / "model.pt", training.about, weights(training.optimisation.operator))
     loaded = load_model(tmp_path / "model.pt")
     x = training.valid[0]["x"][None]
     assert not loaded.training
-    assert torch.equal(loaded(x), training.operator(x))
+    assert torch.equal(loaded(x), training.optimisation.operator(x))
     assert loaded.about == training.about
     assert loaded.about["dataset"] == training.valid.digest
     # The operator accepts functions on a finer grid.
@@ -236,7 +238,7 @@ def test_l2_loss_is_the_mean_relative_error(begin):
     prediction, truth = u[:3], u[3:]
     expected = relative_l2(prediction, truth, training.valid.coordinates).mean()
     batch = training.valid.join([{"x": y, "y": y} for y in torch.from_numpy(truth)])
-    found = training.loss(torch.from_numpy(prediction), batch)
+    found = training.optimisation.loss(torch.from_numpy(prediction), batch)
     assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -252,7 +254,7 @@ def test_a_file_without_a_model_is_named(tmp_path, content):
 def test_damaged_model_is_named(begin, tmp_path):
     path = tmp_path / "model.pt"
     training = begin()
-    save_model(path, training.about, weights(training.operator))
+    save_model(path, training.about, weights(training.optimisation.operator))
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(DataError, match=r"model\.pt is damaged or not a model of Kryloset"):
         load_model(path)

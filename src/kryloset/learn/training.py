@@ -22,19 +22,14 @@ from torch.utils.data import DataLoader
 
 from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
-from kryloset.errors import KrylosetError
-from kryloset.learn.averaging import moving_average
 from kryloset.learn.batches import Batches
 from kryloset.learn.data import Scaling
-from kryloset.learn.devices import random_states, restore_random
 from kryloset.learn.metrics import BATCH
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, build_network, describe, weights
-from kryloset.learn.optimisers import default_rate, make_optimiser
+from kryloset.learn.optimisation import Optimisation, mean_error
 from kryloset.learn.pairs import Batch, Pairs
-from kryloset.learn.processes import make_fabric, transform_in_single
-from kryloset.learn.real_weights import RealWeights
-from kryloset.learn.schedules import make_schedule
+from kryloset.learn.processes import make_fabric
 from kryloset.progress import track
 
 logger = logging.getLogger(__name__)
@@ -73,10 +68,7 @@ class Record:
 
 
 class Training:
-    """An operator with its optimiser, its schedule and its history.
-
-    The loss is the mean relative error of the instances of a batch, in the norm given by the
-    settings.
+    """An optimisation over epochs of one split, with its history.
 
     Args:
         train: The pairs to learn from.
@@ -89,8 +81,7 @@ class Training:
         fabric: What it runs on, if it is one of several processes.
 
     Attributes:
-        operator: The operator.
-        average: The moving average of the operator's weights, if there is one.
+        optimisation: The operator, and what changes its weights.
         record: What was done so far.
 
     Raises:
@@ -119,34 +110,17 @@ class Training:
         self.about = describe(train, settings, kind)
         self.record = Record()
         torch.manual_seed(seed)
-        network = build_network(self.about, kind)
-        self.operator = Operator(Scaling.fit(train), network).to(self.fabric.device)
-        self.average = moving_average(self.operator, settings.average) if settings.average else None
+        operator = Operator(Scaling.fit(train), build_network(self.about, kind))
         self.shuffle = torch.Generator().manual_seed(seed)
         self.loader = self._load(train)
-        self.rate = settings.learning_rate or default_rate(settings.optimiser, kind.learning_rate)
-        trained = RealWeights(self.operator)
-        optimiser = make_optimiser(
-            settings.optimiser, trained.weights, rate=self.rate, decay=settings.decay
-        )
-        self.schedule = make_schedule(
-            settings.schedule,
-            optimiser,
+        self.optimisation = Optimisation(
+            operator.to(self.fabric.device),
+            settings,
             steps=settings.epochs * len(self.loader),
             warmup=settings.warmup * len(self.loader),
+            fabric=self.fabric,
         )
-        if settings.precision != "float32":
-            transform_in_single(self.operator)
-        if settings.compile:
-            trained.compile()
-        self._network, self._optimiser = self.fabric.setup(trained, optimiser)
         self._resume()
-
-    @property
-    def measured(self) -> Operator:
-        """The operator with the weights that are measured on the validation split, and kept."""
-        measured: Operator = self.average.module if self.average else self.operator
-        return measured
 
     def run(self) -> Record:
         """Train up to the last epoch, or to that after which `patience` ends.
@@ -166,17 +140,14 @@ class Training:
             began = time.perf_counter()
             self.record.train.append(self._learn(epoch))
             # That of the first process, so that all of them end with the same epoch.
-            self.record.valid.append(self.fabric.broadcast(error(self.measured, self.valid)))
+            measured = self.optimisation.measured
+            self.record.valid.append(self.fabric.broadcast(error(measured, self.valid)))
             self.record.seconds.append(time.perf_counter() - began)
             if self.record.best_epoch == epoch:
-                self.record.best = {k: v.clone() for k, v in weights(self.measured).items()}
+                self.record.best = {k: v.clone() for k, v in weights(measured).items()}
             if self.fabric.is_global_zero:
                 self._save()
         return self.record
-
-    def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
-        """Return what is minimised, for the prediction of a batch."""
-        return batch.loss(self.settings.loss, prediction)
 
     def _load(self, train: Pairs) -> "DataLoader[Batch]":
         """Return what reads the batches, or this process's share of them."""
@@ -199,61 +170,21 @@ class Training:
 
     def _learn(self, epoch: int) -> float:
         """Run one epoch and return the mean relative L2 error on the training split."""
-        self.operator.train()
+        self.optimisation.operator.train()
         errors = []
         for batch in self.loader:
-            found = self._step(batch.to(self.fabric.device), epoch)
+            found = self.optimisation.step(batch.to(self.fabric.device), f"epoch {epoch}")
             errors.append(batch.relative_l2(found.cpu()))
         mean = torch.as_tensor(np.concatenate(errors).mean(), device=self.fabric.device)
         return float(self.fabric.all_reduce(mean))
-
-    def _step(self, batch: Batch, epoch: int) -> Tensor:
-        """Change the weights once, and return the prediction with those before."""
-        predictions = []
-
-        def differentiate() -> Tensor:
-            self._optimiser.zero_grad()
-            prediction = self._network(*batch.arguments)
-            predictions.append(prediction.detach())
-            loss = self.loss(prediction, batch)
-            if not torch.isfinite(loss):
-                raise KrylosetError(
-                    f"training diverged in epoch {epoch}: lower training.learning_rate, which is "
-                    f"{self.rate:g}"
-                )
-            self.fabric.backward(loss, create_graph=self.settings.optimiser == "adahessian")
-            if self.settings.clip:
-                self.fabric.clip_gradients(
-                    self._network,
-                    self._optimiser,
-                    max_norm=self.settings.clip,
-                    # In sixteen bits, the scaler skips such a step and lowers its scale.
-                    error_if_nonfinite=False,
-                )
-            return loss
-
-        if self.settings.optimiser == "lbfgs":  # whose line search evaluates the loss several times
-            self._optimiser.step(differentiate)
-        else:
-            differentiate()
-            self._optimiser.step()
-        self.schedule.step()
-        if self.average:
-            self.average.update_parameters(self.operator)
-        return predictions[0]
 
     def _save(self) -> None:
         state = {
             "code": self.code,
             "about": self.about,
             "record": vars(self.record),
-            "weights": weights(self.operator),
-            "average": weights(self.average) if self.average else None,
-            "optimiser": self._optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "scale": self.fabric.strategy.precision.state_dict(),
             "shuffle": self.shuffle.get_state(),
-            "random": random_states(self.fabric.device),
+            **self.optimisation.state(),
         }
         with write_whole(self.checkpoint) as part:
             torch.save(state, part)
@@ -274,14 +205,8 @@ class Training:
             )
             return
         self.record = record
-        self.operator.load_state_dict(state["weights"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.fabric.strategy.precision.load_state_dict(state["scale"])
         self.shuffle.set_state(state["shuffle"])
-        restore_random(state["random"], self.fabric.device)
+        self.optimisation.restore(state)
         logger.info("resuming after epoch %d of %d", self.record.epochs, self.settings.epochs)
 
 
@@ -295,10 +220,4 @@ def _same(about: Mapping[str, Any]) -> dict[str, Any]:
 
 def error(operator: Operator, pairs: Pairs) -> float:
     """Return the mean relative L2 error of an operator."""
-    device = operator.scaling.input_mean.device
-    operator.eval()
-    errors = []
-    with torch.no_grad():
-        for batch in DataLoader(pairs, BATCH, collate_fn=pairs.join):
-            errors.append(batch.relative_l2(operator(*batch.to(device).arguments).cpu()))
-    return float(np.concatenate(errors).mean())
+    return mean_error(operator, DataLoader(pairs, BATCH, collate_fn=pairs.join))
