@@ -121,12 +121,26 @@ def baselines(
     ] = None,
     grid: Grids = None,
     split: Splits = None,
+    window: Annotated[
+        int | None, typer.Option(help="training.window of the models.", show_default=False)
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="training.stride of the models.", show_default=False)
+    ] = None,
 ) -> None:
     """Measure what models are compared with: a linear map, the nearest neighbour, the mean."""
     let_idle_threads_sleep()
     from kryloset.run import baselines as stage
 
-    stage.run(dataset, output=output, on=on, grids=grid or (), splits=split or ())
+    stage.run(
+        dataset,
+        output=output,
+        on=on,
+        grids=grid or (),
+        splits=split or (),
+        window=window,
+        stride=stride,
+    )
 
 
 @learning.command(rich_help_panel=PANEL)

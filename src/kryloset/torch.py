@@ -5,8 +5,9 @@
 from kryloset.extras import advised
 
 with advised():
-    from kryloset.learn.data import FieldPairs, Scaling
+    from kryloset.learn.data import FieldPairs
     from kryloset.learn.mesh_data import MeshPairs
     from kryloset.learn.operator import Operator, load_model
+    from kryloset.learn.scaling import Scaling
 
 __all__ = ["FieldPairs", "MeshPairs", "Operator", "Scaling", "load_model"]

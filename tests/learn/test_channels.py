@@ -13,8 +13,9 @@ from kryloset.config import DatasetConfig
 from kryloset.dataset.layout import SOLVER
 from kryloset.dataset.writer import write_dataset
 from kryloset.errors import DataError
-from kryloset.learn.data import FieldPairs, Scaling
+from kryloset.learn.data import FieldPairs
 from kryloset.learn.measuring import describe, measure_splits
+from kryloset.learn.scaling import Scaling
 from kryloset.problems import load_family
 from kryloset.sampling import generator
 
@@ -68,28 +69,37 @@ def test_components_are_channels_and_the_last_state_is_the_solution(family, dime
     assert Scaling.fit(pairs).input_mean.numel() == len(pairs.inputs)
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-def test_steps_pair_a_state_with_a_later_one(steps, tmp_path):
+@pytest.mark.parametrize(
+    ("window", "stride", "steps"), [(1, 1, 1), (1, 2, 1), (2, 1, 1), (1, 1, 2), (1, 1, None)]
+)
+def test_states_of_a_window_are_paired_with_the_next_ones(window, stride, steps, tmp_path):
     path, drawn, solved = make(tmp_path, "Moving", 2)
-    pairs = FieldPairs(path, "train", steps=steps)
-    states = len(solved[0]["u"])
-    assert pairs.inputs[-3:] == pairs.outputs == ("u", "flux_x", "flux_y")
-    assert len(pairs) == len(pairs.instances) * (states - steps)
+    pairs = FieldPairs(path, "train", window=window, stride=stride, steps=steps)
+    states, fields = len(solved[0]["u"]), ("u", "flux_x", "flux_y")
+    numbered = [f"{name}_{state}" for state in range(window) for name in fields]
+    assert pairs.inputs[-3 * window :] == (fields if window == 1 else tuple(numbered))
+    assert pairs.outputs == fields
+    later = (states - 1) // stride + 1 - window if steps is None else steps
+    starts = 1 if steps is None else states - stride * (window + steps - 1)
+    assert (pairs.steps, len(pairs)) == (later, len(pairs.instances) * starts)
     for item in range(len(pairs)):
-        number, start = divmod(item, states - steps)
+        number, start = divmod(item, starts)
         instance = pairs.instances[number]
         x, y = pairs.arrays(item)
         np.testing.assert_array_equal(x[0], drawn[instance]["k"])
-        for values, time in ((x[-3:], start), (y, start + steps)):
-            np.testing.assert_array_equal(values[0], solved[instance]["u"][time])
-            np.testing.assert_array_equal(values[1], solved[instance]["flux"][time, ..., 0])
+        assert y.shape == ((later, 3, 5, 5) if later > 1 or steps is None else (3, 5, 5))
+        given = [*x[-3 * window :].reshape(window, 3, 5, 5), *y.reshape(-1, 3, 5, 5)]
+        for state, (u, flux_x, flux_y) in enumerate(given):
+            np.testing.assert_array_equal(u, solved[instance]["u"][start + stride * state])
+            flux = solved[instance]["flux"][start + stride * state]
+            np.testing.assert_array_equal(np.stack([flux_x, flux_y], axis=-1), flux)
 
 
 @pytest.mark.parametrize(("family", "has"), [("Various", "no time steps"), ("Moving", ". states")])
-def test_steps_that_a_dataset_does_not_have_are_refused(family, has, tmp_path):
+def test_states_that_a_dataset_does_not_have_are_refused(family, has, tmp_path):
     path, *_ = make(tmp_path, family, 1)
-    with pytest.raises(DataError, match=f"has {has}: there are no two that are 99 steps"):
-        FieldPairs(path, "train", steps=99)
+    with pytest.raises(DataError, match=f"has {has}: there are no 2 that are 99 steps apart"):
+        FieldPairs(path, "train", window=1, stride=99)
 
 
 def test_a_dataset_without_inputs_on_the_grid_is_refused(tmp_path):

@@ -18,7 +18,8 @@ import torch
 from kryloset.dataset.integrity import SEALS, read_seals
 from kryloset.dataset.splits import split_indices
 from kryloset.errors import DataError
-from kryloset.learn.data import FieldPairs, Scaling
+from kryloset.learn.data import FieldPairs
+from kryloset.learn.scaling import Scaling
 
 SPLITS = ("train", "valid", "test")
 

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from reaction_data import make_data
 
 from kryloset.learn.baselines import fit_linear, fit_mean
-from kryloset.learn.data import FieldPairs, Scaling
+from kryloset.learn.data import FieldPairs
 from kryloset.learn.losses import make_loss
 from kryloset.learn.measuring import measure
 from kryloset.learn.metrics import relative_h1, relative_l2
 from kryloset.learn.models.fno import FNO
 from kryloset.learn.norms import derive, square_h1, square_l2
 from kryloset.learn.operator import Operator, build_network, describe, load_model
+from kryloset.learn.scaling import Scaling
 from kryloset.run import evaluate, train
 
 #: Not equidistant along y.

@@ -141,7 +141,7 @@ def test_points_move_to_a_device_together():
 )
 def test_a_wrong_model_is_refused_before_any_work(training, message):
     with pytest.raises(ConfigError, match=message):
-        check_training(TrainingConfig.model_validate(training))
+        check_training(TrainingConfig.model_validate(training), None)
 
 
 @pytest.mark.parametrize(

@@ -114,11 +114,12 @@ def test_the_same_network_learns_on_the_grid_on_request(polygons, tmp_path):
 def test_a_network_learns_on_the_mesh_where_its_nodes_are_not_points_of_the_grid(
     polygons, tmp_path
 ):
-    assert find_place(polygons, GraphSolver, "auto") == "mesh"
-    assert find_place(polygons, FNO, "auto") == find_place(polygons, FNO, "grid") == "grid"
+    auto, grid, mesh = (TrainingConfig(where=where) for where in ("auto", "grid", "mesh"))
+    assert find_place(polygons, GraphSolver, auto) == "mesh"
+    assert find_place(polygons, FNO, auto) == find_place(polygons, FNO, grid) == "grid"
     for name in ("darcy", "maxwell"):
         path = make_small(tmp_path / f"{name}.h5", name)
-        assert find_place(path, GraphSolver, "auto") == "grid"
-        assert find_place(path, GraphSolver, "mesh") == "mesh"
+        assert find_place(path, GraphSolver, auto) == "grid"
+        assert find_place(path, GraphSolver, mesh) == "mesh"
     with pytest.raises(DataError, match="no values at nodes: train on the grid"):
         MeshPairs(path, "train")

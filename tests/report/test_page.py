@@ -214,6 +214,24 @@ def test_page_compares_several_models_by_mean_and_spread(run_files, tmp_path):
     assert 'Net</th><td class="figure">0.2000 ± 0.1414</td>' in text
 
 
+def test_page_shows_errors_along_trajectories(run_files, tmp_path):
+    rollout = {
+        "times": [0.1, 0.2, 0.4, 0.8],
+        "errors": {"relative_l2": [0.01, 0.02, 0.03, None]},
+        "fields": {"u": {"spectrum": {"predicted": [1.0, 0.1], "true": [1.0, 0.2]}}},
+    }
+    (tmp_path / "models.json").write_text(json.dumps(trained_models({"fno": [0.05]}, rollout)))
+    given = run_files | {"models": tmp_path / "models.json"}
+    drawing = illustrate(report.read_findings(**given))["rollout"]
+    (width, height), box = drawing.figure.get_size_inches(), drawing.figure.get_tightbbox()
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+    assert len(drawing.figure.axes[1].lines) == 1 + len(drawing.figure.axes[0].lines)
+    report.run(**given, output=tmp_path / "r.html")
+    text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
+    assert "t = 0.2</th>" in text and "t = 0.8</th>" in text and "t = 0.4" not in text
+    assert '<td class="figure">0.0200</td><td class="figure">–</td>' in text
+
+
 def test_page_shows_predictions_on_its_dataset_alone(run_files, training_files, tmp_path):
     with Dataset(run_files["dataset"]) as data:
         coordinates, digest = data.coordinates, identity(data.file)

@@ -8,8 +8,13 @@ from typing import Any
 from kryloset.report.measured import MEASURES, PARTS, QUANTILES
 
 
-def trained_models(errors: dict[str, list[float]]) -> dict[str, Any]:
-    """Return what `kryloset tabulate` writes, of models with these errors for each seed."""
+def trained_models(errors: dict[str, list[float]], rollout: Any = None) -> dict[str, Any]:
+    """Return what `kryloset tabulate` writes, of models with these errors for each seed.
+
+    Args:
+        errors: By model the errors for each seed.
+        rollout: What was measured along the trajectories of each split, if there are any.
+    """
 
     def measured(of_seeds: list[float]) -> dict[str, Any]:
         factors = dict(zip((*MEASURES, *PARTS), count(1), strict=False))
@@ -29,6 +34,7 @@ def trained_models(errors: dict[str, list[float]]) -> dict[str, Any]:
             "errors": errors,
             "quantiles": spread,
             "calibration": [{"relative_l2": within, "tube": within}] * len(of_seeds),
+            "rollout": [rollout and dict.fromkeys(splits, rollout)] * len(of_seeds),
             "grids": [{"9": {"errors": of_seed}} for of_seed in errors],
         }
 

@@ -378,7 +378,7 @@ def checked_training(name):
     """Return what is trained on a dataset; stop if there is no such model or setting."""
     training = DATASETS[name].training
     try:
-        check_training(training)
+        check_training(training, FAMILIES[name].times)
     except KrylosetError as error:
         raise WorkflowError(f"datasets.{name}: {error}") from None
     return training
@@ -422,6 +422,18 @@ def grid_of_training(wildcards):
     from kryloset.dataset.layout import grid_group
 
     return ["--grid", grid_group(grid)]
+
+
+def march_of_training(wildcards):
+    """Return the options that say from which states of a trajectory the next one is predicted."""
+    training = DATASETS[wildcards.dataset].training
+    options = {"--window": training.window, "--stride": training.stride}
+    return [
+        text
+        for option, value in options.items()
+        if value is not None
+        for text in (option, str(value))
+    ]
 
 
 def first_predictions(wildcards):

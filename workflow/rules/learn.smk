@@ -85,10 +85,12 @@ rule evaluate_baselines:
     params:
         code=code("baselines"),
         grid=grid_of_training,
+        march=march_of_training,
     message:
         "{wildcards.dataset}: evaluate the baselines"
     shell:
-        "kryloset baselines {input:q} {params.grid:q} --output {output:q} 2> {log:q}"
+        "kryloset baselines {input:q} {params.grid:q} {params.march:q} --output {output:q}"
+        " 2> {log:q}"
 
 
 rule tabulate_models:

@@ -80,7 +80,7 @@ def run(
         run_workflow(root, with_states, dataset | TRAJECTORIES, 2)
         moving = with_states / "results" / NAME / "dataset.h5"
         pair = reading.measure_pairs
-        yield [pair(data, repeats), pair(moving, repeats, steps=1)]
+        yield [pair(data, repeats), pair(moving, repeats, window=1)]
 
 
 def in_turn(table: str, ways: Mapping[str, Callable[[Path], int]], repeats: int) -> list[Row]:

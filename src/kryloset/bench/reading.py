@@ -49,19 +49,19 @@ class PlainPairs(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):  
         return k, u
 
 
-def measure_pairs(data: Path, repeats: int, *, steps: int | None = None) -> Row:
+def measure_pairs(data: Path, repeats: int, *, window: int = 0) -> Row:
     """Read random pairs of the training split in batches, in this process.
 
     Args:
         data: A dataset.
         repeats: Passes over at most 2,000 pairs that count, after one that computes checksums.
-        steps: As of `FieldPairs`.
+        window: As of `FieldPairs`.
 
     Returns:
         A row with the microseconds of the processor for a pair: of the `first` pass, and the
         median of the `later` ones.
     """
-    pairs = FieldPairs(data, SPLIT, steps=steps)
+    pairs = FieldPairs(data, SPLIT, window=window)
     items = np.random.default_rng(0).permutation(len(pairs))[:2000].tolist()
     taken = []
     for _ in range(repeats + 1):
@@ -70,7 +70,7 @@ def measure_pairs(data: Path, repeats: int, *, steps: int | None = None) -> Row:
             pairs.__getitems__(batch)
         taken.append(1e6 * (time.process_time() - began) / len(items))
     first, *later = taken
-    what = "coefficients and solution" if steps is None else f"states {steps} step apart"
+    what = "states 1 step apart" if window else "coefficients and solution"
     row: Row = {"table": "pair", "pairs": what, "arrays": len(pairs.inputs) + len(pairs.outputs)}
     return row | {"first": first, "later": median(later)}
 

@@ -56,6 +56,23 @@ class TrainingConfig(Section):
         description="Points of the grid to learn on, one of `mesh.grids`, such as 33 or [129, 65]; "
         "null: the grid of `mesh.points`.",
     )
+    window: Annotated[int, Field(ge=0, le=1000)] | None = Field(
+        None,
+        description="States of a trajectory from which networks predict the next one. 0: they "
+        "predict the last state from the parameters. null: 1, for a family with time steps.",
+    )
+    stride: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None,
+        description="Time steps of the dataset from one of these states to the next. null: as "
+        "many as make at most 20 steps of a trajectory.",
+    )
+    steps: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="Steps that networks make in a row while they learn, each from what they have "
+        "predicted; the loss is that of all of them.",
+    )
     epochs: int = Field(30, ge=1, le=100_000, description="Passes over the training split.")
     batch_size: int = Field(8, ge=1, le=65_536, description="Instances per step of the optimiser.")
     optimiser: Literal["adamw", "lion", "soap", "lbfgs", "adahessian"] = Field(
@@ -127,6 +144,21 @@ class TrainingConfig(Section):
         if self.where == "mesh" and self.grid is not None:
             raise ValueError(
                 "grid: with `where: mesh`, networks learn on meshes: leave out one of both"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _steps_start_from_states(self) -> "TrainingConfig":
+        for key, told in (("steps", self.steps > 1), ("stride", self.stride is not None)):
+            if told and self.window == 0:
+                raise ValueError(
+                    f"{key}: with `window: 0`, networks predict the last state at once: leave out "
+                    "one of both"
+                )
+        if self.where == "mesh" and self.window:
+            raise ValueError(
+                "window: on meshes, networks predict the last state: take `where: grid`, or leave "
+                "it out"
             )
         return self
 

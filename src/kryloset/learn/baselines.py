@@ -92,10 +92,15 @@ def fit_mean(x: Array, y: Array) -> Affine:
     return Affine(np.zeros(size), mean, *nothing, y.shape[1:], 0.0)
 
 
-def fit_linear(train: tuple[Array, Array], valid: tuple[Array, Array]) -> Affine:
-    """Regress outputs on the leading principal components of the inputs.
+def fit_linear(
+    train: tuple[Array, Array],
+    valid: tuple[Array, Array],
+    *,
+    known: tuple[Array, Array] = (np.zeros(1), np.zeros(1)),
+) -> Affine:
+    """Regress outputs, less what is known of them, on the principal components of the inputs.
 
-    Minimises Σᵢ ||yᵢ - b - W (xᵢ - a)||² / ||yᵢ||² + α ||W||² over W whose rows are
+    Minimises Σᵢ ||yᵢ - zᵢ - b - W (xᵢ - a)||² / ||yᵢ||² + α ||W||² over W whose rows are
     in the span of the r leading principal directions (principal component regression
     with a ridge penalty; Hastie, Tibshirani and Friedman, "The Elements of Statistical
     Learning", 2009, sections 3.4.1 and 3.5.1). One singular value decomposition
@@ -105,18 +110,20 @@ def fit_linear(train: tuple[Array, Array], valid: tuple[Array, Array]) -> Affine
     The fit treats an instance as 0 at points outside its domain.
 
     Args:
-        train: Inputs (N, C, *grid) and outputs (N, K, *grid) to fit.
+        train: Inputs x (N, C, *grid) and outputs y (N, K, *grid) to fit.
         valid: Inputs and outputs for choosing r and α.
+        known: Of both, what the map is added to: z, such as the last known states; 0 by default.
     """
     x, y = train[0].reshape(len(train[0]), -1), _continue(train[1])[0]
     weights = _weights(y)
+    y = _continue(train[1] - known[0])[0]
     share = weights**2 / np.sum(weights**2)
     origin, value = share @ x, share @ y
     left, singular, right = np.linalg.svd((x - origin) * weights[:, None], full_matrices=False)
     loads = left.T @ ((y - value) * weights[:, None])
     scores = (valid[0].reshape(len(valid[0]), -1) - origin) @ right.T
-    truth, inside = _continue(valid[1])
-    scale = _weights(truth)
+    truth, inside = _continue(valid[1] - known[1])
+    scale = _weights(_continue(valid[1])[0])
 
     def error(rank: int, penalty: float) -> float:
         filters = singular[:rank] / (singular[:rank] ** 2 + penalty * singular[0] ** 2)

@@ -1,29 +1,28 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Pairs of functions from a dataset file, and their scaling for a network."""
+"""Pairs of functions from a dataset file."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from kryloset.config import GridPoints, name_points
 from kryloset.dataset.grids import rows_of_split
 from kryloset.dataset.integrity import identity
 from kryloset.dataset.opening import open_hdf5
 from kryloset.dataset.reader import Dataset
-from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
 from kryloset.learn.grid_batch import GridBatch
-from kryloset.learn.mesh_data import MeshPairs
 from kryloset.learn.models.base import Task
-from kryloset.learn.quantities import Quantity, has_quantity
+from kryloset.learn.quantities import Quantity, has_quantity, initial_states
+from kryloset.learn.states import States
 from kryloset.problems.checks.coverage import INSIDE
 
 type Array = NDArray[np.float64]
@@ -35,9 +34,11 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
     An item is `{"x": (C, *grid), "y": (K, *grid)}` in float32 and physical units, with one channel
     for each parameter and each field of the solution, and for each component of a vector. A
     parameter that is a number, or varies only along some axes, is constant along the others. A
-    parameter with axes of its own is left out. The solution of a trajectory is its last state. With
-    `steps`, an item is instead a state of a trajectory, after the parameters, and the one some
-    time steps later; first come all items of the first instance.
+    parameter with axes of its own is left out. The solution of a trajectory is its last state.
+
+    With a `window`, an item is instead a few states of a trajectory, after the parameters, and the
+    next ones. It begins at any state; first come all items of the first instance. A parameter that
+    is the initial state is left out then, which no later state depends on but through the others.
 
     If the grid has points outside the domain, the last input channel is the mask `inside`: 1 in
     the domain and 0 outside, where the solution is NaN.
@@ -48,15 +49,22 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
     Args:
         path: The dataset's file.
         split: One of its splits, such as `train`.
-        steps: Time steps from x to y.
+        window: States of x, one after another; none: y is the last state.
+        stride: Time steps from one of the states of an item to the next.
+        steps: States of y, which follow on those of x. If there are several, y is
+            (steps, K, *grid). None: an item is a whole trajectory, of which x has the first states
+            and y all others, (steps, K, *grid).
         points: Points of a further grid of the file, such as 33 for `/grid_33`; by default its own
             grid. A parameter along only some of the axes is not on a further grid.
 
     Attributes:
         inputs: Names of the input channels: names of parameters and states, with `_x`, `_y` or
-            `_z` for the components of vectors.
+            `_z` for the components of vectors. Several states have a number at the end, as in
+            `u_0`, `u_1`.
         outputs: Names of the output channels, formed in the same way.
         masked: Whether the last input is the mask of the domain.
+        steps: States of y.
+        times: With a `window`, the times of the states of a trajectory that begins at the first.
         points: Points of the further grid; None if it is the grid of the file.
         logarithmic: For each input, whether a network should see its logarithm.
         axes: Names of the axes of the grid.
@@ -67,7 +75,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
 
     Raises:
         DataError: The file is missing, damaged or not a dataset; it has no such split or grid, or
-            no two states that are so many steps apart; no parameter is a number or a function on
+            trajectories that are so long; no parameter is a number or a function on
             the grid; or a field of the solution is not defined on the whole grid.
     """
 
@@ -79,19 +87,21 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         path: Path | str,
         split: str,
         *,
-        steps: int | None = None,
+        window: int = 0,
+        stride: int = 1,
+        steps: int | None = 1,
         points: GridPoints | None = None,
     ) -> None:
         """Read the description of the dataset, but no fields."""
         self.path = Path(path)
         self.split = split
         self.points = points
+        self.window = window
         with Dataset(self.path) as dataset:
             self.instances = rows_of_split(dataset, split)
-            states = 1 if dataset.times is None else len(dataset.times)
-            if steps is not None and not 1 <= steps < states:
-                has = f"{states} states" if states > 1 else "no time steps"
-                raise DataError(f"{path} has {has}: there are no two that are {steps} steps apart")
+            times = np.zeros(1) if dataset.times is None else dataset.times
+            #: The states of an instance at which items begin.
+            self._starts = _find_starts(self.path, len(times), window, stride, steps)
             further = dataset.config.mesh.grids
             if points is not None and points not in further:
                 has = ", ".join(map(name_points, further)) or "none"
@@ -103,22 +113,31 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             self.coordinates = tuple(dataset.coordinates_on(points).values())
             self.closed_coordinates = tuple(dataset.closed_coordinates_on(points).values())
             given = [name for name in dataset.parameters if has_quantity(dataset, name, points)]
-            if steps is not None:
-                given.extend(dataset.fields)
+            if window:
+                initial = initial_states(dataset)
+                given = [name for name in given if name not in initial]
             # A domain that differs between instances is an input, too.
-            nothing = not given and dataset.masked != "own"
+            nothing = not given and dataset.masked != "own" and not window
             self.masked = dataset.inside(0, points) is not None
-            if self.masked:
-                given.append(INSIDE.name)
-            self._inputs = [Quantity.find(dataset, name, points) for name in given]
+            inputs = [Quantity.find(dataset, name, points) for name in given]
             self._outputs = [Quantity.find(dataset, name, points) for name in dataset.fields]
+            states = [[q.at_state(s, window) for q in self._outputs] for s in range(window)]
+            mask = [Quantity.find(dataset, INSIDE.name, points)] if self.masked else []
+            self._inputs = [*inputs, *(q for state in states for q in state), *mask]
             self.inputs = tuple(c for quantity in self._inputs for c in quantity.channels)
             self.outputs = tuple(c for quantity in self._outputs for c in quantity.channels)
             self.logarithmic = tuple(q.logarithmic for q in self._inputs for _ in q.channels)
             self.digest = identity(dataset.file)
-        #: The states of an instance that are x of an item, and how far from each its y is.
-        self._starts = range(states - 1, states) if steps is None else range(states - steps)
-        self._steps = steps or 0
+        whole = len(times) - 1 if steps is None else (window + steps - 1) * stride
+        self.times = times[: whole + 1 : stride] if window else times[-1:]
+        self.steps = len(self.times) - window if window else 1
+        #: Whether y has an axis of states.
+        self._several = steps is None or self.steps > 1
+        # The states of an item are so far from that at which it begins.
+        known = [stride * state for state in range(window) for _ in self._outputs]
+        latest = stride * max(window - 1, 0)
+        self._delays = [latest for _ in inputs] + known + [latest for _ in mask]
+        self._later = [stride * state for state in range(window, len(self.times))] or [0]
         if nothing:
             raise DataError(
                 f"{path}: no parameter is a number or a function on the grid, so a neural operator "
@@ -148,7 +167,14 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             coordinates=self.coordinates,
             periodic=tuple(len(closed) > len(points) for points, closed in ends),
             dimensions=len(self.grid),
+            window=self.window,
+            time_step=float(self.times[1] - self.times[0]) if self.window else None,
         )
+
+    @property
+    def states(self) -> States | None:
+        """Which of the inputs are states, if any are."""
+        return self.task.states
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -173,19 +199,24 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         return self.__dict__ | {"_opened": None}
 
     def arrays(self, item: int) -> tuple[Array, Array]:
-        """Return one pair as stored: arrays (C, *grid) and (K, *grid) in float64."""
+        """Return one pair as stored: arrays (C, *grid) and (K, *grid) or more in float64."""
         x, y = self.stack([item])
         return x[0], y[0]
 
     def columns(self, item: int) -> tuple[Array, Array]:
-        """Return the values of each channel of one pair in the domain: (C, points), (K, points)."""
+        """Return the values of each channel of one pair in the domain: (C, points), (K, points).
+
+        Of several states of y it is the first.
+        """
         x, y = self.arrays(item)
+        if self._several:
+            y = y[0]
         # Without a mask, this only flattens the grid.
         inside = x[-1] != 0 if self.masked else np.ones(self.grid, np.bool_)
         return x[:, inside], y[:, inside]
 
     def stack(self, items: Iterable[int]) -> tuple[Array, Array]:
-        """Return several pairs at once: arrays (N, C, *grid) and (N, K, *grid) in float64."""
+        """Return several pairs at once: arrays (N, C, *grid), (N, K, *grid) or more in float64."""
         x, y = self._read(items, np.float64)
         return x, y
 
@@ -197,26 +228,27 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         """
         # After a fork, HDF5 must not use a file that the parent process opened.
         if self._opened is None or self._opened.process != os.getpid():
-            self._opened = _Opened(self.path, self._inputs, self._outputs)
+            self._opened = _Opened(self.path, [*self._inputs, *self._outputs])
         items = np.fromiter(items, np.intp)
         if len(items) and not -len(self) <= items.min() <= items.max() < len(self):
             raise IndexError(f"{self.path}: the split {self.split} has {len(self)} items")
         numbers, starts = np.divmod(items % len(self), len(self._starts))
         instances, times = self.instances[numbers].tolist(), (starts + self._starts.start).tolist()
+        later = [(quantity, delay) for delay in self._later for quantity in self._outputs]
         pairs = []
-        for readers, channels, later in (
-            (self._opened.inputs, self.inputs, 0),
-            (self._opened.outputs, self.outputs, self._steps),
-        ):
-            stacked = np.empty((len(items), len(channels), *self.grid), dtype)
+        for quantities in (zip(self._inputs, self._delays, strict=True), later):
+            readers = [(self._opened.read[q.place], len(q.channels), d) for q, d in quantities]
+            count = sum(channels for _, channels, _ in readers)
+            stacked = np.empty((len(items), count, *self.grid), dtype)
             for row, instance, time in zip(stacked, instances, times, strict=True):
                 place = 0
-                for read in readers:
-                    values = read(instance, time + later)
-                    row[place : place + len(values)] = values
-                    place += len(values)
+                for read, channels, delay in readers:
+                    row[place : place + channels] = read(instance, time + delay)
+                    place += channels
             pairs.append(stacked)
-        return pairs
+        x, y = pairs
+        states = (len(self._later),) if self._several else ()
+        return [x, y.reshape(len(y), *states, len(self.outputs), *self.grid)]
 
 
 class _Opened:
@@ -224,129 +256,32 @@ class _Opened:
 
     Attributes:
         process: Number of that process.
-        inputs: What reads each of the inputs.
-        outputs: What reads each of the outputs.
+        read: What reads each array, by its place.
     """
 
-    def __init__(self, path: Path, inputs: Sequence[Quantity], outputs: Sequence[Quantity]) -> None:
+    def __init__(self, path: Path, quantities: Iterable[Quantity]) -> None:
         """Open the file, which is closed when nothing refers to it any more."""
         self.process = os.getpid()
         self._hdf5 = open_hdf5(path)
         with path.open("rb") as file:
             memory = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
-        self.inputs, self.outputs = (
-            [quantity.open(self._hdf5, memory) for quantity in quantities]
-            for quantities in (inputs, outputs)
-        )
+        found = {quantity.place: quantity for quantity in quantities}
+        self.read = {place: of.open(self._hdf5, memory) for place, of in found.items()}
 
 
-class Scaling(nn.Module):  # type: ignore[misc]
-    """The scaling between physical functions and those of a network, channel by channel.
+def _find_starts(path: Path, states: int, window: int, stride: int, steps: int | None) -> range:
+    """Return the states at which items may begin, of the states of a trajectory.
 
-    Inputs are scaled by x -> (t(x) - m) / s, where t is the logarithm for a positive coefficient
-    and otherwise the identity. Outputs are scaled back by z -> m + s z. The mean m and standard
-    deviation s are taken over all points in the domain of all instances of the training split.
-    They are buffers, so they are part of a model's weights.
-
-    A mask of the domain is not scaled. Where there is one, the other inputs are 0 at points
-    outside the domain.
-
-    Args:
-        logarithmic: Whether t is the logarithm, for each input channel.
-        inputs: m and s of each input channel, after t.
-        outputs: m and s of each output channel.
-        axes: Number of axes of the grid; none for functions on points.
-        masked: Whether the last input channel is the mask.
+    Raises:
+        DataError: There are not so many states.
     """
-
-    logarithmic: Tensor
-    input_mean: Tensor
-    input_std: Tensor
-    output_mean: Tensor
-    output_std: Tensor
-
-    def __init__(
-        self,
-        logarithmic: Iterable[bool],
-        inputs: Iterable[tuple[float, float]],
-        outputs: Iterable[tuple[float, float]],
-        axes: int,
-        *,
-        masked: bool = False,
-    ) -> None:
-        """Store the means and deviations in shapes that broadcast over the grid."""
-        super().__init__()
-        self.masked = masked
-        means_in, stds_in = zip(*inputs, strict=True)
-        means_out, stds_out = zip(*outputs, strict=True)
-        numbers = {
-            "logarithmic": torch.tensor(tuple(logarithmic)),
-            "input_mean": torch.tensor(means_in),
-            "input_std": torch.tensor(stds_in),
-            "output_mean": torch.tensor(means_out),
-            "output_std": torch.tensor(stds_out),
-        }
-        for name, values in numbers.items():
-            self.register_buffer(name, values.reshape(-1, *[1] * axes))
-
-    @classmethod
-    def fit(cls, pairs: FieldPairs | MeshPairs) -> Self:
-        """Compute the means and deviations in one pass over the training split.
-
-        Points count equally, also the nodes of meshes.
-
-        Raises:
-            DataError: A parameter with a logarithmic transform is not positive.
-        """
-        inputs = [Moments() for _ in pairs.inputs]
-        outputs = [Moments() for _ in pairs.outputs]
-        transforms: list[Callable[[Array], Array]] = [
-            np.log if logarithmic else np.asarray for logarithmic in pairs.logarithmic
-        ]
-        for item in range(len(pairs)):
-            x, y = pairs.columns(item)
-            for name, transform, moments, values in zip(
-                pairs.inputs, transforms, inputs, x, strict=True
-            ):
-                if transform is np.log and values.min() <= 0:
-                    raise DataError(
-                        f"{pairs.path}: `{name}` of instance {pairs.instances[item]} is not "
-                        'positive everywhere, so it cannot have the transform "log"; correct it '
-                        "in the family's Variable"
-                    )
-                moments.add(transform(values))
-            for moments, values in zip(outputs, y, strict=True):
-                moments.add(values)
-        scales = [_mean_and_scale(moments) for moments in inputs]
-        if pairs.masked:
-            scales[-1] = (0.0, 1.0)
-        return cls(
-            pairs.logarithmic,
-            scales,
-            [_mean_and_scale(moments) for moments in outputs],
-            len(pairs.grid),
-            masked=pairs.masked,
+    if not window:
+        return range(states - 1, states)
+    more = 1 if steps is None else steps
+    starts = range(states - (window + more - 1) * stride)
+    if not starts or min(window, stride, more) < 1:
+        has = f"{states} states" if states > 1 else "no time steps"
+        raise DataError(
+            f"{path} has {has}: there are no {window + more} that are {stride} steps apart"
         )
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Return scaled inputs for the network from physical inputs (N, C, *grid)."""
-        if not self.masked:
-            return self._scale(x)
-        inside = x[:, -1:] != 0
-        # `where` is applied twice, for the same reason as below.
-        return torch.where(inside, self._scale(torch.where(inside, x, 1)), 0)
-
-    def _scale(self, x: Tensor) -> Tensor:
-        # `where` is applied twice: the gradient of log is NaN where another channel is negative.
-        positive = torch.where(self.logarithmic, x, 1)
-        return (torch.where(self.logarithmic, positive.log(), x) - self.input_mean) / self.input_std
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Return physical outputs (N, K, *grid) from the network's scaled outputs."""
-        return self.output_mean + self.output_std * z
-
-
-def _mean_and_scale(moments: Moments) -> tuple[float, float]:
-    summary = moments.summary()
-    # A constant channel carries no information; any scale but zero will do.
-    return summary["mean"], summary["std"] or 1.0
+    return range(1) if steps is None else starts

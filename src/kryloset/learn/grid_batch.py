@@ -22,7 +22,8 @@ class GridBatch:
 
     Attributes:
         x: (N, C, *grid), inputs in physical units.
-        y: (N, K, *grid), outputs in physical units, NaN outside the domain.
+        y: (N, K, *grid), outputs in physical units, NaN outside the domain; or (N, S, K, *grid)
+            after each of S steps. Predictions have the same shape.
         coordinates: Coordinates of the grid, one array per axis, with the end of a periodic one.
     """
 
@@ -31,16 +32,21 @@ class GridBatch:
     coordinates: tuple[Array, ...]
 
     @property
+    def steps(self) -> int:
+        """Number of steps S."""
+        return 1 if self.y.dim() == self.x.dim() else self.y.shape[1]
+
+    @property
     def arguments(self) -> tuple[Tensor]:
         """What an operator takes."""
         return (self.x,)
 
     def loss(self, norm: Literal["l2", "h1"], prediction: Tensor) -> Tensor:
-        """Return the mean relative error of a prediction (N, K, *grid), as of `make_loss`."""
+        """Return the mean relative error of a prediction, as of `make_loss`."""
         return make_loss(norm, self.coordinates)(prediction, self.y)
 
     def relative_l2(self, prediction: Tensor) -> Array:
-        """Return the relative L² errors of a prediction (N, K, *grid) on the CPU, (N, K)."""
+        """Return the relative L² errors of a prediction on the CPU, (N, K) or (N, S, K)."""
         return relative_l2(prediction.numpy(), self.y.numpy(), self.coordinates)
 
     def to(self, device: torch.device) -> "GridBatch":

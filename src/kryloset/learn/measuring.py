@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
@@ -18,6 +19,8 @@ from kryloset.learn.bands import Waves
 from kryloset.learn.conformal import calibrate
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.metrics import BATCH, boundary, maximum, relative_h1, relative_l2, vrmse
+from kryloset.learn.rollout import Rollout, roll_out
+from kryloset.learn.states import States
 
 type Array = NDArray[np.float64]
 
@@ -41,10 +44,13 @@ class Measured:
     Attributes:
         errors: As of `measure`, (N, K).
         distances: Largest distance from the solution at any point, (N, K), in the field's unit.
+        rollout: Whole trajectories, if the predictor goes along them. What is above is then of
+            steps from true states: the mean, and the largest distance, over those of an instance.
     """
 
     errors: Mapping[str, Array]
     distances: Array
+    rollout: Rollout | None = None
 
     def means(self) -> dict[str, float | None]:
         """Return the mean of each error; None where it has no meaning, as on no boundary."""
@@ -63,15 +69,21 @@ class Measured:
     def extremes(self) -> list[int]:
         """Return the places in the split of the best, the median and the worst instance.
 
-        They are those of the relative L² error, its mean over the fields.
+        They are those of the relative L² error, its mean over the fields; of trajectories, that of
+        the last state.
         """
-        order = np.argsort(self.relative_l2, kind="stable").tolist()
+        order = np.argsort(self.shown_errors, kind="stable").tolist()
         return [order[0], order[(len(order) - 1) // 2], order[-1]]
 
     @property
     def relative_l2(self) -> Array:
         """The relative L² error of each instance, its mean over the fields, (N,)."""
         return np.asarray(self.errors["relative_l2"].mean(axis=1))
+
+    @property
+    def shown_errors(self) -> Array:
+        """The errors of what is shown of each instance, (N,): its solution, or its last state."""
+        return self.relative_l2 if self.rollout is None else self.rollout.last_errors
 
 
 def measure(prediction: Array, truth: Array, coordinates: Sequence[Array]) -> dict[str, Array]:
@@ -104,7 +116,7 @@ def open_splits(
     grids: Sequence[str] = (),
     splits: Sequence[str] = (),
     *,
-    kind: type[FieldPairs] = FieldPairs,
+    kind: Callable[..., FieldPairs] = FieldPairs,
 ) -> dict[str, dict[str, FieldPairs]]:
     """Return splits of a dataset on its grids, by the names of these.
 
@@ -113,7 +125,7 @@ def open_splits(
         grids: Names of the grids; by default the grid of the file, and the further ones that have
             the same channels, which profiles along an axis have not.
         splits: Names of the splits; by default all of them.
-        kind: Class of the pairs.
+        kind: Opens pairs, as `FieldPairs` does.
 
     Raises:
         DataError: There is no such grid; or as of `FieldPairs`.
@@ -134,7 +146,10 @@ def open_splits(
 def measure_splits(
     predict: Predictor, splits: Mapping[str, FieldPairs], residuals: Residuals | None = None
 ) -> dict[str, Measured]:
-    """Measure a predictor on all instances of some splits, with residuals if they are known."""
+    """Measure a predictor on all instances of some splits, with residuals if they are known.
+
+    Pairs with states are whole trajectories.
+    """
     return {split: _measure(predict, pairs, residuals) for split, pairs in splits.items()}
 
 
@@ -149,10 +164,10 @@ def describe(
         calibration: What was measured on the split that calibrates, if it is of another dataset.
 
     Returns:
-        By split the number of `instances`, the means, `errors`, and the `quantiles`; and the
-        `calibration`, by the split of that name if it is among them. It calibrates by the worst
-        field of each instance: its relative L² error, and its largest distance from the solution
-        in standard deviations.
+        By split the number of `instances`, the means, `errors`, the `quantiles` and the `rollout`,
+        which is None without trajectories; and the `calibration`, by the split of that name if it
+        is among them. It calibrates by the worst field of each instance: its relative L² error, and
+        its largest distance from the solution in standard deviations.
     """
 
     def score(found: Measured) -> dict[str, Array]:
@@ -163,10 +178,14 @@ def describe(
 
     scores = {split: score(found) for split, found in measured.items()}
     known = scores.pop(CALIBRATION, None) if calibration is None else score(calibration)
+    rollouts = {
+        split: found.rollout.describe() for split, found in measured.items() if found.rollout
+    }
     return {
         "instances": {split: len(found.distances) for split, found in measured.items()},
         "errors": {split: found.means() for split, found in measured.items()},
         "quantiles": {split: found.quantiles() for split, found in measured.items()},
+        "rollout": rollouts or None,
         "calibration": known and calibrate(known, scores),
     }
 
@@ -189,21 +208,60 @@ def arrange(
 
 
 def _measure(predict: Predictor, pairs: FieldPairs, residuals: Residuals | None) -> Measured:
-    errors, distances, begin = [], [], 0
-    for batch in DataLoader(pairs, BATCH):
+    parts, begin = [], 0
+    for batch in DataLoader(pairs, max(1, BATCH // pairs.steps)):
         x, y = batch["x"].numpy(), batch["y"].numpy()
-        prediction = predict(x)
-        errors.append(measure(prediction, y, pairs.closed_coordinates))
-        if residuals is not None:
-            rows = pairs.instances[begin : begin + len(x)]
-            errors[-1]["residual"] = residuals(rows, prediction)
+        if pairs.states:
+            parts.append(_along(predict, pairs, pairs.states, x, y))
+        else:
+            prediction = predict(x)
+            errors = measure(prediction, y, pairs.closed_coordinates)
+            if residuals is not None:
+                rows = pairs.instances[begin : begin + len(x)]
+                errors["residual"] = residuals(rows, prediction)
+            parts.append(Measured(errors, _distances(prediction, y)))
         begin += len(x)
-        distance = np.abs(np.where(np.isnan(y), 0, prediction - y))
-        distances.append(distance.max(axis=tuple(range(2, y.ndim))))
+    rollouts = [part.rollout for part in parts if part.rollout]
     return Measured(
-        {name: np.concatenate([found[name] for found in errors]) for name in errors[0]},
-        np.concatenate(distances),
+        {name: np.concatenate([part.errors[name] for part in parts]) for name in parts[0].errors},
+        np.concatenate([part.distances for part in parts]),
+        Rollout.join(rollouts) if rollouts else None,
     )
+
+
+def _along(predict: Predictor, pairs: FieldPairs, states: States, x: Array, y: Array) -> Measured:
+    """Measure a predictor on trajectories.
+
+    Args:
+        predict: It predicts the next state.
+        pairs: Whole trajectories.
+        states: Which inputs are states.
+        x: Inputs of the first step, (N, C, *grid).
+        y: The later states, (N, S, K, *grid).
+    """
+    count, steps = y.shape[:2]
+    known = states.inputs(torch.from_numpy(x), torch.from_numpy(y)).numpy()
+    prediction, truth = predict(known.reshape(-1, *x.shape[1:])), y.reshape(-1, *y.shape[2:])
+    with np.errstate(over="ignore"):  # of predictions that are far off
+        errors = measure(prediction, truth, pairs.closed_coordinates)
+    distances = _distances(prediction, truth).reshape(count, steps, -1)
+    return Measured(
+        {name: found.reshape(count, steps, -1).mean(axis=1) for name, found in errors.items()},
+        distances.max(axis=1),
+        Rollout.measure(
+            roll_out(predict, states, x, steps),
+            y,
+            pairs.closed_coordinates,
+            pairs.times[-steps:],
+            pairs.outputs,
+        ),
+    )
+
+
+def _distances(prediction: Array, truth: Array) -> Array:
+    """Return the largest distance at any point in the domain, (N, K)."""
+    distance = np.abs(np.where(np.isnan(truth), 0, prediction - truth))
+    return np.asarray(distance.max(axis=tuple(range(2, truth.ndim))))
 
 
 def _number(value: float) -> float | None:

@@ -76,6 +76,9 @@ class MeshPairs(torch.utils.data.Dataset[PointBatch]):  # type: ignore[misc]
     grid = ()
     #: Whether the last input is the mask of the domain: all nodes are in it.
     masked = False
+    #: Which inputs are states of a trajectory: none, and y is one state.
+    states = None
+    steps = 1
 
     def __init__(self, path: Path | str, split: str) -> None:
         """Read the description of the dataset, but no fields."""

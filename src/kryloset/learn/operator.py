@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
 from kryloset.errors import DataError
-from kryloset.learn.data import Scaling
+from kryloset.learn.data import FieldPairs
 from kryloset.learn.models.base import Network, OnGrid, PointModel, Points, Task
 from kryloset.learn.models.registry import model_class, read_settings
-from kryloset.learn.pairs import Pairs
+from kryloset.learn.pairs import Pairs, open_trajectories
+from kryloset.learn.scaling import Scaling
 
 
 class Operator(nn.Module):  # type: ignore[misc]
@@ -48,7 +49,60 @@ class Operator(nn.Module):  # type: ignore[misc]
             points: The points, for such an operator alone: those of a `PointBatch`.
         """
         result: Tensor = self.scaling.decode(self.network(self.scaling.encode(x), *points))
+        if self.scaling.states:
+            result = self.scaling.states.last(x) + result
         return torch.where(x[:, -1:] != 0, result, torch.nan) if self.scaling.masked else result
+
+    def roll_out(self, x: Tensor, steps: int, *points: Points) -> Tensor:
+        """Return the states of several steps, each from those before: (N, steps, K, *grid).
+
+        Args:
+            x: The inputs of the first step, with states of a trajectory among them.
+            steps: Number of steps.
+            points: As of `forward`.
+
+        Raises:
+            DataError: No inputs are states.
+        """
+        if not (states := self.scaling.states):
+            raise DataError("the operator makes no steps: no inputs of it are states")
+        return states.roll_out(lambda inputs: self(inputs, *points), x, steps)
+
+    def trajectories(self, path: Path | str, split: str) -> FieldPairs:
+        """Return whole trajectories of a dataset, with the window and the time step of a model.
+
+        Args:
+            path: The dataset's file.
+            split: One of its splits.
+
+        Raises:
+            DataError: As `open_trajectories` and `FieldPairs`.
+        """
+        return open_trajectories(Task.read(self.about), Path(path))(path, split)
+
+
+class Unrolled(nn.Module):  # type: ignore[misc]
+    """Several steps of an operator as one module, which learns from all of them.
+
+    Args:
+        operator: The operator.
+        steps: Number of steps.
+    """
+
+    def __init__(self, operator: Operator, steps: int) -> None:
+        """Keep the operator."""
+        super().__init__()
+        self.operator = operator
+        self.steps = steps
+
+    def forward(self, x: Tensor, *points: Points) -> Tensor:
+        """Return the states of the steps, (N, steps, K, *grid), for inputs (N, C, *grid)."""
+        return self.operator.roll_out(x, self.steps, *points)
+
+
+def unroll(operator: Operator, steps: int) -> nn.Module:
+    """Return an operator, or several steps of it, as a module with its weights."""
+    return operator if steps == 1 else Unrolled(operator, steps)
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
@@ -141,7 +195,7 @@ def load_model(path: Path | str, network: type[Network] | None = None) -> Operat
     inputs, outputs = ([(0.0, 1.0)] * count for count in channels)
     logarithmic = [False] * channels[0]
     axes = task.dimensions if about["where"] == "grid" else 0
-    scaling = Scaling(logarithmic, inputs, outputs, axes, masked=task.masked)
+    scaling = Scaling(logarithmic, inputs, outputs, axes, masked=task.masked, states=task.states)
     operator = Operator(scaling, build_network(about, network or model_class(name)))
     operator.load_state_dict(state)
     operator.eval()

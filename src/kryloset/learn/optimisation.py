@@ -15,7 +15,7 @@ from kryloset.errors import KrylosetError
 from kryloset.learn.averaging import moving_average
 from kryloset.learn.devices import random_states, restore_random
 from kryloset.learn.models.registry import model_class
-from kryloset.learn.operator import Operator, weights
+from kryloset.learn.operator import Operator, unroll, weights
 from kryloset.learn.optimisers import default_rate, make_optimiser
 from kryloset.learn.pairs import Batch
 from kryloset.learn.processes import transform_in_single
@@ -60,7 +60,7 @@ class Optimisation:
         self.rate = settings.learning_rate or default_rate(
             settings.optimiser, model_class(name).learning_rate
         )
-        trained = RealWeights(operator)
+        trained = RealWeights(unroll(operator, settings.steps))
         optimiser = make_optimiser(
             settings.optimiser, trained.weights, rate=self.rate, decay=settings.decay
         )
@@ -147,11 +147,12 @@ class Optimisation:
 
 
 def mean_error(operator: Operator, batches: Iterable[Batch]) -> float:
-    """Return the mean relative L2 error of an operator."""
+    """Return the mean relative L2 error of an operator, over all steps of the batches."""
     device = operator.scaling.input_mean.device
     operator.eval()
     with torch.no_grad():
         errors = [
-            batch.relative_l2(operator(*batch.to(device).arguments).cpu()) for batch in batches
+            batch.relative_l2(unroll(operator, batch.steps)(*batch.to(device).arguments).cpu())
+            for batch in batches
         ]
     return float(np.concatenate(errors).mean())

@@ -2,15 +2,19 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What a network learns from: pairs of functions on the grid of a dataset, or on its meshes."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from kryloset.config import GridPoints
+from kryloset.config import GridPoints, TrainingConfig
 from kryloset.dataset.reader import Dataset
+from kryloset.errors import ConfigError, DataError
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.grid_batch import GridBatch
+from kryloset.learn.march import STEADY, March
 from kryloset.learn.mesh_data import MeshPairs, find_fault, has_own_nodes
-from kryloset.learn.models.base import Network
+from kryloset.learn.models.base import Network, Task
 from kryloset.learn.models.registry import on_points
 from kryloset.learn.point_batch import PointBatch
 
@@ -19,7 +23,15 @@ type Pairs = FieldPairs | MeshPairs
 type Place = Literal["grid", "mesh"]
 
 
-def open_pairs(path: Path, split: str, place: Place, *, points: GridPoints | None = None) -> Pairs:
+def open_pairs(
+    path: Path,
+    split: str,
+    place: Place,
+    *,
+    points: GridPoints | None = None,
+    march: March = STEADY,
+    steps: int = 1,
+) -> Pairs:
     """Return the pairs of one split on a grid or on the meshes of a dataset.
 
     Args:
@@ -27,14 +39,63 @@ def open_pairs(path: Path, split: str, place: Place, *, points: GridPoints | Non
         split: One of its splits.
         place: Where functions are.
         points: A further grid, by its points; by default the dataset's own grid.
+        march: How pairs go along trajectories; by default they end with the last state.
+        steps: Steps of each pair.
 
     Raises:
         DataError: As `FieldPairs` and `MeshPairs`.
     """
-    return MeshPairs(path, split) if place == "mesh" else FieldPairs(path, split, points=points)
+    if place == "mesh":
+        return MeshPairs(path, split)
+    return FieldPairs(
+        path, split, window=march.window, stride=march.stride, steps=steps, points=points
+    )
 
 
-def find_place(path: Path, kind: type[Network], asked: Literal["auto", "grid", "mesh"]) -> Place:
+def open_trajectories(task: Task, path: Path) -> Callable[..., FieldPairs]:
+    """Return what opens the pairs on which a predictor is measured.
+
+    Args:
+        task: What it maps between. If it goes along trajectories, pairs are whole ones.
+        path: The dataset's file.
+
+    Raises:
+        DataError: The file cannot be read, or has no trajectories for its time step.
+    """
+    if task.time_step is None:
+        return FieldPairs
+    with Dataset(path) as dataset:
+        try:
+            march = March.along(dataset.times, task.window, task.time_step)
+        except DataError as error:
+            raise DataError(f"{path} does not fit: {error}") from None
+    return partial(FieldPairs, window=march.window, stride=march.stride, steps=None)
+
+
+def find_march(path: Path, training: TrainingConfig, place: Place) -> March:
+    """Return how a network goes along the trajectories of a dataset, if it does.
+
+    Args:
+        path: The dataset's file.
+        training: The configuration of the training.
+        place: Where functions are. On meshes it goes from the parameters to the last state.
+
+    Raises:
+        ConfigError: As `March.choose`; or networks should make several steps on meshes.
+        DataError: The file cannot be read.
+    """
+    if place == "mesh":
+        if training.steps > 1:
+            raise ConfigError(
+                "training.steps: on meshes, networks predict the last state at once: take "
+                "`where: grid`, or leave it out"
+            )
+        return STEADY
+    with Dataset(path) as dataset:
+        return March.choose(dataset.times, training.window, training.stride, steps=training.steps)
+
+
+def find_place(path: Path, kind: type[Network], training: TrainingConfig) -> Place:
     """Return where a network learns.
 
     By default it learns at the nodes of meshes if it is one on points and if there are nodes that
@@ -43,12 +104,14 @@ def find_place(path: Path, kind: type[Network], asked: Literal["auto", "grid", "
     Args:
         path: The dataset's file.
         kind: Class of the network.
-        asked: The key `training.where`, which suits it (`check_training`).
+        training: The configuration of the training, which suits it (`check_training`).
 
     Raises:
         DataError: The file cannot be read.
     """
-    if asked != "auto" or not on_points(kind):
-        return "mesh" if asked == "mesh" else "grid"
+    if training.where != "auto" or not on_points(kind):
+        return "mesh" if training.where == "mesh" else "grid"
+    if training.grid is not None or training.window:
+        return "grid"
     with Dataset(path) as dataset:
         return "mesh" if has_own_nodes(dataset) and find_fault(dataset) is None else "grid"

@@ -4,7 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -42,6 +42,9 @@ class PointBatch:
     cells: Tensor
     volumes: Tensor
     gradients: Tensor
+
+    #: Steps of a trajectory that they are.
+    steps: ClassVar[int] = 1
 
     @property
     def arguments(self) -> tuple[Tensor, Points]:

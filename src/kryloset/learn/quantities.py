@@ -3,7 +3,7 @@
 """The quantities of a dataset as channels on one of its grids."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import h5py
@@ -30,6 +30,21 @@ def has_quantity(dataset: Dataset, name: str, points: GridPoints | None = None) 
     if points is None or not is_on_grid(dataset, name):
         return is_on_grid(dataset, name)
     return not any(axes_varying(dataset, name)) or name in dataset.names_on(points)
+
+
+def initial_states(dataset: Dataset) -> set[str]:
+    """Return the parameters of a family with time steps that are the first state of a field.
+
+    Args:
+        dataset: The open dataset.
+    """
+    first = {name: dataset.rows(name, 0, 1)[0] for name in (*dataset.parameters, *dataset.fields)}
+    states = [first[name][0] for name in dataset.fields]
+    return {
+        name
+        for name in dataset.parameters
+        if any(np.array_equal(first[name], state, equal_nan=True) for state in states)
+    }
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,16 @@ class Quantity:
             described.attrs.get("transform") == "log",
             None if further or not is_in_cells(dataset, name) else cells_of_points(dataset),
         )
+
+    def at_state(self, number: int, states: int) -> Self:
+        """Return it as one of several states: names of channels end with the number of the state.
+
+        Args:
+            number: That of the state.
+            states: How many there are. A single one needs no number.
+        """
+        ending = f"_{number}" if states > 1 else ""
+        return replace(self, channels=tuple(f"{channel}{ending}" for channel in self.channels))
 
     def open(self, file: h5py.File, memory: memoryview) -> Callable[[int, int], Array]:
         """Return what reads an instance's channels at a time, which broadcast to (C, *grid).

@@ -23,13 +23,13 @@ from torch.utils.data import DataLoader
 from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
 from kryloset.learn.batches import Batches
-from kryloset.learn.data import Scaling
 from kryloset.learn.metrics import BATCH
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, build_network, describe, weights
 from kryloset.learn.optimisation import Optimisation, mean_error
 from kryloset.learn.pairs import Batch, Pairs
 from kryloset.learn.processes import make_fabric
+from kryloset.learn.scaling import Scaling
 from kryloset.progress import track
 
 logger = logging.getLogger(__name__)
@@ -219,5 +219,5 @@ def _same(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def error(operator: Operator, pairs: Pairs) -> float:
-    """Return the mean relative L2 error of an operator."""
+    """Return the mean relative L2 error of an operator, over all steps of the pairs."""
     return mean_error(operator, DataLoader(pairs, BATCH, collate_fn=pairs.join))

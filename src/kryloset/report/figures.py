@@ -180,3 +180,38 @@ def training(curves: Mapping[str, Array]) -> Figure:
     _legend(axis)
     leave_room(figure, 0.6, top=0.15 + 0.2 * rows)
     return figure
+
+
+@styled
+def rollout(
+    times: Array, errors: Mapping[str, Array], field: str, spectra: Mapping[str, Array]
+) -> Figure:
+    """Draw errors along trajectories, and the energy of a field by number of waves.
+
+    Args:
+        times: Times of the states.
+        errors: Relative L2 errors at these times, by predictor.
+        field: Name of the field.
+        spectra: Its energies, by predictor; those of the truth under `truth`.
+    """
+    rows = math.ceil((len(errors) + 1) / 3)
+    figure = Figure(figsize=(7.2, 2.6 + 0.2 * rows))
+    left, right = figure.subplots(1, 2)
+    styles = list(product(("-", "--", ":"), SERIES.values()))
+    looks = dict(zip(errors, styles, strict=False))
+    for name, values in errors.items():
+        line, colour = looks[name]
+        left.semilogy(times, values, f".{line}", color=colour, label=name)
+    for name, values in spectra.items():
+        line, colour = looks.get(name, ("-", INK))
+        right.semilogy(values, line, color=colour, label=name)
+    left.set(xlabel="time", ylabel="relative L2 error")
+    right.set(xlabel="waves over the domain", ylabel=f"energy of {field}")
+    name_powers(left)
+    name_powers(right)
+    handles, labels = right.get_legend_handles_labels()
+    left.legend(
+        handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2
+    )
+    leave_room(figure, 0.8, top=0.15 + 0.2 * rows, between=0.35)
+    return figure

@@ -12,6 +12,7 @@ BASELINES = {
     "linear": "the linear predictor",
     "nearest": "the nearest neighbour in the training split",
     "mean": "the mean of the training split",
+    "persistence": "persistence, which predicts no change",
 }
 #: The errors of tables, by their keys.
 MEASURES = {"relative_l2": "relative L2", "relative_h1": "relative H1", "vrmse": "VRMSE"}
@@ -36,7 +37,7 @@ def predictors(models: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     baselines = models["baselines"].items()
     return {
         **models["models"],
-        **{BASELINES[name].removeprefix("the "): of for name, of in baselines},
+        **{BASELINES[name].partition(",")[0].removeprefix("the "): of for name, of in baselines},
     }
 
 
@@ -87,6 +88,34 @@ def tell_grids(models: Mapping[str, Any], split: str) -> tuple[list[str], dict[s
         ]
         for name, of in every.items()
     }
+
+
+def rollouts(models: Mapping[str, Any], split: str) -> dict[str, Mapping[str, Any]]:
+    """Return what was measured along the trajectories of a split, by predictor.
+
+    It is that of the first seed. There are none without trajectories.
+    """
+    return {
+        name: of["rollout"][0][split] for name, of in predictors(models).items() if of["rollout"][0]
+    }
+
+
+def tell_rollout(models: Mapping[str, Any], split: str) -> tuple[list[str], dict[str, list[str]]]:
+    """Return times along trajectories, and by predictor the relative L2 errors there.
+
+    The times are those after the first step, after half of the steps and after all of them.
+    """
+    every = rollouts(models, split)
+    if not every:
+        return [], {}
+    times = next(iter(every.values()))["times"]
+    places = sorted({0, (len(times) - 1) // 2, len(times) - 1})
+    found = {}
+    for name in every:
+        along = [of[split]["errors"]["relative_l2"] for of in predictors(models)[name]["rollout"]]
+        values = [[of_seed[place] for of_seed in along] for place in places]
+        found[name] = ["–" if None in of_time else spread(of_time) for of_time in values]
+    return [f"t = {times[place]:.3g}" for place in places], found
 
 
 def describe_calibration(models: Mapping[str, Any], split: str) -> list[str]:

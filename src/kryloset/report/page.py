@@ -68,6 +68,7 @@ def illustrate(findings: Findings) -> dict[str, Illustration]:
         _seconds(findings),
         _comparison(findings),
         _training(findings),
+        _rollout(findings),
         *_predictions(findings),
     ]
     return {drawing.name: drawing for drawing in drawings if drawing is not None}
@@ -245,6 +246,30 @@ def _training(findings: Findings) -> Illustration | None:
         "training",
         figures.training({name: np.asarray(values) for name, values in curves.items()}),
         f"Relative L2 error by epoch; after the last epoch: {told}.",
+    )
+
+
+def _rollout(findings: Findings) -> Illustration | None:
+    found = measured.rollouts(findings.models, findings.config.held_out) if findings.models else {}
+    if not found:
+        return None
+    first = next(iter(found.values()))
+    field, described = next(iter(first["fields"].items()))
+    spectra = {name: of["fields"][field]["spectrum"]["predicted"] for name, of in found.items()}
+    errors = {name: of["errors"]["relative_l2"] for name, of in found.items()}
+    # None, of a prediction that grows without bounds, is NaN.
+    numbers = ({k: np.array(v, np.float64) for k, v in of.items()} for of in (errors, spectra))
+    along, energies = numbers
+    truth = {"truth": np.array(described["spectrum"]["true"], np.float64)}
+    told = ", ".join(
+        f"{name} {'–' if values[-1] is None else f'{values[-1]:.3g}'}"
+        for name, values in errors.items()
+    )
+    return Illustration(
+        "rollout",
+        figures.rollout(np.asarray(first["times"]), along, field, energies | truth),
+        f"Relative L2 error along trajectories, and the energy of {field} in their second half by "
+        f"number of waves; error at the end: {told}.",
     )
 
 

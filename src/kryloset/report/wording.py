@@ -180,7 +180,7 @@ def describe_training(models: Mapping[str, Any], split: str) -> list[str]:
         return f"{_times(ratio_of(error, errors[best]))}{word} than that of {BASELINES[name]}"
 
     least = "the least relative L2 error is that" if len(errors) > 1 else "the relative L2 error"
-    *others, last = map(versus, BASELINES)
+    *others, last = map(versus, models["baselines"])
     compared = f"{', '.join(others)}, and {last}"
     return [
         f"On the split {split}, {least} of {best}, {errors[best]:.3g}: {compared}.",

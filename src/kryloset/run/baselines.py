@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import numpy as np
 import torch
 
 from kryloset.dataset.atomic import write_text_whole
+from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.learn.baselines import fit_linear, fit_mean, fit_nearest
-from kryloset.learn.data import FieldPairs, Scaling
+from kryloset.learn.data import FieldPairs
+from kryloset.learn.march import March
 from kryloset.learn.measuring import (
     Array,
     Predictor,
@@ -24,11 +27,14 @@ from kryloset.learn.measuring import (
     measure_splits,
     open_splits,
 )
+from kryloset.learn.pairs import open_trajectories
+from kryloset.learn.scaling import Scaling
+from kryloset.learn.seen import TRAINING
 
 logger = logging.getLogger(__name__)
 
-BASELINES = ("linear", "nearest", "mean")
-"""Their names."""
+BASELINES = ("linear", "nearest", "mean", "persistence")
+"""Their names. Persistence, which predicts the last known state again, needs trajectories."""
 
 MOST_INSTANCES = 2000
 """Largest number of instances to which the baselines are fitted. They need them all in memory, and
@@ -42,6 +48,8 @@ def run(
     on: Path | None = None,
     grids: Sequence[str] = (),
     splits: Sequence[str] = (),
+    window: int | None = None,
+    stride: int | None = None,
 ) -> None:
     """Fit the baselines and measure them.
 
@@ -51,16 +59,24 @@ def run(
         on: The dataset on which they are measured, if it is another one.
         grids: Names of grids of that file; by default all of them.
         splits: Splits of that file; by default all of them.
+        window: `training.window` of the models that they are compared with.
+        stride: `training.stride` of them.
 
     Raises:
+        ConfigError: The trajectories are not so long.
         KrylosetError: torch is not installed.
         DataError: A dataset cannot be read, or has no such grid or split; or the two differ in
             their channels or grids.
     """
-    known = open_splits(data, grids, ("train", "valid"))
-    found: dict[str, dict[str, Any]] = {name: {} for name in BASELINES}
+    with Dataset(data) as dataset:
+        march = March.choose(dataset.times, window, stride)
+    kind = partial(FieldPairs, window=march.window, stride=march.stride)
+    known = open_splits(data, grids, TRAINING, kind=kind)
+    found: dict[str, dict[str, Any]] = {}
     settings: Mapping[str, Any] = {}
-    for points, pairs in open_splits(on or data, grids, splits).items():
+    task = next(iter(known.values()))["train"].task
+    whole = open_trajectories(task, on or data)
+    for points, pairs in open_splits(on or data, grids, splits, kind=whole).items():
         if difference := _difference(known.get(points, {}), pairs):
             raise DataError(
                 f"{on} does not fit {data} on {points} points: {difference}; choose another grid "
@@ -70,7 +86,7 @@ def run(
         settings = settings or fitted.settings
         for name, predict in fitted.predictors.items():
             measured = measure_splits(predict, pairs)
-            found[name][points] = describe(measured, fitted.deviations)
+            found.setdefault(name, {})[points] = describe(measured, fitted.deviations)
             told = ", ".join(f"{key} {of.relative_l2.mean():.4f}" for key, of in measured.items())
             logger.info("%s on %s points: relative L2 error %s", name, points, told)
     trained_on = {"trained_on": next(iter(known.values()))["train"].digest}
@@ -104,17 +120,26 @@ def _fit(known: Mapping[str, FieldPairs]) -> _Fitted:
         encoded: Array = scaling.encode(torch.from_numpy(x)).numpy()
         return encoded
 
+    states = known["train"].states
+
+    def last(x: Array) -> Array:
+        """Return the last known state, to which the linear map adds; 0 without states."""
+        return np.nan_to_num(x[:, states.latest]) if states else np.zeros(1)
+
     samples = {split: _sample(pairs) for split, pairs in known.items()}
     encoded = {split: (encode(x), y) for split, (x, y) in samples.items()}
     mean, nearest = fit_mean(*encoded["train"]), fit_nearest(*encoded["train"])
-    linear = fit_linear(encoded["train"], encoded["valid"])
+    train, valid = (last(samples[split][0]) for split in TRAINING)
+    linear = fit_linear(encoded["train"], encoded["valid"], known=(train, valid))
     predictors: dict[str, Predictor] = {
-        "linear": lambda x: linear(encode(x)),
+        "linear": lambda x: last(x) + linear(encode(x)),
         "nearest": lambda x: nearest(encode(x)),
         "mean": lambda x: mean(encode(x)),
     }
+    if states:
+        predictors["persistence"] = last
     settings = {"linear": {"rank": linear.rank, "penalty": linear.penalty}}
-    return _Fitted(predictors, settings, scaling.output_std.numpy().ravel())
+    return _Fitted(predictors, settings, scaling.deviations)
 
 
 def _difference(known: Mapping[str, FieldPairs], pairs: Mapping[str, FieldPairs]) -> str:

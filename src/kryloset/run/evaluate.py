@@ -31,9 +31,11 @@ from kryloset.learn.measuring import (
 )
 from kryloset.learn.mesh_data import MeshPairs
 from kryloset.learn.mesh_measuring import NumberedPairs, OnGridOfMeshes
+from kryloset.learn.models.base import Task
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, load_model
-from kryloset.learn.pairs import Pairs
+from kryloset.learn.pairs import Pairs, open_trajectories
+from kryloset.learn.rollout import roll_out
 from kryloset.learn.seen import require_unseen
 
 logger = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ def run(
             nor `valid`.
     """
     operator = load_model(model, None if network is None else model_class(network))
-    about, deviations = operator.about, operator.scaling.output_std.numpy().ravel()
+    about, deviations = operator.about, operator.scaling.deviations
     if "seen" not in about:
         raise DataError(f"{model} does not say what it has seen; `kryloset train` makes one")
     operator.to(find_device("cpu" if about["training"]["device"] == "cpu" else "auto"))
@@ -110,7 +112,7 @@ def _on_grids(
         DataError: As `run`.
     """
     meshes = MeshPairs(data, "train") if operator.about["where"] == "mesh" else None
-    kind = NumberedPairs if meshes else FieldPairs
+    kind = NumberedPairs if meshes else open_trajectories(Task.read(operator.about), data)
     for points, pairs in open_splits(data, grids, splits, kind=kind).items():
         there = next(iter(pairs.values()))
         if lacking := _lacking(operator, meshes or there):
@@ -164,6 +166,12 @@ def _select(
         held_out, places = pairs[split], measured[split].extremes()
         numbers = dataset.numbers[held_out.instances[places]]
     x, truth = held_out.stack(places)
+    given: Array = x.astype(np.float32)  # as it was measured
+    if held_out.states:
+        truth = truth[:, -1]
+        prediction = roll_out(predict, held_out.states, given, held_out.steps)[:, -1]
+    else:
+        prediction = predict(given)
     return Predictions(
         label=label_of(name),
         dataset=held_out.digest,
@@ -171,8 +179,7 @@ def _select(
         channels=held_out.outputs,
         coordinates=dict(zip(held_out.axes, held_out.coordinates, strict=True)),
         instance=numbers,
-        error=measured[split].relative_l2[places],
+        error=measured[split].shown_errors[places],
         truth=truth,
-        # As it was measured.
-        prediction=np.where(np.isnan(truth), np.nan, predict(x.astype(np.float32))),
+        prediction=np.where(np.isnan(truth), np.nan, prediction),
     )

@@ -11,7 +11,7 @@ from typing import Any
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.errors import DataError
-from kryloset.report.measured import MEASURES, tell_errors
+from kryloset.report.measured import MEASURES, tell_errors, tell_rollout
 
 
 def run(config: DatasetConfig, *, models: Path, output: Path) -> None:
@@ -72,3 +72,11 @@ def _write(table: Mapping[str, Any]) -> Iterator[str]:
         for name, errors in tell_errors(table, split).items():
             yield f"| {' | '.join([name, *errors, *costs.get(name, ('', ''))])} |"
         yield ""
+        times, along = tell_rollout(table, split)
+        if times:
+            yield f"Relative L2 error along the trajectories of the split {split}{over}:\n"
+            yield f"| {' | '.join(['predictor', *times])} |"
+            yield f"| --- |{' ---: |' * len(times)}"
+            for name, errors in along.items():
+                yield f"| {' | '.join([name, *errors])} |"
+            yield ""

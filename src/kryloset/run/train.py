@@ -13,7 +13,7 @@ from kryloset.config import DatasetConfig, TrainingConfig
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.learn.models.registry import check_training, model_class, model_files, model_modules
 from kryloset.learn.operator import save_model
-from kryloset.learn.pairs import find_place, open_pairs
+from kryloset.learn.pairs import find_march, find_place, open_pairs
 from kryloset.learn.processes import launch
 from kryloset.learn.seen import TRAINING, note_seen
 from kryloset.learn.training import Training
@@ -53,10 +53,11 @@ def run(
         DataError: The dataset cannot be read or has no split `valid`.
     """
     settings = config.training.only(network, seed)
-    check_training(settings)
+    family = load_family(config)
+    check_training(settings, family.times)
     (name,) = settings.models
     own = b"".join(path.read_bytes() for path in model_files(name).values())
-    code = stage_identity("train", load_family(config), *model_modules(name))
+    code = stage_identity("train", family, *model_modules(name))
     launch(settings, _train, settings, data, model, history, code + sha256(own).hexdigest())
 
 
@@ -66,9 +67,12 @@ def _train(
     """Train in one of the processes, of which the first one writes the files."""
     checkpoint = model.with_name(model.name + ".checkpoint")
     (name,) = settings.models
-    chosen = settings.grid is not None
-    place = "grid" if chosen else find_place(data, model_class(name), settings.where)
-    learned, valid = (open_pairs(data, split, place, points=settings.grid) for split in TRAINING)
+    place = find_place(data, model_class(name), settings)
+    march = find_march(data, settings, place)
+    learned, valid = (
+        open_pairs(data, split, place, points=settings.grid, march=march, steps=settings.steps)
+        for split in TRAINING
+    )
     training = Training(learned, valid, settings, checkpoint=checkpoint, code=code, fabric=fabric)
     record = training.run()
     if not fabric.is_global_zero:

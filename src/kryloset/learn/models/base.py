@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kryloset.config.section import Section
+from kryloset.learn.states import States
 from kryloset.problems.checks.coverage import INSIDE
 
 
@@ -30,6 +31,8 @@ class Task:
         coordinates: Coordinates of the points of the grid of training, one array per axis.
         periodic: Whether an axis is periodic, for each of them.
         dimensions: Number of axes of space.
+        window: Number of states of a trajectory among the inputs, which come last but for a mask.
+        time_step: Time from one of them to the next, and to the output.
     """
 
     inputs: tuple[str, ...]
@@ -37,6 +40,15 @@ class Task:
     coordinates: tuple[NDArray[np.float64], ...]
     periodic: tuple[bool, ...]
     dimensions: int
+    window: int = 0
+    time_step: float | None = None
+
+    @property
+    def states(self) -> States | None:
+        """Which of the inputs are states of a trajectory, if any are."""
+        fields = len(self.outputs)
+        first = len(self.inputs) - self.masked - self.window * fields
+        return States(first, self.window, fields) if self.window else None
 
     @property
     def masked(self) -> bool:
@@ -50,7 +62,8 @@ class Task:
     @classmethod
     def read(cls, description: Mapping[str, Any]) -> Self:
         """Return the task that a model's file describes, perhaps beside other things."""
-        told = {field.name: description[field.name] for field in fields(cls)}
+        names = [field.name for field in fields(cls)]
+        told = {name: description[name] for name in names if name in description}
         return cls(**told | {"coordinates": tuple(map(np.asarray, told["coordinates"]))})
 
 

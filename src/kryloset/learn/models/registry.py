@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from kryloset.config import Config, Section, TrainingConfig, describe
 from kryloset.errors import ConfigError
 from kryloset.extras import advised
+from kryloset.learn.march import March
 from kryloset.problems.checks.own_files import import_file, source_files
 from kryloset.provenance import closure
 
@@ -140,14 +143,19 @@ def on_points(kind: "type[Network]") -> bool:
     return issubclass(kind, PointModel)
 
 
-def check_training(training: TrainingConfig) -> None:
+def check_training(training: TrainingConfig, times: NDArray[np.float64] | None) -> None:
     """Refuse networks that there are not, and what they are not able to, before any work.
 
+    Args:
+        training: The configuration of trainings.
+        times: Times of the states of a trajectory; None for a steady problem.
+
     Raises:
-        ConfigError: As `model_class` and `read_settings`; or a network on grids should learn on
-            meshes.
+        ConfigError: As `model_class`, `read_settings` and `March.choose`; or a network on grids
+            should learn on meshes.
         MissingLibraryError: There are settings to check, and torch is not installed.
     """
+    March.choose(times, training.window, training.stride, steps=training.steps)
     for label, name in training.labels.items():
         if name in MODELS and label not in training.settings and training.where != "mesh":
             continue  # which needs no torch

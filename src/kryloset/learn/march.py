@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""How operators go along the trajectories of a dataset."""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kryloset.errors import ConfigError, DataError
+
+#: Steps of an operator over a trajectory, unless the configuration says how long they are.
+USUAL_STEPS = 20
+
+
+@dataclass(frozen=True)
+class March:
+    """From which states of a trajectory an operator predicts the next one.
+
+    Attributes:
+        window: Number of these states; 0 for an operator from the parameters to the last state.
+        stride: Time steps of the dataset from one state to the next.
+    """
+
+    window: int = 0
+    stride: int = 1
+
+    @classmethod
+    def choose(
+        cls,
+        times: NDArray[np.float64] | None,
+        window: int | None = None,
+        stride: int | None = None,
+        *,
+        steps: int = 1,
+    ) -> Self:
+        """Return what is configured, or what suits a dataset.
+
+        By default, an operator sees one state and makes at most `USUAL_STEPS` of a trajectory.
+
+        Args:
+            times: Times of the stored states; None for a steady problem.
+            window: `training.window`.
+            stride: `training.stride`.
+            steps: `training.steps`.
+
+        Raises:
+            ConfigError: There are no trajectories, or none that are so long.
+        """
+        steps_there = np.zeros(0) if times is None else np.diff(times)
+        even = np.allclose(steps_there, steps_there[:1], rtol=1e-6)
+        last = len(steps_there) if even else 0
+        usual = window is None and stride is None and steps == 1
+        if window == 0 or (usual and not last):
+            return cls()
+        found = cls(window or 1, stride or max(1, ceil(last / USUAL_STEPS)))
+        needed = (found.window + steps - 1) * found.stride
+        if needed > last:
+            has = f"a trajectory has {last}" if last else "the family has none of one length"
+            raise ConfigError(
+                f"training.window {found.window}, stride {found.stride} and steps {steps} need "
+                f"{needed} time steps, and {has}: lower them, or leave them out"
+            )
+        return found
+
+    @classmethod
+    def along(cls, times: NDArray[np.float64] | None, window: int, time_step: float) -> Self:
+        """Return how an operator with steps of a duration goes along other trajectories.
+
+        Args:
+            times: Times of the stored states; None for a steady problem.
+            window: States that it sees.
+            time_step: Duration of its steps.
+
+        Raises:
+            DataError: That is no whole number of time steps of the dataset.
+        """
+        if times is None:
+            raise DataError("the model needs states of a trajectory, and it has no time steps")
+        own = float(times[1] - times[0])
+        stride = round(time_step / own)
+        if stride < 1 or abs(stride * own - time_step) > 1e-6 * time_step:
+            raise DataError(
+                f"the model takes steps of {time_step:g} in time, which is no whole number of its "
+                f"time steps of {own:g}"
+            )
+        return cls(window, stride)
+
+
+#: From the parameters to the last state.
+STEADY = March()

@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The states of a trajectory among the inputs of an operator, which predicts the next one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class States:
+    """Which channels of the inputs are states of a trajectory.
+
+    Attributes:
+        first: Place of the first channel of the earliest state.
+        window: Number of states, of which the last one comes last.
+        fields: Channels of each state, K.
+    """
+
+    first: int
+    window: int
+    fields: int
+
+    @property
+    def end(self) -> int:
+        """Place of the first channel after the last state."""
+        return self.first + self.window * self.fields
+
+    @property
+    def latest(self) -> slice:
+        """Places of the channels of the last state."""
+        return slice(self.end - self.fields, self.end)
+
+    def last(self, x: Tensor) -> Tensor:
+        """Return the last known state (N, K, *grid) of inputs (N, C, *grid)."""
+        return x[:, self.latest]
+
+    def advance(self, x: Tensor, state: Tensor) -> Tensor:
+        """Return inputs (N, C, *grid) in which a state comes after the others, less the earliest.
+
+        Args:
+            x: Inputs (N, C, *grid).
+            state: The next state, (N, K, *grid).
+        """
+        before, known = x[:, : self.first], x[:, self.first + self.fields : self.end]
+        return torch.cat((before, known, state, x[:, self.end :]), dim=1)
+
+    def roll_out(self, predict: Callable[[Tensor], Tensor], x: Tensor, steps: int) -> Tensor:
+        """Apply an operator to what it has predicted, again and again.
+
+        Args:
+            predict: From inputs (N, C, *grid) to the next state (N, K, *grid).
+            x: Inputs of the first step.
+            steps: Number of steps S.
+
+        Returns:
+            The predicted states, (N, S, K, *grid).
+        """
+        found: list[Tensor] = []
+        for _ in range(steps):
+            if found:
+                x = self.advance(x, found[-1])
+            found.append(predict(x))
+        return torch.stack(found, dim=1)
+
+    def inputs(self, x: Tensor, later: Tensor) -> Tensor:
+        """Return the inputs of each step along a known trajectory, (N, S, C, *grid).
+
+        Args:
+            x: Inputs of the first step, (N, C, *grid).
+            later: The states after those of x, (N, S, K, *grid).
+        """
+        found = [x]
+        for step in range(later.shape[1] - 1):
+            found.append(self.advance(found[-1], later[:, step]))
+        return torch.stack(found, dim=1)

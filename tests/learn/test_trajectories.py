@@ -1,0 +1,256 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Operators that go along trajectories: what they learn from, and what is measured of them."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from spreading import make_trajectories
+from torch import nn
+
+from documentation import read_blocks
+from kryloset.config import TrainingConfig
+from kryloset.dataset.predictions import read_predictions
+from kryloset.errors import ConfigError, DataError
+from kryloset.learn.grid_batch import GridBatch
+from kryloset.learn.march import March
+from kryloset.learn.measuring import measure_splits
+from kryloset.learn.operator import save_model, unroll, weights
+from kryloset.learn.states import States
+from kryloset.learn.training import Training
+from kryloset.run import baselines, evaluate, train
+from kryloset.torch import FieldPairs, Operator, Scaling, load_model
+
+TIMES = np.linspace(0, 0.06, 7)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make_trajectories(tmp_path_factory.mktemp("spreading") / "dataset.h5")
+
+
+def whole(data, split="test", **settings):
+    return FieldPairs(data.path, split, **{"window": 1, "steps": None} | settings)
+
+
+def test_an_initial_state_among_the_parameters_is_no_input_beside_states(made):
+    assert whole(made).inputs == ("f", "u")
+    assert FieldPairs(made.path, "test").inputs == ("u0", "f")
+
+
+def test_a_rollout_drops_the_earliest_state_and_keeps_the_rest():
+    """Fibonacci's numbers: the next state is the sum of two, beside a parameter and a mask."""
+    states = States(first=1, window=2, fields=1)
+    x = torch.tensor([7.0, 1.0, 1.0, 9.0]).reshape(1, 4, 1)
+    seen = []
+
+    def add(inputs):
+        seen.append(inputs[0, [0, 3], 0].tolist())
+        return inputs[:, 1:2] + inputs[:, 2:3]
+
+    found = states.roll_out(add, x, 5)
+    assert found.shape == (1, 5, 1, 1) and found.flatten().tolist() == [2, 3, 5, 8, 13]
+    assert seen == [[7.0, 9.0]] * 5
+    known = states.inputs(x, found)
+    assert known[0, :, 1:3, 0].tolist() == [[1, 1], [1, 2], [2, 3], [3, 5], [5, 8]]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, March(1, 1)),
+        ({"window": 2}, March(2, 1)),
+        ({"window": 0}, March(0, 1)),
+        ({"stride": 3, "steps": 2}, March(1, 3)),
+    ],
+)
+def test_an_operator_sees_one_state_unless_told_otherwise(keys, expected):
+    assert March.choose(TIMES, **keys) == expected
+    assert March.choose(None) == March.choose(np.array([0.0, 0.5, 2.0])) == March(0, 1)
+    assert March.choose(np.linspace(0, 1, 402)).stride == 21  # 20 steps are at most 401
+
+
+@pytest.mark.parametrize(
+    ("times", "keys", "told"),
+    [
+        (TIMES, {"window": 7}, "window 7, stride 1 and steps 1 need 7 time steps, and .* has 6"),
+        (TIMES, {"stride": 3, "steps": 3}, "need 9 time steps, and a trajectory has 6"),
+        (None, {"window": 1}, "the family has none of one length"),
+        (None, {"steps": 2}, "the family has none of one length"),
+    ],
+)
+def test_trajectories_that_are_too_short_are_refused(times, keys, told):
+    with pytest.raises(ConfigError, match=told):
+        March.choose(times, **keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"window": 0, "steps": 2}, "steps: with `window: 0`"),
+        ({"window": 0, "stride": 2}, "stride: with `window: 0`"),
+        ({"window": 1, "where": "mesh"}, "window: on meshes"),
+    ],
+)
+def test_keys_that_exclude_each_other_are_refused(keys, told):
+    with pytest.raises(ValueError, match=told):
+        TrainingConfig(**keys)
+
+
+def test_a_linear_map_of_states_is_exact_along_linear_trajectories(made, tmp_path):
+    """Heat on a line is a linear map from state to state, which a few states determine."""
+    baselines.run(made.path, output=tmp_path / "baselines.json")
+    found = json.loads((tmp_path / "baselines.json").read_text())
+    assert list(found) == ["linear", "nearest", "mean", "persistence"]
+    one_step = found["linear"]["errors"]["test"]["relative_l2"]
+    rollout = found["linear"]["rollout"]["test"]
+    assert one_step < 1e-5 and max(rollout["errors"]["relative_l2"]) < 1e-4
+    np.testing.assert_allclose(rollout["times"], TIMES[1:])
+    told = rollout["fields"]["u"]
+    for kind in ("mean", "variance", "spectrum"):
+        np.testing.assert_allclose(told[kind]["predicted"], told[kind]["true"], atol=1e-5)
+
+
+def test_persistence_predicts_the_first_state_at_all_times(made, tmp_path):
+    output = tmp_path / "baselines.json"
+    baselines.run(made.path, output=output, window=1, stride=2)
+    found = json.loads(output.read_text())["persistence"]["rollout"]["test"]
+    _, y = whole(made).stack(range(2))
+    first = np.stack([made.solutions[row][0] for row in whole(made).instances])
+    u = y[:, 1::2, 0]
+    norms = [np.linalg.norm(values, axis=-1) for values in (first[:, None] - u, u)]
+    expected = (norms[0] / norms[1]).mean(axis=0)
+    np.testing.assert_allclose(found["errors"]["relative_l2"], expected, rtol=1e-5)
+    np.testing.assert_allclose(found["times"], TIMES[2::2])
+    # The functions vanish at both ends, where the trapezoidal rule has half a weight.
+    energy = np.square(u[:, 1:]).sum(axis=-1).mean() / 8
+    assert sum(found["fields"]["u"]["spectrum"]["true"]) == pytest.approx(energy, rel=1e-5)
+
+
+def test_a_prediction_without_bounds_has_no_number_and_the_others_have(made):
+    """Multiplied by 1e30 in each step, it is no number in single precision from the second on."""
+    pairs = whole(made)
+    grow = measure_splits(lambda x: np.float32(1e30) * x[:, -1:], {"test": pairs})["test"]
+    found = grow.rollout.describe()
+    first, second, *_ = found["errors"]["relative_l2"]
+    assert first > 1e29 and second is None
+    assert None not in found["fields"]["u"]["variance"]["true"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_network_that_is_zero_predicts_the_mean_change(made):
+    pairs = FieldPairs(made.path, "train", window=1)
+    x, y = (torch.from_numpy(values).float() for values in pairs.stack(range(len(pairs))))
+    operator = Operator(Scaling.fit(pairs), lambda x: 0 * x[:, -1:])
+    change = (operator(x) - x[:, -1:]).flatten()
+    np.testing.assert_allclose(change, float((y - x[:, -1:]).mean()), rtol=1e-4)
+
+
+def begin(data, tmp_path, march=None, steps=1, **settings):
+    march = march or {"window": 1}
+    training = TrainingConfig(**data.config.training.model_dump() | settings | {"steps": steps})
+    pairs = [FieldPairs(data.path, s, **march, steps=steps) for s in ("train", "valid")]
+    return Training(*pairs, training, checkpoint=tmp_path / "checkpoint", code="")
+
+
+def test_the_gradient_goes_through_all_steps(made):
+    """It is the difference quotient of the loss of three steps in a row."""
+    pairs = FieldPairs(made.path, "train", window=1, steps=3)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv1d(2, 3, 3, padding="same"), nn.GELU(), nn.Conv1d(3, 1, 1))
+    operator = Operator(Scaling.fit(pairs), network).double()
+    batch = pairs.join([pairs[0]])
+    x, y = batch.x.double(), batch.y.double()
+    weight = network[0].weight
+
+    def loss():
+        return GridBatch(x, y, batch.coordinates).loss("l2", unroll(operator, 3)(x))
+
+    loss().backward()
+    values = []
+    for change in (1e-6, -2e-6):
+        with torch.no_grad():
+            weight[0, 1, 1] += change
+            values.append(float(loss()))
+    slope = float(weight.grad[0, 1, 1])
+    assert slope and (values[0] - values[1]) / 2e-6 == pytest.approx(slope, rel=1e-5)
+
+
+def test_the_loss_of_several_steps_is_the_mean_of_their_losses(made, tmp_path):
+    training = begin(made, tmp_path, steps=2)
+    batch = training.valid.join([training.valid[0], training.valid[1]])
+    found = training.optimisation.loss(torch.zeros_like(batch.y) + 1, batch)
+    each = [type(batch)(batch.x, batch.y[:, s], batch.coordinates) for s in (0, 1)]
+    ones = torch.ones_like(batch.y[:, 0])
+    assert found == pytest.approx(np.mean([float(b.loss("l2", ones)) for b in each]), rel=1e-6)
+
+
+def test_training_of_several_steps_resumes_to_the_same_weights(made, tmp_path):
+    (tmp_path / "aside").mkdir()
+    at_once = begin(made, tmp_path / "aside", steps=2, epochs=4, schedule="constant")
+    at_once.run()
+    begin(made, tmp_path, steps=2, epochs=2, schedule="constant").run()
+    resumed = begin(made, tmp_path, steps=2, epochs=4, schedule="constant")
+    assert resumed.record.epochs == 2
+    resumed.run()
+    first, second = weights(at_once.optimisation.operator), weights(resumed.optimisation.operator)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("keys", [{}, {"window": 2, "steps": 2}, {"stride": 2}])
+def test_from_trajectories_to_a_model_that_rolls_out(made, tmp_path, keys):
+    training = made.config.training.model_copy(update=keys)
+    config = made.config.model_copy(update={"training": training})
+    model, history = tmp_path / "model.pt", tmp_path / "history.json"
+    train.run(config, data=made.path, model=model, history=history)
+    metrics, shown = tmp_path / "metrics.json", tmp_path / "predictions.h5"
+    evaluate.run(model, data=made.path, metrics=metrics, predictions=shown)
+    found = json.loads(metrics.read_text())
+    operator = load_model(model)
+    window, stride = operator.about["window"], keys.get("stride", 1)
+    pairs = whole(made, window=window, stride=stride)
+    x, y = pairs.stack(range(len(pairs)))
+    with torch.no_grad():
+        states = operator.roll_out(torch.from_numpy(x).float(), pairs.steps).numpy()
+    rule = np.where(np.isin(np.arange(9), (0, 8)), 1 / 2, 1)
+    squares = [rule @ np.square(u[:, -1, 0]).T for u in (states - y, y)]
+    last = np.sqrt(squares[0] / squares[1])
+    errors = found["rollout"]["test"]["errors"]["relative_l2"]
+    assert len(errors) == pairs.steps and errors[-1] == pytest.approx(last.mean(), rel=1e-4)
+    # The first of the steps from true states is the first of the rollout.
+    assert found["rollout"]["test"]["times"][0] == pytest.approx(window * stride * TIMES[1])
+    np.testing.assert_allclose(np.sort(last)[[0, 0, 1]], read_predictions(shown).error)
+
+
+def test_a_model_finds_its_time_step_in_another_dataset(made, tmp_path):
+    training = made.config.training.model_copy(update={"stride": 2})
+    config = made.config.model_copy(update={"training": training})
+    files = {"model": tmp_path / "model.pt", "history": tmp_path / "history.json"}
+    train.run(config, data=made.path, **files)
+    task = load_model(files["model"]).about
+    assert (task["window"], task["time_step"]) == (1, pytest.approx(0.02))
+    assert March.along(np.linspace(0, 1, 201), 1, task["time_step"]) == March(1, 4)
+    with pytest.raises(DataError, match=r"steps of 0\.02 in time, which is no whole number of its"):
+        March.along(np.linspace(0, 1, 31), 1, task["time_step"])
+    with pytest.raises(DataError, match="it has no time steps"):
+        March.along(None, 1, task["time_step"])
+
+
+def test_the_program_of_the_page_runs(made, tmp_path, monkeypatch):
+    results = tmp_path / "results/heat"
+    training = begin(made, tmp_path)
+    (results / "models/fno/0").mkdir(parents=True)
+    save_model(
+        results / "models/fno/0/model.pt", training.about, weights(training.optimisation.operator)
+    )
+    (results / "dataset.h5").symlink_to(made.path)
+    monkeypatch.chdir(tmp_path)
+    (program,) = read_blocks("docs/how-to/trajectories.md")
+    found = {}
+    exec(program, found)
+    assert found["states"].shape == found["y"].shape == (6, 1, 9)
