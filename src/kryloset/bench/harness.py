@@ -59,16 +59,18 @@ class Contestant:
     state: Any = None
     turns: list[Turn] = field(default_factory=list)
 
+    def begin(self, number: int, operator: PETSc.Mat) -> Any:
+        """Return the state that a system is solved with."""
+        if self.state is None:
+            return self.method.solver.init()
+        return self.state if self.method.carries else self.state.without_space()
+
     def solve(self, number: int, operator: PETSc.Mat, rhs: PETSc.Vec) -> SolveResult:
         """Solve one more system, and keep what it took."""
-        solver, before = self.method.solver, self.state
-        if before is None:
-            before = solver.init()
-        elif not self.method.carries:
-            before = before.without_space()
         result: SolveResult
         began = time.process_time()
-        result, self.state = solver.solve(operator, rhs, before)
+        before = self.begin(number, operator)
+        result, self.state = self.method.solver.solve(operator, rhs, before)
         turn = Turn(number, seconds_processor=time.process_time() - began)
         turn.add(result)
         self.turns.append(turn)

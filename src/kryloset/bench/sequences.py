@@ -82,11 +82,11 @@ class Operator:
 
 
 def make_sequence(
-    kind: str, size: int, count: int, *, drawn: int, strength: float = 1.0
+    kind: str, size: int, count: int, *, drawn: int, strength: float | Array = 1.0
 ) -> Sequence:
     """Return the first systems of a sequence of one of `KINDS`, of those that are drawn.
 
-    The Gaussian fields are multiplied by `strength`.
+    The Gaussian fields are multiplied by `strength`, which may be an array (count, 1, 1).
     """
     generator = np.random.default_rng(SEED)
     parameters = np.exp(strength * draw_fields(generator, drawn, size + 2)[:count])

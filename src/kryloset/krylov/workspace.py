@@ -125,13 +125,16 @@ class Workspace:
     def serves(self, solver: Settings, operator: PETSc.Mat) -> bool:
         """Whether this workspace can be used for a solver and a Mat.
 
-        The limit of iterations may differ. If the preconditioner is that of an earlier matrix, any
-        Mat of the same layout will do, since this package alone changes that matrix. Otherwise it
-        must be the Mat that the workspace was made for.
+        The tolerance and the limit of iterations may differ. If the preconditioner is that of an
+        earlier matrix, any Mat of the same layout will do, since this package alone changes that
+        matrix. Otherwise it must be the Mat that the workspace was made for.
         """
         mine = self.ksp.getOperators()[0]
         if self.solver is not solver and self.solver != solver:
-            if self.solver != replace(solver, max_iterations=self.solver.max_iterations):
+            held = self.solver
+            if held != replace(
+                solver, tolerance=held.tolerance, max_iterations=held.max_iterations
+            ):
                 return False
             self.solver = solver
         if solver.refresh == "always":
