@@ -44,6 +44,7 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
         (of_dataset(cuont=3), ["datasets.one.cuont", "no such key: is `count` meant?"]),
         (of_dataset(tolerence=3), ["is `solver.tolerance` meant?"]),
         (of_dataset(zzz=3), ["datasets.one.zzz: no such key; `kryloset config` lists all"]),
+        (of_dataset(training={"model": 3}), ["datasets.one.training.model: Input should be"]),
         (of_dataset(count=-3), ["datasets.one.count", "greater than or equal to 1", "-3"]),
         (of_dataset(count=0), ["datasets.one.count", "greater than or equal to 1"]),
         (of_dataset(count="many"), ["datasets.one.count", "integer", "many"]),

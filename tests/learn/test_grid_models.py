@@ -193,6 +193,10 @@ def test_mistakes_in_settings_are_named():
         make("lsm", (9,), width=6)
     with pytest.raises(ConfigError, match="settings of model unet"):
         make("stagger", (9,), model="unet", settings={"modes": 3})
+    with pytest.raises(
+        ConfigError, match=r"space 6 .* a single one of 6 points .*: take at most 5"
+    ):
+        make("stagger", (9, 6), space=6)
     with pytest.raises(ConfigError, match="'deeponet_' is"):
         make("stagger", (9,), model="deeponet_")
     with pytest.raises(ConfigError, match="'transolver' is no network of the package on grids"):

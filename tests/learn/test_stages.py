@@ -131,12 +131,49 @@ def test_the_table_has_mean_and_spread_of_all_models(config, models):
     first, *lines = output.with_suffix(".md").read_text().splitlines()
     assert first.startswith("Errors on the split test (8 instances), mean ± standard deviation")
     assert f"| fno | {mean:.4f} ± {deviation:.4f} |" in "\n".join(lines)
-    (models / "fno/3/metrics.json").rename(models / "aside")
+
+
+@pytest.mark.parametrize(
+    "file, edit, message",
+    [
+        ("fno/3/metrics.json", None, r"fno/3/metrics\.json cannot be read: .*; make it again"),
+        (
+            "fno/3/metrics.json",
+            lambda of: [],
+            r"fno/3/metrics\.json has no dataset, grid, .*; make",
+        ),
+        (
+            "fno/3/metrics.json",
+            lambda of: of | {"dataset": "0"},
+            r"models/fno and .*baselines\.json were measured on several datasets: measure them",
+        ),
+        (
+            "fno/0/history.json",
+            lambda of: {"train": []},
+            r"history\.json has no valid, seconds; make",
+        ),
+        (
+            "baselines.json",
+            lambda of: {"linear": {}},
+            r"baselines\.json has no nearest, mean; make",
+        ),
+        (
+            "baselines.json",
+            lambda of: of | {"mean": {}},
+            r"baselines\.json, mean, has no dataset, ",
+        ),
+    ],
+)
+def test_a_table_of_other_files_is_refused(config, models, tmp_path, file, edit, message):
+    path = models / file
+    whole = path.read_text()
+    path.write_text(whole[:9] if edit is None else json.dumps(edit(json.loads(whole))))
     try:
-        with pytest.raises(DataError, match=r"fno/3/metrics\.json cannot be read: .*; make it"):
-            tabulate.run(config, models=models, output=output)
+        with pytest.raises(DataError, match=message):
+            tabulate.run(config, models=models, output=tmp_path / "models.json")
     finally:
-        (models / "aside").rename(models / "fno/3/metrics.json")
+        path.write_text(whole)
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_choice_between_models_and_seeds_is_asked_for(data, config, tmp_path):
@@ -158,6 +195,16 @@ def test_a_network_of_ones_own_is_loaded_by_its_class_alone(models):
     operator = load_model(path, Pointwise)
     assert operator.about["settings"] == {"width": 4}
     assert operator(torch.ones(2, 3, 5, 7)).shape == (2, 1, 5, 7)
+
+    class Edited(Pointwise):
+        def __init__(self, settings, task):
+            super().__init__(settings, task)
+            self.more = torch.nn.Linear(2, 2)
+
+    with pytest.raises(DataError, match=r"other weights than the network .*, which was edited"):
+        load_model(path, Edited)
+    with pytest.raises(DataError, match="has the network fno of the package: give no class"):
+        load_model(models / "fno/0/model.pt", Pointwise)
 
 
 def test_metrics_agree_with_the_history_and_the_model(data, folder):
@@ -198,6 +245,19 @@ def test_someone_elses_code_loads_an_operator_without_fenicsx_and_the_workflow(d
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_cannot_be_written_is_refused_before_the_training(data, tmp_path):
+    for name in (".", "folder"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        with pytest.raises(DataError, match="there is a folder of that name"):
+            train.run(
+                data.config,
+                data=tmp_path / "never opened",
+                model=tmp_path / "model.pt",
+                history=tmp_path / name,
+            )
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_dataset_without_a_valid_split_is_refused(tmp_path):

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Training is repeatable and resumable, and keeps the best weights."""
 
+from zipfile import ZipFile
+
 import numpy as np
 import pytest
 
@@ -242,6 +244,35 @@ def test_l2_loss_is_the_mean_relative_error(begin):
     assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
+def flip_a_bit(path):
+    """Return the content of a file of torch with another bit in its largest array."""
+    with ZipFile(path) as archive:
+        array = archive.read(max(archive.infolist(), key=lambda part: part.file_size))
+    content = bytearray(path.read_bytes())
+    content[content.index(array) + len(array) // 2] ^= 1
+    return bytes(content)
+
+
+def test_a_damaged_checkpoint_is_begun_again(begin, caplog):
+    caplog.set_level("INFO")
+    settings = {"schedule": "constant", "epochs": 1}
+    training = begin(**settings)
+    training.run()
+    whole, flipped = training.checkpoint.read_bytes(), flip_a_bit(training.checkpoint)
+    operator = training.optimisation.operator
+    save_model(training.checkpoint, training.about, weights(operator))
+    for content, told in (
+        (b"", "is damaged"),
+        (whole[:-1000], "is damaged"),
+        (flipped, "is damaged"),
+        (training.checkpoint.read_bytes(), "belongs to another training"),
+    ):
+        training.checkpoint.write_bytes(content)
+        caplog.clear()
+        assert begin(**settings).record.epochs == 0
+        assert told in caplog.text and "starting from scratch" in caplog.text
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no model", b"PK\x03\x04broken"])
 def test_a_file_without_a_model_is_named(tmp_path, content):
     path = tmp_path / "model.pt"
@@ -255,9 +286,10 @@ def test_damaged_model_is_named(begin, tmp_path):
     path = tmp_path / "model.pt"
     training = begin()
     save_model(path, training.about, weights(training.optimisation.operator))
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(DataError, match=r"model\.pt is damaged or not a model of Kryloset"):
-        load_model(path)
+    for damaged in (path.read_bytes()[:-1000], flip_a_bit(path)):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"model\.pt is damaged or not a model of Kryloset"):
+            load_model(path)
     torch.save({"weights": {}}, path)
     with pytest.raises(DataError, match=r"model\.pt is damaged or not a model of Kryloset"):
         load_model(path)

@@ -55,7 +55,7 @@ def _keys(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
 
 
 #: Parts of a location that say which of several types, or a key, was checked.
-_TAG = re.compile(r"\[key\]|literal\[|tuple\[|constrained-")
+_TAG = re.compile(r"\[key\]|literal\[|tuple\[|constrained-|function-")
 
 #: Characters of a value that a message shows.
 _SHOWN = 100
@@ -63,13 +63,19 @@ _SHOWN = 100
 _KEYS = _keys(Config) | _keys(DatasetConfig)
 
 
-def describe(error: ValidationError, source: str, keys: Mapping[str, str]) -> str:
+def describe(
+    error: ValidationError,
+    source: str,
+    keys: Mapping[str, str],
+    command: str = "kryloset config",
+) -> str:
     """Return a readable message for all errors that pydantic found.
 
     Args:
         error: The errors.
         source: Where the configuration comes from, as the message names it.
         keys: Full names of the existing keys, by their short names.
+        command: What lists them.
     """
     lines = [f"{source} cannot be run:"]
     for item in error.errors():
@@ -79,7 +85,7 @@ def describe(error: ValidationError, source: str, keys: Mapping[str, str]) -> st
         if item["type"] == "extra_forbidden":
             nearest = difflib.get_close_matches(str(item["loc"][-1]), keys, n=1)
             meant = f": is `{keys[nearest[0]]}` meant?" if nearest else ""
-            message = f"no such key{meant}; `kryloset config` lists all"
+            message = f"no such key{meant}; `{command}` lists all"
         if item["type"] == "string_pattern_mismatch":
             message = _IN_WORDS.get(item["ctx"]["pattern"], message)
         given = item["input"]

@@ -28,6 +28,7 @@ _ADVICE = {
     errno.EACCES: "no permission to write there: change it, or choose another folder",
     errno.EPERM: "no permission to write there: change it, or choose another folder",
     errno.EROFS: "the file system is read-only: choose another folder",
+    errno.ENOENT: "its folder cannot be made, or was removed: choose another folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder: choose another folder",
     errno.EEXIST: "a part of the path is a file, not a folder: choose another folder",
     errno.EISDIR: "there is a folder of that name: remove it, or choose another name",
@@ -71,17 +72,36 @@ def write_whole(path: Path) -> Iterator[Path]:
     Raises:
         DataError: The file cannot be written: no permission, no space.
     """
-    part = _part(path)
     with readable(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Touched first, so that missing permissions are found before the work.
-        part.touch()
+        # First, so that missing permissions are found before the work.
+        part = _begin(path)
         try:
             yield part
             put_whole(part, path)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def require_writable(*paths: Path) -> None:
+    """Make sure that files can be written, before work whose results they will hold.
+
+    Raises:
+        DataError: One cannot: no permission, no space, or a folder has its name.
+    """
+    for path in paths:
+        with readable(path):
+            _begin(path).unlink()
+
+
+def _begin(path: Path) -> Path:
+    """Return the temporary name of a file, where there is an empty one."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = _part(path)
+    part.touch()
+    return part
 
 
 def put_whole(part: Path, path: Path) -> None:

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A neural operator between physical functions, and its file."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from kryloset.learn.data import FieldPairs
 from kryloset.learn.models.base import Network, OnGrid, PointModel, Points, Task
 from kryloset.learn.models.registry import model_class, read_settings
 from kryloset.learn.pairs import Pairs, open_trajectories
+from kryloset.learn.saved import load_saved
 from kryloset.learn.scaling import Scaling
 
 
@@ -172,19 +172,19 @@ def load_model(path: Path | str, network: type[Network] | None = None) -> Operat
 
     Raises:
         DataError: The file is missing, damaged, or not a model of Kryloset; or its network is
-            not one of the package, and no class is given.
+            not one of the package, and no class is given, or one that has other weights.
     """
+    content = load_saved(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
         about, state = content["about"], content["weights"]
         name, task = about["model"], Task.read(about)
-    except FileNotFoundError:
-        raise DataError(f"there is no file {path}; `make train` makes it") from None
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise DataError(
             f"{path} is damaged or not a model of Kryloset, or of an earlier version, which has to "
-            f"be trained again: {error}"
+            f"be trained again: it has no {error}"
         ) from None
+    if network is not None and ":" not in name:
+        raise DataError(f"{path} has the network {name} of the package: give no class for it")
     if network is None and ":" in name:
         raise DataError(
             f"{path} has a network of somebody's own, {name}: import its class and give it, as in "
@@ -197,7 +197,13 @@ def load_model(path: Path | str, network: type[Network] | None = None) -> Operat
     axes = task.dimensions if about["where"] == "grid" else 0
     scaling = Scaling(logarithmic, inputs, outputs, axes, masked=task.masked, states=task.states)
     operator = Operator(scaling, build_network(about, network or model_class(name)))
-    operator.load_state_dict(state)
+    try:
+        operator.load_state_dict(state)
+    except RuntimeError as error:
+        raise DataError(
+            f"{path} has other weights than the network {name}, which was edited since it was "
+            f"trained, or is another one: take it as it was, or train it again. {error}"
+        ) from None
     operator.eval()
     operator.about = about
     return operator

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kryloset.learn.losses import relative, unit_of
 from kryloset.learn.models.base import Points
 from kryloset.learn.simplices import SimplexMesh
 
@@ -120,12 +121,16 @@ class PointBatch:
         return self.square_l2(values) + self._add(density, within)
 
     def loss(self, norm: Literal["l2", "h1"], prediction: Tensor) -> Tensor:
-        """Return the mean relative error of a prediction (P, K): in L² of all outputs together."""
-        deviation = prediction - self.y
-        if norm == "h1":
-            return (self.square_h1(deviation) / self.square_h1(self.y)).sqrt().mean()
-        error, size = (self.square_l2(u).sum(dim=1) for u in (deviation, self.y))
-        return (error / size).sqrt().mean()
+        """Return the mean relative error of a prediction (P, K): in L² of all outputs together.
+
+        Where they are 0, it is relative to a constant, as that of `make_loss`.
+        """
+        instance, largest = self.points.instance, self.y.abs().amax(dim=1)
+        none = largest.new_zeros(self.points.count)
+        unit = unit_of(none.scatter_reduce(0, instance, largest, "amax"))[instance, None]
+        square = self.square_h1 if norm == "h1" else lambda u: self.square_l2(u).sum(dim=1)
+        parts = (prediction - self.y) / unit, self.y / unit, torch.ones_like(self.y)
+        return relative(*map(square, parts)).mean()
 
     def relative_l2(self, prediction: Tensor) -> Array:
         """Return the relative L² errors of a prediction (P, K) on the CPU: (N, K)."""

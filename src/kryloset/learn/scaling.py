@@ -142,5 +142,7 @@ class Scaling(nn.Module):  # type: ignore[misc]
 
 def _mean_and_scale(moments: Moments) -> tuple[float, float]:
     summary = moments.summary()
-    # A constant channel carries no information; any scale but zero will do.
-    return summary["mean"], summary["std"] or 1.0
+    # A constant channel carries no information: any scale will do but 0, and but that of rounding,
+    # by which numbers of other types would be far from the mean.
+    constant = summary["std"] <= np.finfo(np.float32).eps * abs(summary["mean"])
+    return summary["mean"], 1.0 if constant else summary["std"]

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
+from kryloset.errors import DataError
 from kryloset.learn.batches import Batches
 from kryloset.learn.metrics import BATCH
 from kryloset.learn.models.registry import model_class
@@ -29,6 +30,7 @@ from kryloset.learn.operator import Operator, build_network, describe, weights
 from kryloset.learn.optimisation import Optimisation, mean_error
 from kryloset.learn.pairs import Batch, Pairs
 from kryloset.learn.processes import make_fabric
+from kryloset.learn.saved import load_saved
 from kryloset.learn.scaling import Scaling
 from kryloset.progress import track
 
@@ -192,11 +194,14 @@ class Training:
     def _resume(self) -> None:
         if not self.checkpoint.exists():
             return
-        state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        record = Record(**state["record"])
-        if (state["code"], _same(state["about"])) != (self.code, _same(self.about)) or (
-            record.epochs > self.settings.epochs
-        ):
+        try:
+            state: dict[str, Any] = load_saved(self.checkpoint)
+        except DataError as error:
+            logger.warning("%s; starting from scratch", error)
+            return
+        same = state.get("code") == self.code and _same(state["about"]) == _same(self.about)
+        record = Record(**state["record"]) if same else Record()
+        if not same or record.epochs > self.settings.epochs:
             logger.info(
                 "%s belongs to another training, of other code, data, settings or, as the schedule "
                 "is %s, epochs; starting from scratch",

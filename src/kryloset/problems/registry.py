@@ -132,7 +132,9 @@ def make_family(
             settings = kind.Settings.model_validate(parameters)
         except ValidationError as error:
             keys = {key: key for key in kind.Settings.model_fields}
-            raise ConfigError(describe(error, f"parameters of family {name}", keys)) from None
+            command = f"kryloset families {name}"
+            told = describe(error, f"parameters of family {name}", keys, command)
+            raise ConfigError(told) from None
         family = kind(settings, mesh)
     check_declarations(family, name)
     if isinstance(family, FiniteElementFamily) and (mesh.sides or mesh.spacing != "equidistant"):

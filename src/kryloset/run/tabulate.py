@@ -3,7 +3,7 @@
 """Put the errors of all trained operators into one table, beside those of the baselines."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -12,6 +12,13 @@ from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.errors import DataError
 from kryloset.report.measured import MEASURES, tell_errors, tell_rollout
+
+#: The baselines on every dataset.
+BASELINES = ("linear", "nearest", "mean")
+#: What is measured of every predictor, and of models alone.
+MEASURED = ("dataset", "grid", "instances", "errors", "quantiles", "calibration", "grids")
+OF_MODELS = (*MEASURED, "parameters", "seconds")
+CURVES = ("train", "valid", "seconds")
 
 
 def run(config: DatasetConfig, *, models: Path, output: Path) -> None:
@@ -24,12 +31,16 @@ def run(config: DatasetConfig, *, models: Path, output: Path) -> None:
         output: JSON file to write. Beside it, a table as Markdown is written, `.md`.
 
     Raises:
-        DataError: A file is missing or damaged.
+        DataError: A file is missing or damaged, or they are of several datasets.
     """
     seeds = [*config.training.seeds]
-    baselines = _load(models / "baselines.json")
+    path = models / "baselines.json"
+    baselines = _load(path, BASELINES)
+    for name, of in baselines.items():
+        _require_keys(of, MEASURED, f"{path}, {name},")
+    first = next(iter(baselines.values()))
     table = {
-        "instances": next(iter(baselines.values()))["instances"],
+        "instances": first["instances"],
         "models": {
             label: {"seeds": seeds} | _gather([models / label / str(seed) for seed in seeds])
             for label in config.training.labels
@@ -38,22 +49,38 @@ def run(config: DatasetConfig, *, models: Path, output: Path) -> None:
             name: {key: [value] for key, value in of.items()} for name, of in baselines.items()
         },
     }
+    for label, model in table["models"].items():
+        if set(model["dataset"]) != {first["dataset"]}:
+            raise DataError(
+                f"{models / label} and {path} were measured on several datasets: measure them "
+                "again, on one"
+            )
     write_text_whole(output, json.dumps(table, indent=2) + "\n")
     write_text_whole(output.with_suffix(".md"), "\n".join(_write(table)))
 
 
 def _gather(folders: list[Path]) -> dict[str, Any]:
     """Return what is known of a model, each as a list with an entry for each seed."""
-    metrics = [_load(folder / "metrics.json") for folder in folders]
+    metrics = [_load(folder / "metrics.json", OF_MODELS) for folder in folders]
     gathered: dict[str, Any] = {key: [of_seed[key] for of_seed in metrics] for key in metrics[0]}
-    return gathered | {"history": [_load(folder / "history.json") for folder in folders]}
+    return gathered | {"history": [_load(folder / "history.json", CURVES) for folder in folders]}
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """Return the content of a JSON file, which has some keys."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {error}; make it again") from None
+    _require_keys(content, keys, str(path))
+    found: dict[str, Any] = content
+    return found
+
+
+def _require_keys(content: Any, keys: Iterable[str], place: str) -> None:
+    lacking = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if lacking:
+        raise DataError(f"{place} has no {', '.join(lacking)}; make it again")
 
 
 def _write(table: Mapping[str, Any]) -> Iterator[str]:

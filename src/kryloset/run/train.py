@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from kryloset.config import DatasetConfig, TrainingConfig
-from kryloset.dataset.atomic import write_text_whole
+from kryloset.dataset.atomic import require_writable, write_text_whole
 from kryloset.learn.models.registry import check_training, model_class, model_files, model_modules
 from kryloset.learn.operator import save_model
 from kryloset.learn.pairs import find_march, find_place, open_pairs
@@ -50,11 +50,12 @@ def run(
     Raises:
         ConfigError: There is no such model, seed or setting, or a choice has to be made.
         KrylosetError: torch is not installed, or the training diverged.
-        DataError: The dataset cannot be read or has no split `valid`.
+        DataError: The dataset cannot be read or has no split `valid`; a file cannot be written.
     """
     settings = config.training.only(network, seed)
     family = load_family(config)
     check_training(settings, family.times)
+    require_writable(model, history)
     (name,) = settings.models
     own = b"".join(path.read_bytes() for path in model_files(name).values())
     code = stage_identity("train", family, *model_modules(name))

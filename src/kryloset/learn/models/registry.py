@@ -83,7 +83,8 @@ def read_settings(kind: "type[Network]", name: str, given: Mapping[str, Any]) ->
         return kind.Settings.model_validate(given)
     except ValidationError as error:
         keys = {key: key for key in kind.Settings.model_fields}
-        raise ConfigError(describe(error, f"settings of model {name}", keys)) from None
+        command = f"kryloset models {name}"
+        raise ConfigError(describe(error, f"settings of model {name}", keys, command)) from None
 
 
 def model_files(name: str) -> dict[str, Path]:

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from kryloset.config.section import Section
+from kryloset.errors import ConfigError
 from kryloset.learn.models.base import GridModel, Task
 from kryloset.learn.models.registry import model_class, read_settings
 
@@ -45,8 +46,18 @@ class NeuralStagger(GridModel):
             return self
 
     def __init__(self, settings: Settings, task: Task) -> None:
-        """Draw the weights."""
+        """Draw the weights.
+
+        Raises:
+            ConfigError: A coarse grid would have a single point along an axis.
+        """
         super().__init__()
+        fewest = min(map(len, task.coordinates))
+        if settings.space >= fewest:
+            raise ConfigError(
+                f"space {settings.space} of the model stagger leaves a single one of {fewest} "
+                f"points along an axis: take at most {fewest - 1}"
+            )
         self.space, self.periodic = settings.space, task.periodic
         coarse = tuple(points[:: settings.space] for points in task.coordinates)
         kind = model_class(settings.model)

@@ -1,0 +1,29 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Read what torch has saved, after its checksums, which torch does not compare."""
+
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import torch
+
+from kryloset.errors import DataError
+
+
+def load_saved(path: Path | str) -> Any:
+    """Return the content of a file of `torch.save`, on the CPU; no code of it is run.
+
+    Raises:
+        DataError: The file is missing, damaged or another one.
+    """
+    try:
+        with ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is None:
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}; `make train` makes it") from None
+    except Exception as error:  # zipfile, pickle and torch raise a dozen types.
+        damaged = type(error).__name__
+    raise DataError(f"{path} is damaged or not a model of Kryloset ({damaged}): train it again")
