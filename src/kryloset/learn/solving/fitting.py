@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kryloset.learn.data import Scaling
 from kryloset.learn.models.base import Task
 from kryloset.learn.models.fno import FNO
 from kryloset.learn.operator import Operator
+from kryloset.learn.scaling import Scaling
 
 type Array = NDArray[np.float64]
 
