@@ -81,6 +81,10 @@ def solve(
     order: Order,
     chunk: Annotated[str, typer.Option(help="Which chunk, as in 1-of-2.", show_default=False)],
     output: Output,
+    solved: Annotated[
+        Path | None,
+        typer.Option(help="The file of a training that may have solved it, to be kept."),
+    ] = None,
 ) -> None:
     """Solve one sorted chunk; a killed one resumes where it stopped. Also under `mpiexec`."""
     keep_blas_to_one_thread()
@@ -93,6 +97,7 @@ def solve(
         order=order,
         chunk=chunk,
         output=output,
+        solved=solved,
     )
 
 

@@ -66,6 +66,75 @@ def train(
 
 
 @learning.command(rich_help_panel=PANEL)
+def train_online(
+    config: Config,
+    name: Name,
+    order: Annotated[Path, typer.Option(help="The order, of `kryloset sort`.", show_default=False)],
+    chunks: Annotated[
+        Path, typer.Option(help="Folder for the chunks that are solved.", show_default=False)
+    ],
+    model: Annotated[Path, typer.Option(help="The model to write.", show_default=False)],
+    history: Annotated[
+        Path, typer.Option(help="The JSON to write, a row a chunk.", show_default=False)
+    ],
+    network: Network = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Which of the configured seeds.", show_default=False)
+    ] = None,
+) -> None:
+    """Train a neural operator on chunks while they are solved; a killed training resumes."""
+    let_idle_threads_sleep()
+    from kryloset.given.opening import load_resolved
+    from kryloset.run import train_online as stage
+
+    stage.run(
+        load_resolved(config, name),
+        name,
+        source=config,
+        order=order,
+        chunks=chunks,
+        model=model,
+        history=history,
+        network=network,
+        seed=seed,
+    )
+
+
+@learning.command(rich_help_panel=PANEL)
+def choose(
+    config: Config,
+    name: Name,
+    models: Annotated[
+        list[Path],
+        typer.Argument(help="Models that differ by their seeds, two at least.", show_default=False),
+    ],
+    pool: Annotated[int, typer.Option(min=1, help="Candidates.", show_default=False)],
+    count: Annotated[int, typer.Option(min=1, help="How many are chosen.", show_default=False)],
+    output: Annotated[Path, typer.Option(help="The HDF5 to write.", show_default=False)],
+    first: Annotated[
+        int, typer.Option(min=0, help="Instances before the candidates, which are written too.")
+    ] = 0,
+    network: Annotated[
+        str | None, typer.Option(help="The network as FILE.py:Class, if it is one of your own.")
+    ] = None,
+) -> None:
+    """Choose instances to solve where models disagree, for the key `instances`."""
+    let_idle_threads_sleep()
+    from kryloset.given.opening import load_resolved
+    from kryloset.run import choose as stage
+
+    stage.run(
+        load_resolved(config, name),
+        models=models,
+        first=first,
+        pool=pool,
+        count=count,
+        output=output,
+        network=network,
+    )
+
+
+@learning.command(rich_help_panel=PANEL)
 def evaluate(
     model: Annotated[
         Path, typer.Argument(help="A model, of `kryloset train`.", show_default=False)

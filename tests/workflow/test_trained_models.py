@@ -70,6 +70,20 @@ def test_models_and_seeds_are_compared_and_trained_once(folder: Path):
 
 
 @pytest.mark.slow
+def test_what_is_solved_for_a_training_becomes_the_dataset(folder: Path):
+    configure(folder, online={})
+    run = snakemake("train", "--cores", "2", cwd=folder)
+    assert run.code == 0, run.output
+    assert run.jobs()["train_online"] == 1 and "train_model" not in run.jobs()
+    logs = [path.read_text() for path in (folder / "logs/tiny/solve_chunk").glob("*.log")]
+    assert len(logs) == 2 and all("was solved for a training" in log for log in logs)
+    assert "| fno " in (folder / "results/tiny/models.md").read_text()
+    assert pending(folder) == {}
+    configure(folder, online={"store": False})
+    assert set(pending(folder)) == {"resolve_config", "train_online", "train"}
+
+
+@pytest.mark.slow
 def test_a_training_on_gpus_asks_for_as_many_as_share_it(folder: Path):
     configure(folder, device="cuda", devices=2)
     rules = (folder / "workflow/rules/learn.smk").read_text()

@@ -338,6 +338,42 @@ def training_code(stage):
     return identify
 
 
+def learnt_from_stream(dataset):
+    """Return whether models learn while the instances of a dataset are being solved."""
+    return dataset.training.online is not None
+
+
+def learnt_from_files(dataset):
+    """Return whether models learn from a dataset once it is made."""
+    return not learnt_from_stream(dataset)
+
+
+def stores_stream(dataset):
+    """Return whether what is solved for trainings becomes the dataset."""
+    return learnt_from_stream(dataset) and dataset.training.online.store
+
+
+def named(condition):
+    """Return the pattern of the names of datasets that meet a condition; of nothing for none."""
+    return "|".join(name for name in DATASETS if condition(DATASETS[name])) or r"(?!)"
+
+
+def folder_of_stream(wildcards):
+    """Return the folder of chunks that are solved for trainings: each removes those of its own."""
+    folder = folder_of("results") / wildcards.dataset
+    if stores_stream(DATASETS[wildcards.dataset]):
+        return folder / "online"
+    return folder / "models" / wildcards.model / wildcards.seed / "online"
+
+
+def solved_by_training(wildcards):
+    """Return the option that names the file of a chunk that trainings may have solved."""
+    if not stores_stream(DATASETS[wildcards.dataset]):
+        return []
+    folder = folder_of("results") / wildcards.dataset / "online"
+    return ["--solved", folder / f"{wildcards.scatteritem}.h5"]
+
+
 def gpus(wildcards):
     """Return the number of GPUs that a training asks for."""
     return DATASETS[wildcards.dataset].training.gpus
@@ -406,6 +442,29 @@ def of_trainings(file):
         ]
 
     return find
+
+
+def models_that_store(wildcards):
+    """Return the models in whose trainings the chunks of a dataset are solved."""
+    if not stores_stream(DATASETS[wildcards.dataset]):
+        return []
+    return of_trainings("model.pt")(wildcards)
+
+
+def trained(wildcards):
+    """Return what `make train` makes; of a dataset that is not stored, only the models."""
+    found = []
+    for name, dataset in DATASETS.items():
+        if learnt_from_files(dataset) or stores_stream(dataset):
+            files = ["models.json", "models.md", "training.html"]
+        else:
+            files = [
+                f"models/{label}/{seed}/model.pt"
+                for label in dataset.training.labels
+                for seed in dataset.training.seeds
+            ]
+        found += [f"<results>/{name}/{file}" for file in files]
+    return found
 
 
 def own_network(wildcards):

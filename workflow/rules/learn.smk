@@ -17,6 +17,8 @@ rule train_model:
         "<logs>/{dataset}/train_model/{model}.{seed}.log",
     benchmark:
         "<benchmarks>/{dataset}/train_model/{model}.{seed}.tsv"
+    wildcard_constraints:
+        dataset=named(learnt_from_files),
     conda:
         "../../envs/learn.yaml"
     threads: 8
@@ -31,6 +33,48 @@ rule train_model:
     shell:
         "kryloset train {input.config:q} {wildcards.dataset} --data {input.dataset:q}"
         " --model {output.model:q} --history {output.history:q} 2> {log:q}"
+
+
+# One job solves chunks and learns from them as they are solved. If it stores them, they become
+# those of the dataset without being solved again.
+rule train_online:
+    input:
+        config="<results>/{dataset}/config/train.{model}.{seed}.yaml",
+        model=model_source,
+        family=family_source,
+        instances=given_instances,
+        order="<results>/{dataset}/order.h5",
+        choices=replayed_choices,
+    output:
+        model=ensure(
+            "<results>/{dataset}/models/{model}/{seed}/model.pt", non_empty=True
+        ),
+        history=ensure(
+            "<results>/{dataset}/models/{model}/{seed}/history.json", non_empty=True
+        ),
+    log:
+        "<logs>/{dataset}/train_online/{model}.{seed}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/train_online/{model}.{seed}.tsv"
+    wildcard_constraints:
+        dataset=named(learnt_from_stream),
+    conda:
+        "../../envs/learn.yaml"
+    threads: 8
+    resources:
+        mem_mb=array_memory,
+        runtime=solver_minutes,
+        gpu=gpus,
+    params:
+        code=training_code("train_online"),
+        solver=code("solve"),
+        chunks=folder_of_stream,
+    message:
+        "{wildcards.dataset}: train {wildcards.model} with the seed {wildcards.seed} while solving"
+    shell:
+        "kryloset train-online {input.config:q} {wildcards.dataset} --order {input.order:q}"
+        " --chunks {params.chunks:q} --model {output.model:q} --history {output.history:q}"
+        " 2> {log:q}"
 
 
 rule evaluate_model:

@@ -11,6 +11,8 @@ rule solve_chunk:
         instances=given_instances,
         order="<results>/{dataset}/order.h5",
         choices=replayed_choices,
+        # Trainings that learn while solving come first, and have solved it then.
+        trained=ancient(models_that_store),
     output:
         ensure("<results>/{dataset}/chunks/{scatteritem}.h5", non_empty=True),
     log:
@@ -29,12 +31,13 @@ rule solve_chunk:
     params:
         code=code("solve"),
         launcher=launcher,
+        solved=solved_by_training,
     message:
         "{wildcards.dataset}: solve chunk {wildcards.scatteritem}"
     shell:
         "{params.launcher} kryloset solve {input.config:q} {wildcards.dataset}"
         " --order {input.order:q}"
-        " --chunk {wildcards.scatteritem} --output {output:q} 2> {log:q}"
+        " --chunk {wildcards.scatteritem} --output {output:q} {params.solved:q} 2> {log:q}"
 
 
 # A process of its own trusts nothing but the file. It belongs to the group of the chunk, so

@@ -46,6 +46,9 @@ def _warn(accuracy: Mapping[str, Any] | None) -> str:
 
 def summarise_training(name: str, dataset: DatasetConfig, folder: Path) -> str:
     """Return the errors on a split that is unseen in training, one line per predictor."""
+    online = dataset.training.online
+    if online is not None and not online.store:
+        return f"{name}: models are in {folder}/models; no dataset was stored to measure them on"
     models = json.loads((folder / "models.json").read_text())
     split = dataset.held_out
     lines = [f"{name}: errors on the split {split}, more in {folder}/training.html"]

@@ -26,6 +26,7 @@ from kryloset.config.models import (
     RefinementConfig,
     StorageConfig,
 )
+from kryloset.config.online import OnlineConfig
 from kryloset.config.read import (
     describe,
     dump_dataset,
@@ -46,6 +47,7 @@ __all__ = [
     "GridPoints",
     "InstancesConfig",
     "MeshConfig",
+    "OnlineConfig",
     "Precision",
     "RefinementConfig",
     "Section",

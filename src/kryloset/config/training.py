@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from kryloset.config.mesh import GridPoints
+from kryloset.config.online import OnlineConfig
 from kryloset.config.section import Section, plain_class
 from kryloset.errors import ConfigError
 
@@ -128,6 +129,13 @@ class TrainingConfig(Section):
     workers: int = Field(
         0, ge=0, le=1024, description="Processes that read batches beside the training."
     )
+    online: OnlineConfig | None = Field(
+        None,
+        # By default, a training has the configuration that it had before this key existed.
+        exclude_if=lambda online: online is None,
+        description="How models learn while instances are being solved (docs/how-to/online.md). "
+        "null: they learn from the dataset once it is made.",
+    )
 
     @model_validator(mode="after")
     def _optimiser_is_able(self) -> "TrainingConfig":
@@ -160,6 +168,21 @@ class TrainingConfig(Section):
                 "window: on meshes, networks predict the last state: take `where: grid`, or leave "
                 "it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _stream_is_learnt_once(self) -> "TrainingConfig":
+        if self.online is None:
+            return self
+        if self.online.buffer != "reservoir" and self.epochs > 1:
+            raise ValueError(
+                f"epochs: the buffer {self.online.buffer} gives each pair once, so set epochs to "
+                "1, or take the buffer reservoir"
+            )
+        for key in ("patience", "devices", "workers", "where"):
+            usual = (type(self).model_fields[key].default, *(["grid"] if key == "where" else []))
+            if getattr(self, key) not in usual:
+                raise ValueError(f"{key}: a training with `online` cannot do that: leave it out")
         return self
 
     @model_validator(mode="after")

@@ -156,6 +156,20 @@ def write_text_whole(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def link_whole(source: Path, path: Path) -> None:
+    """Give a complete file a second name, or copy it where the file system has no links.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    with write_whole(path) as part:
+        part.unlink()
+        try:
+            os.link(source, part)
+        except OSError:
+            shutil.copyfile(source, part)
+
+
 @contextmanager
 def create_hdf5(path: Path, **options: Any) -> Iterator[h5py.File]:
     """Create an HDF5 file such that a full disk raises an error.

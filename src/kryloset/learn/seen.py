@@ -42,6 +42,31 @@ def note_seen(splits: Sequence[Pairs]) -> dict[str, Any]:
     }
 
 
+def note_stream(
+    config: DatasetConfig,
+    identity: str,
+    digests: NDArray[np.uint8],
+    splits: Mapping[str, NDArray[np.int64]],
+) -> dict[str, Any]:
+    """Return the same of instances that are learnt from before there is a file of them.
+
+    Args:
+        config: Their dataset.
+        identity: A digest of all that they depend on.
+        digests: The digest of each instance by its number, (count, 32).
+        splits: Numbers of the instances by split.
+    """
+    return {
+        "dataset": identity,
+        "drawn": _drawing(config),
+        "instances": {name: torch.from_numpy(numbers) for name, numbers in splits.items()},
+        "digests": {
+            name: torch.from_numpy(digests[numbers, :LENGTH].copy())
+            for name, numbers in splits.items()
+        },
+    }
+
+
 def find_seen(seen: Mapping[str, Any], path: Path) -> dict[str, NDArray[np.bool_]]:
     """Return which instances of a file a model may have seen.
 

@@ -14,6 +14,9 @@ LEAST_SECONDS = 1.0
 MOST_SECONDS = 3600.0
 """Expected seconds of a chunk above which chunks outnumber workers: limits of a cluster's jobs."""
 
+LEARNT_CHUNKS = 16
+"""Chunks at least where a training learns from each as it is solved."""
+
 NEWTON_ITERATIONS = 5
 """Linear systems that an instance of a nonlinear family is expected to need."""
 
@@ -46,7 +49,8 @@ def choose_chunks(config: DatasetConfig, family: Family, workers: int) -> int:
     """Return the number of chunks: that of the configuration, or one that suits the workers.
 
     A chunk for each worker, but fewer where a chunk would be done before its job has started, and
-    a multiple where it would take longer than an hour.
+    a multiple where it would take longer than an hour; and `LEARNT_CHUNKS` at least where a
+    training learns from them as they are solved.
 
     Args:
         config: The dataset; its `chunks` may be `auto`.
@@ -58,6 +62,8 @@ def choose_chunks(config: DatasetConfig, family: Family, workers: int) -> int:
     seconds = config.count * expect_seconds(family)
     chunks = max(1, min(workers, int(seconds / LEAST_SECONDS)))
     chunks *= math.ceil(seconds / chunks / MOST_SECONDS)
+    if config.training.online is not None:
+        chunks = max(chunks, LEARNT_CHUNKS)
     return min(chunks, config.count)
 
 

@@ -4,9 +4,8 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,14 @@ from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole, write_whole
-from kryloset.dataset.encoding import Encoded
 from kryloset.dataset.failures import dump_failures, stored_numbers
 from kryloset.dataset.integrity import damage, read_seals
-from kryloset.dataset.layout import PLACES, Placement, mask_key, place, recorded
+from kryloset.dataset.layout import PLACES, recorded
 from kryloset.dataset.reader import read_statistics
 from kryloset.dataset.staged import StagedFile
 from kryloset.dataset.writer import write_dataset
 from kryloset.errors import DataError
 from kryloset.krylov.reason import MEANINGS
-from kryloset.problems import Family
-from kryloset.problems.checks.coverage import INSIDE
 from kryloset.problems.populations import load_populations
 from kryloset.progress import track
 from kryloset.provenance import stage_identity, versions
@@ -41,42 +37,9 @@ from kryloset.run.checks.whole import (
 from kryloset.run.inputs import open_order, require_made_from, require_same
 from kryloset.run.keeping import release
 from kryloset.run.redrawn import read_redrawn
+from kryloset.run.solved import Places, read_instances, read_masks, read_shared
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Where each instance of the dataset was solved.
-
-    Attributes:
-        files: The chunks' files.
-        numbers: Numbers of the instances, ascending; the following arrays are in their order.
-        file: Index of the instance's file in `files`.
-        row: Row in that file.
-        chunk: Number of the chunk, counted from 0.
-        position: Place in the solving order.
-    """
-
-    files: Sequence[StagedFile]
-    numbers: NDArray[np.int64]
-    file: NDArray[np.int64]
-    row: NDArray[np.int64]
-    chunk: NDArray[np.int64]
-    position: NDArray[np.int64]
-
-    def chunks(self) -> list[int]:
-        """Return the number of the chunk that each file holds."""
-        return [int(self.chunk[self.file == number][0]) for number in range(len(self.files))]
-
-    def gather(self, path: str) -> NDArray[Any]:
-        """Return an array of one number for each row from all chunks, in the drawn order."""
-        columns = [file.array(path) for file in self.files]
-        gathered = np.empty(len(self.file), dtype=columns[0].dtype)
-        for number, column in enumerate(columns):
-            mine = self.file == number
-            gathered[mine] = column[self.row[mine]]
-        return gathered
 
 
 def run(
@@ -139,8 +102,10 @@ def run(
         }
         texts = {key: text for key, text in texts.items() if text}
         with write_whole(output) as part:
-            masks = _masks(files)
-            instances = _instances(places, family, config)
+            masks = read_masks(files)
+            instances = track(
+                read_instances(places, family, config), "merging", total=len(places.numbers)
+            )
             code = {
                 "sort": str(sorted_.attrs[names.CODE]),
                 "solve": _joined(files, names.CODE),
@@ -148,7 +113,7 @@ def run(
             }
             write_dataset(
                 part, name, config, family, instances, solver, MEANINGS, code,
-                sha256(drawn).hexdigest(), _shared(files, names.MESH), masks, strategies,
+                sha256(drawn).hexdigest(), read_shared(files, names.MESH), masks, strategies,
                 add_moments(evidence), versions(_joined(files, names.PETSC)),
                 texts,
                 join_refinement(
@@ -183,7 +148,7 @@ def _joined(files: Sequence[StagedFile], attribute: str) -> str:
     return " ".join(sorted({str(file.attrs[attribute]) for file in files}))
 
 
-def _places(files: Sequence[StagedFile], order: StagedFile, numbers: NDArray[np.int64]) -> _Places:
+def _places(files: Sequence[StagedFile], order: StagedFile, numbers: NDArray[np.int64]) -> Places:
     """Find where each instance is, and check that each chunk is in its solving order.
 
     Args:
@@ -230,7 +195,7 @@ def _places(files: Sequence[StagedFile], order: StagedFile, numbers: NDArray[np.
                 f"{file.path} does not have the instances of a chunk in their sorted order: it "
                 "was solved with another order; solve it again"
             )
-    return _Places(files, numbers, found_in, row, chunk, position)
+    return Places(files, numbers, found_in, row, chunk, position)
 
 
 def _and_more(instances: NDArray[np.int64]) -> str:
@@ -254,7 +219,7 @@ def _earlier(files: Sequence[StagedFile], order: StagedFile) -> str:
     return order.text(names.EARLIER) if any(counts) and names.EARLIER in order else ""
 
 
-def _solver(places: _Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:
+def _solver(places: Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:
     """Return the solve records in the drawn order, by quantity.
 
     Raises:
@@ -274,7 +239,7 @@ def _solver(places: _Places, config: DatasetConfig) -> dict[str, NDArray[Any]]:
     return {**solver, "chunk": places.chunk, "position": places.position}
 
 
-def _strategies(places: _Places) -> tuple[NDArray[np.int64], list[str]]:
+def _strategies(places: Places) -> tuple[NDArray[np.int64], list[str]]:
     """Return the number of each instance's strategy in the drawn order, and their labels.
 
     Each chunk has its own numbers of strategies. Here the used strategies get common numbers.
@@ -293,7 +258,7 @@ def _strategies(places: _Places) -> tuple[NDArray[np.int64], list[str]]:
     return np.array(numbers), taken
 
 
-def _recorded_selections(places: _Places) -> dict[str, Any]:
+def _recorded_selections(places: Places) -> dict[str, Any]:
     """Return the recorded selection of each chunk, by the chunk's name, such as `1-of-2`."""
     chunks = dict(zip(places.chunks(), places.files, strict=True))
     return {
@@ -301,74 +266,6 @@ def _recorded_selections(places: _Places) -> dict[str, Any]:
         for number, file in sorted(chunks.items())
         if names.SELECTION in file
     }
-
-
-def _shared(files: Sequence[StagedFile], group: str) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a group that all chunks share: the mesh, or its masks.
-
-    Raises:
-        DataError: A chunk has different arrays, or none.
-    """
-    first, *others = (file.arrays(group) for file in files)
-    for file, meshes in zip(files[1:], others, strict=True):
-        if meshes.keys() != first.keys() or not all(
-            np.array_equal(meshes[name], values) for name, values in first.items()
-        ):
-            raise DataError(
-                f"{file.path} was solved on a different mesh than {files[0].path}; solve both "
-                "chunks again on the same machine"
-            )
-    return first
-
-
-def _masks(files: Sequence[StagedFile]) -> dict[str, NDArray[np.int8]]:
-    """Return the masks that all chunks share, by their keys among an instance's arrays."""
-    return {
-        mask_key("" if grid == names.OWN_GRID else f"{grid}/"): mask
-        for grid, mask in _shared(files, names.MASK).items()
-    }
-
-
-def _solution_keys(files: Sequence[StagedFile], family: Family, config: DatasetConfig) -> list[str]:
-    """Return the keys of all arrays of a solution that every chunk must have."""
-    fields = [variable.name for variable in family.fields]
-    keys = [*fields, *(variable.name for variable in family.unknowns)]
-    if any(INSIDE.name in file.names(names.FIELDS) for file in files):
-        keys.append(INSIDE.name)  # Each instance has a domain of its own.
-    for points in config.mesh.grids:
-        group = names.fields_on_grid(points)
-        resampled = {name for file in files for name in file.names(group)}
-        keys += [names.on_grid(points, name) for name in sorted(resampled.union(fields))]
-    return keys
-
-
-def _instances(
-    places: _Places, family: Family, config: DatasetConfig
-) -> Iterator[dict[str, NDArray[Any] | Encoded]]:
-    """Yield parameters and solution of each instance, on all grids, in the drawn order.
-
-    Raises:
-        DataError: An array is damaged or missing.
-    """
-    paths = {variable.name: names.parameter(variable.name) for variable in family.parameters}
-    paths |= {key: names.field(key) for key in _solution_keys(places.files, family, config)}
-    # Numbers, and rows that have another length in each instance, are not moved but read.
-    moves = {key: _moves(place(family, key)) for key in paths}
-    for index in track(range(len(places.row)), "merging"):
-        file, row = places.files[places.file[index]], places.row[index]
-        try:
-            yield {
-                key: file.encoded(path, row) if moves[key] else file.row(path, row)
-                for key, path in paths.items()
-            }
-        except DataError as error:
-            number = places.numbers[index]
-            raise DataError(f"instance {number} cannot be merged: {error}") from None
-
-
-def _moves(placement: Placement) -> bool:
-    """Return whether the rows of an array move from file to file as they are stored."""
-    return placement.has_rows and not placement.variable.ragged
 
 
 def _verify(part: Path, output: Path) -> tuple[dict[str, dict[str, float]], dict[str, str]]:

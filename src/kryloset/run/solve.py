@@ -14,7 +14,7 @@ import json
 import logging
 import math
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig, dump_dataset
+from kryloset.dataset.atomic import link_whole
 from kryloset.dataset.encoding import Encoded
 from kryloset.dataset.failures import Failures, dump_failures
 from kryloset.dataset.journal import Journal
@@ -67,6 +68,7 @@ def run(
     order: Path,
     chunk: str,
     output: Path,
+    solved: Path | None = None,
     comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> None:
     """Solve the instances of one chunk in their sorted order.
@@ -81,6 +83,8 @@ def run(
         order: `order.h5`.
         chunk: Name of the chunk, such as `1-of-2`.
         output: The file to write.
+        solved: The file that the chunk may have been solved to by a training (`train_online`). If
+            it is there, and of the same work, it gets a second name.
         comm: Processes that share each solve. Rank 0 writes.
 
     Raises:
@@ -114,6 +118,10 @@ def run(
             if part.is_solved(work):
                 logger.info("chunk %s was solved while this job waited for it", chunk)
                 comm.bcast(None)
+            elif solved is not None and replace(part, output=solved).is_solved(work):
+                logger.info("chunk %s was solved for a training, to %s", chunk, solved)
+                comm.bcast(None)
+                link_whole(solved, output)
             else:
                 state = job.solve_rest(journal)
                 labels = strategy_labels(settings, state)

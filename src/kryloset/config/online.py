@@ -1,0 +1,46 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The part of a training's configuration that says how it learns while instances are solved."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from kryloset.config.section import Section
+
+
+class OnlineConfig(Section):
+    """A training from chunks as they are solved (docs/how-to/online.md)."""
+
+    buffer: Literal["reservoir", "firo", "fifo"] = Field(
+        "reservoir",
+        description="Where batches come from. reservoir: random pairs, as often as they are drawn; "
+        "firo: each pair once, in random order; fifo: each pair once, as they come.",
+    )
+    capacity: int = Field(
+        4096, ge=1, le=10**7, description="Most pairs in the buffer, which is in memory."
+    )
+    threshold: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="Pairs in the buffer before the first step. Those of the chunks until then "
+        "determine the scaling. null: a tenth of the train split.",
+    )
+    solvers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None,
+        description="Processes that solve beside the training. null: as many as the job has "
+        "threads, but one.",
+    )
+    store: bool = Field(
+        True,
+        description="Whether solutions are kept, so that the dataset is made without solving "
+        "again. false: each chunk is removed once it is learnt from, and no dataset is made.",
+    )
+
+    @model_validator(mode="after")
+    def _threshold_can_be_reached(self) -> "OnlineConfig":
+        if self.threshold is not None and self.threshold > self.capacity:
+            raise ValueError(
+                f"threshold {self.threshold} is more than the {self.capacity} pairs that the "
+                "buffer holds: lower it, or raise capacity"
+            )
+        return self

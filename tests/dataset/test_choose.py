@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Instances that are chosen by the disagreement of models become a dataset."""
+
+import h5py
+import numpy as np
+import pytest
+from pointwise_runs import make_run
+
+pytest.importorskip("torch")
+
+import torch
+
+from kryloset.config import TrainingConfig
+from kryloset.errors import ConfigError
+from kryloset.learn.data import FieldPairs
+from kryloset.learn.models.registry import model_class
+from kryloset.learn.operator import Operator, build_network, describe, save_model, weights
+from kryloset.learn.scaling import Scaling
+from kryloset.problems.populations import Population
+from kryloset.run import choose
+from kryloset.run.draw import Drawn
+
+SMALL = {"fno": {"modes": 2, "width": 2, "layers": 1}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def models(run):
+    """Two models that were not trained."""
+    pairs, kind = FieldPairs(run.merge(), "train"), model_class("fno")
+    about = describe(pairs, TrainingConfig(settings=SMALL), kind)
+    found = [run.folder / f"{seed}.pt" for seed in (0, 1)]
+    for seed, path in enumerate(found):
+        torch.manual_seed(seed)
+        operator = Operator(Scaling.fit(pairs), build_network(about, kind))
+        save_model(path, about, weights(operator))
+    return found
+
+
+def test_chosen_instances_are_those_that_are_drawn(run, models, tmp_path):
+    output = tmp_path / "chosen.h5"
+    choose.run(run.config, models=models, first=3, pool=80, count=5, output=output)
+    drawn = Drawn([Population(run.family)], run.config.seed).instances(range(83))
+    with h5py.File(output) as file:
+        assert set(file) == set(drawn[0])
+        rows = [{name: file[name][row] for name in file} for row in range(8)]
+
+    def find(row):
+        return [i for i, one in enumerate(drawn) if np.array_equal(one["k"], row["k"])]
+
+    numbers = [number for row in rows for number in find(row)]
+    assert numbers[:3] == [0, 1, 2] and len(numbers) == 8
+    assert all(3 <= number < 83 for number in numbers[3:])
+    for row, number in zip(rows, numbers, strict=True):
+        assert all(np.array_equal(row[name], drawn[number][name]) for name in row)
+    again = tmp_path / "again.h5"
+    choose.run(run.config, models=models, first=3, pool=80, count=5, output=again)
+    assert again.read_bytes() == output.read_bytes()
+
+
+def test_one_model_and_too_many_instances_are_refused(run, models, tmp_path):
+    files = {"output": tmp_path / "chosen.h5", "first": 0, "pool": 10}
+    with pytest.raises(ConfigError, match="one model has no spread"):
+        choose.run(run.config, models=models[:1], count=1, **files)
+    with pytest.raises(ConfigError, match="from 1 to 10"):
+        choose.run(run.config, models=models, count=11, **files)
