@@ -8,7 +8,7 @@ decides: the same pairs in the same order give the same weights bit for bit.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import batched
 from pathlib import Path
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
+from kryloset.errors import DataError
 from kryloset.learn.buffers import Buffer, Item, make_buffer
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.metrics import BATCH
@@ -28,6 +29,7 @@ from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, build_network, describe
 from kryloset.learn.optimisation import Optimisation, mean_error
 from kryloset.learn.pairs import Batch
+from kryloset.learn.saved import load_saved
 from kryloset.learn.scaling import Scaling
 
 type Array = NDArray[np.float64]
@@ -207,10 +209,12 @@ class OnlineTraining:
     def _resume(self) -> None:
         if not self.checkpoint.exists():
             return
-        state: Mapping[str, Any] = torch.load(
-            self.checkpoint, map_location="cpu", weights_only=True
-        )
-        if (state["code"], state["about"]) != (self.code, self.about):
+        try:
+            state: dict[str, Any] = load_saved(self.checkpoint)
+        except DataError as error:
+            logger.warning("%s; starting from scratch", error)
+            return
+        if state.get("code") != self.code or state["about"] != self.about:
             logger.info(
                 "%s belongs to another training, of other code, data or settings; starting from "
                 "scratch",
