@@ -196,6 +196,7 @@ def baselines(
     stride: Annotated[
         int | None, typer.Option(help="training.stride of the models.", show_default=False)
     ] = None,
+    bundle: Annotated[int, typer.Option(help="training.bundle of the models.")] = 1,
 ) -> None:
     """Measure what models are compared with: a linear map, the nearest neighbour, the mean."""
     let_idle_threads_sleep()
@@ -209,6 +210,7 @@ def baselines(
         splits=split or (),
         window=window,
         stride=stride,
+        bundle=bundle,
     )
 
 

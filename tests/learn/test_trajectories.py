@@ -20,6 +20,8 @@ from kryloset.errors import ConfigError, DataError
 from kryloset.learn.grid_batch import GridBatch
 from kryloset.learn.march import March
 from kryloset.learn.measuring import measure_splits
+from kryloset.learn.models.base import Task
+from kryloset.learn.models.stagger import NeuralStagger
 from kryloset.learn.operator import save_model, unroll, weights
 from kryloset.learn.states import States
 from kryloset.learn.training import Training
@@ -56,6 +58,10 @@ def test_a_rollout_drops_the_earliest_state_and_keeps_the_rest():
     found = states.roll_out(add, x, 5)
     assert found.shape == (1, 5, 1, 1) and found.flatten().tolist() == [2, 3, 5, 8, 13]
     assert seen == [[7.0, 9.0]] * 5
+    both = States(first=1, window=2, fields=1, bundle=2)
+    pairs = both.roll_out(lambda i: torch.cat((add(i), add(i) + i[:, 2:3]), dim=1), x, 2)
+    assert pairs.flatten().tolist() == [2, 3, 5, 8]
+    seen.clear()
     known = states.inputs(x, found)
     assert known[0, :, 1:3, 0].tolist() == [[1, 1], [1, 2], [2, 3], [3, 5], [5, 8]]
 
@@ -67,6 +73,7 @@ def test_a_rollout_drops_the_earliest_state_and_keeps_the_rest():
         ({"window": 2}, March(2, 1)),
         ({"window": 0}, March(0, 1)),
         ({"stride": 3, "steps": 2}, March(1, 3)),
+        ({"bundle": 2}, March(2, 1, 2)),
     ],
 )
 def test_an_operator_sees_one_state_unless_told_otherwise(keys, expected):
@@ -78,7 +85,7 @@ def test_an_operator_sees_one_state_unless_told_otherwise(keys, expected):
 @pytest.mark.parametrize(
     ("times", "keys", "told"),
     [
-        (TIMES, {"window": 7}, "window 7, stride 1 and steps 1 need 7 time steps, and .* has 6"),
+        (TIMES, {"window": 7}, "window 7, stride 1, bundle 1 and steps 1 need 7 time .* has 6"),
         (TIMES, {"stride": 3, "steps": 3}, "need 9 time steps, and a trajectory has 6"),
         (None, {"window": 1}, "the family has none of one length"),
         (None, {"steps": 2}, "the family has none of one length"),
@@ -95,6 +102,7 @@ def test_trajectories_that_are_too_short_are_refused(times, keys, told):
         ({"window": 0, "steps": 2}, "steps: with `window: 0`"),
         ({"window": 0, "stride": 2}, "stride: with `window: 0`"),
         ({"window": 1, "where": "mesh"}, "window: on meshes"),
+        ({"window": 1, "bundle": 2}, "bundle: 2 states are predicted from at least as many"),
     ],
 )
 def test_keys_that_exclude_each_other_are_refused(keys, told):
@@ -202,7 +210,9 @@ def test_training_of_several_steps_resumes_to_the_same_weights(made, tmp_path):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize("keys", [{}, {"window": 2, "steps": 2}, {"stride": 2}])
+@pytest.mark.parametrize(
+    "keys", [{}, {"window": 2, "steps": 2}, {"stride": 2}, {"window": 3, "bundle": 2}]
+)
 def test_from_trajectories_to_a_model_that_rolls_out(made, tmp_path, keys):
     training = made.config.training.model_copy(update=keys)
     config = made.config.model_copy(update={"training": training})
@@ -213,15 +223,16 @@ def test_from_trajectories_to_a_model_that_rolls_out(made, tmp_path, keys):
     found = json.loads(metrics.read_text())
     operator = load_model(model)
     window, stride = operator.about["window"], keys.get("stride", 1)
-    pairs = whole(made, window=window, stride=stride)
+    pairs = operator.trajectories(made.path, "test")
     x, y = pairs.stack(range(len(pairs)))
     with torch.no_grad():
         states = operator.roll_out(torch.from_numpy(x).float(), pairs.steps).numpy()
     rule = np.where(np.isin(np.arange(9), (0, 8)), 1 / 2, 1)
-    squares = [rule @ np.square(u[:, -1, 0]).T for u in (states - y, y)]
+    squares = [rule @ np.square(u[:, -1, -1]).T for u in (states - y, y)]
     last = np.sqrt(squares[0] / squares[1])
     errors = found["rollout"]["test"]["errors"]["relative_l2"]
-    assert len(errors) == pairs.steps and errors[-1] == pytest.approx(last.mean(), rel=1e-4)
+    assert len(errors) == pairs.steps * keys.get("bundle", 1)
+    assert errors[-1] == pytest.approx(last.mean(), rel=1e-4)
     # The first of the steps from true states is the first of the rollout.
     assert found["rollout"]["test"]["times"][0] == pytest.approx(window * stride * TIMES[1])
     np.testing.assert_allclose(np.sort(last)[[0, 0, 1]], read_predictions(shown).error)
@@ -234,11 +245,11 @@ def test_a_model_finds_its_time_step_in_another_dataset(made, tmp_path):
     train.run(config, data=made.path, **files)
     task = load_model(files["model"]).about
     assert (task["window"], task["time_step"]) == (1, pytest.approx(0.02))
-    assert March.along(np.linspace(0, 1, 201), 1, task["time_step"]) == March(1, 4)
+    assert March.along(np.linspace(0, 1, 201), 1, 1, task["time_step"]) == March(1, 4)
     with pytest.raises(DataError, match=r"steps of 0\.02 in time, which is no whole number of its"):
-        March.along(np.linspace(0, 1, 31), 1, task["time_step"])
+        March.along(np.linspace(0, 1, 31), 1, 1, task["time_step"])
     with pytest.raises(DataError, match="it has no time steps"):
-        March.along(None, 1, task["time_step"])
+        March.along(None, 1, 1, task["time_step"])
 
 
 def test_the_program_of_the_page_runs(made, tmp_path, monkeypatch):
@@ -254,3 +265,51 @@ def test_the_program_of_the_page_runs(made, tmp_path, monkeypatch):
     found = {}
     exec(program, found)
     assert found["states"].shape == found["y"].shape == (6, 1, 9)
+
+
+@pytest.fixture
+def staggered():
+    """Return NeuralStagger with two coarse trajectories, and a network of its own for each."""
+    lines = (np.arange(6.0),)
+    inputs, outputs = ("f", "u_0", "u_1", "u_2", "u_3", "inside"), ("u_4", "u_5")
+    task = Task(inputs, outputs, lines, (False,), 1, window=4, time_step=1.0, bundle=2)
+    settings = {"time": 2, "space": 1, "settings": {"modes": 2, "width": 4, "layers": 1}}
+    torch.manual_seed(0)
+    return NeuralStagger(NeuralStagger.Settings(**settings), task)
+
+
+def test_stagger_continues_each_coarse_trajectory_by_itself(staggered):
+    """The network sees states 0 and 2 to predict state 4, and 1 and 3 to predict state 5."""
+    x = torch.randn(3, 6, 6)
+    with torch.no_grad():
+        found = staggered(x)
+        for state in (0, 1):
+            alone = staggered.network(x[:, [0, 1 + state, 3 + state, 5]])
+            torch.testing.assert_close(found[:, state : state + 1], alone)
+
+
+def test_stagger_needs_states_that_it_can_divide():
+    settings = NeuralStagger.Settings(time=2)
+    NeuralStagger.check(settings, March(4, 1, 2))
+    for march in (March(), March(2, 1, 1), March(3, 1, 2)):
+        with pytest.raises(ConfigError, match="time 2 of the model stagger needs"):
+            NeuralStagger.check(settings, march)
+
+
+def test_points_outside_of_the_domain_change_nothing(made, tmp_path):
+    """What lies there is NaN in each state, and no number of it enters a loss or an error."""
+    inside = np.arange(9) < 6
+    masked = make_trajectories(tmp_path / "masked.h5", masks=[inside] * 6)
+    assert whole(masked).inputs == ("f", "u", "inside")
+    training = begin(masked, tmp_path, steps=2, epochs=1)
+    assert np.isfinite(training.run().valid).all()
+    baselines.run(masked.path, output=tmp_path / "baselines.json")
+    found = json.loads((tmp_path / "baselines.json").read_text())
+    pairs = whole(made, "train")
+    x, y = (values[..., inside] for values in pairs.stack(range(len(pairs))))
+    told = found["persistence"]["rollout"]["train"]["fields"]["u"]
+    true, predicted = (told["mean"][name] for name in ("true", "predicted"))
+    np.testing.assert_allclose(true, y.mean(axis=(0, 2, 3)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(predicted, x[:, -1].mean(), rtol=1e-4)
+    variance = y.var(axis=-1).mean(axis=(0, 2))
+    np.testing.assert_allclose(told["variance"]["true"], variance, rtol=1e-4)

@@ -105,6 +105,7 @@ def test_a_training_on_gpus_asks_for_as_many_as_share_it(folder: Path):
         ({"model": "none.py:Net"}, "there is no file none.py"),
         ({"model": "mine.py:Other"}, "mine.py has no class 'Other'"),
         ({"model": "broken.py:Net"}, "broken.py cannot be imported"),
+        ({"window": 2}, "need 2 time steps, and the family has none of one length"),
     ],
 )
 def test_a_wrong_model_is_refused_before_anything_is_solved(

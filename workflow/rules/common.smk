@@ -486,7 +486,11 @@ def grid_of_training(wildcards):
 def march_of_training(wildcards):
     """Return the options that say from which states of a trajectory the next one is predicted."""
     training = DATASETS[wildcards.dataset].training
-    options = {"--window": training.window, "--stride": training.stride}
+    options = {
+        "--window": training.window,
+        "--stride": training.stride,
+        "--bundle": None if training.bundle == 1 else training.bundle,
+    }
     return [
         text
         for option, value in options.items()

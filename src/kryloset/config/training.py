@@ -60,12 +60,20 @@ class TrainingConfig(Section):
     window: Annotated[int, Field(ge=0, le=1000)] | None = Field(
         None,
         description="States of a trajectory from which networks predict the next one. 0: they "
-        "predict the last state from the parameters. null: 1, for a family with time steps.",
+        "predict the last state from the parameters. null: as many as `bundle`, for a family with "
+        "time steps.",
     )
     stride: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         None,
         description="Time steps of the dataset from one of these states to the next. null: as "
         "many as make at most 20 steps of a trajectory.",
+    )
+    bundle: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="States that networks predict at once, one after another; `window` has at "
+        "least as many.",
     )
     steps: int = Field(
         1,
@@ -157,12 +165,22 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _steps_start_from_states(self) -> "TrainingConfig":
-        for key, told in (("steps", self.steps > 1), ("stride", self.stride is not None)):
+        given = {
+            "steps": self.steps > 1,
+            "bundle": self.bundle > 1,
+            "stride": self.stride is not None,
+        }
+        for key, told in given.items():
             if told and self.window == 0:
                 raise ValueError(
                     f"{key}: with `window: 0`, networks predict the last state at once: leave out "
                     "one of both"
                 )
+        if self.window and self.bundle > self.window:
+            raise ValueError(
+                f"bundle: {self.bundle} states are predicted from at least as many: raise "
+                "`window`, or leave it out"
+            )
         if self.where == "mesh" and self.window:
             raise ValueError(
                 "window: on meshes, networks predict the last state: take `where: grid`, or leave "

@@ -20,6 +20,7 @@ from kryloset.dataset.opening import open_hdf5
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.learn.grid_batch import GridBatch
+from kryloset.learn.march import March
 from kryloset.learn.models.base import Task
 from kryloset.learn.quantities import Quantity, has_quantity, initial_states
 from kryloset.learn.states import States
@@ -51,9 +52,9 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         split: One of its splits, such as `train`.
         window: States of x, one after another; none: y is the last state.
         stride: Time steps from one of the states of an item to the next.
-        steps: States of y, which follow on those of x. If there are several, y is
-            (steps, K, *grid). None: an item is a whole trajectory, of which x has the first states
-            and y all others, (steps, K, *grid).
+        bundle: States of y that are predicted at once, and are channels of it one after another.
+        steps: How often that is done. If several times, y is (steps, K, *grid). None: an item is a
+            whole trajectory, of which x has the first states and y all others, (steps, K, *grid).
         points: Points of a further grid of the file, such as 33 for `/grid_33`; by default its own
             grid. A parameter along only some of the axes is not on a further grid.
 
@@ -62,8 +63,9 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             `_z` for the components of vectors. Several states have a number at the end, as in
             `u_0`, `u_1`.
         outputs: Names of the output channels, formed in the same way.
+        fields: Names of the channels of one state.
         masked: Whether the last input is the mask of the domain.
-        steps: States of y.
+        steps: Steps of y.
         times: With a `window`, the times of the states of a trajectory that begins at the first.
         points: Points of the further grid; None if it is the grid of the file.
         logarithmic: For each input, whether a network should see its logarithm.
@@ -89,6 +91,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         *,
         window: int = 0,
         stride: int = 1,
+        bundle: int = 1,
         steps: int | None = 1,
         points: GridPoints | None = None,
     ) -> None:
@@ -97,11 +100,14 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         self.split = split
         self.points = points
         self.window = window
+        self.bundle = bundle
         with Dataset(self.path) as dataset:
             self.instances = rows_of_split(dataset, split)
             times = np.zeros(1) if dataset.times is None else dataset.times
             #: The states of an instance at which items begin.
-            self._starts = _find_starts(self.path, len(times), window, stride, steps)
+            self._starts, self.steps = _find_steps(
+                self.path, len(times), March(window, stride, bundle), steps
+            )
             further = dataset.config.mesh.grids
             if points is not None and points not in further:
                 has = ", ".join(map(name_points, further)) or "none"
@@ -121,23 +127,25 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             self.masked = dataset.inside(0, points) is not None
             inputs = [Quantity.find(dataset, name, points) for name in given]
             self._outputs = [Quantity.find(dataset, name, points) for name in dataset.fields]
+            self.fields = tuple(c for quantity in self._outputs for c in quantity.channels)
             states = [[q.at_state(s, window) for q in self._outputs] for s in range(window)]
             mask = [Quantity.find(dataset, INSIDE.name, points)] if self.masked else []
             self._inputs = [*inputs, *(q for state in states for q in state), *mask]
             self.inputs = tuple(c for quantity in self._inputs for c in quantity.channels)
-            self.outputs = tuple(c for quantity in self._outputs for c in quantity.channels)
+            later = range(window, window + bundle) if bundle > 1 else [0]
+            named = [q.at_state(s, bundle) for s in later for q in self._outputs]
+            self.outputs = tuple(c for quantity in named for c in quantity.channels)
             self.logarithmic = tuple(q.logarithmic for q in self._inputs for _ in q.channels)
             self.digest = identity(dataset.file)
-        whole = len(times) - 1 if steps is None else (window + steps - 1) * stride
-        self.times = times[: whole + 1 : stride] if window else times[-1:]
-        self.steps = len(self.times) - window if window else 1
-        #: Whether y has an axis of states.
+        #: Whether y has an axis of steps.
         self._several = steps is None or self.steps > 1
+        count = window + bundle * self.steps
+        self.times = times[::stride][:count] if window else times[-1:]
         # The states of an item are so far from that at which it begins.
         known = [stride * state for state in range(window) for _ in self._outputs]
         latest = stride * max(window - 1, 0)
         self._delays = [latest for _ in inputs] + known + [latest for _ in mask]
-        self._later = [stride * state for state in range(window, len(self.times))] or [0]
+        self._later = [stride * state for state in range(window, count)] if window else [0]
         if nothing:
             raise DataError(
                 f"{path}: no parameter is a number or a function on the grid, so a neural operator "
@@ -169,6 +177,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             dimensions=len(self.grid),
             window=self.window,
             time_step=float(self.times[1] - self.times[0]) if self.window else None,
+            bundle=self.bundle,
         )
 
     @property
@@ -247,8 +256,8 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
                     place += channels
             pairs.append(stacked)
         x, y = pairs
-        states = (len(self._later),) if self._several else ()
-        return [x, y.reshape(len(y), *states, len(self.outputs), *self.grid)]
+        steps = (self.steps,) if self._several else ()
+        return [x, y.reshape(len(y), *steps, len(self.outputs), *self.grid)]
 
 
 class _Opened:
@@ -269,19 +278,27 @@ class _Opened:
         self.read = {place: of.open(self._hdf5, memory) for place, of in found.items()}
 
 
-def _find_starts(path: Path, states: int, window: int, stride: int, steps: int | None) -> range:
-    """Return the states at which items may begin, of the states of a trajectory.
+def _find_steps(path: Path, states: int, march: March, steps: int | None) -> tuple[range, int]:
+    """Return the states at which items may begin, and the number of steps of an item.
+
+    Args:
+        path: The dataset's file.
+        states: States of a trajectory.
+        march: Which of them an item has.
+        steps: Steps of an item; None for all that there are.
 
     Raises:
         DataError: There are not so many states.
     """
-    if not window:
-        return range(states - 1, states)
-    more = 1 if steps is None else steps
-    starts = range(states - (window + more - 1) * stride)
-    if not starts or min(window, stride, more) < 1:
+    if not march.window:
+        return range(states - 1, states), 1
+    stride, bundle = max(march.stride, 1), max(march.bundle, 1)
+    found = ((states - 1) // stride + 1 - march.window) // bundle if steps is None else steps
+    count = march.window + max(found, 1) * bundle
+    starts = range(states - (count - 1) * stride)
+    if not starts or min(found, march.window, march.stride, march.bundle) < 1:
         has = f"{states} states" if states > 1 else "no time steps"
         raise DataError(
-            f"{path} has {has}: there are no {window + more} that are {stride} steps apart"
+            f"{path} has {has}: there are no {count} that are {march.stride} steps apart"
         )
-    return range(1) if steps is None else starts
+    return (starts if steps is not None else range(1)), found

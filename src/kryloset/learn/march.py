@@ -1,6 +1,10 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How operators go along the trajectories of a dataset."""
+"""How operators go along the trajectories of a dataset.
+
+To predict several states at once is the temporal bundling of Brandstetter et al., "Message passing
+neural PDE solvers", ICLR 2022.
+"""
 
 from dataclasses import dataclass
 from math import ceil
@@ -22,10 +26,12 @@ class March:
     Attributes:
         window: Number of these states; 0 for an operator from the parameters to the last state.
         stride: Time steps of the dataset from one state to the next.
+        bundle: Number of states that it predicts at once, of at most as many.
     """
 
     window: int = 0
     stride: int = 1
+    bundle: int = 1
 
     @classmethod
     def choose(
@@ -33,17 +39,20 @@ class March:
         times: NDArray[np.float64] | None,
         window: int | None = None,
         stride: int | None = None,
+        bundle: int = 1,
         *,
         steps: int = 1,
     ) -> Self:
         """Return what is configured, or what suits a dataset.
 
-        By default, an operator sees one state and makes at most `USUAL_STEPS` of a trajectory.
+        By default, an operator sees as many states as it predicts, and there are at most
+        `USUAL_STEPS` from the beginning of a trajectory to its end.
 
         Args:
             times: Times of the stored states; None for a steady problem.
             window: `training.window`.
             stride: `training.stride`.
+            bundle: `training.bundle`.
             steps: `training.steps`.
 
         Raises:
@@ -52,27 +61,30 @@ class March:
         steps_there = np.zeros(0) if times is None else np.diff(times)
         even = np.allclose(steps_there, steps_there[:1], rtol=1e-6)
         last = len(steps_there) if even else 0
-        usual = window is None and stride is None and steps == 1
+        usual = window is None and stride is None and bundle == steps == 1
         if window == 0 or (usual and not last):
             return cls()
-        found = cls(window or 1, stride or max(1, ceil(last / USUAL_STEPS)))
-        needed = (found.window + steps - 1) * found.stride
+        found = cls(window or bundle, stride or max(1, ceil(last / USUAL_STEPS)), bundle)
+        needed = (found.window + steps * bundle - 1) * found.stride
         if needed > last:
             has = f"a trajectory has {last}" if last else "the family has none of one length"
             raise ConfigError(
-                f"training.window {found.window}, stride {found.stride} and steps {steps} need "
-                f"{needed} time steps, and {has}: lower them, or leave them out"
+                f"training.window {found.window}, stride {found.stride}, bundle {bundle} and steps "
+                f"{steps} need {needed} time steps, and {has}: lower them, or leave them out"
             )
         return found
 
     @classmethod
-    def along(cls, times: NDArray[np.float64] | None, window: int, time_step: float) -> Self:
-        """Return how an operator with steps of a duration goes along other trajectories.
+    def along(
+        cls, times: NDArray[np.float64] | None, window: int, bundle: int, time_step: float
+    ) -> Self:
+        """Return how an operator with states so far apart goes along other trajectories.
 
         Args:
             times: Times of the stored states; None for a steady problem.
             window: States that it sees.
-            time_step: Duration of its steps.
+            bundle: States that it predicts at once.
+            time_step: Time from one of its states to the next.
 
         Raises:
             DataError: That is no whole number of time steps of the dataset.
@@ -86,7 +98,7 @@ class March:
                 f"the model takes steps of {time_step:g} in time, which is no whole number of its "
                 f"time steps of {own:g}"
             )
-        return cls(window, stride)
+        return cls(window, stride, bundle)
 
 
 #: From the parameters to the last state.

@@ -237,7 +237,7 @@ def _along(predict: Predictor, pairs: FieldPairs, states: States, x: Array, y: A
         pairs: Whole trajectories.
         states: Which inputs are states.
         x: Inputs of the first step, (N, C, *grid).
-        y: The later states, (N, S, K, *grid).
+        y: The later states, (N, S, K, *grid), of which K channels are predicted at once.
     """
     count, steps = y.shape[:2]
     known = states.inputs(torch.from_numpy(x), torch.from_numpy(y)).numpy()
@@ -245,16 +245,15 @@ def _along(predict: Predictor, pairs: FieldPairs, states: States, x: Array, y: A
     with np.errstate(over="ignore"):  # of predictions that are far off
         errors = measure(prediction, truth, pairs.closed_coordinates)
     distances = _distances(prediction, truth).reshape(count, steps, -1)
+    rolled, true = (
+        values.reshape(count, -1, states.fields, *values.shape[3:])
+        for values in (roll_out(predict, states, x, steps), y)
+    )
+    times = pairs.times[states.window :]
     return Measured(
         {name: found.reshape(count, steps, -1).mean(axis=1) for name, found in errors.items()},
         distances.max(axis=1),
-        Rollout.measure(
-            roll_out(predict, states, x, steps),
-            y,
-            pairs.closed_coordinates,
-            pairs.times[-steps:],
-            pairs.outputs,
-        ),
+        Rollout.measure(rolled, true, pairs.closed_coordinates, times, pairs.fields),
     )
 
 

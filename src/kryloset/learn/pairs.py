@@ -3,6 +3,7 @@
 """What a network learns from: pairs of functions on the grid of a dataset, or on its meshes."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -47,9 +48,7 @@ def open_pairs(
     """
     if place == "mesh":
         return MeshPairs(path, split)
-    return FieldPairs(
-        path, split, window=march.window, stride=march.stride, steps=steps, points=points
-    )
+    return FieldPairs(path, split, **asdict(march), steps=steps, points=points)
 
 
 def open_trajectories(task: Task, path: Path) -> Callable[..., FieldPairs]:
@@ -66,10 +65,10 @@ def open_trajectories(task: Task, path: Path) -> Callable[..., FieldPairs]:
         return FieldPairs
     with Dataset(path) as dataset:
         try:
-            march = March.along(dataset.times, task.window, task.time_step)
+            march = March.along(dataset.times, task.window, task.bundle, task.time_step)
         except DataError as error:
             raise DataError(f"{path} does not fit: {error}") from None
-    return partial(FieldPairs, window=march.window, stride=march.stride, steps=None)
+    return partial(FieldPairs, **asdict(march), steps=None)
 
 
 def find_march(path: Path, training: TrainingConfig, place: Place) -> March:
@@ -85,14 +84,16 @@ def find_march(path: Path, training: TrainingConfig, place: Place) -> March:
         DataError: The file cannot be read.
     """
     if place == "mesh":
-        if training.steps > 1:
+        if training.steps > 1 or training.bundle > 1:
             raise ConfigError(
-                "training.steps: on meshes, networks predict the last state at once: take "
-                "`where: grid`, or leave it out"
+                "training.steps and bundle: on meshes, networks predict the last state at once: "
+                "take `where: grid`, or leave them out"
             )
         return STEADY
     with Dataset(path) as dataset:
-        return March.choose(dataset.times, training.window, training.stride, steps=training.steps)
+        return March.choose(
+            dataset.times, training.window, training.stride, training.bundle, steps=training.steps
+        )
 
 
 def find_place(path: Path, kind: type[Network], training: TrainingConfig) -> Place:

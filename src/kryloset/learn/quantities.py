@@ -35,16 +35,23 @@ def has_quantity(dataset: Dataset, name: str, points: GridPoints | None = None) 
 def initial_states(dataset: Dataset) -> set[str]:
     """Return the parameters of a family with time steps that are the first state of a field.
 
+    That of the first instance tells it, in its domain, but not where it is constant.
+
     Args:
         dataset: The open dataset.
     """
     first = {name: dataset.rows(name, 0, 1)[0] for name in (*dataset.parameters, *dataset.fields)}
     states = [first[name][0] for name in dataset.fields]
-    return {
-        name
-        for name in dataset.parameters
-        if any(np.array_equal(first[name], state, equal_nan=True) for state in states)
-    }
+
+    def is_state(parameter: Array, state: Array) -> bool:
+        inside = ~np.isnan(state)
+        return (
+            parameter.shape == state.shape
+            and bool(np.ptp(state[inside]))
+            and np.array_equal(parameter[inside], state[inside])
+        )
+
+    return {n for n in dataset.parameters if any(is_state(first[n], state) for state in states)}
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,14 @@ class States:
     Attributes:
         first: Place of the first channel of the earliest state.
         window: Number of states, of which the last one comes last.
-        fields: Channels of each state, K.
+        fields: Channels of each state.
+        bundle: Number of states that are predicted at once. They are K channels in all.
     """
 
     first: int
     window: int
     fields: int
+    bundle: int = 1
 
     @property
     def end(self) -> int:
@@ -30,28 +32,29 @@ class States:
 
     @property
     def latest(self) -> slice:
-        """Places of the channels of the last state."""
-        return slice(self.end - self.fields, self.end)
+        """Places of the channels of the last states, as many as are predicted at once."""
+        return slice(self.end - self.bundle * self.fields, self.end)
 
     def last(self, x: Tensor) -> Tensor:
-        """Return the last known state (N, K, *grid) of inputs (N, C, *grid)."""
+        """Return the last known states (N, K, *grid) of inputs (N, C, *grid)."""
         return x[:, self.latest]
 
     def advance(self, x: Tensor, state: Tensor) -> Tensor:
-        """Return inputs (N, C, *grid) in which a state comes after the others, less the earliest.
+        """Return inputs (N, C, *grid) in which states come after the others, less the earliest.
 
         Args:
             x: Inputs (N, C, *grid).
-            state: The next state, (N, K, *grid).
+            state: The next states, (N, K, *grid).
         """
-        before, known = x[:, : self.first], x[:, self.first + self.fields : self.end]
+        before = x[:, : self.first]
+        known = x[:, self.first + self.bundle * self.fields : self.end]
         return torch.cat((before, known, state, x[:, self.end :]), dim=1)
 
     def roll_out(self, predict: Callable[[Tensor], Tensor], x: Tensor, steps: int) -> Tensor:
         """Apply an operator to what it has predicted, again and again.
 
         Args:
-            predict: From inputs (N, C, *grid) to the next state (N, K, *grid).
+            predict: From inputs (N, C, *grid) to the next states (N, K, *grid).
             x: Inputs of the first step.
             steps: Number of steps S.
 

@@ -5,7 +5,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ def run(
     splits: Sequence[str] = (),
     window: int | None = None,
     stride: int | None = None,
+    bundle: int = 1,
 ) -> None:
     """Fit the baselines and measure them.
 
@@ -61,6 +62,7 @@ def run(
         splits: Splits of that file; by default all of them.
         window: `training.window` of the models that they are compared with.
         stride: `training.stride` of them.
+        bundle: `training.bundle` of them.
 
     Raises:
         ConfigError: The trajectories are not so long.
@@ -69,8 +71,8 @@ def run(
             their channels or grids.
     """
     with Dataset(data) as dataset:
-        march = March.choose(dataset.times, window, stride)
-    kind = partial(FieldPairs, window=march.window, stride=march.stride)
+        march = March.choose(dataset.times, window, stride, bundle)
+    kind = partial(FieldPairs, **asdict(march))
     known = open_splits(data, grids, TRAINING, kind=kind)
     found: dict[str, dict[str, Any]] = {}
     settings: Mapping[str, Any] = {}
@@ -123,7 +125,7 @@ def _fit(known: Mapping[str, FieldPairs]) -> _Fitted:
     states = known["train"].states
 
     def last(x: Array) -> Array:
-        """Return the last known state, to which the linear map adds; 0 without states."""
+        """Return the last known states, to which the linear map adds; 0 without states."""
         return np.nan_to_num(x[:, states.latest]) if states else np.zeros(1)
 
     samples = {split: _sample(pairs) for split, pairs in known.items()}
@@ -137,7 +139,8 @@ def _fit(known: Mapping[str, FieldPairs]) -> _Fitted:
         "mean": lambda x: mean(encode(x)),
     }
     if states:
-        predictors["persistence"] = last
+        same = np.tile(np.arange(-states.fields, 0), states.bundle)
+        predictors["persistence"] = lambda x: last(x)[:, same]
     settings = {"linear": {"rank": linear.rank, "penalty": linear.penalty}}
     return _Fitted(predictors, settings, scaling.deviations)
 

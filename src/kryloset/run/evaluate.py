@@ -168,15 +168,16 @@ def _select(
     x, truth = held_out.stack(places)
     given: Array = x.astype(np.float32)  # as it was measured
     if held_out.states:
-        truth = truth[:, -1]
-        prediction = roll_out(predict, held_out.states, given, held_out.steps)[:, -1]
+        state = slice(-held_out.states.fields, None)
+        truth = truth[:, -1, state]
+        prediction = roll_out(predict, held_out.states, given, held_out.steps)[:, -1, state]
     else:
         prediction = predict(given)
     return Predictions(
         label=label_of(name),
         dataset=held_out.digest,
         split=split,
-        channels=held_out.outputs,
+        channels=held_out.fields,
         coordinates=dict(zip(held_out.axes, held_out.coordinates, strict=True)),
         instance=numbers,
         error=measured[split].shown_errors[places],

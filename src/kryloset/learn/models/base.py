@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kryloset.config.section import Section
+from kryloset.learn.march import March
 from kryloset.learn.states import States
 from kryloset.problems.checks.coverage import INSIDE
 
@@ -33,6 +34,7 @@ class Task:
         dimensions: Number of axes of space.
         window: Number of states of a trajectory among the inputs, which come last but for a mask.
         time_step: Time from one of them to the next, and to the output.
+        bundle: Number of states among the outputs, one after another.
     """
 
     inputs: tuple[str, ...]
@@ -42,13 +44,14 @@ class Task:
     dimensions: int
     window: int = 0
     time_step: float | None = None
+    bundle: int = 1
 
     @property
     def states(self) -> States | None:
         """Which of the inputs are states of a trajectory, if any are."""
-        fields = len(self.outputs)
+        fields = len(self.outputs) // self.bundle
         first = len(self.inputs) - self.masked - self.window * fields
-        return States(first, self.window, fields) if self.window else None
+        return States(first, self.window, fields, self.bundle) if self.window else None
 
     @property
     def masked(self) -> bool:
@@ -111,6 +114,18 @@ class Network(nn.Module):  # type: ignore[misc]
 
     class Settings(Section):
         """The keys of `training.settings` for this network, with defaults and descriptions."""
+
+    @classmethod
+    def check(cls, settings: Any, march: March) -> None:
+        """Refuse settings that do not suit how an operator goes along trajectories.
+
+        Args:
+            settings: One of the class's own `Settings`.
+            march: How it goes.
+
+        Raises:
+            ConfigError: They do not.
+        """
 
 
 class GridModel(Network):

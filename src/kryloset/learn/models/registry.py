@@ -156,12 +156,14 @@ def check_training(training: TrainingConfig, times: NDArray[np.float64] | None) 
             should learn on meshes.
         MissingLibraryError: There are settings to check, and torch is not installed.
     """
-    March.choose(times, training.window, training.stride, steps=training.steps)
+    march = March.choose(
+        times, training.window, training.stride, training.bundle, steps=training.steps
+    )
     for label, name in training.labels.items():
         if name in MODELS and label not in training.settings and training.where != "mesh":
             continue  # which needs no torch
         kind = model_class(name)
-        read_settings(kind, name, training.settings.get(label, {}))
+        kind.check(read_settings(kind, name, training.settings.get(label, {})), march)
         if training.where == "mesh" and not on_points(kind):
             raise ConfigError(
                 f"training.where: model {name!r} learns on grids alone: take `auto` or `grid`, or "
