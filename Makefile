@@ -77,8 +77,9 @@ publish: configured $(ENVIRONMENT) ## Make the folders to publish of the dataset
 bench: $(PEERS) ## Compare Kryloset with hand-written scripts (two hours): results/yardstick/.
 	@$(SNAKEMAKE) yardstick
 
-bench-learn: $(LEARNING) ## Train on the Darcy set of papers and compare errors (for a GPU): results/learn/.
+bench-learn: $(LEARNING) ## Train on the Darcy set of papers, and on data of several methods (for a GPU): results/learn/.
 	@$(BIN)/kryloset bench learn --json results/learn/rows.json
+	@$(BIN)/kryloset bench validity --json results/learn/validity.json
 
 docs: $(SITE) ## Write measured rows into the pages and build the documentation: site/index.html.
 	@$(BIN)/python docs/tables.py
