@@ -14,7 +14,7 @@ from torch import nn
 
 from kryloset.learn.averaging import moving_average
 from kryloset.learn.batches import Batches
-from kryloset.learn.optimisers import make_optimiser
+from kryloset.learn.optimisers import make_optimiser, twice_differentiable
 from kryloset.learn.real_weights import RealWeights
 from kryloset.learn.schedules import make_schedule
 
@@ -68,6 +68,24 @@ def test_each_optimiser_finds_the_minimum_over_real_and_complex_weights(name):
 
 def test_lbfgs_minimises_a_quadratic_in_a_few_steps():
     assert descend(Quadratic(), "lbfgs", 2, 1.0) < 1e-8
+
+
+def test_adahessian_differentiates_attention_twice(recwarn):
+    torch.manual_seed(0)
+    x = torch.randn(1, 1, 5, 2, dtype=torch.float64, requires_grad=True)
+
+    def attend(z):
+        return torch.softmax(z @ z.mT / 2**0.5, dim=-1) @ z
+
+    found = []
+    for attention in (lambda z: nn.functional.scaled_dot_product_attention(z, z, z), attend):
+        with twice_differentiable():
+            value = attention(x).square().sum()
+            value.backward(create_graph=True)
+        found.append(torch.autograd.grad(x.grad.sum(), x)[0])
+        x.grad = None
+    torch.testing.assert_close(*found)
+    assert not recwarn.list
 
 
 def test_adahessian_divides_by_the_diagonal_of_the_hessian():

@@ -16,7 +16,7 @@ from kryloset.learn.averaging import moving_average
 from kryloset.learn.devices import random_states, restore_random
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, unroll, weights
-from kryloset.learn.optimisers import default_rate, make_optimiser
+from kryloset.learn.optimisers import default_rate, make_optimiser, twice_differentiable
 from kryloset.learn.pairs import Batch
 from kryloset.learn.processes import transform_in_single
 from kryloset.learn.real_weights import RealWeights
@@ -116,6 +116,10 @@ class Optimisation:
 
         if self.settings.optimiser == "lbfgs":  # whose line search evaluates the loss several times
             self._optimiser.step(differentiate)
+        elif self.settings.optimiser == "adahessian":
+            with twice_differentiable():
+                differentiate()
+            self._optimiser.step()
         else:
             differentiate()
             self._optimiser.step()

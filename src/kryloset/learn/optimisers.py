@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Optimisers by name, from torch and `pytorch_optimizer`."""
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from pytorch_optimizer import SOAP, AdaHessian, Lion
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import LBFGS, AdamW, Optimizer
 
 #: For each optimiser, its learning rate for a network that AdamW trains with a rate of 1.
@@ -21,6 +24,15 @@ def default_rate(optimiser: str, adamw: float) -> float:
     """
     # The line search of L-BFGS begins with a whole quasi-Newton step.
     return 1.0 if optimiser == "lbfgs" else RELATIVE_RATES[optimiser] * adamw
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Let gradients that are computed here be differentiated, as AdaHessian does."""
+    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        # The other kernels of attention have no second derivative. The next step frees the graph.
+        warnings.filterwarnings("ignore", "Using backward.. with create_graph", UserWarning)
+        yield
 
 
 def make_optimiser(
