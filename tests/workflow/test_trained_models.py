@@ -118,3 +118,11 @@ def test_a_wrong_model_is_refused_before_anything_is_solved(
     assert run.code == 1
     assert "datasets.tiny" in run.output and message in run.output
     assert not (folder / "results/tiny").exists()
+
+
+def test_a_training_that_could_choose_no_weights_is_refused_before_anything_is_solved(folder: Path):
+    tree = {"datasets": {"tiny": TINY | {"splits": {"train": 0.5, "test": 0.5}}}}
+    (folder / "config/config.yaml").write_text(yaml.safe_dump(tree))
+    run = snakemake("train", "--cores", "1", cwd=folder)
+    assert run.code == 1 and "datasets.tiny.splits has no `valid`" in run.output
+    assert not (folder / "results/tiny").exists()

@@ -417,6 +417,10 @@ def checked_training(name):
         check_training(training, FAMILIES[name].times)
     except KrylosetError as error:
         raise WorkflowError(f"datasets.{name}: {error}") from None
+    if "valid" not in DATASETS[name].splits:
+        raise WorkflowError(
+            f"datasets.{name}.splits has no `valid`, by which the best weights are chosen: add it"
+        )
     return training
 
 
