@@ -12,6 +12,8 @@ import pytest
 from trained import trained_models
 
 from kryloset.config import DatasetConfig
+from kryloset.dataset.integrity import identity
+from kryloset.dataset.reader import Dataset
 from kryloset.run import compare, solve, sort
 from merging import merge_verified
 
@@ -58,8 +60,15 @@ def run_files(config, make_files, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def training_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def digest(run_files) -> str:
+    """The digest of the dataset."""
+    with Dataset(run_files["dataset"]) as data:
+        return identity(data.file)
+
+
+@pytest.fixture(scope="session")
+def training_files(digest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The further input of a report with training."""
     path = tmp_path_factory.mktemp("training") / "models.json"
-    path.write_text(json.dumps(trained_models({"fno": [0.05]})))
+    path.write_text(json.dumps(trained_models({"fno": [0.05]}, digest=digest)))
     return {"models": path}

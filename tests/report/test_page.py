@@ -16,7 +16,6 @@ import pytest
 from trained import trained_models
 
 from kryloset.config import DatasetConfig
-from kryloset.dataset.integrity import identity
 from kryloset.dataset.predictions import Predictions, write_predictions
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
@@ -200,9 +199,10 @@ def test_page_shows_a_training_if_there_was_one(pages):
     assert "fno has 12,345 weights, and its training took 6.5 s." in trained
 
 
-def test_page_compares_several_models_by_mean_and_spread(run_files, tmp_path):
+def test_page_compares_several_models_by_mean_and_spread(run_files, digest, tmp_path):
     models = {"fno": [0.04, 0.06], "Net": [0.1, 0.3]} | {f"m{n}": [0.5, 0.5] for n in range(8)}
-    (tmp_path / "models.json").write_text(json.dumps(trained_models(models)))
+    table = trained_models(models, digest=digest)
+    (tmp_path / "models.json").write_text(json.dumps(table))
     given = run_files | {"models": tmp_path / "models.json"}
     drawing = illustrate(report.read_findings(**given))["training"]
     (width, height), box = drawing.figure.get_size_inches(), drawing.figure.get_tightbbox()
@@ -214,13 +214,14 @@ def test_page_compares_several_models_by_mean_and_spread(run_files, tmp_path):
     assert 'Net</th><td class="figure">0.2000 ± 0.1414</td>' in text
 
 
-def test_page_shows_errors_along_trajectories(run_files, tmp_path):
+def test_page_shows_errors_along_trajectories(run_files, digest, tmp_path):
     rollout = {
         "times": [0.1, 0.2, 0.4, 0.8],
         "errors": {"relative_l2": [0.01, 0.02, 0.03, None]},
         "fields": {"u": {"spectrum": {"predicted": [1.0, 0.1], "true": [1.0, 0.2]}}},
     }
-    (tmp_path / "models.json").write_text(json.dumps(trained_models({"fno": [0.05]}, rollout)))
+    table = trained_models({"fno": [0.05]}, rollout, digest)
+    (tmp_path / "models.json").write_text(json.dumps(table))
     given = run_files | {"models": tmp_path / "models.json"}
     drawing = illustrate(report.read_findings(**given))["rollout"]
     (width, height), box = drawing.figure.get_size_inches(), drawing.figure.get_tightbbox()
@@ -232,9 +233,24 @@ def test_page_shows_errors_along_trajectories(run_files, tmp_path):
     assert '<td class="figure">0.0200</td><td class="figure">–</td>' in text
 
 
-def test_page_shows_predictions_on_its_dataset_alone(run_files, training_files, tmp_path):
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (trained_models({"fno": [0.05]}), "models.json has errors on another dataset; make it"),
+        ({"models": {"fno": {}}}, "models.json is no table of models: 'dataset'; make it again"),
+        ([], "models.json is no table of models"),
+    ],
+)
+def test_errors_on_another_dataset_are_refused(run_files, tmp_path, table, message):
+    (tmp_path / "models.json").write_text(json.dumps(table))
+    given = run_files | {"models": tmp_path / "models.json"}
+    with pytest.raises(DataError, match=message):
+        report.run(**given, output=tmp_path / "r.html")
+
+
+def test_page_shows_predictions_on_its_dataset_alone(run_files, training_files, digest, tmp_path):
     with Dataset(run_files["dataset"]) as data:
-        coordinates, digest = data.coordinates, identity(data.file)
+        coordinates = data.coordinates
     truth = np.random.default_rng(0).random((3, 1, 17, 17))
     found = Predictions(
         "fno", digest, "test", ("u",), coordinates, np.array([1, 0, 2]), np.array([0.1, 0.2, 0.3]),

@@ -8,12 +8,15 @@ from typing import Any
 from kryloset.report.measured import MEASURES, PARTS, QUANTILES
 
 
-def trained_models(errors: dict[str, list[float]], rollout: Any = None) -> dict[str, Any]:
+def trained_models(
+    errors: dict[str, list[float]], rollout: Any = None, digest: str = "0"
+) -> dict[str, Any]:
     """Return what `kryloset tabulate` writes, of models with these errors for each seed.
 
     Args:
         errors: By model the errors for each seed.
         rollout: What was measured along the trajectories of each split, if there are any.
+        digest: That of the dataset.
     """
 
     def measured(of_seeds: list[float]) -> dict[str, Any]:
@@ -29,6 +32,7 @@ def trained_models(errors: dict[str, list[float]], rollout: Any = None) -> dict[
         ]
         within = {"0.9": {"radius": 0.25, "coverage": {"test": 0.5}}}
         return {
+            "dataset": [digest] * len(of_seeds),
             "grid": ["17"] * len(of_seeds),
             "instances": [{"train": 4, "valid": 2, "test": 2}] * len(of_seeds),
             "errors": errors,

@@ -74,7 +74,7 @@ def read_findings(
         predictions: `predictions.h5` of some of them.
 
     Raises:
-        DataError: One is missing or damaged, or has predictions on another dataset.
+        DataError: One is missing or damaged, or has errors or predictions on another dataset.
     """
     with Dataset(dataset) as data:
         data.require_unchanged_texts()
@@ -102,7 +102,7 @@ def read_findings(
             timings=_load(timings),
             check=_load(check),
             comparison=_load(comparison),
-            models=_load(models),
+            models=None if models is None else _read_models(models, identity(data.file)),
             predictions=[_read_predictions(path, identity(data.file)) for path in predictions],
         )
 
@@ -137,6 +137,18 @@ def _read_predictions(path: Path, digest: str) -> Predictions:
     if found.dataset != digest:
         raise DataError(f"{path} has predictions on another dataset; make it again")
     return found
+
+
+def _read_models(path: Path, digest: str) -> Any:
+    """Read the table of the models that were measured on the dataset of a digest."""
+    table = _load(path)
+    try:
+        measured = {found for model in table["models"].values() for found in model["dataset"]}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is no table of models: {error}; make it again") from None
+    if measured != {digest}:
+        raise DataError(f"{path} has errors on another dataset; make it again")
+    return table
 
 
 def _load(path: Path | None) -> Any:
