@@ -156,6 +156,12 @@ def evaluate(
     residual: Annotated[
         bool, typer.Option("--residual", help="Also how far predictions are from solving A x = b.")
     ] = False,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps along trajectories, also beyond the known states.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Measure a model on splits and grids of a dataset, that it was trained on or another one."""
     let_idle_threads_sleep()
@@ -176,6 +182,7 @@ def evaluate(
         splits=split or (),
         network=network,
         residuals=residuals,
+        steps=steps,
     )
 
 

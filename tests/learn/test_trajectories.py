@@ -27,6 +27,7 @@ from kryloset.learn.states import States
 from kryloset.learn.training import Training
 from kryloset.run import baselines, evaluate, train
 from kryloset.torch import FieldPairs, Operator, Scaling, load_model
+from small_sets import make_small
 
 TIMES = np.linspace(0, 0.06, 7)
 
@@ -313,3 +314,45 @@ def test_points_outside_of_the_domain_change_nothing(made, tmp_path):
     np.testing.assert_allclose(predicted, x[:, -1].mean(), rtol=1e-4)
     variance = y.var(axis=-1).mean(axis=(0, 2))
     np.testing.assert_allclose(told["variance"]["true"], variance, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "inputs"),
+    [
+        ("heat", ("k", "f", "u")),
+        ("kuramoto_sivashinsky", ("u", "w")),
+        ("navier_stokes", ("psi", "lid", "u_x", "u_y", "p")),
+    ],
+)
+def test_trajectories_of_each_family_are_rolled_out_on_each_grid(family, inputs, tmp_path):
+    path = make_small(
+        tmp_path / "small.h5", family, splits={"train": 0.5, "valid": 0.25, "test": 0.25}
+    )
+    assert FieldPairs(path, "train", window=1).inputs == inputs
+    baselines.run(path, output=tmp_path / "baselines.json")
+    found = json.loads((tmp_path / "baselines.json").read_text())["persistence"]
+    for on_grid in (found, *found["grids"].values()):
+        told = on_grid["rollout"]["test"]
+        fields = [*told["fields"]]
+        assert len(told["times"]) == 3 and fields == [*inputs[-len(fields) :]]
+        first, *_, last = told["fields"][inputs[-1]]["mean"]["predicted"]
+        assert first == last
+    if family == "heat":  # whose further grid is not left out for a profile along one axis
+        assert list(found["grids"]) == ["5"]
+
+
+def test_a_run_goes_on_beyond_the_known_states(made):
+    """Halved in each step, a state has 4 to the power of 11 times less variance 11 steps later."""
+    pairs, found = whole(made), []
+    for steps in (None, 12):
+        measured = measure_splits(lambda x: x[:, -1:] / 2, {"test": pairs}, steps=steps)
+        found.append(measured["test"].rollout.describe())
+    known, longer = found
+    assert longer["errors"] == known["errors"] and len(known["errors"]["vrmse"]) == 6
+    np.testing.assert_allclose(longer["times"], 0.01 * np.arange(1, 13))
+    first, *_, last = longer["fields"]["u"]["variance"]["predicted"]
+    assert last == pytest.approx(first / 4**11, rel=1e-5)
+    for name, told in known["fields"]["u"].items():
+        assert longer["fields"]["u"][name]["true"] == told["true"]
+    with pytest.raises(DataError, match="--steps 5: the trajectories have 6"):
+        measure_splits(lambda x: x[:, -1:], {"test": pairs}, steps=5)

@@ -216,7 +216,7 @@ def test_page_compares_several_models_by_mean_and_spread(run_files, digest, tmp_
 
 def test_page_shows_errors_along_trajectories(run_files, digest, tmp_path):
     rollout = {
-        "times": [0.1, 0.2, 0.4, 0.8],
+        "times": [0.1, 0.2, 0.4, 0.8, 1.6],  # of which the last was predicted beyond the truth
         "errors": {"relative_l2": [0.01, 0.02, 0.03, None]},
         "fields": {"u": {"spectrum": {"predicted": [1.0, 0.1], "true": [1.0, 0.2]}}},
     }

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from kryloset.dataset.grids import choose_grids
 from kryloset.dataset.integrity import identity
 from kryloset.dataset.reader import Dataset
+from kryloset.errors import DataError
 from kryloset.learn.bands import Waves
 from kryloset.learn.conformal import calibrate
 from kryloset.learn.data import FieldPairs
@@ -144,13 +145,28 @@ def open_splits(
 
 
 def measure_splits(
-    predict: Predictor, splits: Mapping[str, FieldPairs], residuals: Residuals | None = None
+    predict: Predictor,
+    splits: Mapping[str, FieldPairs],
+    residuals: Residuals | None = None,
+    *,
+    steps: int | None = None,
 ) -> dict[str, Measured]:
-    """Measure a predictor on all instances of some splits, with residuals if they are known.
+    """Measure a predictor on all instances of some splits.
 
-    Pairs with states are whole trajectories.
+    Args:
+        predict: The predictor.
+        splits: By name the pairs of a split. Pairs with states are whole trajectories.
+        residuals: What computes residuals, if they are known.
+        steps: Steps of the rollout, if it goes on beyond these trajectories.
+
+    Raises:
+        DataError: There are no trajectories, or they have more steps.
     """
-    return {split: _measure(predict, pairs, residuals) for split, pairs in splits.items()}
+    for pairs in splits.values():
+        if steps is not None and (not pairs.states or steps < pairs.steps):
+            has = f"the trajectories have {pairs.steps}" if pairs.states else "there are none"
+            raise DataError(f"--steps {steps}: {has}, beyond which a rollout goes on")
+    return {split: _measure(predict, pairs, residuals, steps) for split, pairs in splits.items()}
 
 
 def describe(
@@ -207,12 +223,14 @@ def arrange(
     return {"dataset": digest, "grid": points, **first, "grids": dict(others), **rest}
 
 
-def _measure(predict: Predictor, pairs: FieldPairs, residuals: Residuals | None) -> Measured:
+def _measure(
+    predict: Predictor, pairs: FieldPairs, residuals: Residuals | None, steps: int | None
+) -> Measured:
     parts, begin = [], 0
-    for batch in DataLoader(pairs, max(1, BATCH // pairs.steps)):
+    for batch in DataLoader(pairs, max(1, BATCH // (steps or pairs.steps))):
         x, y = batch["x"].numpy(), batch["y"].numpy()
         if pairs.states:
-            parts.append(_along(predict, pairs, pairs.states, x, y))
+            parts.append(_along(predict, pairs, pairs.states, x, y, steps or pairs.steps))
         else:
             prediction = predict(x)
             errors = measure(prediction, y, pairs.closed_coordinates)
@@ -229,7 +247,9 @@ def _measure(predict: Predictor, pairs: FieldPairs, residuals: Residuals | None)
     )
 
 
-def _along(predict: Predictor, pairs: FieldPairs, states: States, x: Array, y: Array) -> Measured:
+def _along(
+    predict: Predictor, pairs: FieldPairs, states: States, x: Array, y: Array, steps: int
+) -> Measured:
     """Measure a predictor on trajectories.
 
     Args:
@@ -238,21 +258,22 @@ def _along(predict: Predictor, pairs: FieldPairs, states: States, x: Array, y: A
         states: Which inputs are states.
         x: Inputs of the first step, (N, C, *grid).
         y: The later states, (N, S, K, *grid), of which K channels are predicted at once.
+        steps: Steps of the rollout, at least S.
     """
-    count, steps = y.shape[:2]
+    shape = y.shape[:2]
     known = states.inputs(torch.from_numpy(x), torch.from_numpy(y)).numpy()
     prediction, truth = predict(known.reshape(-1, *x.shape[1:])), y.reshape(-1, *y.shape[2:])
     with np.errstate(over="ignore"):  # of predictions that are far off
         errors = measure(prediction, truth, pairs.closed_coordinates)
-    distances = _distances(prediction, truth).reshape(count, steps, -1)
     rolled, true = (
-        values.reshape(count, -1, states.fields, *values.shape[3:])
+        values.reshape(len(values), -1, states.fields, *values.shape[3:])
         for values in (roll_out(predict, states, x, steps), y)
     )
-    times = pairs.times[states.window :]
+    start, time_step = pairs.times[states.window - 1], pairs.times[1] - pairs.times[0]
+    times = start + time_step * np.arange(1, rolled.shape[1] + 1)
     return Measured(
-        {name: found.reshape(count, steps, -1).mean(axis=1) for name, found in errors.items()},
-        distances.max(axis=1),
+        {name: found.reshape(*shape, -1).mean(axis=1) for name, found in errors.items()},
+        _distances(prediction, truth).reshape(*shape, -1).max(axis=1),
         Rollout.measure(rolled, true, pairs.closed_coordinates, times, pairs.fields),
     )
 

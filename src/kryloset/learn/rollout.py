@@ -37,14 +37,14 @@ def roll_out(predict: Callable[[Array], Array], states: States, x: Array, steps:
 
 @dataclass(frozen=True)
 class Rollout:
-    """Predicted trajectories beside the true ones.
+    """Predicted trajectories beside the true ones, which may end earlier.
 
     Attributes:
-        times: Time of each state, (S,).
+        times: Time of each predicted state, (R,).
         fields: Names of the K fields.
-        errors: `relative_l2` and `vrmse` of each state, (N, S, K).
+        errors: `relative_l2` and `vrmse` of each state, (N, S, K), of which the truth is known.
         moments: By `predicted` and `true` the mean of each state over the points of the domain, and
-            its variance, (N, S, K, 2).
+            its variance, (N, R or S, K, 2).
         spectra: By `predicted` and `true` the energy by number of waves, of all states in the
             second half of the trajectory, (N, K, W).
     """
@@ -67,35 +67,28 @@ class Rollout:
         """Measure some instances.
 
         Args:
-            prediction: Predicted states, (N, S, K, *grid).
-            truth: The true ones, of the same shape, NaN outside the domain.
+            prediction: Predicted states, (N, R, K, *grid).
+            truth: The first S of them, (N, S, K, *grid), NaN outside the domain.
             coordinates: Coordinates of the grid, one array per axis, with the end of a periodic
                 one.
-            times: Time of each state, (S,).
+            times: Time of each predicted state, (R,).
             fields: Names of the fields.
         """
-        shape, outside = truth.shape[:3], np.isnan(truth)
-
-        def flat(values: Array) -> Array:
-            return values.reshape(-1, *values.shape[2:])
-
+        shape, outside = truth.shape[:3], np.isnan(truth[:, :1])
+        states = {"predicted": prediction, "true": truth}
+        both = {
+            name: np.where(outside, np.nan, values).astype(np.float64)
+            for name, values in states.items()
+        }
+        p, u = (values[:, : shape[1]].reshape(-1, *truth.shape[2:]) for values in both.values())
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            both = {
-                "predicted": np.where(outside, np.nan, prediction).astype(np.float64),
-                "true": truth.astype(np.float64),
-            }
-            p, u = (flat(values) for values in both.values())
             errors = {"relative_l2": relative_l2(p, u, coordinates), "vrmse": vrmse(p, u)}
-            half = (len(times) - 1) // 2
             return cls(
                 times,
                 fields,
                 {name: values.reshape(shape) for name, values in errors.items()},
                 {name: _moments(values, outside) for name, values in both.items()},
-                {
-                    name: _spectrum(values[:, half:], outside[:, half:], coordinates)
-                    for name, values in both.items()
-                },
+                {name: _spectrum(values, outside, coordinates) for name, values in both.items()},
             )
 
     @classmethod
@@ -111,7 +104,7 @@ class Rollout:
 
     @property
     def last_errors(self) -> Array:
-        """The relative L² error of the last state of each instance, its mean over the fields."""
+        """Relative L² error of the last known state of each instance, a mean over the fields."""
         return np.asarray(self.errors["relative_l2"][:, -1].mean(axis=-1))
 
     def describe(self) -> dict[str, Any]:
@@ -151,11 +144,12 @@ def _moments(values: Array, outside: NDArray[np.bool_]) -> Array:
 
 
 def _spectrum(values: Array, outside: NDArray[np.bool_], coordinates: Sequence[Array]) -> Array:
-    """Return the energy by whole number of waves, its mean over the states, (N, K, W).
+    """Return the energy by whole number of waves, its mean over the later half, (N, K, W).
 
     An element of the basis (`kryloset.learn.bands`) counts for the nearest number. So the energies
     of a function add to ∫ u² dx.
     """
+    values = values[:, (values.shape[1] - 1) // 2 :]
     basis = Waves(values.shape[3:], coordinates)
     flat = np.where(outside, 0, values).reshape(-1, *values.shape[2:])
     squares = np.square(basis.expand(flat)).reshape(*values.shape[:3], -1).mean(axis=1)

@@ -255,6 +255,7 @@ def _rollout(findings: Findings) -> Illustration | None:
         return None
     first = next(iter(found.values()))
     field, described = next(iter(first["fields"].items()))
+    known = first["errors"]["relative_l2"]
     spectra = {name: of["fields"][field]["spectrum"]["predicted"] for name, of in found.items()}
     errors = {name: of["errors"]["relative_l2"] for name, of in found.items()}
     # None, of a prediction that grows without bounds, is NaN.
@@ -267,7 +268,7 @@ def _rollout(findings: Findings) -> Illustration | None:
     )
     return Illustration(
         "rollout",
-        figures.rollout(np.asarray(first["times"]), along, field, energies | truth),
+        figures.rollout(np.asarray(first["times"])[: len(known)], along, field, energies | truth),
         f"Relative L2 error along trajectories, and the energy of {field} in their second half by "
         f"number of waves; error at the end: {told}.",
     )

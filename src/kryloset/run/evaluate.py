@@ -52,6 +52,7 @@ def run(
     splits: Sequence[str] = (),
     network: str | None = None,
     residuals: Residuals | None = None,
+    steps: int | None = None,
 ) -> None:
     """Measure an operator on a dataset with its channels, that it was trained on or another one.
 
@@ -69,6 +70,7 @@ def run(
         network: The network as `file.py:Class`, if it is one of somebody's own.
         residuals: What computes the residuals of predictions on the dataset's own grid, if they are
             measured: `Equations.residuals`.
+        steps: Steps of the rollout along trajectories, if it goes on beyond the known states.
 
     Raises:
         KrylosetError: torch is not installed.
@@ -84,7 +86,8 @@ def run(
     found: dict[str, dict[str, Any]] = {}
     for points, pairs, predict in _on_grids(operator, data, grids, splits):
         own = next(iter(pairs.values())).points is None
-        measured, known = measure_splits(predict, pairs, residuals if own else None), None
+        measured = measure_splits(predict, pairs, residuals if own else None, steps=steps)
+        known = None
         if calibration is not None:
             ((_, others, of_others),) = _on_grids(operator, calibration, [points], [CALIBRATION])
             known = measure_splits(of_others, others)[CALIBRATION]
