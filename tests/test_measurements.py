@@ -241,3 +241,48 @@ def test_a_measured_table_outside_of_markers_is_found(cell: str) -> None:
     assert measured_tables(f"Before.\n\n{table}\n\nAfter.") == ["| set | what |"]
     assert not measured_tables(f"<!-- table: made_up -->\n\n{table}\n\n<!-- end of table -->")
     assert not measured_tables(table.replace(cell, "of [degree 2](page.md#section-4.6), `0.5`"))
+
+
+def test_figures_of_learned_help_on_its_page_follow_from_the_rows() -> None:
+    page = " ".join((ROOT / "docs/measurements/learned.md").read_text("utf-8").split())
+    figures = {"times": [], "one": [], "free": [], "less": []}
+    for kind in ("darcy", "wind"):
+        rows = [row for row in rows_of(f"learned_{kind}") if row["table"] == "help"]
+        fastest = min((row for row in rows if row.get("learning")), key=lambda row: row["ms"])
+        (alone,) = (row["ms"] for row in rows if row["method"] == "auto, one by one")
+        figures["times"].append(fastest["to_auto"])
+        figures["one"].append(fastest["ms"] / alone)
+        # The network of directions is used in each iteration.
+        free = [row["ms"] - row["help_ms"] for row in rows if row.get("quality")]
+        figures["free"].append(min(free) / rows[0]["ms"])
+        spaces = [row for row in rows if row["method"] == "gcrodr + ilu"]
+        recycled, predicted, exact = (row["iterations"] for row in spaces)
+        (none,) = (row["iterations"] for row in rows if row["method"] == "gmresdr + ilu")
+        assert recycled < exact <= predicted < exact + 1 and 0.5 < predicted / none < 0.65
+        found = [row for row in rows_of(f"learned_{kind}") if row["table"] == "policy"]
+        ms = {row["policy"]: row["ms"] for row in found}
+        assert ms["LinUCB without statistics"] < ms["LinUCB with statistics"]
+        best = min(value for policy, value in ms.items() if "+" in policy)
+        figures["less"].append(1 - ms["the fastest for each system"] / best)
+    texts = (
+        f"{min(figures['times']):.0f} times the time of automatic selection",
+        f"{min(figures['one']):.0f} times that of automatic selection that solves one by one",
+        f"still {min(figures['free']):.0f} times those of automatic selection",
+        f"would take at most {max(figures['less']):.0%} less".replace("%", " %"),
+    )
+    for text in texts:
+        assert text in page, text
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert f"takes {min(figures['times']):.0f} times as long as automatic selection" in readme
+    rows = [row for row in rows_of("learned_darcy") if row["table"] == "help"]
+    guess, directions = (
+        next(row for row in rows if row["help"] == help and row["method"] == method)
+        for help, method in (("guess", "cg + icc"), ("predicted directions", "flexible cg"))
+    )
+    plain = next(row for row in rows if row["method"] == "cg + icc" and row["help"] == "none")
+    saved = plain["iterations"] - guess["iterations"]
+    assert round(saved) == 1 and f"saves one iteration of {plain['iterations']:.0f}" in page
+    assert f"with an error of {100 * guess['quality']:.0f} %" in page
+    assert f"take {directions['iterations']:.0f} iterations, a third of those of CG" in page
+    each = [row["ms"] / row["iterations"] for row in (directions, plain)]
+    assert 100 < each[0] / each[1] < 130

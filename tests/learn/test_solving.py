@@ -28,7 +28,12 @@ from kryloset.learn.solving.directions import (
 from kryloset.learn.solving.guess import GuessedSolver, PredictedGuess
 from kryloset.learn.solving.policy import Statistics, StatisticsPolicy, replay
 
-GENERATOR = np.random.default_rng(1)
+
+@pytest.fixture
+def generator() -> np.random.Generator:
+    """Return the same random numbers for each test; those of torch are the same, too."""
+    torch.manual_seed(0)
+    return np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +52,14 @@ def told(values: np.ndarray) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("refresh", ["always", "rental"])
-def test_nothing_is_left_to_solve_by_a_multiple_of_the_solution(darcy, refresh):
+def test_nothing_is_left_to_solve_by_a_multiple_of_the_solution(darcy, generator, refresh):
     matrix, rhs = Operator(darcy, MPI.COMM_SELF).load(0)
     exact = sp.linalg.spsolve(darcy.matrices[0].tocsc(), darcy.rhs).reshape(9, 9)
     solver = GuessedSolver(SequenceSolver("cg", "icc", refresh=refresh))
     alone, state = solver.solve(matrix, rhs, solver.init())
     kept = state.held.workspace
     iterations = []
-    for values in (-3 * exact, 1e-3 * exact.max() * GENERATOR.standard_normal((9, 9)) + exact):
+    for values in (-3 * exact, 1e-3 * exact.max() * generator.standard_normal((9, 9)) + exact):
         helped = PredictedGuess(told(values[None]))(darcy.parameters[0], matrix, state)
         result, state = solver.solve(matrix, rhs, helped)
         assert result.converged
@@ -68,16 +73,16 @@ def test_nothing_is_left_to_solve_by_a_multiple_of_the_solution(darcy, refresh):
     assert iterations[0] <= 1 < iterations[1] < alone.iterations
 
 
-def test_gcrodr_with_the_space_of_all_other_eigenvalues_takes_one_iteration():
+def test_gcrodr_with_the_space_of_all_other_eigenvalues_takes_one_iteration(generator):
     eigenvalues = np.array([1e-3, 2e-3, 5e-3, *[1.0] * 13])
-    vectors = np.linalg.qr(GENERATOR.standard_normal((16, 16)))[0]
+    vectors = np.linalg.qr(generator.standard_normal((16, 16)))[0]
     matrix = PETSc.Mat().createDense((16, 16), array=vectors * eigenvalues @ vectors.T)
     matrix.assemble()
     rhs = matrix.createVecLeft()
-    rhs.setArray(GENERATOR.standard_normal(16))
+    rhs.setArray(generator.standard_normal(16))
     solver = SequenceSolver("gcrodr", "none", restart=8, recycle=4)
     # In another basis.
-    columns = vectors[:, :3] @ GENERATOR.standard_normal((3, 3))
+    columns = vectors[:, :3] @ generator.standard_normal((3, 3))
     predicted = PredictedSpace(told(columns.T.reshape(3, 4, 4)))
     helped = predicted(np.ones((4, 4)), matrix, solver.init())
     result, _ = solver.solve(matrix, rhs, helped)
@@ -85,6 +90,7 @@ def test_gcrodr_with_the_space_of_all_other_eigenvalues_takes_one_iteration():
     assert result.converged and result.iterations == 1 < alone.iterations
 
 
+@pytest.mark.usefixtures("generator")
 def test_the_projection_loss_measures_spaces():
     wanted = torch.linalg.qr(torch.randn(2, 12, 3, dtype=torch.float64))[0]
     same = wanted @ torch.randn(2, 3, 3, dtype=torch.float64)
@@ -95,6 +101,7 @@ def test_the_projection_loss_measures_spaces():
     torch.autograd.gradcheck(lambda c: projection_loss(c, wanted[:1, :6, :2]), columns)
 
 
+@pytest.mark.usefixtures("generator")
 def test_the_loss_of_a_direction_is_zero_for_multiples_of_the_solution_alone(darcy):
     matrix = torch.from_numpy(darcy.matrices[0].toarray())
     r, d = torch.randn(2, 81, dtype=torch.float64)
@@ -124,9 +131,9 @@ def test_smooth_ritz_vectors_lead_in_residuals_to_learn_from():
     assert sizes[:22].min() > 4 * sizes[22:].max()
 
 
-def test_directions_that_are_exact_take_one_iteration_and_residuals_those_of_cg(darcy):
+def test_directions_that_are_exact_take_one_iteration_and_residuals_those_of_cg(darcy, generator):
     matrix, rhs = Operator(darcy, MPI.COMM_SELF).load(0)
-    rhs.setArray(GENERATOR.standard_normal(81))
+    rhs.setArray(generator.standard_normal(81))
     inverse = torch.from_numpy(np.linalg.inv(darcy.matrices[0].toarray()))
     state = DirectionState(darcy.parameters[0, 1:-1, 1:-1])
 
@@ -145,6 +152,7 @@ def test_directions_that_are_exact_take_one_iteration_and_residuals_those_of_cg(
         DeepConjugateDirections(exact).solve(matrix, rhs, DirectionState())
 
 
+@pytest.mark.usefixtures("generator")
 @pytest.mark.parametrize("shape", [(8, 8), (9, 7)])
 def test_the_network_of_directions_is_homogeneous_in_the_residual(shape):
     network = DirectionNetwork(0.0, 1.0).double()

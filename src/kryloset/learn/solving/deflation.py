@@ -9,6 +9,7 @@ operator of the method, and not that of A alone.
 
 from dataclasses import dataclass, replace
 
+from mpi4py import MPI  # noqa: F401  (before petsc4py)
 from petsc4py import PETSc
 
 import numpy as np

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mpi4py import MPI  # noqa: F401  (before petsc4py)
 from petsc4py import PETSc
 
 import numpy as np

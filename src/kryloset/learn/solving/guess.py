@@ -4,6 +4,7 @@
 
 from dataclasses import dataclass, field, replace
 
+from mpi4py import MPI  # noqa: F401  (before petsc4py)
 from petsc4py import PETSc
 
 import numpy as np
