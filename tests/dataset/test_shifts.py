@@ -264,6 +264,8 @@ def test_contradicting_keys_are_refused():
         config_of(ood={"test": SHIFTS["rough"]})
     with pytest.raises(ValueError, match="no training sees shifted instances"):
         config_of(ood={"valid": SHIFTS["rough"]})
+    with pytest.raises(ValueError, match="calibrates bounds for instances drawn as its own"):
+        config_of(ood={"calibration": SHIFTS["rough"]})
     with pytest.raises(ValueError, match=r"ood\.rough\.parameters"):
         config_of(ood={"rough": {"count": 3}})
     with pytest.raises(ValueError, match=r"no count: write {log_deviation: 2.0, count: 200}"):

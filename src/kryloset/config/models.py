@@ -320,6 +320,11 @@ class DatasetConfig(Section):
                 "ood.valid: models choose their weights by the split of that name, and no training "
                 "sees shifted instances: take another name"
             )
+        if "calibration" in self.ood:
+            raise ValueError(
+                "ood.calibration: the split of that name calibrates bounds for instances drawn as "
+                "its own: add it to `splits`, or take another name"
+            )
         return self
 
     @property
