@@ -3,12 +3,15 @@
 """The tables and figures of the pages follow from the committed rows."""
 
 import json
+import math
 import re
 import runpy
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
 
+from kryloset.bench.validity import find_enough
 from kryloset.errors import KrylosetError
 
 ROOT = Path(__file__).parents[1]
@@ -187,6 +190,22 @@ def test_figures_of_training_in_the_readme_follow_from_the_rows() -> None:
     assert f"The training takes {row['minutes']} minutes" in page
     assert f"the operator has {row['weights']:,} weights" in page
     assert f"its relative L² error is {row['relative_l2_train']}" in page
+
+
+def test_figures_of_validity_on_their_page_follow_from_the_rows() -> None:
+    page = " ".join((ROOT / "docs/measurements/validity.md").read_text("utf-8").split())
+    exact, *rows = (row for row in rows_of("validity") if row["table"] == "set")
+    loose, accurate = (max(rows, key=itemgetter("tolerance")), rows[0])
+    both = math.hypot(exact["error"], loose["data_error"])
+    assert loose["tolerance"] == 0.1 and accurate["tolerance"] == 1e-8
+    assert (
+        f"leaves δ = {loose['data_error']:.3f}, and with ε = {exact['error']:.4f} this makes "
+        f"√(ε² + δ²) = {both:.4f}; measured is {loose['error']:.4f}"
+    ) in page
+    assert find_enough(rows) == 1e-2 and "10⁻² is enough for this operator on this set" in page
+    assert all(row["apart"] < 1e-3 for row in rows if row["tolerance"] == 1e-8)
+    assert round(accurate["iterations"] / loose["iterations"]) == 4
+    assert "GMRES takes four times as many iterations as to 10⁻¹" in page
 
 
 #: Tables outside of markers whose numbers are not measured, by their first headings.
