@@ -247,7 +247,7 @@ def test_someone_elses_code_loads_an_operator_without_fenicsx_and_the_workflow(d
     assert done.returncode == 0, done.stderr
 
 
-def test_what_cannot_be_written_is_refused_before_the_training(data, tmp_path):
+def test_what_cannot_be_written_is_refused_before_any_work(data, tmp_path):
     for name in (".", "folder"):
         (tmp_path / name).mkdir(exist_ok=True)
         with pytest.raises(DataError, match="there is a folder of that name"):
@@ -257,6 +257,10 @@ def test_what_cannot_be_written_is_refused_before_the_training(data, tmp_path):
                 model=tmp_path / "model.pt",
                 history=tmp_path / name,
             )
+        with pytest.raises(DataError, match="there is a folder of that name"):
+            evaluate.run(tmp_path / "no model", data=data.path, metrics=tmp_path / name)
+        with pytest.raises(DataError, match="there is a folder of that name"):
+            baselines.run(tmp_path / "never opened", output=tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 

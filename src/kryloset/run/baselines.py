@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kryloset.dataset.atomic import write_text_whole
+from kryloset.dataset.atomic import require_writable, write_text_whole
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.learn.baselines import fit_linear, fit_mean, fit_nearest
@@ -68,8 +68,9 @@ def run(
         ConfigError: The trajectories are not so long.
         KrylosetError: torch is not installed.
         DataError: A dataset cannot be read, or has no such grid or split; or the two differ in
-            their channels or grids.
+            their channels or grids; or the file cannot be written.
     """
+    require_writable(output)
     with Dataset(data) as dataset:
         march = March.choose(dataset.times, window, stride, bundle)
     kind = partial(FieldPairs, **asdict(march))

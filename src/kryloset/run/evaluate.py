@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from kryloset.config import label_of
-from kryloset.dataset.atomic import write_text_whole
+from kryloset.dataset.atomic import require_writable, write_text_whole
 from kryloset.dataset.predictions import Predictions, write_predictions
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
@@ -76,8 +76,9 @@ def run(
         KrylosetError: torch is not installed.
         DataError: A file cannot be read, or has no such grid or split; its channels are not those
             of the model; the model may have seen instances of a split that is neither `train`
-            nor `valid`.
+            nor `valid`; a file cannot be written.
     """
+    require_writable(metrics, *([predictions] if predictions else []))
     operator = load_model(model, None if network is None else model_class(network))
     about, deviations = operator.about, operator.scaling.deviations
     if "seen" not in about:
