@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kryloset.config import GridPoints
 from kryloset.dataset.cells import axes_varying, cells_of_points, is_in_cells, is_on_grid
 from kryloset.dataset.layout import SAMPLE_VARYING, TIME_VARYING, grid_group
+from kryloset.dataset.opening import describable
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.rows import ReadRow, read_rows
 
@@ -39,9 +40,13 @@ def initial_states(dataset: Dataset) -> set[str]:
 
     Args:
         dataset: The open dataset.
+
+    Raises:
+        DataError: The first instance is damaged.
     """
-    first = {name: dataset.rows(name, 0, 1)[0] for name in (*dataset.parameters, *dataset.fields)}
-    states = [first[name][0] for name in dataset.fields]
+    with describable(dataset.path):  # all states of it may be many
+        states = [np.asarray(dataset.array(name)[0, 0], np.float64) for name in dataset.fields]
+    given = {name: dataset.rows(name, 0, 1)[0] for name in dataset.parameters}
 
     def is_state(parameter: Array, state: Array) -> bool:
         inside = ~np.isnan(state)
@@ -51,7 +56,7 @@ def initial_states(dataset: Dataset) -> set[str]:
             and np.array_equal(parameter[inside], state[inside])
         )
 
-    return {n for n in dataset.parameters if any(is_state(first[n], state) for state in states)}
+    return {n for n in dataset.parameters if any(is_state(given[n], state) for state in states)}
 
 
 @dataclass(frozen=True)
