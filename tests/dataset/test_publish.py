@@ -106,6 +106,16 @@ def test_the_head_has_the_licence_as_the_hub_lists_it(tmp_path, licence, head):
     assert {key: text for key, text in found.items() if key.startswith("license")} == head
 
 
+@pytest.mark.parametrize(
+    ("count", "size"),
+    [(1, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (10**7, "10M<n<100M"), (10**15, "n>1T")],
+)
+def test_the_head_has_the_size_as_the_hub_lists_it(made, count, size):
+    with Dataset(made[0]) as data:
+        head = next(yaml.safe_load_all(write_card(data, count, {}, {}).split("---\n")[1]))
+    assert head["size_categories"] == [size]
+
+
 def test_statistics_and_description_are_those_of_the_dataset(made):
     dataset, folder = made
     tree = json.loads((folder / publish.CROISSANT).read_text())

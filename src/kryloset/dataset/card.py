@@ -11,7 +11,10 @@ from kryloset.dataset.description import read_title
 from kryloset.dataset.reader import Dataset
 
 #: Hugging Face's words for the number of instances, by the number of digits less one.
-_SIZES = ("n<1K", "n<1K", "n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M")
+_SIZES = (
+    "n<1K", "n<1K", "n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M",
+    "100M<n<1B", "1B<n<10B", "10B<n<100B", "100B<n<1T", "n>1T",
+)  # fmt: skip
 
 #: Licences for data and software that Hugging Face's list has under their SPDX identifiers in lower
 #: case (https://huggingface.co/docs/hub/repositories-licenses).
