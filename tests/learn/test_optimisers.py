@@ -154,6 +154,20 @@ def test_the_average_of_constant_weights_is_these_weights():
     assert torch.equal(average.module.weight, module.weight)
 
 
+def test_statistics_of_batches_are_averaged_like_the_weights():
+    module = torch.nn.BatchNorm1d(1)
+    average = moving_average(module, 0.9)
+    for step in range(300):
+        with torch.no_grad():
+            module.running_mean.fill_(step)
+            module.weight.fill_(step)
+            module.num_batches_tracked.fill_(step)
+        average.update_parameters(module)
+    assert torch.equal(average.module.running_mean, average.module.weight)
+    assert average.module.running_mean.item() == pytest.approx(299 - 9, rel=1e-4)
+    assert average.module.num_batches_tracked.item() == 299
+
+
 def test_the_average_forgets_the_first_weights_and_lags_behind_by_its_decay():
     module = nn.Module()
     module.weight = nn.Parameter(torch.zeros(1, dtype=torch.cfloat))
