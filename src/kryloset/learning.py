@@ -2,12 +2,19 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The commands that train neural operators and measure them."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kryloset.errors import ConfigError
 from kryloset.threads import let_idle_threads_sleep
+
+if TYPE_CHECKING:
+    from kryloset.config import TrainingConfig
+    from kryloset.learn.equations import Equations
+    from kryloset.learn.pairs import Place
 
 PANEL = "Learning (needs the extra `learn`)"
 
@@ -55,6 +62,15 @@ def train(
     seed: Annotated[
         int | None, typer.Option(help="Which of the configured seeds.", show_default=False)
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="In place of the key `device`.", show_default=False)
+    ] = None,
+    devices: Annotated[
+        int | None, typer.Option(help="In place of the key `devices`.", show_default=False)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="In place of the key `workers`.", show_default=False)
+    ] = None,
 ) -> None:
     """Train a neural operator on a dataset; a killed training resumes."""
     let_idle_threads_sleep()
@@ -62,7 +78,16 @@ def train(
     from kryloset.run import train as stage
 
     found = load_resolved(config, name)
-    stage.run(found, data=data, model=model, history=history, network=network, seed=seed)
+    machine = {"device": device, "devices": devices, "workers": workers}
+    stage.run(
+        found.model_copy(update={"training": _on_machine(found.training, machine)}),
+        data=data,
+        model=model,
+        history=history,
+        network=network,
+        seed=seed,
+        equations=_open_equations,
+    )
 
 
 @learning.command(rich_help_panel=PANEL)
@@ -167,11 +192,6 @@ def evaluate(
     let_idle_threads_sleep()
     from kryloset.run import evaluate as stage
 
-    residuals = None
-    if residual:
-        from kryloset.run.equations import open_equations  # which loads FEniCSx
-
-        residuals = open_equations(data).residuals
     stage.run(
         model,
         data=data,
@@ -181,7 +201,7 @@ def evaluate(
         grids=grid or (),
         splits=split or (),
         network=network,
-        residuals=residuals,
+        equations=_open_equations if residual else None,
         steps=steps,
     )
 
@@ -236,3 +256,26 @@ def tabulate(
     from kryloset.run import tabulate as stage
 
     stage.run(load_resolved(config, name), models=models, output=output)
+
+
+def _on_machine(
+    training: "TrainingConfig", machine: Mapping[str, str | int | None]
+) -> "TrainingConfig":
+    """Return a training on another machine, as far as options say so."""
+    from pydantic import ValidationError
+
+    from kryloset.config import describe
+
+    given = {key: value for key, value in machine.items() if value is not None}
+    try:
+        return training.model_validate(training.model_dump() | given)
+    except ValidationError as error:
+        options = {key: f"--{key}" for key in machine}
+        raise ConfigError(describe(error, "the command line", options)) from None
+
+
+def _open_equations(path: Path, place: "Place") -> "Equations":
+    """Load FEniCSx, which no other training needs, and open the equations of a dataset."""
+    from kryloset.run.equations import open_equations
+
+    return open_equations(path, place)

@@ -37,7 +37,8 @@ def test_pairs_are_the_parameters_and_the_solution_of_the_drawn_instances(data, 
         np.testing.assert_array_equal(x, expected)
         np.testing.assert_array_equal(y, data.solutions[instance][None])
         pair = pairs[item]
-        assert {value.dtype for value in pair.values()} == {torch.float32}
+        assert pair["x"].dtype == pair["y"].dtype == torch.float32
+        assert pair["row"] == instance
         np.testing.assert_array_equal(pair["x"], x.astype(np.float32))
         np.testing.assert_array_equal(pair["y"], y.astype(np.float32))
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reaction_data import make_data
 
+from kryloset.errors import DataError
 from kryloset.learn.baselines import fit_linear, fit_mean
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.losses import make_loss
@@ -62,14 +63,14 @@ def test_predictions_outside_the_domain_change_no_error_or_gradient(seed, norm):
 
 
 @pytest.mark.parametrize("norm", ["l2", "h1"])
-def test_a_nan_inside_the_domain_gives_a_nan_error(norm):
+def test_a_nan_inside_the_domain_gives_an_infinite_error(norm):
     truth, prediction = functions(0), functions(1)
     prediction[0, 0, 0, 0] = np.nan
     loss = make_loss(norm, GRID)(torch.from_numpy(prediction), torch.from_numpy(truth))
     assert not torch.isfinite(loss)
     errors = measure(prediction, truth, GRID)
     assert (errors.pop("high") == 0).all()  # The grid has no waves so short.
-    assert all(np.isnan(values[0, 0]) for values in errors.values())
+    assert all(np.isinf(values[0, 0]) for values in errors.values())
 
 
 def test_the_h1_loss_is_the_mean_h1_error():
@@ -210,3 +211,10 @@ def test_a_masked_dataset_is_trained_on_and_evaluated(masked, tmp_path):
     with torch.no_grad():
         u = loaded(pair["x"][None])[0]
     assert torch.equal(u.isnan(), pair["y"].isnan())
+
+
+def test_a_model_that_knows_no_mask_is_not_measured_on_points_outside(masked, data, tmp_path):
+    model = tmp_path / "model.pt"
+    train.run(data.config, data=data.path, model=model, history=tmp_path / "history.json")
+    with pytest.raises(DataError, match="points outside of the domain, of which the model"):
+        evaluate.run(model, data=masked[0].path, metrics=tmp_path / "metrics.json")

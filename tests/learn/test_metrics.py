@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kryloset.learn.measuring import measure
-from kryloset.learn.metrics import boundary, maximum, relative_h1, relative_l2, vrmse
+from kryloset.learn.measuring import Measured, describe, measure
+from kryloset.learn.metrics import boundary, maximum, mean, relative_h1, relative_l2, vrmse
 
 GRID = (np.linspace(0, 2, 9), np.linspace(0, 1, 12))
 ERRORS = ("relative_l2", "relative_h1", "vrmse", "maximum", "low", "middle")
@@ -123,3 +123,37 @@ def test_vrmse_is_that_of_the_well():
     channels_last = [torch.from_numpy(np.moveaxis(f, 1, -1).copy()) for f in (prediction, truth)]
     expected = spatial.VRMSE.eval(*channels_last, SimpleNamespace(n_spatial_dims=2))
     np.testing.assert_allclose(vrmse(prediction, truth), expected.numpy(), rtol=1e-12)
+
+
+def test_a_field_that_is_zero_has_no_relative_error_and_leaves_the_mean_of_the_others():
+    prediction, truth = functions(0), functions(1)
+    truth[1, 0] = 0
+    found = measure(prediction, truth, GRID)
+    assert set(found) == {*ERRORS, "boundary", "high"}
+    for name in set(found) - {"vrmse"}:
+        assert np.argwhere(np.isnan(found[name])).tolist() == [[1, 0]]
+        others = np.delete(found[name].ravel(), 2)
+        assert mean(found[name]) == pytest.approx(others.mean(), rel=1e-12)
+    measured = Measured(found, np.ones((3, 2)))
+    assert np.isfinite(list(measured.means().values())).all()
+    assert np.isfinite(list(measured.quantiles()["relative_l2"].values())).all()
+
+
+def test_an_instance_that_is_zero_is_neither_the_best_nor_the_worst():
+    prediction, truth = functions(0), functions(1)
+    truth[0] = 0
+    found = Measured(measure(prediction, truth, GRID), np.ones((3, 2)))
+    assert set(found.extremes()) == {1, 2}
+    bounds = describe({"calibration": found, "test": found}, np.ones(2))["calibration"]
+    assert bounds["relative_l2"]["0.8"] == {"radius": None, "coverage": {"test": 1.0}}
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_prediction_that_is_not_finite_is_infinitely_wrong(wrong):
+    prediction, truth = functions(0), functions(1)
+    prediction[2, 1, 0, 3] = wrong
+    found = measure(prediction, truth, GRID)
+    assert not found.pop("high").any()  # which so coarse a grid does not have
+    for name, values in found.items():
+        assert np.argwhere(np.isinf(values)).tolist() == [[2, 1]], name
+        assert mean(values) == np.inf

@@ -15,7 +15,7 @@ import torch
 from own_models import Local
 
 from documentation import ROOT
-from kryloset.config import TrainingConfig
+from kryloset.config import DatasetConfig, TrainingConfig
 from kryloset.errors import ConfigError
 from kryloset.learn.models.base import (
     GridModel,
@@ -34,6 +34,7 @@ from kryloset.learn.models.registry import (
     model_modules,
     read_settings,
 )
+from kryloset.problems import load_family
 
 #: Settings of small networks.
 SMALL = {
@@ -141,7 +142,7 @@ def test_points_move_to_a_device_together():
 )
 def test_a_wrong_model_is_refused_before_any_work(training, message):
     with pytest.raises(ConfigError, match=message):
-        check_training(TrainingConfig.model_validate(training), None)
+        check_training(TrainingConfig.model_validate(training), load_family(DatasetConfig()))
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,11 @@ def test_a_checkpoint_of_another_training_is_ignored(begin):
     assert begin(code="edited").record.epochs == 0
 
 
+def test_a_training_goes_on_with_other_workers_and_another_device(begin):
+    begin(epochs=2, schedule="constant", settings=SMALLEST, device="cpu").run()
+    assert begin(epochs=4, schedule="constant", settings=SMALLEST, workers=1).record.epochs == 2
+
+
 def test_the_best_weights_on_the_valid_split_are_kept(begin):
     # The step is so large that the error rises and falls from epoch to epoch.
     training = begin(epochs=8, learning_rate=0.1)
@@ -239,7 +244,8 @@ def test_l2_loss_is_the_mean_relative_error(begin):
     _, u = training.valid.stack(range(6))
     prediction, truth = u[:3], u[3:]
     expected = relative_l2(prediction, truth, training.valid.coordinates).mean()
-    batch = training.valid.join([{"x": y, "y": y} for y in torch.from_numpy(truth)])
+    row = torch.tensor(0)
+    batch = training.valid.join([{"x": y, "y": y, "row": row} for y in torch.from_numpy(truth)])
     found = training.optimisation.loss(torch.from_numpy(prediction), batch)
     assert found.item() == pytest.approx(expected, rel=1e-6)
 

@@ -3,6 +3,7 @@
 """Operators that go along trajectories: what they learn from, and what is measured of them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -178,7 +179,7 @@ def test_the_gradient_goes_through_all_steps(made):
     weight = network[0].weight
 
     def loss():
-        return GridBatch(x, y, batch.coordinates).loss("l2", unroll(operator, 3)(x))
+        return GridBatch(x, y, batch.coordinates, batch.rows).loss("l2", unroll(operator, 3)(x))
 
     loss().backward()
     values = []
@@ -194,7 +195,7 @@ def test_the_loss_of_several_steps_is_the_mean_of_their_losses(made, tmp_path):
     training = begin(made, tmp_path, steps=2)
     batch = training.valid.join([training.valid[0], training.valid[1]])
     found = training.optimisation.loss(torch.zeros_like(batch.y) + 1, batch)
-    each = [type(batch)(batch.x, batch.y[:, s], batch.coordinates) for s in (0, 1)]
+    each = [replace(batch, y=batch.y[:, s]) for s in (0, 1)]
     ones = torch.ones_like(batch.y[:, 0])
     assert found == pytest.approx(np.mean([float(b.loss("l2", ones)) for b in each]), rel=1e-6)
 

@@ -61,6 +61,15 @@ def test_models_and_seeds_are_compared_and_trained_once(folder: Path):
     assert pending(folder) == {}
     configure(folder, model=["fno", "mine.py:Net"], seeds=[0, 1, 2])
     assert pending(folder)["train_model"] == 4
+    configure(folder, model="mine.py:Net", seeds=[0, 1], device="cpu", workers=1)
+    assert "train_model" not in pending(folder)
+    shutil.copy(results / "models/Net/1/model.pt", folder / "begun.pt")
+    configure(folder, model="mine.py:Net", seeds=[2], start="begun.pt", workers=1)
+    run = snakemake("train", "--cores", "2", cwd=folder)
+    assert run.code == 0, run.output
+    assert "begun.pt: relative L2 error" in (folder / "logs/tiny/train_model/Net.2.log").read_text()
+    (folder / "begun.pt").touch()
+    assert pending(folder)["train_model"] == 1
     assert pending(folder, "--config", "models=mine.py:Net")["train_model"] == 1
     configure(folder, model="mine.py:Net", seeds=[0, 1], epochs=2)
     assert pending(folder)["train_model"] == 2
@@ -113,6 +122,9 @@ def test_a_training_on_gpus_asks_for_as_many_as_share_it(folder: Path):
     [
         ({"settings": {"fno": {"with": 4}}}, "with: no such key: is `width` meant?"),
         ({"model": "none.py:Net"}, "there is no file none.py"),
+        ({"start": "results/tiny/models/fno/0/model.pt"}, "this training makes results/tiny"),
+        ({"start": "mine.py"}, "mine.py is damaged or not a model"),
+        ({"start": "none.pt"}, "there is no file none.pt"),
         ({"model": "mine.py:Other"}, "mine.py has no class 'Other'"),
         ({"model": "broken.py:Net"}, "broken.py cannot be imported"),
         ({"window": 2}, "need 2 time steps, and the family has none of one length"),

@@ -11,19 +11,21 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from kryloset.config import (
+    MACHINE,
     dump_dataset,
     label_of,
     load_dataset,
     parse_config,
 )
 from kryloset.dependence import STAGES, keys_of
-from kryloset.errors import KrylosetError
+from kryloset.errors import ConfigError, KrylosetError
 from kryloset.given.opening import resolve_config
 from kryloset.learn.models.registry import (
     check_names,
     check_training,
     model_files,
     model_modules,
+    residual_modules,
 )
 from kryloset.problems import family_files, load_family
 from kryloset.provenance import stage_identity
@@ -167,12 +169,16 @@ def trainings(name):
 
 
 def staged(name, stage):
-    """Return the configuration of a dataset as a stage reads it: one training has one model."""
+    """Return the configuration of a dataset as a stage reads it: one training has one model.
+
+    It may go on, or be finished, on another machine: `machine` has the keys of that.
+    """
     dataset, (_, *chosen) = DATASETS[name], stage.split(".")
-    if not chosen:
-        return dataset
-    label, seed = chosen
-    training = dataset.training.only(label, int(seed))
+    online = dataset.training.online is not None
+    training = dataset.training if online else dataset.training.anywhere
+    if chosen:
+        label, seed = chosen
+        training = training.only(label, int(seed))
     return dataset.model_copy(update={"training": training})
 
 
@@ -333,9 +339,20 @@ def training_code(stage):
 
     def identify(wildcards):
         modules = model_modules(model_named(wildcards))
+        if stage == "train":
+            modules += residual_modules(DATASETS[wildcards.dataset].training)
         return stage_identity(stage, FAMILIES[wildcards.dataset], *modules)
 
     return identify
+
+
+def machine(wildcards, output):
+    """Return the options that say what a training runs on.
+
+    It takes `output` for the reason given above: no model is trained again for another machine.
+    """
+    training = DATASETS[wildcards.dataset].training
+    return [word for key in MACHINE for word in (f"--{key}", getattr(training, key))]
 
 
 def learnt_from_stream(dataset):
@@ -414,7 +431,8 @@ def checked_training(name):
     """Return what is trained on a dataset; stop if there is no such model or setting."""
     training = DATASETS[name].training
     try:
-        check_training(training, FAMILIES[name].times)
+        check_training(training, FAMILIES[name])
+        check_start(name, training)
     except KrylosetError as error:
         raise WorkflowError(f"datasets.{name}: {error}") from None
     if "valid" not in DATASETS[name].splits:
@@ -422,6 +440,33 @@ def checked_training(name):
             f"datasets.{name}.splits has no `valid`, by which the best weights are chosen: add it"
         )
     return training
+
+
+def check_start(name, training):
+    """Refuse a model to begin with that a training makes itself, or whose network is another one."""
+    if training.start is None:
+        return
+    made = [
+        folder_of("results") / name / f"models/{label}/{seed}/model.pt"
+        for label in training.labels
+        for seed in training.seeds
+    ]
+    start = Path(training.start)
+    if start.absolute() in map(Path.absolute, made):
+        raise ConfigError(
+            f"training.start: this training makes {start} itself: copy it, and name the copy"
+        )
+    # That of another dataset of this run may be made again.
+    if folder_of("results").absolute() not in start.absolute().parents:
+        from kryloset.learn.starting import require_network
+
+        require_network(training)
+
+
+def started_with(wildcards):
+    """Return the model that a training begins with, if any."""
+    start = DATASETS[wildcards.dataset].training.start
+    return [] if start is None else [start]
 
 
 def model_named(wildcards):

@@ -5,6 +5,7 @@ rule train_model:
     input:
         config="<results>/{dataset}/config/train.{model}.{seed}.yaml",
         model=model_source,
+        start=started_with,
         dataset="<results>/{dataset}/dataset.h5",
     output:
         model=ensure(
@@ -28,11 +29,12 @@ rule train_model:
         gpu=gpus,
     params:
         code=training_code("train"),
+        machine=machine,
     message:
         "{wildcards.dataset}: train {wildcards.model} with the seed {wildcards.seed}"
     shell:
         "kryloset train {input.config:q} {wildcards.dataset} --data {input.dataset:q}"
-        " --model {output.model:q} --history {output.history:q} 2> {log:q}"
+        " {params.machine:q} --model {output.model:q} --history {output.history:q} 2> {log:q}"
 
 
 # One job solves chunks and learns from them as they are solved. If it stores them, they become

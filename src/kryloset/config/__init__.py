@@ -36,10 +36,11 @@ from kryloset.config.read import (
 )
 from kryloset.config.section import Section
 from kryloset.config.solver import SolverConfig
-from kryloset.config.training import TrainingConfig, label_of
+from kryloset.config.training import MACHINE, TrainingConfig, label_of
 
 __all__ = [
     "FLOAT32_ROUNDING",
+    "MACHINE",
     "ComparisonConfig",
     "Compression",
     "Config",

@@ -23,6 +23,9 @@ UNABLE = {
     "adahessian": ("compile", "precision", "devices"),
 }
 
+#: Keys of what a training runs on, which change nothing that it learns but by rounding.
+MACHINE = ("device", "devices", "workers")
+
 
 class TrainingConfig(Section):
     """The neural operators trained by `make train`; the defaults suit two CPU cores."""
@@ -120,6 +123,17 @@ class TrainingConfig(Section):
     loss: Literal["l2", "h1"] = Field(
         "l2", description="Training loss: relative L2 or relative H1 norm of the error."
     )
+    residual: float = Field(
+        0.0,
+        ge=0,
+        description="Weight, in the training loss, of the mean relative residual "
+        "||b - A x|| / ||b|| of predictions by the family's own A and b. 0: none.",
+    )
+    start: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="The `model.pt` of a finished training whose weights and scaling this one "
+        "begins with, with a path relative to the working directory. null: random weights.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
         description="Where models are trained and evaluated. auto: on a GPU if torch finds one; "
@@ -197,10 +211,19 @@ class TrainingConfig(Section):
                 f"epochs: the buffer {self.online.buffer} gives each pair once, so set epochs to "
                 "1, or take the buffer reservoir"
             )
-        for key in ("patience", "devices", "workers", "where"):
+        for key in ("patience", "devices", "workers", "where", "residual", "start"):
             usual = (type(self).model_fields[key].default, *(["grid"] if key == "where" else []))
             if getattr(self, key) not in usual:
                 raise ValueError(f"{key}: a training with `online` cannot do that: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _residuals_are_on_the_own_grid(self) -> "TrainingConfig":
+        if self.residual and self.grid is not None:
+            raise ValueError(
+                "residual: equations are those on the grid of `mesh.points`, so leave out `grid`, "
+                "or take 0"
+            )
         return self
 
     @model_validator(mode="after")
@@ -211,6 +234,15 @@ class TrainingConfig(Section):
             )
         if self.warmup >= self.epochs:
             raise ValueError(f"warmup: it takes less than the {self.epochs} epochs of the training")
+        return self
+
+    @model_validator(mode="after")
+    def _start_is_of_the_same_kind(self) -> "TrainingConfig":
+        if self.start is not None and len(self.models) > 1:
+            raise ValueError(
+                "start: its weights are those of one kind of model, so name one model, not "
+                f"{', '.join(self.labels)}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -242,6 +274,12 @@ class TrainingConfig(Section):
     def gpus(self) -> int:
         """GPUs that a training asks for: those of `devices`, if `device` says so."""
         return self.devices if self.device == "cuda" else 0
+
+    @property
+    def anywhere(self) -> "TrainingConfig":
+        """The same training on the machine of the defaults."""
+        fields = type(self).model_fields
+        return self.model_copy(update={key: fields[key].default for key in MACHINE})
 
     def only(self, label: str | None = None, seed: int | None = None) -> "TrainingConfig":
         """Return the configuration of a single training, which no other model or seed affects.

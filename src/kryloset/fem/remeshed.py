@@ -52,22 +52,23 @@ class RemeshedDiscretisation(Discretisation):
 
     def residual(self, instance: Instance, solution: Instance) -> float:
         """Return ||b - A x|| / ||b|| on the stored mesh."""
-        return self._on_stored_mesh(instance, solution).residual(instance, solution)
+        return self.on_stored_mesh(instance, solution).residual(instance, solution)
 
     def resample(
         self, points: GridPoints, instance: Instance, solution: Instance
     ) -> dict[str, Array]:
         """Evaluate the functions on the stored mesh on another grid."""
-        discretisation = self._on_stored_mesh(instance, solution)
+        discretisation = self.on_stored_mesh(instance, solution)
         resampled = discretisation.resample(points, instance, solution)
         return _with_mask(discretisation, points, resampled)
 
     def evaluate(self, instance: Instance, solution: Instance) -> dict[str, Array]:
         """Evaluate the fields on the stored mesh again, and find the mask."""
-        discretisation = self._on_stored_mesh(instance, solution)
+        discretisation = self.on_stored_mesh(instance, solution)
         return _with_mask(discretisation, None, discretisation.evaluate(instance, solution))
 
-    def _on_stored_mesh(self, instance: Instance, solution: Instance) -> SteadyDiscretisation:
+    def on_stored_mesh(self, instance: Instance, solution: Instance) -> SteadyDiscretisation:
+        """Return the discretisation of an instance on the mesh that its solution has."""
         own = self._family.on_own_mesh(instance)
         field = own.fields[0].name
         points, cells = (

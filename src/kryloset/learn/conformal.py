@@ -49,7 +49,8 @@ def calibrate(
     """Return the radius of each level, and the share of the instances of other splits within it.
 
     Args:
-        scores: By kind of score, those of the instances that calibrate, (n,).
+        scores: By kind of score, those of the instances that calibrate, (n,). One that has no
+            meaning is NaN, and left out.
         others: By split, the scores of its instances in the same way.
 
     Returns:
@@ -58,12 +59,19 @@ def calibrate(
     """
     found: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in scores}
     for kind, known in scores.items():
+        new = {split: _known(of[kind]) for split, of in others.items()}
         for level in LEVELS:
-            limit = radius(known, level)
-            coverage = {split: float(np.mean(new[kind] <= limit)) for split, new in others.items()}
+            limit = radius(_known(known), level)
+            coverage = {
+                split: float((of <= limit).sum() / max(len(of), 1)) for split, of in new.items()
+            }
             finite = limit if math.isfinite(limit) else None
             found[kind][f"{level:g}"] = {"radius": finite, "coverage": coverage}
     return found
+
+
+def _known(scores: Array) -> Array:
+    return scores[~np.isnan(scores)]
 
 
 def _rank(count: int, level: float) -> int:

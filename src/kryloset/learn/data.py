@@ -32,10 +32,11 @@ type Array = NDArray[np.float64]
 class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[misc]
     """The instances of one split as pairs of parameters and solution on a grid of the file.
 
-    An item is `{"x": (C, *grid), "y": (K, *grid)}` in float32 and physical units, with one channel
-    for each parameter and each field of the solution, and for each component of a vector. A
-    parameter that is a number, or varies only along some axes, is constant along the others. A
-    parameter with axes of its own is left out. The solution of a trajectory is its last state.
+    An item is `{"x": (C, *grid), "y": (K, *grid), "row": ()}`: functions in float32 and physical
+    units, and the row of the instance in the file. There is one channel for each parameter and each
+    field of the solution, and for each component of a vector. A parameter that is a number, or
+    varies only along some axes, is constant along the others. A parameter with axes of its own is
+    left out. The solution of a trajectory is its last state.
 
     With a `window`, an item is instead a few states of a trajectory, after the parameters, and the
     next ones. It begins at any state; first come all items of the first instance. A parameter that
@@ -195,13 +196,14 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
 
     def __getitems__(self, items: Sequence[int]) -> list[dict[str, Tensor]]:
         """Return several pairs, which share their memory: a `DataLoader` asks for a batch by it."""
-        x, y = map(torch.from_numpy, self._read(items, np.float32))
-        return [{"x": one, "y": other} for one, other in zip(x, y, strict=True)]
+        read = (*self._read(items, np.float32), self.instances[self._place(items)[0]])
+        parts = zip(*map(torch.from_numpy, read), strict=True)
+        return [dict(zip(("x", "y", "row"), part, strict=True)) for part in parts]
 
     def join(self, items: Sequence[dict[str, Tensor]]) -> GridBatch:
         """Return a batch of items, such as the `collate_fn` of a `DataLoader` does."""
-        x, y = (torch.stack([item[key] for item in items]) for key in ("x", "y"))
-        return GridBatch(x, y, self.closed_coordinates)
+        x, y, rows = (torch.stack([item[key] for item in items]) for key in ("x", "y", "row"))
+        return GridBatch(x, y, self.closed_coordinates, rows)
 
     def __getstate__(self) -> dict[str, Any]:
         """Drop the open file: the process that unpickles opens its own."""
@@ -238,17 +240,14 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         # After a fork, HDF5 must not use a file that the parent process opened.
         if self._opened is None or self._opened.process != os.getpid():
             self._opened = _Opened(self.path, [*self._inputs, *self._outputs])
-        items = np.fromiter(items, np.intp)
-        if len(items) and not -len(self) <= items.min() <= items.max() < len(self):
-            raise IndexError(f"{self.path}: the split {self.split} has {len(self)} items")
-        numbers, starts = np.divmod(items % len(self), len(self._starts))
+        numbers, starts = self._place(items)
         instances, times = self.instances[numbers].tolist(), (starts + self._starts.start).tolist()
         later = [(quantity, delay) for delay in self._later for quantity in self._outputs]
         pairs = []
         for quantities in (zip(self._inputs, self._delays, strict=True), later):
             readers = [(self._opened.read[q.place], len(q.channels), d) for q, d in quantities]
             count = sum(channels for _, channels, _ in readers)
-            stacked = np.empty((len(items), count, *self.grid), dtype)
+            stacked = np.empty((len(instances), count, *self.grid), dtype)
             for row, instance, time in zip(stacked, instances, times, strict=True):
                 place = 0
                 for read, channels, delay in readers:
@@ -258,6 +257,17 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         x, y = pairs
         steps = (self.steps,) if self._several else ()
         return [x, y.reshape(len(y), *steps, len(self.outputs), *self.grid)]
+
+    def _place(self, items: Iterable[int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return of each item its instance in the split, and its place among those of the instance.
+
+        Raises:
+            IndexError: There is no such item.
+        """
+        found = np.fromiter(items, np.intp)
+        if len(found) and not -len(self) <= found.min() <= found.max() < len(self):
+            raise IndexError(f"{self.path}: the split {self.split} has {len(self)} items")
+        return np.divmod(found % len(self), len(self._starts))
 
 
 class _Opened:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Functions on a grid, an instance after another."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -25,11 +26,13 @@ class GridBatch:
         y: (N, K, *grid), outputs in physical units, NaN outside the domain; or (N, S, K, *grid)
             after each of S steps. Predictions have the same shape.
         coordinates: Coordinates of the grid, one array per axis, with the end of a periodic one.
+        rows: (N,), int64, the rows of the instances in the dataset.
     """
 
     x: Tensor
     y: Tensor
     coordinates: tuple[Array, ...]
+    rows: Tensor
 
     @property
     def steps(self) -> int:
@@ -40,6 +43,10 @@ class GridBatch:
     def arguments(self) -> tuple[Tensor]:
         """What an operator takes."""
         return (self.x,)
+
+    def separate(self, prediction: Tensor) -> Sequence[Tensor]:
+        """Return the prediction of each instance, (K, *grid)."""
+        return list(prediction)
 
     def loss(self, norm: Literal["l2", "h1"], prediction: Tensor) -> Tensor:
         """Return the mean relative error of a prediction, as of `make_loss`."""

@@ -19,7 +19,16 @@ from kryloset.errors import DataError
 from kryloset.learn.bands import Waves
 from kryloset.learn.conformal import calibrate
 from kryloset.learn.data import FieldPairs
-from kryloset.learn.metrics import BATCH, boundary, maximum, relative_h1, relative_l2, vrmse
+from kryloset.learn.metrics import (
+    BATCH,
+    boundary,
+    maximum,
+    mean,
+    ratio,
+    relative_h1,
+    relative_l2,
+    vrmse,
+)
 from kryloset.learn.rollout import Rollout, roll_out
 from kryloset.learn.states import States
 
@@ -55,17 +64,12 @@ class Measured:
 
     def means(self) -> dict[str, float | None]:
         """Return the mean of each error; None where it has no meaning, as on no boundary."""
-        return {name: _number(values.mean()) for name, values in self.errors.items()}
+        return {name: finite(float(mean(values))) for name, values in self.errors.items()}
 
     def quantiles(self) -> dict[str, dict[str, float | None]]:
         """Return quantiles over the instances, of the mean of each error over the fields."""
-        return {
-            name: {
-                key: _number(np.quantile(values.mean(axis=1), share))
-                for key, share in QUANTILES.items()
-            }
-            for name, values in self.errors.items()
-        }
+        found = {name: mean(values, axis=1) for name, values in self.errors.items()}
+        return {name: _quantiles(of[~np.isnan(of)]) for name, of in found.items()}
 
     def extremes(self) -> list[int]:
         """Return the places in the split of the best, the median and the worst instance.
@@ -73,13 +77,14 @@ class Measured:
         They are those of the relative L² error, its mean over the fields; of trajectories, that of
         the last state.
         """
-        order = np.argsort(self.shown_errors, kind="stable").tolist()
-        return [order[0], order[(len(order) - 1) // 2], order[-1]]
+        order = np.argsort(self.shown_errors, kind="stable").tolist()  # NaN comes last
+        known = len(order) - int(np.isnan(self.shown_errors).sum()) or len(order)
+        return [order[0], order[(known - 1) // 2], order[known - 1]]
 
     @property
     def relative_l2(self) -> Array:
         """The relative L² error of each instance, its mean over the fields, (N,)."""
-        return np.asarray(self.errors["relative_l2"].mean(axis=1))
+        return mean(self.errors["relative_l2"], axis=1)
 
     @property
     def shown_errors(self) -> Array:
@@ -101,14 +106,14 @@ def measure(prediction: Array, truth: Array, coordinates: Sequence[Array]) -> di
     """
     waves, outside = Waves(truth.shape[2:], coordinates), np.isnan(truth)
     parts = waves.energies(np.where(outside, 0, prediction - truth))
-    size = sum(waves.energies(np.where(outside, 0, truth)).values())
+    size = np.sum([*waves.energies(np.where(outside, 0, truth)).values()], axis=0)
     return {
         "relative_l2": relative_l2(prediction, truth, coordinates),
         "relative_h1": relative_h1(prediction, truth, coordinates),
         "vrmse": vrmse(prediction, truth),
         "maximum": maximum(prediction, truth),
         "boundary": boundary(prediction, truth, coordinates),
-        **{name: np.sqrt(part / size) for name, part in parts.items()},
+        **{name: np.sqrt(ratio(part, size)) for name, part in parts.items()},
     }
 
 
@@ -188,7 +193,7 @@ def describe(
 
     def score(found: Measured) -> dict[str, Array]:
         return {
-            "relative_l2": found.errors["relative_l2"].max(axis=1),
+            "relative_l2": np.fmax.reduce(found.errors["relative_l2"], axis=1),
             "tube": (found.distances / deviations).max(axis=1),
         }
 
@@ -226,7 +231,7 @@ def arrange(
 def _measure(
     predict: Predictor, pairs: FieldPairs, residuals: Residuals | None, steps: int | None
 ) -> Measured:
-    parts, begin = [], 0
+    parts = []
     for batch in DataLoader(pairs, max(1, BATCH // (steps or pairs.steps))):
         x, y = batch["x"].numpy(), batch["y"].numpy()
         if pairs.states:
@@ -235,10 +240,8 @@ def _measure(
             prediction = predict(x)
             errors = measure(prediction, y, pairs.closed_coordinates)
             if residuals is not None:
-                rows = pairs.instances[begin : begin + len(x)]
-                errors["residual"] = residuals(rows, prediction)
+                errors["residual"] = residuals(batch["row"].numpy(), prediction)
             parts.append(Measured(errors, _distances(prediction, y)))
-        begin += len(x)
     rollouts = [part.rollout for part in parts if part.rollout]
     return Measured(
         {name: np.concatenate([part.errors[name] for part in parts]) for name in parts[0].errors},
@@ -272,7 +275,7 @@ def _along(
     start, time_step = pairs.times[states.window - 1], pairs.times[1] - pairs.times[0]
     times = start + time_step * np.arange(1, rolled.shape[1] + 1)
     return Measured(
-        {name: found.reshape(*shape, -1).mean(axis=1) for name, found in errors.items()},
+        {name: mean(found.reshape(*shape, -1), axis=1) for name, found in errors.items()},
         _distances(prediction, truth).reshape(*shape, -1).max(axis=1),
         Rollout.measure(rolled, true, pairs.closed_coordinates, times, pairs.fields),
     )
@@ -284,6 +287,13 @@ def _distances(prediction: Array, truth: Array) -> Array:
     return np.asarray(distance.max(axis=tuple(range(2, truth.ndim))))
 
 
-def _number(value: float) -> float | None:
+def _quantiles(errors: Array) -> dict[str, float | None]:
+    """Return the quantiles of errors (N,), None if there are none."""
+    shares = [*QUANTILES.values()]
+    values = np.quantile(errors, shares).tolist() if len(errors) else [np.nan] * len(shares)
+    return dict(zip(QUANTILES, map(finite, values), strict=True))
+
+
+def finite(value: float) -> float | None:
     """Return a number, or None for what JSON has no number for."""
     return float(value) if np.isfinite(value) else None

@@ -125,7 +125,7 @@ class MeshPairs(torch.utils.data.Dataset[PointBatch]):  # type: ignore[misc]
         """Return the mesh and the pair of an instance of any split."""
         mesh, x, y = self._reader.read(instance)
         low, high = self._reader.box
-        return mesh, PointBatch.of(mesh, (mesh.points - low) / (high - low), x, y)
+        return mesh, PointBatch.of(instance, mesh, (mesh.points - low) / (high - low), x, y)
 
     def arrays(self, item: int) -> tuple[Array, Array]:
         """Return one pair as stored: arrays (P, C) and (P, K) in float64."""

@@ -27,9 +27,7 @@ class NumberedPairs(FieldPairs):
 
     def __getitems__(self, items: Sequence[int]) -> list[dict[str, Tensor]]:
         """Return several pairs."""
-        pairs = super().__getitems__(items)
-        numbers = torch.from_numpy(self.instances[list(items)])
-        return [{"x": x, "y": pair["y"]} for x, pair in zip(numbers, pairs, strict=True)]
+        return [pair | {"x": pair["row"]} for pair in super().__getitems__(items)]
 
     def stack(self, items: Iterable[int]) -> tuple[Array, Array]:
         """Return several pairs at once: arrays (N,) and (N, K, *grid)."""
@@ -61,11 +59,16 @@ class OnGridOfMeshes:
         """Return predictions (N, K, *grid) for the numbers of instances (N,)."""
         return np.stack([self._predict(int(number)) for number in x])
 
-    def _predict(self, instance: int) -> Array:
+    def at_nodes(self, instance: int) -> tuple[SimplexMesh, Array]:
+        """Return the mesh of an instance and the prediction at its nodes, (P, K)."""
         mesh, batch = self._meshes.of_instance(instance)
-        if self._known is None or self._known[0] is not mesh:
-            self._known = mesh, mesh.evaluate(self._points)
         there = batch.to(self._operator.scaling.input_mean.device)
         with torch.no_grad():
             found = self._operator(there.x[:, self._order], there.points).cpu().double()
-        return self._known[1](found.numpy()).T.reshape(-1, *self._grid)
+        return mesh, found.numpy()
+
+    def _predict(self, instance: int) -> Array:
+        mesh, found = self.at_nodes(instance)
+        if self._known is None or self._known[0] is not mesh:
+            self._known = mesh, mesh.evaluate(self._points)
+        return self._known[1](found).T.reshape(-1, *self._grid)

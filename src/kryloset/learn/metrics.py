@@ -7,7 +7,9 @@ array (N, K); its mean is reported. Integrals use the trapezoidal rule, so that 
 same functions does not depend on the grid. Many papers instead sum over all points with equal
 weights, including those on the boundary.
 
-Points where the truth is NaN lie outside the domain and are ignored.
+Points where the truth is NaN lie outside the domain and are ignored. A relative error is NaN where
+the truth is 0, so that it has no meaning; `mean` leaves it out. The error of a prediction that is
+not finite is infinite, and so is every mean over it.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,6 +25,20 @@ type Array = NDArray[np.float64]
 
 #: Instances that are measured at once. It affects memory but not results.
 BATCH = 32
+
+
+def ratio(error: Array, size: Array) -> Array:
+    """Return error / size: NaN where the size is 0, and infinity where the error is no number."""
+    found = np.divide(error, size, where=size > 0, out=np.full(np.shape(error), np.nan))
+    return np.where(np.isnan(error) & (size > 0), np.inf, found)
+
+
+def mean(errors: Array, axis: int | tuple[int, ...] | None = None) -> Array:
+    """Return the mean of those errors that have a meaning; NaN where none has."""
+    known = ~np.isnan(errors)
+    count, total = known.sum(axis=axis), np.where(known, errors, 0).sum(axis=axis)
+    nothing = np.full(np.shape(count), np.nan)
+    return np.asarray(np.divide(total, count, where=count > 0, out=nothing))
 
 
 def relative_l2(prediction: Array, truth: Array, coordinates: Sequence[Array]) -> Array:
@@ -75,7 +91,7 @@ def vrmse(prediction: Array, truth: Array, epsilon: float = 1e-7) -> Array:
     deviation = truth - add(truth) / points
     variance = add(np.square(deviation)) / (points - 1)
     error = add(np.square(prediction - truth)) / points
-    return np.asarray(np.sqrt(error / (variance + epsilon)).squeeze(axes))
+    return np.asarray(np.sqrt(ratio(error, variance + epsilon)).squeeze(axes))
 
 
 def maximum(prediction: Array, truth: Array) -> Array:
@@ -90,7 +106,7 @@ def maximum(prediction: Array, truth: Array) -> Array:
     def norm(values: Array) -> Array:
         return np.asarray(np.abs(np.where(outside, 0, values)).max(axis=axes))
 
-    return np.asarray(norm(prediction - truth) / norm(truth))
+    return ratio(norm(prediction - truth), norm(truth))
 
 
 def boundary(prediction: Array, truth: Array, coordinates: Sequence[Array]) -> Array:
@@ -116,13 +132,11 @@ def boundary(prediction: Array, truth: Array, coordinates: Sequence[Array]) -> A
             beside |= inside & ~neighbour
 
     def mean_square(values: Array, where: NDArray[np.bool_]) -> Array:
-        count = where.sum(axis=axes)
-        total = np.square(np.where(where, values, 0)).sum(axis=axes)
-        nothing = np.full(count.shape, np.nan)
-        return np.asarray(np.divide(total, count, where=count > 0, out=nothing))
+        squares = np.square(np.where(where, values, 0)).sum(axis=axes)
+        return np.asarray(squares / np.maximum(where.sum(axis=axes), 1))
 
-    found = mean_square(prediction - truth, beside) / mean_square(truth, inside)
-    return np.asarray(np.sqrt(found))
+    found = ratio(mean_square(prediction - truth, beside), mean_square(truth, inside))
+    return np.where(beside.any(axis=axes), np.sqrt(found), np.nan)
 
 
 def _relative(
@@ -136,5 +150,5 @@ def _relative(
         torch.as_tensor(a, dtype=torch.float64) for a in (prediction, truth, *coordinates)
     )
     outside = u.isnan()
-    error = square(p - u, outside, axes) / square(u, outside, axes)
-    return np.asarray(error.sqrt().numpy())
+    error, size = (square(of, outside, axes).numpy() for of in (p - u, u))
+    return np.asarray(np.sqrt(ratio(error, size)))

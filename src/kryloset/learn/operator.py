@@ -4,7 +4,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -158,6 +158,37 @@ def save_model(path: Path, about: Mapping[str, Any], state: Mapping[str, Tensor]
         torch.save({"about": dict(about), "weights": dict(state)}, part)
 
 
+class Stored(NamedTuple):
+    """What a model's file has.
+
+    Attributes:
+        about: Its metadata.
+        weights: Its weights with the scaling.
+    """
+
+    about: dict[str, Any]
+    weights: dict[str, Tensor]
+
+
+def read_model(path: Path | str) -> Stored:
+    """Read a model's file, without building it.
+
+    Raises:
+        DataError: The file is missing, damaged, or not a model of Kryloset.
+    """
+    content = load_saved(path)
+    try:
+        found = Stored(content["about"], content["weights"])
+        Task.read(found.about)
+        found.about["model"]
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is damaged or not a model of Kryloset, or of an earlier version, which has to "
+            f"be trained again: it has no {error}"
+        ) from None
+    return found
+
+
 def load_model(path: Path | str, network: type[Network] | None = None) -> Operator:
     """Build a trained operator from its file, on the CPU.
 
@@ -174,15 +205,8 @@ def load_model(path: Path | str, network: type[Network] | None = None) -> Operat
         DataError: The file is missing, damaged, or not a model of Kryloset; or its network is
             not one of the package, and no class is given, or one that has other weights.
     """
-    content = load_saved(path)
-    try:
-        about, state = content["about"], content["weights"]
-        name, task = about["model"], Task.read(about)
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} is damaged or not a model of Kryloset, or of an earlier version, which has to "
-            f"be trained again: it has no {error}"
-        ) from None
+    about, state = read_model(path)
+    name, task = about["model"], Task.read(about)
     if network is not None and ":" not in name:
         raise DataError(f"{path} has the network {name} of the package: give no class for it")
     if network is None and ":" in name:

@@ -14,6 +14,8 @@ from kryloset.config import TrainingConfig
 from kryloset.errors import KrylosetError
 from kryloset.learn.averaging import moving_average
 from kryloset.learn.devices import random_states, restore_random
+from kryloset.learn.equations import Equations
+from kryloset.learn.metrics import mean
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, unroll, weights
 from kryloset.learn.optimisers import default_rate, make_optimiser, twice_differentiable
@@ -27,7 +29,7 @@ class Optimisation:
     """An operator with its optimiser and its schedule.
 
     The loss is the mean relative error of the instances of a batch, in the norm given by the
-    settings.
+    settings, and as many times as they say the mean residual of the predictions.
 
     Args:
         operator: The operator, on the device of the fabric.
@@ -35,6 +37,7 @@ class Optimisation:
         steps: Number of steps of the schedule.
         warmup: Steps of its rise.
         fabric: What it runs on.
+        equations: Those of the instances, if the settings ask for residuals.
 
     Attributes:
         operator: The operator.
@@ -50,11 +53,13 @@ class Optimisation:
         steps: int,
         warmup: int,
         fabric: Fabric,
+        equations: Equations | None = None,
     ) -> None:
         """Begin before the first step."""
         self.operator = operator
         self.settings = settings
         self.fabric = fabric
+        self.equations = equations
         self.average = moving_average(operator, settings.average) if settings.average else None
         (name,) = settings.models
         self.rate = settings.learning_rate or default_rate(
@@ -79,7 +84,10 @@ class Optimisation:
 
     def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
         """Return what is minimised, for the prediction of a batch."""
-        return batch.loss(self.settings.loss, prediction)
+        loss = batch.loss(self.settings.loss, prediction)
+        if self.equations is None:
+            return loss
+        return loss + self.settings.residual * self.equations.loss(batch, prediction)
 
     def step(self, batch: Batch, when: str) -> Tensor:
         """Change the weights once, and return the prediction with those before.
@@ -151,7 +159,10 @@ class Optimisation:
 
 
 def mean_error(operator: Operator, batches: Iterable[Batch]) -> float:
-    """Return the mean relative L2 error of an operator, over all steps of the batches."""
+    """Return the mean relative L2 error of an operator, over all steps of the batches.
+
+    Fields that are 0 have none.
+    """
     device = operator.scaling.input_mean.device
     operator.eval()
     with torch.no_grad():
@@ -159,4 +170,4 @@ def mean_error(operator: Operator, batches: Iterable[Batch]) -> float:
             batch.relative_l2(unroll(operator, batch.steps)(*batch.to(device).arguments).cpu())
             for batch in batches
         ]
-    return float(np.concatenate(errors).mean())
+    return float(mean(np.concatenate(errors)))

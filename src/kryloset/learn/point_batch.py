@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kryloset.learn.losses import relative, unit_of
+from kryloset.learn.metrics import ratio
 from kryloset.learn.models.base import Points
 from kryloset.learn.simplices import SimplexMesh
 
@@ -34,6 +35,7 @@ class PointBatch:
         cells: (n, D + 1), the nodes at the corners of the cells.
         volumes: (n,), lengths, areas or volumes of the cells.
         gradients: (n, D + 1, D), in each cell the gradients of the linear functions of its corners.
+        rows: (N,), int64, the rows of the instances in the dataset.
     """
 
     x: Tensor
@@ -43,6 +45,7 @@ class PointBatch:
     cells: Tensor
     volumes: Tensor
     gradients: Tensor
+    rows: Tensor
 
     #: Steps of a trajectory that they are.
     steps: ClassVar[int] = 1
@@ -53,10 +56,11 @@ class PointBatch:
         return self.x, self.points
 
     @classmethod
-    def of(cls, mesh: SimplexMesh, positions: Array, x: Array, y: Array) -> "PointBatch":
+    def of(cls, row: int, mesh: SimplexMesh, positions: Array, x: Array, y: Array) -> "PointBatch":
         """Return the pair of one instance in float32.
 
         Args:
+            row: Its row in the dataset.
             mesh: Its mesh.
             positions: (P, D), its nodes in [0, 1].
             x: (P, C), its inputs.
@@ -81,6 +85,7 @@ class PointBatch:
             cells=torch.from_numpy(mesh.corners),
             volumes=single(mesh.volumes),
             gradients=single(mesh.gradients),
+            rows=torch.tensor([row]),
         )
 
     @classmethod
@@ -105,7 +110,13 @@ class PointBatch:
             cells=torch.cat(cells),
             volumes=torch.cat([part.volumes for part in parts]),
             gradients=torch.cat([part.gradients for part in parts]),
+            rows=torch.cat([part.rows for part in parts]),
         )
+
+    def separate(self, prediction: Tensor) -> Sequence[Tensor]:
+        """Return the prediction at the nodes of each instance, (its P, K)."""
+        counts = torch.bincount(self.points.instance, minlength=self.points.count)
+        return list(prediction.split(counts.tolist()))
 
     def square_l2(self, values: Tensor) -> Tensor:
         """Return ∫ u² dx of functions (P, K) on the meshes of the N instances: (N, K)."""
@@ -135,7 +146,8 @@ class PointBatch:
     def relative_l2(self, prediction: Tensor) -> Array:
         """Return the relative L² errors of a prediction (P, K) on the CPU: (N, K)."""
         y = self.y.double()
-        return np.asarray((self.square_l2(prediction - y) / self.square_l2(y)).sqrt())
+        error, size = (self.square_l2(of).numpy() for of in (prediction - y, y))
+        return np.asarray(np.sqrt(ratio(error, size)))
 
     def _add(self, values: Tensor, instance: Tensor) -> Tensor:
         """Return the sums over the instances, (N, K)."""

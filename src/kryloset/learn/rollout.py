@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from kryloset.learn.bands import Waves
-from kryloset.learn.metrics import relative_l2, vrmse
+from kryloset.learn.metrics import mean, relative_l2, vrmse
 from kryloset.learn.states import States
 
 type Array = NDArray[np.float64]
@@ -105,7 +105,7 @@ class Rollout:
     @property
     def last_errors(self) -> Array:
         """Relative L² error of the last known state of each instance, a mean over the fields."""
-        return np.asarray(self.errors["relative_l2"][:, -1].mean(axis=-1))
+        return mean(self.errors["relative_l2"][:, -1], axis=-1)
 
     def describe(self) -> dict[str, Any]:
         """Return what `metrics.json` has of it: means over the instances, in lists along times.
@@ -116,15 +116,15 @@ class Rollout:
         for place, field in enumerate(self.fields):
             told: dict[str, Any] = {"mean": {}, "variance": {}, "spectrum": {}}
             for name, moments in self.moments.items():
-                mean, variance = moments[:, :, place].mean(axis=0).T
-                told["mean"][name] = _numbers(mean)
-                told["variance"][name] = _numbers(variance)
+                means, variances = moments[:, :, place].mean(axis=0).T
+                told["mean"][name] = _numbers(means)
+                told["variance"][name] = _numbers(variances)
                 told["spectrum"][name] = _numbers(self.spectra[name][:, place].mean(axis=0))
             fields[field] = told
         return {
             "times": self.times.tolist(),
             "errors": {
-                name: _numbers(values.mean(axis=(0, 2))) for name, values in self.errors.items()
+                name: _numbers(mean(values, axis=(0, 2))) for name, values in self.errors.items()
             },
             "fields": fields,
         }
@@ -135,12 +135,12 @@ def _moments(values: Array, outside: NDArray[np.bool_]) -> Array:
     axes = tuple(range(3, values.ndim))
     points = (~outside).sum(axis=axes)
 
-    def mean(of: Array) -> Array:
+    def average(of: Array) -> Array:
         return np.asarray(np.where(outside, 0, of).sum(axis=axes) / points)
 
-    first = mean(values)
+    first = average(values)
     deviation = values - first.reshape(*first.shape, *[1] * len(axes))
-    return np.stack([first, mean(np.square(deviation))], axis=-1)
+    return np.stack([first, average(np.square(deviation))], axis=-1)
 
 
 def _spectrum(values: Array, outside: NDArray[np.bool_], coordinates: Sequence[Array]) -> Array:

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Which instances a model has seen, so that no split is called a test that is none.
 
-A model carries a digest of each instance of its train and valid splits. In another file an instance
+A model carries a digest of each instance of its train and valid splits, and what the model carried
+that its training began with. In another file an instance
 is the same if its parameters have the same digest. On another grid they have another one, so it
 is also taken for the same if it has the same number, and was drawn by the same family with the same
 settings and seed.
@@ -29,8 +30,13 @@ LENGTH = 16
 TRAINING = ("train", "valid")
 
 
-def note_seen(splits: Sequence[Pairs]) -> dict[str, Any]:
-    """Return what tells the instances of some splits of one file again, for a model's `about`."""
+def note_seen(splits: Sequence[Pairs], before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what tells the instances of some splits of one file again, for a model's `about`.
+
+    Args:
+        splits: The splits.
+        before: What this returned for the model that the training began with, if there is one.
+    """
     with Dataset(splits[0].path) as dataset:
         digests, drawn = instance_digests(dataset)[:, :LENGTH].copy(), _drawing(dataset.config)
         numbers = dataset.numbers
@@ -39,6 +45,7 @@ def note_seen(splits: Sequence[Pairs]) -> dict[str, Any]:
         "drawn": drawn,
         "instances": {pairs.split: torch.from_numpy(numbers[pairs.instances]) for pairs in splits},
         "digests": {pairs.split: torch.from_numpy(digests[pairs.instances]) for pairs in splits},
+        **({} if before is None else {"before": before}),
     }
 
 
@@ -105,6 +112,8 @@ def require_unseen(seen: Mapping[str, Any], pairs: Pairs) -> None:
     """
     if pairs.split in TRAINING:
         return
+    if "before" in seen:
+        require_unseen(seen["before"], pairs)
     counts = {
         split: int(mine[pairs.instances].sum())
         for split, mine in find_seen(seen, pairs.path).items()

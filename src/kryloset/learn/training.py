@@ -20,11 +20,12 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kryloset.config import TrainingConfig
+from kryloset.config import MACHINE, TrainingConfig
 from kryloset.dataset.atomic import write_whole
 from kryloset.errors import DataError
 from kryloset.learn.batches import Batches
-from kryloset.learn.metrics import BATCH
+from kryloset.learn.equations import Equations
+from kryloset.learn.metrics import BATCH, mean
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, build_network, describe, weights
 from kryloset.learn.optimisation import Optimisation, mean_error
@@ -32,6 +33,7 @@ from kryloset.learn.pairs import Batch, Pairs
 from kryloset.learn.processes import make_fabric
 from kryloset.learn.saved import load_saved
 from kryloset.learn.scaling import Scaling
+from kryloset.learn.starting import Start
 from kryloset.progress import track
 
 logger = logging.getLogger(__name__)
@@ -81,13 +83,16 @@ class Training:
             is constant, a training of fewer epochs is the same one.
         code: Identity of the code. A training with other code is another training.
         fabric: What it runs on, if it is one of several processes.
+        equations: Those of the instances, if the settings ask for residuals.
+        start: The finished training that it begins with, if the settings name one.
 
     Attributes:
         optimisation: The operator, and what changes its weights.
         record: What was done so far.
 
     Raises:
-        DataError: A parameter with a logarithmic transform is not positive.
+        DataError: A parameter with a logarithmic transform is not positive, or the model to begin
+            with does not fit.
         KrylosetError: torch does not find the devices.
     """
 
@@ -100,6 +105,8 @@ class Training:
         checkpoint: Path,
         code: str,
         fabric: Fabric | None = None,
+        equations: Equations | None = None,
+        start: Start | None = None,
     ) -> None:
         """Draw the weights, or resume from the checkpoint."""
         self.valid = valid
@@ -113,6 +120,9 @@ class Training:
         self.record = Record()
         torch.manual_seed(seed)
         operator = Operator(Scaling.fit(train), build_network(self.about, kind))
+        if start is not None:
+            start.begin(operator, self.about)
+            self.about["started_with"] = start.digest
         self.shuffle = torch.Generator().manual_seed(seed)
         self.loader = self._load(train)
         self.optimisation = Optimisation(
@@ -121,6 +131,7 @@ class Training:
             steps=settings.epochs * len(self.loader),
             warmup=settings.warmup * len(self.loader),
             fabric=self.fabric,
+            equations=equations,
         )
         self._resume()
 
@@ -177,8 +188,8 @@ class Training:
         for batch in self.loader:
             found = self.optimisation.step(batch.to(self.fabric.device), f"epoch {epoch}")
             errors.append(batch.relative_l2(found.cpu()))
-        mean = torch.as_tensor(np.concatenate(errors).mean(), device=self.fabric.device)
-        return float(self.fabric.all_reduce(mean))
+        found = torch.as_tensor(mean(np.concatenate(errors)), device=self.fabric.device)
+        return float(self.fabric.all_reduce(found))
 
     def _save(self) -> None:
         state = {
@@ -217,9 +228,8 @@ class Training:
 
 def _same(about: Mapping[str, Any]) -> dict[str, Any]:
     """Return what trainings have in common of which one is the beginning of the other."""
-    training = dict(about["training"])
-    if training["schedule"] == "constant":
-        del training["epochs"]
+    free = {*MACHINE, *(["epochs"] if about["training"]["schedule"] == "constant" else [])}
+    training = {key: value for key, value in about["training"].items() if key not in free}
     return {**about, "training": training}
 
 

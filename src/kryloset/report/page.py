@@ -241,10 +241,12 @@ def _training(findings: Findings) -> Illustration | None:
         curves = {f"{label}, {split}": history[split] for split in ("train", "valid")}
     else:
         curves = {label: history["valid"] for label, history in histories.items()}
-    told = ", ".join(f"{name} {values[-1]:.3g}" for name, values in curves.items())
+    # An error that is not finite is null in the file, and NaN here.
+    found = {name: np.asarray(values, np.float64) for name, values in curves.items()}
+    told = ", ".join(f"{name} {values[-1]:.3g}" for name, values in found.items())
     return Illustration(
         "training",
-        figures.training({name: np.asarray(values) for name, values in curves.items()}),
+        figures.training(found),
         f"Relative L2 error by epoch; after the last epoch: {told}.",
     )
 

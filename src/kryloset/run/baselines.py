@@ -27,6 +27,7 @@ from kryloset.learn.measuring import (
     measure_splits,
     open_splits,
 )
+from kryloset.learn.metrics import mean
 from kryloset.learn.pairs import open_trajectories
 from kryloset.learn.scaling import Scaling
 from kryloset.learn.seen import TRAINING
@@ -90,7 +91,7 @@ def run(
         for name, predict in fitted.predictors.items():
             measured = measure_splits(predict, pairs)
             found.setdefault(name, {})[points] = describe(measured, fitted.deviations)
-            told = ", ".join(f"{key} {of.relative_l2.mean():.4f}" for key, of in measured.items())
+            told = ", ".join(f"{key} {mean(of.relative_l2):.4f}" for key, of in measured.items())
             logger.info("%s on %s points: relative L2 error %s", name, points, told)
     trained_on = {"trained_on": next(iter(known.values()))["train"].digest}
     tree = {
@@ -131,13 +132,13 @@ def _fit(known: Mapping[str, FieldPairs]) -> _Fitted:
 
     samples = {split: _sample(pairs) for split, pairs in known.items()}
     encoded = {split: (encode(x), y) for split, (x, y) in samples.items()}
-    mean, nearest = fit_mean(*encoded["train"]), fit_nearest(*encoded["train"])
+    average, nearest = fit_mean(*encoded["train"]), fit_nearest(*encoded["train"])
     train, valid = (last(samples[split][0]) for split in TRAINING)
     linear = fit_linear(encoded["train"], encoded["valid"], known=(train, valid))
     predictors: dict[str, Predictor] = {
         "linear": lambda x: last(x) + linear(encode(x)),
         "nearest": lambda x: nearest(encode(x)),
-        "mean": lambda x: mean(encode(x)),
+        "mean": lambda x: average(encode(x)),
     }
     if states:
         same = np.tile(np.arange(-states.fields, 0), states.bundle)

@@ -18,6 +18,7 @@ from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.devices import find_device
+from kryloset.learn.equations import Equations, OpenEquations
 from kryloset.learn.measuring import (
     CALIBRATION,
     Array,
@@ -31,12 +32,14 @@ from kryloset.learn.measuring import (
 )
 from kryloset.learn.mesh_data import MeshPairs
 from kryloset.learn.mesh_measuring import NumberedPairs, OnGridOfMeshes
+from kryloset.learn.metrics import mean
 from kryloset.learn.models.base import Task
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, load_model
 from kryloset.learn.pairs import Pairs, open_trajectories
 from kryloset.learn.rollout import roll_out
 from kryloset.learn.seen import require_unseen
+from kryloset.problems.checks.coverage import INSIDE
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +54,7 @@ def run(
     grids: Sequence[str] = (),
     splits: Sequence[str] = (),
     network: str | None = None,
-    residuals: Residuals | None = None,
+    equations: OpenEquations | None = None,
     steps: int | None = None,
 ) -> None:
     """Measure an operator on a dataset with its channels, that it was trained on or another one.
@@ -68,15 +71,15 @@ def run(
             channels.
         splits: Splits of the file; by default all of them.
         network: The network as `file.py:Class`, if it is one of somebody's own.
-        residuals: What computes the residuals of predictions on the dataset's own grid, if they are
-            measured: `Equations.residuals`.
+        equations: What opens the equations of the dataset, if the residuals of predictions on its
+            own grid, or at the nodes of its meshes, are measured: `open_equations`.
         steps: Steps of the rollout along trajectories, if it goes on beyond the known states.
 
     Raises:
         KrylosetError: torch is not installed.
         DataError: A file cannot be read, or has no such grid or split; its channels are not those
             of the model; the model may have seen instances of a split that is neither `train`
-            nor `valid`; a file cannot be written.
+            nor `valid`; its predictions have no residuals; or a file cannot be written.
     """
     require_writable(metrics, *([predictions] if predictions else []))
     operator = load_model(model, None if network is None else model_class(network))
@@ -84,18 +87,19 @@ def run(
     if "seen" not in about:
         raise DataError(f"{model} does not say what it has seen; `kryloset train` makes one")
     operator.to(find_device("cpu" if about["training"]["device"] == "cpu" else "auto"))
+    opened = equations and equations(data, about["where"])
     found: dict[str, dict[str, Any]] = {}
     for points, pairs, predict in _on_grids(operator, data, grids, splits):
         own = next(iter(pairs.values())).points is None
-        measured = measure_splits(predict, pairs, residuals if own else None, steps=steps)
-        known = None
+        residuals = _residuals(opened, predict) if own and opened else None
+        measured, known = measure_splits(predict, pairs, residuals, steps=steps), None
         if calibration is not None:
             ((_, others, of_others),) = _on_grids(operator, calibration, [points], [CALIBRATION])
             known = measure_splits(of_others, others)[CALIBRATION]
         if not found and predictions is not None:
             write_predictions(predictions, _select(predict, pairs, measured, about["model"]))
         found[points] = describe(measured, deviations, known)
-        told = ", ".join(f"{split} {of.relative_l2.mean():.4f}" for split, of in measured.items())
+        told = ", ".join(f"{split} {mean(of.relative_l2):.4f}" for split, of in measured.items())
         logger.info("%s on %s points: relative L2 error %s", model, points, told)
     rest = {
         "parameters": sum(weight.numel() for weight in operator.parameters()),
@@ -132,9 +136,24 @@ def _on_grids(
         )
 
 
+def _residuals(equations: Equations, predict: Predictor) -> Residuals:
+    """Return what computes the residuals of predictions: of those at nodes, if they are made there.
+
+    Values at nodes that are evaluated on a grid are not the unknowns any more.
+    """
+    if not isinstance(predict, OnGridOfMeshes):
+        return equations.residuals
+    return lambda rows, _: equations.residuals(rows, [predict.at_nodes(row)[1] for row in rows])
+
+
 def _lacking(operator: Operator, there: Pairs) -> str:
     """Return how the channels of a dataset differ from those of an operator; nothing if it fits."""
     about = operator.about
+    if there.masked and INSIDE.name not in about["inputs"]:
+        return (
+            "it has points outside of the domain, of which the model, trained without a mask, "
+            "knows nothing"
+        )
     missing = [name for name in about["inputs"] if name not in there.inputs]
     if missing:
         return f"the model needs {', '.join(missing)}, and it has {', '.join(there.inputs)}"

@@ -11,12 +11,22 @@ from lightning_fabric import Fabric
 
 from kryloset.config import DatasetConfig, TrainingConfig
 from kryloset.dataset.atomic import require_writable, write_text_whole
-from kryloset.learn.models.registry import check_training, model_class, model_files, model_modules
+from kryloset.errors import ConfigError
+from kryloset.learn.equations import OpenEquations
+from kryloset.learn.measuring import finite
+from kryloset.learn.models.registry import (
+    check_training,
+    model_class,
+    model_files,
+    model_modules,
+    residual_modules,
+)
 from kryloset.learn.operator import save_model
 from kryloset.learn.pairs import find_march, find_place, open_pairs
 from kryloset.learn.processes import launch
 from kryloset.learn.seen import TRAINING, note_seen
-from kryloset.learn.training import Training
+from kryloset.learn.starting import Start
+from kryloset.learn.training import Training, error
 from kryloset.problems import load_family
 from kryloset.provenance import stage_identity, versions_of_learning
 
@@ -31,6 +41,7 @@ def run(
     history: Path,
     network: str | None = None,
     seed: int | None = None,
+    equations: OpenEquations | None = None,
 ) -> None:
     """Train on the split `train` and keep the weights that are best on `valid`.
 
@@ -43,27 +54,40 @@ def run(
         data: The dataset's file.
         model: File to write: weights, scaling, settings and the dataset's digest.
         history: JSON file to write: relative L2 errors `train` and `valid`, and
-            `seconds`, each a list with one number for each epoch.
+            `seconds`, each a list with one number for each epoch; an error is null where it
+            is not finite.
         network: Which of the configured models is trained; None if there is only one.
         seed: Which of the configured seeds it is trained with; None if there is only one.
+        equations: What opens the equations of the dataset, if residuals are learned: a function
+            that can be pickled, as `open_equations`.
 
     Raises:
         ConfigError: There is no such model, seed or setting, or a choice has to be made.
         KrylosetError: torch is not installed, or the training diverged.
-        DataError: The dataset cannot be read or has no split `valid`; a file cannot be written.
+        DataError: The dataset cannot be read or has no split `valid`; the model to begin with does
+            not fit; or a file cannot be written.
     """
-    settings = config.training.only(network, seed)
-    family = load_family(config)
-    check_training(settings, family.times)
+    settings, family = config.training.only(network, seed), load_family(config)
+    check_training(settings, family)
+    if settings.residual and equations is None:
+        raise ConfigError("training.residual needs what opens the equations")
     require_writable(model, history)
     (name,) = settings.models
     own = b"".join(path.read_bytes() for path in model_files(name).values())
-    code = stage_identity("train", family, *model_modules(name))
-    launch(settings, _train, settings, data, model, history, code + sha256(own).hexdigest())
+    modules = *model_modules(name), *residual_modules(settings)
+    code = stage_identity("train", family, *modules) + sha256(own).hexdigest()
+    opener = equations if settings.residual else None
+    launch(settings, _train, settings, data, model, history, code, opener)
 
 
 def _train(
-    fabric: Fabric, settings: TrainingConfig, data: Path, model: Path, history: Path, code: str
+    fabric: Fabric,
+    settings: TrainingConfig,
+    data: Path,
+    model: Path,
+    history: Path,
+    code: str,
+    equations: OpenEquations | None,
 ) -> None:
     """Train in one of the processes, of which the first one writes the files."""
     checkpoint = model.with_name(model.name + ".checkpoint")
@@ -74,17 +98,34 @@ def _train(
         open_pairs(data, split, place, points=settings.grid, march=march, steps=settings.steps)
         for split in TRAINING
     )
-    training = Training(learned, valid, settings, checkpoint=checkpoint, code=code, fabric=fabric)
+    start = None if settings.start is None else Start.read(Path(settings.start))
+    training = Training(
+        learned,
+        valid,
+        settings,
+        checkpoint=checkpoint,
+        code=code,
+        fabric=fabric,
+        equations=None if equations is None else equations(data, place),
+        start=start,
+    )
+    if start is not None and not training.record.epochs:
+        before = error(training.optimisation.operator, valid)
+        logger.info("%s: relative L2 error %.4f on `valid`", start.path, before)
     record = training.run()
     if not fabric.is_global_zero:
         return
-    curves = {"train": record.train, "valid": record.valid, "seconds": record.seconds}
-    write_text_whole(history, json.dumps(curves) + "\n")
+    curves = {
+        "train": [*map(finite, record.train)],
+        "valid": [*map(finite, record.valid)],
+        "seconds": record.seconds,
+    }
+    write_text_whole(history, json.dumps(curves, allow_nan=False) + "\n")
     seconds = sum(record.seconds)
     about = training.about | {
         "best_epoch": record.best_epoch,
         "seconds": seconds,
-        "seen": note_seen([learned, valid]),
+        "seen": note_seen([learned, valid], None if start is None else start.about["seen"]),
         "versions": versions_of_learning(),
     }
     save_model(model, about, record.best)

@@ -86,7 +86,7 @@ def run(
     """
     settings = config.training.only(network, seed)
     family = load_family(config)
-    check_training(settings, family.times)
+    check_training(settings, family)
     online = settings.online
     if online is None:
         raise ConfigError("training.online is null: `kryloset train` learns from a dataset")

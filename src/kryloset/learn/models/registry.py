@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from kryloset.config import Config, Section, TrainingConfig, describe
 from kryloset.errors import ConfigError
 from kryloset.extras import advised
 from kryloset.learn.march import March
+from kryloset.learn.residual_fault import find_residual_fault
+from kryloset.problems.base import Family
 from kryloset.problems.checks.own_files import import_file, source_files
 from kryloset.provenance import closure
 
@@ -38,6 +38,9 @@ MODELS = {
     "unet": ("kryloset.learn.models.unet", "UNet"),
     "uno": ("kryloset.learn.models.uno", "UNO"),
 }
+
+#: The module by which a training with residuals opens the equations of a dataset.
+EQUATIONS = "kryloset.run.equations"
 
 
 def model_class(name: str) -> "type[Network]":
@@ -109,6 +112,11 @@ def model_modules(name: str) -> tuple[str, ...]:
     return tuple(other for other, _ in MODELS.values()) if names_others else (module,)
 
 
+def residual_modules(training: TrainingConfig) -> tuple[str, ...]:
+    """Return the modules of the package that assemble equations, if a training reads them."""
+    return (EQUATIONS,) if training.residual else ()
+
+
 def check_names(config: Config) -> None:
     """Refuse names of networks that there are not, in any dataset, without loading torch.
 
@@ -144,23 +152,24 @@ def on_points(kind: "type[Network]") -> bool:
     return issubclass(kind, PointModel)
 
 
-def check_training(training: TrainingConfig, times: NDArray[np.float64] | None) -> None:
+def check_training(training: TrainingConfig, family: Family) -> None:
     """Refuse networks that there are not, and what they are not able to, before any work.
 
     Args:
         training: The configuration of trainings.
-        times: Times of the states of a trajectory; None for a steady problem.
+        family: The family whose instances they learn from.
 
     Raises:
         ConfigError: As `model_class`, `read_settings` and `March.choose`; or a network on grids
-            should learn on meshes.
+            should learn on meshes; or residuals are asked for, and predictions have none.
         MissingLibraryError: There are settings to check, and torch is not installed.
     """
     march = March.choose(
-        times, training.window, training.stride, training.bundle, steps=training.steps
+        family.times, training.window, training.stride, training.bundle, steps=training.steps
     )
     for label, name in training.labels.items():
-        if name in MODELS and label not in training.settings and training.where != "mesh":
+        plain = not training.settings.get(label) and not training.residual
+        if name in MODELS and plain and training.where != "mesh":
             continue  # which needs no torch
         kind = model_class(name)
         kind.check(read_settings(kind, name, training.settings.get(label, {})), march)
@@ -169,3 +178,6 @@ def check_training(training: TrainingConfig, times: NDArray[np.float64] | None) 
                 f"training.where: model {name!r} learns on grids alone: take `auto` or `grid`, or "
                 "a model on points, as `kryloset models` tells"
             )
+        at_nodes = training.where != "grid" and on_points(kind)
+        if training.residual and (fault := find_residual_fault(family, at_nodes=at_nodes)):
+            raise ConfigError(f"training.residual: {fault}; take 0")
