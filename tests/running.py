@@ -64,10 +64,16 @@ def kryloset() -> str:
     return f'() {{ {shlex.join(map(str, words))} "$@"; }}'
 
 
-def snakemake(*arguments: str | Path, cwd: Path) -> Run:
-    """Run `snakemake` in a folder, as on the command line."""
+def snakemake(*arguments: str | Path, cwd: Path, source: Path | None = None) -> Run:
+    """Run `snakemake` in a folder, as on the command line.
+
+    Args:
+        arguments: Of the command.
+        cwd: The folder.
+        source: Where the package lies that plans the jobs, if not here; jobs would not run by it.
+    """
     log = cwd / "snakemake-output.txt"
-    work = ([str(a) for a in arguments], cwd, log, kryloset())
+    work = ([str(a) for a in arguments], cwd, log, kryloset(), source)
     process = _context.Process(target=_main, args=work)
     process.start()
     process.join()
@@ -76,9 +82,13 @@ def snakemake(*arguments: str | Path, cwd: Path) -> Run:
     return Run(process.exitcode, output)
 
 
-def _main(arguments: list[str], cwd: Path, log: Path, function: str) -> None:
+def _main(arguments: list[str], cwd: Path, log: Path, function: str, source: Path | None) -> None:
     from snakemake.cli import main
 
+    if source is not None:
+        sys.path.insert(0, str(source))
+        for name in [name for name in sys.modules if name.partition(".")[0] == "kryloset"]:
+            del sys.modules[name]
     os.chdir(cwd)
     os.environ["BASH_FUNC_kryloset%%"] = function  # noqa: SIM112  (so bash spells it)
     with log.open("w", buffering=1) as file:

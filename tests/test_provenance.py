@@ -18,15 +18,22 @@ ROOT = Path(__file__).parents[1]
 STAGES = ("sort", "solve", "verify", "merge", "check", "compare", "report")
 STAGES += ("train", "evaluate", "baselines", "tabulate")
 IDENTITIES = """
+from kryloset import provenance
 from kryloset.config import DatasetConfig
 from kryloset.problems import load_family
-from kryloset.provenance import stage_identity
-import kryloset
-assert kryloset.__file__.startswith({root!r}), kryloset.__file__
-for name in {families!r}:
-    family = load_family(DatasetConfig(family=name))
-    for stage in {stages!r}:
-        print(name.rpartition(":")[2], stage, stage_identity(stage, family))
+assert provenance.__file__.startswith({root!r}), provenance.__file__
+families = {{name: load_family(DatasetConfig(family=name)) for name in {families!r}}}
+for edited in {edits!r}:
+    if edited:
+        with open({root!r} + "/kryloset/" + edited, "a") as file:
+            file.write("# edited\\n")
+    for function in vars(provenance).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+    for name, family in families.items():
+        for stage in {stages!r}:
+            identity = provenance.stage_identity(stage, family)
+            print(edited or "-", name.rpartition(":")[2], stage, identity)
 """
 FAMILIES = ("darcy", "thermal", "heat", "reaction_diffusion")
 OWN = """
@@ -38,16 +45,22 @@ class Own(NonlinearFamily):
 """
 
 
-def identities(root: Path) -> dict[tuple[str, str], str]:
-    """Return the identity of each stage of the package in `root`, by family and stage."""
-    families = (*FAMILIES, f"{root}/own.py:Own")
-    code = IDENTITIES.format(root=str(root), families=families, stages=STAGES)
+def identities(root: Path) -> dict[str, dict[tuple[str, str], str]]:
+    """Edit files of the package in `root`, one after the other.
+
+    Returns:
+        By the edited file, `-` for none, the identities by family and stage.
+    """
+    families, edits = (*FAMILIES, f"{root}/own.py:Own"), ("", *EDITS)
+    code = IDENTITIES.format(root=str(root), families=families, stages=STAGES, edits=edits)
     command = [sys.executable, "-c", code]
     done = subprocess.run(
         command, env={"PYTHONPATH": str(root)}, capture_output=True, text=True, check=True
     )
-    found = [line.split() for line in done.stdout.splitlines()]
-    return {(family, stage): identity for family, stage, identity in found}
+    found: dict[str, dict[tuple[str, str], str]] = {}
+    for edited, family, stage, identity in map(str.split, done.stdout.splitlines()):
+        found.setdefault(edited, {})[family, stage] = identity
+    return found
 
 
 #: The stages that discretise: the sort does so on a coarse grid, and the check solves some
@@ -86,12 +99,11 @@ CONCERNED = {
 def test_an_edit_changes_the_stages_and_families_that_depend_on_it(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src/kryloset", tmp_path / "kryloset")
     (tmp_path / "own.py").write_text(OWN)
-    before = identities(tmp_path)
+    found = identities(tmp_path)
+    before = found.pop("-")
+    assert [*found] == [*EDITS]
     touched: dict[str, dict[str, set[str]]] = {}
-    for edited in EDITS:
-        with (tmp_path / "kryloset" / edited).open("a") as file:
-            file.write("# edited\n")
-        after = identities(tmp_path)
+    for edited, after in found.items():
         touched[edited] = {family: set() for family in (*FAMILIES, "Own")}
         for family, stage in before:
             if before[family, stage] != after[family, stage]:

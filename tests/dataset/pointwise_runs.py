@@ -47,6 +47,11 @@ class Run:
         """The chunks' files."""
         return sorted((self.folder / "chunks").iterdir())
 
+    @property
+    def whole(self) -> Path:
+        """The dataset, where a fixture provides it."""
+        return self.folder / "whole/dataset.h5"
+
     def prepare(self) -> "Run":
         """Draw, sort and solve."""
         order = self.folder / "order.h5"

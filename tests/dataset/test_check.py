@@ -36,7 +36,7 @@ def failures(path: Path) -> dict[str, str]:
 
 
 def test_a_dataset_passes(any_run):
-    path = any_run.merge()
+    path = any_run.whole
     report = check.run(path, path.with_name("check.json"))
     assert [c.name for c in report.checks] == [
         "integrity",

@@ -22,7 +22,7 @@ from kryloset.errors import DataError
 
 
 def test_xarray_opens_it_with_names_and_coordinates(any_run):
-    path, axes = any_run.merge(), any_run.family.axes
+    path, axes = any_run.whole, any_run.family.axes
     tree = xr.open_datatree(path, engine="h5netcdf")
     fields, coordinates = tree["t0_fields"], any_run.family.coordinates
     assert fields["k"].dims == ("sample", *axes)
@@ -50,7 +50,7 @@ def varying(node: h5py.HLObject) -> tuple[bool, bool]:
 def test_it_follows_the_specification_of_the_well(any_run):
     """Check each sentence of docs/data_format.md of The Well."""
     count, axes = any_run.config.count, list(any_run.family.axes)
-    with h5py.File(any_run.merge()) as file:
+    with h5py.File(any_run.whole) as file:
         assert file.attrs["dataset_name"] == "division"
         assert file.attrs["grid_type"] == "cartesian"
         assert file.attrs["n_spatial_dims"] == len(axes)
@@ -101,7 +101,7 @@ def test_it_follows_the_specification_of_the_well(any_run):
 def test_xarray_saves_a_part_again(any_run, tmp_path, engine):
     if engine == "netcdf4":
         pytest.importorskip("netCDF4")
-    with xr.open_datatree(any_run.merge(), engine=engine) as tree:
+    with xr.open_datatree(any_run.whole, engine=engine) as tree:
         part = tree.isel(sample=slice(0, 4)).load()
     part.to_netcdf(tmp_path / "part.nc", engine=engine)
     with xr.open_datatree(tmp_path / "part.nc", engine=engine) as again:
@@ -116,7 +116,7 @@ def test_attributes_use_only_types_and_names_of_netcdf(any_run):
     def is_bool(value: Any) -> bool:
         return np.dtype(getattr(value, "dtype", object)).kind == "b"
 
-    with h5py.File(any_run.merge()) as file:
+    with h5py.File(any_run.whole) as file:
         found: dict[str, h5py.HLObject] = {"/": file}
         file.visititems(lambda path, node: found.update({path: node}))
         for path, node in found.items():
@@ -131,7 +131,7 @@ def test_attributes_use_only_types_and_names_of_netcdf(any_run):
 def test_the_well_loads_it(any_run):
     """As in docs/reference/dataset.md: no input step, one output step, parameters as constants."""
     data = pytest.importorskip("the_well.data")
-    path = any_run.merge()
+    path = any_run.whole
     well = data.WellDataset(
         path=str(path.parent), include_filters=["dataset.h5"], n_steps_input=0, n_steps_output=1
     )
@@ -151,10 +151,10 @@ def test_the_well_loads_it(any_run):
 
 
 @pytest.fixture
-def recipe(tmp_path, monkeypatch):
+def recipe(run, tmp_path, monkeypatch):
     """Run the only block of docs/reference/dataset.md with a certain text; return its names."""
-    (tmp_path / "results" / "darcy").mkdir(parents=True)
-    make_run(tmp_path / "results" / "darcy").merge()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "darcy").symlink_to(run.whole.parent)
     monkeypatch.chdir(tmp_path)
 
     def execute(word: str) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def test_gzip_is_used_only_if_it_halves_an_array():
 
 
 def test_every_array_is_checksummed(run):
-    with h5py.File(run.merge()) as file:
+    with h5py.File(run.whole) as file:
         arrays = []
         file.visititems(lambda _, node: arrays.append(node) if hasattr(node, "ndim") else None)
         arrays = [array for array in arrays if array.ndim]
@@ -217,7 +217,7 @@ def test_every_array_is_checksummed(run):
 
 
 def test_the_file_says_how_to_make_it_again(run, tmp_path):
-    path = run.merge()
+    path = run.whole
     with Dataset(path) as data:
         name, config = data.name, data.config
     assert (name, config) == (run.name, run.config)
@@ -239,7 +239,7 @@ def test_the_file_says_how_to_make_it_again(run, tmp_path):
 
 
 def test_training_settings_do_not_change_the_bytes(run):
-    first = run.merge().read_bytes()
+    first = run.whole.read_bytes()
     training = TrainingConfig(epochs=run.config.training.epochs + 1)
     other = replace(run, config=run.config.model_copy(update={"training": training}))
     assert other.merge("other.h5").read_bytes() == first
@@ -248,7 +248,7 @@ def test_training_settings_do_not_change_the_bytes(run):
 def test_flag_meanings_name_every_reason(run):
     from kryloset.krylov import Reason
 
-    with h5py.File(run.merge()) as file:
+    with h5py.File(run.whole) as file:
         attributes = dict(file["solver/reason"].attrs)
     words = attributes["flag_meanings"].split()
     assert dict(zip(attributes["flag_values"], words, strict=True)) == {
@@ -263,7 +263,7 @@ def test_the_largest_seed_is_kept(tmp_path):
 
 
 def test_the_description_is_readable(run):
-    path = run.merge()
+    path = run.whole
     lines = description.describe(path).splitlines()
     text = "\n".join(lines)
     assert "12 instances on a grid of 5 x 6 points" in lines
@@ -298,7 +298,7 @@ def test_a_missing_or_foreign_file_is_named(tmp_path):
 
 @pytest.mark.parametrize("tell", [description.describe, description.read_config_text])
 def test_a_changed_configuration_is_not_shown(run, tell):
-    path = run.merge()
+    path = run.whole
     with h5py.File(path, "r+") as file:
         text = file["provenance/config"].asstr()[()]
         file["provenance/config"][()] = text.replace("seed: 7", "seed: 8")

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from pointwise_runs import Run
 
-from kryloset.dataset import guard
+from kryloset.dataset import guard, opening
 from kryloset.dataset.description import describe
 from kryloset.dataset.guard import in_child, progress
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import ConfigError, DataError
+from kryloset.run import check
 
 FILE = Path("file.h5")
 
@@ -75,9 +76,26 @@ def test_progress_outside_a_child_starts_no_timer():
     assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
 
 
+def test_a_file_is_read_in_a_child_once_for_each_version_of_it(run: Run, monkeypatch):
+    path, children = run.whole, []
+
+    def counted(path, work):
+        children.append(path)
+        return in_child(path, work)
+
+    monkeypatch.setattr(opening, "in_child", counted)
+    assert check.examine(path).passed
+    describe(path)
+    Dataset(path).file.close()
+    assert children == [path]
+    os.utime(path, (0, 0))
+    describe(path)
+    assert children == [path, path]
+
+
 @pytest.mark.parametrize("shape", [(10**15,), (10**7, 10**8)])
 def test_an_array_of_more_than_the_file_is_refused(run: Run, shape: tuple[int, ...]):
-    path = run.merge()
+    path = run.whole
     with h5py.File(path, "r+") as file:
         file.create_dataset("t0_fields/more", shape, "f8", chunks=(1,) * len(shape))
     for read in (Dataset, describe):
@@ -86,7 +104,7 @@ def test_an_array_of_more_than_the_file_is_refused(run: Run, shape: tuple[int, .
 
 
 def test_a_text_in_an_endless_heap_is_refused(run: Run, monkeypatch):
-    path = run.merge()
+    path = run.whole
     with h5py.File(path, "r+") as file:
         file["provenance/more"] = "m" * 10_000  # too long for a heap with other texts
     data = bytearray(path.read_bytes())
@@ -101,7 +119,7 @@ def test_a_text_in_an_endless_heap_is_refused(run: Run, monkeypatch):
 
 
 def test_endless_groups_are_refused(run: Run):
-    path = run.merge()
+    path = run.whole
     with h5py.File(path, "r+") as file:
         file["t2_fields/again"] = file["/"]
         for number in range(10_001):
@@ -134,7 +152,7 @@ def _no_dataset(file):
     ],
 )
 def test_a_file_with_other_content_is_described_or_refused(run: Run, change):
-    path = run.merge()
+    path = run.whole
     with h5py.File(path, "r+") as file:
         change(file)
     try:

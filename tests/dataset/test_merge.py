@@ -27,7 +27,7 @@ def nothing_written(run) -> bool:
 def test_instances_are_in_the_drawn_order(any_run):
     run = any_run
     drawn = Drawn([Population(run.family)], run.config.seed)
-    with h5py.File(run.merge()) as file:
+    with h5py.File(run.whole) as file:
         division = run.family.discretise(None)
         for i, instance in enumerate(drawn.instances(range(run.config.count))):
             for name in ("k", "profile"):
@@ -38,7 +38,7 @@ def test_instances_are_in_the_drawn_order(any_run):
 
 
 def test_solve_records_are_in_the_drawn_order(run):
-    with h5py.File(run.merge()) as file, h5py.File(run.folder / "order.h5") as order:
+    with h5py.File(run.whole) as file, h5py.File(run.folder / "order.h5") as order:
         solver = {name: values[:] for name, values in file["solver"].items()}
         permutation, bounds = order["permutation"][:], order["bounds"][:]
     drawn = np.arange(run.config.count)
@@ -55,10 +55,10 @@ def test_solve_records_are_in_the_drawn_order(run):
 
 
 def test_timings_are_by_drawn_instance_and_not_in_the_dataset(run):
-    with h5py.File(run.merge()) as file:
+    with h5py.File(run.whole) as file:
         paths = []
         file.visit(paths.append)
-    times = json.loads((run.folder / "timings.json").read_text())
+    times = json.loads(run.whole.with_name("timings.json").read_text())
     assert times["instances"]["iterate"] == [i / 10 for i in range(run.config.count)]
     with h5py.File(run.folder / "order.h5") as order:
         assert times["sort"] == order.attrs["seconds"]
@@ -117,7 +117,7 @@ def test_the_bytes_do_not_depend_on_how_a_chunk_stored_its_rows(run):
 
 
 def test_rows_move_as_they_are_stored(run):
-    rows = stored_rows(run.merge())
+    rows = stored_rows(run.whole)
     for path in run.chunks:
         with h5py.File(path) as file:
             for row, instance in enumerate(file["instance"]):
@@ -240,7 +240,7 @@ def test_a_damaged_chunk_is_named(run):
 
 
 def test_statistics_are_of_the_training_split_alone(run):
-    with h5py.File(run.merge()) as file:
+    with h5py.File(run.whole) as file:
         every, train = file["t0_fields/u"][:], file["splits/train"][:]
         found = {key: float(value) for key, value in file["statistics/u"].attrs.items()}
     np.testing.assert_allclose(found["mean"], every[train].mean(), rtol=1e-14)

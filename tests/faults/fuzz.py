@@ -39,13 +39,18 @@ sys.path[:0] = [str(TESTS), str(TESTS / "dataset")]
 from resealing import seal_again
 from various_runs import various
 
+# What the commands load is loaded once, for all processes.
 from kryloset import __main__ as kryloset_command
+from kryloset import cli, snakefile  # noqa: F401
 from kryloset.config import dump_dataset
+from kryloset.dataset import description, diff, restore  # noqa: F401
 from kryloset.dataset.integrity import SEALS
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.structure import CREATED
 from kryloset.errors import KrylosetError
-from kryloset.run import check, report, reproduce  # noqa: F401  (loaded once, for all processes)
+from kryloset.learn.models import registry  # noqa: F401
+from kryloset.report import page  # noqa: F401
+from kryloset.run import check, report, reproduce  # noqa: F401
 
 #: Seconds after which a process counts as hanging, on a machine with other load.
 LIMIT = 120.0

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Runs of a dataset that can be solved slowly enough to interrupt them."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -14,6 +15,8 @@ from typing import Any
 import psutil
 import yaml
 
+from kryloset.config import load_dataset
+from merging import merge_verified
 from running import ROOT, Run
 
 #: Darcy flow, each instance as late as the environment says.
@@ -99,6 +102,15 @@ class Interrupted:
         process = process or self.start(seconds_late=0.0)
         output, _ = process.communicate(timeout=300)
         return Run(process.returncode, output)
+
+    def merge(self) -> bytes:
+        """Verify the chunk and merge it without Snakemake; return the bytes of the dataset."""
+        results = self.dataset.parent
+        with contextlib.chdir(self.folder):  # where the family is
+            config = load_dataset(results / "config/merge.yaml", "slow")
+            order, chunks = results / "order.h5", [self.chunk]
+            merge_verified(config, "slow", order=order, chunks=chunks, output=self.dataset)
+        return self.dataset.read_bytes()
 
     def wait_until_solving(self, process: psutil.Popen) -> psutil.Process:
         """Return the solving process, once it has solved a few instances."""

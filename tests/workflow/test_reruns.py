@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from running import ROOT, TINY, Run
+from running import ROOT, TINY, Run, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,7 @@ class Project:
 
     def pending(self, *arguments: str) -> set[str]:
         """Return the rules of the jobs that Snakemake would run now."""
-        run = self.snakemake("-n", *arguments)
+        run = snakemake("-n", *arguments, cwd=self.folder, source=self.folder / "src")
         assert run.code == 0, run.output
         return set(run.jobs())
 

@@ -3,9 +3,9 @@
 """Open HDF5 files of unknown origin, with errors for people."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -13,6 +13,9 @@ import h5py
 from kryloset.dataset.guard import in_child, progress
 from kryloset.dataset.structure import nodes, read_structure
 from kryloset.errors import DataError, KrylosetError
+
+#: Versions of files that a child process has read.
+_readable: set[tuple[int, ...]] = set()
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -35,8 +38,33 @@ def require_readable(path: Path) -> None:
         DataError: The file is missing or damaged, or claims more than it has.
     """
     _require_there(path)
-    state = path.stat()
-    _read_once(path, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+    if _version(path) not in _readable:
+        read_whole(path, partial(_read, path))
+
+
+def read_whole[T](path: Path, work: Callable[[h5py.File], T]) -> T:
+    """Do work that reads the structure and all texts of a file, in a child process.
+
+    `require_readable` then knows the file, as long as it stays as it is.
+
+    Args:
+        path: The file.
+        work: The work; as that of `in_child`.
+
+    Raises:
+        KrylosetError: Raised by the work.
+        DataError: The file is missing, or as `in_child`.
+    """
+    _require_there(path)
+    version = _version(path)
+
+    def open_and_work() -> T:
+        with open_hdf5(path) as file:
+            return work(file)
+
+    found = in_child(path, open_and_work)
+    _readable.add(version)
+    return found
 
 
 def _require_there(path: Path) -> None:
@@ -44,17 +72,17 @@ def _require_there(path: Path) -> None:
         raise DataError(f"there is no file {path}; `make run` makes results/<name>/dataset.h5")
 
 
-@cache
-def _read_once(path: Path, *state: int) -> None:
-    def read() -> None:
-        with open_hdf5(path) as file:
-            try:
-                read_structure(file)
-                _read_texts(file)
-            except DataError as error:
-                raise DataError(f"{path} is damaged: {error}") from None
+def _version(path: Path) -> tuple[int, ...]:
+    state = path.stat()
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
-    in_child(path, read)
+
+def _read(path: Path, file: h5py.File) -> None:
+    try:
+        read_structure(file)
+        _read_texts(file)
+    except DataError as error:
+        raise DataError(f"{path} is damaged: {error}") from None
 
 
 def _read_texts(file: h5py.File) -> None:

@@ -7,7 +7,7 @@ follows from a configuration and a family.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -38,8 +38,15 @@ def nodes(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset | st
     Raises:
         DataError: A link is not a hard link, or there are too many nodes.
     """
+    yield from _walk(file, {})
+
+
+def _walk(
+    file: h5py.File, places: dict[int, str]
+) -> Iterator[tuple[str, h5py.Group | h5py.Dataset | str]]:
+    """Yield what `nodes` yields, and fill in the first path of each node by its address."""
     root = file["/"]
-    seen = {h5py.h5o.get_info(root.id).addr: "/"}
+    places[h5py.h5o.get_info(root.id).addr] = "/"
     groups = deque([("", root)])
     yield "/", root
     while groups:
@@ -47,14 +54,14 @@ def nodes(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset | st
         for name in group:
             progress()
             path = base + name
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
                 raise DataError(
                     f"{path} is a link to something else, perhaps in another file; a dataset "
                     "has no such links"
                 )
             node = group[name]
-            first = seen.setdefault(h5py.h5o.get_info(node.id).addr, path)
-            if len(seen) > _NODES:
+            first = places.setdefault(h5py.h5o.get_info(node.id).addr, path)
+            if len(places) > _NODES:
                 raise DataError(f"{path}: there are more groups and arrays than a dataset has")
             yield path, node if first == path else first
             if first == path and isinstance(node, h5py.Group):
@@ -72,26 +79,23 @@ def read_structure(file: h5py.File, *, hollow: bool = False) -> dict[str, Any]:
         DataError: As `nodes`; or a dimension scale of an array is missing; or an array claims to be
             larger than the file can hold; or attributes are too large.
     """
-    found = dict(nodes(file))
-    places = {
-        h5py.h5o.get_info(node.id).addr: path
-        for path, node in found.items()
-        if not isinstance(node, str)
-    }
+    places: dict[int, str] = {}
+    found = dict(_walk(file, places))
     tree: dict[str, Any] = {}
     for path, node in found.items():
         if isinstance(node, str):
             tree[path] = {"same as": node}
             continue
-        tree[path] = {"attributes": _attributes(node, path)}
+        names = [*node.attrs]
+        tree[path] = {"attributes": _attributes(node, path, names)}
         if isinstance(node, h5py.Dataset):
             if not hollow:
                 _require_stored(node, path, file)
             tree[path] |= {
                 "type": repr(node.dtype),
                 "shape": list(node.shape),
-                "axes": _axes(node, path, places),
-                "axis of": _axis_of(node, places),
+                "axes": _axes(node, path, places) if "DIMENSION_LIST" in names else [],
+                "axis of": _axis_of(node, places) if "REFERENCE_LIST" in names else [],
             }
         elif not isinstance(node, h5py.Group):
             raise DataError(f"{path} is neither a group nor an array")
@@ -121,17 +125,30 @@ def _require_stored(array: h5py.Dataset, path: str, file: h5py.File) -> None:
         raise DataError(f"{path} has HDF5 chunks of the shape {array.chunks}, beyond its own")
 
 
-def _attributes(node: h5py.HLObject, path: str) -> dict[str, Any]:
+def _attributes(node: h5py.HLObject, path: str, names: Sequence[str]) -> dict[str, Any]:
     """Return the attributes of a node, without loss, in a form that JSON can represent."""
-    names = [name for name in node.attrs if name not in _REFERENCES]
-    kept = (node.attrs.get_id(name) for name in names)
-    size = sum(prod(attribute.shape) * attribute.dtype.itemsize for attribute in kept)
+    opened = {name: node.attrs.get_id(name) for name in names if name not in _REFERENCES}
+    size = sum(prod(attribute.shape) * attribute.dtype.itemsize for attribute in opened.values())
     if size > _ATTRIBUTES:
         raise DataError(f"{path} has {size} bytes of attributes")
-    found = {name: _plain(node.attrs[name]) for name in names}
+    found = {name: _plain(_read(node, name, attribute)) for name, attribute in opened.items()}
     if path == "/":
         found.pop(CREATED, None)
     return found
+
+
+def _read(node: h5py.HLObject, name: str, attribute: Any) -> Any:
+    """Return `node.attrs[name]` from the attribute, which is open: a check reads hundreds."""
+    dtype = attribute.dtype
+    text = h5py.check_string_dtype(dtype)
+    if dtype.kind not in "biufSO" or (dtype.kind == "O" and text is None):
+        return node.attrs[name]
+    values = np.zeros(attribute.shape, dtype)
+    attribute.read(values)
+    if text is not None and text.length is None:
+        decoded = [word.decode("utf-8", "surrogateescape") for word in values.flat]
+        values = np.array(decoded, object).reshape(values.shape)
+    return values[()]
 
 
 def _plain(value: Any) -> Any:
@@ -142,13 +159,11 @@ def _plain(value: Any) -> Any:
 
 
 def _axes(array: h5py.Dataset, path: str, places: dict[int, str]) -> list[list[str]]:
-    """Return the paths of the dimension scales of each axis.
+    """Return the paths of the dimension scales of each axis of an array that has some.
 
     Raises:
         DataError: A dimension scale is missing, or its length differs from that of the axis.
     """
-    if "DIMENSION_LIST" not in array.attrs:
-        return []
     found: list[list[str]] = []
     for number, references in enumerate(array.attrs["DIMENSION_LIST"]):
         where = f"axis {number} of {path}"
@@ -169,7 +184,7 @@ def _axes(array: h5py.Dataset, path: str, places: dict[int, str]) -> list[list[s
 def _axis_of(array: h5py.Dataset, places: dict[int, str]) -> list[str]:
     """Return the arrays to which a dimension scale belongs, each with the number of the axis."""
     found = []
-    for reference, number in array.attrs.get("REFERENCE_LIST", ()):
+    for reference, number in array.attrs["REFERENCE_LIST"]:
         try:
             address = h5py.h5o.get_info(h5py.h5r.dereference(reference, array.id)).addr
             found.append(f"{places[address]} {number}")

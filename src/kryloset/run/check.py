@@ -8,11 +8,11 @@ from pathlib import Path
 
 from mpi4py import MPI
 
+import h5py
 import numpy as np
 
-from kryloset.dataset.guard import in_child
 from kryloset.dataset.integrity import damage, read_seals
-from kryloset.dataset.opening import open_hdf5
+from kryloset.dataset.opening import read_whole
 from kryloset.dataset.origin import count_kept
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError, KrylosetError
@@ -79,7 +79,7 @@ def run(dataset: Path, output: Path | None = None) -> CheckReport:
 
 def examine(path: Path) -> CheckReport:
     """Run the checks; those of the numbers only if the file is intact and its description right."""
-    whole = attempt("integrity", partial(_integrity, path))
+    whole = attempt("integrity", partial(read_whole, path, _integrity))
     if not whole.passed:
         return CheckReport((whole,), None, {}, None)
     try:
@@ -196,14 +196,9 @@ def _accuracy(
     return measure(family, discretisation, data.config.solver.tolerance, instances)
 
 
-def _integrity(path: Path) -> str:
+def _integrity(file: h5py.File) -> str:
     """Check that every array is readable, passes its checksum and has its sealed digest."""
-
-    def work() -> str:
-        with open_hdf5(path) as file:
-            found = damage(file)
-            if found:
-                raise DataError("; ".join(found))
-            return f"{len(read_seals(file))} digests recomputed"
-
-    return in_child(path, work)
+    found = damage(file)
+    if found:
+        raise DataError("; ".join(found))
+    return f"{len(read_seals(file))} digests recomputed"
