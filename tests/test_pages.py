@@ -83,7 +83,7 @@ def test_the_picture_of_the_readme_has_x_across(results):
 
 
 def test_the_tutorial_prints_sizes_and_the_largest_residual(results, capsys):
-    program, _ = read_blocks("docs/tutorial/operator.md")
+    program, *_ = read_blocks("docs/tutorial/operator.md")
     exec(program, {})
     sizes, residual = capsys.readouterr().out.splitlines()
     assert "'sample': 4" in sizes and "'time': 1" in sizes

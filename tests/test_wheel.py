@@ -2,11 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A notebook runs with the wheel and FEniCSx alone, without the workflow."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -15,46 +11,23 @@ import pytest
 import yaml
 
 import kryloset
-from documentation import ROOT, read_blocks
+from documentation import read_blocks
+from installing import build_wheel, make_environment, run_clean
 from running import TINY, snakemake
 
 pytestmark = pytest.mark.slow
 
-UV = shutil.which("uv", path=f"{ROOT / '.tools/bin'}{os.pathsep}{os.environ['PATH']}")
-
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """The wheel, built from this checkout."""
-    if UV is None:
-        pytest.skip("needs uv, which `make test` installs")
-    folder = tmp_path_factory.mktemp("dist")
-    build = [UV, "build", "--quiet", "--wheel", "--no-build-isolation", "--out-dir", folder, ROOT]
-    subprocess.run([*build, "--python", sys.executable], check=True)
-    (found,) = folder.glob("*.whl")
-    return found
+    return build_wheel(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
 def clean(wheel, tmp_path_factory) -> Path:
-    """A new environment with the wheel and FEniCSx, in the versions that `make lock` chose."""
+    """A new environment with the wheel and FEniCSx."""
     folder = tmp_path_factory.mktemp("clean")
-    subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, folder / "venv"], check=True)
-    binaries = folder / "venv/bin"
-    subprocess.run(
-        [UV, "pip", "install", "--quiet", "--python", binaries / "python",
-         "--constraints", ROOT / "envs/requirements.txt", f"kryloset[fenicsx] @ {wheel.as_uri()}"],
-        check=True,
-    )  # fmt: skip
-    return binaries
-
-
-def run(command: list[str | Path], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command of the clean environment, isolated from this one."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    return make_environment(folder, wheel, "fenicsx", "requirements.txt")
 
 
 def test_the_wheel_declares_its_requirements(wheel):
@@ -99,7 +72,7 @@ def test_a_notebook_runs_beside_fenicsx_alone(clean, tmp_path):
         "for name in ('snakemake', 'typer', 'matplotlib', 'jinja2', 'torch'):\n"
         "    assert found.find_spec(name) is None, name\n"
     )
-    done = run([clean / "python", "notebook.py"], tmp_path)
+    done = run_clean([clean / "python", "notebook.py"], tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("('x', 'y') 0.")
@@ -108,7 +81,7 @@ def test_a_notebook_runs_beside_fenicsx_alone(clean, tmp_path):
 
 
 def test_the_command_names_the_missing_extra(clean, tmp_path):
-    done = run([clean / "kryloset", "--help"], tmp_path)
+    done = run_clean([clean / "kryloset", "--help"], tmp_path)
     assert done.returncode == 1
     assert "this needs `typer`, which is not installed" in done.stderr
     assert "pip install 'kryloset[workflow]'" in done.stderr

@@ -31,8 +31,11 @@ def test_programs_of_the_page_run(data, tmp_path, monkeypatch):
     found = {}
     exec(load, found)
     assert found["u"].shape == found["pair"]["y"].shape
-    _, tutorial = read_blocks("docs/tutorial/operator.md")
-    exec(tutorial, found)
+    _, three_lines, measure = read_blocks("docs/tutorial/operator.md")
+    found = {}
+    exec(three_lines, found)
+    assert found["u"].shape == (1, 1, 64, 64)
+    exec(measure, found)
     assert found["error"].isfinite()
     exec(own, found)
     assert found["loss"].isfinite()
