@@ -203,7 +203,7 @@ def test_a_network_of_ones_own_is_loaded_by_its_class_alone(models):
 
     with pytest.raises(DataError, match=r"other weights than the network .*, which was edited"):
         load_model(path, Edited)
-    with pytest.raises(DataError, match="has the network fno of the package: give no class"):
+    with pytest.raises(DataError, match="has the network fno of the package: give no other"):
         load_model(models / "fno/0/model.pt", Pointwise)
 
 

@@ -207,20 +207,21 @@ def load_model(path: Path | str, network: type[Network] | None = None) -> Operat
     """
     about, state = read_model(path)
     name, task = about["model"], Task.read(about)
-    if network is not None and ":" not in name:
-        raise DataError(f"{path} has the network {name} of the package: give no class for it")
     if network is None and ":" in name:
         raise DataError(
             f"{path} has a network of somebody's own, {name}: import its class and give it, as in "
             f"load_model({str(path)!r}, {name.rpartition(':')[2]})"
         )
+    kind = network or model_class(name)
+    if ":" not in name and kind is not model_class(name):
+        raise DataError(f"{path} has the network {name} of the package: give no other class for it")
     channels = len(task.inputs), len(task.outputs)
     # Placeholders of the right shapes; the weights contain the true values.
     inputs, outputs = ([(0.0, 1.0)] * count for count in channels)
     logarithmic = [False] * channels[0]
     axes = task.dimensions if about["where"] == "grid" else 0
     scaling = Scaling(logarithmic, inputs, outputs, axes, masked=task.masked, states=task.states)
-    operator = Operator(scaling, build_network(about, network or model_class(name)))
+    operator = Operator(scaling, build_network(about, kind))
     try:
         operator.load_state_dict(state)
     except RuntimeError as error:
