@@ -11,6 +11,7 @@ import logging
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from kryloset.config import DatasetConfig, TrainingConfig
-from kryloset.dataset.atomic import write_text_whole
+from kryloset.dataset.atomic import require_writable, write_text_whole
 from kryloset.dataset.splits import split_indices
 from kryloset.dataset.staged import StagedFile
 from kryloset.dependence import keys_of
@@ -82,7 +83,8 @@ def run(
         ConfigError: There is no such model, seed or setting, or a choice has to be made; or the
             training is not online, or has too few chunks.
         KrylosetError: torch is not installed, a chunk was not solved, or the training diverged.
-        DataError: The order is missing, damaged or of another configuration.
+        DataError: The order is missing, damaged or of another configuration; a file cannot be
+            written.
     """
     settings = config.training.only(network, seed)
     family = load_family(config)
@@ -90,6 +92,7 @@ def run(
     online = settings.online
     if online is None:
         raise ConfigError("training.online is null: `kryloset train` learns from a dataset")
+    require_writable(model, history)
     working = model.with_name(f"{model.name}.working")
     with open_order(order, config) as sorted_:
         stream = _Stream.of(config, family, sorted_)
@@ -137,6 +140,9 @@ def run(
             began = time.perf_counter()
     _finish(training, seen, model, history)
     shutil.rmtree(working)
+    if not online.store:
+        with suppress(OSError):  # It may have been there before, with other files.
+            chunks.rmdir()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: Kryloset developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""`kryloset bench online`: what is trained on what, and what follows from the times."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kryloset.bench import online
+from kryloset.bench.workflow import Usage
+from kryloset.config import load_dataset
+
+#: Seconds of the processor that an instance takes here, an epoch, and the start of a command.
+SOLVING, LEARNING, START = 2.0, 5.0, 7.0
+
+
+@pytest.fixture
+def rows(monkeypatch, tmp_path: Path):
+    """The rows of a run whose commands do nothing, and take as long as they are told to."""
+
+    def call(command, folder):
+        _, _, _, _, _, _, stage, *_ = command
+        seconds = START
+        if stage in ("solve", "train", "train-online"):
+            dataset = load_dataset(folder / "config.yaml", "darcy")
+            assert (dataset.training.online is not None) == (stage == "train-online")
+            seconds += SOLVING * dataset.count * (stage != "train")
+            seconds += LEARNING * dataset.training.epochs * (stage != "solve")
+        if stage == "evaluate":
+            metrics = {"errors": {"test": {"relative_l2": 0.1}}}
+            (folder / "metrics.json").write_text(json.dumps(metrics))
+        return Usage(seconds, seconds, 1.0)
+
+    monkeypatch.setattr(online, "run_command", call)
+    settings = {"instances": 100, "points": 65, "seeds": 1, "chosen": 20, "pool": 40}
+    found = online.run(**settings, folder=str(tmp_path / "run"))
+    return [row for of_case in found for row in of_case]
+
+
+def test_a_training_takes_as_long_as_solving_and_an_online_one_as_both(rows):
+    offline, *streams = [row for row in rows if row["table"] == "online"]
+    assert offline["solving"] == SOLVING * 100 == LEARNING * offline["epochs"]
+    assert offline["wall"] == 2 * offline["solving"]
+    (number, *rest), epochs = [row["instances"] for row in streams], offline["epochs"]
+    # All are learnt from after an eighth of them is solved.
+    assert number == 177 and rest == [100] * 3
+    assert [row["epochs"] for row in streams] == [epochs, epochs, 1, 1]
+    assert streams[0]["wall"] == pytest.approx(offline["wall"], rel=0.01)
+    assert [row["solving"] for row in streams[1:]] == pytest.approx([offline["solving"]] * 3)
+    assert streams[3]["wall"] == pytest.approx(offline["solving"])
+
+
+def test_draws_are_compared_with_as_many_instances(rows, tmp_path):
+    active = [row for row in rows if row["table"] == "active"]
+    assert [(row["way"], row["instances"]) for row in active] == [
+        ("uniformly", 40), ("by the spread", 40),
+    ]  # fmt: skip
+    chosen = yaml.safe_load((tmp_path / "run/by_the_spread/config.yaml").read_text())
+    assert chosen["datasets"]["darcy"]["instances"]["file"].endswith("first/chosen.h5")
+    assert "by the spread" in online.conclude(rows) and not online.judge(rows)[0].met
