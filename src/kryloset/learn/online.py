@@ -24,7 +24,8 @@ from kryloset.dataset.atomic import write_whole
 from kryloset.errors import DataError
 from kryloset.learn.buffers import Buffer, Item, make_buffer
 from kryloset.learn.data import FieldPairs
-from kryloset.learn.metrics import BATCH
+from kryloset.learn.measuring import finite
+from kryloset.learn.metrics import BATCH, mean
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, build_network, describe
 from kryloset.learn.optimisation import Optimisation, mean_error
@@ -161,7 +162,7 @@ class OnlineTraining:
             errors += self._steps(self.steps_in_all)
         self._valid.extend(valid)
         record = self.record
-        record.train.append(float(np.concatenate(errors).mean()) if errors else None)
+        record.train.append(finite(float(mean(np.concatenate(errors)))) if errors else None)
         record.valid.append(self._error())
         record.seconds.append(time.perf_counter() - began)
         record.waited.append(waited)
@@ -186,7 +187,7 @@ class OnlineTraining:
         """Return the mean error on the pairs of the validation split so far."""
         if not self._valid:
             return None
-        return mean_error(self.optimisation.measured, self._batches())
+        return finite(mean_error(self.optimisation.measured, self._batches()))
 
     def _batches(self) -> Iterator[Batch]:
         for items in batched(self._valid, BATCH):
