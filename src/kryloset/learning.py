@@ -218,12 +218,12 @@ def baselines(
     grid: Grids = None,
     split: Splits = None,
     window: Annotated[
-        int | None, typer.Option(help="training.window of the models.", show_default=False)
+        int | None, typer.Option(min=0, help="training.window of the models.", show_default=False)
     ] = None,
     stride: Annotated[
-        int | None, typer.Option(help="training.stride of the models.", show_default=False)
+        int | None, typer.Option(min=1, help="training.stride of the models.", show_default=False)
     ] = None,
-    bundle: Annotated[int, typer.Option(help="training.bundle of the models.")] = 1,
+    bundle: Annotated[int, typer.Option(min=1, help="training.bundle of the models.")] = 1,
 ) -> None:
     """Measure what models are compared with: a linear map, the nearest neighbour, the mean."""
     let_idle_threads_sleep()

@@ -91,6 +91,7 @@ def test_an_operator_sees_one_state_unless_told_otherwise(keys, expected):
         (TIMES, {"stride": 3, "steps": 3}, "need 9 time steps, and a trajectory has 6"),
         (None, {"window": 1}, "the family has none of one length"),
         (None, {"steps": 2}, "the family has none of one length"),
+        (TIMES, {"window": 1, "bundle": 2}, "2 states are predicted .* window is 1: raise it"),
     ],
 )
 def test_trajectories_that_are_too_short_are_refused(times, keys, told):
@@ -104,7 +105,6 @@ def test_trajectories_that_are_too_short_are_refused(times, keys, told):
         ({"window": 0, "steps": 2}, "steps: with `window: 0`"),
         ({"window": 0, "stride": 2}, "stride: with `window: 0`"),
         ({"window": 1, "where": "mesh"}, "window: on meshes"),
-        ({"window": 1, "bundle": 2}, "bundle: 2 states are predicted from at least as many"),
     ],
 )
 def test_keys_that_exclude_each_other_are_refused(keys, told):
@@ -357,3 +357,8 @@ def test_a_run_goes_on_beyond_the_known_states(made):
         assert longer["fields"]["u"][name]["true"] == told["true"]
     with pytest.raises(DataError, match="--steps 5: the trajectories have 6"):
         measure_splits(lambda x: x[:, -1:], {"test": pairs}, steps=5)
+
+
+def test_pairs_have_at_least_as_many_known_states_as_they_predict(made):
+    with pytest.raises(DataError, match="2 states are predicted from at least as many, and the"):
+        FieldPairs(made.path, "test", window=1, bundle=2)

@@ -190,11 +190,6 @@ class TrainingConfig(Section):
                     f"{key}: with `window: 0`, networks predict the last state at once: leave out "
                     "one of both"
                 )
-        if self.window and self.bundle > self.window:
-            raise ValueError(
-                f"bundle: {self.bundle} states are predicted from at least as many: raise "
-                "`window`, or leave it out"
-            )
         if self.where == "mesh" and self.window:
             raise ValueError(
                 "window: on meshes, networks predict the last state: take `where: grid`, or leave "

@@ -302,6 +302,11 @@ def _find_steps(path: Path, states: int, march: March, steps: int | None) -> tup
     """
     if not march.window:
         return range(states - 1, states), 1
+    if march.bundle > march.window:
+        raise DataError(
+            f"{path}: {march.bundle} states are predicted from at least as many, and the window "
+            f"has {march.window}"
+        )
     stride, bundle = max(march.stride, 1), max(march.bundle, 1)
     found = ((states - 1) // stride + 1 - march.window) // bundle if steps is None else steps
     count = march.window + max(found, 1) * bundle

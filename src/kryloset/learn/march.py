@@ -56,7 +56,8 @@ class March:
             steps: `training.steps`.
 
         Raises:
-            ConfigError: There are no trajectories, or none that are so long.
+            ConfigError: There are no trajectories, or none that are so long; or more states are
+                predicted than are seen.
         """
         steps_there = np.zeros(0) if times is None else np.diff(times)
         even = np.allclose(steps_there, steps_there[:1], rtol=1e-6)
@@ -65,6 +66,11 @@ class March:
         if window == 0 or (usual and not last):
             return cls()
         found = cls(window or bundle, stride or max(1, ceil(last / USUAL_STEPS)), bundle)
+        if bundle > found.window:
+            raise ConfigError(
+                f"training.bundle: {bundle} states are predicted from at least as many, and "
+                f"training.window is {window}: raise it, or leave it out"
+            )
         needed = (found.window + steps * bundle - 1) * found.stride
         if needed > last:
             has = f"a trajectory has {last}" if last else "the family has none of one length"
