@@ -65,6 +65,7 @@ def test_components_are_channels_and_the_last_state_is_the_solution(family, dime
         assert {name: values.shape for name, values in pairs[item].items()} == {
             "x": (len(pairs.inputs), *pairs.grid),
             "y": (len(pairs.outputs), *pairs.grid),
+            "row": (),
         }
     assert Scaling.fit(pairs).input_mean.numel() == len(pairs.inputs)
 
