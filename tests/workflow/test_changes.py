@@ -128,8 +128,16 @@ USES = {
         "workers": 1,
     },
 }
+#: Those of a training along trajectories, and those that rule out others.
+ALONG = {"training": {"window": 2, "stride": 1, "bundle": 2, "steps": 2}}
+BEGUN = {"training": {"start": "model.pt", "residual": 0.1}}
 #: Further changes, by name.
-MORE = {"count_lowered": ({"count": 7}, {"count": 4}), "uses": ({"mesh": {"grids": [3]}}, USES)}
+MORE = {
+    "count_lowered": ({"count": 7}, {"count": 4}),
+    "uses": ({"mesh": {"grids": [3]}}, USES),
+    "uses_along": ({"family": "heat", "parameters": {"steps": 8, "modes": 2}}, ALONG),
+    "uses_begun": ({}, BEGUN),
+}
 #: Those whose instances are kept: the file says so, and recycling goes another way.
 GROWN = ("count", "count_lowered")
 DATASETS = {key.replace(".", "_"): change for key, change in CHANGES.items()} | MORE
@@ -145,8 +153,11 @@ def leaves(model: type[BaseModel]) -> Iterator[str]:
 
 
 def test_every_key_is_changed_by_a_case():
-    uses = {f"{section}.{key}" for section, values in USES.items() for key in values}
-    assert {*CHANGES, *uses, "family"} == set(leaves(DatasetConfig))
+    cases = (USES, ALONG, BEGUN)
+    uses = {f"{name}.{key}" for case in cases for name, values in case.items() for key in values}
+    # A training while instances are solved has its own test that the dataset is the same.
+    online = "training.online"
+    assert {*CHANGES, *uses, online, "family"} == set(leaves(DatasetConfig))
 
 
 def test_every_key_belongs_to_a_stage():
@@ -230,7 +241,7 @@ def test_a_changed_key_ends_in_the_dataset_of_a_fresh_run(
         grown, whole = tmp_path / f"results/{name}", tmp_path / f"fresh {name}"
         assert compare(grown / "dataset.h5", whole / "dataset.h5").equal, name
     same = [name for name in DATASETS if after[name] == before[name]]
-    assert same == ["instances_sha256", "uses"]
+    assert same == ["instances_sha256", "uses", "uses_along", "uses_begun"]
     assert edited.make(changed=True).jobs() == {}
 
     edited.make(*GROWN, "seed", changed=False)
