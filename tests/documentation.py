@@ -3,6 +3,7 @@
 """The programs and commands on the pages of the documentation."""
 
 import re
+import shlex
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +30,9 @@ def read_calls(*programs: str) -> list[tuple[str, list[str]]]:
         lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
         code = [*re.findall(r"`([^`]+)`", prose), *lines]
         matches = [match for text in code if (match := call.match(text))]
-        found += [(page.name, match[0].removeprefix(".venv/bin/").split()) for match in matches]
+        found += [
+            (page.name, shlex.split(match[0].removeprefix(".venv/bin/"))) for match in matches
+        ]
     return found
 
 
