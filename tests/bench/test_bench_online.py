@@ -26,6 +26,8 @@ def rows(monkeypatch, tmp_path: Path):
         if stage in ("solve", "train", "train-online"):
             dataset = load_dataset(folder / "config.yaml", "darcy")
             assert (dataset.training.online is not None) == (stage == "train-online")
+            if stage != "solve":
+                dataset.training.only(seed=int(command[command.index("--seed") + 1]))
             seconds += SOLVING * dataset.count * (stage != "train")
             seconds += LEARNING * dataset.training.epochs * (stage != "solve")
         if stage == "evaluate":
@@ -34,7 +36,7 @@ def rows(monkeypatch, tmp_path: Path):
         return Usage(seconds, seconds, 1.0)
 
     monkeypatch.setattr(online, "run_command", call)
-    settings = {"instances": 100, "points": 65, "seeds": 1, "chosen": 20, "pool": 40}
+    settings = {"instances": 100, "points": 65, "seeds": 3, "chosen": 20, "pool": 40}
     found = online.run(**settings, folder=str(tmp_path / "run"))
     return [row for of_case in found for row in of_case]
 

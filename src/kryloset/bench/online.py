@@ -147,7 +147,7 @@ class _Bench:
         self, name: str, data: Path, dataset: dict[str, Any], epochs: int, seeds: int
     ) -> list[tuple[Path, float]]:
         """Train on a dataset with each seed; return the models, and the seconds that each took."""
-        self.configure(name, {"splits": SPLITS, **dataset, "chunks": 1}, epochs)
+        self.configure(name, {"splits": SPLITS, **dataset, "chunks": 1}, epochs, seeds)
         found = []
         for seed in range(seeds):
             model = self.place / name / f"{seed}/model.pt"
@@ -164,7 +164,7 @@ class _Bench:
             rmtree(self.place / "online", ignore_errors=True)
             online = {"buffer": buffer, "store": False, "solvers": 1}
             dataset |= {"splits": SPLITS, "chunks": CHUNKS}
-            self.configure("online", dataset, epochs, online)
+            self.configure("online", dataset, epochs, seeds, online)
             self.call("online", "sort", "config.yaml", NAME, "--output", "order.h5")
             model = self.place / f"{buffer}.{seed}.pt"
             asked = {"order": "order.h5", "chunks": "chunks", "seed": seed, "model": model}
@@ -194,11 +194,17 @@ class _Bench:
         }
 
     def configure(
-        self, name: str, dataset: dict[str, Any], epochs: int = 1, online: Any = None
+        self,
+        name: str,
+        dataset: dict[str, Any],
+        epochs: int = 1,
+        seeds: int = 1,
+        online: Any = None,
     ) -> None:
         """Write a configuration of Darcy flow into a folder."""
         training = {
             "epochs": epochs,
+            "seeds": [*range(seeds)],
             "batch_size": BATCH,
             "grid": GRID if dataset["mesh"]["points"] != GRID else None,
             "settings": {"fno": {"modes": 12, "width": 16}},
