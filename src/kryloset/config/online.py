@@ -22,8 +22,8 @@ class OnlineConfig(Section):
     )
     threshold: Annotated[int, Field(ge=1)] | None = Field(
         None,
-        description="Pairs in the buffer before the first step. Those of the chunks until then "
-        "determine the scaling. null: a tenth of the train split.",
+        description="Pairs in the buffer before the first step. null: a tenth of the train split. "
+        "The scaling is computed from the first tenth, whatever this says.",
     )
     solvers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None,

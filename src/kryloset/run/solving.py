@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import Self
 
@@ -37,7 +38,7 @@ class Solving:
         self._executor = ThreadPoolExecutor(processes)
         self._futures: dict[str, Future[Path]] = {}
         self._running: set[subprocess.Popen[bytes]] = set()
-        self._ended = False
+        self._ended = Event()
 
     def __enter__(self) -> Self:
         """Make the folder."""
@@ -51,7 +52,7 @@ class Solving:
         trace: TracebackType | None,
     ) -> None:
         """End all processes. What they have solved is in their journals."""
-        self._ended = True
+        self._ended.set()
         for process in [*self._running]:
             process.terminate()
         self._executor.shutdown(cancel_futures=True)
@@ -72,11 +73,13 @@ class Solving:
 
     def _solve(self, chunk: str) -> Path:
         output = self._folder / f"{chunk}.h5"
-        if self._ended:
+        if self._ended.is_set():
             raise KrylosetError(f"chunk {chunk} was not begun")
         command = [*self._command, "--chunk", chunk, "--output", str(output)]
         process = subprocess.Popen(command, env=os.environ | ONE_THREAD)
         self._running.add(process)
+        if self._ended.is_set():  # while it started
+            process.terminate()
         status = process.wait()
         self._running.discard(process)
         if status:

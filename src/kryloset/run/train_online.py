@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,9 @@ def run(
             code=_identify(settings, family),
             fabric=make_fabric(settings),
         )
+        if not online.store:  # A killed one may have learnt from a chunk and left it.
+            for chunk in chain(*stream.groups[: training.record.chunks]):
+                (chunks / f"{chunk}.h5").unlink(missing_ok=True)
         rest = stream.groups[training.record.chunks :]
         solving.start([chunk for group in rest for chunk in group])
         for number, group in enumerate(rest, start=training.record.chunks + 1):
@@ -193,7 +197,7 @@ class _Stream:
             order.seal(files.DRAWN),
             order.seal(files.PERMUTATION),
             *named,
-            *(sha256(numbers.tobytes()).hexdigest() for numbers in there.values()),
+            *(split + sha256(numbers.tobytes()).hexdigest() for split, numbers in there.items()),
         ]
         identity = sha256(" ".join(told).encode()).hexdigest()
         return cls([named[:begin], *([name] for name in named[begin:])], there, identity)
