@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 import torch
 
 from kryloset.config import TrainingConfig
-from kryloset.errors import ConfigError
+from kryloset.errors import ConfigError, DataError
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, build_network, describe, save_model, weights
@@ -63,9 +63,11 @@ def test_chosen_instances_are_those_that_are_drawn(run, models, tmp_path):
     assert again.read_bytes() == output.read_bytes()
 
 
-def test_one_model_and_too_many_instances_are_refused(run, models, tmp_path):
+def test_one_model_the_same_twice_and_too_many_instances_are_refused(run, models, tmp_path):
     files = {"output": tmp_path / "chosen.h5", "first": 0, "pool": 10}
     with pytest.raises(ConfigError, match="one model has no spread"):
         choose.run(run.config, models=models[:1], count=1, **files)
     with pytest.raises(ConfigError, match="from 1 to 10"):
         choose.run(run.config, models=models, count=11, **files)
+    with pytest.raises(DataError, match="instance 0: the spread of the models is 0"):
+        choose.run(run.config, models=models[:1] * 2, count=1, **files)

@@ -63,7 +63,8 @@ def run(
     Raises:
         ConfigError: There is one model, or a number does not fit; the dataset takes its
             instances from a file.
-        DataError: A model cannot be read, or needs other inputs than the parameters.
+        DataError: A model cannot be read, or needs other inputs than the parameters; or all models
+            predict the same of an instance, or no numbers.
     """
     if len(models) < 2:
         raise ConfigError(
@@ -82,6 +83,13 @@ def run(
     spread = np.concatenate(
         [_measure(operators, drawn.instances(block), config, family) for block in blocks]
     )
+    useless = np.flatnonzero(~((spread > 0) & np.isfinite(spread)))
+    if len(useless):
+        raise DataError(
+            f"instance {first + useless[0]}: the spread of the models is {spread[useless[0]]:g}, "
+            "which chooses nothing: give models that differ by their seeds, and whose predictions "
+            "are finite"
+        )
     generator = np.random.default_rng(config.seed)
     chosen = first + choose_by_spread(spread, count, generator)
     logger.info(
