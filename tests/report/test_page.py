@@ -214,6 +214,19 @@ def test_page_compares_several_models_by_mean_and_spread(run_files, digest, tmp_
     assert 'Net</th><td class="figure">0.2000 ± 0.1414</td>' in text
 
 
+def test_page_shows_errors_by_chunk_of_a_training_while_solving(run_files, digest, tmp_path):
+    table = trained_models({"fno": [0.05]}, digest=digest)
+    # The first chunk did not fill the buffer.
+    table["models"]["fno"]["history"][0] |= {"train": [None, 0.1, 0.04], "waited": [1.0] * 3}
+    (tmp_path / "models.json").write_text(json.dumps(table))
+    given = run_files | {"models": tmp_path / "models.json"}
+    (axis,) = illustrate(report.read_findings(**given))["training"].figure.axes
+    assert axis.get_xlabel() == "chunk"
+    report.run(**given, output=tmp_path / "r.html")
+    text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
+    assert "Relative L2 error by chunk" in text and "epoch" not in text
+
+
 def test_page_shows_errors_along_trajectories(run_files, digest, tmp_path):
     rollout = {
         "times": [0.1, 0.2, 0.4, 0.8, 1.6],  # of which the last was predicted beyond the truth

@@ -162,16 +162,16 @@ def _legend(axis: Axes) -> None:
 
 
 @styled
-def training(curves: Mapping[str, Array]) -> Figure:
-    """Draw errors over the epochs, on a logarithmic scale."""
+def training(curves: Mapping[str, Array], turn: str) -> Figure:
+    """Draw errors over the epochs, or what else a turn is, on a logarithmic scale."""
     rows = math.ceil(len(curves) / 3)
     figure = Figure(figsize=(7.2, 2.6 + 0.2 * rows))
     axis = figure.subplots()
     styles = product(("-", "--", ":"), SERIES.values())
     for (name, values), (line, colour) in zip(curves.items(), styles, strict=False):
-        epochs = np.arange(1, len(values) + 1)
-        axis.semilogy(epochs, values, f".{line}", color=colour, label=name)
-    axis.set(xlabel="epoch", ylabel="relative L2 error")
+        turns = np.arange(1, len(values) + 1)
+        axis.semilogy(turns, values, f".{line}", color=colour, label=name)
+    axis.set(xlabel=turn, ylabel="relative L2 error")
     axis.grid(which="both")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     low, high = axis.get_ylim()

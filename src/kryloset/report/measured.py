@@ -90,6 +90,12 @@ def tell_grids(models: Mapping[str, Any], split: str) -> tuple[list[str], dict[s
     }
 
 
+def name_turn(models: Mapping[str, Any]) -> str:
+    """Return what histories have an entry for: an epoch, or a chunk that was learnt from."""
+    first = next(iter(models["models"].values()))
+    return "chunk" if "waited" in first["history"][0] else "epoch"
+
+
 def rollouts(models: Mapping[str, Any], split: str) -> dict[str, Mapping[str, Any]]:
     """Return what was measured along the trajectories of a split, by predictor.
 

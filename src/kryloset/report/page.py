@@ -244,10 +244,11 @@ def _training(findings: Findings) -> Illustration | None:
     # An error that is not finite is null in the file, and NaN here.
     found = {name: np.asarray(values, np.float64) for name, values in curves.items()}
     told = ", ".join(f"{name} {values[-1]:.3g}" for name, values in found.items())
+    turn = measured.name_turn(findings.models)
     return Illustration(
         "training",
-        figures.training(found),
-        f"Relative L2 error by epoch; after the last epoch: {told}.",
+        figures.training(found, turn),
+        f"Relative L2 error by {turn}; after the last {turn}: {told}.",
     )
 
 
