@@ -13,8 +13,8 @@ from slow_dataset import Interrupted
 
 pytestmark = pytest.mark.slow
 
-
-CHUNK = "results/slow/chunks/1-of-1.h5"
+#: What is merged without Snakemake, and its configuration.
+CHUNK = ("results/slow/chunks/1-of-1.h5", "results/slow/config/merge.yaml")
 
 
 def goes_on(interrupted: Interrupted, undisturbed: bytes, *targets: str) -> str:
@@ -35,7 +35,7 @@ def test_a_killed_solver_is_resumed(interrupted: Interrupted, undisturbed: bytes
     interrupted.wait_until_solving(run).kill()
     assert interrupted.finish(run).code == 1
 
-    assert "or killed" not in goes_on(interrupted, undisturbed, CHUNK)
+    assert "or killed" not in goes_on(interrupted, undisturbed, *CHUNK)
 
 
 def test_a_killed_solver_of_groups_is_resumed_at_a_group(tmp_path: Path):
@@ -48,7 +48,7 @@ def test_a_killed_solver_of_groups_is_resumed_at_a_group(tmp_path: Path):
     run.wait_until_solving(started).kill()
     assert run.finish(started).code == 1
 
-    goes_on(run, whole.dataset.read_bytes(), CHUNK)
+    goes_on(run, whole.dataset.read_bytes(), *CHUNK)
     assert re.search(r"\(position (4|8|12)\)", run.log.read_text())
 
 
@@ -72,7 +72,7 @@ def test_a_run_ends_the_job_of_a_killed_snakemake_and_resumes(
     run.wait()
     assert solver.is_running()
 
-    output = goes_on(interrupted, undisturbed, CHUNK)
+    output = goes_on(interrupted, undisturbed, *CHUNK)
     assert re.search(rf"Stopping jobs that a killed run left behind: .*\b{solver.pid}\b", output)
     assert not solver.is_running()
 
@@ -88,7 +88,7 @@ def test_a_run_resumes_after_all_but_the_job_is_killed(
     run.wait()
     assert solver.is_running()
 
-    assert str(solver.pid) in goes_on(interrupted, undisturbed, CHUNK)
+    assert str(solver.pid) in goes_on(interrupted, undisturbed, *CHUNK)
 
 
 @pytest.mark.parametrize("all_", [False, True])
@@ -102,7 +102,7 @@ def test_a_run_resumes_after_a_plain_snakemake_is_killed(
         process.kill()
     run.wait()
 
-    output = goes_on(interrupted, undisturbed, CHUNK)
+    output = goes_on(interrupted, undisturbed, *CHUNK)
     assert "A Snakemake was killed in this folder" in output
     assert all_ or re.search(rf"Stopping jobs that it left behind: .*\b{solver.pid}\b", output)
     assert not solver.is_running()
@@ -117,7 +117,7 @@ def test_a_run_resumes_after_a_keyboard_interrupt(interrupted: Interrupted, undi
     assert "Interrupted: run again to continue" in stopped.output
     assert "rror in rule" not in stopped.output
 
-    goes_on(interrupted, undisturbed, CHUNK)
+    goes_on(interrupted, undisturbed, *CHUNK)
 
 
 def test_a_run_resumes_after_sigterm_to_all_processes(interrupted: Interrupted, undisturbed: bytes):
