@@ -18,10 +18,12 @@ from documentation import read_blocks
 from kryloset.config import TrainingConfig
 from kryloset.dataset.predictions import read_predictions
 from kryloset.errors import ConfigError, DataError
+from kryloset.learn import pairs
 from kryloset.learn.grid_batch import GridBatch
 from kryloset.learn.march import March
 from kryloset.learn.measuring import measure_splits
 from kryloset.learn.models.base import Task
+from kryloset.learn.models.graph_solver import GraphSolver
 from kryloset.learn.models.stagger import NeuralStagger
 from kryloset.learn.operator import save_model, unroll, weights
 from kryloset.learn.states import States
@@ -105,11 +107,21 @@ def test_trajectories_that_are_too_short_are_refused(times, keys, told):
         ({"window": 0, "steps": 2}, "steps: with `window: 0`"),
         ({"window": 0, "stride": 2}, "stride: with `window: 0`"),
         ({"window": 1, "where": "mesh"}, "window: on meshes"),
+        ({"stride": 2, "where": "mesh"}, "stride: on meshes"),
+        ({"bundle": 2, "where": "mesh"}, "bundle: on meshes"),
+        ({"steps": 2, "where": "mesh"}, "steps: on meshes"),
     ],
 )
 def test_keys_that_exclude_each_other_are_refused(keys, told):
     with pytest.raises(ValueError, match=told):
         TrainingConfig(**keys)
+
+
+def test_networks_on_points_learn_trajectories_on_the_grid(made, monkeypatch):
+    monkeypatch.setattr(pairs, "has_own_nodes", lambda _: True)
+    monkeypatch.setattr(pairs, "find_fault", lambda _: None)
+    for keys, place in (({}, "grid"), ({"window": 0}, "mesh"), ({"where": "mesh"}, "mesh")):
+        assert pairs.find_place(made.path, GraphSolver, TrainingConfig(**keys)) == place
 
 
 def test_a_linear_map_of_states_is_exact_along_linear_trajectories(made, tmp_path):
@@ -250,6 +262,8 @@ def test_a_model_finds_its_time_step_in_another_dataset(made, tmp_path):
     assert March.along(np.linspace(0, 1, 201), 1, 1, task["time_step"]) == March(1, 4)
     with pytest.raises(DataError, match=r"steps of 0\.02 in time, which is no whole number of its"):
         March.along(np.linspace(0, 1, 31), 1, 1, task["time_step"])
+    with pytest.raises(DataError, match="takes equal steps in time, and its time steps differ"):
+        March.along(np.array([0.0, 0.02, 0.1]), 1, 1, task["time_step"])
     with pytest.raises(DataError, match="it has no time steps"):
         March.along(None, 1, 1, task["time_step"])
 

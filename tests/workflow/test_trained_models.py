@@ -95,11 +95,13 @@ def test_what_is_solved_for_a_training_becomes_the_dataset(folder: Path):
 @pytest.mark.slow
 def test_baselines_go_along_trajectories_as_models_do(folder: Path):
     moving = {"family": "heat", "parameters": {"steps": 9, "final_time": 0.01, "modes": 4}}
-    training = {"training": {"window": 4, "stride": 1, "bundle": 2}}
-    tree = {"datasets": {"tiny": TINY | moving | training}}
-    (folder / "config/config.yaml").write_text(yaml.safe_dump(tree))
-    said = snakemake("-n", "-p", "train", cwd=folder).output
-    assert "--window 4 --stride 1 --bundle 2 --output" in said
+    for training, told in (
+        ({"window": 4, "stride": 1, "bundle": 2}, "--window 4 --stride 1 --bundle 2 --output"),
+        ({"model": "cgs", "where": "mesh"}, "--window 0 --output"),
+    ):
+        tree = {"datasets": {"tiny": TINY | moving | {"training": training}}}
+        (folder / "config/config.yaml").write_text(yaml.safe_dump(tree))
+        assert told in snakemake("-n", "-p", "train", cwd=folder).output
 
 
 @pytest.mark.slow

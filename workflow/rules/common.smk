@@ -536,7 +536,8 @@ def march_of_training(wildcards):
     """Return the options that say from which states of a trajectory the next one is predicted."""
     training = DATASETS[wildcards.dataset].training
     options = {
-        "--window": training.window,
+        # On meshes, models predict the last state.
+        "--window": 0 if training.where == "mesh" else training.window,
         "--stride": training.stride,
         "--bundle": None if training.bundle == 1 else training.bundle,
     }

@@ -45,8 +45,8 @@ class TrainingConfig(Section):
         "auto",
         description="Where networks on points learn. grid; mesh: at the nodes of the mesh, which "
         "may be another one for each instance; auto: on the mesh, where its nodes are not the "
-        "points of the grid, and `grid` names none. Networks on grids, such as fno, learn on the "
-        "grid.",
+        "points of the grid, `grid` names none, and there are no trajectories to learn. Networks "
+        "on grids, such as fno, learn on the grid.",
     )
     seeds: tuple[Seed, ...] = Field(
         (0,),
@@ -180,21 +180,22 @@ class TrainingConfig(Section):
     @model_validator(mode="after")
     def _steps_start_from_states(self) -> "TrainingConfig":
         given = {
+            "window": bool(self.window),
             "steps": self.steps > 1,
             "bundle": self.bundle > 1,
             "stride": self.stride is not None,
         }
-        for key, told in given.items():
-            if told and self.window == 0:
+        for key in (key for key, told in given.items() if told):
+            if self.window == 0:
                 raise ValueError(
                     f"{key}: with `window: 0`, networks predict the last state at once: leave out "
                     "one of both"
                 )
-        if self.where == "mesh" and self.window:
-            raise ValueError(
-                "window: on meshes, networks predict the last state: take `where: grid`, or leave "
-                "it out"
-            )
+            if self.where == "mesh":
+                raise ValueError(
+                    f"{key}: on meshes, networks predict the last state at once: take "
+                    "`where: grid`, or leave it out"
+                )
         return self
 
     @model_validator(mode="after")

@@ -59,9 +59,7 @@ class March:
             ConfigError: There are no trajectories, or none that are so long; or more states are
                 predicted than are seen.
         """
-        steps_there = np.zeros(0) if times is None else np.diff(times)
-        even = np.allclose(steps_there, steps_there[:1], rtol=1e-6)
-        last = len(steps_there) if even else 0
+        last = 0 if times is None or not _are_even(times) else len(times) - 1
         usual = window is None and stride is None and bundle == steps == 1
         if window == 0 or (usual and not last):
             return cls()
@@ -93,10 +91,12 @@ class March:
             time_step: Time from one of its states to the next.
 
         Raises:
-            DataError: That is no whole number of time steps of the dataset.
+            DataError: That is no whole number of time steps of the dataset, or those differ.
         """
         if times is None:
             raise DataError("the model needs states of a trajectory, and it has no time steps")
+        if not _are_even(times):
+            raise DataError("the model takes equal steps in time, and its time steps differ")
         own = float(times[1] - times[0])
         stride = round(time_step / own)
         if stride < 1 or abs(stride * own - time_step) > 1e-6 * time_step:
@@ -105,6 +105,11 @@ class March:
                 f"time steps of {own:g}"
             )
         return cls(window, stride, bundle)
+
+
+def _are_even(times: NDArray[np.float64]) -> bool:
+    steps = np.diff(times)
+    return np.allclose(steps, steps[:1], rtol=1e-6)
 
 
 #: From the parameters to the last state.

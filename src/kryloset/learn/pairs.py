@@ -10,7 +10,7 @@ from typing import Literal
 
 from kryloset.config import GridPoints, TrainingConfig
 from kryloset.dataset.reader import Dataset
-from kryloset.errors import ConfigError, DataError
+from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.grid_batch import GridBatch
 from kryloset.learn.march import STEADY, March
@@ -80,15 +80,10 @@ def find_march(path: Path, training: TrainingConfig, place: Place) -> March:
         place: Where functions are. On meshes it goes from the parameters to the last state.
 
     Raises:
-        ConfigError: As `March.choose`; or networks should make several steps on meshes.
+        ConfigError: As `March.choose`.
         DataError: The file cannot be read.
     """
     if place == "mesh":
-        if training.steps > 1 or training.bundle > 1:
-            raise ConfigError(
-                "training.steps and bundle: on meshes, networks predict the last state at once: "
-                "take `where: grid`, or leave them out"
-            )
         return STEADY
     with Dataset(path) as dataset:
         return March.choose(
@@ -100,7 +95,7 @@ def find_place(path: Path, kind: type[Network], training: TrainingConfig) -> Pla
     """Return where a network learns.
 
     By default it learns at the nodes of meshes if it is one on points and if there are nodes that
-    are not the points of the grid.
+    are not the points of the grid. Trajectories are learned on the grid.
 
     Args:
         path: The dataset's file.
@@ -108,11 +103,12 @@ def find_place(path: Path, kind: type[Network], training: TrainingConfig) -> Pla
         training: The configuration of the training, which suits it (`check_training`).
 
     Raises:
+        ConfigError: As `find_march`.
         DataError: The file cannot be read.
     """
     if training.where != "auto" or not on_points(kind):
         return "mesh" if training.where == "mesh" else "grid"
-    if training.grid is not None or training.window:
+    if training.grid is not None or find_march(path, training, "grid").window:
         return "grid"
     with Dataset(path) as dataset:
         return "mesh" if has_own_nodes(dataset) and find_fault(dataset) is None else "grid"
