@@ -71,11 +71,12 @@ def tell_details(models: Mapping[str, Any], split: str) -> dict[str, list[str]]:
 def tell_grids(models: Mapping[str, Any], split: str) -> tuple[list[str], dict[str, list[str]]]:
     """Return the points of the grids, and by predictor the relative L2 errors on them.
 
-    There are none if the dataset has no further grid.
+    There are none if the dataset has no further grid on which all were measured.
     """
     every = predictors(models)
     first = next(iter(every.values()))
-    further = list(first["grids"][0])
+    measured = [of_seed for of in every.values() for of_seed in of["grids"]]
+    further = [points for points in first["grids"][0] if all(points in on for on in measured)]
     if not further:
         return [], {}
     return [first["grid"][0], *further], {

@@ -33,7 +33,7 @@ from kryloset.learn.measuring import (
 from kryloset.learn.mesh_data import MeshPairs
 from kryloset.learn.mesh_measuring import NumberedPairs, OnGridOfMeshes
 from kryloset.learn.metrics import mean
-from kryloset.learn.models.base import Task
+from kryloset.learn.models.base import Task, divides_alike
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, load_model
 from kryloset.learn.pairs import Pairs, open_trajectories
@@ -68,7 +68,7 @@ def run(
         calibration: Another dataset, whose split `calibration` calibrates; by default that of
             `data`, if there is one.
         grids: Names of grids of the file; by default its own, and the further ones with the same
-            channels.
+            channels, but for those whose points lie otherwise than the model has learned.
         splits: Splits of the file; by default all of them.
         network: The network as `file.py:Class`, if it is one of somebody's own.
         equations: What opens the equations of the dataset, if the residuals of predictions on its
@@ -116,15 +116,30 @@ def _on_grids(
 ) -> Iterator[tuple[str, dict[str, FieldPairs], Predictor]]:
     """Yield the grids of a dataset: name, splits, and the operator as a predictor for them.
 
+    If none is named, those are left out whose points lie otherwise than the model has learned.
+
     Raises:
         DataError: As `run`.
     """
+    task = Task.read(operator.about)
     meshes = MeshPairs(data, "train") if operator.about["where"] == "mesh" else None
-    kind = NumberedPairs if meshes else open_trajectories(Task.read(operator.about), data)
-    for points, pairs in open_splits(data, grids, splits, kind=kind).items():
-        there = next(iter(pairs.values()))
+    kind = NumberedPairs if meshes else open_trajectories(task, data)
+    opened = open_splits(data, grids, splits, kind=kind)
+    first = {points: next(iter(pairs.values())) for points, pairs in opened.items()}
+    for there in first.values():
         if lacking := _lacking(operator, meshes or there):
             raise DataError(f"{data} does not fit the model: {lacking}")
+    alike = [p for p, there in first.items() if meshes or divides_alike(task, there.coordinates)]
+    if others := [points for points in first if points not in alike]:
+        told = (
+            f"{data}: points of the grid {', '.join(others)} lie otherwise along an axis than "
+            "where the model learned, as equidistant and Chebyshev points do"
+        )
+        if grids or not alike:
+            raise DataError(f"{told}: measure it on another grid, with --grid")
+        logger.warning("%s: it is left out", told)
+    for points in alike:
+        pairs, there = opened[points], first[points]
         for split in pairs.values():
             require_unseen(operator.about["seen"], split)
         yield (
