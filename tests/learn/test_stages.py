@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 
 import torch
 from own_models import Pointwise
-from reaction_data import make_data
+from reaction_data import family_of, make_data
 
 import kryloset
 from kryloset.config import dump_dataset
@@ -26,6 +26,8 @@ from kryloset.torch import FieldPairs, load_model
 
 #: What the evaluation writes.
 MEASURED = {"metrics": "metrics.json", "predictions": "predictions.h5"}
+#: What it measures along trajectories, of one step.
+ROLLOUT = {"times": [0.1], "errors": {"relative_l2": [0.2]}}
 #: The errors that it measures.
 ERRORS = {"relative_l2", "relative_h1", "vrmse", "maximum", "boundary", "low", "middle", "high"}
 
@@ -148,6 +150,16 @@ def test_the_table_has_mean_and_spread_of_all_models(config, models):
             r"models/fno and .*baselines\.json were measured on several datasets: measure them",
         ),
         (
+            "fno/3/metrics.json",
+            lambda of: of | {"rollout": {"test": ROLLOUT}},
+            r"models/fno and .*baselines\.json go along trajectories in other steps: measure the",
+        ),
+        (
+            "fno/3/metrics.json",
+            lambda of: {key: of[key] for key in of if key != "rollout"},
+            r"fno/3/metrics\.json has no rollout; make it again",
+        ),
+        (
             "fno/0/history.json",
             lambda of: {"train": []},
             r"history\.json has no valid, seconds; make",
@@ -262,6 +274,13 @@ def test_what_cannot_be_written_is_refused_before_any_work(data, tmp_path):
         with pytest.raises(DataError, match="there is a folder of that name"):
             baselines.run(tmp_path / "never opened", output=tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_dataset_of_another_family_is_refused(data, tmp_path):
+    files = {"model": tmp_path / "model.pt", "history": tmp_path / "history.json"}
+    other = data.config.model_copy(update={"family": family_of("Uniform")})
+    with pytest.raises(DataError, match=r"has instances of the family .*:Reaction, and the config"):
+        train.run(other, data=data.path, **files)
 
 
 def test_dataset_without_a_valid_split_is_refused(tmp_path):

@@ -250,7 +250,14 @@ def test_page_shows_errors_along_trajectories(run_files, digest, tmp_path):
     ("table", "message"),
     [
         (trained_models({"fno": [0.05]}), "models.json has errors on another dataset; make it"),
-        ({"models": {"fno": {}}}, "models.json is no table of models: 'dataset'; make it again"),
+        (
+            {"models": {"fno": {}}, "baselines": {}},
+            "models.json is no table of models: 'dataset'; make it again",
+        ),
+        (
+            {"models": {"fno": {"dataset": ["0"]}}, "baselines": {}},
+            "models.json is no table of models: 'rollout'; make it again",
+        ),
         ([], "models.json is no table of models"),
     ],
 )

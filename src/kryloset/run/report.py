@@ -143,7 +143,10 @@ def _read_models(path: Path, digest: str) -> Any:
     """Read the table of the models that were measured on the dataset of a digest."""
     table = _load(path)
     try:
-        measured = {found for model in table["models"].values() for found in model["dataset"]}
+        every = *table["models"].values(), *table["baselines"].values()
+        # One of a version without rollouts is none, either.
+        told = [(of["dataset"], of["rollout"]) for of in every]
+        measured = {found for datasets, _ in told for found in datasets}
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no table of models: {error}; make it again") from None
     if measured != {digest}:

@@ -16,7 +16,16 @@ from kryloset.report.measured import MEASURES, tell_errors, tell_rollout
 #: The baselines on every dataset.
 BASELINES = ("linear", "nearest", "mean")
 #: What is measured of every predictor, and of models alone.
-MEASURED = ("dataset", "grid", "instances", "errors", "quantiles", "calibration", "grids")
+MEASURED = (
+    "dataset",
+    "grid",
+    "instances",
+    "errors",
+    "quantiles",
+    "rollout",
+    "calibration",
+    "grids",
+)
 OF_MODELS = (*MEASURED, "parameters", "seconds")
 CURVES = ("train", "valid", "seconds")
 
@@ -31,7 +40,8 @@ def run(config: DatasetConfig, *, models: Path, output: Path) -> None:
         output: JSON file to write. Beside it, a table as Markdown is written, `.md`.
 
     Raises:
-        DataError: A file is missing or damaged, or they are of several datasets.
+        DataError: A file is missing or damaged, or they are of several datasets or several steps
+            along trajectories.
     """
     seeds = [*config.training.seeds]
     path = models / "baselines.json"
@@ -55,6 +65,11 @@ def run(config: DatasetConfig, *, models: Path, output: Path) -> None:
                 f"{models / label} and {path} were measured on several datasets: measure them "
                 "again, on one"
             )
+        if any(_times(rollout) != _times(first["rollout"]) for rollout in model["rollout"]):
+            raise DataError(
+                f"{models / label} and {path} go along trajectories in other steps: measure the "
+                "baselines again, with --window, --stride and --bundle of the model"
+            )
     write_text_whole(output, json.dumps(table, indent=2) + "\n")
     write_text_whole(output.with_suffix(".md"), "\n".join(_write(table)))
 
@@ -64,6 +79,15 @@ def _gather(folders: list[Path]) -> dict[str, Any]:
     metrics = [_load(folder / "metrics.json", OF_MODELS) for folder in folders]
     gathered: dict[str, Any] = {key: [of_seed[key] for of_seed in metrics] for key in metrics[0]}
     return gathered | {"history": [_load(folder / "history.json", CURVES) for folder in folders]}
+
+
+def _times(rollout: Mapping[str, Any] | None) -> list[float]:
+    """Return the times of the known states that were predicted, which all splits share."""
+    if not rollout:
+        return []
+    of = next(iter(rollout.values()))
+    found: list[float] = of["times"][: len(of["errors"]["relative_l2"])]
+    return found
 
 
 def _load(path: Path, keys: Iterable[str]) -> dict[str, Any]:

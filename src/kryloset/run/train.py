@@ -9,9 +9,10 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from kryloset.config import DatasetConfig, TrainingConfig
+from kryloset.config import DatasetConfig, TrainingConfig, label_of
 from kryloset.dataset.atomic import require_writable, write_text_whole
-from kryloset.errors import ConfigError
+from kryloset.dataset.reader import Dataset
+from kryloset.errors import ConfigError, DataError
 from kryloset.learn.equations import OpenEquations
 from kryloset.learn.measuring import finite
 from kryloset.learn.models.registry import (
@@ -64,14 +65,21 @@ def run(
     Raises:
         ConfigError: There is no such model, seed or setting, or a choice has to be made.
         KrylosetError: torch is not installed, or the training diverged.
-        DataError: The dataset cannot be read or has no split `valid`; the model to begin with does
-            not fit; or a file cannot be written.
+        DataError: The dataset cannot be read, is of another family or has no split `valid`; the
+            model to begin with does not fit; or a file cannot be written.
     """
     settings, family = config.training.only(network, seed), load_family(config)
     check_training(settings, family)
     if settings.residual and equations is None:
         raise ConfigError("training.residual needs what opens the equations")
     require_writable(model, history)
+    with Dataset(data) as dataset:
+        made = dataset.config.family
+    if label_of(made) != label_of(config.family):
+        raise DataError(
+            f"{data} has instances of the family {made}, and the configuration is one of "
+            f"{config.family}: name the configuration and the dataset that it made"
+        )
     (name,) = settings.models
     own = b"".join(path.read_bytes() for path in model_files(name).values())
     modules = *model_modules(name), *residual_modules(settings)
