@@ -96,8 +96,7 @@ def test_a_model_has_seen_what_its_start_has_seen(data, finished, finer, tmp_pat
     model = tmp_path / "model.pt"
     run(finer, model, start=str(finished))
     other = make_data(tmp_path / "other.h5", splits={"train": 0.1, "test": 0.9})
-    for split in ("test",):
-        require_unseen(load_model(model).about["seen"], FieldPairs(data.path, split))
+    require_unseen(load_model(model).about["seen"], FieldPairs(data.path, "test"))
     with pytest.raises(DataError, match=r"`test` is no test of this model, which may have"):
         require_unseen(load_model(model).about["seen"], FieldPairs(other.path, "test"))
     with pytest.raises(DataError, match="is no test of this model"):
