@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kryloset.dataset.atomic import write_text_whole, write_whole
+from kryloset.dataset.atomic import write_whole
 from kryloset.dataset.described import DescribedFamily
 from kryloset.dataset.integrity import identity
 from kryloset.dataset.layout import recorded
@@ -41,14 +41,17 @@ def run(dataset: Path, output: Path, *, figures: Path | None = None, **others: A
         DataError: A file is missing or damaged.
     """
     findings = read_findings(dataset, **others)
-    # Numbers that were changed may be ones that cannot be drawn.
+    # Numbers that were changed may be ones that cannot be drawn, and texts ones that cannot be
+    # written: h5py reads bytes that are not UTF-8 as lone surrogates.
     with describable(dataset):
         illustrations = illustrate(findings)
+        page = render(findings, illustrations).encode()
     if figures is not None:
         for illustration in illustrations.values():
             with write_whole(figures / f"{illustration.name}.svg") as part:
                 part.write_bytes(illustration.svg)
-    write_text_whole(output, render(findings, illustrations))
+    with write_whole(output) as part:
+        part.write_bytes(page)
     logger.info("%s: the report of %s", output, dataset)
 
 
