@@ -27,6 +27,13 @@ Data = Annotated[Path, typer.Option(help="A dataset, of `kryloset merge`.", show
 Network = Annotated[
     str | None, typer.Option(help="Which of the configured models.", show_default=False)
 ]
+OwnNetwork = Annotated[
+    str | None, typer.Option(help="The network as FILE.py:Class, if it is one of your own.")
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Which of the configured seeds.", show_default=False)
+]
+Trained = Annotated[Path, typer.Option(help="The model to write.", show_default=False)]
 Grids = Annotated[
     list[str] | None,
     typer.Option(help="Points of a grid, as 33 or 129x65; several times. [default: all grids]"),
@@ -54,14 +61,12 @@ def train(
     config: Config,
     name: Name,
     data: Data,
-    model: Annotated[Path, typer.Option(help="The model to write.", show_default=False)],
+    model: Trained,
     history: Annotated[
         Path, typer.Option(help="The JSON to write, a row an epoch.", show_default=False)
     ],
     network: Network = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Which of the configured seeds.", show_default=False)
-    ] = None,
+    seed: Seed = None,
     device: Annotated[
         str | None, typer.Option(help="In place of the key `device`.", show_default=False)
     ] = None,
@@ -98,14 +103,12 @@ def train_online(
     chunks: Annotated[
         Path, typer.Option(help="Folder for the chunks that are solved.", show_default=False)
     ],
-    model: Annotated[Path, typer.Option(help="The model to write.", show_default=False)],
+    model: Trained,
     history: Annotated[
         Path, typer.Option(help="The JSON to write, a row a chunk.", show_default=False)
     ],
     network: Network = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Which of the configured seeds.", show_default=False)
-    ] = None,
+    seed: Seed = None,
 ) -> None:
     """Train a neural operator on chunks while they are solved; a killed training resumes."""
     let_idle_threads_sleep()
@@ -139,9 +142,7 @@ def choose(
     first: Annotated[
         int, typer.Option(min=0, help="Instances before the candidates, which are written too.")
     ] = 0,
-    network: Annotated[
-        str | None, typer.Option(help="The network as FILE.py:Class, if it is one of your own.")
-    ] = None,
+    network: OwnNetwork = None,
 ) -> None:
     """Choose instances to solve where models disagree, for the key `instances`."""
     let_idle_threads_sleep()
@@ -175,9 +176,7 @@ def evaluate(
     ] = None,
     grid: Grids = None,
     split: Splits = None,
-    network: Annotated[
-        str | None, typer.Option(help="The network as FILE.py:Class, if it is one of your own.")
-    ] = None,
+    network: OwnNetwork = None,
     residual: Annotated[
         bool, typer.Option("--residual", help="Also how far predictions are from solving A x = b.")
     ] = False,

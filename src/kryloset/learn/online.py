@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import batched
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from numpy.typing import NDArray
 
 from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
-from kryloset.errors import DataError
 from kryloset.learn.buffers import Buffer, Item, make_buffer
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.measuring import finite
@@ -30,7 +28,7 @@ from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, build_network, describe
 from kryloset.learn.optimisation import Optimisation, mean_error
 from kryloset.learn.pairs import Batch
-from kryloset.learn.saved import load_saved
+from kryloset.learn.saved import load_checkpoint
 from kryloset.learn.scaling import Scaling
 
 type Array = NDArray[np.float64]
@@ -208,12 +206,8 @@ class OnlineTraining:
             torch.save(state, part)
 
     def _resume(self) -> None:
-        if not self.checkpoint.exists():
-            return
-        try:
-            state: dict[str, Any] = load_saved(self.checkpoint)
-        except DataError as error:
-            logger.warning("%s; starting from scratch", error)
+        state = load_checkpoint(self.checkpoint)
+        if state is None:
             return
         if state.get("code") != self.code or state["about"] != self.about:
             logger.info(

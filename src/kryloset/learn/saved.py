@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Read what torch has saved, after its checksums, which torch does not compare."""
 
+import logging
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -9,6 +10,8 @@ from zipfile import ZipFile
 import torch
 
 from kryloset.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 
 def load_saved(path: Path | str) -> Any:
@@ -27,3 +30,15 @@ def load_saved(path: Path | str) -> Any:
     except Exception as error:  # zipfile, pickle and torch raise a dozen types.
         damaged = type(error).__name__
     raise DataError(f"{path} is damaged or not a model of Kryloset ({damaged}): train it again")
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Return the state of a training; None if there is none, or a damaged one."""
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = load_saved(path)
+    except DataError as error:
+        logger.warning("%s; starting from scratch", error)
+        return None
+    return state

@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader
 
 from kryloset.config import MACHINE, TrainingConfig
 from kryloset.dataset.atomic import write_whole
-from kryloset.errors import DataError
 from kryloset.learn.batches import Batches
 from kryloset.learn.equations import Equations
 from kryloset.learn.metrics import BATCH, mean
@@ -31,7 +30,7 @@ from kryloset.learn.operator import Operator, build_network, describe, weights
 from kryloset.learn.optimisation import Optimisation, mean_error
 from kryloset.learn.pairs import Batch, Pairs
 from kryloset.learn.processes import make_fabric
-from kryloset.learn.saved import load_saved
+from kryloset.learn.saved import load_checkpoint
 from kryloset.learn.scaling import Scaling
 from kryloset.learn.starting import Start
 from kryloset.progress import track
@@ -203,12 +202,8 @@ class Training:
             torch.save(state, part)
 
     def _resume(self) -> None:
-        if not self.checkpoint.exists():
-            return
-        try:
-            state: dict[str, Any] = load_saved(self.checkpoint)
-        except DataError as error:
-            logger.warning("%s; starting from scratch", error)
+        state = load_checkpoint(self.checkpoint)
+        if state is None:
             return
         same = state.get("code") == self.code and _same(state["about"]) == _same(self.about)
         record = Record(**state["record"]) if same else Record()
