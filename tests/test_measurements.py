@@ -53,6 +53,7 @@ def test_rows_are_used_and_name_their_command_and_commit() -> None:
     assert set(files) == used
     for name, data in files.items():
         assert data["rows"] and re.match(r"kryloset |python |make ", data["command"]), name
+        assert " /" not in data["command"], f"{name} names a place of one machine"
         assert re.match(r"[0-9a-f]{7}", data["commit"]), name
 
 

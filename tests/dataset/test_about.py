@@ -57,14 +57,6 @@ def test_what_says_no_text_about_the_code_is_refused(tmp_path):
             report(path, tmp_path / "page.html")
 
 
-def test_a_text_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
-    path = make_run(tmp_path).merge()
-    # As h5py reads a byte that is not UTF-8, in the name of a parameter.
-    monkeypatch.setattr("kryloset.run.report.render", lambda *_: "\udcff")
-    with pytest.raises(KrylosetError, match="or damaged: UnicodeEncodeError"):
-        report(path, tmp_path / "page.html")
-
-
 def test_a_licence_is_one_of_spdx():
     assert (
         DatasetConfig(about={"license": "mit OR apache-2.0"}).about.license == "MIT OR Apache-2.0"

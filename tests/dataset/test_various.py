@@ -21,7 +21,7 @@ from kryloset.dataset.integrity import read_seals
 from kryloset.dataset.journal import Journal
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError, FamilyError
-from kryloset.run import check
+from kryloset.run import check, report
 from kryloset.sampling import generator
 
 AXES = ("x", "y", "z")
@@ -376,3 +376,16 @@ def test_the_description_is_readable(runs, tmp_path):
         "(sample 6, time 3, u_dof 25) float64",
     ):
         assert expected in text
+
+
+def test_a_report_with_a_name_that_cannot_be_written_is_refused(runs, tmp_path):
+    path = copied(runs, "Meshed", tmp_path)
+    found = []
+    with h5py.File(path, "r+") as file:
+        for name, parameter in file["parameters"].items():
+            if "long_name" in parameter.attrs:
+                parameter.attrs["long_name"] = b"not UTF-8: \xff"
+                found.append(name)
+    assert found
+    with pytest.raises(DataError, match="or damaged: UnicodeEncodeError"):
+        report.run(path, tmp_path / "page.html")
