@@ -9,8 +9,8 @@ to stop may wait for itself for ever. The next run recovers with the help of two
   hold the lock on it. A process that gets the lock is alone; one that does not finds the holders
   in /proc. The file contains the id of this process until Snakemake has ended by itself.
 - `.snakemake/alive.lock` is held by every Snakemake of this workflow, including those started
-  without this script (workflow/rules/common/datasets.smk). A process that gets it may unlock the folder.
-  Jobs carry the folder in their environment.
+  without this script (workflow/rules/common/datasets.smk). A process that gets it may unlock the
+  folder. Jobs carry the folder in their environment.
 
 Orphaned jobs are stopped: solving resumes from their journals.
 """

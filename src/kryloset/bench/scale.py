@@ -48,7 +48,7 @@ PREDICTED = {"instances": 1_000_000, "unknowns": 10_000, "chunks": 1_000, "cores
 """What the model is asked for."""
 
 DRAWING = 8
-"""Processes that draw a large set in the job that sorts it, as workflow/rules/common/resources.smk has it."""
+"""Processes that draw a large set, which workflow/rules/common/resources.smk takes to sort it."""
 
 CHUNKED = ("solving", "chunk", "verify")
 """Parts that all chunks have, at the same time."""
