@@ -4,6 +4,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -153,7 +154,7 @@ class Darcy(SteadyFamily):
             DataError: As `check_instance`.
         """
         settings = self.settings
-        instance = {"k": self._permeability().draw(generator, self._k_points)}
+        instance = {"k": self._permeability.draw(generator, self._k_points)}
         if settings.source_deviation:
             f = self._gaussian(settings.source_deviation, settings.source_length)
             instance["f"] = settings.source + f.draw(generator, self.grid_points)
@@ -193,7 +194,9 @@ class Darcy(SteadyFamily):
     def _k_points(self) -> tuple[Line, ...]:
         return self.grid_points if self.settings.placement == "points" else self.cell_points
 
+    @cached_property
     def _permeability(self) -> Lognormal | TwoValued:
+        """The distribution of k."""
         settings = self.settings
         match settings.permeability:
             case "two_valued":

@@ -8,36 +8,45 @@
 #include <stdint.h>
 #include <string.h>
 
-typedef double lanes __attribute__((vector_size(64)));
+typedef double lanes __attribute__((vector_size(64), aligned(8), may_alias));
 enum { WIDTH = 8, ROWS = 4, VECTORS = 2, COLUMNS = WIDTH * VECTORS };
+
+// ROWS rows and COLUMNS columns of c = a b, whose sums stay in registers.
+static void multiply_tile(int64_t inner, int64_t columns, const double *a, const double *b,
+                          double *c)
+{
+    lanes sums[ROWS][VECTORS] = {0};
+    for (int64_t k = 0; k < inner; k++) {
+        const lanes *values = (const lanes *)(b + k * columns);
+#pragma GCC unroll 4
+        for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 2
+            for (int v = 0; v < VECTORS; v++)
+                sums[r][v] += a[r * inner + k] * values[v];
+    }
+    for (int r = 0; r < ROWS; r++)
+        for (int v = 0; v < VECTORS; v++)
+            ((lanes *)(c + r * columns))[v] = sums[r][v];
+}
 
 // c = a b for row-major a (rows, inner), b (inner, columns): sums begin at zero and go upwards.
 void kryloset_multiply(int64_t rows, int64_t inner, int64_t columns, const double *a,
                        const double *b, double *c)
 {
-    for (int64_t row = 0; row < rows; row += ROWS) {
-        int64_t high = rows - row < ROWS ? rows - row : ROWS;
-        for (int64_t column = 0; column < columns; column += COLUMNS) {
-            int64_t wide = columns - column < COLUMNS ? columns - column : COLUMNS;
-            lanes sums[ROWS][VECTORS];
-            memset(sums, 0, sizeof sums);
-            for (int64_t k = 0; k < inner; k++) {
-                const double *from = b + k * columns + column;
-                lanes values[VECTORS];
-                if (wide == COLUMNS) {
-                    memcpy(values, from, sizeof values);
-                } else {
-                    memset(values, 0, sizeof values);
-                    memcpy(values, from, wide * sizeof(double));
-                }
-                for (int64_t r = 0; r < ROWS; r++) {
-                    double factor = a[(row + (r < high ? r : 0)) * inner + k];
-                    for (int v = 0; v < VECTORS; v++)
-                        sums[r][v] += factor * values[v];
-                }
-            }
-            for (int64_t r = 0; r < high; r++)
-                memcpy(c + (row + r) * columns + column, sums[r], wide * sizeof(double));
+    if (rows < ROWS || columns < COLUMNS) {
+        memset(c, 0, rows * columns * sizeof *c);
+        for (int64_t row = 0; row < rows; row++)
+            for (int64_t k = 0; k < inner; k++)
+                for (int64_t column = 0; column < columns; column++)
+                    c[row * columns + column] += a[row * inner + k] * b[k * columns + column];
+        return;
+    }
+    // The last tiles overlap those before, where they find the same sums.
+    for (int64_t begin = 0; begin < rows; begin += ROWS) {
+        int64_t row = begin + ROWS < rows ? begin : rows - ROWS;
+        for (int64_t left = 0; left < columns; left += COLUMNS) {
+            int64_t column = left + COLUMNS < columns ? left : columns - COLUMNS;
+            multiply_tile(inner, columns, a + row * inner, b + column, c + row * columns + column);
         }
     }
 }

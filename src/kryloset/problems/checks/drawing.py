@@ -6,6 +6,7 @@ Parameters that a file gives are checked likewise. The stage that draws and the 
 again both use it, so that neither stores or accepts what the other would refuse.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from inspect import signature
 from types import MappingProxyType
@@ -211,11 +212,15 @@ def _require_admissible(named: str, variable: Variable, values: Array, remedy: s
     Raises:
         DataError: There are any.
     """
-    if not np.isfinite(values).all():
+    if not values.size:
+        return
+    # Both are NaN if a value is, and no array is made.
+    least, largest = float(values.min()), float(values.max())
+    if not (math.isfinite(least) and math.isfinite(largest)):
         raise DataError(f"{named} is not finite: {remedy}")
-    if variable.transform == "log" and not (values > 0).all():
+    if variable.transform == "log" and not least > 0:
         raise DataError(
-            f"{named} ({variable.long_name}) has the value {values.min():g} and must be "
+            f"{named} ({variable.long_name}) has the value {least:g} and must be "
             f"positive everywhere, because its transform is log: {remedy}"
         )
 
@@ -231,8 +236,12 @@ def _to_numbers(named: str, drawn: Any, precision: Precision) -> Array:
     if values.dtype.kind not in "biuf":
         what = _KINDS.get(values.dtype.kind, f"values of the type {values.dtype}: return numbers")
         raise FamilyError(f"{named} holds {what}")
-    with np.errstate(over="ignore"):
-        numbers = values.astype(np.float64)
+    if values.dtype == np.float64:
+        # The family may go on with what it returned.
+        numbers = values.copy()
+    else:
+        with np.errstate(over="ignore"):
+            numbers = values.astype(np.float64)
     if values.dtype.kind in "iu":
         # float64 holds every integer up to 2^53, and of larger ones only some.
         lost = (values > 2**53) | (values < -(2**53))
