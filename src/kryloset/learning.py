@@ -178,7 +178,8 @@ def evaluate(
     split: Splits = None,
     network: OwnNetwork = None,
     residual: Annotated[
-        bool, typer.Option("--residual", help="Also how far predictions are from solving A x = b.")
+        bool,
+        typer.Option("--residual", help="Also how far predictions are from solving the equations."),
     ] = False,
     steps: Annotated[
         int | None,

@@ -66,6 +66,7 @@ def test_components_are_channels_and_the_last_state_is_the_solution(family, dime
             "x": (len(pairs.inputs), *pairs.grid),
             "y": (len(pairs.outputs), *pairs.grid),
             "row": (),
+            "state": (1,),
         }
     assert Scaling.fit(pairs).input_mean.numel() == len(pairs.inputs)
 

@@ -22,7 +22,7 @@ def make_batches(truth_of):
     parts = [make_batch(box_mesh(2, cubes=n), seed=n) for n in (2, 3)]
     mesh = type(parts[0]).join(parts)
     object.__setattr__(mesh, "y", truth_of(mesh.y))
-    return GridBatch(torch.zeros_like(y), y, GRID, torch.arange(2)), mesh
+    return GridBatch(torch.zeros_like(y), y, GRID, torch.arange(2), torch.zeros(2, 1)), mesh
 
 
 def differentiate(batch, norm, prediction):

@@ -244,8 +244,8 @@ def test_l2_loss_is_the_mean_relative_error(begin):
     _, u = training.valid.stack(range(6))
     prediction, truth = u[:3], u[3:]
     expected = relative_l2(prediction, truth, training.valid.coordinates).mean()
-    row = torch.tensor(0)
-    batch = training.valid.join([{"x": y, "y": y, "row": row} for y in torch.from_numpy(truth)])
+    rest = {"row": torch.tensor(0), "state": torch.zeros(1)}
+    batch = training.valid.join([{"x": y, "y": y, **rest} for y in torch.from_numpy(truth)])
     found = training.optimisation.loss(torch.from_numpy(prediction), batch)
     assert found.item() == pytest.approx(expected, rel=1e-6)
 

@@ -19,7 +19,6 @@ from kryloset.config import TrainingConfig
 from kryloset.dataset.predictions import read_predictions
 from kryloset.errors import ConfigError, DataError
 from kryloset.learn import pairs
-from kryloset.learn.grid_batch import GridBatch
 from kryloset.learn.march import March
 from kryloset.learn.measuring import measure_splits
 from kryloset.learn.models.base import Task
@@ -191,7 +190,7 @@ def test_the_gradient_goes_through_all_steps(made):
     weight = network[0].weight
 
     def loss():
-        return GridBatch(x, y, batch.coordinates, batch.rows).loss("l2", unroll(operator, 3)(x))
+        return replace(batch, x=x, y=y).loss("l2", unroll(operator, 3)(x))
 
     loss().backward()
     values = []

@@ -126,8 +126,9 @@ class TrainingConfig(Section):
     residual: float = Field(
         0.0,
         ge=0,
-        description="Weight, in the training loss, of the mean relative residual "
-        "||b - A x|| / ||b|| of predictions by the family's own A and b. 0: none.",
+        description="Weight, in the training loss, of the mean relative residual of predictions by "
+        "the family's own equations: ||b - A x|| / ||b|| of a linear system or of a time step, "
+        "||F(u)|| / ||F(0)|| of a nonlinear one. 0: none.",
     )
     start: Annotated[str, Field(min_length=1)] | None = Field(
         None,

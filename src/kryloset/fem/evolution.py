@@ -3,6 +3,7 @@
 """The discretisation of a family with time steps."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from mpi4py import MPI
 from petsc4py import PETSc
@@ -14,6 +15,7 @@ from dolfinx import default_scalar_type, fem
 from kryloset.config import GridPoints
 from kryloset.errors import ConfigError, KrylosetError
 from kryloset.fem.blow_up import Growth
+from kryloset.fem.differentiation import PullBack
 from kryloset.fem.domain import make_domain
 from kryloset.fem.finite_elements import FiniteElements
 from kryloset.fem.form_checks import read_weak_form
@@ -168,6 +170,55 @@ class EvolutionDiscretisation(SharedMeshDiscretisation):
             largest = float(np.maximum(largest, self.system.residual_of(products[number])))
             self._advance(x[number])
         return largest
+
+    def assemble(self, instance: Instance) -> PETSc.Mat:
+        """Assemble the matrix of all steps of an instance, into storage that instances share."""
+        self.elements.set_parameters(instance)
+        return self.system.update()[0]
+
+    def right_hand_side(self, instance: Instance, number: int, *before: Array) -> Array:
+        """Return b of the step to a state from any states before it. Serial.
+
+        Args:
+            instance: The parameters.
+            number: The number of the state, at least 1.
+            before: Unknowns of the states before it, the latest first: (n,) each.
+        """
+        self._begin_step(instance, number, before)
+        rhs: Array = self.system.update(parameters=False)[1].array_r.copy()
+        return rhs
+
+    def pull_back(
+        self, instance: Instance, number: int, weights: Array, *before: Array
+    ) -> list[Array]:
+        """Return (db/du)^T w for each state u before a step. Serial.
+
+        Args:
+            instance: As of `right_hand_side`.
+            number: As of `right_hand_side`.
+            weights: w, (n,).
+            before: As of `right_hand_side`.
+        """
+        self._begin_step(instance, number, before)
+        w = self.system.rhs.duplicate()
+        w.setArray(weights)
+        function, derivatives = self._derivatives
+        function.x.array[:] = self.system.remove_nullspace(w).array_r
+        function.x.array[self.system.boundary.prescribed] = 0
+        return [derivative() for derivative in derivatives]
+
+    @cached_property
+    def _derivatives(self) -> tuple[fem.Function, list[PullBack]]:
+        """The weights, and the derivatives of b by the states before."""
+        weights = fem.Function(self.elements.space)
+        form = self.system.weak.L
+        return weights, [PullBack(form, state, weights) for state in self._previous]
+
+    def _begin_step(self, instance: Instance, number: int, before: Sequence[Array]) -> None:
+        self.elements.set_parameters(instance)
+        self._time.value = self.family.times[number]
+        for state, values in zip(self._previous, before, strict=True):
+            state.x.array[:] = values
 
     def resample(
         self, points: GridPoints, instance: Instance, solution: Instance

@@ -3,16 +3,19 @@
 """The discretisation of a nonlinear steady family, by Newton's method."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from mpi4py import MPI
 from petsc4py import PETSc
 
 import dolfinx.fem.petsc
+import numpy as np
 import ufl
 from dolfinx import fem
 
 from kryloset.errors import KrylosetError
 from kryloset.fem.boundary import BoundaryValues
+from kryloset.fem.differentiation import PullBack
 from kryloset.fem.domain import make_domain
 from kryloset.fem.finite_elements import FiniteElements
 from kryloset.fem.form_checks import read_weak_form
@@ -165,6 +168,47 @@ class NewtonDiscretisation(SharedMeshDiscretisation):
         x = self._x.duplicate()
         x.setArray(values)
         return self._relative_norm_at(x)
+
+    def residual_vector(self, instance: Instance, u: Array) -> Array:
+        """Return F(u), and u - g where u = g is prescribed, (n,): what `residual` measures. Serial.
+
+        Args:
+            instance: The parameters.
+            u: Any unknowns, (n,).
+        """
+        self.elements.set_parameters(instance)
+        self._boundary.update()
+        x, residual = self._x.duplicate(), self._rhs.duplicate()
+        x.setArray(u)
+        self._compute_residual(self._snes, x, residual)
+        found: Array = residual.array_r.copy()
+        return found
+
+    def pull_back(self, instance: Instance, weights: Array, u: Array) -> list[Array]:
+        """Return (dr/du)^T w of the r that `residual_vector` returns. Serial.
+
+        Where nothing is prescribed, r is F(u; v) + J(u; g - u, v): F as it would be, to first
+        order, at the prescribed values. With J in it, r has second derivatives of F.
+
+        Args:
+            instance: The parameters.
+            weights: w, (n,).
+            u: Any unknowns, (n,).
+        """
+        prescribed = self._boundary.prescribed
+        r = self.residual_vector(instance, u)
+        w, lift, first, second = self._derivatives
+        w.x.array[:] = np.where(prescribed, 0, weights)
+        lift.x.array[:] = np.where(prescribed, -r, 0)
+        return [np.where(prescribed, weights, first()) + second()]
+
+    @cached_property
+    def _derivatives(self) -> tuple[fem.Function, fem.Function, PullBack, PullBack]:
+        """The weights w, g - u where it is prescribed, and the derivatives of F and J with them."""
+        w, lift = (fem.Function(self.elements.space) for _ in range(2))
+        form, jacobian = self._forms
+        parts = form, ufl.action(jacobian, lift)
+        return w, lift, *(PullBack(part, self._u, w) for part in parts)
 
     def _relative_norm_at(self, x: PETSc.Vec) -> float:
         zero, residual = self._x.duplicate(), self._rhs.duplicate()

@@ -78,6 +78,20 @@ class SharedMeshDiscretisation(Discretisation):
         elements, (*forms, boundary) = self.elements, self._weak
         return find_forgotten(elements.family, elements.parameters, forms, boundary, *self._readers)
 
+    def read_unknowns(self, solution: Instance) -> Array:
+        """Return the unknowns of a solution, or of a state of it, (n,), in DOLFINx's order. Serial.
+
+        Args:
+            solution: Fields and unknowns by name.
+
+        Raises:
+            KeyError: It lacks a field that has its unknowns at points of the grid, or others.
+        """
+        dofmap = self.elements.space.dofmap
+        x: Array = np.zeros(dofmap.index_map.size_local * dofmap.index_map_bs)
+        self.elements.read(solution, x)
+        return x
+
     def meshes(self) -> dict[str, Array]:
         """Return nodes and cells."""
         return self.elements.meshes

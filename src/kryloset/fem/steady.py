@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from mpi4py import MPI
 from petsc4py import PETSc
 
-import numpy as np
 from dolfinx.mesh import Mesh
 
 from kryloset.fem.domain import make_domain
@@ -101,16 +100,3 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
         self.elements.set_parameters(instance)
         self.system.update(parameters=False)
         return self.system.residual(self.read_unknowns(solution))
-
-    def read_unknowns(self, solution: Instance) -> Array:
-        """Return the x of a solution, in the order of the rows of A. Serial.
-
-        Args:
-            solution: Fields and unknowns by name.
-
-        Raises:
-            KeyError: It lacks a field that has its unknowns at points of the grid, or others.
-        """
-        x: Array = np.zeros_like(self.system.rhs.array_r)
-        self.elements.read(solution, x)
-        return x

@@ -32,8 +32,9 @@ type Array = NDArray[np.float64]
 class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[misc]
     """The instances of one split as pairs of parameters and solution on a grid of the file.
 
-    An item is `{"x": (C, *grid), "y": (K, *grid), "row": ()}`: functions in float32 and physical
-    units, and the row of the instance in the file. There is one channel for each parameter and each
+    An item is `{"x": (C, *grid), "y": (K, *grid), "row": (), "state": (M,)}`: functions in float32
+    and physical units, the row of the instance in the file, and the numbers of the states of y in
+    its trajectory, which of a steady problem is 0. There is one channel for each parameter and each
     field of the solution, and for each component of a vector. A parameter that is a number, or
     varies only along some axes, is constant along the others. A parameter with axes of its own is
     left out. The solution of a trajectory is its last state.
@@ -196,14 +197,17 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
 
     def __getitems__(self, items: Sequence[int]) -> list[dict[str, Tensor]]:
         """Return several pairs, which share their memory: a `DataLoader` asks for a batch by it."""
-        read = (*self._read(items, np.float32), self.instances[self._place(items)[0]])
+        numbers, starts = self._place(items)
+        states = np.add.outer(starts + self._starts.start, np.asarray(self._later, np.int64))
+        read = (*self._read(items, np.float32), self.instances[numbers], states)
         parts = zip(*map(torch.from_numpy, read), strict=True)
-        return [dict(zip(("x", "y", "row"), part, strict=True)) for part in parts]
+        return [dict(zip(("x", "y", "row", "state"), part, strict=True)) for part in parts]
 
     def join(self, items: Sequence[dict[str, Tensor]]) -> GridBatch:
         """Return a batch of items, such as the `collate_fn` of a `DataLoader` does."""
-        x, y, rows = (torch.stack([item[key] for item in items]) for key in ("x", "y", "row"))
-        return GridBatch(x, y, self.closed_coordinates, rows)
+        names = ("x", "y", "row", "state")
+        x, y, rows, states = (torch.stack([item[key] for item in items]) for key in names)
+        return GridBatch(x, y, self.closed_coordinates, rows, states)
 
     def __getstate__(self) -> dict[str, Any]:
         """Drop the open file: the process that unpickles opens its own."""

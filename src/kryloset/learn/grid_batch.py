@@ -27,12 +27,14 @@ class GridBatch:
             after each of S steps. Predictions have the same shape.
         coordinates: Coordinates of the grid, one array per axis, with the end of a periodic one.
         rows: (N,), int64, the rows of the instances in the dataset.
+        states: (N, M), int64, the numbers of the M states of y in their trajectories.
     """
 
     x: Tensor
     y: Tensor
     coordinates: tuple[Array, ...]
     rows: Tensor
+    states: Tensor
 
     @property
     def steps(self) -> int:
@@ -45,7 +47,7 @@ class GridBatch:
         return (self.x,)
 
     def separate(self, prediction: Tensor) -> Sequence[Tensor]:
-        """Return the prediction of each instance, (K, *grid)."""
+        """Return the prediction of each pair, of the shape of its y."""
         return list(prediction)
 
     def loss(self, norm: Literal["l2", "h1"], prediction: Tensor) -> Tensor:

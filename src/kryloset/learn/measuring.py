@@ -3,7 +3,7 @@
 """Measure anything that predicts functions on the splits of a dataset, instance by instance."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,9 @@ type Array = NDArray[np.float64]
 #: From inputs (N, C, *grid) to outputs (N, K, *grid), in physical units.
 type Predictor = Callable[[Array], Array]
 
-#: From rows of a dataset and predictions (N, K, *grid) to their residuals (N, 1).
-type Residuals = Callable[[NDArray[np.int64], Array], Array]
+#: From rows of a dataset, predictions and the numbers of the predicted states to residuals, as
+#: `Equations.residuals`.
+type Residuals = Callable[[NDArray[np.int64], Array, NDArray[np.int64]], Array]
 
 #: The quantiles over instances that are reported, by name.
 QUANTILES: Mapping[str, float] = {"min": 0.0, "q10": 0.1, "q50": 0.5, "q90": 0.9, "max": 1.0}
@@ -233,14 +234,19 @@ def _measure(
 ) -> Measured:
     parts = []
     for batch in DataLoader(pairs, max(1, BATCH // (steps or pairs.steps))):
-        x, y = batch["x"].numpy(), batch["y"].numpy()
+        x, y, rows, numbers = (batch[name].numpy() for name in ("x", "y", "row", "state"))
         if pairs.states:
-            parts.append(_along(predict, pairs, pairs.states, x, y, steps or pairs.steps))
+            part, prediction, rolled = _along(
+                predict, pairs, pairs.states, x, y, steps or pairs.steps
+            )
+            if residuals is not None:
+                part = _with_residuals(part, residuals, rows, numbers, prediction, rolled)
+            parts.append(part)
         else:
             prediction = predict(x)
             errors = measure(prediction, y, pairs.closed_coordinates)
             if residuals is not None:
-                errors["residual"] = residuals(batch["row"].numpy(), prediction)
+                errors["residual"] = residuals(rows, prediction, numbers)
             parts.append(Measured(errors, _distances(prediction, y)))
     rollouts = [part.rollout for part in parts if part.rollout]
     return Measured(
@@ -252,8 +258,12 @@ def _measure(
 
 def _along(
     predict: Predictor, pairs: FieldPairs, states: States, x: Array, y: Array, steps: int
-) -> Measured:
+) -> tuple[Measured, Array, Array]:
     """Measure a predictor on trajectories.
+
+    Returns:
+        What was measured; the predictions of single steps, (N, S, K, *grid); and the states of the
+        rollout, (N, R, fields, *grid).
 
     Args:
         predict: It predicts the next state.
@@ -274,11 +284,40 @@ def _along(
     )
     start, time_step = pairs.times[states.window - 1], pairs.times[1] - pairs.times[0]
     times = start + time_step * np.arange(1, rolled.shape[1] + 1)
-    return Measured(
+    measured = Measured(
         {name: mean(found.reshape(*shape, -1), axis=1) for name, found in errors.items()},
         _distances(prediction, truth).reshape(*shape, -1).max(axis=1),
         Rollout.measure(rolled, true, pairs.closed_coordinates, times, pairs.fields),
     )
+    return measured, prediction.reshape(*shape, *prediction.shape[1:]), rolled
+
+
+def _with_residuals(
+    measured: Measured,
+    residuals: Residuals,
+    rows: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    prediction: Array,
+    rolled: Array,
+) -> Measured:
+    """Add the residuals of single steps, and of the rollout, in which states follow predicted ones.
+
+    Args:
+        measured: What was measured of trajectories.
+        residuals: What computes residuals.
+        rows: Rows of the instances, (N,).
+        numbers: Numbers of the known states after the first ones, (N, M).
+        prediction: Predictions of single steps, (N, S, K, *grid).
+        rolled: States of the rollout, (N, R, fields, *grid), M of which have numbers.
+    """
+    steps, each = prediction.shape[1], prediction.reshape(-1, *prediction.shape[2:])
+    single = residuals(np.repeat(rows, steps), each, numbers.reshape(len(each), -1))
+    found = {"residual": mean(single.reshape(len(rows), steps, -1), axis=1)}
+    rollout = measured.rollout
+    if rollout is not None:
+        whole = residuals(rows, rolled[:, : numbers.shape[1]], numbers)
+        rollout = replace(rollout, errors={**rollout.errors, "residual": whole[:, :, None]})
+    return replace(measured, errors={**measured.errors, **found}, rollout=rollout)
 
 
 def _distances(prediction: Array, truth: Array) -> Array:

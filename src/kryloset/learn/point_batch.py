@@ -51,6 +51,11 @@ class PointBatch:
     steps: ClassVar[int] = 1
 
     @property
+    def states(self) -> Tensor:
+        """(N, 1), the number of the state that y is: the last one of a trajectory."""
+        return torch.full((self.points.count, 1), -1)
+
+    @property
     def arguments(self) -> tuple[Tensor, Points]:
         """What an operator takes."""
         return self.x, self.points

@@ -158,7 +158,7 @@ def _residuals(equations: Equations, predict: Predictor) -> Residuals:
     """
     if not isinstance(predict, OnGridOfMeshes):
         return equations.residuals
-    return lambda rows, _: equations.residuals(rows, [predict.at_nodes(row)[1] for row in rows])
+    return lambda rows, *_: equations.residuals(rows, [predict.at_nodes(row)[1] for row in rows])
 
 
 def _lacking(operator: Operator, there: Pairs) -> str:

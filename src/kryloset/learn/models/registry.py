@@ -16,9 +16,10 @@ from kryloset.config import Config, Section, TrainingConfig, describe
 from kryloset.errors import ConfigError
 from kryloset.extras import advised
 from kryloset.learn.march import March
-from kryloset.learn.residual_fault import find_residual_fault
+from kryloset.learn.residual_fault import find_nodes_fault, find_residual_fault
 from kryloset.problems.base import Family
 from kryloset.problems.checks.own_files import import_file, source_files
+from kryloset.problems.finite_element import SteadyFamily
 from kryloset.provenance import closure
 
 if TYPE_CHECKING:
@@ -160,8 +161,9 @@ def check_training(training: TrainingConfig, family: Family) -> None:
         family: The family whose instances they learn from.
 
     Raises:
-        ConfigError: As `model_class`, `read_settings` and `March.choose`; or a network on grids
-            should learn on meshes; or residuals are asked for, and predictions have none.
+        ConfigError: As `model_class`, `read_settings` and `March.choose`; or a network should learn
+            on meshes, and it is one on grids, or not all fields have values at the same nodes; or
+            residuals are asked for, and predictions have none.
         MissingLibraryError: There are settings to check, and torch is not installed.
     """
     march = March.choose(
@@ -178,6 +180,33 @@ def check_training(training: TrainingConfig, family: Family) -> None:
                 f"training.where: model {name!r} learns on grids alone: take `auto` or `grid`, or "
                 "a model on points, as `kryloset models` tells"
             )
-        at_nodes = training.where != "grid" and on_points(kind)
-        if training.residual and (fault := find_residual_fault(family, at_nodes=at_nodes)):
-            raise ConfigError(f"training.residual: {fault}; take 0")
+        if training.where == "mesh" and (fault := find_nodes_fault(family)):
+            raise ConfigError(f"training.where: {fault}: take `auto` or `grid`")
+        if training.residual:
+            _check_residual(training, family, at_nodes=_learns_at_nodes(training, kind, family))
+
+
+def _learns_at_nodes(training: TrainingConfig, kind: "type[Network]", family: Family) -> bool:
+    """Return where a network will learn (`find_place`), before there is a dataset."""
+    if training.where != "auto" or training.grid is not None or not on_points(kind):
+        return training.where == "mesh"
+    own = f"{family.fields[0].name}_dofs" in {variable.name for variable in family.unknowns}
+    march = March.choose(
+        family.times, training.window, training.stride, training.bundle, steps=training.steps
+    )
+    return own and not march.window and not find_nodes_fault(family)
+
+
+def _check_residual(training: TrainingConfig, family: Family, *, at_nodes: bool) -> None:
+    """Refuse residuals that are not known.
+
+    Raises:
+        ConfigError: They are not known, or cannot be differentiated twice.
+    """
+    if fault := find_residual_fault(family, at_nodes=at_nodes):
+        raise ConfigError(f"training.residual: {fault}; take 0")
+    if training.optimiser == "adahessian" and not isinstance(family, SteadyFamily):
+        raise ConfigError(
+            "training.residual: adahessian differentiates twice, which is possible where an "
+            "instance is one linear system; take another optimiser, or 0"
+        )
