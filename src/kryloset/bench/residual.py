@@ -77,8 +77,11 @@ def _train(config: DatasetConfig, folder: Path, way: str, training: Mapping[str,
     from kryloset.run import evaluate, train
     from kryloset.run.equations import open_equations
 
-    usual = {"settings": {"fno": {"modes": 8}}, "stride": 1 if config.family == "heat" else None}
-    changed = config.model_dump(mode="json") | {"training": usual | training}
+    usual: dict[str, Any] = {
+        "settings": {"fno": {"modes": 8}},
+        "stride": 1 if config.family == "heat" else None,
+    }
+    changed = {**config.model_dump(mode="json"), "training": {**usual, **training}}
     model, metrics = folder / f"{way}.pt", folder / f"{way}.json"
     data = folder / "dataset.h5"
     train.run(
