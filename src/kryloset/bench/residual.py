@@ -12,7 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from kryloset.bench.goals import Goal
 from kryloset.bench.tables import COLUMNS, Row, tabulate
 from kryloset.config import DatasetConfig
 from kryloset.progress import track
@@ -112,18 +111,3 @@ def describe(rows: Sequence[Row]) -> str:
 def conclude(rows: Sequence[Row]) -> str:
     """Return the table of all families."""
     return describe(rows)
-
-
-def judge(rows: Sequence[Row]) -> list[Goal]:
-    """Ask whether residuals in the loss make residuals smaller than further epochs do."""
-    found = {(row["family"], row["way"]): row["residual"] for row in rows}
-    return [
-        Goal(
-            "residual, to that by errors alone",
-            family,
-            found[family, "and residuals"] / found[family, "errors alone"],
-            1.0,
-        )
-        for family in FAMILIES
-        if (family, "and residuals") in found
-    ]

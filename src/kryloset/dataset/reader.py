@@ -232,21 +232,6 @@ class Dataset:
         return {name: self._read(name, index) for name in (*self.fields, *self.unknowns, *own)}
 
     @_described
-    def state(self, index: int, number: int) -> dict[str, NDArray[Any]]:
-        """Return fields and unknowns of a state of a trajectory.
-
-        Args:
-            index: The row of the instance.
-            number: The number of the state, 0 for the initial one.
-        """
-        arrays = {name: self.array(name) for name in (*self.fields, *self.unknowns)}
-        return {
-            name: widen(np.asarray(array[index, number]))
-            for name, array in arrays.items()
-            if array.attrs[TIME_VARYING]
-        }
-
-    @_described
     def inside(self, index: int, points: GridPoints | None = None) -> NDArray[np.bool_] | None:
         """Return which points of the grid lie in an instance's domain.
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Open the equations of a dataset, which its family assembles."""
 
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kryloset.dataset.layout import TIME_VARYING, widen
+from kryloset.dataset.opening import describable
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.fem.evolution import EvolutionDiscretisation
@@ -122,12 +124,24 @@ class _Opened:
             )
 
         def stored(number: int) -> Tensor:
-            return torch.from_numpy(discretisation.read_unknowns(self._data.state(row, number)))
+            return torch.from_numpy(discretisation.read_unknowns(self._state(row, number)))
 
         return SteppedEquation(
             places, own + _bytes_of(instance), matrix, step, stored, family.levels,
             len(family.times),
         )  # fmt: skip
+
+    def _state(self, row: int, number: int) -> dict[str, NDArray[np.float64]]:
+        """Return fields and unknowns of a state of a trajectory."""
+        with describable(self._data.path):
+            return {name: widen(array[row, number]) for name, array in self._in_time.items()}
+
+    @cached_property
+    def _in_time(self) -> dict[str, Any]:
+        """The arrays of fields and unknowns in the file that have an axis of time."""
+        names = (*self._data.fields, *self._data.unknowns)
+        found = {name: self._data.array(name) for name in names}
+        return {name: array for name, array in found.items() if array.attrs[TIME_VARYING]}
 
     def _discretise(self, population: Population) -> OnMesh | RemeshedDiscretisation:
         family = population.family
