@@ -7,7 +7,7 @@ follows from a configuration and a family.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -59,13 +59,21 @@ def _walk(
                     f"{path} is a link to something else, perhaps in another file; a dataset "
                     "has no such links"
                 )
-            node = group[name]
+            node = _open(group, name)
             first = places.setdefault(h5py.h5o.get_info(node.id).addr, path)
             if len(places) > _NODES:
                 raise DataError(f"{path}: there are more groups and arrays than a dataset has")
             yield path, node if first == path else first
             if first == path and isinstance(node, h5py.Group):
                 groups.append((path + "/", node))
+
+
+def _open(group: h5py.Group, name: str) -> h5py.HLObject:
+    """Return `group[name]`, which asks for the mode of the file again for each array."""
+    opened = h5py.h5o.open(group.id, name.encode())
+    if isinstance(opened, h5py.h5d.DatasetID):
+        return h5py.Dataset(opened, readonly=True)  # Its shape and type are read once.
+    return h5py.Group(opened) if isinstance(opened, h5py.h5g.GroupID) else group[name]
 
 
 def read_structure(file: h5py.File, *, hollow: bool = False) -> dict[str, Any]:
@@ -94,7 +102,7 @@ def read_structure(file: h5py.File, *, hollow: bool = False) -> dict[str, Any]:
             tree[path] |= {
                 "type": repr(node.dtype),
                 "shape": list(node.shape),
-                "axes": _axes(node, path, places) if "DIMENSION_LIST" in names else [],
+                "axes": _axes(node, path, places, found) if "DIMENSION_LIST" in names else [],
                 "axis of": _axis_of(node, places) if "REFERENCE_LIST" in names else [],
             }
         elif not isinstance(node, h5py.Group):
@@ -127,28 +135,37 @@ def _require_stored(array: h5py.Dataset, path: str, file: h5py.File) -> None:
 
 def _attributes(node: h5py.HLObject, path: str, names: Sequence[str]) -> dict[str, Any]:
     """Return the attributes of a node, without loss, in a form that JSON can represent."""
-    opened = {name: node.attrs.get_id(name) for name in names if name not in _REFERENCES}
-    size = sum(prod(attribute.shape) * attribute.dtype.itemsize for attribute in opened.values())
+    opened = {name: _Attribute(node, name) for name in names if name not in _REFERENCES}
+    size = sum(attribute.size for attribute in opened.values())
     if size > _ATTRIBUTES:
         raise DataError(f"{path} has {size} bytes of attributes")
-    found = {name: _plain(_read(node, name, attribute)) for name, attribute in opened.items()}
+    found = {name: _plain(attribute.read()) for name, attribute in opened.items()}
     if path == "/":
         found.pop(CREATED, None)
     return found
 
 
-def _read(node: h5py.HLObject, name: str, attribute: Any) -> Any:
-    """Return `node.attrs[name]` from the attribute, which is open: a check reads hundreds."""
-    dtype = attribute.dtype
-    text = h5py.check_string_dtype(dtype)
-    if dtype.kind not in "biufSO" or (dtype.kind == "O" and text is None):
-        return node.attrs[name]
-    values = np.zeros(attribute.shape, dtype)
-    attribute.read(values)
-    if text is not None and text.length is None:
-        decoded = [word.decode("utf-8", "surrogateescape") for word in values.flat]
-        values = np.array(decoded, object).reshape(values.shape)
-    return values[()]
+class _Attribute:
+    """An open attribute, whose shape and type are read once: a check reads hundreds."""
+
+    def __init__(self, node: h5py.HLObject, name: str) -> None:
+        self._node, self._name = node, name
+        self._opened = h5py.h5a.open(node.id, name.encode())
+        self._shape, self._dtype = self._opened.shape, self._opened.dtype
+        self.size = prod(self._shape) * self._dtype.itemsize
+
+    def read(self) -> Any:
+        """Return `node.attrs[name]`."""
+        text = h5py.check_string_dtype(self._dtype)
+        kind = self._dtype.kind
+        if kind not in "biufSO" or (kind == "O" and text is None):
+            return self._node.attrs[self._name]
+        values = np.zeros(self._shape, self._dtype)
+        self._opened.read(values)
+        if text is not None and text.length is None:
+            decoded = [word.decode("utf-8", "surrogateescape") for word in values.flat]
+            values = np.array(decoded, object).reshape(values.shape)
+        return values[()]
 
 
 def _plain(value: Any) -> Any:
@@ -158,30 +175,38 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else str(value)
 
 
-def _axes(array: h5py.Dataset, path: str, places: dict[int, str]) -> list[list[str]]:
+def _axes(
+    array: h5py.Dataset, path: str, places: Mapping[int, str], found: Mapping[str, Any]
+) -> list[list[str]]:
     """Return the paths of the dimension scales of each axis of an array that has some.
+
+    Args:
+        array: The array.
+        path: Its path.
+        places: The first path of each node by its address.
+        found: The nodes by path.
 
     Raises:
         DataError: A dimension scale is missing, or its length differs from that of the axis.
     """
-    found: list[list[str]] = []
+    axes: list[list[str]] = []
     for number, references in enumerate(array.attrs["DIMENSION_LIST"]):
         where = f"axis {number} of {path}"
         try:
             scales = [h5py.h5r.dereference(reference, array.id) for reference in references]
             names = [places[h5py.h5o.get_info(scale).addr] for scale in scales]
-            lengths = [h5py.Dataset(scale).shape for scale in scales]
+            lengths = [found[name].shape for name in names]
         except Exception as error:
             raise DataError(
                 f"{where}: its dimension scale cannot be found (DIMENSION_LIST): {error}"
             ) from None
         if any(length != (array.shape[number],) for length in lengths):
             raise DataError(f"{where} has another length than its dimension scale {names}")
-        found.append(names)
-    return found
+        axes.append(names)
+    return axes
 
 
-def _axis_of(array: h5py.Dataset, places: dict[int, str]) -> list[str]:
+def _axis_of(array: h5py.Dataset, places: Mapping[int, str]) -> list[str]:
     """Return the arrays to which a dimension scale belongs, each with the number of the axis."""
     found = []
     for reference, number in array.attrs["REFERENCE_LIST"]:

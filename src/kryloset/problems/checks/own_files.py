@@ -172,11 +172,15 @@ def _installed(own: Path) -> str | None:
 def _named_in(file: Path, root: Path) -> Iterator[Path]:
     """Yield the files below `root` that the import statements of a module name."""
     for name in _imported_names(file.read_bytes(), file.relative_to(root).parts[:-1]):
-        # A package's __init__.py runs before its modules.
-        for length in range(1, len(name) + 1):
-            found = _local_file(name[:length], root)
-            if found is not None:
-                yield found
+        place = str(root)
+        for part in name:  # A package's __init__.py runs before its modules.
+            place = os.path.join(place, part)
+            for found in (os.path.join(place, "__init__.py"), f"{place}.py"):
+                if os.path.isfile(found):
+                    yield Path(found)
+                    break
+            if not os.path.isdir(place):
+                break
 
 
 @lru_cache(maxsize=128)  # a check of a dataset asks a dozen times for the same few files
@@ -195,12 +199,3 @@ def _imported_names(source: bytes, package: tuple[str, ...]) -> tuple[list[str],
             base += node.module.split(".") if node.module else []
             names += [base, *([*base, alias.name] for alias in node.names)]
     return tuple(names)
-
-
-def _local_file(name: list[str], root: Path) -> Path | None:
-    """Return the file of a module below `root`, if it exists."""
-    place = root.joinpath(*name)
-    for file in (place / "__init__.py", place.with_name(place.name + ".py")):
-        if name and file.is_file():
-            return file
-    return None
