@@ -26,6 +26,8 @@ SITE := .venv/.made-docs
 PEERS := .venv/.made-bench
 COMPLEX := .venv-complex/.made
 FORMATS := .venv/.made-formats
+# The tests that the last `make test` skipped: TESTS=@.venv/skipped runs them again.
+SKIPPED := .venv/skipped
 # Quote a name, whatever it contains, as one word for the shell.
 quote = '$(subst ','\'',$(1))'
 # Neighbours share fixtures, so each process begins with a run of neighbours, and takes half of what
@@ -48,14 +50,14 @@ help: ## List the targets (the default).
 	@echo "CONFIG=file.yaml uses another configuration; CORES=n limits the jobs that run at a time."
 	@echo "FORCE=yes overwrites a dataset of another family that has the same name."
 	@echo "MODELS=\"fno mine.py:Net\" trains these models, of those that kryloset models lists or your own."
-	@echo "TESTS=tests/krylov runs the fast tests of one package."
+	@echo "TESTS=tests/krylov runs the fast tests of one package, @$(SKIPPED) those skipped before."
 
 run: configured $(ENVIRONMENT) ## Make and check the datasets of CONFIG and write their reports.
 	@$(SNAKEMAKE)
 	@$(SUMMARY)
 
 test: $(ENVIRONMENT) ## Run the fast tests on all cores.
-	@$(BIN)/pytest $(PARALLEL) $(TESTS)
+	@$(BIN)/pytest $(PARALLEL) --note-skipped $(SKIPPED) $(TESTS)
 
 slow: $(ENVIRONMENT) ## Run the slow tests on all cores.
 	@$(BIN)/pytest $(PARALLEL) -m slow

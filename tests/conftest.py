@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Fixtures for tests of the whole workflow."""
+"""What all tests have in common: their settings, and a folder for the whole workflow."""
 
 import os
 from pathlib import Path
@@ -21,6 +21,43 @@ from running import ROOT, TINY
 # Tests run in parallel, so the time of a single example means nothing.
 hypothesis.settings.register_profile("beside others", deadline=None)
 hypothesis.settings.load_profile("beside others")
+
+# What a test writes need not outlast a power cut. The commands that tests start wait for the disk.
+os.fsync = lambda handle: None
+
+
+class Skipped:
+    """What is skipped, file by file or test by test."""
+
+    def __init__(self, noted: Path) -> None:
+        """Give the file to note it in, which `pytest @FILE` runs once nothing is missing."""
+        self.noted, self.found = noted, []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take a test."""
+        self._take(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Take a file."""
+        self._take(report)
+
+    def _take(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if report.skipped:
+            self.found.append(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        """Note them, one a line."""
+        self.noted.write_text("".join(f"{what}\n" for what in self.found))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--note-skipped", type=Path, metavar="FILE", help="note what is skipped")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    noted = config.getoption("note_skipped")
+    if noted is not None and not hasattr(config, "workerinput"):  # once, for all processes
+        config.pluginmanager.register(Skipped(noted))
 
 
 @pytest.fixture
