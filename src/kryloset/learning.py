@@ -4,7 +4,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -134,7 +134,10 @@ def choose(
     name: Name,
     models: Annotated[
         list[Path],
-        typer.Argument(help="Models that differ by their seeds, two at least.", show_default=False),
+        typer.Argument(
+            help="Models that differ by their seeds, two at least; by features, one.",
+            show_default=False,
+        ),
     ],
     pool: Annotated[int, typer.Option(min=1, help="Candidates.", show_default=False)],
     count: Annotated[int, typer.Option(min=1, help="How many are chosen.", show_default=False)],
@@ -142,9 +145,13 @@ def choose(
     first: Annotated[
         int, typer.Option(min=0, help="Instances before the candidates, which are written too.")
     ] = 0,
+    by: Annotated[
+        Literal["spread", "features"],
+        typer.Option(help="Spread of several models, or last-layer features of one."),
+    ] = "spread",
     network: OwnNetwork = None,
 ) -> None:
-    """Choose instances to solve where models disagree, for the key `instances`."""
+    """Choose instances to solve where models are likely to be wrong, for the key `instances`."""
     let_idle_threads_sleep()
     from kryloset.given.opening import load_resolved
     from kryloset.run import choose as stage
@@ -156,6 +163,7 @@ def choose(
         pool=pool,
         count=count,
         output=output,
+        by=by,
         network=network,
     )
 

@@ -3,6 +3,7 @@
 """`kryloset bench online`: what is trained on what, and what follows from the times."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,16 @@ SOLVING, LEARNING, START = 2.0, 5.0, 7.0
 
 
 @pytest.fixture
-def rows(monkeypatch, tmp_path: Path):
-    """The rows of a run whose commands do nothing, and take as long as they are told to."""
+def make_rows(monkeypatch, tmp_path: Path):
+    """Makes the rows of a run whose commands do nothing, and take as long as they are told to."""
 
-    def call(command, folder):
+    def run(solving=SOLVING, learning=LEARNING):
+        monkeypatch.setattr(online, "run_command", partial(call, solving, learning))
+        settings = {"instances": 100, "points": 65, "seeds": 3, "chosen": 20, "pool": 40}
+        found = online.run(**settings, folder=str(tmp_path / "run"))
+        return [row for of_case in found for row in of_case]
+
+    def call(solving, learning, command, folder):
         _, _, _, _, _, _, stage, *_ = command
         seconds = START
         if stage in ("solve", "train", "train-online"):
@@ -28,17 +35,20 @@ def rows(monkeypatch, tmp_path: Path):
             assert (dataset.training.online is not None) == (stage == "train-online")
             if stage != "solve":
                 dataset.training.only(seed=int(command[command.index("--seed") + 1]))
-            seconds += SOLVING * dataset.count * (stage != "train")
-            seconds += LEARNING * dataset.training.epochs * (stage != "solve")
+            seconds += solving * dataset.count * (stage != "train")
+            seconds += learning * dataset.training.epochs * (stage != "solve")
         if stage == "evaluate":
             metrics = {"errors": {"test": {"relative_l2": 0.1}}}
             (folder / "metrics.json").write_text(json.dumps(metrics))
         return Usage(seconds, seconds, 1.0)
 
-    monkeypatch.setattr(online, "run_command", call)
-    settings = {"instances": 100, "points": 65, "seeds": 3, "chosen": 20, "pool": 40}
-    found = online.run(**settings, folder=str(tmp_path / "run"))
-    return [row for of_case in found for row in of_case]
+    return run
+
+
+@pytest.fixture
+def rows(make_rows):
+    """The rows of a machine that does nothing else."""
+    return make_rows()
 
 
 def test_a_training_takes_as_long_as_solving_and_an_online_one_as_both(rows):
@@ -54,11 +64,19 @@ def test_a_training_takes_as_long_as_solving_and_an_online_one_as_both(rows):
     assert streams[3]["wall"] == pytest.approx(offline["solving"])
 
 
+@pytest.mark.parametrize("seconds", [0.0, -0.3])
+def test_a_machine_that_does_other_work_gives_no_times_below_zero(make_rows, seconds):
+    offline, *streams = [row for row in make_rows(seconds, seconds) if row["table"] == "online"]
+    assert offline["solving"] == offline["learning"] == online.LEAST and offline["epochs"] == 1
+    assert all(row["wall"] > 0 and row["instances"] >= 100 for row in streams)
+
+
 def test_draws_are_compared_with_as_many_instances(rows, tmp_path):
     active = [row for row in rows if row["table"] == "active"]
     assert [(row["way"], row["instances"]) for row in active] == [
-        ("uniformly", 40), ("by the spread", 40),
+        ("uniformly", 40), ("by the spread", 40), ("by the features", 40),
     ]  # fmt: skip
-    chosen = yaml.safe_load((tmp_path / "run/by_the_spread/config.yaml").read_text())
-    assert chosen["datasets"]["darcy"]["instances"]["file"].endswith("first/chosen.h5")
+    for by in ("spread", "features"):
+        chosen = yaml.safe_load((tmp_path / f"run/by_the_{by}/config.yaml").read_text())
+        assert chosen["datasets"]["darcy"]["instances"]["file"].endswith(f"first/{by}.h5")
     assert "by the spread" in online.conclude(rows) and not online.judge(rows)[0].met

@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Instances that are chosen by the disagreement of models become a dataset."""
+"""Instances that are chosen by the disagreement of models, or by features, become a dataset."""
 
 import h5py
 import numpy as np
 import pytest
 from pointwise_runs import make_run
+from scipy.interpolate import RegularGridInterpolator
 
 pytest.importorskip("torch")
 
@@ -15,8 +16,16 @@ from kryloset.config import TrainingConfig
 from kryloset.errors import ConfigError, DataError
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.models.registry import model_class
-from kryloset.learn.operator import Operator, build_network, describe, save_model, weights
+from kryloset.learn.operator import (
+    Operator,
+    build_network,
+    describe,
+    load_model,
+    save_model,
+    weights,
+)
 from kryloset.learn.scaling import Scaling
+from kryloset.problems import load_family
 from kryloset.problems.populations import Population
 from kryloset.run import choose
 from kryloset.run.draw import Drawn
@@ -42,9 +51,11 @@ def models(run):
     return found
 
 
-def test_chosen_instances_are_those_that_are_drawn(run, models, tmp_path):
-    output = tmp_path / "chosen.h5"
-    choose.run(run.config, models=models, first=3, pool=80, count=5, output=output)
+@pytest.mark.parametrize("by", ["spread", "features"])
+def test_chosen_instances_are_those_that_are_drawn(run, models, tmp_path, by):
+    output, again = tmp_path / "chosen.h5", tmp_path / "again.h5"
+    asked = {"models": models if by == "spread" else models[:1], "first": 3, "pool": 80, "count": 5}
+    choose.run(run.config, **asked, output=output, by=by)
     drawn = Drawn([Population(run.family)], run.config.seed).instances(range(83))
     with h5py.File(output) as file:
         assert set(file) == set(drawn[0])
@@ -58,8 +69,7 @@ def test_chosen_instances_are_those_that_are_drawn(run, models, tmp_path):
     assert all(3 <= number < 83 for number in numbers[3:])
     for row, number in zip(rows, numbers, strict=True):
         assert all(np.array_equal(row[name], drawn[number][name]) for name in row)
-    again = tmp_path / "again.h5"
-    choose.run(run.config, models=models, first=3, pool=80, count=5, output=again)
+    choose.run(run.config, **asked, output=again, by=by)
     assert again.read_bytes() == output.read_bytes()
 
 
@@ -67,7 +77,26 @@ def test_one_model_the_same_twice_and_too_many_instances_are_refused(run, models
     files = {"output": tmp_path / "chosen.h5", "first": 0, "pool": 10}
     with pytest.raises(ConfigError, match="one model has no spread"):
         choose.run(run.config, models=models[:1], count=1, **files)
+    with pytest.raises(ConfigError, match="one model: 2 are given"):
+        choose.run(run.config, models=models, count=1, by="features", **files)
     with pytest.raises(ConfigError, match="from 1 to 10"):
         choose.run(run.config, models=models, count=11, **files)
     with pytest.raises(DataError, match="instance 0: the spread of the models is 0"):
         choose.run(run.config, models=models[:1] * 2, count=1, **files)
+
+
+def test_models_see_parameters_on_the_grid_that_they_learnt_on(run, models):
+    finer = run.config.model_copy(
+        update={"mesh": run.config.mesh.model_copy(update={"points": 2 * run.config.mesh.points})}
+    )
+    family, operator = load_family(finer), load_model(models[0])
+    instances = Drawn([Population(family)], finer.seed).instances(range(2))
+    (x,) = choose._inputs([operator], instances, finer, family)
+    coarse = [np.array(axis) for axis in operator.about["coordinates"]]
+    points = np.stack(np.meshgrid(*coarse, indexing="ij"), axis=-1)
+    assert x.shape[2:] == points.shape[:-1] != instances[0]["k"].shape
+    k = x[:, operator.about["inputs"].index("k")]
+    for found, instance in zip(k, instances, strict=True):
+        axes = tuple(family.coordinates.values())
+        expected = RegularGridInterpolator(axes, instance["k"])(points)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)

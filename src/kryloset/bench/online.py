@@ -34,6 +34,13 @@ that of the starts of processes; chunks of a stream."""
 BATCH = 8
 """Pairs of a step."""
 
+TIMED = 10
+"""Epochs by which one training is longer than another: from both follow the seconds of an epoch."""
+
+LEAST = 0.1
+"""Least seconds of solving and of an epoch: they are differences of what is measured, which other
+work on the machine may make negative."""
+
 SPLITS = {"train": 0.9, "valid": 0.1}
 
 
@@ -78,9 +85,10 @@ class _Bench:
         )[0]
         few = self.make("few", own | {"count": FEW})[1]
         data, all_ = self.make("offline", own)
-        one, three = (self.train("offline", data, own, epochs, 1)[0][1] for epochs in (1, 3))
+        one, long = (self.train("offline", data, own, n, 1)[0][1] for n in (1, 1 + TIMED))
         # Without the starts of processes. Learning is to take as long as solving.
-        solving, epoch = (all_ - few) * count / (count - FEW), (three - one) / 2
+        solving = max((all_ - few) * count / (count - FEW), LEAST)
+        epoch = max((long - one) / TIMED, LEAST)
         epochs = max(1, round(solving / epoch))
         learning = epochs * epoch
         trained = [model for model, _ in self.train("offline", data, own, epochs, seeds)]
@@ -111,12 +119,17 @@ class _Bench:
         )[0]
         data, _ = self.make("first", own)
         models = self.train("first", data, own, epochs, seeds)
-        asked = {"first": count, "pool": pool, "count": count, "output": "chosen.h5"}
-        options = [word for key, value in asked.items() for word in (f"--{key}", str(value))]
-        self.call("first", "choose", "config.yaml", NAME, *(str(m) for m, _ in models), *options)
         both = own | {"count": 2 * count}
-        chosen = both | {"instances": {"file": str(self.place / "first/chosen.h5")}}
-        for way, dataset in (("uniformly", both), ("by the spread", chosen)):
+        ways = {"uniformly": both}
+        for by, seen in (("spread", models), ("features", models[:1])):
+            asked = {"first": count, "pool": pool, "count": count, "by": by}
+            asked["output"] = f"{by}.h5"
+            options = [word for key, value in asked.items() for word in (f"--{key}", str(value))]
+            self.call("first", "choose", "config.yaml", NAME, *(str(m) for m, _ in seen), *options)
+            ways[f"by the {by}"] = both | {
+                "instances": {"file": str(self.place / f"first/{by}.h5")}
+            }
+        for way, dataset in ways.items():
             name = way.replace(" ", "_")
             data, _ = self.make(name, dataset)
             trained = [model for model, _ in self.train(name, data, dataset, epochs, seeds)]

@@ -1,17 +1,18 @@
 # SPDX-FileCopyrightText: Kryloset developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Choose instances to solve by how far trained operators disagree about them."""
+"""Choose instances to solve by what trained operators do not know about them."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import batched
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kryloset.config import DatasetConfig, RefinementConfig, TrainingConfig
 from kryloset.dataset.atomic import create_hdf5, write_whole
@@ -21,6 +22,9 @@ from kryloset.errors import ConfigError, DataError
 from kryloset.given.opening import open_parameters
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.disagreement import choose_by_spread, measure_spread
+from kryloset.learn.interpolation import GridInterpolation
+from kryloset.learn.last_layer import LastLayer, choose_by_variance
+from kryloset.learn.models.base import Task
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, load_model
 from kryloset.problems import Family, Instance, load_family
@@ -30,6 +34,13 @@ from kryloset.progress import track
 from kryloset.run.draw import Drawn
 
 logger = logging.getLogger(__name__)
+
+type Array = NDArray[np.float64]
+
+#: From numbers of instances to the inputs of each operator.
+type See = Callable[[Iterable[int]], list[Tensor]]
+
+type By = Literal["spread", "features"]
 
 #: Candidates that are in memory at a time.
 BLOCK = 64
@@ -43,33 +54,40 @@ def run(
     pool: int,
     count: int,
     output: Path,
+    by: By = "spread",
     network: str | None = None,
 ) -> None:
     """Write parameters of instances for the key `instances` of a dataset.
 
     The first ones are those that are drawn with numbers below `first`, which the models may have
-    learnt from. The others are drawn from the `pool` instances after them, each with a probability
-    proportional to the spread of the models' predictions.
+    learnt from. The others are chosen from the `pool` instances after them: by the spread of the
+    predictions of several models, with probabilities in proportion to it, or by the features of the
+    last layer of one model, each where the first and those before leave the largest variance.
 
     Args:
         config: The dataset whose instances are drawn.
-        models: Files of at least two operators, which differ by their seeds.
+        models: Files of operators: by the spread two at least, which differ by their seeds; by
+            features one.
         first: Instances that are written as they are drawn.
         pool: Instances that are candidates.
         count: How many of them are chosen.
         output: HDF5 file to write: each parameter, a row an instance.
+        by: What chooses them.
         network: The network as `file.py:Class`, if it is one of somebody's own.
 
     Raises:
-        ConfigError: There is one model, or a number does not fit; the dataset takes its
-            instances from a file.
-        DataError: A model cannot be read, or needs other inputs than the parameters; or all models
-            predict the same of an instance, or no numbers.
+        ConfigError: There are too few or too many models, or a number does not fit; the dataset
+            takes its instances from a file.
+        DataError: A model cannot be read, needs other inputs than the parameters, or has no last
+            layer; or all models predict the same of an instance, or no numbers.
     """
-    if len(models) < 2:
+    if by == "spread" and len(models) < 2:
         raise ConfigError(
-            "one model has no spread: give several, trained with different seeds (training.seeds)"
+            "one model has no spread: give several, trained with different seeds (training.seeds), "
+            "or choose with `--by features`"
         )
+    if by == "features" and len(models) > 1:
+        raise ConfigError(f"--by features takes the features of one model: {len(models)} are given")
     if not 1 <= count <= pool:
         raise ConfigError(f"--count {count}: from 1 to {pool} of a pool of {pool} can be chosen")
     family = load_family(config)
@@ -78,24 +96,14 @@ def run(
     kind = None if network is None else model_class(network)
     operators = [load_model(path, kind) for path in models]
     drawn = Drawn([Population(family)], config.seed, precision=config.storage.precision)
-    candidates = range(first, first + pool)
-    blocks = track([*batched(candidates, BLOCK)], "measuring the spread", pool, amount=len)
-    spread = np.concatenate(
-        [_measure(operators, drawn.instances(block), config, family) for block in blocks]
-    )
-    useless = np.flatnonzero(~((spread > 0) & np.isfinite(spread)))
-    if len(useless):
-        raise DataError(
-            f"instance {first + useless[0]}: the spread of the models is {spread[useless[0]]:g}, "
-            "which chooses nothing: give models that differ by their seeds, and whose predictions "
-            "are finite"
-        )
-    generator = np.random.default_rng(config.seed)
-    chosen = first + choose_by_spread(spread, count, generator)
-    logger.info(
-        "%d of %d instances chosen, with a mean spread of %.3g instead of %.3g",
-        count, pool, spread[chosen - first].mean(), spread.mean(),
-    )  # fmt: skip
+
+    def see(numbers: Iterable[int]) -> list[Tensor]:
+        return _inputs(operators, drawn.instances([*numbers]), config, family)
+
+    if by == "spread":
+        chosen = first + _by_spread(operators, see, first, pool, count, config.seed)
+    else:
+        chosen = first + _by_features(operators[0], see, first, pool, count)
     numbers = [*range(first), *chosen.tolist()]
     with write_whole(output) as part, create_hdf5(part) as file:
         for row, number in enumerate(numbers):
@@ -106,30 +114,91 @@ def run(
                 file[name][row] = values
 
 
-def _measure(
+def _by_spread(
+    operators: Sequence[Operator], see: See, first: int, pool: int, count: int, seed: int
+) -> NDArray[np.int64]:
+    """Return the places of candidates, drawn in proportion to the spread of the predictions."""
+    found = []
+    blocks = [*batched(range(first, first + pool), BLOCK)]
+    for block in track(blocks, "measuring the spread", pool, amount=len):
+        with torch.no_grad():
+            predictions = [
+                operator(x).double().numpy()
+                for operator, x in zip(operators, see(block), strict=True)
+            ]
+        found.append(measure_spread(np.stack(predictions)))
+    spread = np.concatenate(found)
+    useless = np.flatnonzero(~((spread > 0) & np.isfinite(spread)))
+    if len(useless):
+        raise DataError(
+            f"instance {first + useless[0]}: the spread of the models is {spread[useless[0]]:g}, "
+            "which chooses nothing: give models that differ by their seeds, and whose predictions "
+            "are finite"
+        )
+    chosen = choose_by_spread(spread, count, np.random.default_rng(seed))
+    logger.info(
+        "%d of %d instances chosen, with a mean spread of %.3g instead of %.3g",
+        count, pool, spread[chosen].mean(), spread.mean(),
+    )  # fmt: skip
+    return chosen
+
+
+def _by_features(
+    operator: Operator, see: See, first: int, pool: int, count: int
+) -> NDArray[np.int64]:
+    """Return the places of candidates whose last-layer features are the least known ones."""
+    layer = LastLayer(operator, see([first, first + 1])[0])
+    found = []
+    blocks = [*batched(range(first + pool), BLOCK)]
+    for block in track(blocks, "measuring features", first + pool, amount=len):
+        found.append(layer.grams(see(block)[0]))
+    grams = np.concatenate(found)
+    useless = np.flatnonzero(~np.isfinite(grams).all(axis=(1, 2)))
+    if len(useless):
+        raise DataError(
+            f"instance {useless[0]}: the model has features or predictions that are not finite, or "
+            "predicts 0 everywhere, which chooses nothing: train it again"
+        )
+    return choose_by_variance(grams[:first], grams[first:], count)
+
+
+def _inputs(
     operators: Sequence[Operator], instances: Sequence[Instance], config: DatasetConfig,
     family: Family,
-) -> NDArray[np.float64]:  # fmt: skip
-    """Return the spread of the predictions of each instance."""
+) -> list[Tensor]:  # fmt: skip
+    """Return the inputs (N, C, *grid) of each operator, on the grid that it learned on.
+
+    From the grid of the dataset to another one, parameters are interpolated as in forms.
+    """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "candidates.h5"
         _write_unsolved(path, instances, config, family)
         pairs = FieldPairs(path, "train")
         x, _ = pairs.stack(range(len(pairs)))
-        found = []
-        for operator in operators:
-            inputs = operator.about["inputs"]
-            missing = [name for name in inputs if name not in pairs.inputs]
-            if missing or operator.about["where"] != "grid":
-                told = ", ".join(missing) or "meshes"
-                raise DataError(
-                    f"a model needs {told}, which no instance has before it is solved: choose "
-                    "with models on the grid whose inputs are parameters"
-                )
-            order = [pairs.inputs.index(name) for name in inputs]
-            with torch.no_grad():
-                found.append(operator(torch.from_numpy(x[:, order]).float()).double().numpy())
-    return measure_spread(np.stack(found))
+    found = []
+    for operator in operators:
+        inputs = operator.about["inputs"]
+        missing = [name for name in inputs if name not in pairs.inputs]
+        if missing or operator.about["where"] != "grid":
+            told = ", ".join(missing) or "meshes"
+            raise DataError(
+                f"a model needs {told}, which no instance has before it is solved: choose "
+                "with models on the grid whose inputs are parameters"
+            )
+        own = x[:, [pairs.inputs.index(name) for name in inputs]]
+        task = Task.read(operator.about)
+        alike = all(map(np.array_equal, task.coordinates, pairs.coordinates))
+        if not (task.masked or alike):
+            own = _interpolate(own, pairs, task.coordinates)
+        found.append(torch.from_numpy(own).float())
+    return found
+
+
+def _interpolate(x: Array, pairs: FieldPairs, coordinates: Sequence[Array]) -> Array:
+    """Return inputs (N, C, *grid) on a grid with other points."""
+    points = np.stack([axis.ravel() for axis in np.meshgrid(*coordinates, indexing="ij")], axis=1)
+    between = GridInterpolation(pairs.closed_coordinates, points, x.shape[2:])
+    return between(x).reshape(*x.shape[:2], *map(len, coordinates))
 
 
 def _write_unsolved(
