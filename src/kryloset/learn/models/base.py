@@ -170,7 +170,10 @@ class OnGrid(nn.Module):  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs (N, K, *grid) for inputs (N, C, *grid)."""
-        inside = x[:, -1] != 0 if self.task.masked else torch.ones_like(x[:, 0], dtype=torch.bool)
+        if not self.task.masked:
+            found = self.network(x.movedim(1, -1).flatten(0, -2), whole_grid(self.task, x))
+            return found.unflatten(0, (x.shape[0], *x.shape[2:])).movedim(-1, 1)
+        inside = x[:, -1] != 0
         found = self.network(x.movedim(1, -1)[inside], grid_points(self.task, inside))
         outputs = found.new_zeros((*inside.shape, found.shape[-1]))
         outputs[inside] = found
@@ -217,7 +220,7 @@ def divides_alike(task: Task, coordinates: Sequence[NDArray[np.float64]]) -> boo
 def with_coordinates(task: Task, x: Tensor) -> Tensor:
     """Return a function with its unit coordinates as further channels: (N, C + D, *grid)."""
     coordinates = unit_coordinates(task, x)
-    return torch.cat((x, coordinates.expand(len(x), *coordinates.shape)), dim=1)
+    return torch.cat((x, coordinates.expand(x.shape[0], *coordinates.shape)), dim=1)
 
 
 def grid_points(task: Task, inside: Tensor) -> Points:
@@ -244,7 +247,30 @@ def grid_points(task: Task, inside: Tensor) -> Points:
         instance=inside.nonzero()[:, 0],
         count=len(inside),
         edges=torch.cat((forward, forward.flip(0)), dim=1),
-        grid=None if task.masked else tuple(inside.shape[1:]),
+    )
+
+
+def whole_grid(task: Task, x: Tensor) -> Points:
+    """Return all points of the grid of functions (N, C, *grid), with neighbours along the axes.
+
+    It is what `grid_points` finds, but how many points there are does not depend on any values.
+    """
+    count, grid = x.shape[0], x.shape[2:]
+    instances = torch.arange(count, device=x.device)
+    number = torch.arange(count * grid.numel(), device=x.device).reshape(count, *grid)
+    pairs = []
+    for axis, periodic in enumerate(task.periodic, start=1):
+        here = number.narrow(axis, 0, grid[axis - 1] - (not periodic))
+        there = number.roll(-1, axis).narrow(axis, 0, here.shape[axis])
+        pairs.append(torch.stack((here.flatten(), there.flatten())))
+    forward = torch.cat(pairs, dim=1)
+    positions = unit_coordinates(task, x).flatten(1).T
+    return Points(
+        positions=positions.repeat(count, 1),
+        instance=instances[:, None].expand(count, grid.numel()).flatten(),
+        count=count,
+        edges=torch.cat((forward, forward.flip(0)), dim=1),
+        grid=tuple(grid),
     )
 
 

@@ -68,6 +68,6 @@ class GINO(PointModel):
         channels = torch.cat((given, balls.covered[:, None].to(given)), dim=1)
         shape = (points.count, *(count,) * len(self.periodic))
         latent = self.latent(channels.reshape(*shape, -1).movedim(-1, 1))
-        on_grid = latent.movedim(1, -1).reshape(len(given), -1)
+        on_grid = latent.movedim(1, -1).reshape(given.shape[0], -1)
         outputs: Tensor = self.project(self.found.to_points(on_grid, balls))
         return outputs

@@ -21,9 +21,16 @@ def add_at(values: Tensor, places: Tensor, count: int) -> Tensor:
     return values.new_zeros((count, values.shape[1])).index_add(0, places, values)
 
 
+def count_at(places: Tensor, count: int) -> Tensor:
+    """Return how many rows have each place, (count,): a count that is known before the values."""
+    return torch.zeros(count, dtype=torch.int64, device=places.device).index_add(
+        0, places, torch.ones_like(places)
+    )
+
+
 def mean_at(values: Tensor, places: Tensor, count: int) -> Tensor:
     """Return the means of rows with the same place, and 0 where there are none."""
-    counts = torch.bincount(places, minlength=count).clamp(min=1).to(values.dtype)
+    counts = count_at(places, count).clamp(min=1).to(values.dtype)
     return add_at(values, places, count) / counts[:, None]
 
 
@@ -69,5 +76,5 @@ class MessagePassing(nn.Module):  # type: ignore[misc]
         edges = edges + self.edge(
             self.at_end(nodes)[to] + self.at_start(nodes)[of] + self.along(edges)
         )
-        received = mean_at(edges, to, len(nodes))
+        received = mean_at(edges, to, nodes.shape[0])
         return nodes + self.node(torch.cat((nodes, received), dim=1)), edges

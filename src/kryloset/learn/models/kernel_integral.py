@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kryloset.learn.models.base import Points
-from kryloset.learn.models.graph import mean_at, perceptron
+from kryloset.learn.models.graph import count_at, mean_at, perceptron
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Balls:
     @property
     def covered(self) -> Tensor:
         """Which latent points have points in their balls, (N n^D,)."""
-        return torch.bincount(self.cell, minlength=len(self.centres)) > 0
+        return count_at(self.cell, self.centres.shape[0]) > 0
 
 
 class KernelIntegral(nn.Module):  # type: ignore[misc]
@@ -88,9 +88,9 @@ class KernelIntegral(nn.Module):  # type: ignore[misc]
     def to_grid(self, values: Tensor, balls: Balls) -> Tensor:
         """Return the integrals at the latent points (N n^D, width) of a function (P, width)."""
         kernel = self.kernel(torch.cat((balls.positions[balls.near], balls.towards), dim=1))
-        return mean_at(kernel * values[balls.near], balls.cell, len(balls.centres))
+        return mean_at(kernel * values[balls.near], balls.cell, balls.centres.shape[0])
 
     def to_points(self, values: Tensor, balls: Balls) -> Tensor:
         """Return the integrals at the points (P, width) of a function (N n^D, width)."""
         kernel = self.kernel(torch.cat((balls.centres[balls.cell], -balls.towards), dim=1))
-        return mean_at(kernel * values[balls.cell], balls.near, len(balls.positions))
+        return mean_at(kernel * values[balls.cell], balls.near, balls.positions.shape[0])

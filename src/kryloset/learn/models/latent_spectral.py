@@ -78,7 +78,7 @@ class NeuralSpectralBlock(nn.Module):  # type: ignore[misc]
         )
         # The scores have no factor, as in the authors' own code.
         latent = self.tokens + functional.scaled_dot_product_attention(
-            self.tokens.expand(len(keys), -1, -1, -1),
+            self.tokens.expand(keys.shape[0], -1, -1, -1),
             keys,
             values,
             attn_mask=self._inside(x),
@@ -97,7 +97,7 @@ class NeuralSpectralBlock(nn.Module):  # type: ignore[misc]
         grid = x.shape[2:]
         if all(points % self.patch == 0 for points in grid):
             return None
-        return to_patches(x.new_ones(len(x), 1, *grid), self.patch).unsqueeze(1) != 0
+        return to_patches(x.new_ones(x.shape[0], 1, *grid), self.patch).unsqueeze(1) != 0
 
 
 class LatentSpectralModel(GridModel):
@@ -170,7 +170,7 @@ def to_patches(x: Tensor, patch: int) -> Tensor:
     apart = whole.reshape(*x.shape[:2], *(size for n in counts for size in (n, patch)))
     axes = range(2, apart.dim())
     ordered = apart.permute(0, *axes[::2], 1, *axes[1::2])
-    return ordered.reshape(len(x) * math.prod(counts), x.shape[1], -1)
+    return ordered.reshape(x.shape[0] * math.prod(counts), x.shape[1], -1)
 
 
 def from_patches(x: Tensor, shape: Sequence[int], patch: int) -> Tensor:

@@ -92,16 +92,22 @@ class Transolver(PointModel):
         places = points.positions.to(x.dtype)
         if len(self.reference):
             places = torch.cdist(places, self.reference)
+        lifted = self.lift(torch.cat((places, x), dim=1))
+        if points.grid is not None:
+            rows = lifted.unflatten(0, (points.count, -1))
+            return self._map(rows, None, points.grid).flatten(0, 1)
         sizes = torch.bincount(points.instance, minlength=points.count)
         # Instances as rows of one array. Where one has fewer points than the largest, its row has
         # places without a point, which belong to no slice.
         there = torch.arange(int(sizes.max()), device=x.device) < sizes[:, None]
-        lifted = self.lift(torch.cat((places, x), dim=1))
         state = lifted.new_zeros(*there.shape, lifted.shape[1])
         state[there] = lifted
+        return self._map(state, there, None)[there]
+
+    def _map(self, state: Tensor, there: Tensor | None, grid: Grid) -> Tensor:
         for layer in self.layers:
-            state = layer(state, there, points.grid)
-        result: Tensor = self.project(state[there])
+            state = layer(state, there, grid)
+        result: Tensor = self.project(state)
         return result
 
 
@@ -115,7 +121,7 @@ class _Layer(nn.Module):  # type: ignore[misc]
         self.before_dense = nn.LayerNorm(settings.width)
         self.dense = _two_layers(*[settings.width] * 3)
 
-    def forward(self, state: Tensor, there: Tensor, grid: Grid) -> Tensor:
+    def forward(self, state: Tensor, there: Tensor | None, grid: Grid) -> Tensor:
         state = state + self.attention(self.before_attention(state), there, grid)
         result: Tensor = state + self.dense(self.before_dense(state))
         return result
@@ -148,15 +154,17 @@ class PhysicsAttention(nn.Module):  # type: ignore[misc]
         guide = self.guide(state, grid).unflatten(-1, (self.heads, -1))
         return torch.softmax(self.slice(guide) / self.temperature.clamp(0.1, 5), dim=-1)
 
-    def forward(self, state: Tensor, there: Tensor, grid: Grid) -> Tensor:
+    def forward(self, state: Tensor, there: Tensor | None, grid: Grid) -> Tensor:
         """Return the new states (N, n, width).
 
         Args:
             state: (N, n, width), the states of n points in N instances.
-            there: (N, n), whether there is a point.
+            there: (N, n), whether there is a point; None if there are all.
             grid: Its shape, if the points are those of a grid.
         """
-        weights = self.weigh(state, grid) * there[..., None, None]
+        weights = self.weigh(state, grid)
+        if there is not None:
+            weights = weights * there[..., None, None]
         values = self.values(state, grid).unflatten(-1, (self.heads, -1))
         sums = torch.einsum("nphs,nphc->nhsc", weights, values)
         # A slice may be nearly empty; 1e-5 is that of the authors' code.
