@@ -52,9 +52,9 @@ def test_only_single_algorithms_are_long_files():
 
 def test_the_benches_stay_a_small_part_of_the_package():
     files = (PACKAGE / "bench").glob("*.py")
-    # 4,150 lines for parts, 670 for the whole (a script by hand, whole runs, readers), 610 for
+    # 4,150 lines for parts, 670 for the whole (a script by hand, whole runs, readers), 620 for
     # learning, 350 for learned help, and 110 for fine-tuning with residuals.
-    assert sum(len(file.read_text().splitlines()) for file in files) <= 5_890
+    assert sum(len(file.read_text().splitlines()) for file in files) <= 5_900
 
 
 def test_every_solver_has_a_type():

@@ -34,12 +34,9 @@ that of the starts of processes; chunks of a stream."""
 BATCH = 8
 """Pairs of a step."""
 
-TIMED = 10
-"""Epochs by which one training is longer than another: from both follow the seconds of an epoch."""
-
-LEAST = 0.1
-"""Least seconds of solving and of an epoch: they are differences of what is measured, which other
-work on the machine may make negative."""
+TIMED, LEAST = 10, 0.1
+"""Epochs by which one of two trainings is longer, from which follow the seconds of an epoch; and
+least seconds of an epoch and of solving, which other work may make negative."""
 
 SPLITS = {"train": 0.9, "valid": 0.1}
 
@@ -122,8 +119,7 @@ class _Bench:
         both = own | {"count": 2 * count}
         ways = {"uniformly": both}
         for by, seen in (("spread", models), ("features", models[:1])):
-            asked = {"first": count, "pool": pool, "count": count, "by": by}
-            asked["output"] = f"{by}.h5"
+            asked = {"first": count, "pool": pool, "count": count, "by": by, "output": f"{by}.h5"}
             options = [word for key, value in asked.items() for word in (f"--{key}", str(value))]
             self.call("first", "choose", "config.yaml", NAME, *(str(m) for m, _ in seen), *options)
             ways[f"by the {by}"] = both | {
