@@ -14,7 +14,7 @@ from kryloset.config import DatasetConfig
 from kryloset.fem.discretise import discretise
 from kryloset.fem.linear_system import LinearSystem
 from kryloset.problems import load_family
-from kryloset.problems.checks.drawing import draw_example
+from kryloset.problems.checks.drawing import Drawing, draw_example
 
 
 @pytest.mark.parametrize("size", [1e-310, 1e-200, 1.0, 1e200, 1e300])
@@ -42,3 +42,33 @@ def test_the_action_of_the_form_is_the_product_with_its_matrix(family):
     np.testing.assert_allclose(
         discretisation.system.apply(x.array_r), expected.array_r, rtol=0, atol=scale
     )
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("darcy", {}),
+        ("darcy", {"placement": "cells"}),
+        ("darcy", {"source_deviation": 0.5}),
+        ("advection_diffusion", {}),
+        ("poisson", {}),
+        ("thermal", {}),
+        ("helmholtz", {}),
+        ("elasticity", {}),
+    ],
+)
+@pytest.mark.parametrize("count", [3, 5])
+def test_residuals_of_several_solutions_are_those_of_each(family, settings, count):
+    """Of any vectors: each instance has its own coefficients, whoever is beside it."""
+    config = DatasetConfig(family=family, mesh={"points": 65}, parameters=settings)
+    discretisation = discretise(load_family(config), MPI.COMM_SELF)
+    draw, random = Drawing(load_family(config)), np.random.default_rng(0)
+    assert (discretisation.system.lanes is None) == (family == "elasticity")
+    size = len(discretisation.system.rhs.array_r)
+    instances = [draw(0, index) for index in range(count)]
+    solutions = [discretisation.elements.write(random.standard_normal(size)) for _ in instances]
+    solved = [*zip(instances, solutions, strict=True)]
+    each = [discretisation.residual(*one) for one in solved]
+    found = discretisation.residuals(solved)
+    np.testing.assert_allclose(found, each, rtol=1e-12)
+    assert min(each) > 1e-3 and len(set(each)) == count

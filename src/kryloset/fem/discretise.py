@@ -86,6 +86,10 @@ class _Guarded(Discretisation):
         with blamed(self._family):
             return self._inner.residual(instance, solution)
 
+    def residuals(self, solved: Sequence[tuple[Instance, Instance]]) -> list[float]:
+        with blamed(self._family):
+            return self._inner.residuals(solved)
+
     def nonlinear_residuals(self) -> list[float]:
         with blamed(self._family):
             return self._inner.nonlinear_residuals()

@@ -3,10 +3,12 @@
 """The discretisation of a linear steady family."""
 
 from collections.abc import Sequence
+from itertools import batched
 
 from mpi4py import MPI
 from petsc4py import PETSc
 
+import numpy as np
 from dolfinx.mesh import Mesh
 
 from kryloset.fem.domain import make_domain
@@ -100,3 +102,24 @@ class SteadyDiscretisation(SharedMeshDiscretisation):
         self.elements.set_parameters(instance)
         self.system.update(parameters=False)
         return self.system.residual(self.read_unknowns(solution))
+
+    def residuals(self, solved: Sequence[tuple[Instance, Instance]]) -> list[float]:
+        """Return ||b - A x|| / ||b|| of each of some instances with its stored solution."""
+        system, lanes = self.system, self.system.lanes if len(solved) > 1 else None
+        if lanes is None:
+            return super().residuals(solved)
+        found = []
+        for group in batched(solved, lanes.lanes):
+            instances, solutions = zip(*group, strict=True)
+            self.elements.set_lanes(instances, lanes)
+            x = np.zeros((lanes.lanes, len(system.rhs.array_r)))
+            for each, solution in zip(x, solutions, strict=False):
+                self.elements.read(solution, each)
+            # Lanes without an instance are left out.
+            products = system.apply_lanes(x.T).T
+            for instance, product in zip(instances, products, strict=False):
+                if not system.constant_rhs:
+                    self.elements.set_parameters(instance)
+                system.update(parameters=False)
+                found.append(system.residual_of(product))
+        return found

@@ -332,10 +332,13 @@ class Discretisation(ABC):
     def residual(self, instance: Instance, solution: Instance) -> float:
         """Return ||b - A x|| / ||b|| of a stored solution, from a fresh assembly. Serial.
 
-        It does not depend on the solver: x is read from fields and unknowns, and A x is computed
-        without PETSc. Of several systems the largest residual is returned. For a nonlinear
-        equation F(x) = 0 it is ||F(x)|| / ||F(0)||.
+        x is read from fields and unknowns, and A x is computed without PETSc. Of several systems
+        the largest is returned. For a nonlinear equation F(x) = 0 it is ||F(x)|| / ||F(0)||.
         """
+
+    def residuals(self, solved: Sequence[tuple[Instance, Instance]]) -> list[float]:
+        """Return the residual of each of some instances with its solution, found together."""
+        return [self.residual(*one) for one in solved]
 
     def nonlinear_residuals(self) -> list[float]:
         """Return ||F(x)|| / ||F(0)|| of each instance of the last group; [] for linear problems."""
@@ -380,7 +383,7 @@ class Discretisation(ABC):
         """Return the mesh that all instances share, for learning on graphs and point clouds.
 
         Returns:
-            By name, on rank 0: `<field>_points` (nodes, axes) and `<field>_cells` (cells, nodes of
+            On rank 0: `<field>_points` (nodes, axes) and `<field>_cells` (cells, nodes of
             a cell). Nodes are numbered like degrees of freedom: by the points of the grid in C
             order, or by the rows of `<field>_dofs`.
         """

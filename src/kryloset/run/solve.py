@@ -226,11 +226,9 @@ class _Job:
                     record |= record_solves(before, records)
                     record |= encoder.rows(instances, fields, digests)
                 if records and rounded:
+                    stored = [as_stored(solution, rounded) for solution in solutions]
                     record[files.solver("stored_residual")] = np.array(
-                        [
-                            self._alone.residual(instance, as_stored(solution, rounded))
-                            for instance, solution in zip(instances, solutions, strict=True)
-                        ]
+                        self._alone.residuals([*zip(instances, stored, strict=True)])
                     )
                 if failed:
                     record[files.FAILURES] = np.array(dump_failures(failed))

@@ -4,6 +4,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
@@ -160,11 +161,16 @@ class Residuals:
         Raises:
             DataError: The parameters do not describe an instance of the problem.
         """
-        for number, instance, solution in group:
-            residual = self._discretised(number).residual(instance, solution)
-            self.found.append(residual)
-            if not residual <= self._tolerance + self._rounding(number, instance, solution):
-                self._faults.add([(number, f"{residual:.3g}")])
+        # Instances of different populations may have different settings.
+        for discretisation, members in groupby(group, lambda one: self._discretised(one[0])):
+            solved = [*members]
+            residuals = discretisation.residuals(
+                [(instance, solution) for _, instance, solution in solved]
+            )
+            self.found += residuals
+            for residual, one in zip(residuals, solved, strict=True):
+                if not residual <= self._tolerance + self._rounding(*one):
+                    self._faults.add([(one[0], f"{residual:.3g}")])
 
     def _rounding(self, number: int, instance: Instance, solution: Instance) -> float:
         """Return what rounding may add to a residual."""
