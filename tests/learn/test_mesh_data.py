@@ -89,7 +89,7 @@ def test_items_are_in_the_box_and_batches_hold_one_instance_after_another(polygo
         here = own[points.edges[0]]
         assert torch.equal(points.edges[:, here] - begin, part.points.edges)
         assert own[points.edges[1]].equal(here)
-    with pytest.raises(IndexError, match="split train has 2 items"):
+    with pytest.raises(IndexError, match="the split has 2 items"):
         pairs[len(pairs)]
 
 

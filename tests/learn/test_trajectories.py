@@ -18,11 +18,9 @@ from documentation import read_blocks
 from kryloset.config import TrainingConfig
 from kryloset.dataset.predictions import read_predictions
 from kryloset.errors import ConfigError, DataError
-from kryloset.learn import pairs
 from kryloset.learn.march import March
 from kryloset.learn.measuring import measure_splits
 from kryloset.learn.models.base import Task
-from kryloset.learn.models.graph_solver import GraphSolver
 from kryloset.learn.models.stagger import NeuralStagger
 from kryloset.learn.operator import save_model, unroll, weights
 from kryloset.learn.states import States
@@ -105,22 +103,11 @@ def test_trajectories_that_are_too_short_are_refused(times, keys, told):
     [
         ({"window": 0, "steps": 2}, "steps: with `window: 0`"),
         ({"window": 0, "stride": 2}, "stride: with `window: 0`"),
-        ({"window": 1, "where": "mesh"}, "window: on meshes"),
-        ({"stride": 2, "where": "mesh"}, "stride: on meshes"),
-        ({"bundle": 2, "where": "mesh"}, "bundle: on meshes"),
-        ({"steps": 2, "where": "mesh"}, "steps: on meshes"),
     ],
 )
 def test_keys_that_exclude_each_other_are_refused(keys, told):
     with pytest.raises(ValueError, match=told):
         TrainingConfig(**keys)
-
-
-def test_networks_on_points_learn_trajectories_on_the_grid(made, monkeypatch):
-    monkeypatch.setattr(pairs, "has_own_nodes", lambda _: True)
-    monkeypatch.setattr(pairs, "find_fault", lambda _: None)
-    for keys, place in (({}, "grid"), ({"window": 0}, "mesh"), ({"where": "mesh"}, "mesh")):
-        assert pairs.find_place(made.path, GraphSolver, TrainingConfig(**keys)) == place
 
 
 def test_a_linear_map_of_states_is_exact_along_linear_trajectories(made, tmp_path):
@@ -276,7 +263,7 @@ def test_the_program_of_the_page_runs(made, tmp_path, monkeypatch):
     )
     (results / "dataset.h5").symlink_to(made.path)
     monkeypatch.chdir(tmp_path)
-    (program,) = read_blocks("docs/how-to/trajectories.md")
+    program, _ = read_blocks("docs/how-to/trajectories.md")
     found = {}
     exec(program, found)
     assert found["states"].shape == found["y"].shape == (6, 1, 9)

@@ -45,8 +45,8 @@ class TrainingConfig(Section):
         "auto",
         description="Where networks on points learn. grid; mesh: at the nodes of the mesh, which "
         "may be another one for each instance; auto: on the mesh, where its nodes are not the "
-        "points of the grid, `grid` names none, and there are no trajectories to learn. Networks "
-        "on grids, such as fno, learn on the grid.",
+        "points of the grid and `grid` names none. Networks on grids, such as fno, learn on the "
+        "grid.",
     )
     seeds: tuple[Seed, ...] = Field(
         (0,),
@@ -191,11 +191,6 @@ class TrainingConfig(Section):
                 raise ValueError(
                     f"{key}: with `window: 0`, networks predict the last state at once: leave out "
                     "one of both"
-                )
-            if self.where == "mesh":
-                raise ValueError(
-                    f"{key}: on meshes, networks predict the last state at once: take "
-                    "`where: grid`, or leave it out"
                 )
         return self
 

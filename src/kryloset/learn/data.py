@@ -20,7 +20,7 @@ from kryloset.dataset.opening import open_hdf5
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.learn.grid_batch import GridBatch
-from kryloset.learn.march import March
+from kryloset.learn.march import March, Walk
 from kryloset.learn.models.base import Task
 from kryloset.learn.quantities import Quantity, has_quantity, initial_states
 from kryloset.learn.states import States
@@ -106,10 +106,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         with Dataset(self.path) as dataset:
             self.instances = rows_of_split(dataset, split)
             times = np.zeros(1) if dataset.times is None else dataset.times
-            #: The states of an instance at which items begin.
-            self._starts, self.steps = _find_steps(
-                self.path, len(times), March(window, stride, bundle), steps
-            )
+            self._walk = Walk.find(self.path, len(times), March(window, stride, bundle), steps)
             further = dataset.config.mesh.grids
             if points is not None and points not in further:
                 has = ", ".join(map(name_points, further)) or "none"
@@ -139,15 +136,12 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             self.outputs = tuple(c for quantity in named for c in quantity.channels)
             self.logarithmic = tuple(q.logarithmic for q in self._inputs for _ in q.channels)
             self.digest = identity(dataset.file)
-        #: Whether y has an axis of steps.
-        self._several = steps is None or self.steps > 1
-        count = window + bundle * self.steps
-        self.times = times[::stride][:count] if window else times[-1:]
-        # The states of an item are so far from that at which it begins.
-        known = [stride * state for state in range(window) for _ in self._outputs]
-        latest = stride * max(window - 1, 0)
+        self.steps = self._walk.steps
+        self.times = self._walk.times(times)
+        #: The state of each input, counted from that at which an item begins.
+        known = [state for state in self._walk.known for _ in self._outputs]
+        latest = self._walk.present
         self._delays = [latest for _ in inputs] + known + [latest for _ in mask]
-        self._later = [stride * state for state in range(window, count)] if window else [0]
         if nothing:
             raise DataError(
                 f"{path}: no parameter is a number or a function on the grid, so a neural operator "
@@ -189,7 +183,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
 
     def __len__(self) -> int:
         """Return the number of items."""
-        return len(self.instances) * len(self._starts)
+        return len(self.instances) * len(self._walk.starts)
 
     def __getitem__(self, item: int) -> dict[str, Tensor]:
         """Return one pair."""
@@ -197,8 +191,8 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
 
     def __getitems__(self, items: Sequence[int]) -> list[dict[str, Tensor]]:
         """Return several pairs, which share their memory: a `DataLoader` asks for a batch by it."""
-        numbers, starts = self._place(items)
-        states = np.add.outer(starts + self._starts.start, np.asarray(self._later, np.int64))
+        numbers, starts = self._walk.place(items, len(self.instances))
+        states = np.add.outer(starts, np.asarray(self._walk.later, np.int64))
         read = (*self._read(items, np.float32), self.instances[numbers], states)
         parts = zip(*map(torch.from_numpy, read), strict=True)
         return [dict(zip(("x", "y", "row", "state"), part, strict=True)) for part in parts]
@@ -224,7 +218,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         Of several states of y it is the first.
         """
         x, y = self.arrays(item)
-        if self._several:
+        if self._walk.several:
             y = y[0]
         # Without a mask, this only flattens the grid.
         inside = x[-1] != 0 if self.masked else np.ones(self.grid, np.bool_)
@@ -244,9 +238,9 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         # After a fork, HDF5 must not use a file that the parent process opened.
         if self._opened is None or self._opened.process != os.getpid():
             self._opened = _Opened(self.path, [*self._inputs, *self._outputs])
-        numbers, starts = self._place(items)
-        instances, times = self.instances[numbers].tolist(), (starts + self._starts.start).tolist()
-        later = [(quantity, delay) for delay in self._later for quantity in self._outputs]
+        numbers, starts = self._walk.place(items, len(self.instances))
+        instances, times = self.instances[numbers].tolist(), starts.tolist()
+        later = [(quantity, delay) for delay in self._walk.later for quantity in self._outputs]
         pairs = []
         for quantities in (zip(self._inputs, self._delays, strict=True), later):
             readers = [(self._opened.read[q.place], len(q.channels), d) for q, d in quantities]
@@ -259,19 +253,8 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
                     place += channels
             pairs.append(stacked)
         x, y = pairs
-        steps = (self.steps,) if self._several else ()
+        steps = (self.steps,) if self._walk.several else ()
         return [x, y.reshape(len(y), *steps, len(self.outputs), *self.grid)]
-
-    def _place(self, items: Iterable[int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return of each item its instance in the split, and its place among those of the instance.
-
-        Raises:
-            IndexError: There is no such item.
-        """
-        found = np.fromiter(items, np.intp)
-        if len(found) and not -len(self) <= found.min() <= found.max() < len(self):
-            raise IndexError(f"{self.path}: the split {self.split} has {len(self)} items")
-        return np.divmod(found % len(self), len(self._starts))
 
 
 class _Opened:
@@ -290,34 +273,3 @@ class _Opened:
             memory = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
         found = {quantity.place: quantity for quantity in quantities}
         self.read = {place: of.open(self._hdf5, memory) for place, of in found.items()}
-
-
-def _find_steps(path: Path, states: int, march: March, steps: int | None) -> tuple[range, int]:
-    """Return the states at which items may begin, and the number of steps of an item.
-
-    Args:
-        path: The dataset's file.
-        states: States of a trajectory.
-        march: Which of them an item has.
-        steps: Steps of an item; None for all that there are.
-
-    Raises:
-        DataError: There are not so many states.
-    """
-    if not march.window:
-        return range(states - 1, states), 1
-    if march.bundle > march.window:
-        raise DataError(
-            f"{path}: {march.bundle} states are predicted from at least as many, and the window "
-            f"has {march.window}"
-        )
-    stride, bundle = max(march.stride, 1), max(march.bundle, 1)
-    found = ((states - 1) // stride + 1 - march.window) // bundle if steps is None else steps
-    count = march.window + max(found, 1) * bundle
-    starts = range(states - (count - 1) * stride)
-    if not starts or min(found, march.window, march.stride, march.bundle) < 1:
-        has = f"{states} states" if states > 1 else "no time steps"
-        raise DataError(
-            f"{path} has {has}: there are no {count} that are {march.stride} steps apart"
-        )
-    return (starts if steps is not None else range(1)), found

@@ -6,8 +6,10 @@ To predict several states at once is the temporal bundling of Brandstetter et al
 neural PDE solvers", ICLR 2022.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -105,6 +107,86 @@ class March:
                 f"time steps of {own:g}"
             )
         return cls(window, stride, bundle)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Which states of a trajectory the items of a split have: all of one instance, then the next.
+
+    Attributes:
+        starts: The states at which items begin.
+        known: The states among the inputs of an item, counted from that at which it begins.
+        later: Those of its outputs, in the same way.
+        steps: Steps of an item.
+        several: Whether outputs have an axis of steps.
+    """
+
+    starts: range
+    known: tuple[int, ...]
+    later: tuple[int, ...]
+    steps: int
+    several: bool
+
+    @classmethod
+    def find(cls, path: Path, states: int, march: March, steps: int | None) -> Self:
+        """Return that along trajectories, or the last state alone if there is no window.
+
+        Args:
+            path: The dataset's file.
+            states: States of a trajectory.
+            march: Which of them an item has.
+            steps: Steps of an item; None for all that there are, from the first state.
+
+        Raises:
+            DataError: There are not so many states.
+        """
+        if not march.window:
+            return cls(range(states - 1, states), (), (0,), 1, several=steps is None)
+        if march.bundle > march.window:
+            raise DataError(
+                f"{path}: {march.bundle} states are predicted from at least as many, and the "
+                f"window has {march.window}"
+            )
+        stride, bundle = max(march.stride, 1), max(march.bundle, 1)
+        found = ((states - 1) // stride + 1 - march.window) // bundle if steps is None else steps
+        count = march.window + max(found, 1) * bundle
+        starts = range(states - (count - 1) * stride)
+        if not starts or min(found, march.window, march.stride, march.bundle) < 1:
+            has = f"{states} states" if states > 1 else "no time steps"
+            raise DataError(
+                f"{path} has {has}: there are no {count} that are {march.stride} steps apart"
+            )
+        places = tuple(stride * state for state in range(count))
+        known, later = places[: march.window], places[march.window :]
+        first = starts if steps is not None else range(1)
+        return cls(first, known, later, found, several=steps is None or steps > 1)
+
+    @property
+    def present(self) -> int:
+        """The latest state among the inputs, counted from that at which an item begins."""
+        return max(self.known, default=0)
+
+    def times(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the times of the states of the first item of an instance."""
+        return times[[self.starts.start + state for state in (*self.known, *self.later)]]
+
+    def place(
+        self, items: Iterable[int], instances: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return of each item its instance, and the state at which it begins.
+
+        Args:
+            items: Their numbers, which may be counted from the end.
+            instances: Number of the instances of the split.
+
+        Raises:
+            IndexError: There is no such item.
+        """
+        found, count = np.fromiter(items, np.intp), instances * len(self.starts)
+        if len(found) and not -count <= found.min() <= found.max() < count:
+            raise IndexError(f"there is no such item: the split has {count} items")
+        numbers, starts = np.divmod(found % count, len(self.starts))
+        return numbers, starts + self.starts.start
 
 
 def _are_even(times: NDArray[np.float64]) -> bool:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
@@ -29,7 +28,7 @@ from kryloset.learn.metrics import (
     relative_l2,
     vrmse,
 )
-from kryloset.learn.rollout import Rollout, roll_out
+from kryloset.learn.rollout import Rollout, stepper_of
 from kryloset.learn.states import States
 
 type Array = NDArray[np.float64]
@@ -269,18 +268,17 @@ def _along(
         predict: It predicts the next state.
         pairs: Whole trajectories.
         states: Which inputs are states.
-        x: Inputs of the first step, (N, C, *grid).
+        x: Inputs of the first step.
         y: The later states, (N, S, K, *grid), of which K channels are predicted at once.
         steps: Steps of the rollout, at least S.
     """
-    shape = y.shape[:2]
-    known = states.inputs(torch.from_numpy(x), torch.from_numpy(y)).numpy()
-    prediction, truth = predict(known.reshape(-1, *x.shape[1:])), y.reshape(-1, *y.shape[2:])
+    shape, stepper = y.shape[:2], stepper_of(predict, states)
+    prediction, truth = (of.reshape(-1, *y.shape[2:]) for of in (stepper.single_steps(x, y), y))
     with np.errstate(over="ignore"):  # of predictions that are far off
         errors = measure(prediction, truth, pairs.closed_coordinates)
     rolled, true = (
         values.reshape(len(values), -1, states.fields, *values.shape[3:])
-        for values in (roll_out(predict, states, x, steps), y)
+        for values in (stepper.roll_out(x, steps), y)
     )
     start, time_step = pairs.times[states.window - 1], pairs.times[1] - pairs.times[0]
     times = start + time_step * np.arange(1, rolled.shape[1] + 1)

@@ -6,7 +6,8 @@ What such an operator predicts at the nodes is a finite element function. On a g
 values there, as solutions have.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,30 +18,36 @@ from torch import Tensor
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.mesh_data import MeshPairs
 from kryloset.learn.operator import Operator
+from kryloset.learn.point_batch import PointBatch
 from kryloset.learn.simplices import Evaluation, SimplexMesh
 
 type Array = NDArray[np.float64]
 
 
 class NumberedPairs(FieldPairs):
-    """Pairs of the number of an instance in the file, as x, and its solution on a grid, as y."""
+    """Pairs of the number of an instance in the file, as x, and its solution on a grid, as y.
+
+    With a window they are whole trajectories.
+    """
 
     def __getitems__(self, items: Sequence[int]) -> list[dict[str, Tensor]]:
         """Return several pairs."""
         return [pair | {"x": pair["row"]} for pair in super().__getitems__(items)]
 
     def stack(self, items: Iterable[int]) -> tuple[Array, Array]:
-        """Return several pairs at once: arrays (N,) and (N, K, *grid)."""
+        """Return several pairs at once: arrays (N,) and (N, K, *grid) or more."""
         chosen = list(items)
         return self.instances[chosen].astype(np.float64), super().stack(chosen)[1]
 
 
 class OnGridOfMeshes:
-    """An operator on meshes as a predictor for `NumberedPairs`.
+    """An operator on meshes as a predictor for `NumberedPairs`, and along them a `Stepper`.
+
+    States stay at the nodes from step to step.
 
     Args:
         operator: The operator.
-        meshes: Any split of the dataset.
+        meshes: Any split of the dataset; if it has states, whole trajectories of it.
         coordinates: Coordinates of the grid.
     """
 
@@ -61,14 +68,49 @@ class OnGridOfMeshes:
 
     def at_nodes(self, instance: int) -> tuple[SimplexMesh, Array]:
         """Return the mesh of an instance and the prediction at its nodes, (P, K)."""
-        mesh, batch = self._meshes.of_instance(instance)
-        there = batch.to(self._operator.scaling.input_mean.device)
+        mesh, batch = self._read(instance)
         with torch.no_grad():
-            found = self._operator(there.x[:, self._order], there.points).cpu().double()
+            found = self._operator(*batch.arguments).cpu().double()
         return mesh, found.numpy()
 
+    def single_steps(self, x: NDArray[Any], y: Array) -> Array:
+        """Return the states after each of the true ones at the nodes, (N, S, K, *grid)."""
+        states = self._operator.scaling.states
+        assert states is not None
+
+        def predict(batch: PointBatch) -> Tensor:
+            known = states.inputs(batch.x, batch.y).unbind(dim=1)
+            return torch.stack([self._operator(x, batch.points) for x in known], dim=1)
+
+        return self._along(x, predict)
+
+    def roll_out(self, x: NDArray[Any], steps: int) -> Array:
+        """Return the states of several steps, (N, steps, K, *grid)."""
+        return self._along(x, lambda batch: self._operator.roll_out(batch.x, steps, batch.points))
+
     def _predict(self, instance: int) -> Array:
-        mesh, found = self.at_nodes(instance)
+        return self._evaluate(*self.at_nodes(instance))
+
+    def _along(self, x: NDArray[Any], predict: Callable[[PointBatch], Tensor]) -> Array:
+        """Return on the grid what is predicted of trajectories at nodes, (P, S, K)."""
+        found = []
+        for number in x:
+            mesh, batch = self._read(int(number))
+            with torch.no_grad():
+                states = predict(batch).cpu().double().numpy()
+            on_grid = self._evaluate(mesh, states.reshape(len(states), -1))
+            found.append(on_grid.reshape(*states.shape[1:], *self._grid))
+        return np.stack(found)
+
+    def _read(self, instance: int) -> tuple[SimplexMesh, PointBatch]:
+        """Return the mesh of an instance and its pair, with the inputs that the operator has."""
+        mesh, batch = self._meshes.of_instance(instance)
+        there = batch.to(self._operator.scaling.input_mean.device)
+        return mesh, replace(there, x=there.x[:, self._order])
+
+    def _evaluate(self, mesh: SimplexMesh, values: Array) -> Array:
+        """Return functions on the grid, (K, *grid), by their values at the nodes, (P, K)."""
         if self._known is None or self._known[0] is not mesh:
             self._known = mesh, mesh.evaluate(self._points)
-        return self._known[1](found).T.reshape(-1, *self._grid)
+        with np.errstate(over="ignore", invalid="ignore"):  # of one that grows without bounds
+            return self._known[1](values).T.reshape(-1, *self._grid)

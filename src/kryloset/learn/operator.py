@@ -13,6 +13,7 @@ from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
 from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs
+from kryloset.learn.mesh_data import MeshPairs
 from kryloset.learn.models.base import Network, OnGrid, PointModel, Points, Task
 from kryloset.learn.models.registry import model_class, read_settings
 from kryloset.learn.pairs import Pairs, open_trajectories
@@ -57,7 +58,8 @@ class Operator(nn.Module):  # type: ignore[misc]
         """Return the states of several steps, each from those before: (N, steps, K, *grid).
 
         Args:
-            x: The inputs of the first step, with states of a trajectory among them.
+            x: The inputs of the first step, with states of a trajectory among them; for an operator
+                on points (P, C), which returns (P, steps, K).
             steps: Number of steps.
             points: As of `forward`.
 
@@ -68,17 +70,20 @@ class Operator(nn.Module):  # type: ignore[misc]
             raise DataError("the operator makes no steps: no inputs of it are states")
         return states.roll_out(lambda inputs: self(inputs, *points), x, steps)
 
-    def trajectories(self, path: Path | str, split: str) -> FieldPairs:
+    def trajectories(self, path: Path | str, split: str) -> Pairs:
         """Return whole trajectories of a dataset, with the window and the time step of a model.
+
+        They are where the model learned: on the grid, or at the nodes of meshes.
 
         Args:
             path: The dataset's file.
             split: One of its splits.
 
         Raises:
-            DataError: As `open_trajectories` and `FieldPairs`.
+            DataError: As `open_trajectories`, `FieldPairs` and `MeshPairs`.
         """
-        return open_trajectories(Task.read(self.about), Path(path))(path, split)
+        kind = MeshPairs if self.about["where"] == "mesh" else FieldPairs
+        return open_trajectories(Task.read(self.about), Path(path), kind)(path, split)
 
 
 class Unrolled(nn.Module):  # type: ignore[misc]

@@ -47,44 +47,42 @@ def open_pairs(
         DataError: As `FieldPairs` and `MeshPairs`.
     """
     if place == "mesh":
-        return MeshPairs(path, split)
+        return MeshPairs(path, split, **asdict(march), steps=steps)
     return FieldPairs(path, split, **asdict(march), steps=steps, points=points)
 
 
-def open_trajectories(task: Task, path: Path) -> Callable[..., FieldPairs]:
+def open_trajectories[T: Pairs](task: Task, path: Path, kind: type[T]) -> Callable[..., T]:
     """Return what opens the pairs on which a predictor is measured.
 
     Args:
         task: What it maps between. If it goes along trajectories, pairs are whole ones.
         path: The dataset's file.
+        kind: The class of the pairs.
 
     Raises:
         DataError: The file cannot be read, or has no trajectories for its time step.
     """
     if task.time_step is None:
-        return FieldPairs
+        return kind
     with Dataset(path) as dataset:
         try:
             march = March.along(dataset.times, task.window, task.bundle, task.time_step)
         except DataError as error:
             raise DataError(f"{path} does not fit: {error}") from None
-    return partial(FieldPairs, **asdict(march), steps=None)
+    return partial(kind, **asdict(march), steps=None)
 
 
-def find_march(path: Path, training: TrainingConfig, place: Place) -> March:
+def find_march(path: Path, training: TrainingConfig) -> March:
     """Return how a network goes along the trajectories of a dataset, if it does.
 
     Args:
         path: The dataset's file.
         training: The configuration of the training.
-        place: Where functions are. On meshes it goes from the parameters to the last state.
 
     Raises:
         ConfigError: As `March.choose`.
         DataError: The file cannot be read.
     """
-    if place == "mesh":
-        return STEADY
     with Dataset(path) as dataset:
         return March.choose(
             dataset.times, training.window, training.stride, training.bundle, steps=training.steps
@@ -95,7 +93,7 @@ def find_place(path: Path, kind: type[Network], training: TrainingConfig) -> Pla
     """Return where a network learns.
 
     By default it learns at the nodes of meshes if it is one on points and if there are nodes that
-    are not the points of the grid. Trajectories are learned on the grid.
+    are not the points of the grid.
 
     Args:
         path: The dataset's file.
@@ -103,12 +101,11 @@ def find_place(path: Path, kind: type[Network], training: TrainingConfig) -> Pla
         training: The configuration of the training, which suits it (`check_training`).
 
     Raises:
-        ConfigError: As `find_march`.
         DataError: The file cannot be read.
     """
     if training.where != "auto" or not on_points(kind):
         return "mesh" if training.where == "mesh" else "grid"
-    if training.grid is not None or find_march(path, training, "grid").window:
+    if training.grid is not None:
         return "grid"
     with Dataset(path) as dataset:
         return "mesh" if has_own_nodes(dataset) and find_fault(dataset) is None else "grid"

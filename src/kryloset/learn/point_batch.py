@@ -4,7 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,8 @@ class PointBatch:
 
     Attributes:
         x: (P, C), inputs in physical units.
-        y: (P, K), outputs in physical units.
+        y: (P, K), outputs in physical units; or (P, S, K) after each of S steps. Predictions have
+            the same shape.
         points: The nodes and their neighbours.
         weights: (P,), weights of the nodes in integrals over the domain, in physical units.
         cells: (n, D + 1), the nodes at the corners of the cells.
@@ -47,8 +48,10 @@ class PointBatch:
     gradients: Tensor
     rows: Tensor
 
-    #: Steps of a trajectory that they are.
-    steps: ClassVar[int] = 1
+    @property
+    def steps(self) -> int:
+        """Number of steps S."""
+        return 1 if self.y.dim() == self.x.dim() else self.y.shape[1]
 
     @property
     def states(self) -> Tensor:
@@ -69,7 +72,7 @@ class PointBatch:
             mesh: Its mesh.
             positions: (P, D), its nodes in [0, 1].
             x: (P, C), its inputs.
-            y: (P, K), its outputs.
+            y: (P, K) or (P, S, K), its outputs.
         """
 
         def single(values: Array) -> Tensor:
@@ -119,7 +122,7 @@ class PointBatch:
         )
 
     def separate(self, prediction: Tensor) -> Sequence[Tensor]:
-        """Return the prediction at the nodes of each instance, (its P, K)."""
+        """Return the prediction at the nodes of each instance, (its P, K) or (its P, S, K)."""
         counts = torch.bincount(self.points.instance, minlength=self.points.count)
         return list(prediction.split(counts.tolist()))
 
@@ -137,22 +140,28 @@ class PointBatch:
         return self.square_l2(values) + self._add(density, within)
 
     def loss(self, norm: Literal["l2", "h1"], prediction: Tensor) -> Tensor:
-        """Return the mean relative error of a prediction (P, K): in L² of all outputs together.
+        """Return the mean relative error of a prediction: in L² of all outputs of a step together.
 
         Where they are 0, it is relative to a constant, as that of `make_loss`.
         """
-        instance, largest = self.points.instance, self.y.abs().amax(dim=1)
+        instance, outputs = self.points.instance, self.y.shape[-1]
+        p, u = (values.flatten(1) for values in (prediction, self.y))
+        largest = u.abs().amax(dim=1)
         none = largest.new_zeros(self.points.count)
         unit = unit_of(none.scatter_reduce(0, instance, largest, "amax"))[instance, None]
-        square = self.square_h1 if norm == "h1" else lambda u: self.square_l2(u).sum(dim=1)
-        parts = (prediction - self.y) / unit, self.y / unit, torch.ones_like(self.y)
-        return relative(*map(square, parts)).mean()
+
+        def square(values: Tensor) -> Tensor:
+            """Return the squares of each step, (N, S)."""
+            found = self.square_h1(values) if norm == "h1" else self.square_l2(values)
+            return found.unflatten(1, (-1, outputs)).sum(dim=-1)
+
+        return relative(*map(square, ((p - u) / unit, u / unit, torch.ones_like(u)))).mean()
 
     def relative_l2(self, prediction: Tensor) -> Array:
-        """Return the relative L² errors of a prediction (P, K) on the CPU: (N, K)."""
-        y = self.y.double()
-        error, size = (self.square_l2(of).numpy() for of in (prediction - y, y))
-        return np.asarray(np.sqrt(ratio(error, size)))
+        """Return the relative L² errors of a prediction on the CPU, (N, K) or (N, S, K)."""
+        p, u = (values.double().flatten(1) for values in (prediction, self.y))
+        error, size = (self.square_l2(of).numpy() for of in (p - u, u))
+        return np.asarray(np.sqrt(ratio(error, size))).reshape(-1, *self.y.shape[1:])
 
     def _add(self, values: Tensor, instance: Tensor) -> Tensor:
         """Return the sums over the instances, (N, K)."""

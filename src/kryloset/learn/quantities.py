@@ -16,6 +16,7 @@ from kryloset.dataset.layout import SAMPLE_VARYING, TIME_VARYING, grid_group
 from kryloset.dataset.opening import describable
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.rows import ReadRow, read_rows
+from kryloset.learn.states import name_state
 
 type Array = NDArray[np.float64]
 
@@ -108,14 +109,8 @@ class Quantity:
         )
 
     def at_state(self, number: int, states: int) -> Self:
-        """Return it as one of several states: names of channels end with the number of the state.
-
-        Args:
-            number: That of the state.
-            states: How many there are. A single one needs no number.
-        """
-        ending = f"_{number}" if states > 1 else ""
-        return replace(self, channels=tuple(f"{channel}{ending}" for channel in self.channels))
+        """Return it as one of several states, by its number and how many there are."""
+        return replace(self, channels=name_state(self.channels, number, states))
 
     def open(self, file: h5py.File, memory: memoryview) -> Callable[[int, int], Array]:
         """Return what reads an instance's channels at a time, which broadcast to (C, *grid).

@@ -4,7 +4,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,22 +17,63 @@ from kryloset.learn.states import States
 type Array = NDArray[np.float64]
 
 
-def roll_out(predict: Callable[[Array], Array], states: States, x: Array, steps: int) -> Array:
-    """Return the states of several steps, (N, S, K, *grid).
+@runtime_checkable
+class Stepper(Protocol):
+    """What predicts states of trajectories, wherever it has the known ones from."""
 
-    Args:
-        predict: From inputs (N, C, *grid) to the next state (N, K, *grid).
+    def single_steps(self, x: Array, y: Array) -> Array:
+        """Return the states after each of the true ones, (N, S, K, *grid).
+
+        Args:
+            x: Inputs of the first step.
+            y: The later states, (N, S, K, *grid).
+        """
+
+    def roll_out(self, x: Array, steps: int) -> Array:
+        """Return the states of several steps, each from those before, (N, steps, K, *grid).
+
+        Args:
+            x: Inputs of the first step.
+            steps: Number of steps.
+        """
+
+
+@dataclass(frozen=True)
+class StepperOnGrid:
+    """A `Stepper` that makes states on a grid of those there.
+
+    Attributes:
+        predict: From inputs (N, C, *grid) to the next states (N, K, *grid).
         states: Which of the inputs are states.
-        x: Inputs of the first step.
-        steps: Number of steps S.
     """
 
-    def step(inputs: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(np.asarray(predict(inputs.numpy()), x.dtype))
+    predict: Callable[[Array], Array]
+    states: States
 
-    with np.errstate(over="ignore", invalid="ignore"):  # of a prediction that grows without bounds
-        found: Array = states.roll_out(step, torch.from_numpy(x), steps).numpy()
-    return found
+    def single_steps(self, x: Array, y: Array) -> Array:
+        """Return the states after each of the true ones, (N, S, K, *grid)."""
+        known = self.states.inputs(torch.from_numpy(x), torch.from_numpy(y)).numpy()
+        return np.asarray(self.predict(known.reshape(-1, *x.shape[1:]))).reshape(y.shape)
+
+    def roll_out(self, x: Array, steps: int) -> Array:
+        """Return the states of several steps, (N, steps, K, *grid)."""
+
+        def step(inputs: torch.Tensor) -> torch.Tensor:
+            return torch.from_numpy(np.asarray(self.predict(inputs.numpy()), x.dtype))
+
+        with np.errstate(over="ignore", invalid="ignore"):  # of one that grows without bounds
+            found: Array = self.states.roll_out(step, torch.from_numpy(x), steps).numpy()
+        return found
+
+
+def stepper_of(predict: Callable[[Array], Array], states: States) -> Stepper:
+    """Return what a predictor is along trajectories.
+
+    Args:
+        predict: The predictor, which may be a `Stepper` itself.
+        states: Which of its inputs are states, if it is none.
+    """
+    return predict if isinstance(predict, Stepper) else StepperOnGrid(predict, states)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,22 @@ import torch
 from torch import Tensor
 
 
+def name_state(channels: tuple[str, ...], number: int, states: int) -> tuple[str, ...]:
+    """Return the names of channels at one of several states, which end with its number.
+
+    Args:
+        channels: Names of the channels.
+        number: That of the state.
+        states: How many there are. A single one needs no number.
+    """
+    return tuple(f"{channel}_{number}" for channel in channels) if states > 1 else channels
+
+
 @dataclass(frozen=True)
 class States:
     """Which channels of the inputs are states of a trajectory.
+
+    Inputs and outputs are those on a grid. At points they are (P, C) and (P, K) in the same way.
 
     Attributes:
         first: Place of the first channel of the earliest state.

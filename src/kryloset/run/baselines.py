@@ -79,7 +79,7 @@ def run(
     found: dict[str, dict[str, Any]] = {}
     settings: Mapping[str, Any] = {}
     task = next(iter(known.values()))["train"].task
-    whole = open_trajectories(task, on or data)
+    whole = open_trajectories(task, on or data, FieldPairs)
     for points, pairs in open_splits(on or data, grids, splits, kind=whole).items():
         if difference := _difference(known.get(points, {}), pairs):
             raise DataError(

@@ -37,7 +37,7 @@ from kryloset.learn.models.base import Task, divides_alike
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, load_model
 from kryloset.learn.pairs import Pairs, open_trajectories
-from kryloset.learn.rollout import roll_out
+from kryloset.learn.rollout import stepper_of
 from kryloset.learn.seen import require_unseen
 from kryloset.problems.checks.coverage import INSIDE
 
@@ -122,8 +122,9 @@ def _on_grids(
         DataError: As `run`.
     """
     task = Task.read(operator.about)
-    meshes = MeshPairs(data, "train") if operator.about["where"] == "mesh" else None
-    kind = NumberedPairs if meshes else open_trajectories(task, data)
+    at_nodes = operator.about["where"] == "mesh"
+    meshes = open_trajectories(task, data, MeshPairs)(data, "train") if at_nodes else None
+    kind = open_trajectories(task, data, NumberedPairs if at_nodes else FieldPairs)
     opened = open_splits(data, grids, splits, kind=kind)
     first = {points: next(iter(pairs.values())) for points, pairs in opened.items()}
     for there in first.values():
@@ -208,7 +209,8 @@ def _select(
     if held_out.states:
         state = slice(-held_out.states.fields, None)
         truth = truth[:, -1, state]
-        prediction = roll_out(predict, held_out.states, given, held_out.steps)[:, -1, state]
+        stepper = stepper_of(predict, held_out.states)
+        prediction = stepper.roll_out(given, held_out.steps)[:, -1, state]
     else:
         prediction = predict(given)
     return Predictions(

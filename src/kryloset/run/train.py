@@ -101,7 +101,7 @@ def _train(
     checkpoint = model.with_name(model.name + ".checkpoint")
     (name,) = settings.models
     place = find_place(data, model_class(name), settings)
-    march = find_march(data, settings, place)
+    march = find_march(data, settings)
     learned, valid = (
         open_pairs(data, split, place, points=settings.grid, march=march, steps=settings.steps)
         for split in TRAINING

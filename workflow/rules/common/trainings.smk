@@ -162,8 +162,7 @@ def march_of_training(wildcards):
     """Return the options that say from which states of a trajectory the next one is predicted."""
     training = DATASETS[wildcards.dataset].training
     options = {
-        # On meshes, models predict the last state.
-        "--window": 0 if training.where == "mesh" else training.window,
+        "--window": training.window,
         "--stride": training.stride,
         "--bundle": None if training.bundle == 1 else training.bundle,
     }
