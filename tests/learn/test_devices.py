@@ -93,7 +93,7 @@ def test_what_needs_a_gpu_is_refused_without_one():
         ({"optimiser": "adahessian", "compile": True}, "compile"),
         ({"optimiser": "adahessian", "precision": "bfloat16"}, "precision"),
         ({"warmup": 2}, "warmup"),
-        ({"where": "mesh", "grid": 33}, "grid"),
+        ({"where": "mesh", "grids": [33]}, "grids"),
         ({"warmup": 30, "schedule": "linear"}, "warmup"),
     ],
 )

@@ -54,7 +54,7 @@ def test_profiles_are_not_on_further_grids(tmp_path):
 
 
 def test_a_model_learns_on_a_further_grid(path, tmp_path):
-    training = {"grid": list(POINTS), "epochs": 1, "model": "deeponet"}
+    training = {"grids": [list(POINTS)], "epochs": 1, "model": "deeponet"}
     mesh = {"points": 9, "grids": [list(POINTS)]}
     uniform = {"family": family_of("Uniform"), "count": 8, "mesh": mesh}
     other = make_data(tmp_path / "d.h5", **uniform, training=training)

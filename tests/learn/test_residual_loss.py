@@ -186,7 +186,7 @@ def test_residuals_that_are_not_known_are_refused_before_any_work(family, traini
 
 def test_residuals_on_a_further_grid_are_refused():
     with pytest.raises(ValueError, match="residual: equations are those on the grid"):
-        TrainingConfig(residual=1.0, grid=33)
+        TrainingConfig(residual=1.0, grids=[33])
 
 
 def test_nothing_of_a_training_without_residuals_assembles():

@@ -23,6 +23,7 @@ from kryloset.learn.measuring import measure_splits
 from kryloset.learn.models.base import Task
 from kryloset.learn.models.stagger import NeuralStagger
 from kryloset.learn.operator import save_model, unroll, weights
+from kryloset.learn.pairs import count_pairs
 from kryloset.learn.states import States
 from kryloset.learn.training import Training
 from kryloset.run import baselines, evaluate, train
@@ -196,6 +197,37 @@ def test_the_loss_of_several_steps_is_the_mean_of_their_losses(made, tmp_path):
     each = [replace(batch, y=batch.y[:, s]) for s in (0, 1)]
     ones = torch.ones_like(batch.y[:, 0])
     assert found == pytest.approx(np.mean([float(b.loss("l2", ones)) for b in each]), rel=1e-6)
+
+
+def test_an_epoch_draws_some_pairs_anew_and_the_same_after_a_kill(made, tmp_path):
+    (tmp_path / "aside").mkdir()
+    at_once = begin(made, tmp_path / "aside", pairs=7, batch_size=4, epochs=4, schedule="constant")
+    drawn = [sorted(item for batch in at_once.loader.batch_sampler for item in batch) for _ in "ab"]
+    assert [len(set(items)) for items in drawn] == [7, 7] and drawn[0] != drawn[1]
+    assert len(at_once.loader) == 2
+    at_once = begin(made, tmp_path / "aside", pairs=7, batch_size=4, epochs=4, schedule="constant")
+    at_once.run()
+    usual = {"pairs": 7, "batch_size": 4, "schedule": "constant"}
+    begin(made, tmp_path, **usual, epochs=2).run()
+    resumed = begin(made, tmp_path, **usual, epochs=4)
+    assert resumed.record.epochs == 2
+    resumed.run()
+    first, second = weights(at_once.optimisation.operator), weights(resumed.optimisation.operator)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    begin(made, tmp_path, epochs=1, pairs=7).run()  # with a schedule that ends with the last step
+
+
+def test_an_epoch_of_many_trajectories_has_some_of_their_pairs_unless_told_otherwise(
+    made, monkeypatch
+):
+    pairs, steady = FieldPairs(made.path, "train", window=1), FieldPairs(made.path, "train")
+    assert len(pairs) == 18 and count_pairs(TrainingConfig(), pairs) == 18
+    monkeypatch.setattr("kryloset.learn.pairs.USUAL_PAIRS", 5)
+    assert count_pairs(TrainingConfig(), pairs) == 5
+    monkeypatch.setattr("kryloset.learn.pairs.USUAL_PAIRS", 2)
+    assert count_pairs(TrainingConfig(), pairs) == count_pairs(TrainingConfig(), steady) == 3
+    assert count_pairs(TrainingConfig(pairs=100), pairs) == 18
+    assert count_pairs(TrainingConfig(pairs=2), steady) == 2
 
 
 def test_training_of_several_steps_resumes_to_the_same_weights(made, tmp_path):

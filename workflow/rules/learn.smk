@@ -105,7 +105,7 @@ rule evaluate_model:
     params:
         code=training_code("evaluate"),
         network=own_network,
-        grid=grid_of_training,
+        grid=grids_of_training,
     message:
         "{wildcards.dataset}: evaluate {wildcards.model} with the seed {wildcards.seed}"
     shell:
@@ -130,7 +130,7 @@ rule evaluate_baselines:
         runtime=array_minutes,
     params:
         code=code("baselines"),
-        grid=grid_of_training,
+        grid=grids_of_training,
         march=march_of_training,
     message:
         "{wildcards.dataset}: evaluate the baselines"

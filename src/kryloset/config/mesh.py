@@ -127,6 +127,26 @@ class MeshConfig(Section):
             )
         return self
 
+    def find_grid(self, points: GridPoints) -> GridPoints | None:
+        """Return a further grid as `grids` has it, by its points, or None for that of `points`.
+
+        A grid of [33, 33] points is one of 33.
+
+        Raises:
+            ConfigError: There is no such grid.
+        """
+
+        def plainly(of: GridPoints) -> GridPoints:
+            return points_of(of) if isinstance(of, tuple) else of
+
+        for further in self.grids:
+            if plainly(further) == plainly(points):
+                return further
+        if plainly(self.points) == plainly(points):
+            return None
+        there = f"it has {plain(self.grids)}" if self.grids else "it is empty"
+        raise ConfigError(f"{plain(points)} is not in mesh.grids: {there}")
+
     def points_along(self, dimension: int) -> tuple[int, ...]:
         """Return the number of points along each axis."""
         return (self.points,) * dimension if isinstance(self.points, int) else self.points

@@ -16,11 +16,12 @@ from pydantic import (
 )
 
 from kryloset.config.instances import InstancesConfig
-from kryloset.config.mesh import MeshConfig, plain
+from kryloset.config.mesh import MeshConfig
 from kryloset.config.section import NAME, Section, plain_class, plain_path, plain_text
 from kryloset.config.shifts import Shifts
 from kryloset.config.solver import SolverConfig
 from kryloset.config.training import TrainingConfig
+from kryloset.errors import ConfigError
 
 #: Whether gzip compresses the arrays of instances; `auto` if that is worth its time.
 Compression = Literal["auto", "always", "never"]
@@ -333,13 +334,15 @@ class DatasetConfig(Section):
         return self.on_failure == "skip"
 
     @model_validator(mode="after")
-    def _grid_of_training_is_there(self) -> "DatasetConfig":
-        if self.training.grid not in (None, *self.mesh.grids):
-            there = f"it has {plain(self.mesh.grids)}" if self.mesh.grids else "it is empty"
-            raise ValueError(
-                f"training.grid {plain(self.training.grid)} is not in mesh.grids: {there}; add it "
-                "there, or leave the key out to learn on the grid of mesh.points"
-            )
+    def _grids_of_training_are_there(self) -> "DatasetConfig":
+        for points in self.training.grids:
+            try:
+                self.mesh.find_grid(points)
+            except ConfigError as error:
+                raise ValueError(
+                    f"training.grids: {error}; add it there, or leave the key out to learn on the "
+                    "grid of mesh.points"
+                ) from None
         return self
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from kryloset.config.mesh import GridPoints
+from kryloset.config.mesh import GridPoints, plain, points_of
 from kryloset.config.online import OnlineConfig
 from kryloset.config.section import Section, plain_class
 from kryloset.errors import ConfigError
@@ -45,7 +45,7 @@ class TrainingConfig(Section):
         "auto",
         description="Where networks on points learn. grid; mesh: at the nodes of the mesh, which "
         "may be another one for each instance; auto: on the mesh, where its nodes are not the "
-        "points of the grid and `grid` names none. Networks on grids, such as fno, learn on the "
+        "points of the grid and `grids` names none. Networks on grids, such as fno, learn on the "
         "grid.",
     )
     seeds: tuple[Seed, ...] = Field(
@@ -55,10 +55,11 @@ class TrainingConfig(Section):
         description="Seeds of the initial weights and of the batches. Each model is trained once "
         "with each of them.",
     )
-    grid: GridPoints | None = Field(
-        None,
-        description="Points of the grid to learn on, one of `mesh.grids`, such as 33 or [129, 65]; "
-        "null: the grid of `mesh.points`.",
+    grids: tuple[GridPoints, ...] = Field(
+        (),
+        description="Points of the grids to learn on, such as [33] or [[129, 65], 33]: any of "
+        "`mesh.grids` and that of `mesh.points`. One network learns on all of them, in turn: each "
+        "batch is of one grid. []: the grid of `mesh.points`.",
     )
     window: Annotated[int, Field(ge=0, le=1000)] | None = Field(
         None,
@@ -86,6 +87,12 @@ class TrainingConfig(Section):
         "predicted; the loss is that of all of them.",
     )
     epochs: int = Field(30, ge=1, le=100_000, description="Passes over the training split.")
+    pairs: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="Pairs that each epoch draws anew at random, on each grid, and of which as "
+        "many of `valid` are measured. null: all; of trajectories at most 4000, or one of each "
+        "trajectory, if these are more.",
+    )
     batch_size: int = Field(8, ge=1, le=65_536, description="Instances per step of the optimiser.")
     optimiser: Literal["adamw", "lion", "soap", "lbfgs", "adahessian"] = Field(
         "adamw", description="The optimiser (docs/how-to/optimisation.md)."
@@ -172,9 +179,19 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _meshes_have_no_grid(self) -> "TrainingConfig":
-        if self.where == "mesh" and self.grid is not None:
+        if self.where == "mesh" and self.grids:
             raise ValueError(
-                "grid: with `where: mesh`, networks learn on meshes: leave out one of both"
+                "grids: with `where: mesh`, networks learn on meshes: leave out one of both"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _grids_differ(self) -> "TrainingConfig":
+        each = [points_of(points) if isinstance(points, tuple) else points for points in self.grids]
+        if len(set(each)) < len(each):
+            raise ValueError(
+                f"grids: {plain(self.grids)} names a grid twice: name each once, and a single one "
+                "with other points along each axis as [[129, 65]]"
             )
         return self
 
@@ -198,12 +215,14 @@ class TrainingConfig(Section):
     def _stream_is_learnt_once(self) -> "TrainingConfig":
         if self.online is None:
             return self
+        if len(self.grids) > 1:
+            raise ValueError("grids: a training with `online` learns on one grid: name one alone")
         if self.online.buffer != "reservoir" and self.epochs > 1:
             raise ValueError(
                 f"epochs: the buffer {self.online.buffer} gives each pair once, so set epochs to "
                 "1, or take the buffer reservoir"
             )
-        for key in ("patience", "devices", "workers", "where", "residual", "start"):
+        for key in ("patience", "devices", "workers", "where", "residual", "start", "pairs"):
             usual = (type(self).model_fields[key].default, *(["grid"] if key == "where" else []))
             if getattr(self, key) not in usual:
                 raise ValueError(f"{key}: a training with `online` cannot do that: leave it out")
@@ -211,9 +230,9 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _residuals_are_on_the_own_grid(self) -> "TrainingConfig":
-        if self.residual and self.grid is not None:
+        if self.residual and self.grids:
             raise ValueError(
-                "residual: equations are those on the grid of `mesh.points`, so leave out `grid`, "
+                "residual: equations are those on the grid of `mesh.points`, so leave out `grids`, "
                 "or take 0"
             )
         return self

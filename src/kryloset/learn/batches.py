@@ -3,8 +3,9 @@
 """Shuffled batches, which several processes share."""
 
 from collections.abc import Iterator
-from itertools import batched, cycle, islice
+from itertools import batched, chain, cycle, islice
 
+import numpy as np
 import torch
 from torch.utils.data import RandomSampler, Sampler
 
@@ -17,9 +18,12 @@ class Batches(Sampler[list[int]]):  # type: ignore[misc]
     are in two shares.
 
     Args:
-        items: Number of items.
+        items: Number of items, on each grid.
         size: Items of a batch. The last one of an epoch may have fewer.
         generator: Draws the order of each epoch. It is the same in all processes.
+        draws: Items that an epoch draws of them; all by default.
+        grids: Number of grids, whose items come one after another. A batch is of one of them, and
+            the next one of the next.
         process: Number of this process.
         processes: Number of processes.
     """
@@ -30,24 +34,39 @@ class Batches(Sampler[list[int]]):  # type: ignore[misc]
         size: int,
         generator: torch.Generator,
         *,
+        draws: int | None = None,
+        grids: int = 1,
         process: int = 0,
         processes: int = 1,
     ) -> None:
         """Keep the arguments."""
-        self.order = RandomSampler(range(items), generator=generator)
+        self.generator = generator
+        self.orders = {
+            grid * items: RandomSampler(range(items), num_samples=draws, generator=generator)
+            for grid in range(grids)
+        }
         self.size = size
         self.process = process
         self.processes = processes
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
-        return -(-len(self.order) // self.size)
+        return sum(-(-len(order) // self.size) for order in self.orders.values())
 
     def __iter__(self) -> Iterator[list[int]]:
         """Shuffle the items and return the batches of an epoch."""
         # The number that a shuffling loader of torch draws before the order, for its workers. It
         # does so once for all epochs if they stay; then their number would change the order.
-        torch.empty((), dtype=torch.int64).random_(generator=self.order.generator)
-        for batch in batched(self.order, self.size):
+        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+        each = (
+            batched(map(first.__add__, order), self.size) for first, order in self.orders.items()
+        )
+        for batch in chain.from_iterable(zip(*each, strict=True)):
             share = -(-len(batch) // self.processes)
             yield list(islice(cycle(batch), self.process, share * self.processes, self.processes))
+
+
+def spread(items: int, most: int) -> list[int]:
+    """Return the numbers of evenly spaced items, if there are more than so many; or of all."""
+    found: list[int] = np.linspace(0, items - 1, min(items, most)).round().astype(int).tolist()
+    return found

@@ -18,7 +18,7 @@ from kryloset.dataset.grids import rows_of_split
 from kryloset.dataset.integrity import identity
 from kryloset.dataset.opening import open_hdf5
 from kryloset.dataset.reader import Dataset
-from kryloset.errors import DataError
+from kryloset.errors import ConfigError, DataError
 from kryloset.learn.grid_batch import GridBatch
 from kryloset.learn.march import March, Walk
 from kryloset.learn.models.base import Task
@@ -57,7 +57,7 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         bundle: States of y that are predicted at once, and are channels of it one after another.
         steps: How often that is done. If several times, y is (steps, K, *grid). None: an item is a
             whole trajectory, of which x has the first states and y all others, (steps, K, *grid).
-        points: Points of a further grid of the file, such as 33 for `/grid_33`; by default its own
+        points: Points of a grid of the file, such as 33 for `/grid_33`; by default its own
             grid. A parameter along only some of the axes is not on a further grid.
 
     Attributes:
@@ -107,13 +107,8 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
             self.instances = rows_of_split(dataset, split)
             times = np.zeros(1) if dataset.times is None else dataset.times
             self._walk = Walk.find(self.path, len(times), March(window, stride, bundle), steps)
-            further = dataset.config.mesh.grids
-            if points is not None and points not in further:
-                has = ", ".join(map(name_points, further)) or "none"
-                raise DataError(
-                    f"{path} has no further grid of {name_points(points)} points: it has {has}; "
-                    f"`kryloset extend {path} --grid {name_points(points)}` adds it"
-                )
+            if points is not None:
+                points = self.points = _find_grid(dataset, points)
             self.axes = tuple(dataset.coordinates)
             self.coordinates = tuple(dataset.coordinates_on(points).values())
             self.closed_coordinates = tuple(dataset.closed_coordinates_on(points).values())
@@ -255,6 +250,23 @@ class FieldPairs(torch.utils.data.Dataset[dict[str, Tensor]]):  # type: ignore[m
         x, y = pairs
         steps = (self.steps,) if self._walk.several else ()
         return [x, y.reshape(len(y), *steps, len(self.outputs), *self.grid)]
+
+
+def _find_grid(dataset: Dataset, points: GridPoints) -> GridPoints | None:
+    """Return the further grid with these points, or None for the dataset's own.
+
+    Raises:
+        DataError: There is none.
+    """
+    try:
+        return dataset.config.mesh.find_grid(points)
+    except ConfigError:
+        named = name_points(points)
+        has = ", ".join(map(name_points, dataset.config.mesh.grids)) or "none"
+        raise DataError(
+            f"{dataset.path} has no further grid of {named} points: it has {has}; "
+            f"`kryloset extend {dataset.path} --grid {named}` adds it"
+        ) from None
 
 
 class _Opened:

@@ -70,7 +70,7 @@ class Operator(nn.Module):  # type: ignore[misc]
             raise DataError("the operator makes no steps: no inputs of it are states")
         return states.roll_out(lambda inputs: self(inputs, *points), x, steps)
 
-    def trajectories(self, path: Path | str, split: str) -> Pairs:
+    def trajectories(self, path: Path | str, split: str) -> FieldPairs | MeshPairs:
         """Return whole trajectories of a dataset, with the window and the time step of a model.
 
         They are where the model learned: on the grid, or at the nodes of meshes.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What a network learns from: pairs of functions on the grid of a dataset, or on its meshes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,14 @@ from kryloset.learn.mesh_data import MeshPairs, find_fault, has_own_nodes
 from kryloset.learn.models.base import Network, Task
 from kryloset.learn.models.registry import on_points
 from kryloset.learn.point_batch import PointBatch
+from kryloset.learn.several_grids import SeveralGrids
 
 type Batch = GridBatch | PointBatch
-type Pairs = FieldPairs | MeshPairs
+type Pairs = FieldPairs | SeveralGrids | MeshPairs
 type Place = Literal["grid", "mesh"]
+
+#: Pairs of states that an epoch goes over, unless the configuration says how many.
+USUAL_PAIRS = 4000
 
 
 def open_pairs(
@@ -29,29 +33,52 @@ def open_pairs(
     split: str,
     place: Place,
     *,
-    points: GridPoints | None = None,
+    grids: Sequence[GridPoints] = (),
     march: March = STEADY,
     steps: int = 1,
 ) -> Pairs:
-    """Return the pairs of one split on a grid or on the meshes of a dataset.
+    """Return the pairs of one split on grids or on the meshes of a dataset.
 
     Args:
         path: The dataset's file.
         split: One of its splits.
         place: Where functions are.
-        points: A further grid, by its points; by default the dataset's own grid.
+        grids: The grids, by their points; by default the dataset's own.
         march: How pairs go along trajectories; by default they end with the last state.
         steps: Steps of each pair.
 
     Raises:
-        DataError: As `FieldPairs` and `MeshPairs`.
+        DataError: As `FieldPairs`, `SeveralGrids` and `MeshPairs`.
     """
     if place == "mesh":
         return MeshPairs(path, split, **asdict(march), steps=steps)
-    return FieldPairs(path, split, **asdict(march), steps=steps, points=points)
+    parts = [
+        FieldPairs(path, split, **asdict(march), steps=steps, points=points)
+        for points in grids or (None,)
+    ]
+    return parts[0] if len(parts) == 1 else SeveralGrids(parts)
 
 
-def open_trajectories[T: Pairs](task: Task, path: Path, kind: type[T]) -> Callable[..., T]:
+def parts_of(pairs: Pairs) -> tuple[FieldPairs | MeshPairs, ...]:
+    """Return the pairs on each grid, or those on meshes."""
+    return pairs.grids if isinstance(pairs, SeveralGrids) else (pairs,)
+
+
+def count_pairs(training: TrainingConfig, pairs: Pairs) -> int:
+    """Return how many of the pairs on each grid an epoch goes over.
+
+    Args:
+        training: The configuration of the training.
+        pairs: The pairs of a split.
+    """
+    there, *_ = parts_of(pairs)
+    usual = max(USUAL_PAIRS, len(pairs.instances)) if there.states else len(there)
+    return min(training.pairs or usual, len(there))
+
+
+def open_trajectories[T: FieldPairs | MeshPairs](
+    task: Task, path: Path, kind: type[T]
+) -> Callable[..., T]:
     """Return what opens the pairs on which a predictor is measured.
 
     Args:
@@ -105,7 +132,7 @@ def find_place(path: Path, kind: type[Network], training: TrainingConfig) -> Pla
     """
     if training.where != "auto" or not on_points(kind):
         return "mesh" if training.where == "mesh" else "grid"
-    if training.grid is not None:
+    if training.grids:
         return "grid"
     with Dataset(path) as dataset:
         return "mesh" if has_own_nodes(dataset) and find_fault(dataset) is None else "grid"

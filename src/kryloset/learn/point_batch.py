@@ -55,7 +55,7 @@ class PointBatch:
 
     @property
     def states(self) -> Tensor:
-        """(N, 1), the number of the state that y is: the last one of a trajectory."""
+        """(N, 1), the number of the state that y is, for residuals: the last one."""
         return torch.full((self.points.count, 1), -1)
 
     @property

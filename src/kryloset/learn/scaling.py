@@ -12,11 +12,15 @@ from torch import Tensor, nn
 
 from kryloset.dataset.statistics import Moments
 from kryloset.errors import DataError
+from kryloset.learn.batches import spread
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.mesh_data import MeshPairs
 from kryloset.learn.states import States
 
 type Array = NDArray[np.float64]
+
+#: Pairs of states that are read, of which more hardly change the numbers.
+MOST = 4000
 
 
 class Scaling(nn.Module):  # type: ignore[misc]
@@ -78,7 +82,8 @@ class Scaling(nn.Module):  # type: ignore[misc]
     def fit(cls, pairs: FieldPairs | MeshPairs) -> Self:
         """Compute the means and deviations in one pass over the training split.
 
-        Points count equally, also the nodes of meshes.
+        Points count equally, also the nodes of meshes. Of pairs along trajectories, `MOST` evenly
+        spaced ones are read, or one of each trajectory, if these are more.
 
         Raises:
             DataError: A parameter with a logarithmic transform is not positive.
@@ -88,15 +93,17 @@ class Scaling(nn.Module):  # type: ignore[misc]
         transforms: list[Callable[[Array], Array]] = [
             np.log if logarithmic else np.asarray for logarithmic in pairs.logarithmic
         ]
-        for item in range(len(pairs)):
+        starts = len(pairs) // len(pairs.instances)
+        for item in spread(len(pairs), max(MOST, len(pairs.instances))):
             x, y = pairs.columns(item)
             for name, transform, moments, values in zip(
                 pairs.inputs, transforms, inputs, x, strict=True
             ):
                 if transform is np.log and values.min() <= 0:
+                    instance = pairs.instances[item // starts]
                     raise DataError(
-                        f"{pairs.path}: `{name}` of instance {pairs.instances[item]} is not "
-                        'positive everywhere, so it cannot have the transform "log"; correct it '
+                        f"{pairs.path}: `{name}` of instance {instance} is not positive "
+                        'everywhere, so it cannot have the transform "log"; correct it '
                         "in the family's Variable"
                     )
                 moments.add(transform(values))

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,13 @@ from torch.utils.data import DataLoader
 
 from kryloset.config import MACHINE, TrainingConfig
 from kryloset.dataset.atomic import write_whole
-from kryloset.learn.batches import Batches
+from kryloset.learn.batches import Batches, spread
 from kryloset.learn.equations import Equations
 from kryloset.learn.metrics import BATCH, mean
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, build_network, describe, weights
 from kryloset.learn.optimisation import Optimisation, mean_error
-from kryloset.learn.pairs import Batch, Pairs
+from kryloset.learn.pairs import Batch, Pairs, count_pairs, parts_of
 from kryloset.learn.processes import make_fabric
 from kryloset.learn.saved import load_checkpoint
 from kryloset.learn.scaling import Scaling
@@ -118,7 +119,7 @@ class Training:
         self.about = describe(train, settings, kind)
         self.record = Record()
         torch.manual_seed(seed)
-        operator = Operator(Scaling.fit(train), build_network(self.about, kind))
+        operator = Operator(Scaling.fit(parts_of(train)[0]), build_network(self.about, kind))
         if start is not None:
             start.begin(operator, self.about)
             self.about["started_with"] = start.digest
@@ -153,7 +154,8 @@ class Training:
             self.record.train.append(self._learn(epoch))
             # That of the first process, so that all of them end with the same epoch.
             measured = self.optimisation.measured
-            self.record.valid.append(self.fabric.broadcast(error(measured, self.valid)))
+            found = error(measured, self.valid, count_pairs(self.settings, self.valid))
+            self.record.valid.append(self.fabric.broadcast(found))
             self.record.seconds.append(time.perf_counter() - began)
             if self.record.best_epoch == epoch:
                 self.record.best = {k: v.clone() for k, v in weights(measured).items()}
@@ -163,10 +165,13 @@ class Training:
 
     def _load(self, train: Pairs) -> "DataLoader[Batch]":
         """Return what reads the batches, or this process's share of them."""
+        grids = parts_of(train)
         batches = Batches(
-            len(train),
+            len(grids[0]),
             self.settings.batch_size,
             self.shuffle,
+            draws=count_pairs(self.settings, train),
+            grids=len(grids),
             process=self.fabric.global_rank,
             processes=self.fabric.world_size,
         )
@@ -228,6 +233,16 @@ def _same(about: Mapping[str, Any]) -> dict[str, Any]:
     return {**about, "training": training}
 
 
-def error(operator: Operator, pairs: Pairs) -> float:
-    """Return the mean relative L2 error of an operator, over all steps of the pairs."""
-    return mean_error(operator, DataLoader(pairs, BATCH, collate_fn=pairs.join))
+def error(operator: Operator, pairs: Pairs, most: int) -> float:
+    """Return the mean relative L2 error of an operator, over all steps of the pairs.
+
+    Args:
+        operator: The operator.
+        pairs: The pairs of a split.
+        most: Pairs on each grid that are measured, evenly spaced if there are more.
+    """
+    loaders = [
+        DataLoader(part, BATCH, sampler=spread(len(part), most), collate_fn=part.join)
+        for part in parts_of(pairs)
+    ]
+    return mean_error(operator, chain.from_iterable(loaders))

@@ -17,6 +17,7 @@ from kryloset.dataset.atomic import require_writable, write_text_whole
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.learn.baselines import fit_linear, fit_mean, fit_nearest
+from kryloset.learn.batches import spread
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.march import March
 from kryloset.learn.measuring import (
@@ -161,5 +162,4 @@ def _difference(known: Mapping[str, FieldPairs], pairs: Mapping[str, FieldPairs]
 
 def _sample(pairs: FieldPairs) -> tuple[Array, Array]:
     """Return all pairs, or `MOST_INSTANCES` evenly spaced ones if there are more."""
-    count = min(len(pairs), MOST_INSTANCES)
-    return pairs.stack(np.linspace(0, len(pairs) - 1, count).round().astype(int))
+    return pairs.stack(spread(len(pairs), MOST_INSTANCES))

@@ -130,16 +130,14 @@ def _on_grids(
     for there in first.values():
         if lacking := _lacking(operator, meshes or there):
             raise DataError(f"{data} does not fit the model: {lacking}")
-    alike = [p for p, there in first.items() if meshes or divides_alike(task, there.coordinates)]
-    if others := [points for points in first if points not in alike]:
-        told = (
-            f"{data}: points of the grid {', '.join(others)} lie otherwise along an axis than "
-            "where the model learned, as equidistant and Chebyshev points do"
-        )
-        if grids or not alike:
+    unfit = {} if meshes else {p: _unfit(operator, task, there) for p, there in first.items()}
+    fit = [points for points in first if not unfit.get(points)]
+    for points in (points for points in first if points not in fit):
+        told = f"{data}: points of the grid {points} {unfit[points]}"
+        if grids or not fit:
             raise DataError(f"{told}: measure it on another grid, with --grid")
         logger.warning("%s: it is left out", told)
-    for points in alike:
+    for points in fit:
         pairs, there = opened[points], first[points]
         for split in pairs.values():
             require_unseen(operator.about["seen"], split)
@@ -150,6 +148,22 @@ def _on_grids(
             if meshes
             else _predictor(operator, there),
         )
+
+
+def _unfit(operator: Operator, task: Task, there: FieldPairs) -> str:
+    """Return what is wrong with the points of a grid for an operator on grids; nothing if it fits.
+
+    An operator whose network takes any grid may see another number of points, in the same places.
+    """
+    same = there.grid == tuple(map(len, task.coordinates))
+    if not (same or operator.network.any_grid):
+        return "are not as many as those on which the model learned, and it takes no others"
+    if not divides_alike(task, there.coordinates):
+        return (
+            "lie otherwise along an axis than where the model learned, as equidistant and "
+            "Chebyshev points do"
+        )
+    return ""
 
 
 def _residuals(equations: Equations, predict: Predictor) -> Residuals:

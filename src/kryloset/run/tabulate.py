@@ -11,7 +11,7 @@ from typing import Any
 from kryloset.config import DatasetConfig
 from kryloset.dataset.atomic import write_text_whole
 from kryloset.errors import DataError
-from kryloset.report.measured import MEASURES, tell_errors, tell_rollout
+from kryloset.report.measured import MEASURES, tell_errors, tell_grids, tell_rollout
 
 #: The baselines on every dataset.
 BASELINES = ("linear", "nearest", "mean")
@@ -123,6 +123,14 @@ def _write(table: Mapping[str, Any]) -> Iterator[str]:
         for name, errors in tell_errors(table, split).items():
             yield f"| {' | '.join([name, *errors, *costs.get(name, ('', ''))])} |"
         yield ""
+        grids, on_grids = tell_grids(table, split)
+        if grids:
+            yield f"Relative L2 error on each grid, on the split {split}{over}:\n"
+            yield f"| {' | '.join(['predictor', *(f'{points} points' for points in grids)])} |"
+            yield f"| --- |{' ---: |' * len(grids)}"
+            for name, errors in on_grids.items():
+                yield f"| {' | '.join([name, *errors])} |"
+            yield ""
         times, along = tell_rollout(table, split)
         if times:
             yield f"Relative L2 error along the trajectories of the split {split}{over}:\n"

@@ -23,7 +23,7 @@ from kryloset.learn.models.registry import (
     residual_modules,
 )
 from kryloset.learn.operator import save_model
-from kryloset.learn.pairs import find_march, find_place, open_pairs
+from kryloset.learn.pairs import count_pairs, find_march, find_place, open_pairs
 from kryloset.learn.processes import launch
 from kryloset.learn.seen import TRAINING, note_seen
 from kryloset.learn.starting import Start
@@ -103,7 +103,7 @@ def _train(
     place = find_place(data, model_class(name), settings)
     march = find_march(data, settings)
     learned, valid = (
-        open_pairs(data, split, place, points=settings.grid, march=march, steps=settings.steps)
+        open_pairs(data, split, place, grids=settings.grids, march=march, steps=settings.steps)
         for split in TRAINING
     )
     start = None if settings.start is None else Start.read(Path(settings.start))
@@ -118,7 +118,7 @@ def _train(
         start=start,
     )
     if start is not None and not training.record.epochs:
-        before = error(training.optimisation.operator, valid)
+        before = error(training.optimisation.operator, valid, count_pairs(settings, valid))
         logger.info("%s: relative L2 error %.4f on `valid`", start.path, before)
     record = training.run()
     if not fabric.is_global_zero:

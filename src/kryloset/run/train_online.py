@@ -213,7 +213,7 @@ def _identify(settings: TrainingConfig, family: Family) -> str:
 def _open(path: Path, settings: TrainingConfig) -> FieldPairs:
     march = find_march(path, settings)
     pairs = open_pairs(
-        path, "train", "grid", points=settings.grid, march=march, steps=settings.steps
+        path, "train", "grid", grids=settings.grids, march=march, steps=settings.steps
     )
     assert isinstance(pairs, FieldPairs)
     return pairs

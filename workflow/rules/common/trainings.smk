@@ -148,14 +148,18 @@ def own_network(wildcards):
     return ["--network", name] if ":" in name else []
 
 
-def grid_of_training(wildcards):
-    """Return the option that names the grid to measure on, if not all: a further one to learn on."""
-    grid = DATASETS[wildcards.dataset].training.grid
-    if grid is None:
+def grids_of_training(wildcards):
+    """Return the options that name the grids to measure on, if these are not all.
+
+    Those are measured that models learn on. If the dataset's own is among them, all are.
+    """
+    dataset = DATASETS[wildcards.dataset]
+    grids = [dataset.mesh.find_grid(points) for points in dataset.training.grids]
+    if None in grids:
         return []
     from kryloset.dataset.layout import grid_group
 
-    return ["--grid", grid_group(grid)]
+    return [text for points in grids for text in ("--grid", grid_group(points))]
 
 
 def march_of_training(wildcards):

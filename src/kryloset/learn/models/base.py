@@ -112,9 +112,11 @@ class Network(nn.Module):  # type: ignore[misc]
 
     Attributes:
         learning_rate: Learning rate that suits the network where the configuration names none.
+        any_grid: Whether it takes grids with other numbers of points than that of training.
     """
 
     learning_rate: ClassVar[float] = 1e-3
+    any_grid: ClassVar[bool] = True
 
     class Settings(Section):
         """The keys of `training.settings` for this network, with defaults and descriptions."""
@@ -138,8 +140,8 @@ class GridModel(Network):
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs (N, K, *grid) for inputs (N, C, *grid), both of about unit size.
 
-        The grid may have other numbers of points than that of training, unless the class says
-        otherwise. Coordinates are not among the channels: see `with_coordinates`.
+        The grid may have other numbers of points than that of training, unless `any_grid` is
+        false. Coordinates are not among the channels: see `with_coordinates`.
         """
         raise NotImplementedError
 
@@ -161,6 +163,8 @@ class OnGrid(nn.Module):  # type: ignore[misc]
         network: The network on points.
         task: What it maps between.
     """
+
+    any_grid: ClassVar[bool] = True
 
     def __init__(self, network: PointModel, task: Task) -> None:
         """Keep the network."""

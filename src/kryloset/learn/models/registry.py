@@ -40,6 +40,9 @@ MODELS = {
     "uno": ("kryloset.learn.models.uno", "UNO"),
 }
 
+#: What is not computed yet.
+UNKNOWN_ALONG = "along trajectories at the nodes of meshes, predictions have no residuals"
+
 #: The module by which a training with residuals opens the equations of a dataset.
 EQUATIONS = "kryloset.run.equations"
 
@@ -163,7 +166,8 @@ def check_training(training: TrainingConfig, family: Family) -> None:
     Raises:
         ConfigError: As `model_class`, `read_settings` and `March.choose`; or a network should learn
             on meshes, and it is one on grids, or not all fields have values at the same nodes; or
-            residuals are asked for, and predictions have none.
+            one that takes a single grid should learn on several; or residuals are asked for, and
+            predictions have none.
         MissingLibraryError: There are settings to check, and torch is not installed.
     """
     march = March.choose(
@@ -175,6 +179,10 @@ def check_training(training: TrainingConfig, family: Family) -> None:
             continue  # which needs no torch
         kind = model_class(name)
         kind.check(read_settings(kind, name, training.settings.get(label, {})), march)
+        if len(training.grids) > 1 and not kind.any_grid:
+            raise ConfigError(
+                f"training.grids: model {name!r} takes one grid alone (any_grid = False): name one"
+            )
         if training.where == "mesh" and not on_points(kind):
             raise ConfigError(
                 f"training.where: model {name!r} learns on grids alone: take `auto` or `grid`, or "
@@ -183,18 +191,18 @@ def check_training(training: TrainingConfig, family: Family) -> None:
         if training.where == "mesh" and (fault := find_nodes_fault(family)):
             raise ConfigError(f"training.where: {fault}: take `auto` or `grid`")
         if training.residual:
-            _check_residual(training, family, at_nodes=_learns_at_nodes(training, kind, family))
+            at_nodes = _learns_at_nodes(training, kind, family)
+            if at_nodes and march.window:
+                raise ConfigError(f"training.residual: {UNKNOWN_ALONG}; take 0, or `where: grid`")
+            _check_residual(training, family, at_nodes=at_nodes)
 
 
 def _learns_at_nodes(training: TrainingConfig, kind: "type[Network]", family: Family) -> bool:
     """Return where a network will learn (`find_place`), before there is a dataset."""
-    if training.where != "auto" or training.grid is not None or not on_points(kind):
+    if training.where != "auto" or training.grids or not on_points(kind):
         return training.where == "mesh"
     own = f"{family.fields[0].name}_dofs" in {variable.name for variable in family.unknowns}
-    march = March.choose(
-        family.times, training.window, training.stride, training.bundle, steps=training.steps
-    )
-    return own and not march.window and not find_nodes_fault(family)
+    return own and not find_nodes_fault(family)
 
 
 def _check_residual(training: TrainingConfig, family: Family, *, at_nodes: bool) -> None:
