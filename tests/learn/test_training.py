@@ -17,7 +17,7 @@ from kryloset.learn.baselines import fit_mean
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.metrics import relative_l2
 from kryloset.learn.operator import load_model, save_model, weights
-from kryloset.learn.training import Record, Training, error
+from kryloset.learn.training import Record, Training
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_the_average_is_what_is_measured_and_kept(begin):
         weights(training.optimisation.measured), weights(training.optimisation.operator)
     )
     training.optimisation.operator.load_state_dict(record.best)
-    assert error(training.optimisation.operator, training.valid) == min(record.valid)
+    assert training.error(training.optimisation.operator) == min(record.valid)
 
 
 def test_workers_change_nothing(begin):
@@ -202,7 +202,7 @@ def test_the_best_weights_on_the_valid_split_are_kept(begin):
     record = training.run()
     assert len(record.train) == len(record.valid) == len(record.seconds) == 8
     training.optimisation.operator.load_state_dict(record.best)
-    assert error(training.optimisation.operator, training.valid) == min(record.valid)
+    assert training.error(training.optimisation.operator) == min(record.valid)
     assert record.valid[record.best_epoch - 1] == min(record.valid)
 
 

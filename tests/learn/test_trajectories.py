@@ -3,8 +3,11 @@
 """Operators that go along trajectories: what they learn from, and what is measured of them."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -45,6 +48,21 @@ def whole(data, split="test", **settings):
 def test_an_initial_state_among_the_parameters_is_no_input_beside_states(made):
     assert whole(made).inputs == ("f", "u")
     assert FieldPairs(made.path, "test").inputs == ("u0", "f")
+
+
+def test_an_initial_state_is_that_of_all_instances(made, tmp_path):
+    """One of them may begin at rest, or with the values of another parameter."""
+    for row, values, told in ((0, 0.0, ("f", "u")), (3, None, ("u0", "f", "u"))):
+        path = Path(shutil.copy(made.path, tmp_path))
+        with h5py.File(path, "r+") as file:
+            if values is not None:
+                file["t0_fields/u"][row, 0] = file["t0_fields/u0"][row] = values
+            else:
+                file["t0_fields/u0"][row] = file["t0_fields/f"][row]
+        assert FieldPairs(path, "train", window=1).inputs == told
+    with h5py.File(path, "r+") as file:
+        file["t0_fields/u"][:, 0] = file["t0_fields/u0"][:] = 0
+    assert FieldPairs(path, "train", window=1).inputs == ("u0", "f", "u")
 
 
 def test_a_rollout_drops_the_earliest_state_and_keeps_the_rest():

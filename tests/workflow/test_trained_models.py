@@ -97,11 +97,37 @@ def test_baselines_go_along_trajectories_as_models_do(folder: Path):
     moving = {"family": "heat", "parameters": {"steps": 9, "final_time": 0.01, "modes": 4}}
     for training, told in (
         ({"window": 4, "stride": 1, "bundle": 2}, "--window 4 --stride 1 --bundle 2 --output"),
-        ({"model": "cgs", "where": "mesh"}, "--window 0 --output"),
+        ({"model": "cgs", "where": "mesh", "window": 2}, "--window 2 --output"),
     ):
         tree = {"datasets": {"tiny": TINY | moving | {"training": training}}}
         (folder / "config/config.yaml").write_text(yaml.safe_dump(tree))
         assert told in snakemake("-n", "-p", "train", cwd=folder).output
+
+
+@pytest.mark.slow
+def test_trajectories_at_nodes_and_several_grids_come_into_tables(folder: Path):
+    moving = {"family": "heat", "parameters": {"steps": 6, "final_time": 0.01, "modes": 4}}
+    mesh = {"mesh": {"points": 9, "grids": [7, 5]}}
+    small = {"width": 4, "layers": 1, "heads": 2, "contraction": 0.5}
+    at_nodes = {"model": "cgs", "where": "mesh", "steps": 2, "settings": {"cgs": small}}
+    on_grids = {"grids": [9, [7, 7]], "pairs": 5, "settings": {"fno": {"width": 4, "modes": 2}}}
+    datasets = {
+        name: TINY | moving | mesh | {"training": {"epochs": 1} | training}
+        for name, training in (("nodes", at_nodes), ("several", on_grids))
+    }
+    (folder / "config/config.yaml").write_text(yaml.safe_dump({"datasets": datasets}))
+    run = snakemake("train", "--cores", "2", cwd=folder)
+    assert run.code == 0, run.output
+    for name, model in (("nodes", "cgs"), ("several", "fno")):
+        text = (folder / f"results/{name}/models.md").read_text()
+        on_each, along = (
+            part.partition("\n\n")[0]
+            for part in re.split(r"error (?:on each grid|along the trajectories).*", text)[1:3]
+        )
+        assert "| predictor | 9 points | 7 points | 5 points |" in on_each
+        for told in (on_each, along):
+            assert f"| {model} | " in told and "| persistence | " in told
+        assert model in (folder / f"results/{name}/training.html").read_text()
 
 
 @pytest.mark.slow

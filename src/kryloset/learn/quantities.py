@@ -16,9 +16,13 @@ from kryloset.dataset.layout import SAMPLE_VARYING, TIME_VARYING, grid_group
 from kryloset.dataset.opening import describable
 from kryloset.dataset.reader import Dataset
 from kryloset.dataset.rows import ReadRow, read_rows
+from kryloset.learn.batches import spread
 from kryloset.learn.states import name_state
 
 type Array = NDArray[np.float64]
+
+#: Instances that tell which parameters are initial states.
+_LOOKED_AT = 8
 
 
 def has_quantity(dataset: Dataset, name: str, points: GridPoints | None = None) -> bool:
@@ -37,27 +41,33 @@ def has_quantity(dataset: Dataset, name: str, points: GridPoints | None = None) 
 def initial_states(dataset: Dataset) -> set[str]:
     """Return the parameters of a family with time steps that are the first state of a field.
 
-    That of the first instance tells it, in its domain, but not where it is constant.
+    A few instances tell it, in their domains: all of them begin with the parameter, and at least
+    one of them begins with a state that is not constant.
 
     Args:
         dataset: The open dataset.
 
     Raises:
-        DataError: The first instance is damaged.
+        DataError: One of these instances is damaged.
     """
-    with describable(dataset.path):  # all states of it may be many
-        states = [np.asarray(dataset.array(name)[0, 0], np.float64) for name in dataset.fields]
-    given = {name: dataset.rows(name, 0, 1)[0] for name in dataset.parameters}
+    looked_at = spread(len(dataset), _LOOKED_AT)
+    with describable(dataset.path):  # all states of them may be many
+        given = [dataset.instance(row) for row in looked_at]
+        states = {
+            name: [np.asarray(dataset.array(name)[row, 0], np.float64) for row in looked_at]
+            for name in dataset.fields
+        }
 
-    def is_state(parameter: Array, state: Array) -> bool:
-        inside = ~np.isnan(state)
-        return (
-            parameter.shape == state.shape
-            and bool(np.ptp(state[inside]))
-            and np.array_equal(parameter[inside], state[inside])
-        )
+    def is_state(parameter: str, field: str) -> bool:
+        varies = False
+        for instance, state in zip(given, states[field], strict=True):
+            values, inside = instance[parameter], ~np.isnan(state)
+            if values.shape != state.shape or not np.array_equal(values[inside], state[inside]):
+                return False
+            varies |= bool(np.ptp(state[inside]))
+        return varies
 
-    return {n for n in dataset.parameters if any(is_state(given[n], state) for state in states)}
+    return {p for p in dataset.parameters if any(is_state(p, field) for field in dataset.fields)}
 
 
 @dataclass(frozen=True)

@@ -154,14 +154,25 @@ class Training:
             self.record.train.append(self._learn(epoch))
             # That of the first process, so that all of them end with the same epoch.
             measured = self.optimisation.measured
-            found = error(measured, self.valid, count_pairs(self.settings, self.valid))
-            self.record.valid.append(self.fabric.broadcast(found))
+            self.record.valid.append(self.fabric.broadcast(self.error(measured)))
             self.record.seconds.append(time.perf_counter() - began)
             if self.record.best_epoch == epoch:
                 self.record.best = {k: v.clone() for k, v in weights(measured).items()}
             if self.fabric.is_global_zero:
                 self._save()
         return self.record
+
+    def error(self, operator: Operator) -> float:
+        """Return the mean relative L2 error of an operator on `valid`, over all steps and grids.
+
+        As many pairs are measured as an epoch may draw, evenly spaced.
+        """
+        most = count_pairs(self.settings, self.valid)
+        loaders = [
+            DataLoader(part, BATCH, sampler=spread(len(part), most), collate_fn=part.join)
+            for part in parts_of(self.valid)
+        ]
+        return mean_error(operator, chain.from_iterable(loaders))
 
     def _load(self, train: Pairs) -> "DataLoader[Batch]":
         """Return what reads the batches, or this process's share of them."""
@@ -231,18 +242,3 @@ def _same(about: Mapping[str, Any]) -> dict[str, Any]:
     free = {*MACHINE, *(["epochs"] if about["training"]["schedule"] == "constant" else [])}
     training = {key: value for key, value in about["training"].items() if key not in free}
     return {**about, "training": training}
-
-
-def error(operator: Operator, pairs: Pairs, most: int) -> float:
-    """Return the mean relative L2 error of an operator, over all steps of the pairs.
-
-    Args:
-        operator: The operator.
-        pairs: The pairs of a split.
-        most: Pairs on each grid that are measured, evenly spaced if there are more.
-    """
-    loaders = [
-        DataLoader(part, BATCH, sampler=spread(len(part), most), collate_fn=part.join)
-        for part in parts_of(pairs)
-    ]
-    return mean_error(operator, chain.from_iterable(loaders))

@@ -23,11 +23,11 @@ from kryloset.learn.models.registry import (
     residual_modules,
 )
 from kryloset.learn.operator import save_model
-from kryloset.learn.pairs import count_pairs, find_march, find_place, open_pairs
+from kryloset.learn.pairs import find_march, find_place, open_pairs
 from kryloset.learn.processes import launch
 from kryloset.learn.seen import TRAINING, note_seen
 from kryloset.learn.starting import Start
-from kryloset.learn.training import Training, error
+from kryloset.learn.training import Training
 from kryloset.problems import load_family
 from kryloset.provenance import stage_identity, versions_of_learning
 
@@ -118,7 +118,7 @@ def _train(
         start=start,
     )
     if start is not None and not training.record.epochs:
-        before = error(training.optimisation.operator, valid, count_pairs(settings, valid))
+        before = training.error(training.optimisation.operator)
         logger.info("%s: relative L2 error %.4f on `valid`", start.path, before)
     record = training.run()
     if not fabric.is_global_zero:
