@@ -34,7 +34,7 @@ from kryloset.learn.mesh_data import MeshPairs
 from kryloset.learn.mesh_measuring import NumberedPairs, OnGridOfMeshes
 from kryloset.learn.metrics import mean
 from kryloset.learn.models.base import Task, divides_alike
-from kryloset.learn.models.registry import model_class
+from kryloset.learn.models.registry import UNKNOWN_ALONG, model_class
 from kryloset.learn.operator import Operator, load_model
 from kryloset.learn.pairs import Pairs, open_trajectories
 from kryloset.learn.rollout import stepper_of
@@ -87,6 +87,8 @@ def run(
     if "seen" not in about:
         raise DataError(f"{model} does not say what it has seen; `kryloset train` makes one")
     operator.to(find_device("cpu" if about["training"]["device"] == "cpu" else "auto"))
+    if equations and about["where"] == "mesh" and Task.read(about).window:
+        raise DataError(f"{model}: {UNKNOWN_ALONG}: leave out --residual")
     opened = equations and equations(data, about["where"])
     found: dict[str, dict[str, Any]] = {}
     for points, pairs, predict in _on_grids(operator, data, grids, splits):
