@@ -121,7 +121,7 @@ def test_trajectories_at_nodes_and_several_grids_come_into_tables(folder: Path):
     for name, model in (("nodes", "cgs"), ("several", "fno")):
         text = (folder / f"results/{name}/models.md").read_text()
         on_each, along = (
-            part.partition("\n\n")[0]
+            part.strip().partition("\n\n")[0]
             for part in re.split(r"error (?:on each grid|along the trajectories).*", text)[1:3]
         )
         assert "| predictor | 9 points | 7 points | 5 points |" in on_each
