@@ -103,3 +103,20 @@ def test_a_look_loads_hardly_anything(
     seconds, found = look(folder, "-m", "kryloset", *arguments)
     assert "kryloset" in found and found - libraries == set()
     assert seconds < limit * least
+
+
+def frozen(program: str, *arguments: str, folder: Path) -> int:
+    """Return how many objects are frozen as a program ends."""
+    # What is registered first is done last.
+    count = "import atexit, gc, sys; atexit.register(lambda: print(gc.get_freeze_count()))"
+    command = [sys.executable, "-c", f"{count}; {program}", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return int(done.stdout.splitlines()[-1])
+
+
+def test_nothing_looks_for_garbage_at_the_end(folder: Path):
+    """What Snakemake and a command have loaded is not gone through once more."""
+    kryloset = "from kryloset.__main__ import main; main()"
+    assert frozen(kryloset, "--version", folder=folder) > 10_000
+    snakemake = "from snakemake.cli import main; main()"
+    assert frozen(snakemake, "--dry-run", "--quiet", "all", folder=folder) > 100_000

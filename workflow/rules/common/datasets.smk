@@ -1,5 +1,7 @@
 # The validated datasets of the configuration, and what is refused before any job starts.
 
+import atexit
+import gc
 import os
 import sys
 import threading
@@ -40,6 +42,10 @@ with suppress(OSError):
     flock(ALIVE, LOCK_SH)
 # Marks the jobs of this folder, so that `make run` finds those that were left behind.
 os.environ.update(KRYLOSET_FOLDER=os.getcwd())
+
+# As it ends, Python looks for garbage in all that was imported, again and again: for a third of a
+# second in Snakemake. It leaves out what is frozen.
+atexit.register(gc.freeze)
 
 
 def cancel_timers():
