@@ -2,16 +2,18 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The report as a single HTML file that loads no other files."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from kryloset.compiler import cache_folder
 from kryloset.dataset.failures import describe_failures
 from kryloset.dataset.layout import place
 from kryloset.dataset.origin import count_kept
@@ -78,11 +80,26 @@ def make_environment() -> Environment:
     """Return the renderer of this folder's templates, which escapes all text."""
     return Environment(
         loader=PackageLoader("kryloset.report", "."),
+        bytecode_cache=_compiled_templates(),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+
+
+def _compiled_templates() -> FileSystemBytecodeCache | None:
+    """Return where compiled templates are kept for the user; None if nothing can be written there.
+
+    To compile that of a page takes as long as to draw the maps on it. Jinja compiles a template
+    again if its text has changed, but not if the options above have.
+    """
+    folder = cache_folder() / "templates"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return FileSystemBytecodeCache(str(folder)) if os.access(folder, os.W_OK) else None
 
 
 def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str:
