@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from kryloset.errors import DataError
 
 #: How many faults are named.
-_NAMED = 5
+NAMED = 5
 
 
 class Faults:
@@ -27,7 +27,7 @@ class Faults:
         """Add faults of some instances, each the number of an instance and what is wrong."""
         for number, fault in sorted(faults, key=lambda fault: fault[0]):
             self._count += 1
-            if len(self._named) < _NAMED:
+            if len(self._named) < NAMED:
                 self._named.append(f"instance {number}: {fault}")
 
     def refuse(self, others: Sequence[str] = ()) -> None:
@@ -39,7 +39,7 @@ class Faults:
         Raises:
             DataError: Something is wrong.
         """
-        named, count = [*self._named, *others][:_NAMED], self._count + len(others)
+        named, count = [*self._named, *others][:NAMED], self._count + len(others)
         if count:
             more = f" and {count - len(named)} more" if count > len(named) else ""
             raise DataError(f"{self._what}: {'; '.join(named)}{more}")
