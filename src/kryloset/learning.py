@@ -215,6 +215,27 @@ def evaluate(
 
 
 @learning.command(rich_help_panel=PANEL)
+def export_model(
+    model: Annotated[
+        Path, typer.Argument(help="A model, of `kryloset train`.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Argument(help="The file to write, as model.pt2.", show_default=False)
+    ],
+    grid: Annotated[
+        str | None,
+        typer.Option(help="Points of its grid, as 33 or 129x65. [default: those of training]"),
+    ] = None,
+    network: OwnNetwork = None,
+) -> None:
+    """Write a model as a program of `torch.export`, which torch alone loads."""
+    let_idle_threads_sleep()
+    from kryloset.run import export_model as stage
+
+    stage.run(model, output=output, grid=grid, network=network)
+
+
+@learning.command(rich_help_panel=PANEL)
 def baselines(
     dataset: Annotated[
         Path, typer.Argument(help="The dataset that they learn from.", show_default=False)

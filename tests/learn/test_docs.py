@@ -43,7 +43,7 @@ def test_programs_of_the_page_run(data, tmp_path, monkeypatch):
 
 def test_models_of_the_page_are_trained_and_loaded(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    grid, points, load = read_blocks("docs/how-to/models.md")
+    grid, points, load, *_ = read_blocks("docs/how-to/models.md")
     Path("mine.py").write_text(grid + points)
     model = ("mine.py:Convolutions", "mine.py:Neighbours")
     training = TrainingConfig(model=model, epochs=1, settings={"Convolutions": {"width": 2}})
