@@ -6,6 +6,7 @@
 """
 
 import ast
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -14,7 +15,11 @@ from pathlib import Path
 import grimp
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "src/kryloset"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src/kryloset"
+
+#: Folders beside src/, each with one purpose.
+FOLDERS = {".ci", "config", "docs", "envs", "profiles", "src", "tests", "workflow"}
 
 #: Lines that a file may have.
 LONGEST = 400
@@ -35,6 +40,16 @@ def sources() -> dict[str, ast.Module]:
         path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(), str(path))
         for path in sorted(PACKAGE.rglob("*.py"))
     }
+
+
+def test_no_folder_of_somebodys_run_is_committed():
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("no git clone")
+    inside = (name.partition("/") for name in listed.stdout.split("\0"))
+    assert {folder for folder, slash, _ in inside if slash} == FOLDERS
 
 
 def test_no_files_import_one_another_in_a_circle():
