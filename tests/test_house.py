@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src/kryloset"
 
 #: Folders beside src/, each with one purpose.
-FOLDERS = {".ci", "config", "docs", "envs", "profiles", "src", "tests", "workflow"}
+FOLDERS = {".ci", "config", "docs", "envs", "src", "tests", "workflow"}
 
 #: Lines that a file may have.
 LONGEST = 400
