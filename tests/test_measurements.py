@@ -94,7 +94,7 @@ def test_figures_of_large_sets_in_the_readme_follow_from_the_rows() -> None:
 def test_figures_of_whole_runs_in_the_readme_follow_from_the_rows() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     rows = [row for row in rows_of("whole") if row["table"] == "set"]
-    case = "{ratio_seconds:.1f} for {instances:,} of {points} x {points}"
+    case = "{ratio_seconds:.2g} for {instances:,} of {points} x {points}"
     assert f"on two cores: {', '.join(case.format(**row) for row in rows)}." in text
 
 
