@@ -3,18 +3,22 @@
 """The residual that a check computes is that of the assembled system, whatever the units."""
 
 from types import SimpleNamespace
+from typing import Any
 
 from mpi4py import MPI
 from petsc4py import PETSc
 
 import numpy as np
 import pytest
+import ufl
 
-from kryloset.config import DatasetConfig
+from kryloset.config import DatasetConfig, MeshConfig
 from kryloset.fem.discretise import discretise
 from kryloset.fem.linear_system import LinearSystem
-from kryloset.problems import load_family
+from kryloset.problems import SteadyFamily, Variable, WeakForm, load_family
+from kryloset.problems.base import Discretisation, Family
 from kryloset.problems.checks.drawing import Drawing, draw_example
+from kryloset.problems.registry import make_family
 
 
 @pytest.mark.parametrize("size", [1e-310, 1e-200, 1.0, 1e200, 1e300])
@@ -59,11 +63,57 @@ def test_the_action_of_the_form_is_the_product_with_its_matrix(family):
 )
 @pytest.mark.parametrize("count", [3, 5])
 def test_residuals_of_several_solutions_are_those_of_each(family, settings, count):
-    """Of any vectors: each instance has its own coefficients, whoever is beside it."""
     config = DatasetConfig(family=family, mesh={"points": 65}, parameters=settings)
     discretisation = discretise(load_family(config), MPI.COMM_SELF)
-    draw, random = Drawing(load_family(config)), np.random.default_rng(0)
     assert (discretisation.system.lanes is None) == (family == "elasticity")
+    require_residuals_of_each(discretisation, load_family(config), count)
+
+
+class Anisotropic(SteadyFamily):
+    """Parameters that are Constants of every shape, a profile, and a derivative that UFL finds."""
+
+    summary = equation = "-div(K grad u) + w.grad u = 1"
+    parameters = (
+        Variable("terms", "coefficients of a series", dimensions=("term",)),
+        Variable("matrix", "conductivity", dimensions=("row", "column")),
+        Variable("wind", "wind", dimensions=(), rank=1),
+        Variable("loss", "loss through the sides", dimensions=()),
+        Variable("profile", "along y", dimensions=("y",)),
+    )
+    fields = (Variable("u", "u"),)
+
+    def draw(self, generator: np.random.Generator) -> dict[str, Any]:
+        """Draw numbers by which the operator is definite."""
+        return {
+            "terms": generator.uniform(-0.5, 0.5, 3),
+            "matrix": 3 * np.eye(2) + generator.uniform(-0.5, 0.5, (2, 2)),
+            "wind": generator.uniform(-1, 1, 2),
+            "loss": generator.uniform(1, 2),
+            "profile": generator.uniform(1, 2, len(self.coordinates["y"])),
+        }
+
+    def weak_form(self, space: Any, parameters: Any) -> WeakForm:
+        """Return the form, in which each parameter is a coefficient of A."""
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        x = ufl.SpatialCoordinate(space.mesh)
+        series = 3 + sum(parameters["terms"][n] * ufl.sin((n + 1) * x[0]) for n in range(3))
+        gradient = ufl.variable(ufl.grad(u))
+        flux = ufl.diff(series * ufl.inner(parameters["matrix"] * gradient, gradient), gradient)
+        a = ufl.inner(flux, ufl.grad(v)) * ufl.dx
+        a += ufl.inner(parameters["wind"], ufl.grad(u)) * parameters["profile"] * v * ufl.dx
+        return WeakForm(a + parameters["loss"] * u * v * ufl.ds, v * ufl.dx)
+
+
+def test_residuals_of_several_solutions_with_constants_of_every_shape():
+    family = make_family(Anisotropic, "anisotropic", {}, MeshConfig(points=17))
+    discretisation = family.discretise(MPI.COMM_SELF)
+    assert discretisation.system.lanes is not None
+    require_residuals_of_each(discretisation, family, 5)
+
+
+def require_residuals_of_each(discretisation: Discretisation, family: Family, count: int) -> None:
+    """Of any vectors: each instance has its own coefficients, whoever is beside it."""
+    draw, random = Drawing(family), np.random.default_rng(0)
     size = len(discretisation.system.rhs.array_r)
     instances = [draw(0, index) for index in range(count)]
     solutions = [discretisation.elements.write(random.standard_normal(size)) for _ in instances]

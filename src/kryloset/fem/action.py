@@ -50,7 +50,7 @@ class Action:
             tests = ufl.TestFunction(wide.function_space)
             pairs = [(x, wide), (form.arguments()[0], tests), *self._wide]
             form = sum(
-                ufl.replace(form, {one: several[lane] for one, several in pairs})
+                ufl.replace(form, {one: several[lane, ...] for one, several in pairs})
                 for lane in range(values.lanes)
             )
             x = wide
