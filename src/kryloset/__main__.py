@@ -28,9 +28,7 @@ def main() -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # Imports make nothing that could be collected, and commands little.
     gc.set_threshold(5000)
-    # As it ends, Python looks for garbage in all that was imported, again and again: for a tenth of
-    # a second in a small stage, and a quarter in a report. It leaves out what is frozen.
-    atexit.register(gc.freeze)
+    atexit.register(_end_at_once)
     # Under MPI every rank logs warnings, and only the first one logs progress.
     rank = int(os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0")))
     if not {"PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"} & os.environ.keys():
@@ -51,6 +49,17 @@ def main() -> None:
         logging.getLogger(__name__).exception("kryloset: a fault of the program, not of yours")
         _stop_other_ranks()
         sys.exit(2)
+
+
+def _end_at_once() -> None:
+    """Freeze what was imported.
+
+    As it ends, Python looks for garbage in all of that, again and again: for a tenth of a second
+    in a small stage, and a quarter in a report. It leaves out what is frozen. But then triton,
+    which torch may load, prints that it leaks.
+    """
+    if "triton" not in sys.modules:
+        gc.freeze()
 
 
 def _stop_other_ranks() -> None:

@@ -114,6 +114,15 @@ def frozen(program: str, *arguments: str, folder: Path) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
+def test_nothing_is_said_to_leak(folder: Path):
+    """As it would be where triton finds at the end what was left."""
+    pytest.importorskip("triton")
+    program = "import triton._C.libtriton; from kryloset.__main__ import main; main()"
+    command = [sys.executable, "-c", program, "--version"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert "leaked" not in done.stderr
+
+
 def test_nothing_looks_for_garbage_at_the_end(folder: Path):
     """What Snakemake and a command have loaded is not gone through once more."""
     kryloset = "from kryloset.__main__ import main; main()"
