@@ -57,7 +57,7 @@ run: configured $(ENVIRONMENT) ## Make and check the datasets of CONFIG and writ
 	@$(SUMMARY)
 
 test: $(ENVIRONMENT) ## Run the fast tests on all cores.
-	@$(BIN)/pytest $(PARALLEL) --note-skipped $(SKIPPED) $(TESTS)
+	@$(BIN)/pytest $(PARALLEL) --note-skipped=$(SKIPPED) $(TESTS)
 
 slow: $(ENVIRONMENT) ## Run the slow tests on all cores.
 	@$(BIN)/pytest $(PARALLEL) -m slow
