@@ -215,7 +215,7 @@ class _Bench:
             "epochs": epochs,
             "seeds": [*range(seeds)],
             "batch_size": BATCH,
-            "grid": GRID if dataset["mesh"]["points"] != GRID else None,
+            "grids": [GRID] if dataset["mesh"]["points"] != GRID else [],
             "settings": {"fno": {"modes": 12, "width": 16}},
             "online": online,
         }
