@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The report as a single HTML file that loads no other files."""
 
-import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -80,7 +82,7 @@ def make_environment() -> Environment:
     """Return the renderer of this folder's templates, which escapes all text."""
     return Environment(
         loader=PackageLoader("kryloset.report", "."),
-        bytecode_cache=_compiled_templates(),
+        bytecode_cache=_CompiledTemplates(),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -88,18 +90,25 @@ def make_environment() -> Environment:
     )
 
 
-def _compiled_templates() -> FileSystemBytecodeCache | None:
-    """Return where compiled templates are kept for the user; None if nothing can be written there.
+class _CompiledTemplates(FileSystemBytecodeCache):
+    """Compiled templates, kept for the user if that is possible.
 
     To compile that of a page takes as long as to draw the maps on it. Jinja compiles a template
     again if its text has changed, but not if the options above have.
     """
-    folder = cache_folder() / "templates"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return FileSystemBytecodeCache(str(folder)) if os.access(folder, os.W_OK) else None
+
+    def __init__(self) -> None:
+        super().__init__(str(cache_folder() / "templates"))
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        with suppress(OSError):
+            super().load_bytecode(bucket)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        # The folder may not be writable, or the disk may be full.
+        with suppress(OSError):
+            Path(self.directory).mkdir(parents=True, exist_ok=True)
+            super().dump_bytecode(bucket)
 
 
 def render(findings: Findings, illustrations: Mapping[str, Illustration]) -> str:
