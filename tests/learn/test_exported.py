@@ -6,9 +6,12 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+from documentation import read_blocks
 
 pytest.importorskip("torch")
 
@@ -25,7 +28,7 @@ from kryloset.run import export_model
 TASK = Task(("k", "f"), ("u",), (np.linspace(0, 1, 8), np.arange(9) / 9), (False, True), 2)
 MASKED = replace(TASK, inputs=("k", "f", "inside"))
 
-#: Small networks; `cgs` has a sparse matrix, which torch does not export.
+#: Small networks, of all models but `cgs`, which torch does not export.
 SMALL = {
     "deeponet": {"sensors": 4, "width": 4, "terms": 3},
     "fno": {"width": 4, "modes": 4, "layers": 1},
@@ -111,13 +114,24 @@ def test_a_program_has_the_mask_another_grid_and_the_metadata(tmp_path):
     assert told["inputs"] == list(MASKED.inputs) and told["grid"] == [12, 10]
 
 
+def test_programs_of_the_page_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export_operator(build("fno", replace(TASK, inputs=("k",))), Path("fno.pt2"), (64, 64))
+    found = {}
+    for block in read_blocks("docs/how-to/models.md")[-2:]:
+        exec(block, found)
+    assert found["u"].shape == (5, 1, 64, 64)
+    assert json.loads(found["about"][ABOUT])["inputs"] == ["k"]
+
+
 @pytest.mark.parametrize(
     ("name", "task", "about", "grid", "message"),
     [
-        ("cgs", TASK, {}, None, "cgs is not exported.*sparse"),
+        ("cgs", TASK, {}, None, "cgs is not exported.*batches of any size"),
         ("transolver", MASKED, {}, None, "transolver maps the points inside of a mask"),
         ("transolver", TASK, {"where": "mesh"}, None, "transolver learnt on meshes"),
         ("fno", TASK, {}, (8,), "a grid of 1 axes: model fno has 2"),
+        ("fno", TASK, {}, (9, 0), "a grid of 9x0 points: an axis has 2 at least"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(tmp_path, name, task, about, grid, message):
@@ -140,6 +154,15 @@ def test_a_network_that_torch_does_not_follow_is_refused(tmp_path):
     operator.about["model"] = "mine.py:Branch"
     with pytest.raises(DataError, match=r"does not follow the network of model mine\.py:Branch"):
         export_operator(operator, tmp_path / "model.pt2")
+
+
+def test_a_network_of_one_grid_is_refused_on_another(tmp_path):
+    operator = build("fno")
+    operator.network.any_grid = False
+    with pytest.raises(
+        DataError, match="12x10 points: model fno takes that of training alone, of 8x9"
+    ):
+        export_operator(operator, tmp_path / "model.pt2", (12, 10))
 
 
 def test_an_operator_is_afterwards_what_it_was(tmp_path):

@@ -34,11 +34,13 @@ def export_operator(operator: Operator, path: Path, grid: Sequence[int] | None =
 
     Raises:
         DataError: The operator maps functions on meshes, or at points inside a mask; the grid has
-            another number of axes; or torch does not follow its network.
+            another number of axes, or is none that the network takes; or torch does not follow the
+            network.
     """
     about = operator.about
     task, name = Task.read(about), about["model"]
-    points = tuple(grid or map(len, task.coordinates))
+    own = tuple(map(len, task.coordinates))
+    points = tuple(grid or own)
     if about["where"] != "grid":
         raise DataError(
             f"model {name} learnt on meshes, and a program has arrays of one size: load it by "
@@ -51,11 +53,19 @@ def export_operator(operator: Operator, path: Path, grid: Sequence[int] | None =
         )
     if name == "cgs":
         raise DataError(
-            "model cgs is not exported: torch.export has no sparse matrices; load it by "
-            "`load_model`, or export another model"
+            "model cgs is not exported: torch.export makes no program of it for batches of any "
+            "size; load it by `load_model`, or export another model"
         )
     if len(points) != task.dimensions:
         raise DataError(f"a grid of {len(points)} axes: model {name} has {task.dimensions}")
+    named = "x".join(map(str, points))
+    if min(points) < 2:
+        raise DataError(f"a grid of {named} points: an axis has 2 at least")
+    if points != own and not operator.network.any_grid:
+        raise DataError(
+            f"a grid of {named} points: model {name} takes that of training alone, of "
+            f"{'x'.join(map(str, own))}"
+        )
     # Three instances, since torch takes one for a size that never changes.
     example = torch.ones(3, len(task.inputs), *points)
     try:

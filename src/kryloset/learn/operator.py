@@ -214,8 +214,8 @@ def load_model(path: Path | str, network: type[Network] | None = None) -> Operat
     name, task = about["model"], Task.read(about)
     if network is None and ":" in name:
         raise DataError(
-            f"{path} has a network of somebody's own, {name}: import its class and give it, as in "
-            f"load_model({str(path)!r}, {name.rpartition(':')[2]})"
+            f"{path} has a network of somebody's own, {name}: give it by `--network {name}`, or "
+            f"its class, as in load_model({str(path)!r}, {name.rpartition(':')[2]})"
         )
     kind = network or model_class(name)
     if ":" not in name and kind is not model_class(name):

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from kryloset.config import parse_points
+from kryloset.dataset.atomic import require_writable
 from kryloset.learn.exported import export_operator
 from kryloset.learn.models.base import Task
 from kryloset.learn.models.registry import model_class
@@ -25,8 +26,10 @@ def run(model: Path, *, output: Path, grid: str | None = None, network: str | No
 
     Raises:
         ConfigError: The grid is none, or there is no such network.
-        DataError: The model cannot be read, or not exported, as of `export_operator`.
+        DataError: The model cannot be read, or not exported, as of `export_operator`; or the file
+            cannot be written.
     """
+    require_writable(output)
     operator = load_model(model, None if network is None else model_class(network))
     points = None if grid is None else parse_points(grid)
     if isinstance(points, int):
