@@ -85,6 +85,14 @@ def test_one_model_the_same_twice_and_too_many_instances_are_refused(run, models
         choose.run(run.config, models=models[:1] * 2, count=1, **files)
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_drawn(
+    run, models, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(choose, "Drawn", None)
+    with pytest.raises(DataError, match="there is a folder of that name"):
+        choose.run(run.config, models=models, first=0, pool=10, count=1, output=tmp_path)
+
+
 def test_models_see_parameters_on_the_grid_that_they_learnt_on(run, models):
     finer = run.config.model_copy(
         update={"mesh": run.config.mesh.model_copy(update={"points": 2 * run.config.mesh.points})}

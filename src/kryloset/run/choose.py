@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kryloset.config import DatasetConfig, RefinementConfig, TrainingConfig
-from kryloset.dataset.atomic import create_hdf5, write_whole
+from kryloset.dataset.atomic import create_hdf5, require_writable, write_whole
 from kryloset.dataset.layout import recorded
 from kryloset.dataset.writer import write_dataset
 from kryloset.errors import ConfigError, DataError
@@ -79,8 +79,10 @@ def run(
         ConfigError: There are too few or too many models, or a number does not fit; the dataset
             takes its instances from a file.
         DataError: A model cannot be read, needs other inputs than the parameters, or has no last
-            layer; or all models predict the same of an instance, or no numbers.
+            layer; all models predict the same of an instance, or no numbers; or the file cannot be
+            written.
     """
+    require_writable(output)
     if by == "spread" and len(models) < 2:
         raise ConfigError(
             "one model has no spread: give several, trained with different seeds (training.seeds), "
