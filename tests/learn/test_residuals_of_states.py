@@ -17,7 +17,7 @@ from reaction import Reaction
 
 from kryloset.config import DatasetConfig, TrainingConfig
 from kryloset.dataset.reader import Dataset
-from kryloset.errors import ConfigError
+from kryloset.errors import ConfigError, DataError
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.mesh_data import MeshPairs
 from kryloset.learn.models.registry import check_training
@@ -317,6 +317,8 @@ def test_the_residual_of_a_rollout_is_that_of_predicted_states(tmp_path):
     found = told["rollout"]["valid"]["errors"]["residual"]
     assert found == pytest.approx(np.mean(along, axis=0), rel=1e-3)
     assert told["errors"]["valid"]["residual"] == pytest.approx(np.mean(single), rel=1e-3)
+    with pytest.raises(DataError, match=r"its own grid, .* leave out --grid, or --residual"):
+        evaluate.run(model, data=path, metrics=metrics, grids=["5"], equations=open_equations)
 
 
 @pytest.mark.parametrize(

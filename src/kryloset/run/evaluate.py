@@ -79,7 +79,8 @@ def run(
         KrylosetError: torch is not installed.
         DataError: A file cannot be read, or has no such grid or split; its channels are not those
             of the model; the model may have seen instances of a split that is neither `train`
-            nor `valid`; its predictions have no residuals; or a file cannot be written.
+            nor `valid`; its predictions have no residuals, or it is not measured on the own grid of
+            the dataset, where they have them; or a file cannot be written.
     """
     require_writable(metrics, *([predictions] if predictions else []))
     operator = load_model(model, None if network is None else model_class(network))
@@ -89,11 +90,16 @@ def run(
     operator.to(find_device("cpu" if about["training"]["device"] == "cpu" else "auto"))
     if equations and about["where"] == "mesh" and Task.read(about).window:
         raise DataError(f"{model}: {UNKNOWN_ALONG}: leave out --residual")
+    on_grids = [*_on_grids(operator, data, grids, splits)]
+    if equations and not any(_is_own(pairs) for _, pairs, _ in on_grids):
+        raise DataError(
+            f"{data}: residuals are those on its own grid, on which the model is not measured: "
+            "leave out --grid, or --residual"
+        )
     opened = equations and equations(data, about["where"])
     found: dict[str, dict[str, Any]] = {}
-    for points, pairs, predict in _on_grids(operator, data, grids, splits):
-        own = next(iter(pairs.values())).points is None
-        residuals = _residuals(opened, predict) if own and opened else None
+    for points, pairs, predict in on_grids:
+        residuals = _residuals(opened, predict) if opened and _is_own(pairs) else None
         measured, known = measure_splits(predict, pairs, residuals, steps=steps), None
         if calibration is not None:
             ((_, others, of_others),) = _on_grids(operator, calibration, [points], [CALIBRATION])
@@ -150,6 +156,11 @@ def _on_grids(
             if meshes
             else _predictor(operator, there),
         )
+
+
+def _is_own(pairs: Mapping[str, FieldPairs]) -> bool:
+    """Return whether pairs are on the dataset's own grid."""
+    return next(iter(pairs.values())).points is None
 
 
 def _unfit(operator: Operator, task: Task, there: FieldPairs) -> str:
