@@ -43,6 +43,12 @@ def of_dataset(**changes: Any) -> dict[str, Any]:
         ({"datasets": {"A b": {}}}, ["datasets.A b", "lower-case letters"]),
         (of_dataset(cuont=3), ["datasets.one.cuont", "no such key: is `count` meant?"]),
         (of_dataset(tolerence=3), ["is `solver.tolerance` meant?"]),
+        (
+            of_dataset(training={"grid": 33}),
+            ["training.grid: no such", "is `training.grids` meant"],
+        ),
+        (of_dataset(mesh={"grid": [33]}), ["datasets.one.mesh.grid", "is `mesh.grids` meant?"]),
+        (of_dataset(solver={"conut": 3}), ["is `count` meant?"]),
         (of_dataset(zzz=3), ["datasets.one.zzz: no such key; `kryloset config` lists all"]),
         (of_dataset(training={"model": 3}), ["datasets.one.training.model: Input should be"]),
         (of_dataset(count=-3), ["datasets.one.count", "greater than or equal to 1", "-3"]),

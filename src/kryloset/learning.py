@@ -299,8 +299,7 @@ def _on_machine(
     try:
         return training.model_validate(training.model_dump() | given)
     except ValidationError as error:
-        options = {key: f"--{key}" for key in machine}
-        raise ConfigError(describe(error, "the command line", options)) from None
+        raise ConfigError(describe(error, "the command line", machine)) from None
 
 
 def _open_equations(path: Path, place: "Place") -> "Equations":

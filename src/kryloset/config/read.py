@@ -4,7 +4,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Set
 from pathlib import Path
 
 import yaml
@@ -43,14 +43,13 @@ def parse_config(tree: object, source: str = "config") -> Config:
         raise ConfigError(describe(error, source, _KEYS)) from None
 
 
-def _keys(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
-    """Return the full names of all keys below a section, by their short names."""
-    found = {}
+def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return the full names of all keys below a section."""
+    found = []
     for name, field in model.model_fields.items():
-        found[name] = prefix + name
+        found.append(prefix + name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            # Of two keys with the same name, the outer one is more likely to be meant.
-            found = _keys(field.annotation, f"{prefix}{name}.") | found
+            found += _keys(field.annotation, f"{prefix}{name}.")
     return found
 
 
@@ -60,13 +59,13 @@ _TAG = re.compile(r"\[key\]|literal\[|tuple\[|constrained-|function-")
 #: Characters of a value that a message shows.
 _SHOWN = 100
 
-_KEYS = _keys(Config) | _keys(DatasetConfig)
+_KEYS = (*_keys(Config), *_keys(DatasetConfig))
 
 
 def describe(
     error: ValidationError,
     source: str,
-    keys: Mapping[str, str],
+    keys: Collection[str],
     command: str = "kryloset config",
 ) -> str:
     """Return a readable message for all errors that pydantic found.
@@ -74,7 +73,7 @@ def describe(
     Args:
         error: The errors.
         source: Where the configuration comes from, as the message names it.
-        keys: Full names of the existing keys, by their short names.
+        keys: Full names of the existing keys.
         command: What lists them.
     """
     lines = [f"{source} cannot be run:"]
@@ -83,8 +82,8 @@ def describe(
         key = ".".join(_short(part) for part in parts if not _TAG.match(part)) or "(top level)"
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            nearest = difflib.get_close_matches(str(item["loc"][-1]), keys, n=1)
-            meant = f": is `{keys[nearest[0]]}` meant?" if nearest else ""
+            nearest = _find_nearest(str(item["loc"][-1]), key.rpartition(".")[0], keys)
+            meant = f": is `{nearest}` meant?" if nearest else ""
             message = f"no such key{meant}; `{command}` lists all"
         if item["type"] == "string_pattern_mismatch":
             message = _IN_WORDS.get(item["ctx"]["pattern"], message)
@@ -92,6 +91,22 @@ def describe(
         shown = "" if isinstance(given, dict | BaseModel) else f" (found {_short(repr(given))})"
         lines.append(f"  {key}: {message}{shown}")
     return "\n".join(lines)
+
+
+def _find_nearest(name: str, section: str, keys: Collection[str]) -> str:
+    """Return the full name of the key whose short name is the nearest to one; "" if none is near.
+
+    Of two keys with the same name, that of the same section is meant, or else the outer one.
+    """
+    names = [key.rpartition(".")[2] for key in keys]
+    near = difflib.get_close_matches(name, names, n=1)
+
+    def distance(key: str) -> tuple[bool, int]:
+        of = key.rpartition(".")[0]
+        return not (of and section.endswith(of)), key.count(".")
+
+    same = [key for key, short in zip(keys, names, strict=True) if short in near]
+    return min(same, key=distance, default="")
 
 
 def _short(text: str) -> str:

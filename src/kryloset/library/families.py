@@ -84,8 +84,7 @@ class ConfiguredFamily:
             )
         except ValidationError as error:
             # Only keys that `kryloset.solve` takes may be meant.
-            known = {key: f"solver.{key}" for key in SolverConfig.model_fields}
-            known |= {"sort": "sort", "features": "features"}
+            known = ["sort", "features", *(f"solver.{key}" for key in SolverConfig.model_fields)]
             raise ConfigError(describe(error, f"family {self.name}", known)) from None
 
     def __repr__(self) -> str:
@@ -149,9 +148,7 @@ def family(name: str | type[Family], **settings: Any) -> ConfiguredFamily:
     try:
         grid = MeshConfig(**{key: value for key, value in settings.items() if key in mesh})
     except ValidationError as error:
-        raise ConfigError(
-            describe(error, f"the grid of family {name}", {key: key for key in mesh})
-        ) from None
+        raise ConfigError(describe(error, f"the grid of family {name}", mesh)) from None
     parameters = {key: value for key, value in settings.items() if key in own}
     return ConfiguredFamily(name, make_family(kind, name, parameters, grid))
 

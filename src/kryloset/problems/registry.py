@@ -131,9 +131,10 @@ def make_family(
         try:
             settings = kind.Settings.model_validate(parameters)
         except ValidationError as error:
-            keys = {key: key for key in kind.Settings.model_fields}
             command = f"kryloset families {name}"
-            told = describe(error, f"parameters of family {name}", keys, command)
+            told = describe(
+                error, f"parameters of family {name}", kind.Settings.model_fields, command
+            )
             raise ConfigError(told) from None
         family = kind(settings, mesh)
     check_declarations(family, name)

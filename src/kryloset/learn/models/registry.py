@@ -89,9 +89,9 @@ def read_settings(kind: "type[Network]", name: str, given: Mapping[str, Any]) ->
     try:
         return kind.Settings.model_validate(given)
     except ValidationError as error:
-        keys = {key: key for key in kind.Settings.model_fields}
+        told = f"settings of model {name}"
         command = f"kryloset models {name}"
-        raise ConfigError(describe(error, f"settings of model {name}", keys, command)) from None
+        raise ConfigError(describe(error, told, kind.Settings.model_fields, command)) from None
 
 
 def model_files(name: str) -> dict[str, Path]:
