@@ -156,12 +156,12 @@ def test_a_network_that_torch_does_not_follow_is_refused(tmp_path):
         export_operator(operator, tmp_path / "model.pt2")
 
 
-def test_a_network_of_one_grid_is_refused_on_another(tmp_path):
-    operator = build("fno")
-    operator.network.any_grid = False
-    with pytest.raises(
-        DataError, match="12x10 points: model fno takes that of training alone, of 8x9"
-    ):
+@pytest.mark.parametrize("name", ["fno", "transolver"])
+def test_a_network_of_one_grid_is_refused_on_another(tmp_path, name):
+    operator = build(name)
+    network = operator.network
+    (network.network if isinstance(network, OnGrid) else network).any_grid = False
+    with pytest.raises(DataError, match=rf"12x10 points: model {name} takes that of training"):
         export_operator(operator, tmp_path / "model.pt2", (12, 10))
 
 

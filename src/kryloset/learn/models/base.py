@@ -164,13 +164,16 @@ class OnGrid(nn.Module):  # type: ignore[misc]
         task: What it maps between.
     """
 
-    any_grid: ClassVar[bool] = True
-
     def __init__(self, network: PointModel, task: Task) -> None:
         """Keep the network."""
         super().__init__()
         self.network = network
         self.task = task
+
+    @property
+    def any_grid(self) -> bool:
+        """Whether the network takes grids with other numbers of points than that of training."""
+        return self.network.any_grid
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs (N, K, *grid) for inputs (N, C, *grid)."""
