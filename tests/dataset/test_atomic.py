@@ -26,6 +26,15 @@ def test_the_final_name_appears_only_at_the_end(tmp_path):
     assert (tmp_path / "new" / "data").read_text() == "all of it"
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """So that after a power cut it is whole, too: its content, its name, and the folder's entry."""
+    done, replace = [], os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: done.append(os.readlink(f"/dev/fd/{handle}")))
+    monkeypatch.setattr(os, "replace", lambda *names: (done.append("named"), replace(*names)))
+    write_text_whole(tmp_path / "data", "all of it")
+    assert done == [str(tmp_path / "data.part"), "named", str(tmp_path)]
+
+
 @pytest.mark.parametrize("failure", [ValueError("no"), KeyboardInterrupt(), OSError("no")])
 def test_a_failure_leaves_the_old_file(tmp_path, failure):
     path = tmp_path / "data"
