@@ -54,9 +54,8 @@ def main() -> None:
 def _end_at_once() -> None:
     """Freeze what was imported.
 
-    As it ends, Python looks for garbage in all of that, again and again: for a tenth of a second
-    in a small stage, and a quarter in a report. It leaves out what is frozen. But then triton,
-    which torch may load, prints that it leaks.
+    As it ends, Python looks for garbage in all of that, again and again, but leaves out what is
+    frozen. Then triton, which torch may load, would print that it leaks.
     """
     if "triton" not in sys.modules:
         gc.freeze()

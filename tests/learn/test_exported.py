@@ -127,7 +127,7 @@ def test_programs_of_the_page_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "task", "about", "grid", "message"),
     [
-        ("cgs", TASK, {}, None, "cgs is not exported.*batches of any size"),
+        ("cgs", TASK, {}, None, "does not follow the network of model cgs"),
         ("transolver", MASKED, {}, None, "transolver maps the points inside of a mask"),
         ("transolver", TASK, {"where": "mesh"}, None, "transolver learnt on meshes"),
         ("fno", TASK, {}, (8,), "a grid of 1 axes: model fno has 2"),

@@ -51,11 +51,6 @@ def export_operator(operator: Operator, path: Path, grid: Sequence[int] | None =
             f"model {name} maps the points inside of a mask, whose number a program would have to "
             "know: load it by `load_model`, or export a model on grids, such as fno"
         )
-    if name == "cgs":
-        raise DataError(
-            "model cgs is not exported: torch.export makes no program of it for batches of any "
-            "size; load it by `load_model`, or export another model"
-        )
     if len(points) != task.dimensions:
         raise DataError(f"a grid of {len(points)} axes: model {name} has {task.dimensions}")
     named = "x".join(map(str, points))

@@ -3,7 +3,7 @@
 """Put the errors of all trained operators into one table, beside those of the baselines."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -115,27 +115,28 @@ def _write(table: Mapping[str, Any]) -> Iterator[str]:
     }
     several = any(len(model["seeds"]) > 1 for model in table["models"].values())
     over = ", mean ± standard deviation over the seeds" if several else ""
-    head = ["predictor", *MEASURES.values(), "weights", "seconds"]
     for split, count in reversed(table["instances"].items()):
-        yield f"Errors on the split {split} ({count} instances){over}:\n"
-        yield f"| {' | '.join(head)} |"
-        yield f"| --- |{' ---: |' * (len(head) - 1)}"
-        for name, errors in tell_errors(table, split).items():
-            yield f"| {' | '.join([name, *errors, *costs.get(name, ('', ''))])} |"
-        yield ""
+        rows = {
+            name: [*errors, *costs.get(name, ("", ""))]
+            for name, errors in tell_errors(table, split).items()
+        }
+        head = [*MEASURES.values(), "weights", "seconds"]
+        yield from _tabulate(f"Errors on the split {split} ({count} instances){over}", head, rows)
         grids, on_grids = tell_grids(table, split)
         if grids:
-            yield f"Relative L2 error on each grid, on the split {split}{over}:\n"
-            yield f"| {' | '.join(['predictor', *(f'{points} points' for points in grids)])} |"
-            yield f"| --- |{' ---: |' * len(grids)}"
-            for name, errors in on_grids.items():
-                yield f"| {' | '.join([name, *errors])} |"
-            yield ""
+            title = f"Relative L2 error on each grid, on the split {split}{over}"
+            yield from _tabulate(title, [f"{points} points" for points in grids], on_grids)
         times, along = tell_rollout(table, split)
         if times:
-            yield f"Relative L2 error along the trajectories of the split {split}{over}:\n"
-            yield f"| {' | '.join(['predictor', *times])} |"
-            yield f"| --- |{' ---: |' * len(times)}"
-            for name, errors in along.items():
-                yield f"| {' | '.join([name, *errors])} |"
-            yield ""
+            title = f"Relative L2 error along the trajectories of the split {split}{over}"
+            yield from _tabulate(title, times, along)
+
+
+def _tabulate(title: str, head: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of one table, with a row for each predictor."""
+    yield f"{title}:\n"
+    yield f"| {' | '.join(['predictor', *head])} |"
+    yield f"| --- |{' ---: |' * len(head)}"
+    for name, row in rows.items():
+        yield f"| {' | '.join([name, *row])} |"
+    yield ""

@@ -43,8 +43,8 @@ with suppress(OSError):
 # Marks the jobs of this folder, so that `make run` finds those that were left behind.
 os.environ.update(KRYLOSET_FOLDER=os.getcwd())
 
-# As it ends, Python looks for garbage in all that was imported, again and again: for a third of a
-# second in Snakemake. It leaves out what is frozen.
+# As it ends, Python looks for garbage in all that was imported, again and again, but leaves out
+# what is frozen.
 atexit.register(gc.freeze)
 
 
