@@ -217,10 +217,10 @@ class TrainingConfig(Section):
             return self
         if len(self.grids) > 1:
             raise ValueError("grids: a training with `online` learns on one grid: name one alone")
-        if self.online.buffer != "reservoir" and self.epochs > 1:
+        if self.online.buffer in ("firo", "fifo") and self.epochs > 1:
             raise ValueError(
                 f"epochs: the buffer {self.online.buffer} gives each pair once, so set epochs to "
-                "1, or take the buffer reservoir"
+                "1, or take the buffer balanced"
             )
         for key in ("patience", "devices", "workers", "where", "residual", "start", "pairs"):
             usual = (type(self).model_fields[key].default, *(["grid"] if key == "where" else []))

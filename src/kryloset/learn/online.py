@@ -35,6 +35,9 @@ type Array = NDArray[np.float64]
 
 logger = logging.getLogger(__name__)
 
+#: Share of the train split before the first step, and from which the scaling is computed.
+FIRST = 0.05
+
 
 @dataclass
 class OnlineRecord:
@@ -233,5 +236,5 @@ def threshold_of(settings: TrainingConfig, expected: int) -> int:
     """
     online = settings.online
     assert online is not None
-    usual = max(1, min(expected // 10, online.capacity))
+    usual = max(1, min(int(FIRST * expected), online.capacity))
     return min(online.threshold or usual, expected)
