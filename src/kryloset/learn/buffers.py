@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Buffers between what solves instances and what learns from them.
 
-All but `Balanced` are those of Meyer et al., "Training deep surrogate models with large scale online
-learning", ICML 2023, section 3 and algorithm 1. All random choices are of one generator, so that
-the same pairs in the same order give the same batches.
+All but `Balanced` are those of Meyer et al., "Training deep surrogate models with large scale
+online learning", ICML 2023, section 3 and algorithm 1. All random choices are of one generator, so
+that the same pairs in the same order give the same batches.
 """
 
 from abc import ABC, abstractmethod
