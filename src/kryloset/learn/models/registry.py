@@ -40,9 +40,6 @@ MODELS = {
     "uno": ("kryloset.learn.models.uno", "UNO"),
 }
 
-#: What is not computed yet.
-UNKNOWN_ALONG = "along trajectories at the nodes of meshes, predictions have no residuals"
-
 #: The module by which a training with residuals opens the equations of a dataset.
 EQUATIONS = "kryloset.run.equations"
 
@@ -191,10 +188,7 @@ def check_training(training: TrainingConfig, family: Family) -> None:
         if training.where == "mesh" and (fault := find_nodes_fault(family)):
             raise ConfigError(f"training.where: {fault}: take `auto` or `grid`")
         if training.residual:
-            at_nodes = _learns_at_nodes(training, kind, family)
-            if at_nodes and march.window:
-                raise ConfigError(f"training.residual: {UNKNOWN_ALONG}; take 0, or `where: grid`")
-            _check_residual(training, family, at_nodes=at_nodes)
+            _check_residual(training, family, at_nodes=_learns_at_nodes(training, kind, family))
 
 
 def _learns_at_nodes(training: TrainingConfig, kind: "type[Network]", family: Family) -> bool:
@@ -212,7 +206,9 @@ def _check_residual(training: TrainingConfig, family: Family, *, at_nodes: bool)
         ConfigError: They are not known, or cannot be differentiated twice.
     """
     if fault := find_residual_fault(family, at_nodes=at_nodes):
-        raise ConfigError(f"training.residual: {fault}; take 0")
+        elsewhere = not at_nodes and not find_residual_fault(family, at_nodes=True)
+        other = ", or a model on points with `where: mesh`" if elsewhere else ""
+        raise ConfigError(f"training.residual: {fault}; take 0{other}")
     if training.optimiser == "adahessian" and not isinstance(family, SteadyFamily):
         raise ConfigError(
             "training.residual: adahessian differentiates twice, which is possible where an "
