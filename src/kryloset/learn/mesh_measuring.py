@@ -111,8 +111,8 @@ class OnGridOfMeshes:
     def _read(self, instance: int) -> tuple[SimplexMesh, PointBatch]:
         """Return the mesh of an instance and its pair, with the inputs that the operator has."""
         mesh, batch = self._meshes.of_instance(instance)
-        there = batch.to(self._operator.scaling.input_mean.device)
-        return mesh, replace(there, x=there.x[:, self._order])
+        known = replace(batch, x=batch.x[:, self._order])
+        return mesh, known.to(self._operator.scaling.input_mean.device)
 
     def _evaluate(self, mesh: SimplexMesh, values: Array) -> Array:
         """Return functions on the grid, (K, *grid), by their values at the nodes, (P, K)."""
