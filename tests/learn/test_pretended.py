@@ -54,8 +54,8 @@ SPLITS = {"train": 0.5, "valid": 0.5}
 
 @contextmanager
 def on_gpu():
-    """Compute in single precision, where cuDNN would round products to ten bits."""
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    """Compute in single precision, where cuDNN would round factors to ten bits."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
 
 
