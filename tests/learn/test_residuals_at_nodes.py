@@ -173,9 +173,9 @@ def _measure(operator, path):
         ({"model": "cgs", "window": 0}, ""),
         (
             {"model": "gino", "where": "grid"},
-            r"u_dofs are not .*; take 0, or a model on points with `where: mesh`$",
+            r"u_dofs are not .* at the nodes, with `where: mesh`; take 0$",
         ),
-        ({"model": "fno"}, r"u_dofs are not .*; take 0, or a model on points with `where: mesh`$"),
+        ({"model": "fno"}, r"u_dofs are not .* at the nodes, with `where: mesh`; take 0$"),
     ],
 )
 def test_what_is_advised_where_there_is_no_residual_has_one(training, told):

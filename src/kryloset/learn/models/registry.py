@@ -206,9 +206,7 @@ def _check_residual(training: TrainingConfig, family: Family, *, at_nodes: bool)
         ConfigError: They are not known, or cannot be differentiated twice.
     """
     if fault := find_residual_fault(family, at_nodes=at_nodes):
-        elsewhere = not at_nodes and not find_residual_fault(family, at_nodes=True)
-        other = ", or a model on points with `where: mesh`" if elsewhere else ""
-        raise ConfigError(f"training.residual: {fault}; take 0{other}")
+        raise ConfigError(f"training.residual: {fault}; take 0")
     if training.optimiser == "adahessian" and not isinstance(family, SteadyFamily):
         raise ConfigError(
             "training.residual: adahessian differentiates twice, which is possible where an "
