@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Instances that are chosen by the disagreement of models, or by features, become a dataset."""
 
+import re
+
 import h5py
 import numpy as np
 import pytest
@@ -53,10 +55,16 @@ def models(run):
 
 
 @pytest.mark.parametrize("by", ["spread", "features"])
-def test_chosen_instances_are_those_that_are_drawn(run, models, tmp_path, by):
+def test_chosen_instances_are_those_that_are_drawn(run, models, tmp_path, by, caplog):
+    caplog.set_level("INFO")
     output, again = tmp_path / "chosen.h5", tmp_path / "again.h5"
     asked = {"models": models if by == "spread" else models[:1], "first": 3, "pool": 80, "count": 5}
     choose.run(run.config, **asked, output=output, by=by)
+    told = (
+        rf"5 of 80 instances chosen, with a mean {'spread' if by == 'spread' else 'variance'} of "
+    )
+    more, usual = re.search(rf"{told}(\S+) instead of (\S+)", caplog.text).groups()
+    assert float(more) > float(usual)
     drawn = Drawn([Population(run.family)], run.config.seed).instances(range(83))
     with h5py.File(output) as file:
         assert set(file) == set(drawn[0])

@@ -17,7 +17,7 @@ from kryloset.errors import DataError, KrylosetError
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.devices import find_device
 from kryloset.learn.models.registry import model_class
-from kryloset.learn.operator import load_model
+from kryloset.learn.operator import load_model, weights
 from kryloset.learn.processes import launch, make_fabric
 from kryloset.learn.training import Training
 from kryloset.run import evaluate, train
@@ -45,15 +45,20 @@ def run(data, folder, **settings):
 
 def distance(first, second):
     """Return the largest difference of two operators' weights, relative to the largest weight."""
-    pairs = zip(first.parameters(), second.parameters(), strict=True)
-    largest = max(float(w.detach().abs().max()) for w in first.parameters())
-    return max(float((a - b).detach().abs().max()) for a, b in pairs) / largest
+    ours, theirs = (
+        [w.detach() for w in weights(of).values() if w.is_floating_point() or w.is_complex()]
+        for of in (first, second)
+    )
+    differences = [float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True)]
+    return max(differences) / max(float(w.abs().max()) for w in ours)
 
 
 @pytest.mark.slow
-def test_two_processes_that_share_each_batch_end_with_the_weights_of_one(data, tmp_path):
+@pytest.mark.parametrize("model", ["fno", "unet"])  # one with normalised batches
+def test_two_processes_that_share_each_batch_end_with_the_weights_of_one(data, tmp_path, model):
     # 24 instances in batches of 8: both have 4 of each, so only the order of sums differs.
-    settings = {"batch_size": 8, "device": "cpu"}
+    small = {"fno": TINY["settings"]["fno"], "unet": {"width": 4}}
+    settings = {"model": model, "settings": small, "batch_size": 8, "device": "cpu"}
     one = run(data, tmp_path / "one", **settings)
     two = run(data, tmp_path / "two", devices=2, **settings)
     assert distance(one, two) < 1e-4

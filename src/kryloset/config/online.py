@@ -37,6 +37,11 @@ class OnlineConfig(Section):
         "again. false: each chunk is removed once it is learnt from, and no dataset is made.",
     )
 
+    @property
+    def anywhere(self) -> "OnlineConfig":
+        """The same training beside as many processes as are the default."""
+        return self.model_copy(update={"solvers": type(self).model_fields["solvers"].default})
+
     @model_validator(mode="after")
     def _threshold_can_be_reached(self) -> "OnlineConfig":
         if self.threshold is not None and self.threshold > self.capacity:

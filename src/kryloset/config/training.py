@@ -290,7 +290,9 @@ class TrainingConfig(Section):
     def anywhere(self) -> "TrainingConfig":
         """The same training on the machine of the defaults."""
         fields = type(self).model_fields
-        return self.model_copy(update={key: fields[key].default for key in MACHINE})
+        usual = {key: fields[key].default for key in MACHINE}
+        online = self.online and self.online.anywhere
+        return self.model_copy(update={**usual, "online": online})
 
     def only(self, label: str | None = None, seed: int | None = None) -> "TrainingConfig":
         """Return the configuration of a single training, which no other model or seed affects.

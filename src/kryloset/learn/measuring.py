@@ -165,9 +165,16 @@ def measure_splits(
         DataError: There are no trajectories, or they have more steps.
     """
     for pairs in splits.values():
-        if steps is not None and (not pairs.states or steps < pairs.steps):
-            has = f"the trajectories have {pairs.steps}" if pairs.states else "there are none"
-            raise DataError(f"--steps {steps}: {has}, beyond which a rollout goes on")
+        if steps is not None and not pairs.states:
+            raise DataError(
+                f"--steps {steps}: the model makes no steps, but predicts the solution at once: "
+                "leave it out"
+            )
+        if steps is not None and steps < pairs.steps:
+            raise DataError(
+                f"--steps {steps}: the trajectories have {pairs.steps}, beyond which a rollout "
+                "goes on: take more, or leave it out"
+            )
     return {split: _measure(predict, pairs, residuals, steps) for split, pairs in splits.items()}
 
 

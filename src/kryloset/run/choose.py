@@ -23,8 +23,9 @@ from kryloset.given.opening import open_parameters
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.disagreement import choose_by_spread, measure_spread
 from kryloset.learn.interpolation import GridInterpolation
-from kryloset.learn.last_layer import LastLayer, choose_by_variance
+from kryloset.learn.last_layer import LastLayer, choose_by_variance, measure_variance
 from kryloset.learn.models.base import Task
+from kryloset.learn.models.own import network_blamed
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, load_model, unroll
 from kryloset.learn.pairs import open_trajectories
@@ -116,10 +117,11 @@ def run(
     def see(numbers: Iterable[int]) -> list[Seen]:
         return _inputs(operators, drawn.instances([*numbers]), config, family)
 
-    if by == "spread":
-        chosen = first + _by_spread(operators, see, first, pool, count, config.seed)
-    else:
-        chosen = first + _by_features(operators[0], see, first, pool, count)
+    with network_blamed(network):
+        if by == "spread":
+            chosen = first + _by_spread(operators, see, first, pool, count, config.seed)
+        else:
+            chosen = first + _by_features(operators[0], see, first, pool, count)
     numbers = [*range(first), *chosen.tolist()]
     with write_whole(output) as part, create_hdf5(part) as file:
         for row, number in enumerate(numbers):
@@ -152,10 +154,7 @@ def _by_spread(
             "are finite"
         )
     chosen = choose_by_spread(spread, count, np.random.default_rng(seed))
-    logger.info(
-        "%d of %d instances chosen, with a mean spread of %.3g instead of %.3g",
-        count, pool, spread[chosen].mean(), spread.mean(),
-    )  # fmt: skip
+    _tell_choice("spread", spread, chosen)
     return chosen
 
 
@@ -175,7 +174,18 @@ def _by_features(
             f"instance {useless[0]}: the model has features or predictions that are not finite, or "
             "predicts 0 everywhere, which chooses nothing: train it again"
         )
-    return choose_by_variance(grams[:first], grams[first:], count)
+    chosen = choose_by_variance(grams[:first], grams[first:], count)
+    variance = measure_variance(grams[:first], grams[first:])
+    _tell_choice("variance", variance, chosen)
+    return chosen
+
+
+def _tell_choice(measure: str, found: Array, chosen: NDArray[np.int64]) -> None:
+    """Log how the chosen candidates compare with all of them."""
+    logger.info(
+        "%d of %d instances chosen, with a mean %s of %.3g instead of %.3g",
+        len(chosen), len(found), measure, found[chosen].mean(), found.mean(),
+    )  # fmt: skip
 
 
 def _inputs(

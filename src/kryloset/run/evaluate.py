@@ -33,6 +33,7 @@ from kryloset.learn.mesh_data import MeshPairs
 from kryloset.learn.mesh_measuring import NumberedPairs, OnGridOfMeshes
 from kryloset.learn.metrics import mean
 from kryloset.learn.models.base import Task, divides_alike
+from kryloset.learn.models.own import network_blamed
 from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, load_model
 from kryloset.learn.pairs import Pairs, open_trajectories
@@ -96,18 +97,23 @@ def run(
         )
     opened = equations and equations(data, about["where"])
     found: dict[str, dict[str, Any]] = {}
-    for points, pairs, predict in on_grids:
-        at_nodes = predict if isinstance(predict, OnGridOfMeshes) else None
-        residuals = Residuals(opened, at_nodes) if opened and _is_own(pairs) else None
-        measured, known = measure_splits(predict, pairs, residuals, steps=steps), None
-        if calibration is not None:
-            ((_, others, of_others),) = _on_grids(operator, calibration, [points], [CALIBRATION])
-            known = measure_splits(of_others, others)[CALIBRATION]
-        if not found and predictions is not None:
-            write_predictions(predictions, _select(predict, pairs, measured, about["model"]))
-        found[points] = describe(measured, deviations, known)
-        told = ", ".join(f"{split} {mean(of.relative_l2):.4f}" for split, of in measured.items())
-        logger.info("%s on %s points: relative L2 error %s", model, points, told)
+    with network_blamed(network):
+        for points, pairs, predict in on_grids:
+            at_nodes = predict if isinstance(predict, OnGridOfMeshes) else None
+            residuals = Residuals(opened, at_nodes) if opened and _is_own(pairs) else None
+            measured, known = measure_splits(predict, pairs, residuals, steps=steps), None
+            if calibration is not None:
+                ((_, others, of_others),) = _on_grids(
+                    operator, calibration, [points], [CALIBRATION]
+                )
+                known = measure_splits(of_others, others)[CALIBRATION]
+            if not found and predictions is not None:
+                write_predictions(predictions, _select(predict, pairs, measured, about["model"]))
+            found[points] = describe(measured, deviations, known)
+            told = ", ".join(
+                f"{split} {mean(of.relative_l2):.4f}" for split, of in measured.items()
+            )
+            logger.info("%s on %s points: relative L2 error %s", model, points, told)
     rest = {
         "parameters": sum(weight.numel() for weight in operator.parameters()),
         "seconds": about["seconds"],

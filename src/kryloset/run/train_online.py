@@ -30,6 +30,7 @@ from kryloset.dependence import keys_of
 from kryloset.errors import ConfigError
 from kryloset.learn.buffers import Item
 from kryloset.learn.data import FieldPairs
+from kryloset.learn.models.own import network_blamed
 from kryloset.learn.models.registry import check_training, model_files, model_modules
 from kryloset.learn.online import FIRST, OnlineTraining
 from kryloset.learn.operator import save_model, weights
@@ -102,7 +103,8 @@ def run(
     working.mkdir(parents=True, exist_ok=True)
     first = working / f"first-{stream.identity[:16]}.h5"
     began = time.perf_counter()
-    with Solving(source, name, order, chunks, processes) as solving:
+    (network,) = settings.models
+    with network_blamed(network), Solving(source, name, order, chunks, processes) as solving:
         if not first.exists():
             solving.start(stream.names)
             solved = [solving.wait(chunk) for chunk in stream.groups[0]]
