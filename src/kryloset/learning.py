@@ -4,7 +4,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -32,6 +32,9 @@ OwnNetwork = Annotated[
 ]
 Seed = Annotated[
     int | None, typer.Option(help="Which of the configured seeds.", show_default=False)
+]
+Device = Annotated[
+    str | None, typer.Option(help="In place of the key `device`.", show_default=False)
 ]
 Trained = Annotated[Path, typer.Option(help="The model to write.", show_default=False)]
 Grids = Annotated[
@@ -67,9 +70,7 @@ def train(
     ],
     network: Network = None,
     seed: Seed = None,
-    device: Annotated[
-        str | None, typer.Option(help="In place of the key `device`.", show_default=False)
-    ] = None,
+    device: Device = None,
     devices: Annotated[
         int | None, typer.Option(help="In place of the key `devices`.", show_default=False)
     ] = None,
@@ -109,14 +110,22 @@ def train_online(
     ],
     network: Network = None,
     seed: Seed = None,
+    device: Device = None,
+    solvers: Annotated[
+        int | None, typer.Option(help="In place of the key `online.solvers`.", show_default=False)
+    ] = None,
 ) -> None:
     """Train a neural operator on chunks while they are solved; a killed training resumes."""
     let_idle_threads_sleep()
     from kryloset.given.opening import load_resolved
     from kryloset.run import train_online as stage
 
+    found = load_resolved(config, name)
+    machine: dict[str, Any] = {"device": device}
+    if solvers is not None and found.training.online:
+        machine["online"] = found.training.online.model_dump() | {"solvers": solvers}
     stage.run(
-        load_resolved(config, name),
+        found.model_copy(update={"training": _on_machine(found.training, machine)}),
         name,
         source=config,
         order=order,
@@ -287,9 +296,7 @@ def tabulate(
     stage.run(load_resolved(config, name), models=models, output=output)
 
 
-def _on_machine(
-    training: "TrainingConfig", machine: Mapping[str, str | int | None]
-) -> "TrainingConfig":
+def _on_machine(training: "TrainingConfig", machine: Mapping[str, Any]) -> "TrainingConfig":
     """Return a training on another machine, as far as options say so."""
     from pydantic import ValidationError
 

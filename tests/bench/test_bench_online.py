@@ -55,13 +55,13 @@ def test_a_training_takes_as_long_as_solving_and_an_online_one_as_both(rows):
     offline, *streams = [row for row in rows if row["table"] == "online"]
     assert offline["solving"] == SOLVING * 100 == LEARNING * offline["epochs"]
     assert offline["wall"] == 2 * offline["solving"]
-    (number, *rest), epochs = [row["instances"] for row in streams], offline["epochs"]
-    # All are learnt from after an eighth of them is solved.
-    assert number == 177 and rest == [100] * 3
-    assert [row["epochs"] for row in streams] == [epochs, epochs, 1, 1]
+    epochs = offline["epochs"]
+    # All are learnt from after a sixteenth of them is solved.
+    assert [row["instances"] for row in streams] == [188] * 2 + [100] * 4
+    assert [row["epochs"] for row in streams] == [epochs] * 4 + [1] * 2
     assert streams[0]["wall"] == pytest.approx(offline["wall"], rel=0.01)
-    assert [row["solving"] for row in streams[1:]] == pytest.approx([offline["solving"]] * 3)
-    assert streams[3]["wall"] == pytest.approx(offline["solving"])
+    assert [row["solving"] for row in streams[2:]] == pytest.approx([offline["solving"]] * 4)
+    assert streams[5]["wall"] == pytest.approx(offline["solving"])
 
 
 @pytest.mark.parametrize("seconds", [0.0, -0.3])

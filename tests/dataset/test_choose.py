@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Instances that are chosen by the disagreement of models, or by features, become a dataset."""
 
+import re
+
 import h5py
 import numpy as np
 import pytest
@@ -29,6 +31,7 @@ from kryloset.problems import load_family
 from kryloset.problems.populations import Population
 from kryloset.run import choose
 from kryloset.run.draw import Drawn
+from small_sets import make_small, small_config
 
 SMALL = {"fno": {"modes": 2, "width": 2, "layers": 1}}
 
@@ -52,10 +55,16 @@ def models(run):
 
 
 @pytest.mark.parametrize("by", ["spread", "features"])
-def test_chosen_instances_are_those_that_are_drawn(run, models, tmp_path, by):
+def test_chosen_instances_are_those_that_are_drawn(run, models, tmp_path, by, caplog):
+    caplog.set_level("INFO")
     output, again = tmp_path / "chosen.h5", tmp_path / "again.h5"
     asked = {"models": models if by == "spread" else models[:1], "first": 3, "pool": 80, "count": 5}
     choose.run(run.config, **asked, output=output, by=by)
+    told = (
+        rf"5 of 80 instances chosen, with a mean {'spread' if by == 'spread' else 'variance'} of "
+    )
+    more, usual = re.search(rf"{told}(\S+) instead of (\S+)", caplog.text).groups()
+    assert float(more) > float(usual)
     drawn = Drawn([Population(run.family)], run.config.seed).instances(range(83))
     with h5py.File(output) as file:
         assert set(file) == set(drawn[0])
@@ -99,7 +108,7 @@ def test_models_see_parameters_on_the_grid_that_they_learnt_on(run, models):
     )
     family, operator = load_family(finer), load_model(models[0])
     instances = Drawn([Population(family)], finer.seed).instances(range(2))
-    (x,) = choose._inputs([operator], instances, finer, family)
+    ((x, _),) = choose._inputs([operator], instances, finer, family)
     coarse = [np.array(axis) for axis in operator.about["coordinates"]]
     points = np.stack(np.meshgrid(*coarse, indexing="ij"), axis=-1)
     assert x.shape[2:] == points.shape[:-1] != instances[0]["k"].shape
@@ -108,3 +117,49 @@ def test_models_see_parameters_on_the_grid_that_they_learnt_on(run, models):
         axes = tuple(family.coordinates.values())
         expected = RegularGridInterpolator(axes, instance["k"])(points)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def make_marching(folder, path, seeds=(0, 1), **march):
+    """Make operators along the trajectories of a dataset that were not trained."""
+    pairs, kind = FieldPairs(path, "train", **march), model_class("fno")
+    about = describe(pairs, TrainingConfig(settings=SMALL), kind)
+    found = [folder / f"{march}{seed}.pt" for seed in seeds]
+    for seed, file in enumerate(found):
+        torch.manual_seed(seed)
+        operator = Operator(Scaling.fit(pairs), build_network(about, kind))
+        save_model(file, about, weights(operator))
+    return found
+
+
+def test_models_along_trajectories_see_initial_states_and_disagree_at_any_time(
+    tmp_path, monkeypatch
+):
+    path = make_small(tmp_path / "heat.h5", "heat")
+    config, models = small_config("heat"), make_marching(tmp_path, path, window=1)
+    operators, family = [load_model(model) for model in models], load_family(config)
+    pairs = operators[0].trajectories(path, "train")
+    drawn = Drawn([Population(family)], config.seed)
+    for seen in choose._inputs(
+        operators, drawn.instances(pairs.instances.tolist()), config, family
+    ):
+        np.testing.assert_array_equal(seen.x, pairs.stack(range(len(pairs)))[0].astype(np.float32))
+        assert seen.steps == pairs.steps == 3
+    spreads = []
+    monkeypatch.setattr(
+        choose, "choose_by_spread", lambda *known: spreads.append(known[0]) or np.array([1, 4])
+    )
+    for by, files in (("spread", models), ("features", models[:1])):
+        asked = {"models": files, "first": 1, "pool": 6, "count": 2, "by": by}
+        choose.run(config, **asked, output=tmp_path / "chosen.h5")
+        with h5py.File(tmp_path / "chosen.h5") as file:
+            assert len(file["u0"]) == 3
+    # Instances 1 to 6 were candidates.
+    both = choose._inputs(operators, drawn.instances(range(1, 7)), config, family)
+    with torch.no_grad():
+        rollouts = [o.roll_out(x, 3).double() for o, (x, _) in zip(operators, both, strict=True)]
+    apart = (rollouts[0] - rollouts[1]).flatten(1).norm(dim=1)
+    size = (rollouts[0] + rollouts[1]).flatten(1).norm(dim=1)
+    np.testing.assert_allclose(spreads[0], apart / size, rtol=1e-4)
+    two = make_marching(tmp_path, path, window=2)
+    with pytest.raises(DataError, match=r"needs 2 states, which no .*\(training.window: 1\)"):
+        choose.run(config, models=two, first=1, pool=6, count=2, output=tmp_path / "chosen.h5")

@@ -40,7 +40,7 @@ def make_batch(mesh, channels=2, seed=0):
     random = np.random.default_rng(seed)
     sides = np.arange(1.0, 1 + mesh.points.shape[1])
     x, y = random.standard_normal((2, len(mesh.points), channels))
-    return PointBatch.of(0, mesh, mesh.points / sides, x, y)
+    return PointBatch.of(0, [0], mesh, mesh.points / sides, x, y)
 
 
 def make_task(dimension, channels=2, periodic=False):

@@ -71,7 +71,39 @@ def test_a_reservoir_draws_its_pairs_equally_often():
     assert all(abs(drawn[number] - 0.4 * count) < 5 * deviation for number in range(5))
 
 
-@pytest.mark.parametrize("name", ["fifo", "firo", "reservoir"])
+def test_a_balanced_reservoir_draws_by_what_was_missed():
+    first = Counter()
+    for seed in range(2000):
+        buffer = begin("balanced", capacity=4, threshold=1, seed=seed)
+        fill(buffer, range(1))
+        take(buffer, 1), take(buffer, 1)
+        fill(buffer, range(1, 2))
+        first[take(buffer, 1)[0]] += 1
+    # 1/3 to 1, after two draws and none; five standard deviations.
+    assert abs(first[0] - 500) < 5 * (2000 * 0.25 * 0.75) ** 0.5
+
+
+def test_pairs_that_come_late_catch_up_in_a_balanced_reservoir():
+    drawn = {}
+    for name in ("reservoir", "balanced"):
+        buffer, counts = begin(name, capacity=80, threshold=1), Counter()
+        for number in range(80):
+            fill(buffer, range(number, number + 1))
+            counts.update(number for _ in range(4) for number in take(buffer, 4))
+        drawn[name] = sum(counts[number] for number in range(70, 80))
+    assert drawn["balanced"] > 1.5 * drawn["reservoir"]
+
+
+def test_a_full_balanced_reservoir_forgets_what_was_learnt_from_most():
+    buffer = begin("balanced", capacity=3, threshold=1)
+    fill(buffer, range(3))
+    assert not buffer.put(item(3))
+    (once,) = take(buffer, 1)
+    assert buffer.put(item(3)) and not buffer.put(item(4))
+    assert sorted(take(buffer, 3)) == sorted({0, 1, 2, 3} - {once})
+
+
+@pytest.mark.parametrize("name", ["fifo", "firo", "reservoir", "balanced"])
 def test_nothing_is_learnt_before_the_threshold(name):
     buffer = begin(name)
     fill(buffer, range(3))
@@ -80,7 +112,7 @@ def test_nothing_is_learnt_before_the_threshold(name):
     assert buffer.is_ready(2) and not buffer.is_ready(5)
 
 
-@pytest.mark.parametrize("name", ["fifo", "firo", "reservoir"])
+@pytest.mark.parametrize("name", ["fifo", "firo", "reservoir", "balanced"])
 def test_a_restored_buffer_goes_on_alike(name):
     buffer, other = begin(name), begin(name, seed=1)
     fill(buffer, range(8))

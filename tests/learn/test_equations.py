@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 
 import torch
 
+from documentation import find_block
 from kryloset.config import DatasetConfig, TrainingConfig
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
@@ -119,7 +120,7 @@ def test_descent_on_the_residual_alone_finds_the_solution(tmp_path):
         (
             "thermal",
             {"outline": "drawn", "conductivity": "lognormal"},
-            "T_dofs.* are not values at the points",
+            "T_dofs.* are not values at the points.* at the nodes, with `where: mesh`",
         ),
         ("maxwell", {}, "E_dofs are not values at the points"),
     ],
@@ -148,3 +149,13 @@ def test_an_operator_is_measured_by_its_residuals(made, tmp_path):
     ]
     assert found == pytest.approx(np.mean(expected), rel=1e-3)
     assert found > 1e-3
+
+
+def test_the_program_of_the_page_has_the_residual_of_a_prediction(tmp_path, monkeypatch):
+    folder = tmp_path / "results/darcy"
+    folder.mkdir(parents=True)
+    assert make_set(folder, "darcy").name == "dataset.h5"
+    monkeypatch.chdir(tmp_path)
+    found = {"u": torch.zeros(1, 9, 9)}
+    exec(find_block("docs/how-to/measuring.md", "open_equations"), found)
+    assert found["residual"] == pytest.approx(1, rel=1e-6)

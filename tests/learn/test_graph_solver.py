@@ -12,7 +12,7 @@ from box_meshes import box_mesh, make_batch, make_task, renumber
 
 from kryloset.errors import KrylosetError
 from kryloset.learn.models.fixed_point import fixed_point
-from kryloset.learn.models.graph import softmax_at
+from kryloset.learn.models.graph import add_at, mean_at, softmax_at
 from kryloset.learn.models.graph_solver import GraphSolver
 from kryloset.learn.point_batch import PointBatch
 
@@ -68,6 +68,12 @@ def test_the_implicit_gradient_is_that_of_the_dense_solution():
     for other in gradients[1:]:
         for one, same in zip(gradients[0], other, strict=True):
             torch.testing.assert_close(one, same, rtol=1e-9, atol=1e-9)
+
+
+def test_sums_of_many_numbers_of_sixteen_bits_are_those_of_32():
+    ones, places = torch.ones(3001, 2, dtype=torch.bfloat16), torch.arange(3001) // 3000
+    assert add_at(ones, places, 3).tolist() == [[3000.0] * 2, [1.0] * 2, [0.0] * 2]
+    assert mean_at(3 * ones, places, 3).tolist() == [[3.0] * 2, [3.0] * 2, [0.0] * 2]
 
 
 def test_a_second_derivative_is_refused_and_not_left_out():

@@ -19,19 +19,16 @@ from documentation import read_blocks
 from kryloset.config import TrainingConfig
 from kryloset.dataset.predictions import read_predictions
 from kryloset.dataset.reader import Dataset
-from kryloset.errors import ConfigError, DataError
+from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.measuring import measure_splits
 from kryloset.learn.mesh_measuring import NumberedPairs, OnGridOfMeshes
 from kryloset.learn.metrics import relative_l2
 from kryloset.learn.models.fno import FNO
 from kryloset.learn.models.graph_solver import GraphSolver
-from kryloset.learn.models.registry import check_training
 from kryloset.learn.operator import unroll
 from kryloset.learn.pairs import find_place
-from kryloset.problems import load_family
 from kryloset.run import baselines, evaluate, train
-from kryloset.run.equations import open_equations
 from kryloset.torch import MeshPairs, Operator, Scaling, load_model
 from small_sets import make_small, small_config
 
@@ -207,16 +204,6 @@ def test_from_trajectories_at_nodes_to_a_model_that_rolls_out(name, keys, made, 
     assert longer["errors"] == rollout["errors"]
     assert len(longer["times"]) == len(rollout["times"]) + 3 * bundle
     assert len(longer["fields"]["u"]["variance"]["predicted"]) == len(longer["times"])
-
-
-def test_residuals_along_trajectories_at_nodes_are_refused(made, tmp_path):
-    config = configure("gino", epochs=1)
-    with pytest.raises(ConfigError, match=r"training\.residual: along trajectories at the"):
-        check_training(TrainingConfig(model="gino", residual=0.1), load_family(config))
-    model = tmp_path / "model.pt"
-    train.run(config, data=made, model=model, history=tmp_path / "history.json")
-    with pytest.raises(DataError, match="at the nodes of meshes, predictions have no residuals"):
-        evaluate.run(model, data=made, metrics=tmp_path / "e.json", equations=open_equations)
 
 
 def test_nodes_of_their_own_are_where_a_network_on_points_learns(made, tmp_path):

@@ -131,6 +131,10 @@ def test_points_move_to_a_device_together():
             {"where": "mesh"},
             "training.where: model 'fno' learns on grids alone: take `auto` or `grid`",
         ),
+        (
+            {"model": "cgs", "optimiser": "adahessian"},
+            "training.optimiser: adahessian .* model 'cgs' has no second derivative",
+        ),
         ({"model": "none.py:Net"}, "model 'none.py:Net': there is no file none.py"),
         ({"model": f"{OWN}:Net"}, "has no class 'Net' that derives from GridModel or PointModel"),
         ({"model": f"{OWN}:nn"}, "has no class 'nn'"),

@@ -100,6 +100,12 @@ def test_a_killed_training_resumes_to_the_same_weights(begin, pairs, buffer, set
     assert begin(code="edited", **settings).record.chunks == 0
 
 
+def test_a_killed_training_resumes_beside_other_processes_that_solve(begin, pairs):
+    learn(begin(online={"solvers": 1}), pairs, until=2)
+    assert begin(online={"solvers": 3}, device="cpu").record.chunks == 2
+    assert begin(online={"threshold": 2}).record.chunks == 0
+
+
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_as_many_steps_are_made_as_in_the_epochs_of_a_whole_split(begin, pairs, epochs):
     training = begin(epochs=epochs, online={"threshold": 1})

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from differences import check_gradient, disturbed
 from reaction import Reaction
 
 from kryloset.config import DatasetConfig, TrainingConfig
@@ -132,27 +133,6 @@ def make_own(folder: Path, text: str, kind: str) -> Path:
         "splits": SPLITS,
     }
     return make(DatasetConfig.model_validate(config), "own", own)
-
-
-def noise(shape, seed=0) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
-
-
-def disturbed(values: torch.Tensor) -> torch.Tensor:
-    return 1.1 * values + 0.1 * values.abs().max() * noise(values.shape)
-
-
-def check_gradient(residual, values: torch.Tensor) -> bool:
-    """Compare the gradient in a few directions with central differences."""
-    guess = values.requires_grad_()
-    (gradient,) = torch.autograd.grad(residual(guess), guess)
-    step = 1e-6 * float(values.detach().abs().max())
-    for seed in range(3):
-        along = noise(values.shape, seed)
-        ends = [residual(guess + sign * step * along).item() for sign in (1, -1)]
-        slope = (gradient * along).sum().item()
-        assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(slope, rel=1e-5)
-    return True
 
 
 @pytest.mark.parametrize("march", [{"window": 1, "steps": 3}, {"window": 2, "bundle": 2}])

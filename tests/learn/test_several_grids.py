@@ -186,6 +186,16 @@ class Fixed(Pointwise):
     any_grid = False
 
 
+def test_grids_that_divide_an_axis_otherwise_are_refused_before_there_are_data():
+    config = small_config("darcy", **changes())
+    check_training(config.training, load_family(config))
+    uneven = config.model_copy(
+        update={"mesh": config.mesh.model_copy(update={"spacing": "chebyshev"})}
+    )
+    with pytest.raises(ConfigError, match=r"training\.grids: points of 9 and of 17 lie otherwise"):
+        check_training(uneven.training, load_family(uneven))
+
+
 def test_a_network_of_one_grid_is_refused_on_several_and_left_out_on_others(
     made, tmp_path, caplog, monkeypatch
 ):

@@ -3,6 +3,8 @@
 """From a dataset's file to models, their errors and the table of them."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -133,6 +135,16 @@ def test_the_table_has_mean_and_spread_of_all_models(config, models):
     first, *lines = output.with_suffix(".md").read_text().splitlines()
     assert first.startswith("Errors on the split test (8 instances), mean ± standard deviation")
     assert f"| fno | {mean:.4f} ± {deviation:.4f} |" in "\n".join(lines)
+
+
+def test_a_split_of_one_instance_is_told_as_one(config, models, tmp_path):
+    copied = shutil.copytree(models, tmp_path / "models")
+    path = copied / "baselines.json"
+    single = {k: of | {"instances": {"train": 40, "test": 1}} for k, of in read(path).items()}
+    path.write_text(json.dumps(single))
+    tabulate.run(config, models=copied, output=tmp_path / "models.json")
+    titles = re.findall(r"\(.* instances?\)", (tmp_path / "models.md").read_text())
+    assert titles == ["(1 instance)", "(40 instances)"]
 
 
 @pytest.mark.parametrize(

@@ -407,6 +407,9 @@ def test_a_run_goes_on_beyond_the_known_states(made):
         assert longer["fields"]["u"][name]["true"] == told["true"]
     with pytest.raises(DataError, match="--steps 5: the trajectories have 6"):
         measure_splits(lambda x: x[:, -1:], {"test": pairs}, steps=5)
+    at_once = FieldPairs(made.path, "test", window=0)
+    with pytest.raises(DataError, match="--steps 5: the model makes no steps, but predicts"):
+        measure_splits(lambda x: x[:, -1:], {"test": at_once}, steps=5)
 
 
 def test_pairs_have_at_least_as_many_known_states_as_they_predict(made):

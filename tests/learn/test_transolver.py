@@ -50,8 +50,8 @@ def at(positions: torch.Tensor, instance: torch.Tensor, count: int) -> Points:
 def test_the_weights_of_slices_add_up_to_one_at_every_point():
     attention = make().layers[0].attention
     weights = attention.weigh(torch.randn(2, 7, 8, dtype=torch.float64), None)
-    assert weights.shape == (2, 7, 2, 3) and (weights > 0).all()
-    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 7, 2, dtype=torch.float64))
+    assert weights.shape == (2, 2, 7, 3) and (weights > 0).all()
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, 7, dtype=torch.float64))
     assert weights.std() > 0.01
 
 

@@ -88,6 +88,9 @@ def test_what_is_solved_for_a_training_becomes_the_dataset(folder: Path):
     assert len(logs) == 2 and all("was solved for a training" in log for log in logs)
     assert "| fno " in (folder / "results/tiny/models.md").read_text()
     assert pending(folder) == {}
+    # Neither the number of processes that solve nor a device is part of what is learnt.
+    configure(folder, online={"solvers": 2}, device="cpu")
+    assert pending(folder) == {}
     configure(folder, online={"store": False})
     assert set(pending(folder)) == {"resolve_config", "train_online", "train"}
 

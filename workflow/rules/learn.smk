@@ -71,11 +71,12 @@ rule train_online:
         code=training_code("train_online"),
         solver=code("solve"),
         chunks=folder_of_stream,
+        machine=machine,
     message:
         "{wildcards.dataset}: train {wildcards.model} with the seed {wildcards.seed} while solving"
     shell:
         "kryloset train-online {input.config:q} {wildcards.dataset} --order {input.order:q}"
-        " --chunks {params.chunks:q} --model {output.model:q} --history {output.history:q}"
+        " --chunks {params.chunks:q} {params.machine:q} --model {output.model:q} --history {output.history:q}"
         " 2> {log:q}"
 
 

@@ -12,18 +12,19 @@ from kryloset.config.section import Section
 class OnlineConfig(Section):
     """A training from chunks as they are solved (docs/how-to/online.md)."""
 
-    buffer: Literal["reservoir", "firo", "fifo"] = Field(
-        "reservoir",
-        description="Where batches come from. reservoir: random pairs, as often as they are drawn; "
-        "firo: each pair once, in random order; fifo: each pair once, as they come.",
+    buffer: Literal["balanced", "reservoir", "firo", "fifo"] = Field(
+        "balanced",
+        description="Where batches come from. balanced: random pairs, likelier the less often they "
+        "were drawn; reservoir: random pairs, all alike; firo: each pair once, in random order; "
+        "fifo: each pair once, as they come.",
     )
     capacity: int = Field(
         4096, ge=1, le=10**7, description="Most pairs in the buffer, which is in memory."
     )
     threshold: Annotated[int, Field(ge=1)] | None = Field(
         None,
-        description="Pairs in the buffer before the first step. null: a tenth of the train split. "
-        "The scaling is computed from the first tenth, whatever this says.",
+        description="Pairs in the buffer before the first step. null: a twentieth of the train "
+        "split. The scaling is computed from the first twentieth, whatever this says.",
     )
     solvers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None,
@@ -35,6 +36,11 @@ class OnlineConfig(Section):
         description="Whether solutions are kept, so that the dataset is made without solving "
         "again. false: each chunk is removed once it is learnt from, and no dataset is made.",
     )
+
+    @property
+    def anywhere(self) -> "OnlineConfig":
+        """The same training beside as many processes as are the default."""
+        return self.model_copy(update={"solvers": type(self).model_fields["solvers"].default})
 
     @model_validator(mode="after")
     def _threshold_can_be_reached(self) -> "OnlineConfig":

@@ -217,10 +217,10 @@ class TrainingConfig(Section):
             return self
         if len(self.grids) > 1:
             raise ValueError("grids: a training with `online` learns on one grid: name one alone")
-        if self.online.buffer != "reservoir" and self.epochs > 1:
+        if self.online.buffer in ("firo", "fifo") and self.epochs > 1:
             raise ValueError(
                 f"epochs: the buffer {self.online.buffer} gives each pair once, so set epochs to "
-                "1, or take the buffer reservoir"
+                "1, or take the buffer balanced"
             )
         for key in ("patience", "devices", "workers", "where", "residual", "start", "pairs"):
             usual = (type(self).model_fields[key].default, *(["grid"] if key == "where" else []))
@@ -290,7 +290,9 @@ class TrainingConfig(Section):
     def anywhere(self) -> "TrainingConfig":
         """The same training on the machine of the defaults."""
         fields = type(self).model_fields
-        return self.model_copy(update={key: fields[key].default for key in MACHINE})
+        usual = {key: fields[key].default for key in MACHINE}
+        online = self.online and self.online.anywhere
+        return self.model_copy(update={**usual, "online": online})
 
     def only(self, label: str | None = None, seed: int | None = None) -> "TrainingConfig":
         """Return the configuration of a single training, which no other model or seed affects.

@@ -106,7 +106,7 @@ def _counts(dataset: Dataset) -> str:
 def _domain(dataset: Dataset) -> list[str]:
     """Return a line about points outside of the domain, where there are any."""
     several = {"shared": 1, "own": len(dataset)}
-    masks = [dataset.inside(index) for index in range(several.get(dataset.masked or "", 0))]
+    masks = map(dataset.inside, range(several.get(dataset.masked or "", 0)))
     counts = [int(mask.sum()) for mask in masks if mask is not None]
     if not counts:
         return []

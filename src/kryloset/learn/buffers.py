@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Buffers between what solves instances and what learns from them.
 
-Meyer et al., "Training deep surrogate models with large scale online learning", ICML 2023, section
-3 and algorithm 1. All random choices are of one generator, so that the same pairs in the same order
-give the same batches.
+All but `Balanced` are those of Meyer et al., "Training deep surrogate models with large scale
+online learning", ICML 2023, section 3 and algorithm 1. All random choices are of one generator, so
+that the same pairs in the same order give the same batches.
 """
 
 from abc import ABC, abstractmethod
@@ -111,39 +111,61 @@ class Reservoir(Buffer):
     def __init__(self, capacity: int, threshold: int, generator: torch.Generator) -> None:
         """Begin without pairs."""
         super().__init__(capacity, threshold, generator)
-        self._seen: list[bool] = []
+        self._times: list[int] = []  # that each pair was learnt from
 
     def put(self, item: Item) -> bool:
         """Take a pair, unless the buffer is full of pairs that were not learnt from."""
         if super().put(item):
-            self._seen.append(False)
+            self._times.append(0)
             return True
-        seen = [place for place, was in enumerate(self._seen) if was]
-        if not seen:
+        leaving = self._leaving()
+        if not leaving:
             return False
-        place = seen[int(torch.randint(len(seen), (), generator=self.generator))]
-        self._items[place], self._seen[place] = item, False
+        place = leaving[int(torch.randint(len(leaving), (), generator=self.generator))]
+        self._items[place], self._times[place] = item, 0
         return True
 
     def take(self, size: int) -> list[Item]:
         """Return random pairs, which stay."""
         places = self._draw(size)
         for place in places:
-            self._seen[place] = True
+            self._times[place] += 1
         return [self._items[place] for place in places]
 
     def state(self) -> dict[str, Any]:
         """Return the content."""
-        return super().state() | {"seen": self._seen}
+        return super().state() | {"times": self._times}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take the content that `state` returned."""
         super().restore(state)
-        self._seen = list(state["seen"])
+        self._times = list(state["times"])
+
+    def _leaving(self) -> list[int]:
+        """Return the places of the pairs one of which may leave."""
+        return [place for place, times in enumerate(self._times) if times]
+
+
+class Balanced(Reservoir):
+    """A reservoir that makes up for the draws that later pairs have missed.
+
+    A pair that was learnt from n times is drawn with a probability in proportion to 1 / (n + 1). A
+    new pair takes the place of one of those that were learnt from most often.
+    """
+
+    def _draw(self, size: int) -> list[int]:
+        weights = 1 / (1 + torch.tensor(self._times, dtype=torch.float64))
+        count = min(size, len(self))
+        places: list[int] = torch.multinomial(weights, count, generator=self.generator).tolist()
+        return places
+
+    def _leaving(self) -> list[int]:
+        most = max(1, *self._times)
+        return [place for place, times in enumerate(self._times) if times == most]
 
 
 def make_buffer(
-    name: Literal["reservoir", "firo", "fifo"],
+    name: Literal["balanced", "reservoir", "firo", "fifo"],
     *,
     capacity: int,
     threshold: int,
@@ -151,6 +173,7 @@ def make_buffer(
 ) -> Buffer:
     """Return a buffer by its name in the configuration."""
     kinds: dict[str, type[Any]] = {
+        "balanced": Balanced,
         "reservoir": Reservoir,
         "firo": FirstInRandomOut,
         "fifo": FirstInFirstOut,

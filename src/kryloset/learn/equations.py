@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The equations of a dataset's instances: how far predictions are from solving them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class Equations:
     def residuals(
         self,
         rows: NDArray[np.int64],
-        predictions: Sequence[NDArray[Any]] | NDArray[Any],
+        predictions: Iterable[NDArray[Any]],
         states: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
         """Return the residuals of predicted states, (N, M): infinity for no number.

@@ -119,24 +119,43 @@ def _rows(layer: nn.Module, seen: Tensor) -> Array:
     return np.asarray(seen.flatten(0, -2).double().numpy())
 
 
-def choose_by_variance(known: Array, candidates: Array, count: int) -> NDArray[np.int64]:
-    """Choose instances one after another, each time that of the largest variance tr(S G).
+def measure_variance(known: Array, candidates: Array) -> Array:
+    """Return the variance tr(S G) of each candidate after the instances that were learnt from.
 
     Args:
         known: (M, F, F), G of the instances that were learnt from; M may be 0.
         candidates: (N, F, F), G of those that can be chosen.
+    """
+    return _variance(_precision(known, candidates), candidates)
+
+
+def _precision(known: Array, candidates: Array) -> Array:
+    """Return S⁻¹ after the known instances, (F, F)."""
+    ridge = RIDGE * float(np.trace(candidates, axis1=1, axis2=2).mean())
+    precision: Array = ridge * np.eye(candidates.shape[1]) + known.sum(axis=0)
+    return precision
+
+
+def _variance(precision: Array, candidates: Array) -> Array:
+    variance: Array = candidates.reshape(len(candidates), -1) @ np.linalg.inv(precision).ravel()
+    return variance
+
+
+def choose_by_variance(known: Array, candidates: Array, count: int) -> NDArray[np.int64]:
+    """Choose instances one after another, each time that of the largest variance tr(S G).
+
+    Args:
+        known: As of `measure_variance`.
+        candidates: As of `measure_variance`.
         count: How many are chosen.
 
     Returns:
         Their places, ascending, (count,).
     """
-    size = candidates.shape[1]
-    ridge = RIDGE * float(np.trace(candidates, axis1=1, axis2=2).mean())
-    precision = ridge * np.eye(size) + known.sum(axis=0)
-    flat = candidates.reshape(len(candidates), -1)
+    precision = _precision(known, candidates)
     free = np.ones(len(candidates), np.bool_)
     for _ in range(count):
-        variance = flat @ np.linalg.inv(precision).ravel()
+        variance = _variance(precision, candidates)
         chosen = int(np.argmax(np.where(free, variance, -np.inf)))
         free[chosen] = False
         precision = precision + candidates[chosen]

@@ -74,9 +74,10 @@ class March:
         needed = (found.window + steps * bundle - 1) * found.stride
         if needed > last:
             has = f"a trajectory has {last}" if last else "the family has none of one length"
+            needs = f"{needed} time step{'' if needed == 1 else 's'}"
             raise ConfigError(
                 f"training.window {found.window}, stride {found.stride}, bundle {bundle} and steps "
-                f"{steps} need {needed} time steps, and {has}: lower them, or leave them out"
+                f"{steps} need {needs}, and {has}: lower them, or leave them out"
             )
         return found
 

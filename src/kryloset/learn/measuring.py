@@ -28,6 +28,7 @@ from kryloset.learn.metrics import (
     relative_l2,
     vrmse,
 )
+from kryloset.learn.residuals import Residuals
 from kryloset.learn.rollout import Rollout, stepper_of
 from kryloset.learn.states import States
 
@@ -35,10 +36,6 @@ type Array = NDArray[np.float64]
 
 #: From inputs (N, C, *grid) to outputs (N, K, *grid), in physical units.
 type Predictor = Callable[[Array], Array]
-
-#: From rows of a dataset, predictions and the numbers of the predicted states to residuals, as
-#: `Equations.residuals`.
-type Residuals = Callable[[NDArray[np.int64], Array, NDArray[np.int64]], Array]
 
 #: The quantiles over instances that are reported, by name.
 QUANTILES: Mapping[str, float] = {"min": 0.0, "q10": 0.1, "q50": 0.5, "q90": 0.9, "max": 1.0}
@@ -168,9 +165,16 @@ def measure_splits(
         DataError: There are no trajectories, or they have more steps.
     """
     for pairs in splits.values():
-        if steps is not None and (not pairs.states or steps < pairs.steps):
-            has = f"the trajectories have {pairs.steps}" if pairs.states else "there are none"
-            raise DataError(f"--steps {steps}: {has}, beyond which a rollout goes on")
+        if steps is not None and not pairs.states:
+            raise DataError(
+                f"--steps {steps}: the model makes no steps, but predicts the solution at once: "
+                "leave it out"
+            )
+        if steps is not None and steps < pairs.steps:
+            raise DataError(
+                f"--steps {steps}: the trajectories have {pairs.steps}, beyond which a rollout "
+                "goes on: take more, or leave it out"
+            )
     return {split: _measure(predict, pairs, residuals, steps) for split, pairs in splits.items()}
 
 
@@ -245,7 +249,7 @@ def _measure(
             prediction = predict(x)
             errors = measure(prediction, y, pairs.closed_coordinates)
             if residuals is not None:
-                errors["residual"] = residuals(rows, prediction, numbers)
+                errors["residual"] = residuals.of_steps(rows, prediction[:, None], numbers)[:, 0]
             parts.append(Measured(errors, _distances(prediction, y)))
     rollouts = [part.rollout for part in parts if part.rollout]
     return Measured(
@@ -308,12 +312,10 @@ def _with_residuals(
         prediction: Predictions of single steps, (N, S, K, *grid).
         rolled: States of the rollout, (N, R, fields, *grid), M of which have numbers.
     """
-    steps, each = prediction.shape[1], prediction.reshape(-1, *prediction.shape[2:])
-    single = residuals(np.repeat(rows, steps), each, numbers.reshape(len(each), -1))
-    found = {"residual": mean(single.reshape(len(rows), steps, -1), axis=1)}
+    found = {"residual": mean(residuals.of_steps(rows, prediction, numbers), axis=1)}
     rollout = measured.rollout
     if rollout is not None:
-        whole = residuals(rows, rolled[:, : numbers.shape[1]], numbers)
+        whole = residuals.of_rollout(rows, rolled, numbers)
         rollout = replace(rollout, errors={**rollout.errors, "residual": whole[:, :, None]})
     return replace(measured, errors={**measured.errors, **found}, rollout=rollout)
 

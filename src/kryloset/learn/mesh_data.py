@@ -191,7 +191,9 @@ class MeshPairs(torch.utils.data.Dataset[PointBatch]):  # type: ignore[misc]
     def _batch(self, instance: int, start: int) -> tuple[SimplexMesh, PointBatch]:
         mesh, x, y = self._read(instance, start)
         low, high = self._reader.box
-        return mesh, PointBatch.of(instance, mesh, (mesh.points - low) / (high - low), x, y)
+        positions = (mesh.points - low) / (high - low)
+        states = [start + state for state in self._walk.later]
+        return mesh, PointBatch.of(instance, states, mesh, positions, x, y)
 
     def _read(self, instance: int, start: int) -> tuple[SimplexMesh, Array, Array]:
         """Return the mesh of an instance, and inputs and outputs that begin at a state of it."""

@@ -64,40 +64,46 @@ class OnGridOfMeshes:
 
     def __call__(self, x: NDArray[Any]) -> Array:
         """Return predictions (N, K, *grid) for the numbers of instances (N,)."""
-        return np.stack([self._predict(int(number)) for number in x])
-
-    def at_nodes(self, instance: int) -> tuple[SimplexMesh, Array]:
-        """Return the mesh of an instance and the prediction at its nodes, (P, K)."""
-        mesh, batch = self._read(instance)
-        with torch.no_grad():
-            found = self._operator(*batch.arguments).cpu().double()
-        return mesh, found.numpy()
+        return self._on_grid(x, self._step)[:, 0]
 
     def single_steps(self, x: NDArray[Any], y: Array) -> Array:
         """Return the states after each of the true ones at the nodes, (N, S, K, *grid)."""
-        states = self._operator.scaling.states
-        assert states is not None
-
-        def predict(batch: PointBatch) -> Tensor:
-            known = states.inputs(batch.x, batch.y).unbind(dim=1)
-            return torch.stack([self._operator(x, batch.points) for x in known], dim=1)
-
-        return self._along(x, predict)
+        return self._on_grid(x, self._step)
 
     def roll_out(self, x: NDArray[Any], steps: int) -> Array:
         """Return the states of several steps, (N, steps, K, *grid)."""
-        return self._along(x, lambda batch: self._operator.roll_out(batch.x, steps, batch.points))
+        return self._on_grid(x, lambda batch: self._roll_out(batch, steps))
 
-    def _predict(self, instance: int) -> Array:
-        return self._evaluate(*self.at_nodes(instance))
+    def single_steps_at_nodes(self, instance: int) -> Array:
+        """Return the states after each of the true ones: of S steps M states, (S, M, P, fields)."""
+        _, batch = self._read(instance)
+        (states,) = batch.separate(self._step(batch))
+        return _array(states.unflatten(0, (batch.steps, -1)))
 
-    def _along(self, x: NDArray[Any], predict: Callable[[PointBatch], Tensor]) -> Array:
-        """Return on the grid what is predicted of trajectories at nodes, (P, S, K)."""
+    def roll_out_at_nodes(self, instance: int) -> Array:
+        """Return the M states of a rollout as long as the trajectory, (M, P, fields)."""
+        _, batch = self._read(instance)
+        (states,) = batch.separate(self._roll_out(batch, batch.steps))
+        return _array(states)
+
+    def _step(self, batch: PointBatch) -> Tensor:
+        """Return what is predicted at the nodes from the true states of each step, (P, S, K)."""
+        states = self._operator.scaling.states
+        known = states.inputs(batch.x, batch.y).unbind(dim=1) if states else [batch.x]
+        with torch.no_grad():
+            return torch.stack([self._operator(x, batch.points) for x in known], dim=1)
+
+    def _roll_out(self, batch: PointBatch, steps: int) -> Tensor:
+        """Return the states of several steps at the nodes, (P, steps, K)."""
+        with torch.no_grad():
+            return self._operator.roll_out(batch.x, steps, batch.points)
+
+    def _on_grid(self, x: NDArray[Any], predict: Callable[[PointBatch], Tensor]) -> Array:
+        """Return on the grid what is predicted at the nodes, (N, S, K, *grid)."""
         found = []
         for number in x:
             mesh, batch = self._read(int(number))
-            with torch.no_grad():
-                states = predict(batch).cpu().double().numpy()
+            states = _array(predict(batch))
             on_grid = self._evaluate(mesh, states.reshape(len(states), -1))
             found.append(on_grid.reshape(*states.shape[1:], *self._grid))
         return np.stack(found)
@@ -105,8 +111,8 @@ class OnGridOfMeshes:
     def _read(self, instance: int) -> tuple[SimplexMesh, PointBatch]:
         """Return the mesh of an instance and its pair, with the inputs that the operator has."""
         mesh, batch = self._meshes.of_instance(instance)
-        there = batch.to(self._operator.scaling.input_mean.device)
-        return mesh, replace(there, x=there.x[:, self._order])
+        known = replace(batch, x=batch.x[:, self._order])
+        return mesh, known.to(self._operator.scaling.input_mean.device)
 
     def _evaluate(self, mesh: SimplexMesh, values: Array) -> Array:
         """Return functions on the grid, (K, *grid), by their values at the nodes, (P, K)."""
@@ -114,3 +120,7 @@ class OnGridOfMeshes:
             self._known = mesh, mesh.evaluate(self._points)
         with np.errstate(over="ignore", invalid="ignore"):  # of one that grows without bounds
             return self._known[1](values).T.reshape(-1, *self._grid)
+
+
+def _array(values: Tensor) -> Array:
+    return np.asarray(values.cpu().double().numpy())

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import batched
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,15 +26,17 @@ from kryloset.learn.data import FieldPairs
 from kryloset.learn.measuring import finite
 from kryloset.learn.metrics import BATCH, mean
 from kryloset.learn.models.registry import model_class
-from kryloset.learn.operator import Operator, build_network, describe
+from kryloset.learn.operator import begin_operator, describe, describe_training
 from kryloset.learn.optimisation import Optimisation, mean_error
 from kryloset.learn.pairs import Batch
 from kryloset.learn.saved import load_checkpoint
-from kryloset.learn.scaling import Scaling
 
 type Array = NDArray[np.float64]
 
 logger = logging.getLogger(__name__)
+
+#: Share of the train split before the first step, and from which the scaling is computed.
+FIRST = 0.05
 
 
 @dataclass
@@ -86,6 +89,7 @@ class OnlineTraining:
 
     Raises:
         DataError: A parameter with a logarithmic transform is not positive.
+        ConfigError: A network of somebody's own returns something else.
     """
 
     def __init__(
@@ -114,7 +118,7 @@ class OnlineTraining:
         per_epoch = -(-expected // settings.batch_size)
         self.steps_in_all = settings.epochs * per_epoch
         torch.manual_seed(seed)
-        operator = Operator(Scaling.fit(first), build_network(self.about, kind))
+        operator = begin_operator(self.about, kind, [first])
         self.optimisation = Optimisation(
             operator.to(fabric.device),
             settings,
@@ -193,8 +197,7 @@ class OnlineTraining:
 
     def _save(self) -> None:
         state = {
-            "code": self.code,
-            "about": self.about,
+            "identity": self._identity(),
             "record": vars(self.record),
             "buffer": self.buffer.state(),
             "valid": [dict(item) for item in self._valid],
@@ -205,11 +208,16 @@ class OnlineTraining:
         with write_whole(self.checkpoint) as part:
             torch.save(state, part)
 
+    def _identity(self) -> dict[str, Any]:
+        """Return what the same trainings have in common, on whatever machine."""
+        training = describe_training(self.settings.anywhere)
+        return self.about | {"training": training, "code": self.code}
+
     def _resume(self) -> None:
         state = load_checkpoint(self.checkpoint)
         if state is None:
             return
-        if state.get("code") != self.code or state["about"] != self.about:
+        if state.get("identity") != self._identity():
             logger.info(
                 "%s belongs to another training, of other code, data or settings; starting from "
                 "scratch",
@@ -233,5 +241,5 @@ def threshold_of(settings: TrainingConfig, expected: int) -> int:
     """
     online = settings.online
     assert online is not None
-    usual = max(1, min(expected // 10, online.capacity))
+    usual = max(1, min(int(FIRST * expected), online.capacity))
     return min(online.threshold or usual, expected)

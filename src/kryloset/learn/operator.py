@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A neural operator between physical functions, and its file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
@@ -15,6 +16,7 @@ from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.mesh_data import MeshPairs
 from kryloset.learn.models.base import Network, OnGrid, PointModel, Points, Task
+from kryloset.learn.models.own import require_outputs
 from kryloset.learn.models.registry import model_class, read_settings
 from kryloset.learn.pairs import Pairs, open_trajectories
 from kryloset.learn.saved import load_saved
@@ -135,9 +137,14 @@ def describe(pairs: Pairs, training: TrainingConfig, kind: type[Network]) -> dic
         "settings": settings.model_dump(),
         "where": pairs.place,
         **pairs.task.describe(),
-        "training": training.model_dump(exclude={"model", "settings"}),
+        "training": describe_training(training),
         "dataset": pairs.digest,
     }
+
+
+def describe_training(training: TrainingConfig) -> dict[str, Any]:
+    """Return the metadata of a model about its training alone, and not about its network."""
+    return training.model_dump(exclude={"model", "settings"})
 
 
 def build_network(about: Mapping[str, Any], kind: type[Network]) -> nn.Module:
@@ -151,6 +158,31 @@ def build_network(about: Mapping[str, Any], kind: type[Network]) -> nn.Module:
     network = kind(read_settings(kind, about["model"], about["settings"]), task)
     on_grid = about["where"] == "grid" and isinstance(network, PointModel)
     return OnGrid(network, task) if on_grid else network
+
+
+def begin_operator(
+    about: Mapping[str, Any], kind: type[Network], pairs: Sequence[FieldPairs | MeshPairs]
+) -> Operator:
+    """Build an operator that has learnt nothing; torch's global generator draws its weights.
+
+    A network of somebody's own is tried on two instances.
+
+    Args:
+        about: Metadata, as of `describe`.
+        kind: Class of the network.
+        pairs: What it learns from, on each grid; the scaling is that of the first ones.
+
+    Raises:
+        DataError: A parameter with a logarithmic transform is not positive.
+        ConfigError: As `require_outputs`.
+    """
+    operator, name = Operator(Scaling.fit(pairs[0]), build_network(about, kind)), about["model"]
+    if ":" in name:
+        for there in pairs:
+            loader = DataLoader(there, 2, collate_fn=there.join, generator=torch.Generator())
+            some = next(iter(loader))
+            require_outputs(operator, name, len(there.outputs), *some.arguments)
+    return operator
 
 
 def save_model(path: Path, about: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:

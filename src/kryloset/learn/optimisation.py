@@ -13,6 +13,7 @@ from torch import Tensor
 from kryloset.config import TrainingConfig
 from kryloset.errors import KrylosetError
 from kryloset.learn.averaging import moving_average
+from kryloset.learn.batch_statistics import share_statistics
 from kryloset.learn.devices import random_states, restore_random
 from kryloset.learn.equations import Equations
 from kryloset.learn.metrics import mean
@@ -65,6 +66,8 @@ class Optimisation:
         self.rate = settings.learning_rate or default_rate(
             settings.optimiser, model_class(name).learning_rate
         )
+        if fabric.world_size > 1:
+            share_statistics(operator)
         trained = RealWeights(unroll(operator, settings.steps))
         optimiser = make_optimiser(
             settings.optimiser, trained.weights, rate=self.rate, decay=settings.decay

@@ -37,6 +37,7 @@ class PointBatch:
         volumes: (n,), lengths, areas or volumes of the cells.
         gradients: (n, D + 1, D), in each cell the gradients of the linear functions of its corners.
         rows: (N,), int64, the rows of the instances in the dataset.
+        states: (N, M), int64, the numbers of the M states of y in their trajectories.
     """
 
     x: Tensor
@@ -47,6 +48,7 @@ class PointBatch:
     volumes: Tensor
     gradients: Tensor
     rows: Tensor
+    states: Tensor
 
     @property
     def steps(self) -> int:
@@ -54,21 +56,25 @@ class PointBatch:
         return 1 if self.y.dim() == self.x.dim() else self.y.shape[1]
 
     @property
-    def states(self) -> Tensor:
-        """(N, 1), the number of the state that y is, for residuals: the last one."""
-        return torch.full((self.points.count, 1), -1)
-
-    @property
     def arguments(self) -> tuple[Tensor, Points]:
         """What an operator takes."""
         return self.x, self.points
 
     @classmethod
-    def of(cls, row: int, mesh: SimplexMesh, positions: Array, x: Array, y: Array) -> "PointBatch":
+    def of(
+        cls,
+        row: int,
+        states: Sequence[int],
+        mesh: SimplexMesh,
+        positions: Array,
+        x: Array,
+        y: Array,
+    ) -> "PointBatch":
         """Return the pair of one instance in float32.
 
         Args:
             row: Its row in the dataset.
+            states: The numbers of the states of y in its trajectory.
             mesh: Its mesh.
             positions: (P, D), its nodes in [0, 1].
             x: (P, C), its inputs.
@@ -94,6 +100,7 @@ class PointBatch:
             volumes=single(mesh.volumes),
             gradients=single(mesh.gradients),
             rows=torch.tensor([row]),
+            states=torch.tensor([[*states]]),
         )
 
     @classmethod
@@ -119,12 +126,16 @@ class PointBatch:
             volumes=torch.cat([part.volumes for part in parts]),
             gradients=torch.cat([part.gradients for part in parts]),
             rows=torch.cat([part.rows for part in parts]),
+            states=torch.cat([part.states for part in parts]),
         )
 
     def separate(self, prediction: Tensor) -> Sequence[Tensor]:
-        """Return the prediction at the nodes of each instance, (its P, K) or (its P, S, K)."""
+        """Return the M predicted states of each instance, one after another: (M, its P, fields)."""
         counts = torch.bincount(self.points.instance, minlength=self.points.count)
-        return list(prediction.split(counts.tolist()))
+        return [
+            one.reshape(len(one), self.states.shape[1], -1).movedim(1, 0)
+            for one in prediction.split(counts.tolist())
+        ]
 
     def square_l2(self, values: Tensor) -> Tensor:
         """Return ∫ u² dx of functions (P, K) on the meshes of the N instances: (N, K)."""

@@ -17,6 +17,7 @@ from torch.multiprocessing import ProcessRaisedException
 from kryloset.config import TrainingConfig
 from kryloset.errors import KrylosetError
 from kryloset.learn.devices import find_device
+from kryloset.learn.models.own import network_blamed
 from kryloset.progress import start_logging
 
 SIXTEEN_BITS = {"bfloat16": "bf16-mixed", "float16": "16-mixed"}
@@ -70,7 +71,7 @@ def launch(settings: TrainingConfig, function: Callable[..., None], *arguments: 
     """Call a function in as many processes as there are devices.
 
     Args:
-        settings: Device, number of devices and precision.
+        settings: Network, device, number of devices and precision.
         function: Is called with what `make_fabric` returns, and the arguments. If there are several
             devices, it and the arguments are pickled.
         arguments: Its arguments.
@@ -80,10 +81,10 @@ def launch(settings: TrainingConfig, function: Callable[..., None], *arguments: 
     """
     fabric = make_fabric(settings)
     if settings.devices == 1:
-        function(fabric, *arguments)
+        _call(fabric, settings, function, *arguments)
         return
     try:
-        fabric.launch(_call, function, logging.root.level, *arguments)
+        fabric.launch(_begin, logging.root.level, settings, function, *arguments)
     except ProcessRaisedException as error:
         # It has the text of what was raised in a process.
         kind, _, message = str(error).strip().rpartition("\n")[2].partition(": ")
@@ -92,7 +93,16 @@ def launch(settings: TrainingConfig, function: Callable[..., None], *arguments: 
         raise
 
 
-def _call(fabric: Fabric, function: Callable[..., None], level: int, *arguments: Any) -> None:
+def _begin(fabric: Fabric, level: int, *arguments: Any) -> None:
     """Call the function in a new process, of which the first one logs as its parent does."""
     start_logging(level if fabric.is_global_zero else logging.WARNING)
-    function(fabric, *arguments)
+    _call(fabric, *arguments)
+
+
+def _call(
+    fabric: Fabric, settings: TrainingConfig, function: Callable[..., None], *arguments: Any
+) -> None:
+    """Call the function; what a user's network raises becomes an error with a message."""
+    (name,) = settings.models
+    with network_blamed(name):
+        function(fabric, *arguments)

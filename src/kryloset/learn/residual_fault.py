@@ -37,9 +37,10 @@ def find_residual_fault(family: Family, *, at_nodes: bool) -> str:
     for (first, *_), part in parts:
         dofs = f"{first.name}_dofs"
         if dofs in own and not any(_is_within(part, nodes=other) for other in on_grid):
+            there = "; that of a model on points has one at the nodes, with `where: mesh`"
             return (
                 f"the unknowns {dofs} are not values at the points of the grid, so a prediction "
-                "there has no residual"
+                f"there has no residual{'' if find_nodes_fault(family) else there}"
             )
     return ""
 

@@ -9,7 +9,6 @@ precision and processes is Lightning's Fabric.
 
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -21,18 +20,17 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kryloset.config import MACHINE, TrainingConfig
+from kryloset.config import TrainingConfig
 from kryloset.dataset.atomic import write_whole
 from kryloset.learn.batches import Batches, spread
 from kryloset.learn.equations import Equations
 from kryloset.learn.metrics import BATCH, mean
 from kryloset.learn.models.registry import model_class
-from kryloset.learn.operator import Operator, build_network, describe, weights
+from kryloset.learn.operator import Operator, begin_operator, describe, describe_training, weights
 from kryloset.learn.optimisation import Optimisation, mean_error
 from kryloset.learn.pairs import Batch, Pairs, count_pairs, parts_of
 from kryloset.learn.processes import make_fabric
 from kryloset.learn.saved import load_checkpoint
-from kryloset.learn.scaling import Scaling
 from kryloset.learn.starting import Start
 from kryloset.progress import track
 
@@ -93,6 +91,7 @@ class Training:
     Raises:
         DataError: A parameter with a logarithmic transform is not positive, or the model to begin
             with does not fit.
+        ConfigError: A network of somebody's own returns something else.
         KrylosetError: torch does not find the devices.
     """
 
@@ -119,7 +118,7 @@ class Training:
         self.about = describe(train, settings, kind)
         self.record = Record()
         torch.manual_seed(seed)
-        operator = Operator(Scaling.fit(parts_of(train)[0]), build_network(self.about, kind))
+        operator = begin_operator(self.about, kind, parts_of(train))
         if start is not None:
             start.begin(operator, self.about)
             self.about["started_with"] = start.digest
@@ -208,8 +207,7 @@ class Training:
 
     def _save(self) -> None:
         state = {
-            "code": self.code,
-            "about": self.about,
+            "identity": self._identity(),
             "record": vars(self.record),
             "shuffle": self.shuffle.get_state(),
             **self.optimisation.state(),
@@ -217,11 +215,18 @@ class Training:
         with write_whole(self.checkpoint) as part:
             torch.save(state, part)
 
+    def _identity(self) -> dict[str, Any]:
+        """Return what trainings have in common of which one is the beginning of the other."""
+        alike = self.settings.anywhere
+        if alike.schedule == "constant":
+            alike = alike.model_copy(update={"epochs": 0})
+        return self.about | {"training": describe_training(alike), "code": self.code}
+
     def _resume(self) -> None:
         state = load_checkpoint(self.checkpoint)
         if state is None:
             return
-        same = state.get("code") == self.code and _same(state["about"]) == _same(self.about)
+        same = state.get("identity") == self._identity()
         record = Record(**state["record"]) if same else Record()
         if not same or record.epochs > self.settings.epochs:
             logger.info(
@@ -235,10 +240,3 @@ class Training:
         self.shuffle.set_state(state["shuffle"])
         self.optimisation.restore(state)
         logger.info("resuming after epoch %d of %d", self.record.epochs, self.settings.epochs)
-
-
-def _same(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what trainings have in common of which one is the beginning of the other."""
-    free = {*MACHINE, *(["epochs"] if about["training"]["schedule"] == "constant" else [])}
-    training = {key: value for key, value in about["training"].items() if key not in free}
-    return {**about, "training": training}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import batched
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,12 +23,15 @@ from kryloset.given.opening import open_parameters
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.disagreement import choose_by_spread, measure_spread
 from kryloset.learn.interpolation import GridInterpolation
-from kryloset.learn.last_layer import LastLayer, choose_by_variance
+from kryloset.learn.last_layer import LastLayer, choose_by_variance, measure_variance
 from kryloset.learn.models.base import Task
+from kryloset.learn.models.own import network_blamed
 from kryloset.learn.models.registry import model_class
-from kryloset.learn.operator import Operator, load_model
-from kryloset.problems import Family, Instance, load_family
+from kryloset.learn.operator import Operator, load_model, unroll
+from kryloset.learn.pairs import open_trajectories
+from kryloset.problems import EvolutionFamily, Family, Instance, load_family
 from kryloset.problems.base import Variable
+from kryloset.problems.checks.mistakes import blamed
 from kryloset.problems.populations import Population
 from kryloset.progress import track
 from kryloset.run.draw import Drawn
@@ -37,13 +40,25 @@ logger = logging.getLogger(__name__)
 
 type Array = NDArray[np.float64]
 
-#: From numbers of instances to the inputs of each operator.
-type See = Callable[[Iterable[int]], list[Tensor]]
+#: From numbers of instances to what each operator sees of them.
+type See = Callable[[Iterable[int]], "list[Seen]"]
 
 type By = Literal["spread", "features"]
 
 #: Candidates that are in memory at a time.
 BLOCK = 64
+
+
+class Seen(NamedTuple):
+    """What an operator sees of instances that are not solved.
+
+    Attributes:
+        x: Its inputs, (N, C, *grid), with the initial state if it goes along trajectories.
+        steps: Its steps to the end of a trajectory; 1 without one.
+    """
+
+    x: Tensor
+    steps: int
 
 
 def run(
@@ -78,9 +93,9 @@ def run(
     Raises:
         ConfigError: There are too few or too many models, or a number does not fit; the dataset
             takes its instances from a file.
-        DataError: A model cannot be read, needs other inputs than the parameters, or has no last
-            layer; all models predict the same of an instance, or no numbers; or the file cannot be
-            written.
+        DataError: A model cannot be read, needs other inputs than the parameters and the initial
+            state, or has no last layer; all models predict the same of an instance, or no numbers;
+            or the file cannot be written.
     """
     require_writable(output)
     if by == "spread" and len(models) < 2:
@@ -99,13 +114,14 @@ def run(
     operators = [load_model(path, kind) for path in models]
     drawn = Drawn([Population(family)], config.seed, precision=config.storage.precision)
 
-    def see(numbers: Iterable[int]) -> list[Tensor]:
+    def see(numbers: Iterable[int]) -> list[Seen]:
         return _inputs(operators, drawn.instances([*numbers]), config, family)
 
-    if by == "spread":
-        chosen = first + _by_spread(operators, see, first, pool, count, config.seed)
-    else:
-        chosen = first + _by_features(operators[0], see, first, pool, count)
+    with network_blamed(network):
+        if by == "spread":
+            chosen = first + _by_spread(operators, see, first, pool, count, config.seed)
+        else:
+            chosen = first + _by_features(operators[0], see, first, pool, count)
     numbers = [*range(first), *chosen.tolist()]
     with write_whole(output) as part, create_hdf5(part) as file:
         for row, number in enumerate(numbers):
@@ -125,8 +141,8 @@ def _by_spread(
     for block in track(blocks, "measuring the spread", pool, amount=len):
         with torch.no_grad():
             predictions = [
-                operator(x).double().numpy()
-                for operator, x in zip(operators, see(block), strict=True)
+                unroll(operator, seen.steps)(seen.x).double().numpy()
+                for operator, seen in zip(operators, see(block), strict=True)
             ]
         found.append(measure_spread(np.stack(predictions)))
     spread = np.concatenate(found)
@@ -138,10 +154,7 @@ def _by_spread(
             "are finite"
         )
     chosen = choose_by_spread(spread, count, np.random.default_rng(seed))
-    logger.info(
-        "%d of %d instances chosen, with a mean spread of %.3g instead of %.3g",
-        count, pool, spread[chosen].mean(), spread.mean(),
-    )  # fmt: skip
+    _tell_choice("spread", spread, chosen)
     return chosen
 
 
@@ -149,11 +162,11 @@ def _by_features(
     operator: Operator, see: See, first: int, pool: int, count: int
 ) -> NDArray[np.int64]:
     """Return the places of candidates whose last-layer features are the least known ones."""
-    layer = LastLayer(operator, see([first, first + 1])[0])
+    layer = LastLayer(operator, see([first, first + 1])[0].x)
     found = []
     blocks = [*batched(range(first + pool), BLOCK)]
     for block in track(blocks, "measuring features", first + pool, amount=len):
-        found.append(layer.grams(see(block)[0]))
+        found.append(layer.grams(see(block)[0].x))
     grams = np.concatenate(found)
     useless = np.flatnonzero(~np.isfinite(grams).all(axis=(1, 2)))
     if len(useless):
@@ -161,39 +174,56 @@ def _by_features(
             f"instance {useless[0]}: the model has features or predictions that are not finite, or "
             "predicts 0 everywhere, which chooses nothing: train it again"
         )
-    return choose_by_variance(grams[:first], grams[first:], count)
+    chosen = choose_by_variance(grams[:first], grams[first:], count)
+    variance = measure_variance(grams[:first], grams[first:])
+    _tell_choice("variance", variance, chosen)
+    return chosen
+
+
+def _tell_choice(measure: str, found: Array, chosen: NDArray[np.int64]) -> None:
+    """Log how the chosen candidates compare with all of them."""
+    logger.info(
+        "%d of %d instances chosen, with a mean %s of %.3g instead of %.3g",
+        len(chosen), len(found), measure, found[chosen].mean(), found.mean(),
+    )  # fmt: skip
 
 
 def _inputs(
     operators: Sequence[Operator], instances: Sequence[Instance], config: DatasetConfig,
     family: Family,
-) -> list[Tensor]:  # fmt: skip
-    """Return the inputs (N, C, *grid) of each operator, on the grid that it learned on.
+) -> list[Seen]:  # fmt: skip
+    """Return what each operator sees of instances, on the grid that it learned on.
 
     From the grid of the dataset to another one, parameters are interpolated as in forms.
     """
+    first = _initial_state(family, instances[0])
+    known = 1 if first.keys() >= {variable.name for variable in family.fields} else 0
     with TemporaryDirectory() as folder:
         path = Path(folder) / "candidates.h5"
         _write_unsolved(path, instances, config, family)
-        pairs = FieldPairs(path, "train")
-        x, _ = pairs.stack(range(len(pairs)))
-    found = []
-    for operator in operators:
-        inputs = operator.about["inputs"]
-        missing = [name for name in inputs if name not in pairs.inputs]
-        if missing or operator.about["where"] != "grid":
-            told = ", ".join(missing) or "meshes"
-            raise DataError(
-                f"a model needs {told}, which no instance has before it is solved: choose "
-                "with models on the grid whose inputs are parameters"
-            )
-        own = x[:, [pairs.inputs.index(name) for name in inputs]]
-        task = Task.read(operator.about)
-        alike = all(map(np.array_equal, task.coordinates, pairs.coordinates))
-        if not (task.masked or alike):
-            own = _interpolate(own, pairs, task.coordinates)
-        found.append(torch.from_numpy(own).float())
-    return found
+        return [_see(operator, path, known) for operator in operators]
+
+
+def _see(operator: Operator, path: Path, known: int) -> Seen:
+    """Return what an operator sees of the instances of a file, of which some states are known."""
+    task = Task.read(operator.about)
+    if operator.about["where"] != "grid":
+        missing = ["meshes"]
+    elif task.window > known:
+        missing = [f"{task.window} states"]
+    else:
+        pairs = open_trajectories(task, path, FieldPairs)(path, "train")
+        missing = [name for name in task.inputs if name not in pairs.inputs]
+    if missing:
+        raise DataError(
+            f"a model needs {', '.join(missing)}, which no instance has before it is solved: "
+            "choose with models on the grid whose inputs are parameters, or the initial state "
+            "beside them (training.window: 1)"
+        )
+    x = pairs.stack(range(len(pairs)))[0][:, [pairs.inputs.index(name) for name in task.inputs]]
+    if not all(map(np.array_equal, task.coordinates, pairs.coordinates)):
+        x = _interpolate(x, pairs, task.coordinates)
+    return Seen(torch.from_numpy(x).float(), pairs.steps)
 
 
 def _interpolate(x: Array, pairs: FieldPairs, coordinates: Sequence[Array]) -> Array:
@@ -206,7 +236,7 @@ def _interpolate(x: Array, pairs: FieldPairs, coordinates: Sequence[Array]) -> A
 def _write_unsolved(
     path: Path, instances: Sequence[Instance], config: DatasetConfig, family: Family
 ) -> None:
-    """Write instances as a dataset whose solutions are zeros: models see their parameters alone."""
+    """Write instances as a dataset whose solutions are 0, but for the initial states."""
     count = len(instances)
     small = config.model_copy(
         update={
@@ -215,10 +245,23 @@ def _write_unsolved(
             "refinement": RefinementConfig(), "training": TrainingConfig(),
         }
     )  # fmt: skip
-    nothing = {variable.name: _zeros(family, variable) for variable in family.fields}
-    rows: list[Mapping[str, Any]] = [{**instance, **nothing} for instance in instances]
+    rows: list[Mapping[str, Any]] = []
+    for instance in instances:
+        fields = {variable.name: _zeros(family, variable) for variable in family.fields}
+        for name, state in _initial_state(family, instance).items():
+            fields[name][0] = state
+        rows.append({**instance, **fields})
     solver = dict.fromkeys(recorded(small.storage), np.zeros(count))
     write_dataset(path, "candidates", small, family, rows, solver, {0: "not solved"}, {}, "")
+
+
+def _initial_state(family: Family, instance: Instance) -> dict[str, Array]:
+    """Return the fields at time 0, as far as they are known on the grid."""
+    if not isinstance(family, EvolutionFamily):
+        return {}
+    with blamed(family, "initial_state"):
+        state, fields = family.initial_state(instance), {field.name for field in family.fields}
+    return {name: values for name, values in state.items() if name in fields}
 
 
 def _zeros(family: Family, variable: Variable) -> NDArray[np.float64]:

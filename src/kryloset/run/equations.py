@@ -39,7 +39,7 @@ from kryloset.run.checks.family import load_same_family
 type OnMesh = SteadyDiscretisation | NewtonDiscretisation | EvolutionDiscretisation
 
 
-def open_equations(path: Path, place: Place = "grid") -> Equations:
+def open_equations(path: Path | str, place: Place = "grid") -> Equations:
     """Return the equations of the instances of a dataset, by their rows.
 
     Shifted instances have those of their settings.
@@ -53,7 +53,7 @@ def open_equations(path: Path, place: Place = "grid") -> Equations:
         DataError: The file is missing, damaged or not a dataset; its family is not the one that
             made it; or the unknowns of its equations are not values there.
     """
-    data = Dataset(path)  # It stays open: to open it takes longer than to read an instance.
+    data = Dataset(Path(path))  # It stays open: to open it takes longer than to read an instance.
     at_nodes = place == "mesh"
     if fault := find_residual_fault(load_same_family(data), at_nodes=at_nodes):
         raise DataError(f"{path}: {fault}")

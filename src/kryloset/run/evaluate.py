@@ -18,13 +18,12 @@ from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.devices import find_device
-from kryloset.learn.equations import Equations, OpenEquations
+from kryloset.learn.equations import OpenEquations
 from kryloset.learn.measuring import (
     CALIBRATION,
     Array,
     Measured,
     Predictor,
-    Residuals,
     arrange,
     describe,
     measure_splits,
@@ -34,9 +33,11 @@ from kryloset.learn.mesh_data import MeshPairs
 from kryloset.learn.mesh_measuring import NumberedPairs, OnGridOfMeshes
 from kryloset.learn.metrics import mean
 from kryloset.learn.models.base import Task, divides_alike
-from kryloset.learn.models.registry import UNKNOWN_ALONG, model_class
+from kryloset.learn.models.own import network_blamed
+from kryloset.learn.models.registry import model_class
 from kryloset.learn.operator import Operator, load_model
 from kryloset.learn.pairs import Pairs, open_trajectories
+from kryloset.learn.residuals import Residuals
 from kryloset.learn.rollout import stepper_of
 from kryloset.learn.seen import require_unseen
 from kryloset.problems.checks.coverage import INSIDE
@@ -88,8 +89,6 @@ def run(
     if "seen" not in about:
         raise DataError(f"{model} does not say what it has seen; `kryloset train` makes one")
     operator.to(find_device("cpu" if about["training"]["device"] == "cpu" else "auto"))
-    if equations and about["where"] == "mesh" and Task.read(about).window:
-        raise DataError(f"{model}: {UNKNOWN_ALONG}: leave out --residual")
     on_grids = [*_on_grids(operator, data, grids, splits)]
     if equations and not any(_is_own(pairs) for _, pairs, _ in on_grids):
         raise DataError(
@@ -98,17 +97,23 @@ def run(
         )
     opened = equations and equations(data, about["where"])
     found: dict[str, dict[str, Any]] = {}
-    for points, pairs, predict in on_grids:
-        residuals = _residuals(opened, predict) if opened and _is_own(pairs) else None
-        measured, known = measure_splits(predict, pairs, residuals, steps=steps), None
-        if calibration is not None:
-            ((_, others, of_others),) = _on_grids(operator, calibration, [points], [CALIBRATION])
-            known = measure_splits(of_others, others)[CALIBRATION]
-        if not found and predictions is not None:
-            write_predictions(predictions, _select(predict, pairs, measured, about["model"]))
-        found[points] = describe(measured, deviations, known)
-        told = ", ".join(f"{split} {mean(of.relative_l2):.4f}" for split, of in measured.items())
-        logger.info("%s on %s points: relative L2 error %s", model, points, told)
+    with network_blamed(network):
+        for points, pairs, predict in on_grids:
+            at_nodes = predict if isinstance(predict, OnGridOfMeshes) else None
+            residuals = Residuals(opened, at_nodes) if opened and _is_own(pairs) else None
+            measured, known = measure_splits(predict, pairs, residuals, steps=steps), None
+            if calibration is not None:
+                ((_, others, of_others),) = _on_grids(
+                    operator, calibration, [points], [CALIBRATION]
+                )
+                known = measure_splits(of_others, others)[CALIBRATION]
+            if not found and predictions is not None:
+                write_predictions(predictions, _select(predict, pairs, measured, about["model"]))
+            found[points] = describe(measured, deviations, known)
+            told = ", ".join(
+                f"{split} {mean(of.relative_l2):.4f}" for split, of in measured.items()
+            )
+            logger.info("%s on %s points: relative L2 error %s", model, points, told)
     rest = {
         "parameters": sum(weight.numel() for weight in operator.parameters()),
         "seconds": about["seconds"],
@@ -177,16 +182,6 @@ def _unfit(operator: Operator, task: Task, there: FieldPairs) -> str:
             "Chebyshev points do"
         )
     return ""
-
-
-def _residuals(equations: Equations, predict: Predictor) -> Residuals:
-    """Return what computes the residuals of predictions: of those at nodes, if they are made there.
-
-    Values at nodes that are evaluated on a grid are not the unknowns any more.
-    """
-    if not isinstance(predict, OnGridOfMeshes):
-        return equations.residuals
-    return lambda rows, *_: equations.residuals(rows, [predict.at_nodes(row)[1] for row in rows])
 
 
 def _lacking(operator: Operator, there: Pairs) -> str:

@@ -121,7 +121,7 @@ def _write(table: Mapping[str, Any]) -> Iterator[str]:
             for name, errors in tell_errors(table, split).items()
         }
         head = [*MEASURES.values(), "weights", "seconds"]
-        yield from _tabulate(f"Errors on the split {split} ({count} instances){over}", head, rows)
+        yield from _tabulate(f"Errors on the split {split} ({_instances(count)}){over}", head, rows)
         grids, on_grids = tell_grids(table, split)
         if grids:
             title = f"Relative L2 error on each grid, on the split {split}{over}"
@@ -130,6 +130,10 @@ def _write(table: Mapping[str, Any]) -> Iterator[str]:
         if times:
             title = f"Relative L2 error along the trajectories of the split {split}{over}"
             yield from _tabulate(title, times, along)
+
+
+def _instances(count: int) -> str:
+    return f"{count} instance{'' if count == 1 else 's'}"
 
 
 def _tabulate(title: str, head: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -30,8 +30,9 @@ from kryloset.dependence import keys_of
 from kryloset.errors import ConfigError
 from kryloset.learn.buffers import Item
 from kryloset.learn.data import FieldPairs
+from kryloset.learn.models.own import network_blamed
 from kryloset.learn.models.registry import check_training, model_files, model_modules
-from kryloset.learn.online import OnlineTraining
+from kryloset.learn.online import FIRST, OnlineTraining
 from kryloset.learn.operator import save_model, weights
 from kryloset.learn.pairs import find_march, open_pairs
 from kryloset.learn.processes import make_fabric
@@ -44,9 +45,6 @@ from kryloset.run.solving import Solving
 from kryloset.run.stream import write_part
 
 logger = logging.getLogger(__name__)
-
-#: Share of the train split from whose solutions the scaling is computed.
-SCALING = 0.1
 
 
 def run(
@@ -105,7 +103,8 @@ def run(
     working.mkdir(parents=True, exist_ok=True)
     first = working / f"first-{stream.identity[:16]}.h5"
     began = time.perf_counter()
-    with Solving(source, name, order, chunks, processes) as solving:
+    (network,) = settings.models
+    with network_blamed(network), Solving(source, name, order, chunks, processes) as solving:
         if not first.exists():
             solving.start(stream.names)
             solved = [solving.wait(chunk) for chunk in stream.groups[0]]
@@ -189,7 +188,7 @@ class _Stream:
         generator = torch.Generator().manual_seed(config.seed % 2**63)
         drawn = [own[place] for place in torch.randperm(len(own), generator=generator).tolist()]
         learnt = np.cumsum([np.isin(parts[chunk], there["train"]).sum() for chunk in drawn])
-        begin = 1 + int(np.searchsorted(learnt, max(1, SCALING * learnt[-1])))
+        begin = 1 + int(np.searchsorted(learnt, max(1, FIRST * learnt[-1])))
         named = [f"{chunk + 1}-of-{len(parts)}" for chunk in drawn]
         told = [
             config.model_dump_json(include=set(keys_of("solve"))),

@@ -166,8 +166,7 @@ def staged(name, stage):
     It may go on, or be finished, on another machine: `machine` has the keys of that.
     """
     dataset, (_, *chosen) = DATASETS[name], stage.split(".")
-    online = dataset.training.online is not None
-    training = dataset.training if online else dataset.training.anywhere
+    training = dataset.training.anywhere
     if chosen:
         label, seed = chosen
         training = training.only(label, int(seed))

@@ -197,7 +197,15 @@ def machine(wildcards, output):
     for another machine.
     """
     training = DATASETS[wildcards.dataset].training
-    return [word for key in MACHINE for word in (f"--{key}", getattr(training, key))]
+    options = {key: getattr(training, key) for key in MACHINE}
+    if online := training.online:  # which has one device and no workers
+        options = {"device": training.device, "solvers": online.solvers}
+    return [
+        word
+        for key, value in options.items()
+        if value is not None
+        for word in (f"--{key}", value)
+    ]
 
 
 def gpus(wildcards):

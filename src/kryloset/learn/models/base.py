@@ -113,10 +113,12 @@ class Network(nn.Module):  # type: ignore[misc]
     Attributes:
         learning_rate: Learning rate that suits the network where the configuration names none.
         any_grid: Whether it takes grids with other numbers of points than that of training.
+        second_derivative: Whether gradients of it can be differentiated, as AdaHessian does.
     """
 
     learning_rate: ClassVar[float] = 1e-3
     any_grid: ClassVar[bool] = True
+    second_derivative: ClassVar[bool] = True
 
     class Settings(Section):
         """The keys of `training.settings` for this network, with defaults and descriptions."""

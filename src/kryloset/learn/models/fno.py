@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kryloset.config.section import Section
 from kryloset.learn.models.base import GridModel, Task
+from kryloset.learn.models.grid_channels import GridChannels
 
 
 class FNO(GridModel):
@@ -42,7 +43,7 @@ class FNO(GridModel):
             out_channels=len(task.outputs),
             hidden_channels=settings.width,
             n_layers=settings.layers,
-            positional_embedding="grid",
+            positional_embedding=GridChannels(len(task.inputs), task.dimensions),
             **further,
         )
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from kryloset.config.section import Section
 from kryloset.learn.models.base import PointModel, Points, Task
 from kryloset.learn.models.graph import perceptron
+from kryloset.learn.models.grid_channels import GridChannels
 from kryloset.learn.models.kernel_integral import Balls, KernelIntegral
 
 
@@ -55,7 +56,7 @@ class GINO(PointModel):
             out_channels=width,
             hidden_channels=width,
             n_layers=settings.layers,
-            positional_embedding="grid",
+            positional_embedding=GridChannels(width + 1, task.dimensions),
         )
         self.found = KernelIntegral(task.dimensions, width)
         self.project = perceptron(width, 2 * width, len(task.outputs))

@@ -18,7 +18,9 @@ def perceptron(*widths: int) -> nn.Sequential:
 
 def add_at(values: Tensor, places: Tensor, count: int) -> Tensor:
     """Return the sums of rows with the same place: (count, C) from (E, C) and (E,)."""
-    return values.new_zeros((count, values.shape[1])).index_add(0, places, values)
+    # A GPU adds one after another in the type of the sum. In bfloat16, 256 + 1 is 256.
+    precise = values.to(torch.promote_types(values.dtype, torch.float32))
+    return precise.new_zeros((count, values.shape[1])).index_add(0, places, precise)
 
 
 def count_at(places: Tensor, count: int) -> Tensor:
@@ -30,8 +32,7 @@ def count_at(places: Tensor, count: int) -> Tensor:
 
 def mean_at(values: Tensor, places: Tensor, count: int) -> Tensor:
     """Return the means of rows with the same place, and 0 where there are none."""
-    counts = count_at(places, count).clamp(min=1).to(values.dtype)
-    return add_at(values, places, count) / counts[:, None]
+    return add_at(values, places, count) / count_at(places, count).clamp(min=1)[:, None]
 
 
 def softmax_at(values: Tensor, places: Tensor, count: int) -> Tensor:

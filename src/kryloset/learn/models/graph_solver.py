@@ -29,6 +29,7 @@ class GraphSolver(PointModel):
     """
 
     learning_rate: ClassVar[float] = 2e-3
+    second_derivative: ClassVar[bool] = False
 
     class Settings(Section):
         """Settings of the model `cgs`."""

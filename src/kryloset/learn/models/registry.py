@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from kryloset.config import Config, Section, TrainingConfig, describe
+from kryloset.config import Config, Section, TrainingConfig, describe, name_points
 from kryloset.errors import ConfigError
 from kryloset.extras import advised
 from kryloset.learn.march import March
@@ -40,9 +40,6 @@ MODELS = {
     "uno": ("kryloset.learn.models.uno", "UNO"),
 }
 
-#: What is not computed yet.
-UNKNOWN_ALONG = "along trajectories at the nodes of meshes, predictions have no residuals"
-
 #: The module by which a training with residuals opens the equations of a dataset.
 EQUATIONS = "kryloset.run.equations"
 
@@ -54,7 +51,7 @@ def model_class(name: str) -> "type[Network]":
         name: A key of `MODELS`, or `path/to/file.py:Class`.
 
     Raises:
-        ConfigError: There is no such network, or the file does not define it.
+        ConfigError: There is no such network, or the file does not define it, or not as one.
         MissingLibraryError: torch is not installed.
     """
     path, colon, attribute = name.rpartition(":")
@@ -65,6 +62,7 @@ def model_class(name: str) -> "type[Network]":
             found: type[Network] = getattr(importlib.import_module(module), attribute)
             return found
         from kryloset.learn.models.base import GridModel, PointModel
+        from kryloset.learn.models.own import require_usable
 
         candidate = getattr(import_file(Path(path), "model", name), attribute, None)
     if not (isinstance(candidate, type) and issubclass(candidate, GridModel | PointModel)):
@@ -72,6 +70,7 @@ def model_class(name: str) -> "type[Network]":
             f"model {name!r}: {path} has no class {attribute!r} that derives from GridModel or "
             "PointModel of kryloset.learn.models.base; see docs/how-to/models.md"
         )
+    require_usable(candidate, name)
     return candidate
 
 
@@ -166,19 +165,28 @@ def check_training(training: TrainingConfig, family: Family) -> None:
     Raises:
         ConfigError: As `model_class`, `read_settings` and `March.choose`; or a network should learn
             on meshes, and it is one on grids, or not all fields have values at the same nodes; or
-            one that takes a single grid should learn on several; or residuals are asked for, and
-            predictions have none.
+            one that takes a single grid should learn on several, or points of these lie otherwise
+            along an axis; or one without second derivatives should be trained by AdaHessian; or
+            residuals are asked for, and predictions have none.
         MissingLibraryError: There are settings to check, and torch is not installed.
     """
     march = March.choose(
         family.times, training.window, training.stride, training.bundle, steps=training.steps
     )
+    if len(training.grids) > 1:
+        _check_points(training, family)
     for label, name in training.labels.items():
         plain = not training.settings.get(label) and not training.residual
-        if name in MODELS and plain and training.where != "mesh":
+        twice = training.optimiser == "adahessian"
+        if name in MODELS and plain and training.where != "mesh" and not twice:
             continue  # which needs no torch
         kind = model_class(name)
         kind.check(read_settings(kind, name, training.settings.get(label, {})), march)
+        if twice and not kind.second_derivative:
+            raise ConfigError(
+                f"training.optimiser: adahessian differentiates twice, and model {name!r} has no "
+                "second derivative: take another optimiser, or another model"
+            )
         if len(training.grids) > 1 and not kind.any_grid:
             raise ConfigError(
                 f"training.grids: model {name!r} takes one grid alone (any_grid = False): name one"
@@ -191,10 +199,33 @@ def check_training(training: TrainingConfig, family: Family) -> None:
         if training.where == "mesh" and (fault := find_nodes_fault(family)):
             raise ConfigError(f"training.where: {fault}: take `auto` or `grid`")
         if training.residual:
-            at_nodes = _learns_at_nodes(training, kind, family)
-            if at_nodes and march.window:
-                raise ConfigError(f"training.residual: {UNKNOWN_ALONG}; take 0, or `where: grid`")
-            _check_residual(training, family, at_nodes=at_nodes)
+            _check_residual(training, family, at_nodes=_learns_at_nodes(training, kind, family))
+
+
+def _check_points(training: TrainingConfig, family: Family) -> None:
+    """Refuse grids of which some are equidistant and some are not, as the pairs on them do.
+
+    Raises:
+        ConfigError: There are such.
+        MissingLibraryError: torch is not installed.
+    """
+    with advised():
+        from kryloset.learn.models.base import Task, divides_alike
+
+    found = {}
+    for points in training.grids:
+        further = family.mesh.find_grid(points)
+        lines = family.coordinates if further is None else family.further_grid(further)
+        found[name_points(points)] = tuple(lines.values())
+    (first, coordinates), *others = found.items()
+    periodic = tuple(map(family.is_periodic, family.coordinates))
+    task = Task((), (), coordinates, periodic, len(periodic))
+    for name, there in others:
+        if not divides_alike(task, there):
+            raise ConfigError(
+                f"training.grids: points of {name} and of {first} lie otherwise along an axis, as "
+                "equidistant and Chebyshev points do: leave out one of both"
+            )
 
 
 def _learns_at_nodes(training: TrainingConfig, kind: "type[Network]", family: Family) -> bool:

@@ -147,12 +147,13 @@ class PhysicsAttention(nn.Module):  # type: ignore[misc]
         self.merge = nn.Linear(width, width)
 
     def weigh(self, state: Tensor, grid: Grid) -> Tensor:
-        """Return (N, n, heads, slices), the weights of points in slices, as `forward`.
+        """Return (N, heads, n, slices), the weights of points in slices, as `forward`.
 
         The temperature keeps to [0.1, 5], as in the authors' code.
         """
-        guide = self.guide(state, grid).unflatten(-1, (self.heads, -1))
-        return torch.softmax(self.slice(guide) / self.temperature.clamp(0.1, 5), dim=-1)
+        # A product with its inverse, since the gradient of a quotient takes more operations.
+        cold = 1 / self.temperature.clamp(0.1, 5)[:, None]
+        return torch.softmax(self.slice(self._divide(self.guide(state, grid))) * cold, dim=-1)
 
     def forward(self, state: Tensor, there: Tensor | None, grid: Grid) -> Tensor:
         """Return the new states (N, n, width).
@@ -164,14 +165,17 @@ class PhysicsAttention(nn.Module):  # type: ignore[misc]
         """
         weights = self.weigh(state, grid)
         if there is not None:
-            weights = weights * there[..., None, None]
-        values = self.values(state, grid).unflatten(-1, (self.heads, -1))
-        sums = torch.einsum("nphs,nphc->nhsc", weights, values)
+            weights = weights * there[:, None, :, None]
+        sums = weights.mT @ self._divide(self.values(state, grid))
         # A slice may be nearly empty; 1e-5 is that of the authors' code.
-        means = sums / weights.sum(dim=1).clamp_min(1e-5)[..., None]
+        means = sums / weights.sum(dim=2).clamp_min(1e-5)[..., None]
         means = scaled_dot_product_attention(self.query(means), self.key(means), self.value(means))
-        result: Tensor = self.merge(torch.einsum("nhsc,nphs->nphc", means, weights).flatten(2))
+        result: Tensor = self.merge((weights @ means).transpose(1, 2).flatten(2))
         return result
+
+    def _divide(self, channels: Tensor) -> Tensor:
+        """Return channels (N, n, width) divided among the heads: (N, heads, n, their channels)."""
+        return channels.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class _Map(nn.Module):  # type: ignore[misc]

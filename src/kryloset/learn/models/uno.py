@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kryloset.config.section import Section
 from kryloset.learn.models.base import GridModel, Task
+from kryloset.learn.models.grid_channels import GridChannels
 
 
 class UNO(GridModel):
@@ -49,7 +50,7 @@ class UNO(GridModel):
                 uno_n_modes=[[count] * axes for count in modes],
                 uno_scalings=[[factor] * axes for factor in (1.0, 0.5, 1.0, 2.0, 1.0)],
                 channel_mlp_skip="linear",  # since the channels change, which gates cannot
-                positional_embedding="grid",
+                positional_embedding=GridChannels(len(task.inputs), axes),
             )
 
     def forward(self, x: Tensor) -> Tensor:
