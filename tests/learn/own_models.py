@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Networks as users write them."""
 
+import neuralop.models
 import torch
 from pydantic import Field
 from torch import nn
@@ -27,6 +28,19 @@ class Pointwise(GridModel):
     def forward(self, x):
         """Return outputs (N, K, *grid)."""
         return self.last(self.first(x).tanh())
+
+
+class Fourier(GridModel):
+    """A network of neuraloperator, which keeps the coordinates that it computed first."""
+
+    def __init__(self, settings, task):
+        """Draw the weights."""
+        super().__init__()
+        self.network = neuralop.models.FNO((2, 2), len(task.inputs), len(task.outputs), 2, 1)
+
+    def forward(self, x):
+        """Return outputs (N, K, *grid)."""
+        return self.network(x)
 
 
 class Local(PointModel):

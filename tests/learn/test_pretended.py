@@ -9,6 +9,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +51,7 @@ SMALL = {
     "uno": {"width": 2, "modes": 4},
 }
 SPLITS = {"train": 0.5, "valid": 0.5}
+OWN = f"{Path(__file__).parent}/own_models.py:Fourier"
 
 
 @contextmanager
@@ -152,10 +154,17 @@ def run(path, folder, **settings):
     model, history, metrics = (folder / name for name in ("model.pt", "history", "metrics"))
     equations = open_equations if training.residual else None
     train.run(config, data=path, model=model, history=history, equations=equations)
+    (name,) = training.models
     evaluate.run(
-        model, data=path, metrics=metrics, predictions=folder / "p.h5", equations=equations
+        model,
+        data=path,
+        metrics=metrics,
+        predictions=folder / "p.h5",
+        equations=equations,
+        network=name if ":" in name else None,
     )
-    assert all(weight.device.type == "cpu" for weight in load_model(model).parameters())
+    loaded = load_model(model, model_class(name))
+    assert all(weight.device.type == "cpu" for weight in loaded.parameters())
     return json.loads(metrics.read_text())["errors"]["valid"]
 
 
@@ -164,6 +173,7 @@ def run(path, folder, **settings):
     ("name", "settings"),
     [
         ("reaction", {"model": "tfno", "optimiser": "soap", "average": 0.9, "clip": 1.0}),
+        ("reaction", {"model": OWN}),
         ("heat", {"model": "gino", "where": "mesh", "steps": 2}),
         ("thermal_polygons", {"model": "cgs", "residual": 0.1}),
         ("heat", {"model": "fno", "steps": 2, "residual": 0.1}),

@@ -118,9 +118,9 @@ class OnlineTraining:
         per_epoch = -(-expected // settings.batch_size)
         self.steps_in_all = settings.epochs * per_epoch
         torch.manual_seed(seed)
-        operator = begin_operator(self.about, kind, [first])
+        operator = begin_operator(self.about, kind, [first], fabric.device)
         self.optimisation = Optimisation(
-            operator.to(fabric.device),
+            operator,
             settings,
             steps=self.steps_in_all,
             warmup=settings.warmup * per_epoch,

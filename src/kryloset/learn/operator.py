@@ -161,27 +161,33 @@ def build_network(about: Mapping[str, Any], kind: type[Network]) -> nn.Module:
 
 
 def begin_operator(
-    about: Mapping[str, Any], kind: type[Network], pairs: Sequence[FieldPairs | MeshPairs]
+    about: Mapping[str, Any],
+    kind: type[Network],
+    pairs: Sequence[FieldPairs | MeshPairs],
+    device: torch.device,
 ) -> Operator:
     """Build an operator that has learnt nothing; torch's global generator draws its weights.
 
-    A network of somebody's own is tried on two instances.
+    A network of somebody's own is tried on two instances, on the device where it will learn: it may
+    keep there what it has computed, such as coordinates.
 
     Args:
         about: Metadata, as of `describe`.
         kind: Class of the network.
         pairs: What it learns from, on each grid; the scaling is that of the first ones.
+        device: Where the operator will be.
 
     Raises:
         DataError: A parameter with a logarithmic transform is not positive.
         ConfigError: As `require_outputs`.
     """
     operator, name = Operator(Scaling.fit(pairs[0]), build_network(about, kind)), about["model"]
+    operator.to(device)
     if ":" in name:
         for there in pairs:
             loader = DataLoader(there, 2, collate_fn=there.join, generator=torch.Generator())
             some = next(iter(loader))
-            require_outputs(operator, name, len(there.outputs), *some.arguments)
+            require_outputs(operator, name, len(there.outputs), *some.to(device).arguments)
     return operator
 
 

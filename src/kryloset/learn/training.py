@@ -118,14 +118,14 @@ class Training:
         self.about = describe(train, settings, kind)
         self.record = Record()
         torch.manual_seed(seed)
-        operator = begin_operator(self.about, kind, parts_of(train))
+        operator = begin_operator(self.about, kind, parts_of(train), self.fabric.device)
         if start is not None:
             start.begin(operator, self.about)
             self.about["started_with"] = start.digest
         self.shuffle = torch.Generator().manual_seed(seed)
         self.loader = self._load(train)
         self.optimisation = Optimisation(
-            operator.to(self.fabric.device),
+            operator,
             settings,
             steps=settings.epochs * len(self.loader),
             warmup=settings.warmup * len(self.loader),
