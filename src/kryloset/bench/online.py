@@ -27,9 +27,9 @@ from kryloset.bench.workflow import NAME, Usage, run_command
 GOAL = 0.85
 """Largest error of an online training, as a share of that of an offline one at equal wall time."""
 
-GRID, TEST, FEW, CHUNKS = 33, 100, 16, 16
-"""Points a side of the grid that is learnt on; instances of the test, and of a set whose time is
-that of the starts of processes; chunks of a stream."""
+GRID, FEW, CHUNKS = 33, 16, 16
+"""Points a side of the grid that is learnt on; instances of a set whose time is that of the starts
+of processes; chunks of a stream."""
 
 BATCH = 8
 """Pairs of a step."""
@@ -40,6 +40,8 @@ often what is timed is done, of which the least seconds count; and least seconds
 solving, which other work may make negative."""
 
 SPLITS = {"train": 0.9, "valid": 0.1}
+TEST = {"count": 100, "seed": 1, "splits": {"train": 0.01, "test": 0.99}}
+"""Of the sets to learn from, and what differs in one to test on."""
 
 
 def run(
@@ -78,9 +80,7 @@ class _Bench:
         """Yield the rows of the table `online`."""
         mesh = {"points": self.points, "grids": [GRID]}
         own: dict[str, Any] = {"count": count, "mesh": mesh}
-        test = self.make(
-            "test", own | {"count": TEST, "seed": 1, "splits": {"train": 0.01, "test": 0.99}}
-        )[0]
+        test = self.make("test", own | TEST)[0]
         few = min(self.make("few", own | {"count": FEW})[1] for _ in range(REPEATS))
         made = [self.make("offline", own) for _ in range(REPEATS)]
         data, all_ = made[0][0], min(seconds for _, seconds in made)
@@ -118,9 +118,7 @@ class _Bench:
     def compare_draws(self, count: int, pool: int, seeds: int, epochs: int) -> Iterator[list[Row]]:
         """Yield the rows of the table `active`."""
         own: dict[str, Any] = {"count": count, "mesh": {"points": GRID}}
-        test = self.make(
-            "small_test", own | {"count": TEST, "seed": 1, "splits": {"train": 0.01, "test": 0.99}}
-        )[0]
+        test = self.make("small_test", own | TEST)[0]
         data, _ = self.make("first", own)
         models = self.train("first", data, own, epochs, seeds)
         both = own | {"count": 2 * count}
