@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from kryloset.benches import benches
+from kryloset.commands import Commands
 from kryloset.inspection import inspection
 from kryloset.krylov.names import METHODS, PRECONDITIONERS
 from kryloset.learning import learning
 from kryloset.sections import Sections
 from kryloset.threads import keep_blas_to_one_thread
 
-app = typer.Typer(
+app = Commands(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,7 +25,7 @@ app = typer.Typer(
 
 Config = Annotated[Path, typer.Argument(help="The configuration, a YAML file.", show_default=False)]
 Name = Annotated[str, typer.Argument(help="Which of its datasets.", show_default=False)]
-Output = Annotated[Path, typer.Option(help="The file to write.", show_default=False)]
+Output = Annotated[Path, typer.Option(help="The file to write.", writable=True, show_default=False)]
 Order = Annotated[Path, typer.Option(help="File of `kryloset sort`.", show_default=False)]
 
 STAGES, SEQUENCES, MEASUREMENTS = "Stages", "Without a PDE", "Measurements"
@@ -126,9 +127,15 @@ def merge(
         Path, typer.Option(help="Folder of the files of `kryloset verify`.", show_default=False)
     ],
     output: Output,
-    check: Annotated[Path, typer.Option(help="JSON of the checks.", show_default=False)],
-    timings: Annotated[Path, typer.Option(help="JSON of seconds.", show_default=False)],
-    choices: Annotated[Path, typer.Option(help="JSON of the selection.", show_default=False)],
+    check: Annotated[
+        Path, typer.Option(help="JSON of the checks.", writable=True, show_default=False)
+    ],
+    timings: Annotated[
+        Path, typer.Option(help="JSON of seconds.", writable=True, show_default=False)
+    ],
+    choices: Annotated[
+        Path, typer.Option(help="JSON of the selection.", writable=True, show_default=False)
+    ],
     chunks: Annotated[list[Path], typer.Argument(help="Files of `kryloset solve`.")],
 ) -> None:
     """Assemble verified chunks into one dataset, in the drawn order, and check the whole."""
@@ -151,7 +158,9 @@ def merge(
 @app.command(rich_help_panel=STAGES)
 def check(
     dataset: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
-    output: Annotated[Path | None, typer.Option(help="Write the findings as JSON.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the findings as JSON.", writable=True)
+    ] = None,
 ) -> None:
     """Verify a dataset from its file alone: residuals, parameters, statistics, digests."""
     keep_blas_to_one_thread()
@@ -197,9 +206,14 @@ def compare(config: Config, name: Name, order: Order, output: Output) -> None:
 def report(
     dataset: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
     output: Annotated[
-        Path | None, typer.Option(help="The page to write. [default: dataset.html, for dataset.h5]")
+        Path | None,
+        typer.Option(
+            help="The page to write. [default: dataset.html, for dataset.h5]", writable=True
+        ),
     ] = None,
-    figures: Annotated[Path | None, typer.Option(help="Folder for the figures as SVG.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for the figures as SVG.", writable=True)
+    ] = None,
     order: Annotated[Path | None, typer.Option(help="File of `kryloset sort`.")] = None,
     timings: Annotated[Path | None, typer.Option(help="JSON of `kryloset merge`.")] = None,
     check: Annotated[Path | None, typer.Option(help="JSON of merge or `kryloset check`.")] = None,
@@ -228,7 +242,9 @@ def report(
 @app.command(rich_help_panel=STAGES)
 def publish(
     dataset: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
-    output: Annotated[Path, typer.Option(help="The folder to write.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option(help="The folder to write.", writable=True, show_default=False)
+    ],
 ) -> None:
     """Make the folder to publish: a dataset card, Croissant, a sample, digests."""
     from kryloset.run import publish as stage
@@ -247,7 +263,9 @@ def solve_sequence(
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The HDF5 file to write.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(help="The HDF5 file to write.", writable=True, show_default=False)
+    ],
     ksp: Annotated[
         str, typer.Option(help=f"Method: auto, the fastest; or {', '.join(METHODS)}.")
     ] = "auto",

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from kryloset.commands import Commands
 from kryloset.errors import KrylosetError
 from kryloset.threads import keep_blas_to_one_thread
 
 PANEL = "Inspection"
 
 #: They belong to the command line itself, not to a group of their own.
-inspection = typer.Typer()
+inspection = Commands()
 
 
 @inspection.command(rich_help_panel=PANEL)
@@ -67,7 +68,9 @@ def try_family(
         list[str] | None,
         typer.Option(help="Of the family or the grid; repeat it for more.", metavar="KEY=VALUE"),
     ] = None,
-    picture: Annotated[Path, typer.Option(help="The picture to write.")] = Path("try.png"),
+    picture: Annotated[Path, typer.Option(help="The picture to write.", writable=True)] = Path(
+        "try.png"
+    ),
 ) -> None:
     """Draw and solve one instance of a family, check what it declares, and save a picture.
 
@@ -168,7 +171,10 @@ def export(
         ),
     ],
     output: Annotated[
-        Path, typer.Option(help="A new folder; for netcdf a new file.", show_default=False)
+        Path,
+        typer.Option(
+            help="A new folder; for netcdf a new file.", writable=True, show_default=False
+        ),
     ],
     precision: Annotated[str, typer.Option(metavar="float32|float64")] = "float32",
     split: Annotated[
@@ -202,7 +208,9 @@ def export(
 @inspection.command(rich_help_panel=PANEL)
 def restore(
     file: Annotated[Path, typer.Argument(help="The dataset's file.", show_default=False)],
-    folder: Annotated[Path, typer.Argument(help="A new folder.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(help="A new folder.", writable=True, show_default=False)
+    ],
 ) -> None:
     """Write what makes a dataset again into a folder: configuration, and a family of your own."""
     from kryloset.dataset.restore import restore

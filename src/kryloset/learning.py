@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from kryloset.commands import Commands
 from kryloset.errors import ConfigError
 from kryloset.threads import let_idle_threads_sleep
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 PANEL = "Learning (needs the extra `learn`)"
 
 #: They belong to the command line itself, not to a group of their own.
-learning = typer.Typer()
+learning = Commands()
 
 Config = Annotated[Path, typer.Argument(help="The configuration, a YAML file.", show_default=False)]
 Name = Annotated[str, typer.Argument(help="Which of its datasets.", show_default=False)]
@@ -36,7 +37,9 @@ Seed = Annotated[
 Device = Annotated[
     str | None, typer.Option(help="In place of the key `device`.", show_default=False)
 ]
-Trained = Annotated[Path, typer.Option(help="The model to write.", show_default=False)]
+Trained = Annotated[
+    Path, typer.Option(help="The model to write.", writable=True, show_default=False)
+]
 Grids = Annotated[
     list[str] | None,
     typer.Option(help="Points of a grid, as 33 or 129x65; several times. [default: all grids]"),
@@ -44,7 +47,7 @@ Grids = Annotated[
 Splits = Annotated[
     list[str] | None, typer.Option(help="A split; several times. [default: all splits]")
 ]
-Output = Annotated[Path, typer.Option(help="The JSON to write.", show_default=False)]
+Output = Annotated[Path, typer.Option(help="The JSON to write.", writable=True, show_default=False)]
 
 
 @learning.command(rich_help_panel=PANEL)
@@ -66,7 +69,8 @@ def train(
     data: Data,
     model: Trained,
     history: Annotated[
-        Path, typer.Option(help="The JSON to write, a row an epoch.", show_default=False)
+        Path,
+        typer.Option(help="The JSON to write, a row an epoch.", writable=True, show_default=False),
     ],
     network: Network = None,
     seed: Seed = None,
@@ -106,7 +110,8 @@ def train_online(
     ],
     model: Trained,
     history: Annotated[
-        Path, typer.Option(help="The JSON to write, a row a chunk.", show_default=False)
+        Path,
+        typer.Option(help="The JSON to write, a row a chunk.", writable=True, show_default=False),
     ],
     network: Network = None,
     seed: Seed = None,
@@ -150,7 +155,9 @@ def choose(
     ],
     pool: Annotated[int, typer.Option(min=1, help="Candidates.", show_default=False)],
     count: Annotated[int, typer.Option(min=1, help="How many are chosen.", show_default=False)],
-    output: Annotated[Path, typer.Option(help="The HDF5 to write.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option(help="The HDF5 to write.", writable=True, show_default=False)
+    ],
     first: Annotated[
         int, typer.Option(min=0, help="Instances before the candidates, which are written too.")
     ] = 0,
@@ -185,7 +192,7 @@ def evaluate(
     data: Data,
     output: Output,
     predictions: Annotated[
-        Path | None, typer.Option(help="HDF5 file to write, for `kryloset report`.")
+        Path | None, typer.Option(help="HDF5 file to write, for `kryloset report`.", writable=True)
     ] = None,
     calibration: Annotated[
         Path | None,
@@ -229,7 +236,8 @@ def export_model(
         Path, typer.Argument(help="A model, of `kryloset train`.", show_default=False)
     ],
     output: Annotated[
-        Path, typer.Argument(help="The file to write, as model.pt2.", show_default=False)
+        Path,
+        typer.Argument(help="The file to write, as model.pt2.", writable=True, show_default=False),
     ],
     grid: Annotated[
         str | None,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kryloset.dataset.atomic import require_writable, write_text_whole, write_whole
+from kryloset.dataset.atomic import write_text_whole, write_whole
 from kryloset.errors import DataError
 
 
@@ -122,11 +122,3 @@ def test_a_full_disk_is_named(tmp_path):
         assert names(small) == []
     finally:
         subprocess.run(["umount", str(small)], check=True)
-
-
-def test_one_file_cannot_hold_two_results(tmp_path):
-    require_writable(tmp_path / "model.pt", tmp_path / "history.json")
-    (tmp_path / "link").symlink_to(tmp_path)
-    for other in (tmp_path / "model.pt", tmp_path / "link/model.pt"):
-        with pytest.raises(DataError, match=r"model\.pt is named for two files to write"):
-            require_writable(tmp_path / "model.pt", other)

@@ -87,13 +87,9 @@ def require_writable(*paths: Path) -> None:
     """Make sure that files can be written, before work whose results they will hold.
 
     Raises:
-        DataError: One cannot: no permission, no space, or a folder has its name; or two are one.
+        DataError: One cannot: no permission, no space, or a folder has its name.
     """
-    found: set[Path] = set()
     for path in paths:
-        if path.resolve() in found:
-            raise DataError(f"{path} is named for two files to write: give each a name of its own")
-        found.add(path.resolve())
         with readable(path):
             _begin(path).unlink()
 
