@@ -23,6 +23,7 @@ from kryloset.learn.operator import (
     build_network,
     describe,
     load_model,
+    read_model,
     save_model,
     weights,
 )
@@ -163,3 +164,27 @@ def test_models_along_trajectories_see_initial_states_and_disagree_at_any_time(
     two = make_marching(tmp_path, path, window=2)
     with pytest.raises(DataError, match=r"needs 2 states, which no .*\(training.window: 1\)"):
         choose.run(config, models=two, first=1, pool=6, count=2, output=tmp_path / "chosen.h5")
+
+
+def test_a_field_without_a_known_initial_state_is_named(tmp_path):
+    path = make_small(tmp_path / "flow.h5", "navier_stokes")
+    models = make_marching(tmp_path, path, window=1)
+    with pytest.raises(DataError, match=r"needs the initial state of p, .* are parameters$"):
+        choose.run(
+            small_config("navier_stokes"),
+            models=models,
+            first=0,
+            pool=3,
+            count=1,
+            output=tmp_path / "chosen.h5",
+        )
+
+
+def test_models_of_another_family_are_told(run, models, tmp_path, caplog):
+    about, state = read_model(models[0])
+    other = tmp_path / "other.pt"
+    save_model(other, about | {"seen": {"family": "heat"}}, state)
+    asked = {"first": 0, "pool": 4, "count": 1, "output": tmp_path / "chosen.h5"}
+    choose.run(run.config, models=[other, models[1]], **asked)
+    told = "other.pt learnt on instances of the family heat, and the configuration has those of"
+    assert told in caplog.text

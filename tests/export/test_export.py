@@ -29,7 +29,7 @@ from kryloset.run import export
     [
         ({"to": "csv"}, "--to csv: there is no such format; take one of well"),
         ({"splits": ["valid"]}, "--split valid: .* has the splits train, test"),
-        ({"grids": ["6"]}, "--grid 6: .* has grids of 9, 5 points a side"),
+        ({"grids": ["6"]}, "no grid of 6 points: it has 9, 5; name another by --grid"),
         ({"grids": ["9", "5"]}, "room for one grid"),
         ({"instances": "2:9"}, "has the instances 0 to 3"),
         ({"instances": "4"}, "has the instances 0 to 3"),

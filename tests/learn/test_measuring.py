@@ -20,6 +20,7 @@ from kryloset.dataset.predictions import read_predictions
 from kryloset.errors import DataError
 from kryloset.learn.measuring import measure
 from kryloset.run import baselines, evaluate, train
+from kryloset.run.equations import open_equations
 from kryloset.torch import FieldPairs, load_model
 
 SPLITS = {"train": 0.4, "valid": 0.1, "calibration": 0.25, "test": 0.25}
@@ -104,6 +105,20 @@ def test_bounds_of_one_dataset_are_compared_with_the_errors_on_another(made, tmp
     assert set(bound["coverage"]) == {"train", "valid", "calibration", "test"}
 
 
+def test_what_calibrates_on_other_grids_is_refused_before_anything_is_measured(
+    made, tmp_path, monkeypatch
+):
+    coarse = make_data(tmp_path / "coarse.h5", **UNIFORM | {"mesh": {"points": 5}})
+    monkeypatch.setattr(evaluate, "measure_splits", None)
+    with pytest.raises(DataError, match=r"coarse\.h5 has no grid of 9x11 points: it has 5x7; "):
+        evaluated(made, tmp_path, calibration=coarse.path)
+
+
+def test_a_family_without_known_equations_has_no_residuals(made, tmp_path):
+    with pytest.raises(DataError, match="equations are not known: leave out --residual"):
+        evaluated(made, tmp_path, equations=open_equations)
+
+
 def test_the_best_the_median_and_the_worst_prediction_are_kept(made, tmp_path):
     data, model = made
     evaluated(made, tmp_path, predictions=tmp_path / "p.h5")
@@ -143,12 +158,18 @@ def test_a_test_that_was_trained_on_is_refused(made, tmp_path):
     evaluate.run(model, data=same.path, metrics=tmp_path / "metrics.json", splits=["train"])
 
 
-def test_a_dataset_with_more_inputs_fits_and_one_with_fewer_is_refused(made, data, tmp_path):
-    """`data` has the parameter f, too."""
+def test_a_dataset_with_more_inputs_fits_and_one_with_fewer_is_refused(
+    made, data, tmp_path, caplog
+):
+    """`data` is of another family, which has the parameter f, too."""
     uniform, model = made
     output = tmp_path / "metrics.json"
+    evaluate.run(model, data=uniform.path, metrics=output)
+    assert "family" not in caplog.text
     other = make_data(tmp_path / "other.h5", seed=1, count=10)
     evaluate.run(model, data=other.path, metrics=output)
+    told = r"model\.pt learnt on instances of the family .*:Uniform, and .*other\.h5 .* of .*:Reac"
+    assert re.search(told, caplog.text)
     assert json.loads(output.read_text())["errors"]["test"]["relative_l2"] > 0
     with pytest.raises(DataError, match="it has k, f, nu, u, and not k, nu, u; choose another"):
         baselines.run(uniform.path, output=output, on=other.path)

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 from kryloset.config import TrainingConfig
 from kryloset.errors import ConfigError
 from kryloset.learn.models.registry import model_class
-from kryloset.run import train
+from kryloset.run import evaluate, train
 
 WRONG = Path(__file__).with_name("wrong_models.py")
 
@@ -49,3 +49,17 @@ def test_a_network_with_a_mistake_is_refused_and_learns_nothing(data, tmp_path, 
     with pytest.raises(ConfigError, match=rf"^model '.*wrong_models\.py:{name}'.*{message}"):
         train.run(config, data=data.path, model=model, history=tmp_path / "history.json")
     assert not model.exists()
+
+
+def test_a_network_that_was_edited_since_is_told_with_its_line(data, tmp_path):
+    training = TrainingConfig(model=f"{WRONG}:Pointwise", epochs=1, batch_size=9, where="grid")
+    config = data.config.model_copy(update={"training": training})
+    model = tmp_path / "model.pt"
+    train.run(config, data=data.path, model=model, history=tmp_path / "history.json")
+    with pytest.raises(ConfigError, match=r"Unmade', __init__, line \d+ of .*: KeyError: depth"):
+        evaluate.run(
+            model,
+            data=data.path,
+            metrics=tmp_path / "metrics.json",
+            network=f"{WRONG}:Unmade",
+        )

@@ -84,6 +84,15 @@ class Late(Pointwise):
         return self.map(x)
 
 
+class Unmade(Pointwise):
+    """Asks for what nobody has given."""
+
+    def __init__(self, settings, task):
+        """Raise a KeyError."""
+        super().__init__(settings, task)
+        self.depth = {}["depth"]
+
+
 class NoSettings(Pointwise):
     """Has Settings of another kind."""
 

@@ -41,8 +41,8 @@ def choose_grids(dataset: Dataset, named: Sequence[str]) -> dict[str, GridPoints
     for name in named:
         if name not in there:
             raise DataError(
-                f"--grid {name}: {dataset.path} has grids of {', '.join(there)} points a side; "
-                "add it to mesh.grids in the configuration"
+                f"{dataset.path} has no grid of {name} points: it has {', '.join(there)}; "
+                "name another by --grid, or add this one to mesh.grids in the configuration"
             )
     return {name: there[name] for name in named or there}
 

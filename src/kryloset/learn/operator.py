@@ -16,7 +16,7 @@ from kryloset.errors import DataError
 from kryloset.learn.data import FieldPairs
 from kryloset.learn.mesh_data import MeshPairs
 from kryloset.learn.models.base import Network, OnGrid, PointModel, Points, Task
-from kryloset.learn.models.own import require_outputs
+from kryloset.learn.models.own import network_blamed, require_outputs
 from kryloset.learn.models.registry import model_class, read_settings
 from kryloset.learn.pairs import Pairs, open_trajectories
 from kryloset.learn.saved import load_saved
@@ -275,3 +275,18 @@ def load_model(path: Path | str, network: type[Network] | None = None) -> Operat
     operator.eval()
     operator.about = about
     return operator
+
+
+def load_with_network(path: Path, network: str | None) -> Operator:
+    """Build a trained operator whose network, if it is one of somebody's own, a command names.
+
+    Args:
+        path: The file.
+        network: The network as `file.py:Class`.
+
+    Raises:
+        ConfigError: There is no such network, or it raises an exception.
+        DataError: As `load_model`.
+    """
+    with network_blamed(network):
+        return load_model(path, None if network is None else model_class(network))

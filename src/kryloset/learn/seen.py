@@ -3,13 +3,13 @@
 """Which instances a model has seen, so that no split is called a test that is none.
 
 A model carries a digest of each instance of its train and valid splits, and what the model carried
-that its training began with. In another file an instance
-is the same if its parameters have the same digest. On another grid they have another one, so it
-is also taken for the same if it has the same number, and was drawn by the same family with the same
-settings and seed.
+that its training began with. In another file an instance is the same if its parameters have the
+same digest. On another grid they have another one, so it is also taken for the same if it has the
+same number, and was drawn by the same family with the same settings and seed.
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kryloset.config import DatasetConfig
+from kryloset.config import DatasetConfig, label_of
 from kryloset.dataset.instances import instance_digests
 from kryloset.dataset.reader import Dataset
 from kryloset.errors import DataError
 from kryloset.learn.pairs import Pairs
+
+logger = logging.getLogger(__name__)
 
 #: Bytes of an instance's digest that a model carries.
 LENGTH = 16
@@ -39,9 +41,10 @@ def note_seen(splits: Sequence[Pairs], before: Mapping[str, Any] | None = None) 
     """
     with Dataset(splits[0].path) as dataset:
         digests, drawn = instance_digests(dataset)[:, :LENGTH].copy(), _drawing(dataset.config)
-        numbers = dataset.numbers
+        numbers, family = dataset.numbers, dataset.config.family
     return {
         "dataset": splits[0].digest,
+        "family": family,
         "drawn": drawn,
         "instances": {pairs.split: torch.from_numpy(numbers[pairs.instances]) for pairs in splits},
         "digests": {pairs.split: torch.from_numpy(digests[pairs.instances]) for pairs in splits},
@@ -65,6 +68,7 @@ def note_stream(
     """
     return {
         "dataset": identity,
+        "family": config.family,
         "drawn": _drawing(config),
         "instances": {name: torch.from_numpy(numbers) for name, numbers in splits.items()},
         "digests": {
@@ -126,6 +130,23 @@ def require_unseen(seen: Mapping[str, Any], pairs: Pairs) -> None:
             f"{seen['dataset'][:16]} that it was trained on; measure other splits, or make the "
             "dataset with another seed"
         )
+
+
+def warn_of_another_family(model: Path, about: Mapping[str, Any], other: str, family: str) -> None:
+    """Say that a model learnt on instances of another family, whose channels may have its names.
+
+    Args:
+        model: The file of the model.
+        about: Its metadata. One of an earlier version does not know the family.
+        other: What has the instances of which it should predict the solutions.
+        family: The family of these, as in the configuration.
+    """
+    learnt = about.get("seen", {}).get("family")
+    if learnt is not None and label_of(learnt) != label_of(family):
+        logger.warning(
+            "%s learnt on instances of the family %s, and %s has those of %s",
+            model, learnt, other, family,
+        )  # fmt: skip
 
 
 def _drawing(config: DatasetConfig) -> str:

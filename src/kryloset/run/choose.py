@@ -26,9 +26,9 @@ from kryloset.learn.interpolation import GridInterpolation
 from kryloset.learn.last_layer import LastLayer, choose_by_variance, measure_variance
 from kryloset.learn.models.base import Task
 from kryloset.learn.models.own import network_blamed
-from kryloset.learn.models.registry import model_class
-from kryloset.learn.operator import Operator, load_model, unroll
+from kryloset.learn.operator import Operator, load_with_network, unroll
 from kryloset.learn.pairs import open_trajectories
+from kryloset.learn.seen import warn_of_another_family
 from kryloset.problems import EvolutionFamily, Family, Instance, load_family
 from kryloset.problems.base import Variable
 from kryloset.problems.checks.mistakes import blamed
@@ -110,8 +110,9 @@ def run(
     family = load_family(config)
     if open_parameters(config, family) is not None:
         raise ConfigError("instances: those that lie in a file cannot be drawn")
-    kind = None if network is None else model_class(network)
-    operators = [load_model(path, kind) for path in models]
+    operators = [load_with_network(path, network) for path in models]
+    for path, operator in zip(models, operators, strict=True):
+        warn_of_another_family(path, operator.about, "the configuration", config.family)
     drawn = Drawn([Population(family)], config.seed, precision=config.storage.precision)
 
     def see(numbers: Iterable[int]) -> list[Seen]:
@@ -197,28 +198,36 @@ def _inputs(
     From the grid of the dataset to another one, parameters are interpolated as in forms.
     """
     first = _initial_state(family, instances[0])
-    known = 1 if first.keys() >= {variable.name for variable in family.fields} else 0
+    unknown = [variable.name for variable in family.fields if variable.name not in first]
     with TemporaryDirectory() as folder:
         path = Path(folder) / "candidates.h5"
         _write_unsolved(path, instances, config, family)
-        return [_see(operator, path, known) for operator in operators]
+        return [_see(operator, path, unknown) for operator in operators]
 
 
-def _see(operator: Operator, path: Path, known: int) -> Seen:
-    """Return what an operator sees of the instances of a file, of which some states are known."""
+def _see(operator: Operator, path: Path, unknown: Sequence[str]) -> Seen:
+    """Return what an operator sees of the instances of a file.
+
+    Args:
+        operator: The operator.
+        path: The file, without solutions.
+        unknown: Names of the fields whose initial states it has not.
+    """
     task = Task.read(operator.about)
     if operator.about["where"] != "grid":
         missing = ["meshes"]
-    elif task.window > known:
+    elif task.window > 1:
         missing = [f"{task.window} states"]
+    elif task.window and unknown:
+        missing = [f"the initial state of {', '.join(unknown)}"]
     else:
         pairs = open_trajectories(task, path, FieldPairs)(path, "train")
         missing = [name for name in task.inputs if name not in pairs.inputs]
     if missing:
+        beside = "" if unknown else ", or the initial state beside them (training.window: 1)"
         raise DataError(
             f"a model needs {', '.join(missing)}, which no instance has before it is solved: "
-            "choose with models on the grid whose inputs are parameters, or the initial state "
-            "beside them (training.window: 1)"
+            f"choose with models on the grid whose inputs are parameters{beside}"
         )
     x = pairs.stack(range(len(pairs)))[0][:, [pairs.inputs.index(name) for name in task.inputs]]
     if not all(map(np.array_equal, task.coordinates, pairs.coordinates)):

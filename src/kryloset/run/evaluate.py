@@ -34,12 +34,11 @@ from kryloset.learn.mesh_measuring import NumberedPairs, OnGridOfMeshes
 from kryloset.learn.metrics import mean
 from kryloset.learn.models.base import Task, divides_alike
 from kryloset.learn.models.own import network_blamed
-from kryloset.learn.models.registry import model_class
-from kryloset.learn.operator import Operator, load_model
+from kryloset.learn.operator import Operator, load_with_network
 from kryloset.learn.pairs import Pairs, open_trajectories
 from kryloset.learn.residuals import Residuals
 from kryloset.learn.rollout import stepper_of
-from kryloset.learn.seen import require_unseen
+from kryloset.learn.seen import require_unseen, warn_of_another_family
 from kryloset.problems.checks.coverage import INSIDE
 
 logger = logging.getLogger(__name__)
@@ -84,12 +83,20 @@ def run(
             the dataset, where they have them; or a file cannot be written.
     """
     require_writable(metrics, *([predictions] if predictions else []))
-    operator = load_model(model, None if network is None else model_class(network))
+    operator = load_with_network(model, network)
     about, deviations = operator.about, operator.scaling.deviations
     if "seen" not in about:
         raise DataError(f"{model} does not say what it has seen; `kryloset train` makes one")
     operator.to(find_device("cpu" if about["training"]["device"] == "cpu" else "auto"))
+    for path in (data, *([calibration] if calibration else [])):
+        with Dataset(path) as dataset:
+            warn_of_another_family(model, about, str(path), dataset.config.family)
     on_grids = [*_on_grids(operator, data, grids, splits)]
+    calibrating = {
+        points: next(_on_grids(operator, path, [points], [CALIBRATION]))
+        for points, *_ in on_grids
+        for path in ([calibration] if calibration else [])
+    }
     if equations and not any(_is_own(pairs) for _, pairs, _ in on_grids):
         raise DataError(
             f"{data}: residuals are those on its own grid, on which the model is not measured: "
@@ -102,10 +109,8 @@ def run(
             at_nodes = predict if isinstance(predict, OnGridOfMeshes) else None
             residuals = Residuals(opened, at_nodes) if opened and _is_own(pairs) else None
             measured, known = measure_splits(predict, pairs, residuals, steps=steps), None
-            if calibration is not None:
-                ((_, others, of_others),) = _on_grids(
-                    operator, calibration, [points], [CALIBRATION]
-                )
+            if points in calibrating:
+                _, others, of_others = calibrating[points]
                 known = measure_splits(of_others, others)[CALIBRATION]
             if not found and predictions is not None:
                 write_predictions(predictions, _select(predict, pairs, measured, about["model"]))

@@ -9,8 +9,7 @@ from kryloset.config import parse_points
 from kryloset.dataset.atomic import require_writable
 from kryloset.learn.exported import export_operator
 from kryloset.learn.models.base import Task
-from kryloset.learn.models.registry import model_class
-from kryloset.learn.operator import load_model
+from kryloset.learn.operator import load_with_network
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ def run(model: Path, *, output: Path, grid: str | None = None, network: str | No
             cannot be written.
     """
     require_writable(output)
-    operator = load_model(model, None if network is None else model_class(network))
+    operator = load_with_network(model, network)
     points = None if grid is None else parse_points(grid)
     if isinstance(points, int):
         points = (points,) * Task.read(operator.about).dimensions
