@@ -101,11 +101,10 @@ def describe_comparison(comparison: Mapping[str, Any]) -> list[str]:
         "({first} against {second}).",
     )
     for method in everything:
-        if method["unconverged"]:
-            sentences.append(
-                f"{method['label']} missed the tolerance on {method['unconverged']} of the "
-                f"{count} instances."
-            )
+        if missed := method["unconverged"]:
+            some = f"{missed} of the {count} instances" if missed < count else "each instance"
+            where = some if count > 1 else "the only instance"
+            sentences.append(f"{method['label']} missed the tolerance on {where}.")
     return sentences
 
 
