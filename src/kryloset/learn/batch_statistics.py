@@ -23,9 +23,8 @@ class _Sum(Function):  # type: ignore[misc]
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        """Return the sum of the gradients of the losses."""
-        total = gradient.clone()
-        all_reduce(total)
+        """Return the sum of the gradients of the losses, which has a gradient, too."""
+        total: Tensor = _Sum.apply(gradient)
         return total
 
 
@@ -49,13 +48,14 @@ class SharedBatchNorm(_BatchNorm):  # type: ignore[misc]
         shape = (1, -1, *[1] * (x.dim() - 2))
         centred = values - mean.view(shape)
         variance = _Sum.apply(centred.square().sum(axes)) / count
-        self._note(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
+        self._note(mean, variance * count / (count - 1).clamp(min=1))
         scale = torch.rsqrt(variance + self.eps)
         if self.affine:
             scale = scale * self.weight
         normed = centred * scale.view(shape)
         return (normed + self.bias.view(shape) if self.affine else normed).to(x.dtype)
 
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def _note(self, mean: Tensor, variance: Tensor) -> None:
         """Move the statistics that are used after the training towards those of a batch."""
         if not self.track_running_stats:
