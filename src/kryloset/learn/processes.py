@@ -86,10 +86,10 @@ def launch(settings: TrainingConfig, function: Callable[..., None], *arguments: 
     try:
         fabric.launch(_begin, logging.root.level, settings, function, *arguments)
     except ProcessRaisedException as error:
-        # It has the text of what was raised in a process.
-        kind, _, message = str(error).strip().rpartition("\n")[2].partition(": ")
-        if kind.startswith("kryloset."):
-            raise KrylosetError(message) from None
+        # It has the text of what was raised in a process, whose message may have several lines.
+        _, found, told = str(error).rpartition("\nkryloset.")
+        if found and "\nTraceback" not in told:
+            raise KrylosetError(told.partition(": ")[2].strip()) from None
         raise
 
 
