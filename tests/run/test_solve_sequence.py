@@ -413,7 +413,8 @@ def test_an_existing_output_is_not_overwritten(run: Run, out: Path, tmp_path: Pa
     ended = run()
     assert ended.code == 1 and "exists and is not written over: move it away" in ended.stderr
     for path, words in (
-        (tmp_path / "systems", "exists and is not written over"),
+        (tmp_path / "systems", "is `folder`, too: give what is written a name of its own"),
+        (tmp_path, "exists and is not written over"),
         (tmp_path / "new/out.h5", f"there is no folder {tmp_path / 'new'}; make it"),
         (out / "out.h5", "there is no folder"),
     ):
