@@ -56,11 +56,9 @@ def open_equations(path: Path | str, place: Place = "grid") -> Equations:
     data = Dataset(Path(path))  # It stays open: to open it takes longer than to read an instance.
     at_nodes = place == "mesh"
     if fault := find_residual_fault(load_same_family(data), at_nodes=at_nodes):
-        raise DataError(f"{path}: {fault}: leave out --residual")
+        raise DataError(f"{path}: {fault}")
     if at_nodes and (missing := find_fault(data)):
-        raise DataError(
-            f"{path}{missing}, where a prediction could have a residual: leave out --residual"
-        )
+        raise DataError(f"{path}{missing}, where a prediction could have a residual")
     return Equations(_Opened(data, place).equation)
 
 

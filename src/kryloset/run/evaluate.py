@@ -102,7 +102,12 @@ def run(
             f"{data}: residuals are those on its own grid, on which the model is not measured: "
             "leave out --grid, or --residual"
         )
-    opened = equations and equations(data, about["where"])
+    opened = None
+    if equations:
+        try:
+            opened = equations(data, about["where"])
+        except DataError as error:
+            raise DataError(f"{error}: leave out --residual") from None
     found: dict[str, dict[str, Any]] = {}
     with network_blamed(network):
         for points, pairs, predict in on_grids:
